@@ -1,0 +1,231 @@
+"""The architecture as a test: every import points down, read from the syntax trees."""
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A name stands for the module or package and everything inside it.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("rerank.errors", "rerank.comm", "rerank.progress"),
+    ("rerank.similarity",),
+    ("rerank.reduce", "rerank.kernels"),
+    ("rerank.methods", "rerank.reranker", "rerank.presets"),
+    (
+        "rerank.search",
+        "rerank.metrics",
+        "rerank.hubness",
+        "rerank.io",
+        "rerank.store",
+        "rerank.fold",
+    ),
+    ("rerank.api", "rerank.report", "rerank.selection", "rerank.evaluation", "rerank.train"),
+    ("rerank_cli",),
+)
+
+# Libraries that stay at one border, and the modules that may import them.
+BORDERS: dict[str, tuple[str, ...]] = {
+    "h5py": ("rerank.io", "rerank.store", "rerank.train"),
+    "faiss": ("rerank.search", "rerank.fold"),
+    "typer": ("rerank_cli",),
+}
+
+# Too slow, or not always installed, to be imported by merely importing a module of the package.
+LAZY_IN_PACKAGE = ("faiss", "matplotlib", "pyarrow", "ir_measures", "tensorboard", "tokenizers")
+# `rerank --help` has to answer at once, so commands import all of these inside their functions.
+LAZY_IN_CLI = (*LAZY_IN_PACKAGE, "rerank", "torch", "numpy", "scipy", "h5py", "numba")
+
+MAX_LINES = 350
+
+
+class Import(NamedTuple):
+    """One imported module and whether merely importing the file imports it."""
+
+    target: str
+    line: int
+    eager: bool
+
+
+class Module(NamedTuple):
+    """One file: its import name, its path from the root, its imports."""
+
+    name: str
+    path: Path
+    imports: tuple[Import, ...]
+
+
+def import_name(path: Path) -> str:
+    """`cli/app.py` -> `rerank_cli.app`."""
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    parts[0] = {"cli": "rerank_cli"}.get(parts[0], parts[0])
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def walk(node: ast.AST, *, eager: bool = True) -> Iterator[tuple[ast.stmt, bool]]:
+    """Every import statement, and whether it runs when the module is imported."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child, eager
+        lazy = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if is_type_checking(child):
+            # Only the guarded half is lazy.
+            for part in child.body:
+                yield from walk(ast.Module([part], []), eager=False)
+            for part in child.orelse:
+                yield from walk(ast.Module([part], []), eager=eager)
+        else:
+            yield from walk(child, eager=eager and not lazy)
+
+
+def read_imports(name: str, path: Path, known: set[str]) -> tuple[Import, ...]:
+    """Resolve relative imports, and `from package import x` to `package.x` if that is a module."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    imports = []
+    for node, eager in walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imports += [Import(alias.name, node.lineno, eager) for alias in node.names]
+            continue
+        base = node.module or ""
+        if node.level:
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*above, base] if base else above)
+        for alias in node.names:
+            full = f"{base}.{alias.name}"
+            imports.append(Import(full if full in known else base, node.lineno, eager))
+    return tuple(imports)
+
+
+def load() -> list[Module]:
+    paths = sorted([*(ROOT / "rerank").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])
+    names = {path: import_name(path) for path in paths}
+    known = set(names.values())
+    return [
+        Module(name, path.relative_to(ROOT), read_imports(name, path, known))
+        for path, name in names.items()
+    ]
+
+
+MODULES = load()
+each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+
+
+def inside(name: str, parents: tuple[str, ...]) -> bool:
+    return any(name == parent or name.startswith(f"{parent}.") for parent in parents)
+
+
+def floor(name: str) -> int | None:
+    return next((i for i, names in enumerate(FLOORS) if inside(name, names)), None)
+
+
+@each_module
+def test_every_module_has_a_floor(module: Module) -> None:
+    if module.name != "rerank":
+        assert floor(module.name) is not None, f"{module.name}: give it a floor in FLOORS"
+
+
+@each_module
+def test_imports_point_down(module: Module) -> None:
+    if module.name == "rerank":  # the table of contents names every floor, lazily
+        return
+    here = floor(module.name)
+    assert here is not None
+    for target, line, _ in module.imports:
+        if inside(target, ("cli",)):
+            pytest.fail(f"{module.path}:{line}: imports cli; it is installed as rerank_cli")
+        if not inside(target, ("rerank", "rerank_cli")):
+            continue
+        if target == "rerank":
+            # The table of contents belongs to users and to the command line.
+            assert inside(module.name, ("rerank_cli",)), f"{module.path}:{line}: imports rerank"
+            continue
+        there = floor(target)
+        assert there is not None, f"{module.path}:{line}: {target} has no floor"
+        assert there <= here, (
+            f"{module.path}:{line}: floor {here} imports {target} of floor {there}"
+        )
+
+
+@each_module
+def test_libraries_stay_at_their_border(module: Module) -> None:
+    for target, line, _ in module.imports:
+        allowed = BORDERS.get(target.partition(".")[0])
+        assert allowed is None or inside(module.name, allowed), (
+            f"{module.path}:{line}: {target} belongs to {', '.join(allowed or ())}"
+        )
+
+
+@each_module
+def test_slow_libraries_are_imported_inside_functions(module: Module) -> None:
+    if module.name == "rerank":
+        banned = (*LAZY_IN_CLI, "rerank_cli")
+    elif inside(module.name, ("rerank_cli",)):
+        banned = LAZY_IN_CLI
+    else:
+        banned = LAZY_IN_PACKAGE
+    for target, line, eager in module.imports:
+        assert not (eager and inside(target, banned)), (
+            f"{module.path}:{line}: import {target} inside the function that needs it"
+        )
+
+
+def test_no_import_cycles() -> None:
+    names = {module.name for module in MODULES}
+    graph = {
+        module.name: {t for t, _, eager in module.imports if eager and t in names - {module.name}}
+        for module in MODULES
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import each other in a circle: {' -> '.join(error.args[1])}")
+
+
+@each_module
+def test_no_file_grows_a_second_idea(module: Module) -> None:
+    lines = len((ROOT / module.path).read_text(encoding="utf-8").splitlines())
+    assert lines <= MAX_LINES, f"{module.path}: {lines} lines; split it"
+
+
+def test_the_package_list_names_every_folder() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    folders = {
+        import_name(path) for top in ("rerank", "cli") for path in (ROOT / top).rglob("__init__.py")
+    }
+    assert folders <= set(settings["tool"]["setuptools"]["packages"])
+
+
+def test_the_reader_sees_lazy_guarded_relative_and_nested_imports(tmp_path: Path) -> None:
+    path = tmp_path / "apply.py"
+    path.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "from . import reduce, VERSION\n"
+        "from .io.hdf5 import read\n"
+        "import rerank.api\n"
+        "if TYPE_CHECKING:\n    import faiss\n"
+        "else:\n    import numba\n"
+        "try:\n    import pyarrow\nexcept ImportError:\n    raise\n"
+        "class A:\n    import h5py\n    def f(self):\n        import torch\n"
+    )
+    imports = read_imports("rerank.apply", path, known={"rerank", "rerank.reduce", "rerank.api"})
+    assert [(target, eager) for target, _, eager in imports] == [
+        ("typing", True),
+        ("rerank.reduce", True),
+        ("rerank", True),
+        ("rerank.io.hdf5", True),
+        ("rerank.api", True),
+        ("faiss", False),
+        ("numba", True),
+        ("pyarrow", True),
+        ("h5py", True),
+        ("torch", False),
+    ]
