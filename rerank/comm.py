@@ -1,0 +1,116 @@
+"""Collectives over processes: `torch.distributed`, or nothing at all.
+
+Every function is the identity without a process group, so the code above is written once.
+Only `reduce`, the readers and the entry points import this module.
+"""
+
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def active() -> bool:
+    """Whether a process group is up."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """This process, counted from 0."""
+    return dist.get_rank() if active() else 0
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if active() else 1
+
+
+def start_from_environment(*, timeout_s: float = 600.0) -> bool:
+    """Join the process group that `torchrun` describes in the environment.
+
+    Returns whether there is one. NCCL where every process has a GPU of its own, else gloo.
+    """
+    if active():
+        return True
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+        return False
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    nccl = torch.cuda.is_available() and torch.cuda.device_count() >= local_world
+    if nccl:
+        torch.cuda.set_device(local)
+    dist.init_process_group("nccl" if nccl else "gloo", timeout=timedelta(seconds=timeout_s))
+    return True
+
+
+def stop() -> None:
+    """Leave the process group, if there is one."""
+    if active():
+        dist.destroy_process_group()
+
+
+def all_sum(x: Tensor) -> Tensor:
+    """Sum over processes, elementwise."""
+    if not active():
+        return x
+    out = x.clone()
+    dist.all_reduce(out, op=dist.ReduceOp.SUM)
+    return out
+
+
+def all_max(x: Tensor) -> Tensor:
+    """Maximum over processes, elementwise."""
+    if not active():
+        return x
+    out = x.clone()
+    dist.all_reduce(out, op=dist.ReduceOp.MAX)
+    return out
+
+
+def all_logsumexp(x: Tensor) -> Tensor:
+    """The log-sum over processes of exp(x), elementwise; -inf stands for an empty sum."""
+    if not active():
+        return x
+    top = all_max(x)
+    # Where every process has an empty sum, top is -inf and x - top would be NaN.
+    safe = torch.where(torch.isfinite(top), top, torch.zeros_like(top))
+    return safe + all_sum((x - safe).exp()).log()
+
+
+def gather_rows(x: Tensor) -> Tensor:
+    """Concatenate the rows of all processes in rank order; shards may differ in length."""
+    if not active():
+        return x
+    counts = gather_counts(x.shape[0], device=x.device)
+    longest = max(counts)
+    padded = x.new_zeros((longest, *x.shape[1:]))
+    padded[: x.shape[0]] = x
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def gather_counts(count: int, *, device: torch.device | None = None) -> list[int]:
+    """The number that each process holds, in rank order."""
+    if not active():
+        return [count]
+    mine = torch.tensor([count], dtype=torch.int64, device=device)
+    parts = [torch.empty_like(mine) for _ in range(world_size())]
+    dist.all_gather(parts, mine)
+    return [int(part.item()) for part in parts]
+
+
+def my_rows(n: int) -> slice:
+    """The contiguous share of `n` rows that this process reads; the first shards get the rest."""
+    size, extra = divmod(n, world_size())
+    me = rank()
+    start = me * size + min(me, extra)
+    return slice(start, start + size + (me < extra))
+
+
+def barrier() -> None:
+    """Wait for every process."""
+    if active():
+        dist.barrier()

@@ -1,0 +1,147 @@
+"""Two directions of retrieval and the bank that each may use, decided in one place.
+
+Text to video ranks videos, so its bias is estimated from bank *texts*; video to text ranks texts,
+so its bias needs bank *videos*. A direction without its bank stays raw: it is never quietly fitted
+on the test queries. With no bank at all both are fitted on the test queries, and say so.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+
+from rerank import reduce
+from rerank.errors import RerankError
+from rerank.reranker import Bank, Label
+from rerank.similarity import ArrayLike, Metric, Pair, Similarity
+
+Name: TypeAlias = Literal["t2v", "v2t"]
+
+WORDS: dict[Name, tuple[str, str]] = {"t2v": ("texts", "videos"), "v2t": ("videos", "texts")}
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """One direction before fitting.
+
+    Attributes:
+        name: "t2v" or "v2t".
+        sim: test queries x gallery.
+        bank: what may be fitted on; None leaves the direction raw.
+        warnings: what the user should know, one sentence each.
+    """
+
+    name: Name
+    sim: Similarity
+    bank: Bank | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> Label:
+        """Label of anything fitted on this direction's bank."""
+        return "none" if self.bank is None else self.bank.label
+
+
+def from_scores(sim: Similarity) -> dict[Name, Direction]:
+    """Both directions of one similarity, texts x videos, without a bank: transductive."""
+    return {
+        "t2v": Direction("t2v", sim, Bank(sim, pairs=sim, label="transductive")),
+        "v2t": Direction("v2t", sim.T, Bank(sim.T, pairs=sim.T, label="transductive")),
+    }
+
+
+def from_embeddings(
+    texts: ArrayLike,
+    videos: ArrayLike,
+    *,
+    bank_texts: ArrayLike | None = None,
+    bank_videos: ArrayLike | None = None,
+    bank_positives: tuple[np.ndarray, ...] | None = None,
+    metric: Metric = "cosine",
+) -> dict[Name, Direction]:
+    """Both directions of embeddings, with the banks that were given.
+
+    Args:
+        texts: (n, d) test texts; videos: (m, d) test videos.
+        videos: see `texts`.
+        bank_texts: texts that are not test queries, for text to video.
+        bank_videos: videos that are not in the test gallery, for video to text.
+        bank_positives: for each bank text the bank video rows that are right, where known.
+        metric: "cosine" or "dot".
+
+    Raises:
+        RerankError: embeddings that do not fit together.
+    """
+    sim = Pair(texts, videos, metric=metric)
+    if bank_texts is None and bank_videos is None:
+        return from_scores(sim)
+    made: dict[Name, Direction] = {}
+    pairs = None
+    if bank_texts is not None and bank_videos is not None:
+        pairs = Pair(bank_texts, bank_videos, metric=metric)
+    own = {"t2v": bank_texts, "v2t": bank_videos}
+    other = {"t2v": bank_videos, "v2t": bank_texts}
+    for name, test in (("t2v", sim), ("v2t", sim.T)):
+        queries, gallery_bank = own[name], other[name]
+        if queries is None:
+            missing = WORDS[name][0]
+            made[name] = Direction(
+                name, test, None,
+                (f"{name} stays raw: its bias needs a bank of {missing} (--bank-{missing})",),
+            )  # fmt: skip
+            continue
+        bank_sim = Pair(queries, test.gallery, metric=metric)
+        label, warnings = _label(bank_sim, test)
+        made[name] = Direction(
+            name, test,
+            Bank(
+                bank_sim,
+                gallery=None if gallery_bank is None
+                else Pair(gallery_bank, test.gallery, metric=metric),
+                pairs=pairs if pairs is None or name == "t2v" else pairs.T,
+                positives=_side(bank_positives, name, pairs),
+                label=label,
+            ), warnings,
+        )  # fmt: skip
+    return made
+
+
+def _side(
+    positives: tuple[np.ndarray, ...] | None, name: Name, pairs: Pair | None
+) -> tuple[np.ndarray, ...] | None:
+    """Known pairs of the bank seen from this direction's queries."""
+    if positives is None or pairs is None:
+        return None
+    if len(positives) != pairs.shape[0]:
+        raise RerankError(
+            f"bank_positives: got {len(positives)} entries, expected one for each of the "
+            f"{pairs.shape[0]} bank texts"
+        )
+    return positives if name == "t2v" else transpose_positives(positives, pairs.shape[1])
+
+
+def transpose_positives(
+    positives: tuple[np.ndarray, ...] | list[np.ndarray], n_gallery: int
+) -> tuple[np.ndarray, ...]:
+    """From gallery rows per query to query rows per gallery item."""
+    lengths = [len(rows) for rows in positives]
+    queries = np.repeat(np.arange(len(positives)), lengths)
+    items = np.concatenate([np.asarray(rows, dtype=np.int64) for rows in positives] or [[]])
+    order = np.lexsort((queries, items))
+    bounds = np.searchsorted(items[order], np.arange(n_gallery + 1))
+    ordered = queries[order].astype(np.int64)
+    return tuple(ordered[bounds[j] : bounds[j + 1]] for j in range(n_gallery))
+
+
+def _label(bank: Similarity, test: Similarity) -> tuple[Label, tuple[str, ...]]:
+    """Inductive, unless most test queries are in the bank."""
+    known = torch.isin(reduce.row_hashes(test), reduce.row_hashes(bank))
+    share = float(known.double().mean())
+    if share == 0:
+        return "inductive", ()
+    count = int(known.sum())
+    text = f"{count} of {len(known)} test queries are also in the bank"
+    if share > 0.5:
+        return "transductive", (f"{text}: this is labelled transductive",)
+    return "inductive", (text,)

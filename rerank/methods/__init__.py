@@ -1,0 +1,1 @@
+"""The methods: pure functions first, then frozen settings, then frozen fitted state."""

@@ -1,0 +1,158 @@
+"""Sinkhorn-Knopp normalisation of a similarity (NCL, Park et al., EMNLP 2022; Cuturi 2013)."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rerank import reduce
+from rerank.errors import RerankError
+from rerank.methods.potentials import solve
+from rerank.methods.temperature import auto_tau
+from rerank.reranker import Bank, Label, as_bank
+from rerank.similarity import Similarity
+
+
+@dataclass(frozen=True)
+class Sinkhorn:
+    """One number per gallery item that makes every item equally probable over the bank.
+
+        g_j = tau (log b_j - log sum_i exp((S_ij + f_i) / tau))
+        f_i = tau (log a_i - log sum_j exp((S_ij + g_j) / tau))
+
+    The plan exp((S + f + g) / tau) then has row masses a and column masses b. Ranking a query's
+    gallery needs g only; a hub has a large column sum and gets a negative g.
+
+    Args:
+        tau: temperature in score units, or "auto" (`rerank.methods.temperature`).
+        n_iters: most (query, gallery) steps.
+        tol: stop when the gallery marginal is met within this L1 distance; None = never early.
+        rho: 1 asks for the gallery marginal exactly, smaller values pull towards it: about .9
+            where some items may have no query, about .7 where queries repeat.
+        relaxation: over-relaxation of the gallery step, 1 = none.
+        duplicates: "share" gives exact copies of a query one query's mass together, so that a
+            repeated query cannot poison the biases; "count" gives each copy a full mass.
+
+    Masses other than uniform belong to the data: `sim.with_mass(queries=..., gallery=...)`.
+
+    Source: NCL, EMNLP 2022, whose published routine is `NCL` in `rerank.methods`; plans agree with
+    POT's `sinkhorn_log`. Differs from the published code: log domain at any temperature, a
+    temperature of its own, shared mass of duplicates, convergence reported.
+    """
+
+    tau: float | Literal["auto"] = "auto"
+    n_iters: int = 50
+    tol: float | None = 1e-3
+    rho: float = 1.0
+    relaxation: float = 1.4
+    duplicates: Literal["share", "count"] = "share"
+
+    def __post_init__(self) -> None:
+        if self.tau != "auto":
+            if isinstance(self.tau, str):
+                raise RerankError(f"tau: got {self.tau!r}, expected a positive number or 'auto'")
+            reduce.check_tau(self.tau)
+
+    def fit(self, bank: Similarity | Bank) -> "Potentials":
+        """Estimate the potentials on bank queries x gallery."""
+        bank = as_bank(bank)
+        sim = bank.sim
+        log_a = reduce.query_masses(sim, duplicates=self.duplicates).log().to(sim.dtype)
+        log_b = reduce.gallery_masses(sim).log().to(sim.dtype)
+        tau, note = self.tau, ""
+        if tau == "auto":
+            found = auto_tau(sim, log_a=log_a, log_b=log_b)
+            tau, note = found.tau, found.note
+        if tau is None:
+            n, m = sim.shape
+            return Potentials(
+                query_bias=torch.zeros(n, dtype=sim.dtype, device=sim.device),
+                gallery_bias=torch.zeros(m, dtype=sim.dtype, device=sim.device),
+                tau=math.nan, n_iters=0, error=math.nan, offset=0.0, rho=self.rho,
+                label="none", note=note,
+            )  # fmt: skip
+        solution = solve(
+            sim, tau, log_a=log_a, log_b=log_b, n_iters=self.n_iters, tol=self.tol or 0.0,
+            rho=self.rho, relaxation=self.relaxation,
+        )  # fmt: skip
+        # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
+        # their scale and the appended index dimension small.
+        offset = float(reduce.gallery_mean(sim, solution.g))
+        return Potentials(
+            query_bias=solution.f + offset,
+            gallery_bias=solution.g - offset,
+            tau=tau,
+            n_iters=solution.n_iters,
+            error=solution.error,
+            offset=offset,
+            rho=self.rho,
+            label=bank.label,
+            note=note,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Potentials:
+    """Fitted Sinkhorn potentials, in score units.
+
+    Attributes:
+        query_bias: f (n,) of the bank's queries; the plan is exp((S + f + g) / tau).
+        gallery_bias: g (m,), mean zero: all that ranking a query needs.
+        tau: the temperature used; NaN where the scores carried none (then both are zero).
+        n_iters: steps done.
+        error: L1 violation of the gallery marginal before the last gallery half-step.
+        offset: what was taken from g to centre it.
+        rho: softness of the gallery marginal.
+        label: which queries it was estimated from.
+        note: "" or what the user should know.
+    """
+
+    query_bias: Tensor
+    gallery_bias: Tensor
+    tau: float
+    n_iters: int
+    error: float
+    offset: float
+    rho: float
+    label: Label
+    note: str = ""
+
+    def transform(self, sim: Similarity) -> Similarity:
+        """S_ij + g_j: serves any queries, each independently of the others."""
+        return sim.add_gallery_bias(self.gallery_bias)
+
+    def complete(self, sim: Similarity) -> Tensor:
+        """(n,) query potentials of any queries: one half-step with the fitted g.
+
+        f_i = -tau log sum_j exp((S_ij + g_j) / tau) + tau log a_i, with their own masses.
+        """
+        log_a = reduce.query_masses(sim).log().to(sim.dtype)
+        lse = reduce.logsumexp(sim, self.tau, over="gallery", plus=self.gallery_bias)
+        return self.tau * (log_a - lse)
+
+    def plan(self, sim: Similarity) -> Tensor:
+        """(n, m) the normalised matrix exp((S + f + g) / tau) with f completed on these queries.
+
+        Builds the whole matrix; rows sum to the masses of the queries.
+        """
+        f = self.complete(sim)
+        scores = self.transform(sim).scores()
+        return scores.add_(f[:, None]).div_(self.tau).exp_()
+
+    def bias_of(self, bank: Similarity) -> Tensor:
+        """(m',) the bias of other gallery items against the same bank queries.
+
+        One gallery half-step with the stored f, in the gauge of `gallery_bias`, each item having
+        the mass 1 / m of a fitted one: items that were fitted get their own g back.
+        """
+        log_b = -math.log(self.gallery_bias.shape[0])
+        f = self.query_bias - self.offset
+        lse = reduce.logsumexp(bank, self.tau, over="queries", plus=f.to(bank.dtype))
+        return self.rho * self.tau * (log_b - lse) - self.offset
+
+
+def without_query_bias(potentials: Potentials) -> Potentials:
+    """The part that serves unseen queries; the bank's own potentials are dropped."""
+    return replace(potentials, query_bias=potentials.query_bias[:0])

@@ -1,0 +1,118 @@
+"""A temperature without labels: spacing of the hard negatives times the doubt of the plan.
+
+For both directions A of the scores, with k = min(10, columns // 5) and the k + p largest entries
+of each row (p positives are left out: they may be the matches),
+
+    h_A = mean over rows of (mean of the k next entries - the k-th next)
+    h   = mean of the two
+    P   = Sinkhorn plan at h / 2
+    c   = mean of the mean largest row share and the mean largest column share of P
+    tau = 1.2 h (1 - c)
+
+h estimates the exponential tail of the hard negatives; 1 - c sharpens where matches are clear.
+tau scales with the scores, so cosines, logits and logarithms of probabilities need no setting.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rerank import comm, reduce
+from rerank.methods.potentials import solve
+from rerank.similarity import Similarity
+
+RELIABLE_QUERIES = 500
+_NEIGHBOURS = 10
+_CONSTANT = 1.2
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """What the rule found.
+
+    Attributes:
+        tau: in score units, or None where the scores do not carry one.
+        spacing: h, in score units.
+        confidence: c, between 0 and 1.
+        note: "" or what the user should know.
+    """
+
+    tau: float | None
+    spacing: float
+    confidence: float
+    note: str = ""
+
+
+def spacing(sim: Similarity, *, positives: int = 1) -> float:
+    """Mean excess of each query's hard negatives over their k-th, in score units.
+
+    Rows with fewer than k + positives scored entries are left out.
+    """
+    m = sim.shape[1]
+    k = min(_NEIGHBOURS, m // 5)
+    if k < 1 or k + positives > m:
+        return 0.0
+    hard = reduce.topk(sim, k + positives).scores[:, positives:]  # (n, k)
+    hard = hard[torch.isfinite(hard).all(dim=1)].double()
+    total = torch.stack([(hard.mean(dim=1) - hard[:, -1]).sum(), hard.new_tensor(len(hard))])
+    if sim.shard == "queries":
+        total = comm.all_sum(total)
+    return float(total[0] / total[1]) if total[1] > 0 else 0.0
+
+
+def plan_confidence(sim: Similarity, tau: float, *, log_a: Tensor, log_b: Tensor) -> float:
+    """Mean of the mean largest row share and the mean largest column share of the plan at tau."""
+    p = solve(sim, tau, log_a=log_a, log_b=log_b, n_iters=30, tol=1e-2)
+    row_max, col_max = reduce.extremes(sim, query_bias=p.f, gallery_bias=p.g)
+    row_all = reduce.logsumexp(sim, tau, over="gallery", plus=p.g)
+    col_all = reduce.logsumexp(sim, tau, over="queries", plus=p.f)
+    rows = _mean_share(row_max / tau - row_all, comm_axis=sim.shard == "queries")
+    cols = _mean_share(col_max / tau - col_all, comm_axis=sim.shard == "gallery")
+    return (rows + cols) / 2
+
+
+def _mean_share(log_share: Tensor, *, comm_axis: bool) -> float:
+    share = log_share[torch.isfinite(log_share)].double().exp()
+    total = torch.stack([share.sum(), share.new_tensor(float(len(share)))])
+    if comm_axis:
+        total = comm.all_sum(total)
+    return float(total[0] / total[1].clamp_min(1))
+
+
+def auto_tau(
+    sim: Similarity, *, log_a: Tensor, log_b: Tensor, positives: tuple[int, int] = (1, 1)
+) -> Temperature:
+    """Choose tau for a similarity from its scores alone.
+
+    Args:
+        sim: (n, m) scores.
+        log_a: (n,) log masses of the queries.
+        log_b: (m,) log masses of the gallery items.
+        positives: how many top entries of a row, and of a column, may be matches.
+
+    Returns:
+        A `Temperature`; its tau is None for fewer than 10 rows or columns and for constant scores.
+    """
+    n = reduce.total_queries(sim)
+    m = reduce.total_queries(sim.T)
+    if min(n, m) < 10:
+        return Temperature(
+            None, 0.0, 0.0, f"{n} x {m} scores are too few for a temperature: scores unchanged"
+        )
+    h = (spacing(sim, positives=positives[0]) + spacing(sim.T, positives=positives[1])) / 2
+    mean, sigma = reduce.spread(sim)
+    # Rounding noise of constant scores is not a spacing.
+    if not h > 1e-6 * max(sigma, 1e-3 * abs(mean), math.ulp(0.0)):
+        return Temperature(None, h, 0.0, "scores are constant: no temperature, scores unchanged")
+    c = plan_confidence(sim, h / 2, log_a=log_a, log_b=log_b)
+    # A plan that is certain everywhere leaves no doubt to scale by; keep a positive temperature.
+    tau = _CONSTANT * h * max(1 - c, 0.02)
+    note = ""
+    if min(n, m) < RELIABLE_QUERIES:
+        note = (
+            f"temperature chosen from {n} x {m} scores: below {RELIABLE_QUERIES} it can be off; "
+            f"with labelled pairs, compare with other --tau"
+        )
+    return Temperature(tau, h, c, note)

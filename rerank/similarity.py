@@ -1,0 +1,416 @@
+"""The one abstraction: scores of n queries against m gallery items, stored or not.
+
+    S_ij = base_ij + <left_i, right_j>
+
+`Dense` stores the base, `Pair` computes it from embeddings block by block, `Mapped` passes another
+similarity through an elementwise map. `left` (n, r) and `right` (m, r) are thin corrections: a
+number per gallery item is `left = 1, right = g`. Methods never ask which kind they hold.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, Self, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rerank.errors import NeedsEmbeddings, RerankError
+
+ArrayLike: TypeAlias = np.ndarray | Tensor
+Metric: TypeAlias = Literal["cosine", "dot"]
+Axis: TypeAlias = Literal["queries", "gallery"]
+
+# Elements of one row block: 4 Mi fp32 numbers are 16 MB, a few blocks in flight stay under 100 MB.
+BLOCK_ELEMENTS = 4 * 1024 * 1024
+
+
+def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False) -> Tensor:
+    """A 2-D floating tensor over the caller's memory; half precision becomes float32.
+
+    Raises:
+        RerankError: not 2-D, empty, or not real floating point.
+    """
+    if isinstance(x, np.ndarray):
+        if not x.dtype.isnative or any(stride < 0 for stride in x.strides):
+            x = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
+        if x.dtype.kind != "f":
+            raise RerankError(
+                f"{what}: got dtype {x.dtype}, expected real floating point; "
+                f"convert with .astype('float32')"
+            )
+        if x.dtype.itemsize > 8:
+            x = x.astype(np.float64)
+        with warnings.catch_warnings():
+            # torch warns about read-only arrays; nothing here writes into its input.
+            warnings.simplefilter("ignore", UserWarning)
+            x = torch.from_numpy(x)
+    if not isinstance(x, Tensor):
+        raise RerankError(
+            f"{what}: got {type(x).__name__}, expected a numpy array or a torch tensor"
+        )
+    if x.ndim != 2:
+        raise RerankError(f"{what}: got shape {tuple(x.shape)}, expected two dimensions")
+    if not x.is_floating_point():
+        raise RerankError(
+            f"{what}: got dtype {x.dtype}, expected real floating point; convert with .float()"
+        )
+    if x.shape[0] == 0 or x.shape[1] == 0:
+        raise RerankError(
+            f"{what}: got shape {tuple(x.shape)}, expected at least one row and column"
+        )
+    if x.dtype in (torch.float16, torch.bfloat16) and not keep_half:
+        x = x.float()
+    return x.detach()
+
+
+def _first_bad_row(x: Tensor, *, allow_minus_inf: bool = False) -> int | None:
+    """Index of the first row with NaN or an infinity, found without a boolean copy of x."""
+    step = max(1, BLOCK_ELEMENTS // x.shape[1])
+    for start in range(0, x.shape[0], step):
+        block = x[start : start + step]
+        low, high = torch.aminmax(block)
+        fine_low = bool(torch.isfinite(low)) or (allow_minus_inf and float(low) == float("-inf"))
+        fine_high = bool(torch.isfinite(high)) or (allow_minus_inf and float(high) == float("-inf"))
+        if fine_low and fine_high:
+            continue
+        ok = torch.isfinite(block)
+        if allow_minus_inf:
+            ok |= block == float("-inf")
+        bad = (~ok).any(dim=1).nonzero()
+        if len(bad):
+            return start + int(bad[0])
+    return None
+
+
+def check_finite(x: Tensor, what: str, *, unscored: bool = False) -> None:
+    """Refuse NaN and infinities by row (-inf allowed as "not scored" when `unscored`)."""
+    row = _first_bad_row(x, allow_minus_inf=unscored)
+    if row is not None:
+        raise RerankError(
+            f"{what}: row {row} has NaN or infinite values; remove the row or fix what wrote it"
+        )
+
+
+def unit_rows(x: Tensor, what: str) -> Tensor:
+    """Rows divided by their Euclidean norm; a zero row has no direction and is refused."""
+    norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    if not bool((norms > 0).all()):
+        row = int((~(norms[:, 0] > 0)).nonzero()[0])
+        raise RerankError(
+            f"{what}: row {row} is zero and has no direction; "
+            f"remove it or use metric='dot' (--metric dot)"
+        )
+    return x / norms
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Similarity(ABC):
+    """Scores of n queries (rows) against m gallery items (columns), corrections included.
+
+    Attributes:
+        left: (n, r) query factors of the correction, or None.
+        right: (m, r) gallery factors of the correction, or None.
+        query_mass: (n,) positive weights of the queries, or None.
+        gallery_mass: (m,) positive weights of the gallery items, or None.
+        shard: the axis that is split over processes, or None. Shapes are local.
+        block_size: rows in a block, or None for a size that keeps a block at 16 MB.
+    """
+
+    left: Tensor | None = None
+    right: Tensor | None = None
+    query_mass: Tensor | None = None
+    gallery_mass: Tensor | None = None
+    shard: Axis | None = None
+    block_size: int | None = None
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(n, m)."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """float32 or float64."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where blocks are computed."""
+
+    @property
+    @abstractmethod
+    def T(self) -> "Similarity":  # noqa: N802  the mathematical transpose, as in numpy
+        """The other direction: gallery items become queries."""
+
+    @abstractmethod
+    def _base(self, rows: slice) -> Tensor:
+        """(b, m) scores without the correction, in memory that the caller may overwrite."""
+
+    def rows_per_block(self) -> int:
+        """Rows in one block of `blocks`."""
+        return self.block_size or max(1, min(self.shape[0], BLOCK_ELEMENTS // self.shape[1]))
+
+    def block(self, rows: slice) -> Tensor:
+        """(b, m) scores of some rows, corrections included, in fresh memory."""
+        block = self._base(rows)
+        if self.left is not None and self.right is not None:
+            block.addmm_(self.left[rows], self.right.T)
+        return block
+
+    def blocks(self, rows_per_block: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Row panels in order: (rows, (b, m) scores). The receiver may overwrite a panel."""
+        step = rows_per_block or self.rows_per_block()
+        n = self.shape[0]
+        for start in range(0, n, step):
+            rows = slice(start, min(start + step, n))
+            yield rows, self.block(rows)
+
+    def scores(self) -> Tensor:
+        """The whole (n, m) matrix. Allocates it: only for results that are asked for."""
+        out = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        for rows, block in self.blocks():
+            out[rows] = block
+        return out
+
+    def add(self, left: Tensor, right: Tensor) -> Self:
+        """A new similarity with <left_i, right_j> added; left (n, r), right (m, r)."""
+        left = left.to(device=self.device, dtype=self.dtype)
+        right = right.to(device=self.device, dtype=self.dtype)
+        n, m = self.shape
+        if left.shape[0] != n or right.shape[0] != m or left.shape[1] != right.shape[1]:
+            raise RerankError(
+                f"correction of shapes {tuple(left.shape)} and {tuple(right.shape)} does not fit "
+                f"a similarity of {n} queries x {m} gallery items"
+            )
+        if self.left is not None and self.right is not None:
+            left = torch.cat([self.left, left], dim=1)
+            right = torch.cat([self.right, right], dim=1)
+        return replace(self, left=left, right=right)
+
+    def add_gallery_bias(self, gallery_bias: Tensor) -> Self:
+        """A new similarity with one number added per gallery item: S_ij + g_j."""
+        if gallery_bias.ndim != 1 or gallery_bias.shape[0] != self.shape[1]:
+            raise RerankError(
+                f"gallery bias of {tuple(gallery_bias.shape)} does not fit a gallery of "
+                f"{self.shape[1]} items; fit on the gallery that is searched"
+            )
+        ones = torch.ones((self.shape[0], 1), dtype=self.dtype, device=self.device)
+        return self.add(ones, gallery_bias[:, None])
+
+    def add_query_bias(self, query_bias: Tensor) -> Self:
+        """A new similarity with one number added per query: S_ij + f_i (no ranking changes)."""
+        ones = torch.ones((self.shape[1], 1), dtype=self.dtype, device=self.device)
+        return self.add(query_bias[:, None], ones)
+
+    def with_mass(
+        self, *, queries: ArrayLike | None = None, gallery: ArrayLike | None = None
+    ) -> Self:
+        """A new similarity whose rows and columns carry weights (positive, any scale)."""
+        return replace(
+            self,
+            query_mass=self._mass(queries, self.shape[0], "query"),
+            gallery_mass=self._mass(gallery, self.shape[1], "gallery"),
+        )
+
+    def _mass(self, mass: ArrayLike | None, count: int, side: str) -> Tensor | None:
+        if mass is None:
+            return self.query_mass if side == "query" else self.gallery_mass
+        out = torch.as_tensor(np.asarray(mass) if not isinstance(mass, Tensor) else mass)
+        out = out.to(device=self.device, dtype=torch.float64)
+        if out.shape != (count,) or not bool(torch.isfinite(out).all()) or bool((out <= 0).any()):
+            raise RerankError(
+                f"{side} mass: got shape {tuple(out.shape)}, expected {count} positive numbers"
+            )
+        return out
+
+    def map(self, matrix: Tensor) -> "Pair":
+        """Map the embeddings of both sides linearly. Only a `Pair` has embeddings."""
+        raise NeedsEmbeddings(
+            f"EM rewrites embeddings; give a Pair(queries, gallery), got {type(self).__name__} "
+            f"(on the command line: --videos and --texts instead of --sims)"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Similarity):
+    """Stored scores (n, m), rows = queries.
+
+    Args:
+        base: (n, m) numpy or torch, real floating point; half precision is computed in float32.
+        unscored: allow -inf, which stands for "not scored" and stays -inf.
+    """
+
+    base: Tensor
+    unscored: bool = False
+    _checked: bool = False
+
+    def __post_init__(self) -> None:
+        if not self._checked:
+            base = as_matrix(self.base, "scores")
+            check_finite(base, "scores", unscored=self.unscored)
+            object.__setattr__(self, "base", base)
+            object.__setattr__(self, "_checked", True)
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102
+        return self.base.shape[0], self.base.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:  # noqa: D102
+        return self.base.dtype
+
+    @property
+    def device(self) -> torch.device:  # noqa: D102
+        return self.base.device
+
+    @property
+    def T(self) -> "Dense":  # noqa: D102, N802
+        return replace(self, base=self.base.T, **_swapped(self))
+
+    def _base(self, rows: slice) -> Tensor:
+        return self.base[rows].clone(memory_format=torch.contiguous_format)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair(Similarity):
+    """Inner products of embeddings; the (n, m) matrix is never built unless asked for.
+
+    Args:
+        queries: (n, d) numpy or torch, real floating point.
+        gallery: (m, d), of the same model.
+        metric: "cosine" normalises the rows here, once, and again after a `map`; "dot" does not.
+    """
+
+    queries: Tensor
+    gallery: Tensor
+    metric: Metric = "cosine"
+    _checked: bool = False
+
+    def __post_init__(self) -> None:
+        if self._checked:
+            return
+        if self.metric not in ("cosine", "dot"):
+            raise RerankError(f"metric: got {self.metric!r}, expected 'cosine' or 'dot'")
+        queries = as_matrix(self.queries, "queries")
+        gallery = as_matrix(self.gallery, "gallery")
+        if queries.shape[1] != gallery.shape[1]:
+            raise RerankError(
+                f"queries have d = {queries.shape[1]} but gallery has d = {gallery.shape[1]}; "
+                f"both must come from the same model"
+            )
+        dtype = torch.promote_types(queries.dtype, gallery.dtype)
+        queries, gallery = queries.to(dtype), gallery.to(device=queries.device, dtype=dtype)
+        check_finite(queries, "queries")
+        check_finite(gallery, "gallery")
+        if self.metric == "cosine":
+            queries, gallery = unit_rows(queries, "queries"), unit_rows(gallery, "gallery")
+        object.__setattr__(self, "queries", queries)
+        object.__setattr__(self, "gallery", gallery)
+        object.__setattr__(self, "_checked", True)
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102
+        return self.queries.shape[0], self.gallery.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:  # noqa: D102
+        return self.queries.dtype
+
+    @property
+    def device(self) -> torch.device:  # noqa: D102
+        return self.queries.device
+
+    @property
+    def T(self) -> "Pair":  # noqa: D102, N802
+        return replace(self, queries=self.gallery, gallery=self.queries, **_swapped(self))
+
+    def _base(self, rows: slice) -> Tensor:
+        return self.queries[rows] @ self.gallery.T
+
+    def map(self, matrix: Tensor) -> "Pair":
+        """Map both sides, x -> x A, with unit norm afterwards when the metric is cosine.
+
+        Corrections are kept; they must have been estimated after the map, so a similarity
+        that already carries some refuses.
+        """
+        if self.left is not None:
+            raise RerankError(
+                "a linear map must come before the biases: put EM first in the pipeline"
+            )
+        if matrix.shape != (self.queries.shape[1],) * 2:
+            raise RerankError(
+                f"a map of {tuple(matrix.shape)} does not fit embeddings of d = "
+                f"{self.queries.shape[1]}; fit on embeddings of the same model"
+            )
+        matrix = matrix.to(device=self.device, dtype=self.dtype)
+        queries, gallery = self.queries @ matrix, self.gallery @ matrix
+        if self.metric == "cosine":
+            queries = unit_rows(queries, "queries after the map")
+            gallery = unit_rows(gallery, "gallery after the map")
+        return replace(self, queries=queries, gallery=gallery)
+
+    def augmented(self) -> tuple[Tensor, Tensor]:
+        """([q, left] (n, d + r), [v, right] (m, d + r)): the corrections as extra dimensions."""
+        if self.left is None or self.right is None:
+            return self.queries, self.gallery
+        return (
+            torch.cat([self.queries, self.left], dim=1),
+            torch.cat([self.gallery, self.right], dim=1),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Mapped(Similarity):
+    """A similarity passed through an elementwise map of (rows, scores), such as dual softmax.
+
+    Args:
+        source: the similarity below.
+        function: (rows, (b, m) scores) -> (b, m) scores.
+        what: name for messages.
+    """
+
+    source: Similarity
+    function: Callable[[slice, Tensor], Tensor]
+    what: str = "this method"
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102
+        return self.source.shape
+
+    @property
+    def dtype(self) -> torch.dtype:  # noqa: D102
+        return self.source.dtype
+
+    @property
+    def device(self) -> torch.device:  # noqa: D102
+        return self.source.device
+
+    @property
+    def T(self) -> "Similarity":  # noqa: D102, N802
+        raise RerankError(
+            f"{self.what} rewrites the row direction only; for the other direction call it on the "
+            f"transposed similarity (sim.T) instead of transposing its result"
+        )
+
+    def rows_per_block(self) -> int:  # noqa: D102
+        return self.block_size or self.source.rows_per_block()
+
+    def _base(self, rows: slice) -> Tensor:
+        return self.function(rows, self.source.block(rows))
+
+
+def _swapped(sim: Similarity) -> dict:
+    """The fields of a transposed similarity that change sides."""
+    flipped: dict[str | None, Axis | None] = {"queries": "gallery", "gallery": "queries"}
+    return {
+        "left": sim.right,
+        "right": sim.left,
+        "query_mass": sim.gallery_mass,
+        "gallery_mass": sim.query_mass,
+        "shard": flipped.get(sim.shard),
+        "block_size": sim.block_size,
+    }
