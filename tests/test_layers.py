@@ -13,19 +13,30 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A name stands for the module or package and everything inside it.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("rerank.errors", "rerank.comm", "rerank.progress"),
+    ("rerank.errors", "rerank.comm", "rerank.progress", "rerank.memory", "rerank.products"),
     ("rerank.similarity",),
     ("rerank.reduce", "rerank.kernels"),
-    ("rerank.methods", "rerank.reranker", "rerank.presets"),
+    ("rerank.methods", "rerank.reranker", "rerank.presets", "rerank.directions"),
     (
         "rerank.search",
         "rerank.metrics",
+        "rerank.measures",
+        "rerank.protocols",
+        "rerank.uncertainty",
         "rerank.hubness",
         "rerank.io",
         "rerank.store",
         "rerank.fold",
     ),
-    ("rerank.api", "rerank.report", "rerank.selection", "rerank.evaluation", "rerank.train"),
+    (
+        "rerank.api",
+        "rerank.report",
+        "rerank.selection",
+        "rerank.evaluation",
+        "rerank.crossfit",
+        "rerank.compare",
+        "rerank.train",
+    ),
     ("rerank_cli",),
 )
 

@@ -1,0 +1,161 @@
+"""Both directions of retrieval, evaluated under a named protocol."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rerank import hubness, metrics, protocols
+from rerank.directions import Name, transpose_positives
+from rerank.errors import RerankError
+from rerank.metrics import Positives, Ranks, Ties
+from rerank.similarity import ArrayLike, Dense, Similarity
+
+Sims: TypeAlias = Similarity | ArrayLike | Mapping[Name, Similarity]
+NamedPositives: TypeAlias = Mapping[str, str | Sequence[str]]
+
+
+def evaluate(
+    sim: Sims,
+    positives: Positives | NamedPositives | None = None,
+    *,
+    ties: Ties = "expected",
+    ks: Sequence[int] = (1, 5, 10),
+    protocol: str = "auto",
+    query_ids: Sequence[str] | None = None,
+    gallery_ids: Sequence[str] | None = None,
+) -> dict[Name, dict[str, Any]]:
+    """Recall, ranks and hubness of both directions.
+
+    Args:
+        sim: texts x videos: a matrix, numpy or torch, or a `Similarity` such as
+            `Pair(texts, videos)`, which is streamed. Where each direction was rewritten by
+            itself, a dict {"t2v": texts x videos, "v2t": videos x texts}.
+        positives: for each text the rows of its videos: a list of lists, a 1-D integer array (one
+            video per text), or a dict from text row to video rows. None is the diagonal of a
+            square matrix. With `query_ids` and `gallery_ids`, a dict from text id to a video id or
+            several.
+        ties: how ties are resolved, see `rerank.metrics`.
+        ks: cutoffs of the recalls.
+        protocol: see `rerank.protocols`.
+        query_ids: names of the texts, in row order.
+        gallery_ids: names of the videos, in row order.
+
+    Returns:
+        For "t2v" and "v2t": R@K in percent for each K, MdR, MnR, "queries", "tied_queries", the
+        "skewness" of the 10-occurrence, and the "protocol" that was used.
+
+    Raises:
+        RerankError: NaN among the scores, or a ground truth that does not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> found = evaluate(np.array([[0.9, 0.1], [0.8, 0.3]]))
+        >>> found["t2v"]["R@1"], found["v2t"]["R@1"]
+        (50.0, 100.0)
+    """
+    sims = both_directions(sim)
+    rows = text_positives(sims, positives, query_ids=query_ids, gallery_ids=gallery_ids)
+    protocol = protocols.resolve(protocol, rows, _text_shape(sims)[1])
+    found = ranks_of(sims, rows, ties=ties, protocol=protocol)
+    return {
+        name: {
+            **metrics.summary(ranks, ks=ks),
+            "skewness": hubness.summary(sims[name]).skewness,
+            "protocol": protocol,
+        }
+        for name, ranks in found.items()
+    }
+
+
+def both_directions(sim: Sims) -> dict[Name, Similarity]:
+    """A similarity of texts x videos, seen from both sides; a dict of directions is kept."""
+    if isinstance(sim, Mapping):
+        given: dict[Name, Similarity] = {name: sim[name] for name in ("t2v", "v2t") if name in sim}
+        if not given or len(given) != len(sim):
+            raise RerankError(
+                f"directions: got {', '.join(map(str, sim)) or 'none'}, expected 't2v' and 'v2t'"
+            )
+        return given
+    if not isinstance(sim, Similarity):
+        sim = Dense(sim, unscored=True)  # type: ignore[arg-type]
+    return {"t2v": sim, "v2t": sim.T}
+
+
+def _text_shape(sims: Mapping[Name, Similarity]) -> tuple[int, int]:
+    """(texts, videos)."""
+    if "t2v" in sims:
+        return sims["t2v"].shape
+    videos, texts = sims["v2t"].shape
+    return texts, videos
+
+
+def text_positives(
+    sims: Mapping[Name, Similarity],
+    positives: Positives | NamedPositives | None,
+    *,
+    query_ids: Sequence[str] | None = None,
+    gallery_ids: Sequence[str] | None = None,
+) -> tuple[np.ndarray, ...]:
+    """Video rows per text row, from any of the forms that `evaluate` takes."""
+    n, m = _text_shape(sims)
+    if positives is None:
+        if n != m:
+            raise RerankError(
+                f"positives: {n} texts x {m} videos have no diagonal; say which videos are right"
+            )
+        return metrics.as_positives(np.arange(n), n, m)
+    if query_ids is None and gallery_ids is None:
+        return metrics.as_positives(positives, n, m)  # type: ignore[arg-type]
+    if query_ids is None or gallery_ids is None or not isinstance(positives, Mapping):
+        raise RerankError(
+            "positives by name need a dict from text id to video ids, query_ids and gallery_ids"
+        )
+    texts, videos = _places(query_ids, n, "query_ids"), _places(gallery_ids, m, "gallery_ids")
+    rows: list[list[int]] = [[] for _ in range(n)]
+    for text, given in positives.items():
+        if text not in texts:
+            raise RerankError(f"positives: no text is called {text!r} in query_ids")
+        for video in [given] if isinstance(given, str) else given:  # type: ignore[union-attr]
+            if video not in videos:
+                raise RerankError(
+                    f"positives of {text!r}: no video is called {video!r} in gallery_ids"
+                )
+            rows[texts[text]].append(videos[video])  # type: ignore[index]
+    return metrics.as_positives(rows, n, m)
+
+
+def _places(ids: Sequence[str], count: int, what: str) -> dict[str, int]:
+    if len(ids) != count:
+        raise RerankError(f"{what}: got {len(ids)} names, expected {count}")
+    places = {str(name): row for row, name in enumerate(ids)}
+    if len(places) != count:
+        raise RerankError(f"{what}: some names occur twice; names must be unique")
+    return places
+
+
+def ranks_of(
+    sims: Mapping[Name, Similarity],
+    positives: tuple[np.ndarray, ...],
+    *,
+    ties: Ties = "expected",
+    protocol: str = "multi-caption",
+) -> dict[Name, Ranks]:
+    """Ranks of every direction under a protocol; bootstrap and tables start from here.
+
+    Args:
+        sims: the directions, each with its queries as rows.
+        positives: video rows per text.
+        ties: see `rerank.metrics`.
+        protocol: a name of `rerank.protocols.PROTOCOLS`.
+    """
+    found: dict[Name, Ranks] = {}
+    for name, sim in sims.items():
+        if name == "t2v":
+            found[name] = metrics.ranks(sim, positives, ties=ties)
+            continue
+        right = transpose_positives(positives, sim.shape[0])
+        if protocol == "rank-videos-by-best-caption":
+            sim, right = protocols.pool_captions(sim, right)
+        found[name] = metrics.ranks(sim, right, ties=ties)
+    return found

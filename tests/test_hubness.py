@@ -1,0 +1,101 @@
+"""Indices of hubness equal their definitions, and the sentence says what they mean."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from rerank import hubness
+from rerank.similarity import Dense, Pair
+
+RNG = np.random.default_rng(0)
+
+
+def planted(n=200, m=100, d=16, hubs=4):
+    """Queries in a cone, and a few gallery items at its axis."""
+    axis = np.ones(d) / np.sqrt(d)
+    queries = RNG.normal(size=(n, d)) * 0.15 + axis
+    gallery = RNG.normal(size=(m, d)) * 0.5 + axis * 0.3
+    gallery[:hubs] = axis + RNG.normal(size=(hubs, d)) * 0.01
+    return Pair(queries, gallery)
+
+
+def test_indices_equal_their_definitions():
+    sim = Dense(RNG.normal(size=(60, 40)) + 1.5 * RNG.normal(size=40))
+    found = hubness.summary(sim, k=5)
+    lists = np.argsort(-sim.scores().numpy(), axis=1)[:, :5]
+    counts = np.bincount(lists.ravel(), minlength=40)
+    np.testing.assert_array_equal(found.counts, counts)
+    np.testing.assert_array_equal(found.firsts, np.bincount(lists[:, 0], minlength=40))
+    assert found.skewness == pytest.approx(stats.skew(counts))
+    assert found.gini == pytest.approx(
+        np.abs(counts[:, None] - counts).sum() / (2 * 40**2 * counts.mean())
+    )
+    moved = np.clip(counts - counts.mean(), 0, None).sum() / counts.sum()
+    assert found.robin_hood == pytest.approx(moved)
+    assert set(found.hubs) == set(np.flatnonzero(counts > 2 * counts.mean()))
+    assert set(found.antihubs) == set(np.flatnonzero(counts == 0))
+    assert found.hub_share == pytest.approx(counts[found.hubs].sum() / counts.sum())
+
+
+def test_chance_level_is_that_of_a_binomial():
+    n, m, k = 20000, 50, 5
+    found = hubness.Hubness(k, n, np.full(m, n * k // m), np.full(m, n // m))
+    draws = np.random.default_rng(1).binomial(n, k / m, size=2_000_000)
+    assert found.skewness_by_chance == pytest.approx(stats.skew(draws), abs=0.01)
+    assert (found.skewness, found.gini, found.robin_hood) == (0.0, 0.0, 0.0)
+
+
+def test_planted_hubs_are_named_first():
+    found = hubness.summary(planted())
+    assert set(found.hubs[:4]) == {0, 1, 2, 3}
+    top = found.as_dict([f"v{j}" for j in range(100)])["top"]
+    assert {entry["id"] for entry in top[:4]} == {"v0", "v1", "v2", "v3"}
+    assert found.skewness > 2
+
+
+def test_lists_computed_elsewhere_are_taken():
+    from rerank import reduce
+
+    sim = planted()
+    given = hubness.summary(sim, topk=reduce.topk(sim, 20))
+    np.testing.assert_array_equal(given.counts, hubness.summary(sim).counts)
+    padded = np.array([[0, 1, -1], [0, -1, -1]])
+    np.testing.assert_array_equal(hubness.from_lists(padded, 3).counts, [2, 1, 0])
+
+
+def test_lists_as_long_as_the_gallery_say_nothing_and_are_shortened():
+    found = hubness.summary(Dense(RNG.normal(size=(30, 6))))
+    assert found.k == 3
+
+
+def test_sentences_follow_the_numbers():
+    assert "Strong hubness" in hubness.sentence(hubness.summary(planted()))
+    # An orthonormal gallery without hubs: every item is met about equally often.
+    even = Dense(np.random.default_rng(3).random((4000, 40)))
+    assert hubness.sentence(hubness.summary(even), "items").startswith("Little hubness")
+    few = hubness.summary(Dense(RNG.normal(size=(2, 100))))
+    assert "use at least 20 queries" in hubness.sentence(few)
+
+
+def test_geometry_of_known_clouds():
+    d = 8
+    eye = np.eye(d)
+    found = hubness.geometry(Pair(np.vstack([eye, -eye]), np.vstack([eye, -eye])))
+    assert found.gap == pytest.approx(0, abs=1e-12)
+    assert found.text_rank == pytest.approx(d)
+    assert found.text_anisotropy == pytest.approx(-1 / (2 * d - 1))
+    pair = planted()
+    cosines = (pair.queries @ pair.queries.T).numpy()
+    off = cosines[~np.eye(len(cosines), dtype=bool)]
+    assert hubness.geometry(pair).text_anisotropy == pytest.approx(off.mean())
+    gap = torch.linalg.vector_norm(pair.queries.mean(0) - pair.gallery.mean(0))
+    assert hubness.geometry(pair).gap == pytest.approx(float(gap))
+
+
+def test_effective_rank_is_the_exponential_entropy_of_the_singular_values():
+    x = torch.from_numpy(RNG.normal(size=(50, 6)) * np.array([5, 3, 1, 0.5, 0.1, 0]))
+    values = torch.linalg.svdvals(x - x.mean(0))
+    shares = values[values > 1e-9] / values.sum()
+    expected = float(torch.exp(-(shares * shares.log()).sum()))
+    assert hubness.effective_rank(x) == pytest.approx(expected, rel=1e-6)
