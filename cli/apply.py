@@ -1,0 +1,97 @@
+"""`rerank apply`: embeddings or a matrix in, a result file with both directions out."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rerank_cli.options import (
+    BankGt,
+    BankTexts,
+    BankVideos,
+    Device,
+    DeviceName,
+    Json,
+    K,
+    Method,
+    Metric,
+    MetricName,
+    Sims,
+    Tau,
+    Texts,
+    Videos,
+)
+
+
+class ScoresAreName(StrEnum):
+    """What a matrix holds."""
+
+    auto = "auto"
+    similarities = "similarities"
+    probabilities = "probabilities"
+
+
+def apply_command(
+    videos: Videos = None,
+    texts: Texts = None,
+    sims: Sims = None,
+    bank_texts: BankTexts = None,
+    bank_videos: BankVideos = None,
+    bank_gt: BankGt = None,
+    method: Method = None,
+    metric: Metric = MetricName.cosine,
+    k: K = 10,
+    tau: Tau = None,
+    rho: Annotated[
+        float | None, typer.Option("--rho", help="Softness of the gallery marginal, 0 to 1.")
+    ] = None,
+    scores_are: Annotated[
+        ScoresAreName, typer.Option("--scores-are", help="What --sims holds.")
+    ] = ScoresAreName.auto,
+    settings: Annotated[
+        Path | None, typer.Option("--settings", help="Settings written by `rerank tune`.")
+    ] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Judge biases on the bank's known pairs.")
+    ] = True,
+    out: Annotated[Path, typer.Option("--out", help="Result file.")] = Path("reranked.h5"),
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Also store the rewritten matrix (n x m).")
+    ] = False,
+    pool: Annotated[
+        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Memory to use, such as 8GB.")
+    ] = None,
+    device: Device = DeviceName.auto,
+    json: Json = False,
+) -> None:
+    """Re-rank texts against videos, both directions, and write the result.
+
+    With a bank (texts and videos that are not the test set) the fit is inductive; without one it
+    is fitted on the test queries themselves and labelled transductive.
+    """
+    from rerank import files
+    from rerank_cli.console import emit, emit_json, progress, say
+
+    chosen: dict[str, Any] = files.read_settings(settings) if settings else {}
+    chosen |= {
+        key: value
+        for key, value in {"method": method, "tau": files.parse_tau(tau), "rho": rho}.items()
+        if value is not None
+    }
+    with progress():
+        report = files.apply_files(
+            videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
+            bank_gt=bank_gt, metric=metric.value, k=k, scores_are=scores_are.value, gate=gate,
+            out=out, store_scores=scores, device=device.value, pool=pool, memory=memory,
+            settings=chosen,
+        )  # fmt: skip
+    for warning in report.warnings:
+        say(f"warning: {warning}")
+    if json:
+        emit_json(report.manifest)
+    else:
+        emit(report.text)

@@ -1,0 +1,93 @@
+"""Top-k of a similarity: FAISS where it is an inner product, a streamed pass otherwise."""
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from rerank import progress, reduce
+from rerank.errors import RerankError
+from rerank.reduce import TopK
+from rerank.similarity import Pair, Similarity
+
+# FAISS's GPU indexes return no more than this.
+_GPU_MAX_K = 2048
+_QUERIES_AT_ONCE = 4096
+
+
+def faiss_module() -> ModuleType:
+    """FAISS, imported when first needed.
+
+    Raises:
+        RerankError: not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise RerankError(
+            "FAISS is not installed: install rerank-toolkit[cpu] (faiss-cpu) or "
+            "rerank-toolkit[gpu] (faiss-gpu), one of them only; `rerank doctor` shows what is there"
+        ) from error
+    return faiss
+
+
+def topk(sim: Similarity, k: int) -> TopK:
+    """The k best gallery items of every query, best first; ties go to the lower index.
+
+    A float32 `Pair` is searched by `faiss.IndexFlatIP` on the embeddings with the corrections as
+    extra dimensions: [q, left] . [v, right]. Anything else, or more than 2,048 results on a GPU
+    index, streams through `reduce.topk`. Both are exact.
+
+    Args:
+        sim: (n, m) scores.
+        k: between 1 and m.
+    """
+    k = reduce.check_k(k, sim.shape[1])
+    if not isinstance(sim, Pair) or sim.dtype != torch.float32:
+        return reduce.topk(sim, k)
+    if sim.device.type != "cpu":
+        return _gpu_topk(sim, k)
+    queries, gallery = sim.augmented()
+    faiss = faiss_module()
+    index = faiss.IndexFlatIP(gallery.shape[1])
+    index.add(gallery.contiguous().numpy())  # type: ignore[call-arg]
+    return _search(index, queries, k)
+
+
+def _gpu_topk(sim: Pair, k: int) -> TopK:
+    """FAISS on the GPU where its build and k allow it, the exact torch pass otherwise."""
+    try:
+        faiss = faiss_module()
+    except RerankError:
+        return reduce.topk(sim, k)
+    if getattr(faiss, "get_num_gpus", lambda: 0)() == 0 or k > _GPU_MAX_K:
+        return reduce.topk(sim, k)
+    queries, gallery = sim.augmented()
+    device = sim.device.index or 0
+    index = faiss.GpuIndexFlatIP(faiss.StandardGpuResources(), gallery.shape[1])
+    index.add(gallery.contiguous().cpu().numpy())
+    found = _search(index, queries.cpu(), k)
+    target = torch.device("cuda", device)
+    return TopK(found.scores.to(target), found.indices.to(target))
+
+
+def _search(index, queries: Tensor, k: int) -> TopK:  # noqa: ANN001  any FAISS index
+    n = len(queries)
+    scores = torch.empty((n, k), dtype=torch.float32)
+    indices = torch.empty((n, k), dtype=torch.int64)
+    with progress.task("top-k", n) as advance:
+        for start in range(0, n, _QUERIES_AT_ONCE):
+            part = queries[start : start + _QUERIES_AT_ONCE].contiguous().numpy()
+            found, rows = index.search(part, k)
+            scores[start : start + len(part)] = torch.from_numpy(found)
+            indices[start : start + len(part)] = torch.from_numpy(rows)
+            advance(len(part))
+    return TopK(*order_ties(scores, indices))
+
+
+def order_ties(scores: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort each row by score, then by index, so that equal scores have one order."""
+    order = torch.argsort(indices, dim=1)
+    scores, indices = scores.gather(1, order), indices.gather(1, order)
+    order = torch.argsort(scores, dim=1, descending=True, stable=True)
+    return scores.gather(1, order), indices.gather(1, order)
