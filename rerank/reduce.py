@@ -16,10 +16,14 @@ from torch import Tensor
 
 from rerank import comm, progress
 from rerank.errors import NeedsEmbeddings, RerankError
+from rerank.kernels.plain import check_tau, logsumexp, sweep
 from rerank.similarity import Axis, Pair, Similarity
 
-# Below this column mass a float32 sum of exponentials may have lost terms to underflow.
-_TINY_MASS = 1e-30
+__all__ = [
+    "TopK", "check_k", "check_tau", "count_better", "extremes", "gallery_masses", "gallery_mean",
+    "gather_pairs", "gram", "k_occurrence", "logsumexp", "mean_topk", "query_masses", "row_hashes",
+    "spread", "sweep", "sweeper", "topk", "total_queries",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,83 +39,11 @@ class TopK:
     indices: Tensor
 
 
-def check_tau(tau: float) -> float:
-    """A usable temperature: a positive, finite number in score units."""
-    tau = float(tau)
-    if not (tau > 0 and math.isfinite(tau)):
-        raise RerankError(f"tau: got {tau}, expected a positive number in score units, or 'auto'")
-    return tau
-
-
 def check_k(k: int, items: int, what: str = "gallery items") -> int:
     """A usable k: between 1 and the number of items; never lowered silently."""
     if not 1 <= int(k) <= items:
         raise RerankError(f"k: got {k}, expected between 1 and the {items} {what} there are")
     return int(k)
-
-
-def logsumexp(sim: Similarity, tau: float, *, over: Axis, plus: Tensor | None = None) -> Tensor:
-    """Log-sum-exp of (S + plus) / tau over one axis.
-
-    over="gallery": out_i = log sum_j exp((S_ij + plus_j) / tau), (n,), plus (m,).
-    over="queries": out_j = log sum_i exp((S_ij + plus_i) / tau), (m,), plus (n,).
-
-    `tau` and `plus` are in score units, the result is not (multiply by tau).
-    """
-    tau = check_tau(tau)
-    n, m = sim.shape
-    with progress.task("log-sum-exp", n) as advance:
-        if over == "gallery":
-            out = torch.empty(n, dtype=sim.dtype, device=sim.device)
-            for rows, block in sim.blocks():
-                if plus is not None:
-                    block.add_(plus)
-                out[rows] = torch.logsumexp(block.div_(tau), dim=1)
-                advance(len(block))
-        else:
-            out = torch.full((m,), -math.inf, dtype=sim.dtype, device=sim.device)
-            for rows, block in sim.blocks():
-                if plus is not None:
-                    block.add_(plus[rows, None])
-                out = torch.logaddexp(out, torch.logsumexp(block.div_(tau), dim=0))
-                advance(len(block))
-    return comm.all_logsumexp(out) if sim.shard == over else out
-
-
-def sweep(
-    sim: Similarity, tau: float, gallery_bias: Tensor, log_a: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One pass of Sinkhorn: make the rows tight, and measure the columns while they are hot.
-
-        f_i = tau (log a_i - log sum_j exp((S_ij + g_j) / tau))
-        c_j = log sum_i exp((S_ij + f_i + g_j) / tau)
-
-    Rows without any finite score get f = 0 and no mass.
-
-    Returns:
-        f (n,) in score units and c (m,), the log of the column masses under (f, g).
-    """
-    n, m = sim.shape
-    f = torch.empty(n, dtype=sim.dtype, device=sim.device)
-    mass = torch.zeros(m, dtype=torch.float64, device=sim.device)
-    local = sim.shard != "gallery"
-    log_rows = None if local else logsumexp(sim, tau, over="gallery", plus=gallery_bias)
-    with progress.task("Sinkhorn sweep", n) as advance:
-        for rows, block in sim.blocks():
-            block.add_(gallery_bias).div_(tau)
-            lse = torch.logsumexp(block, dim=1) if log_rows is None else log_rows[rows]
-            shift = torch.where(torch.isfinite(lse), log_a[rows] - lse, torch.zeros_like(lse))
-            f[rows] = shift * tau
-            # Every row sums to a_i <= 1 after the shift, so exp cannot overflow.
-            mass += block.add_(shift[:, None]).exp_().sum(dim=0, dtype=torch.float64)
-            advance(len(block))
-    if sim.shard == "queries":
-        mass = comm.all_sum(mass)
-    if bool((mass < _TINY_MASS).any()):
-        # Some column is so unpopular that its terms underflowed: count it in the log domain.
-        exact = logsumexp(sim, tau, over="queries", plus=f) + gallery_bias / tau
-        return f, torch.where(mass < _TINY_MASS, exact, mass.log().to(sim.dtype))
-    return f, mass.log().to(sim.dtype)
 
 
 def sweeper(

@@ -7,103 +7,25 @@ similarity through an elementwise map. `left` (n, r) and `right` (m, r) are thin
 number per gallery item is `left = 1, right = g`. Methods never ask which kind they hold.
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Self, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from rerank.arrays import BLOCK_ELEMENTS, ArrayLike, as_matrix, check_finite, unit_rows
 from rerank.errors import NeedsEmbeddings, RerankError
+from rerank.products import inner
 
-ArrayLike: TypeAlias = np.ndarray | Tensor
+__all__ = [
+    "BLOCK_ELEMENTS", "ArrayLike", "Axis", "Dense", "Mapped", "Metric", "Pair", "Similarity",
+    "as_matrix", "check_finite", "unit_rows",
+]  # fmt: skip
+
 Metric: TypeAlias = Literal["cosine", "dot"]
 Axis: TypeAlias = Literal["queries", "gallery"]
-
-# Elements of one row block: 4 Mi fp32 numbers are 16 MB, a few blocks in flight stay under 100 MB.
-BLOCK_ELEMENTS = 4 * 1024 * 1024
-
-
-def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False) -> Tensor:
-    """A 2-D floating tensor over the caller's memory; half precision becomes float32.
-
-    Raises:
-        RerankError: not 2-D, empty, or not real floating point.
-    """
-    if isinstance(x, np.ndarray):
-        if not x.dtype.isnative or any(stride < 0 for stride in x.strides):
-            x = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
-        if x.dtype.kind != "f":
-            raise RerankError(
-                f"{what}: got dtype {x.dtype}, expected real floating point; "
-                f"convert with .astype('float32')"
-            )
-        if x.dtype.itemsize > 8:
-            x = x.astype(np.float64)
-        with warnings.catch_warnings():
-            # torch warns about read-only arrays; nothing here writes into its input.
-            warnings.simplefilter("ignore", UserWarning)
-            x = torch.from_numpy(x)
-    if not isinstance(x, Tensor):
-        raise RerankError(
-            f"{what}: got {type(x).__name__}, expected a numpy array or a torch tensor"
-        )
-    if x.ndim != 2:
-        raise RerankError(f"{what}: got shape {tuple(x.shape)}, expected two dimensions")
-    if not x.is_floating_point():
-        raise RerankError(
-            f"{what}: got dtype {x.dtype}, expected real floating point; convert with .float()"
-        )
-    if x.shape[0] == 0 or x.shape[1] == 0:
-        raise RerankError(
-            f"{what}: got shape {tuple(x.shape)}, expected at least one row and column"
-        )
-    if x.dtype in (torch.float16, torch.bfloat16) and not keep_half:
-        x = x.float()
-    return x.detach()
-
-
-def _first_bad_row(x: Tensor, *, allow_minus_inf: bool = False) -> int | None:
-    """Index of the first row with NaN or an infinity, found without a boolean copy of x."""
-    step = max(1, BLOCK_ELEMENTS // x.shape[1])
-    for start in range(0, x.shape[0], step):
-        block = x[start : start + step]
-        low, high = torch.aminmax(block)
-        fine_low = bool(torch.isfinite(low)) or (allow_minus_inf and float(low) == float("-inf"))
-        fine_high = bool(torch.isfinite(high)) or (allow_minus_inf and float(high) == float("-inf"))
-        if fine_low and fine_high:
-            continue
-        ok = torch.isfinite(block)
-        if allow_minus_inf:
-            ok |= block == float("-inf")
-        bad = (~ok).any(dim=1).nonzero()
-        if len(bad):
-            return start + int(bad[0])
-    return None
-
-
-def check_finite(x: Tensor, what: str, *, unscored: bool = False) -> None:
-    """Refuse NaN and infinities by row (-inf allowed as "not scored" when `unscored`)."""
-    row = _first_bad_row(x, allow_minus_inf=unscored)
-    if row is not None:
-        raise RerankError(
-            f"{what}: row {row} has NaN or infinite values; remove the row or fix what wrote it"
-        )
-
-
-def unit_rows(x: Tensor, what: str) -> Tensor:
-    """Rows divided by their Euclidean norm; a zero row has no direction and is refused."""
-    norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    if not bool((norms > 0).all()):
-        row = int((~(norms[:, 0] > 0)).nonzero()[0])
-        raise RerankError(
-            f"{what}: row {row} is zero and has no direction; "
-            f"remove it or use metric='dot' (--metric dot)"
-        )
-    return x / norms
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -151,8 +73,9 @@ class Similarity(ABC):
         """(b, m) scores without the correction, in memory that the caller may overwrite."""
 
     def rows_per_block(self) -> int:
-        """Rows in one block of `blocks`."""
-        return self.block_size or max(1, min(self.shape[0], BLOCK_ELEMENTS // self.shape[1]))
+        """Rows in one block of `blocks`: never the whole matrix at once, however small it is."""
+        n, m = self.shape
+        return self.block_size or max(1, min(-(-n // 2), BLOCK_ELEMENTS // m))
 
     def block(self, rows: slice) -> Tensor:
         """(b, m) scores of some rows, corrections included, in fresh memory."""
@@ -219,8 +142,7 @@ class Similarity(ABC):
     def _mass(self, mass: ArrayLike | None, count: int, side: str) -> Tensor | None:
         if mass is None:
             return self.query_mass if side == "query" else self.gallery_mass
-        out = torch.as_tensor(np.asarray(mass) if not isinstance(mass, Tensor) else mass)
-        out = out.to(device=self.device, dtype=torch.float64)
+        out = torch.as_tensor(mass).to(device=self.device, dtype=torch.float64)
         if out.shape != (count,) or not bool(torch.isfinite(out).all()) or bool((out <= 0).any()):
             raise RerankError(
                 f"{side} mass: got shape {tuple(out.shape)}, expected {count} positive numbers"
@@ -329,7 +251,7 @@ class Pair(Similarity):
         return replace(self, queries=self.gallery, gallery=self.queries, **_swapped(self))
 
     def _base(self, rows: slice) -> Tensor:
-        return self.queries[rows] @ self.gallery.T
+        return inner(self.queries[rows], self.gallery)
 
     def map(self, matrix: Tensor) -> "Pair":
         """Map both sides, x -> x A, with unit norm afterwards when the metric is cosine.
@@ -404,7 +326,7 @@ class Mapped(Similarity):
 
 
 def _swapped(sim: Similarity) -> dict:
-    """The fields of a transposed similarity that change sides."""
+    """What changes sides in a transposed similarity."""
     flipped: dict[str | None, Axis | None] = {"queries": "gallery", "gallery": "queries"}
     return {
         "left": sim.right,

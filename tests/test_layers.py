@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A name stands for the module or package and everything inside it.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("rerank.errors", "rerank.comm", "rerank.progress", "rerank.memory", "rerank.products"),
-    ("rerank.similarity",),
+    ("rerank.arrays", "rerank.similarity"),
     ("rerank.reduce", "rerank.kernels"),
     ("rerank.methods", "rerank.reranker", "rerank.presets", "rerank.directions"),
     (
