@@ -8,6 +8,7 @@ import numpy as np
 from rerank import hubness, metrics, protocols
 from rerank.directions import Name, transpose_positives
 from rerank.errors import RerankError
+from rerank.measures import ranked_measures
 from rerank.metrics import Positives, Ranks, Ties
 from rerank.similarity import ArrayLike, Dense, Similarity
 
@@ -22,6 +23,7 @@ def evaluate(
     ties: Ties = "expected",
     ks: Sequence[int] = (1, 5, 10),
     protocol: str = "auto",
+    measures: Sequence[str] = (),
     query_ids: Sequence[str] | None = None,
     gallery_ids: Sequence[str] | None = None,
 ) -> dict[Name, dict[str, Any]]:
@@ -38,12 +40,14 @@ def evaluate(
         ties: how ties are resolved, see `rerank.metrics`.
         ks: cutoffs of the recalls.
         protocol: see `rerank.protocols`.
+        measures: further measures by their ir_measures name (`MRR`, `MAP`, `nDCG@10`), in percent.
         query_ids: names of the texts, in row order.
         gallery_ids: names of the videos, in row order.
 
     Returns:
-        For "t2v" and "v2t": R@K in percent for each K, MdR, MnR, "queries", "tied_queries", the
-        "skewness" of the 10-occurrence, and the "protocol" that was used.
+        For "t2v" and "v2t": R@K in percent for each K, "geo" (the geometric mean of R@1, R@5 and
+        R@10), MdR, MnR, "queries", "tied_queries", the measures asked for, the "skewness" of the
+        10-occurrence, and the "protocol" that was used.
 
     Raises:
         RerankError: NaN among the scores, or a ground truth that does not fit.
@@ -57,15 +61,18 @@ def evaluate(
     sims = both_directions(sim)
     rows = text_positives(sims, positives, query_ids=query_ids, gallery_ids=gallery_ids)
     protocol = protocols.resolve(protocol, rows, _text_shape(sims)[1])
-    found = ranks_of(sims, rows, ties=ties, protocol=protocol)
-    return {
-        name: {
+    out: dict[Name, dict[str, Any]] = {}
+    for name, (searched, right) in views(sims, rows, protocol=protocol).items():
+        ranks = metrics.ranks(searched, right, ties=ties)
+        values = ranked_measures(searched, right, measures, ties=ties) if measures else {}
+        out[name] = {
             **metrics.summary(ranks, ks=ks),
+            "geo": metrics.geometric_mean(ranks),
+            **{measure: float(found.mean()) for measure, found in values.items()},
             "skewness": hubness.summary(sims[name]).skewness,
             "protocol": protocol,
         }
-        for name, ranks in found.items()
-    }
+    return out
 
 
 def both_directions(sim: Sims) -> dict[Name, Similarity]:
@@ -134,6 +141,29 @@ def _places(ids: Sequence[str], count: int, what: str) -> dict[str, int]:
     return places
 
 
+def views(
+    sims: Mapping[Name, Similarity],
+    positives: tuple[np.ndarray, ...],
+    *,
+    protocol: str = "multi-caption",
+) -> dict[Name, tuple[Similarity, tuple[np.ndarray, ...]]]:
+    """What each direction ranks under a protocol: queries x gallery, and what is right.
+
+    Args:
+        sims: the directions, each with its queries as rows.
+        positives: video rows per text.
+        protocol: a name of `rerank.protocols.PROTOCOLS`.
+    """
+    out: dict[Name, tuple[Similarity, tuple[np.ndarray, ...]]] = {}
+    for name, sim in sims.items():
+        right = positives if name == "t2v" else transpose_positives(positives, sim.shape[0])
+        if name == "v2t" and protocol == "rank-videos-by-best-caption":
+            out[name] = protocols.pool_captions(sim, right)
+        else:
+            out[name] = sim, right
+    return out
+
+
 def ranks_of(
     sims: Mapping[Name, Similarity],
     positives: tuple[np.ndarray, ...],
@@ -141,21 +171,8 @@ def ranks_of(
     ties: Ties = "expected",
     protocol: str = "multi-caption",
 ) -> dict[Name, Ranks]:
-    """Ranks of every direction under a protocol; bootstrap and tables start from here.
-
-    Args:
-        sims: the directions, each with its queries as rows.
-        positives: video rows per text.
-        ties: see `rerank.metrics`.
-        protocol: a name of `rerank.protocols.PROTOCOLS`.
-    """
-    found: dict[Name, Ranks] = {}
-    for name, sim in sims.items():
-        if name == "t2v":
-            found[name] = metrics.ranks(sim, positives, ties=ties)
-            continue
-        right = transpose_positives(positives, sim.shape[0])
-        if protocol == "rank-videos-by-best-caption":
-            sim, right = protocols.pool_captions(sim, right)
-        found[name] = metrics.ranks(sim, right, ties=ties)
-    return found
+    """Ranks of every direction under a protocol; see `views`."""
+    return {
+        name: metrics.ranks(sim, right, ties=ties)
+        for name, (sim, right) in views(sims, positives, protocol=protocol).items()
+    }
