@@ -1,0 +1,273 @@
+"""A fitted reranker as vectors of any store: scores become plain inner products.
+
+    mapped queries   [xA/|xA|, 1]  against  [vA/|vA|, g]
+    raw unit queries [x, |xA|]     against  [vAA^T/|vA|, g]     (the same, times |xA| per query)
+
+with the (d, d) map A and the bias g_j of the fitted pipeline. Three changes keep every query's
+order exactly and are there for what a store can do:
+
+    offset   a constant taken from all biases, so that they stay small in float32
+    mean     the gallery mean taken from all items: shifts all scores of a query by one number;
+             graph indexes (HNSW) need it, because the bias dimension breaks their geometry
+    radius   one more dimension sqrt(R^2 - |v|^2) on items and 0 on queries gives all items the
+             norm R, so that cosine and Euclidean stores rank like the inner product
+
+The bias dimension is never scaled: that destroys the recall of approximate indexes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rerank.errors import RerankError
+from rerank.reranker import Fitted, FittedPipeline
+from rerank.similarity import ArrayLike, Metric, as_matrix, check_finite, unit_rows
+
+QuerySide: TypeAlias = Literal["mapped", "raw"]
+Space: TypeAlias = Literal["ip", "cosine", "l2"]
+
+# Rounding of float32 norms; an item this little beyond the radius gets a zero last coordinate.
+_RADIUS_SLACK = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Folding:
+    """How queries and gallery items become vectors; keep it with the vectors.
+
+    Attributes:
+        metric: "cosine" normalises embeddings, "dot" takes them as they are.
+        query_side: "mapped" queries, or "raw" ones with the map folded into the gallery.
+        matrix: (d, d) linear map of the fitted pipeline, or None.
+        has_bias: whether there is a bias dimension.
+        offset: taken from every bias.
+        mean: (d + r,) taken from every item, or None.
+        radius: norm that every item is completed to, or None.
+    """
+
+    metric: Metric
+    query_side: QuerySide
+    matrix: Tensor | None
+    has_bias: bool
+    offset: float = 0.0
+    mean: Tensor | None = None
+    radius: float | None = None
+
+    def queries(self, vectors: ArrayLike) -> Tensor:
+        """(n, d) embeddings -> (n, d + r) float32 query vectors.
+
+        Every row is computed by itself, with the same operations in the same order, so a query
+        has the same bits alone as in any batch.
+
+        Raises:
+            RerankError: not finite, another dimension than the map, or a zero row with cosine.
+        """
+        x = as_matrix(vectors, "queries").cpu()
+        check_finite(x, "queries")
+        if self.metric == "cosine":
+            x = _unit(x, "queries")
+        raw, norms = x, torch.ones(len(x), dtype=torch.float64)
+        if self.matrix is not None:
+            x = _map_each(x, self.matrix)
+            if self.metric == "cosine":
+                norms = torch.from_numpy(np.sqrt((x.numpy() ** 2).sum(axis=1)))
+                x = _unit(x, "queries after the map")
+        parts = [x.float()]
+        if self.query_side == "raw":
+            parts = [raw.float()]
+        if self.has_bias:
+            last = norms if self.query_side == "raw" else torch.ones(len(x))
+            parts.append(last[:, None].float())
+        if self.radius is not None:
+            parts.append(torch.zeros((len(x), 1)))
+        return torch.cat(parts, dim=1)
+
+    def gallery(self, vectors: ArrayLike, gallery_bias: Tensor | None) -> Tensor:
+        """(m, d) embeddings and their (m,) biases -> (m, d + r) float32 item vectors.
+
+        Raises:
+            RerankError: other counts or dimensions, or an item beyond the stored radius.
+        """
+        v = self._plain(vectors, gallery_bias)
+        if self.mean is not None:
+            v = v - self.mean.to(v)
+        if self.radius is not None:
+            v = complete_norm(v, self.radius)
+        return v.float()
+
+    def _plain(self, vectors: ArrayLike, gallery_bias: Tensor | None) -> Tensor:
+        """[v, g] in float64, before mean and radius."""
+        v = as_matrix(vectors, "gallery").cpu().double()
+        check_finite(v, "gallery")
+        if self.metric == "cosine":
+            v = unit_rows(v, "gallery")
+        if self.matrix is not None:
+            if self.matrix.shape[0] != v.shape[1]:
+                raise RerankError(_other_dimension("gallery", v.shape[1], self.matrix))
+            matrix = self.matrix.double().cpu()
+            mapped = v @ matrix
+            norms = torch.linalg.vector_norm(mapped, dim=1, keepdim=True)
+            if self.metric == "cosine":
+                mapped = unit_rows(mapped, "gallery after the map")
+            v = mapped @ matrix.T if self.query_side == "raw" else mapped
+            assert self.metric == "dot" or bool((norms > 0).all())
+        if self.has_bias != (gallery_bias is not None):
+            raise RerankError("gallery: biases were given to a folding without them, or left out")
+        if gallery_bias is None:
+            return v
+        if gallery_bias.shape != (len(v),):
+            raise RerankError(
+                f"gallery: got {len(v)} items for {len(gallery_bias)} biases; "
+                f"give the gallery that was fitted"
+            )
+        bias = gallery_bias.detach().cpu().double() - self.offset
+        return torch.cat([v, bias[:, None]], dim=1)
+
+
+def _unit(x: Tensor, what: str) -> Tensor:
+    """Unit rows in float64, each row reduced by itself (numpy sums along contiguous rows)."""
+    unit_rows(x, what)
+    values = np.ascontiguousarray(x.double().numpy())
+    return torch.from_numpy(values / np.sqrt((values**2).sum(axis=1, keepdims=True)))
+
+
+def _map_each(x: Tensor, matrix: Tensor) -> Tensor:
+    """Map row by row, x A: a matrix product's last bits depend on how many rows it has."""
+    if matrix.shape[0] != x.shape[1]:
+        raise RerankError(_other_dimension("queries", x.shape[1], matrix))
+    transposed = matrix.double().cpu().T.contiguous()
+    return torch.stack([torch.mv(transposed, row.double().clone()) for row in x])
+
+
+def _other_dimension(what: str, got: int, matrix: Tensor) -> str:
+    return f"{what}: got d = {got}, the model was fitted on d = {matrix.shape[0]}"
+
+
+def complete_norm(vectors: Tensor, radius: float) -> Tensor:
+    """[v, sqrt(R^2 - |v|^2)]: every item gets the norm R.
+
+    Raises:
+        RerankError: an item is longer than the radius.
+    """
+    squared = vectors.double().square().sum(dim=1)
+    gap = radius * radius - squared
+    if bool((gap < -_RADIUS_SLACK * radius * radius).any()):
+        row = int((gap < -_RADIUS_SLACK * radius * radius).nonzero()[0])
+        raise RerankError(
+            f"item {row} has norm {float(squared[row]) ** 0.5:.6g}, beyond the radius "
+            f"{radius:.6g} that the index was built with; export again with `rerank export`"
+        )
+    return torch.cat([vectors, gap.clamp_min(0).sqrt()[:, None].to(vectors)], dim=1)
+
+
+def plan_folding(
+    fitted: Fitted,
+    vectors: ArrayLike,
+    metric: Metric = "cosine",
+    *,
+    query_side: QuerySide = "mapped",
+    space: Space = "ip",
+    centre: bool = False,
+) -> tuple[Folding, Tensor]:
+    """Choose offset, mean and radius for a gallery, and fold it.
+
+    Args:
+        fitted: a fitted pipeline that is a linear map and one number per gallery item.
+        vectors: (m, d) gallery embeddings in the order of the biases.
+        metric: as in the fit.
+        query_side: whether clients send mapped or raw unit queries.
+        space: what the store compares by; "cosine" and "l2" get one more dimension.
+        centre: subtract the gallery mean (for graph indexes).
+
+    Returns:
+        The `Folding`, and (m, D) float32 item vectors.
+
+    Raises:
+        RerankError: the method does not fold, or the gallery is not the fitted one.
+    """
+    pipeline = fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
+    if not pipeline.foldable:
+        raise RerankError(
+            "this method is no linear map plus one number per item, so it cannot be folded into "
+            "vectors; search with `rerank search --model`, or fit a method that `rerank methods` "
+            "lists as folding"
+        )
+    bias, matrix = pipeline.gallery_bias, pipeline.map
+    folding = Folding(
+        metric=metric,
+        query_side=query_side,
+        matrix=None if matrix is None else matrix.detach().cpu(),
+        has_bias=bias is not None,
+        offset=0.0 if bias is None else float(bias.double().mean()),
+    )
+    plain = folding._plain(vectors, bias)
+    if centre:
+        folding = replace(folding, mean=plain.mean(dim=0).float())
+        plain = plain - folding.mean.double()  # type: ignore[union-attr]
+    if space in ("cosine", "l2"):
+        folding = replace(folding, radius=float(torch.linalg.vector_norm(plain, dim=1).max()))
+    elif space != "ip":
+        raise RerankError(f"space: got {space!r}, expected 'ip', 'cosine' or 'l2'")
+    return folding, folding.gallery(vectors, bias)
+
+
+def fold_gallery(
+    fitted: Fitted,
+    vectors: ArrayLike,
+    metric: Metric = "cosine",
+    query_side: QuerySide = "mapped",
+) -> Tensor:
+    """(m, d + r) item vectors for an exact inner-product search; see the module's formulas."""
+    return plan_folding(fitted, vectors, metric, query_side=query_side)[1]
+
+
+def fold_queries(
+    fitted: Fitted,
+    vectors: ArrayLike,
+    metric: Metric = "cosine",
+    query_side: QuerySide = "mapped",
+) -> Tensor:
+    """(n, d + r) query vectors that go with `fold_gallery`."""
+    pipeline = fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
+    bias = pipeline.gallery_bias is not None
+    return Folding(metric, query_side, pipeline.map, bias).queries(vectors)
+
+
+def folding_to_arrays(folding: Folding, dimension: int) -> dict[str, np.ndarray]:
+    """Plain arrays that a numpy user can query with; the map is the identity where there is none.
+
+    Args:
+        folding: what to write down.
+        dimension: d of the embeddings.
+    """
+    matrix = np.eye(dimension) if folding.matrix is None else folding.matrix.numpy()
+    arrays = {"map": matrix.astype(np.float32)}
+    if folding.matrix is not None:
+        arrays["map64"] = folding.matrix.double().numpy()
+    if folding.mean is not None:
+        arrays["mean"] = folding.mean.numpy()
+    return arrays
+
+
+def folding_from(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Folding:
+    """The inverse of `folding_to_arrays` and `folding_settings`."""
+    mean = arrays.get("mean")
+    matrix = arrays.get("map64")
+    return Folding(
+        metric=settings["metric"],
+        query_side=settings["query_side"],
+        matrix=None if matrix is None else torch.from_numpy(matrix),
+        has_bias=settings["has_bias"],
+        offset=settings["offset"],
+        mean=None if mean is None else torch.from_numpy(mean),
+        radius=settings["radius"],
+    )
+
+
+def folding_settings(folding: Folding) -> dict[str, Any]:
+    """The numbers of a folding, as JSON values."""
+    names = ("metric", "query_side", "has_bias", "offset", "radius")
+    return {name: getattr(folding, name) for name in names}

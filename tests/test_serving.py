@@ -1,0 +1,263 @@
+"""Fit once, serve: unseen queries one by one, growing galleries, growing banks."""
+
+import numpy as np
+import pytest
+import torch
+
+from rerank.errors import RerankError
+from rerank.growing import add_items, remove_items
+from rerank.methods.softmax import InvertedSoftmax
+from rerank.online import grown, start, stream
+from rerank.reranker import Bank
+from rerank.searcher import Searcher, exact_topk
+from rerank.serving import align, fit_model, label_of
+from rerank.similarity import Pair
+from rerank.store import read_model, save
+from tests.serving_data import make
+
+IDS, GALLERY, QUERIES, BANK, BANK_GALLERY = make()
+
+
+def fit(method: str | None = "em+sinkhorn", **settings):
+    settings = {"tau": 0.05, **settings}
+    return fit_model(IDS, GALLERY, BANK, bank_gallery=BANK_GALLERY, method=method, **settings)
+
+
+def biases(model) -> np.ndarray:
+    return model.fitted.gallery_bias.double().numpy()
+
+
+# --- search
+
+
+@pytest.mark.parametrize("method", ["em+sinkhorn", "sinkhorn", "is", "em", "none"])
+def test_a_query_alone_has_the_same_results_as_in_any_batch(method):
+    searcher = Searcher.of(fit(method), IDS, GALLERY)
+    everyone = searcher.search(QUERIES, 10)
+    order = np.random.default_rng(1).permutation(len(QUERIES))
+    for rows in [[i] for i in range(20)] + [list(order), list(order[:7]), [3, 3, 3]]:
+        some = searcher.search(QUERIES[rows], 10)
+        assert torch.equal(some.indices, everyone.indices[rows])
+        assert torch.equal(some.scores, everyone.scores[rows])
+
+
+def test_search_ranks_as_the_rewritten_matrix_does():
+    model = fit()
+    sim = model.fitted.transform(Pair(QUERIES.astype("f8"), GALLERY.astype("f8")))
+    expected = torch.argsort(-sim.scores(), dim=1, stable=True)[:, :10]
+    assert torch.equal(Searcher.of(model, IDS, GALLERY).search(QUERIES, 10).indices, expected)
+
+
+def test_exact_duplicates_come_in_the_order_of_the_gallery_whatever_the_batch():
+    gallery = torch.from_numpy(np.repeat(GALLERY[:2], 150, axis=0))
+    queries = torch.from_numpy(QUERIES)
+    found = exact_topk(queries, gallery, 5)
+    better = (queries @ gallery[[0, 150]].T).argmax(dim=1)
+    assert torch.equal(found.indices, better[:, None] * 150 + torch.arange(5))
+    assert torch.equal(found.indices[:1], exact_topk(queries[:1], gallery, 5).indices)
+
+
+def test_the_biases_change_rankings_here_so_the_other_laws_are_not_empty():
+    raw = Searcher.of(fit("none"), IDS, GALLERY).search(QUERIES, 1).indices
+    new = Searcher.of(fit(), IDS, GALLERY).search(QUERIES, 1).indices
+    assert 0.1 < (new != raw).float().mean() < 0.9
+
+
+def test_a_saved_model_serves_the_same_results(tmp_path):
+    model = fit(keep_bank=True)
+    save(tmp_path / "m", model.fitted, gallery_ids=model.gallery_ids, manifest=model.manifest,
+         kept=model.kept)  # fmt: skip
+    back = read_model(tmp_path / "m")
+    a, b = (Searcher.of(x, IDS, GALLERY).search(QUERIES, 5) for x in (model, back))
+    assert torch.equal(a.indices, b.indices) and torch.equal(a.scores, b.scores)
+    more = [add_items(x, ["new"], BANK_GALLERY[:1]) for x in (model, back)]
+    assert np.array_equal(biases(more[0]), biases(more[1]))
+
+
+def test_the_gallery_is_matched_by_id_and_checked_by_content():
+    model = fit()
+    order = np.random.default_rng(0).permutation(len(IDS))
+    shuffled = align(model, [IDS[i] for i in order], GALLERY[order])
+    assert torch.equal(shuffled, torch.from_numpy(GALLERY))
+    with pytest.raises(RerankError, match="1 of the model's 300 items are missing, first 'v299'"):
+        align(model, IDS[:-1], GALLERY[:-1])
+    more = np.concatenate([GALLERY, GALLERY[:1]])
+    with pytest.raises(RerankError, match="not in the model, first 'new'.*rerank update"):
+        align(model, [*IDS, "new"], more)
+    other = GALLERY.copy()
+    other[7, 3] += 1e-6
+    with pytest.raises(RerankError, match="embeddings of 1 items .* first 'v7'"):
+        align(model, IDS, other)
+    with pytest.raises(RerankError, match="d = 31, the model was fitted on d = 32"):
+        align(model, IDS, GALLERY[:, :31])
+
+
+def test_queries_that_were_in_the_bank_are_said_and_change_the_label():
+    model = fit()
+    assert label_of(model, QUERIES) == ("inductive", "")
+    label, text = label_of(model, np.concatenate([QUERIES[:3], BANK[:1]]))
+    assert label == "inductive" and text.startswith("1 of 4 queries")
+    assert label_of(model, BANK[:4])[0] == "transductive"
+
+
+def test_k_beyond_the_gallery_and_other_dimensions_are_refused():
+    searcher = Searcher.of(fit(), IDS, GALLERY)
+    with pytest.raises(RerankError, match="between 1 and the 300"):
+        searcher.search(QUERIES, 301)
+    with pytest.raises(RerankError, match="d = 31"):
+        searcher.search(QUERIES[:, :31], 3)
+    with pytest.raises(RerankError, match="row 1"):
+        searcher.search(np.stack([QUERIES[0], np.full(32, np.nan, "f4")]), 3)
+
+
+def test_the_default_without_a_bank_gallery_leaves_em_out_and_says_so():
+    model = fit_model(IDS, GALLERY, BANK, tau=0.05)
+    assert model.fitted.map is None and "EM inactive" in model.manifest["notes"][0]
+
+
+# --- growing galleries
+
+
+@pytest.mark.parametrize("method", ["em+sinkhorn", "sinkhorn", "is"])
+def test_an_item_added_again_gets_its_own_bias_and_old_ones_keep_theirs(method):
+    model = fit(method, keep_bank=True)
+    larger = add_items(model, [f"copy{i}" for i in range(5)], GALLERY[:5])
+    assert np.array_equal(biases(larger)[:300], biases(model))
+    np.testing.assert_allclose(biases(larger)[300:], biases(model)[:5], atol=2e-6)
+    assert larger.gallery_ids == (*IDS, *[f"copy{i}" for i in range(5)])
+
+
+@pytest.mark.parametrize("rho", [1.0, 0.8])
+def test_added_in_two_steps_is_added_in_one(rho):
+    fresh = make(m=40, seed=5)[1]
+    names = [f"n{i}" for i in range(40)]
+    model = fit("sinkhorn", keep_bank=True, rho=rho)
+    once = add_items(model, names, fresh)
+    twice = add_items(add_items(model, names[:30], fresh[:30]), names[30:], fresh[30:])
+    np.testing.assert_allclose(biases(once), biases(twice), atol=1e-6)
+    removed = remove_items(once, names[:10] + IDS[:50])
+    again = add_items(removed, names[:10], fresh[:10])
+    np.testing.assert_allclose(biases(again)[-10:], biases(once)[300:310], atol=1e-6)
+
+
+def test_a_new_item_is_charged_like_in_a_fit_that_had_it():
+    model = fit_model(IDS[:250], GALLERY[:250], BANK, method="is", tau=0.05, keep_bank=True)
+    larger = add_items(model, IDS[250:], GALLERY[250:])
+    np.testing.assert_allclose(biases(larger), biases(fit("is")), atol=1e-6)
+
+
+def test_the_updated_gallery_is_the_one_that_is_served():
+    model = fit(keep_bank=True)
+    smaller = remove_items(model, IDS[100:])
+    larger = add_items(smaller, IDS[100:], GALLERY[100:])
+    back = Searcher.of(larger, IDS, GALLERY).search(QUERIES, 5)
+    assert torch.equal(back.indices, Searcher.of(model, IDS, GALLERY).search(QUERIES, 5).indices)
+    assert larger.manifest["gallery"] == model.manifest["gallery"]
+    with pytest.raises(RerankError, match="200 items are not in the model"):
+        align(smaller, IDS, GALLERY)
+
+
+def test_what_cannot_grow_says_so():
+    with pytest.raises(RerankError, match="--keep-bank"):
+        add_items(fit(), ["a"], GALLERY[:1])
+    with pytest.raises(RerankError, match="'v0' is in the gallery already"):
+        add_items(fit(keep_bank=True), ["v0"], GALLERY[:1])
+    with pytest.raises(RerankError, match="'nobody' is not in the model's gallery"):
+        remove_items(fit(), ["nobody"])
+    with pytest.raises(RerankError, match="nothing would be left"):
+        remove_items(fit(), IDS)
+
+
+# --- growing banks
+
+
+@pytest.mark.parametrize("method", ["em+sinkhorn", "is"])
+@pytest.mark.parametrize("decay", [1.0, 0.95])
+def test_a_ranking_does_not_depend_on_later_queries(method, decay):
+    model = fit(method)
+    gallery = align(model, IDS, GALLERY)
+    begin = start(model, decay=decay)
+    whole, _ = stream(model, gallery, QUERIES, 10, state=begin)
+    changed = np.concatenate([QUERIES[:30], QUERIES[30:][::-1]])
+    other, _ = stream(model, gallery, changed, 10, state=begin)
+    assert torch.equal(whole.indices[:30], other.indices[:30])
+    assert torch.equal(whole.scores[:30], other.scores[:30])
+    first, middle = stream(model, gallery, QUERIES[:17], 10, state=begin)
+    second, _ = stream(model, gallery, QUERIES[17:], 10, state=middle)
+    assert torch.equal(torch.cat([first.scores, second.scores]), whole.scores)
+
+
+def test_a_saved_stream_goes_on_where_it_ended(tmp_path):
+    model = fit()
+    gallery = align(model, IDS, GALLERY)
+    whole, _ = stream(model, gallery, QUERIES, 5, state=start(model))
+    _, middle = stream(model, gallery, QUERIES[:20], 5, state=start(model))
+    half = grown(model, middle)
+    save(tmp_path / "m", half.fitted, gallery_ids=half.gallery_ids, manifest=half.manifest,
+         kept=half.kept)  # fmt: skip
+    back = read_model(tmp_path / "m")
+    assert back.fitted.label == "online"
+    rest, end = stream(back, gallery, QUERIES[20:], 5, state=start(back))
+    assert torch.equal(rest.scores, whole.scores[20:]) and end.past == len(QUERIES)
+
+
+def test_the_first_query_is_ranked_by_the_model_itself():
+    model = fit()
+    found, state = stream(model, align(model, IDS, GALLERY), QUERIES[:1], 10, state=start(model))
+    expected = Searcher.of(model, IDS, GALLERY).search(QUERIES[:1], 10)
+    assert torch.equal(found.indices, expected.indices)
+    assert state.past == 1
+
+
+def test_a_running_inverted_softmax_ends_where_a_fit_on_bank_and_stream_would():
+    model = fit("is")
+    gallery = align(model, IDS, GALLERY)
+    _, state = stream(model, gallery, QUERIES, 1, state=start(model))
+    bank = Pair(np.concatenate([BANK, QUERIES]), GALLERY)
+    expected = InvertedSoftmax(tau=0.05).fit(Bank(bank)).gallery_bias
+    np.testing.assert_allclose(state.gallery_bias, expected, atol=1e-5)
+
+
+def test_a_running_sinkhorn_nears_the_fit_on_the_stream():
+    """Fed the bank's own queries again, converged biases stay where they are."""
+    model = fit("sinkhorn", n_iters=500, tol=1e-9)
+    _, state = stream(model, align(model, IDS, GALLERY), BANK, 1, state=start(model))
+    bias = state.gallery_bias - state.gallery_bias.mean()
+    fitted = torch.from_numpy(biases(model))
+    assert float((bias - fitted).norm() / fitted.norm()) < 0.02
+
+
+def test_forgetting_follows_a_change_of_topic_faster():
+    model = fit("sinkhorn")
+    gallery = align(model, IDS, GALLERY)
+    new = make(seed=9)[3]
+    target = fit_model(IDS, GALLERY, new, method="sinkhorn", tau=0.05).fitted.gallery_bias.double()
+
+    def distance(**rule) -> float:
+        _, state = stream(model, gallery, new, 1, state=start(model, **rule))
+        bias = state.gallery_bias - state.gallery_bias.mean()
+        return float((bias - target).norm())
+
+    running = distance()
+    assert distance(decay=0.98) < running
+    assert distance(weight=5.0) < running
+
+
+def test_one_repeated_query_joins_once():
+    model = fit()
+    gallery = align(model, IDS, GALLERY)
+    _, once = stream(model, gallery, QUERIES[:1], 1, state=start(model))
+    _, many = stream(model, gallery, np.repeat(QUERIES[:1], 50, axis=0), 1, state=start(model))
+    assert torch.equal(once.log_mass, many.log_mass) and many.past == 1
+
+
+def test_banks_that_cannot_grow_and_wrong_settings_say_so():
+    with pytest.raises(RerankError, match="cannot grow query by query"):
+        start(fit("em"))
+    with pytest.raises(RerankError, match="decay above 0"):
+        start(fit(), decay=0.0)
+    _, state = stream(
+        fit(keep_bank=True), align(fit(), IDS, GALLERY), QUERIES, 1, state=start(fit())
+    )
+    with pytest.raises(RerankError, match="past queries"):
+        add_items(grown(fit(keep_bank=True), state), ["a"], GALLERY[:1])
