@@ -86,22 +86,33 @@ def make() -> tuple[Samples, dict[str, dict[str, str]]]:
     return samples, truths
 
 
+def sha256_of_texts(texts):
+    """Hash of a list of texts, the length of every one included."""
+    encoded = [text.encode() for text in texts]
+    lengths = " ".join(str(len(text)) for text in encoded)
+    head = f"text {len(encoded)}\n{lengths}\n".encode()
+    return hashlib.sha256(head + b"".join(encoded)).hexdigest()
+
+
 def content_sha256(ids, vectors):
-    """Hash over what the file says, whatever its layout: ids, shape, type, little-endian rows."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps([*vectors.shape, vectors.dtype.name, *ids]).encode())
-    digest.update(np.ascontiguousarray(vectors, dtype=vectors.dtype.newbyteorder("<")).tobytes())
-    return digest.hexdigest()
+    """The hash that readers of `rerank/1` compare: ids and vectors, whatever the file's layout."""
+    wide = np.ascontiguousarray(vectors, dtype="<f4")
+    head = f"{wide.dtype.str} {wide.shape}\n".encode()
+    return sha256_of_texts(
+        [sha256_of_texts(ids), hashlib.sha256(head + wide.tobytes()).hexdigest()]
+    )
 
 
 def write_embeddings(path, ids, vectors, kind):
     """Canonical HDF5; no time stamps, so that the same samples are the same bytes."""
-    storage = {"chunks": True, "fletcher32": True, "track_times": False}
+    storage = {"fletcher32": True, "track_times": False}
     with h5py.File(path, "w", libver="earliest") as file:
-        file.create_dataset("embeddings", data=vectors, **storage)
+        file.create_dataset("embeddings", data=vectors, chunks=vectors.shape, **storage)
         encoded = [name.encode() for name in ids]
         dtype = h5py.string_dtype("utf-8", max(map(len, encoded)))
-        file.create_dataset("ids", data=np.array(encoded, dtype=dtype), **storage)
+        file.create_dataset(
+            "ids", data=np.array(encoded, dtype=dtype), chunks=(len(ids),), **storage
+        )
         file.attrs["rerank_schema"] = "rerank/1"
         file.attrs["kind"] = kind
         file.attrs["normalized"] = False
@@ -126,7 +137,7 @@ def main(folder: Path) -> None:
     samples, truths = make()
     for name, (ids, vectors) in samples.items():
         kind = "video" if "video" in name else "text"
-        replace(folder / name, lambda path, *x: write_embeddings(path, ids, vectors, kind))
+        replace(folder / name, lambda path: write_embeddings(path, ids, vectors, kind))
         print(f"{name}: {vectors.shape[0]} x {vectors.shape[1]} {vectors.dtype}")
     for name, truth in truths.items():
         text = json.dumps(truth, indent=0) + "\n"

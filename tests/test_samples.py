@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from rerank.io.embeddings import read_embeddings
+
 FOLDER = Path(__file__).resolve().parent.parent / "data_samples"
 H5_FILES = ("videos.h5", "texts.h5", "bank_videos.h5", "bank_texts.h5")
 ALL_FILES = (*H5_FILES, "gt.json", "bank_gt.json")
@@ -96,6 +98,16 @@ def test_files_are_canonical(name: str) -> None:
     assert x.dtype == np.float16 and np.isfinite(x).all()
     # Nobody should be able to align by position and be right.
     assert ids != sorted(ids)
+
+
+@pytest.mark.parametrize("name", H5_FILES)
+def test_the_reader_takes_them_and_finds_the_hash_right(name: str) -> None:
+    ids, x = read(name)
+    found = read_embeddings(FOLDER / name)
+    assert list(found.ids) == ids
+    assert (found.vectors == x).all()
+    with h5py.File(FOLDER / name) as file:
+        assert found.content_sha256 == file.attrs["content_sha256"]
 
 
 @pytest.mark.parametrize("prefix", ["", "bank_"])
