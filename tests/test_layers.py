@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("rerank.errors", "rerank.comm", "rerank.progress", "rerank.memory", "rerank.products"),
     ("rerank.arrays", "rerank.similarity"),
-    ("rerank.reduce", "rerank.kernels"),
+    ("rerank.reduce", "rerank.kernels", "rerank.moments"),
     ("rerank.methods", "rerank.reranker", "rerank.presets", "rerank.directions"),
     (
         "rerank.search",
@@ -31,6 +31,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "rerank.api",
+        "rerank.files",
+        "rerank.judging",
+        "rerank.comparison",
         "rerank.serving",
         "rerank.searcher",
         "rerank.growing",
@@ -49,7 +52,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 # Libraries that stay at one border, and the modules that may import them.
 BORDERS: dict[str, tuple[str, ...]] = {
     "h5py": ("rerank.io", "rerank.store", "rerank.train"),
-    "faiss": ("rerank.search", "rerank.fold"),
+    # doctor imports it to report which build answers to the name
+    "faiss": ("rerank.search", "rerank.fold", "rerank_cli.doctor"),
     "typer": ("rerank_cli",),
 }
 
