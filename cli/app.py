@@ -5,7 +5,7 @@ from importlib import import_module
 
 import typer
 
-COMMANDS = ("apply", "eval", "doctor")
+COMMANDS = ("apply", "eval", "doctor", "methods")
 
 app = typer.Typer(
     name="rerank",

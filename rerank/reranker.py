@@ -142,6 +142,10 @@ class Pipeline:
 
 def transform_bank(fitted: Fitted, bank: Bank) -> Bank:
     """Rewrite the similarities of a bank, as the next stage must see them."""
+    own = getattr(fitted, "transform_bank", None)
+    if own is not None:
+        # A stage that treats the two modalities differently knows which side is which.
+        return own(bank)
     if isinstance(fitted, LinearMap) or hasattr(fitted, "matrix"):
         # One bank similarity is often the same object as another; keep them shared.
         sim = fitted.transform(bank.sim)

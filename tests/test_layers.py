@@ -39,6 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rerank.growing",
         "rerank.online",
         "rerank.export",
+        "rerank.stores",
         "rerank.report",
         "rerank.selection",
         "rerank.evaluation",

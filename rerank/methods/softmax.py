@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rerank import reduce
-from rerank.errors import RerankError
+from rerank.methods.rows import bank_tau, check_temperature, neutral
 from rerank.reranker import Bank, GalleryBias, as_bank
 from rerank.similarity import Similarity
 
@@ -21,21 +21,19 @@ class InvertedSoftmax:
             the standard deviation of their scores.
 
     Source: Smith et al., ICLR 2017 (the published form multiplies: exp(S/tau) / sum exp(S/tau);
-    this is tau times its logarithm).
+    this is tau times its logarithm, up to a constant). MUSE uses tau = 1/30 on cosines.
     """
 
     tau: float | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.tau != "auto":
-            if isinstance(self.tau, str):
-                raise RerankError(f"tau: got {self.tau!r}, expected a positive number or 'auto'")
-            reduce.check_tau(self.tau)
+        check_temperature(self.tau)
 
     def fit(self, bank: Similarity | Bank) -> GalleryBias:
         """Estimate the charge of every gallery item on the bank."""
         bank = as_bank(bank)
         sim = bank.sim
-        tau = self.tau if self.tau != "auto" else 0.5 * reduce.spread(sim)[1]
-        lse = reduce.logsumexp(sim, reduce.check_tau(tau), over="queries")
-        return GalleryBias(tau * (math.log(reduce.total_queries(sim)) - lse), bank.label)
+        tau = bank_tau(self.tau, sim)
+        lse = reduce.logsumexp(sim, tau, over="queries")
+        bias = tau * (math.log(reduce.total_queries(sim)) - lse)
+        return GalleryBias(neutral(bias), bank.label)

@@ -1,0 +1,54 @@
+"""`rerank methods`: what `--method` accepts."""
+
+from rerank_cli.options import Json
+
+
+def methods_command(json: Json = False) -> None:
+    """List the methods with source, needs, direction and whether they fold into an index."""
+    from rerank.presets import METHODS
+    from rerank_cli.console import emit, emit_json
+
+    listed = [
+        {
+            "name": name,
+            "what": method.what,
+            "source": method.source,
+            "needs": list(method.needs),
+            "direction": "rows only" if method.rows_only else "both",
+            "folds": method.folds,
+            "settings": _settings(method),
+        }
+        for name, method in METHODS.items()
+    ]
+    if json:
+        emit_json({"methods": listed})
+        return
+    headers = ["name", "what", "source", "needs", "direction", "folds"]
+    rows = [[_cell(entry[key]) for key in headers] for entry in listed]
+    widths = [max(len(line[i]) for line in [headers, *rows]) for i in range(len(headers))]
+    for line in [headers, *rows]:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        emit("  ".join(cells).rstrip())
+    emit("")
+    emit(
+        "Join names with '+': embeddings first (em, center, alpha-qe), then biases, at most one "
+        "row-wise method last: em+sinkhorn, center+nnn."
+    )
+    emit(
+        "rows only: a fit rewrites one direction; the other is a fit on the transpose, which "
+        "`rerank apply` does by itself. folds: becomes one linear map and one number per item."
+    )
+    emit("No bank given: the test queries themselves are the bank, and the label says so.")
+
+
+def _settings(method) -> dict:  # noqa: ANN001  rerank.presets.Method, imported late
+    """Defaults of a method's settings, its preset included."""
+    from dataclasses import fields
+
+    return {f.name: method.preset.get(f.name, f.default) for f in fields(method.build)}
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,190 @@
+"""Methods on ranks: globally-corrected rank and mutual proximity."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rerank import moments
+from rerank.errors import RerankError
+from rerank.methods.rows import (
+    check_columns,
+    check_whole_rows,
+    mapped,
+    neutral,
+    whole_matrix,
+)
+from rerank.reranker import Bank, Label, as_bank
+from rerank.similarity import Similarity
+
+_GC = "globally-corrected rank (gc)"
+_MP = "mutual proximity (mp)"
+
+
+def sorted_columns(sim: Similarity, what: str) -> Tensor:
+    """(m, n) scores of every gallery item against the bank queries, ascending.
+
+    Raises:
+        RerankError: too many for a dense matrix, see `rows.MAX_DENSE`.
+    """
+    return whole_matrix(sim, what).T.contiguous().sort(dim=1).values
+
+
+def above(columns: Tensor, block: Tensor) -> Tensor:
+    """(b, m) how many bank queries score an item strictly higher than this query does."""
+    wanted = block.T.contiguous()
+    found = torch.searchsorted(columns.to(wanted), wanted, right=True)
+    return (columns.shape[1] - found).T.to(block.dtype)
+
+
+def tie_break(block: Tensor) -> Tensor:
+    """A number in (0, 1) that rises with the score within a row, whatever the score's scale."""
+    finite = torch.isfinite(block)
+    values = torch.where(finite, block, 0.0)
+    count = finite.sum(dim=1, keepdim=True).clamp_min(1)
+    centred = torch.where(finite, block - values.sum(dim=1, keepdim=True) / count, 0.0)
+    scale = (centred.square().sum(dim=1, keepdim=True) / count).sqrt()
+    return 0.5 + torch.atan(centred / scale.clamp_min(torch.finfo(block.dtype).tiny)) / math.pi
+
+
+@dataclass(frozen=True)
+class GloballyCorrectedRank:
+    """Rank items by the query's place in the item's own list: -(bank queries it prefers) + tie.
+
+    An item's list holds the bank queries, so a hub, which many queries score highly, has this
+    query far down. Equal places are ordered by the raw score. Published use is transductive (the
+    bank is the test queries); a query outside the bank is placed among the bank's.
+
+    Source: Dinu, Lazaridou and Baroni, ICLR workshop 2015 (GC): rank minus cosine, where the
+    cosine only breaks ties; here it is squeezed into (0, 1) so that any score scale does. Needs
+    the dense bank matrix and refuses above `rows.MAX_DENSE` numbers. Row direction only.
+    """
+
+    def fit(self, bank: Similarity | Bank) -> "SortedColumns":
+        """Sort every item's list of bank queries."""
+        bank = as_bank(bank)
+        return SortedColumns(sorted_columns(bank.sim, _GC), bank.label)
+
+
+@dataclass(frozen=True, eq=False)
+class SortedColumns:
+    """Fitted globally-corrected rank.
+
+    Attributes:
+        columns: (m, n_bank) scores of every gallery item, ascending.
+        label: which queries it was estimated from.
+    """
+
+    columns: Tensor
+    label: Label
+
+    def transform(self, sim: Similarity) -> Similarity:
+        """Minus the number of bank queries that an item scores higher, plus the tie-break."""
+        check_columns(sim, len(self.columns), _GC)
+        check_whole_rows(sim, _GC)
+        columns = self.columns.to(device=sim.device, dtype=sim.dtype)
+        return mapped(sim, lambda rows, block: tie_break(block) - above(columns, block), _GC)
+
+
+@dataclass(frozen=True)
+class MutualProximity:
+    """How surely each of query and item finds the other closer than a random one.
+
+        gaussian    log Phi((S_ij - mean_i) / std_i) + log Phi((S_ij - mean_j) / std_j)
+        empirical   P(row i below S_ij) P(column j below S_ij), by counting
+
+    Rows are the query's scores over the gallery, columns the item's scores over the bank queries.
+
+    Args:
+        form: "gaussian" streams and stores two numbers per item; "empirical" needs the dense bank
+            matrix and refuses above `rows.MAX_DENSE` numbers.
+
+    Source: Schnitzer et al., JMLR 2012 (MP), with independence between the two sides, as its
+    faster variants and kiez have it. The empirical product is shifted by -1 and its ties broken by
+    the raw score; the Gaussian one is its logarithm: same ranking, no saturation at 1. Row
+    direction only.
+    """
+
+    form: Literal["gaussian", "empirical"] = "gaussian"
+
+    def __post_init__(self) -> None:
+        if self.form not in ("gaussian", "empirical"):
+            raise RerankError(f"form: got {self.form!r}, expected 'gaussian' or 'empirical'")
+
+    def fit(self, bank: Similarity | Bank) -> "ColumnGaussians | ColumnCounts":
+        """Estimate every item's distribution of scores over the bank."""
+        bank = as_bank(bank)
+        if self.form == "empirical":
+            return ColumnCounts(sorted_columns(bank.sim, _MP), bank.label)
+        mean, std = moments.column_moments(bank.sim)
+        return ColumnGaussians(neutral(mean), neutral(std), bank.label)
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnGaussians:
+    """Fitted Gaussian mutual proximity.
+
+    Attributes:
+        mean: (m,) of every item's scores over the bank queries.
+        std: (m,) their standard deviation.
+        label: which queries it was estimated from.
+    """
+
+    mean: Tensor
+    std: Tensor
+    label: Label
+
+    def transform(self, sim: Similarity) -> Similarity:
+        """The log-probability that both sides are closer to each other than to a random other."""
+        check_columns(sim, len(self.mean), _MP)
+        check_whole_rows(sim, _MP)
+        tiny = torch.finfo(sim.dtype).tiny
+        mean = self.mean.to(device=sim.device, dtype=sim.dtype)
+        std = self.std.to(mean).clamp_min(tiny)
+
+        def proximity(rows: slice, block: Tensor) -> Tensor:
+            finite = torch.isfinite(block)
+            count = finite.sum(dim=1, keepdim=True).clamp_min(1)
+            filled = torch.where(finite, block, 0.0)
+            centred = block - filled.sum(dim=1, keepdim=True) / count
+            square = torch.where(finite, centred, 0.0).square().sum(dim=1, keepdim=True) / count
+            own = centred / square.sqrt().clamp_min(tiny)
+            return log_phi(own) + log_phi((block - mean) / std)
+
+        return mapped(sim, proximity, _MP)
+
+
+def log_phi(z: Tensor) -> Tensor:
+    """Log of the standard normal distribution function, finite for any finite score."""
+    return torch.special.log_ndtr(z.clamp(-1e4, 1e4))
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnCounts:
+    """Fitted empirical mutual proximity.
+
+    Attributes:
+        columns: (m, n_bank) scores of every gallery item, ascending.
+        label: which queries it was estimated from.
+    """
+
+    columns: Tensor
+    label: Label
+
+    def transform(self, sim: Similarity) -> Similarity:
+        """P P' - 1 with P, P' = 1 - a, 1 - b: that is ab - a - b, whose small values are exact."""
+        check_columns(sim, len(self.columns), _MP)
+        check_whole_rows(sim, _MP)
+        columns = self.columns.to(device=sim.device, dtype=sim.dtype)
+        m, n = columns.shape
+
+        def proximity(rows: slice, block: Tensor) -> Tensor:
+            ordered = block.sort(dim=1).values
+            b = (m - torch.searchsorted(ordered, block, right=True)).to(block.dtype) / m
+            a = above(columns, block) / n
+            # Distinct products are at least 1 / (n m) apart, so ties alone are broken.
+            return a * b - a - b + tie_break(block) / (2.0 * n * m)
+
+        return mapped(sim, proximity, _MP)

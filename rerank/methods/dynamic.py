@@ -1,0 +1,99 @@
+"""Dynamic inverted softmax, the normalisation of QB-Norm (Bogolin et al., CVPR 2022)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rerank import reduce
+from rerank.errors import RerankError
+from rerank.methods.rows import (
+    bank_tau,
+    check_columns,
+    check_temperature,
+    check_whole_rows,
+    neutral,
+    rows_only,
+)
+from rerank.reranker import Bank, Label, as_bank
+from rerank.similarity import Similarity
+
+_WHAT = "dynamic inverted softmax (dis)"
+
+
+def active_items(sim: Similarity, *, k: int, min_count: int) -> Tensor:
+    """(m,) bool: gallery items that at least `min_count` queries have among their k best."""
+    if min_count < 1:
+        raise RerankError(f"min_count: got {min_count}, expected at least 1")
+    return reduce.k_occurrence(sim, k) >= min_count
+
+
+def gate(sim: Similarity, active: Tensor) -> Tensor:
+    """(n,) 0 or 1: whether a query's own best item is an active one. No other query matters."""
+    return active.to(sim.device)[reduce.topk(sim, 1).indices[:, 0]].to(sim.dtype)
+
+
+@dataclass(frozen=True)
+class DynamicInvertedSoftmax:
+    """S_ij + gate_i h_j, h_j = -tau log sum_b exp(S_bj / tau): charge hubs only where one leads.
+
+    An item is active when some bank query retrieves it among its k best; a query is gated (1) when
+    its own best item is active, and keeps its raw row (0) otherwise.
+
+    Args:
+        tau: temperature in score units, or "auto": half of sigma, the mean over bank queries of
+            the standard deviation of their scores. Published: 1/20 on cosines, as `qb-norm`.
+        k: how deep bank queries activate items; published 1.
+        min_count: bank queries that must agree; published 1 (DiCoSA's copy uses 3).
+
+    Source: Bogolin et al., CVPR 2022. Active rows are tau times the logarithm of the published
+    exp(S/tau) / sum_b exp(S_b/tau), inactive rows are raw, as published. The gate is taken from
+    the raw scores at `transform`, one query at a time; the caller's matrix is not overwritten.
+    Rows have mixed scales, so the result answers the row direction only.
+    """
+
+    tau: float | Literal["auto"] = "auto"
+    k: int = 1
+    min_count: int = 1
+
+    def __post_init__(self) -> None:
+        check_temperature(self.tau)
+
+    def fit(self, bank: Similarity | Bank) -> "GatedBias":
+        """Estimate charges and active items on the bank."""
+        bank = as_bank(bank)
+        sim = bank.sim
+        tau = bank_tau(self.tau, sim)
+        charge = neutral(-tau * reduce.logsumexp(sim, tau, over="queries"))
+        active = active_items(sim, k=self.k, min_count=self.min_count)
+        return GatedBias(charge, active, tau, bank.label)
+
+
+@dataclass(frozen=True, eq=False)
+class GatedBias:
+    """One number per gallery item, added to the rows of gated queries only.
+
+    Attributes:
+        charge: h (m,), in score units.
+        active: (m,) bool, items whose leading a row opens its gate.
+        tau: the temperature used.
+        label: which queries it was estimated from.
+    """
+
+    charge: Tensor
+    active: Tensor
+    tau: float
+    label: Label
+
+    def transform(self, sim: Similarity) -> Similarity:
+        """S + gate h; a `Pair` stays one with gate and charge as one more dimension."""
+        check_columns(sim, len(self.charge), _WHAT)
+        check_whole_rows(sim, _WHAT)
+        gates = gate(sim, self.active)
+        return rows_only(sim.add(gates[:, None], self.charge[:, None]), _WHAT)
+
+
+def share_gated(fitted: GatedBias, sim: Similarity) -> float:
+    """Share of these queries whose gate is open."""
+    return float(torch.mean(gate(sim, fitted.active)))

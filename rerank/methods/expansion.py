@@ -1,0 +1,79 @@
+"""alpha query expansion (Radenovic, Tolias and Chum, TPAMI 2019)."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from rerank import reduce
+from rerank.errors import RerankError
+from rerank.methods.rows import check_whole_rows, need_pair
+from rerank.reranker import Bank, Label, as_bank
+from rerank.similarity import Similarity, unit_rows
+
+_WHAT = "query expansion (alpha-qe)"
+
+
+@dataclass(frozen=True)
+class AlphaQE:
+    """x + sum of cos(x, v)^alpha v over the query's `n` nearest gallery items, then unit norm.
+
+    Each query uses the gallery and itself only: nothing is fitted, and one query can be served.
+
+    Args:
+        n: neighbours, at most the gallery; published 10 (recommended range).
+        alpha: exponent; published 3. Negative cosines count as 0.
+
+    Source: Radenovic et al., TPAMI 2019, for image retrieval within one modality. Between
+    modalities it pulls the query towards its own best items; it needs embeddings and does not
+    fold, because the query itself is rewritten. The transpose of the result ranks the expanded
+    queries; to expand the other modality, call it on the transpose.
+    """
+
+    n: int = 10
+    alpha: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise RerankError(f"n: got {self.n}, expected at least 1 neighbour")
+
+    def fit(self, bank: Similarity | Bank) -> "Expansion":
+        """Nothing is estimated.
+
+        Raises:
+            NeedsEmbeddings: the bank stores scores only.
+        """
+        need_pair(as_bank(bank).sim, _WHAT)
+        return Expansion(self.n, self.alpha)
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """alpha query expansion, which has no fitted numbers.
+
+    Attributes:
+        n: neighbours.
+        alpha: exponent of the cosine.
+        label: "inductive": no query but the expanded one is used.
+    """
+
+    n: int
+    alpha: float
+    label: Label = "inductive"
+
+    def transform(self, sim: Similarity) -> Similarity:
+        """Expand every query from its own nearest gallery items."""
+        pair = need_pair(sim, _WHAT)
+        check_whole_rows(pair, _WHAT)
+        nearest = reduce.topk(pair, reduce.check_k(self.n, pair.shape[1])).indices
+        expanded = torch.empty_like(pair.queries)
+        # The neighbours of a chunk are (b, n, d) numbers.
+        step = max(1, 2**22 // (self.n * pair.queries.shape[1]))
+        for start in range(0, len(nearest), step):
+            rows = slice(start, start + step)
+            x = pair.queries[rows]
+            near = pair.gallery[nearest[rows]]
+            cosine = torch.cosine_similarity(near, x[:, None], dim=2).clamp_min(0)
+            expanded[rows] = x + (cosine.pow(self.alpha)[:, :, None] * near).sum(dim=1)
+        if pair.metric == "cosine":
+            expanded = unit_rows(expanded, "queries after expansion")
+        return replace(pair, queries=expanded)

@@ -1,0 +1,76 @@
+"""CSLS and NNN: an item is charged its closeness to its k nearest bank queries."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rerank import reduce
+from rerank.errors import RerankError
+from rerank.methods.rows import neutral
+from rerank.reranker import Bank, GalleryBias, as_bank
+from rerank.similarity import Similarity
+
+
+def closeness(sim: Similarity, k: int) -> Tensor:
+    """(m,) mean of every gallery item's k largest scores over the bank queries.
+
+    Of fewer than k where fewer queries scored the item; the mean of the others where none did.
+    """
+    means = reduce.mean_topk(sim, k, over="queries")
+    if bool(torch.isfinite(means).all()) or sim.shard is not None:
+        return neutral(means)
+    best = reduce.topk(sim.T, k).scores
+    scored = torch.isfinite(best)
+    return neutral(torch.where(scored, best, 0.0).sum(dim=1) / scored.sum(dim=1))
+
+
+def _check(k: int) -> None:
+    if k < 1:
+        raise RerankError(f"k: got {k}, expected at least 1")
+
+
+@dataclass(frozen=True)
+class CSLS:
+    """S_ij - r_j / 2, r_j = mean of item j's k largest scores over the bank queries.
+
+    Args:
+        k: neighbours, at most the bank's queries; published 10.
+
+    Source: Conneau et al., ICLR 2018 (MUSE): 2 S_ij - r_i - r_j. Halved, so that scores keep their
+    scale, and without the query's own r_i, which changes no ranking of its row; in this form an
+    unseen query can be served.
+    """
+
+    k: int = 10
+
+    def __post_init__(self) -> None:
+        _check(self.k)
+
+    def fit(self, bank: Similarity | Bank) -> GalleryBias:
+        """Estimate the closeness of every gallery item to the bank."""
+        bank = as_bank(bank)
+        return GalleryBias(-0.5 * closeness(bank.sim, self.k), bank.label)
+
+
+@dataclass(frozen=True)
+class NNN:
+    """S_ij - alpha r_j, r_j = mean of item j's k largest scores over the bank queries.
+
+    Args:
+        alpha: weight; .75 as the authors recommend (the package's own default is .5).
+        k: neighbours, at most the bank's queries; 128 as recommended (the package: 256).
+
+    Source: Chowdhury et al., EMNLP 2024 (`nnn-retrieval`), whose scores these are.
+    """
+
+    alpha: float = 0.75
+    k: int = 128
+
+    def __post_init__(self) -> None:
+        _check(self.k)
+
+    def fit(self, bank: Similarity | Bank) -> GalleryBias:
+        """Estimate the closeness of every gallery item to the bank."""
+        bank = as_bank(bank)
+        return GalleryBias(-self.alpha * closeness(bank.sim, self.k), bank.label)
