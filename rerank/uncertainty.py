@@ -10,7 +10,7 @@ that the sample holds no example of the other outcome.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -206,48 +206,70 @@ class Bootstrap:
             after: the same shape, the same queries in the same order.
             combine: from (..., s) means to (...) figures; the single mean by default.
         """
-        combine = combine or _only
-        before, after = self._checked(before), self._checked(after)
-        low, high = self._bounds(lambda: self._changes(before, after, combine))
-        first, second = combine(before.mean(axis=0)), combine(after.mean(axis=0))
-        p = self._swap_test(before, after, combine, float(second - first))
-        return Difference(float(first), float(second), low, high, p)
+        return self.differences(before, after, {"": combine or _only})[""]
 
-    def _changes(self, before: np.ndarray, after: np.ndarray, combine: Combine) -> np.ndarray:
-        both = self.means(np.hstack([before, after]))
+    def differences(
+        self, before: np.ndarray, after: np.ndarray, figures: Mapping[str, Combine]
+    ) -> dict[str, Difference]:
+        """Paired changes of several figures of the same queries, from the same draws.
+
+        Args:
+            before: (q, s).
+            after: (q, s).
+            figures: by name, from (..., s) means to (...) figures.
+        """
+        before, after = self._checked(before), self._checked(after)
+        first, second = before.mean(axis=0), after.mean(axis=0)
+        changes = {name: float(of(second) - of(first)) for name, of in figures.items()}
+        p_values = self._swap_test(before, after, figures, changes)
         s = before.shape[1]
-        return combine(both[:, s:]) - combine(both[:, :s])
+        both = self.means(np.hstack([before, after])) if len(self.sizes) > 1 else None
+        out = {}
+        for name, of in figures.items():
+            bounds = (math.nan, math.nan)
+            if both is not None:
+                bounds = self._percentiles(of(both[:, s:]) - of(both[:, :s]))
+            out[name] = Difference(float(of(first)), float(of(second)), *bounds, p_values[name])
+        return out
 
     def _bounds(self, resampled: Callable[[], np.ndarray]) -> tuple[float, float]:
         """Percentiles; undefined with a single cluster, of which every resample is a copy."""
-        if len(self.sizes) < 2:
-            return math.nan, math.nan
+        return (math.nan, math.nan) if len(self.sizes) < 2 else self._percentiles(resampled())
+
+    def _percentiles(self, resampled: np.ndarray) -> tuple[float, float]:
         tail = (1 - self.level) / 2
-        low, high = np.quantile(resampled(), [tail, 1 - tail])
+        low, high = np.quantile(resampled, [tail, 1 - tail])
         return float(low), float(high)
 
     def _swap_test(
-        self, before: np.ndarray, after: np.ndarray, combine: Combine, observed: float
-    ) -> float:
-        """Share of random swaps of before and after that change the figure at least as much."""
+        self,
+        before: np.ndarray,
+        after: np.ndarray,
+        figures: Mapping[str, Combine],
+        observed: Mapping[str, float],
+    ) -> dict[str, float]:
+        """Share of random swaps of before and after that change a figure at least as much."""
         half = self._sums(after - before) / (2 * len(before))
         # Clusters that did not change are the same swapped or not.
         half = half[np.abs(half).max(axis=1) > 0]
         if len(self.sizes) < 2:
-            return math.nan
+            return dict.fromkeys(figures, math.nan)
         if not len(half):
-            return 1.0
+            return dict.fromkeys(figures, 1.0)
         middle = (before.mean(axis=0) + after.mean(axis=0)) / 2
         rng = np.random.default_rng([self.seed, 1])
-        step, extreme = max(1, _CHUNK // len(half)), 0
+        step = max(1, _CHUNK // len(half))
+        extreme = dict.fromkeys(figures, 0)
         for start in range(0, self.flips, step):
             rows = min(step, self.flips - start)
             signs = 2.0 * rng.integers(0, 2, (rows, len(half)), dtype=np.int8) - 1
             shift = signs @ half
-            change = combine(middle + shift) - combine(middle - shift)
-            # Rounding must not turn a swap that equals the observed change into a smaller one.
-            extreme += int((np.abs(change) >= abs(observed) * (1 - 1e-9)).sum())
-        return (extreme + 1) / (self.flips + 1)
+            for name, of in figures.items():
+                change = of(middle + shift) - of(middle - shift)
+                # Rounding must not turn a swap that equals the observed change into a smaller one.
+                enough = np.abs(change) >= abs(observed[name]) * (1 - 1e-9)
+                extreme[name] += int(enough.sum())
+        return {name: (count + 1) / (self.flips + 1) for name, count in extreme.items()}
 
 
 def _only(means: np.ndarray) -> np.ndarray:

@@ -1,0 +1,311 @@
+"""Fit and measure methods side by side, each with every kind of bank there is."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from rerank import crossfit, hubness, metrics, presets, protocols
+from rerank.comparison import Comparison, Entry, Skipped, Table
+from rerank.cost import measured
+from rerank.directions import WORDS, Direction, Name, transpose_positives
+from rerank.errors import RerankError
+from rerank.metrics import Ranks, Ties
+from rerank.reranker import LABELS, Bank, Fitted
+from rerank.similarity import Similarity
+from rerank.uncertainty import Bootstrap, Combine, Difference, clusters_of, geometric
+
+# Above this many clusters an interval moves by less than what more draws would resolve.
+_MANY_CLUSTERS = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One direction of a comparison with all that every method is measured by."""
+
+    direction: Direction
+    right: tuple[np.ndarray, ...]
+    ks: tuple[int, ...]
+    ties: Ties
+    pooled: bool
+    boot: Bootstrap
+    seed: int
+
+
+def resolve_methods(methods: str | Sequence[str], *, embeddings: bool) -> tuple[str, ...]:
+    """Method names: "all", names joined by commas, or a sequence.
+
+    Raises:
+        RerankError: a name that no method has.
+    """
+    names = methods.split(",") if isinstance(methods, str) else list(methods)
+    names = [name.strip() for name in names if name.strip()]
+    if names == ["all"]:
+        names = [*presets.METHODS, *(["em+sinkhorn"] if embeddings else [])]
+    names = [name for name in dict.fromkeys(names) if name != "none"]
+    for name in names:
+        presets.pipeline(name)
+    if not names:
+        raise RerankError("methods: got none, expected 'all' or names such as sinkhorn,nnn")
+    return tuple(names)
+
+
+def compare(
+    both: Mapping[Name, Direction],
+    positives: Sequence[np.ndarray],
+    *,
+    methods: str | Sequence[str] = "all",
+    ties: Ties = "expected",
+    ks: Sequence[int] = (1, 5, 10),
+    protocol: str = "auto",
+    transductive: bool = False,
+    cross_fit: bool = False,
+    gate: bool = True,
+    resamples: int = 2000,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Fit and evaluate methods side by side.
+
+    Args:
+        both: directions as `rerank.directions` makes them, with the banks that were given.
+        positives: video rows per text.
+        methods: "all", or names of `presets.METHODS`, joined by "+" for pipelines.
+        ties: see `rerank.metrics`.
+        ks: cutoffs of the recalls.
+        protocol: see `rerank.protocols`.
+        transductive: where there is a bank, also fit on the test queries themselves.
+        cross_fit: also fit on the other half of the queries, see `rerank.crossfit`.
+        gate: where the bank has known pairs, also show what the do-no-harm gate makes of a method.
+        resamples: bootstrap draws.
+        seed: of the draws and of the cross-fit split.
+        settings: fields of the methods; each takes those that it has.
+
+    Raises:
+        RerankError: unknown methods, or a ground truth that does not fit. A method that cannot be
+            fitted is no error: it is listed with the reason.
+    """
+    sim = both["t2v"].sim
+    names = resolve_methods(methods, embeddings=hasattr(sim, "queries"))
+    rows = metrics.as_positives(tuple(positives), *sim.shape)
+    protocol = protocols.resolve(protocol, rows, sim.shape[1])
+    tables: list[Table] = []
+    skipped: list[Skipped] = []
+    notes: list[str] = []
+    for name, direction in both.items():
+        right = rows if name == "t2v" else transpose_positives(rows, direction.sim.shape[0])
+        judged = [items for items in right if len(items)]
+        clusters = clusters_of(judged, direction.sim.shape[1])
+        many = int(clusters.max(initial=0)) >= _MANY_CLUSTERS
+        task = _Task(
+            direction, right, tuple(ks), ties,
+            pooled=name == "v2t" and protocol == "rank-videos-by-best-caption",
+            boot=Bootstrap(
+                clusters, resamples=min(resamples, 1000) if many else resamples,
+                flips=2000 if many else 10_000, seed=seed,
+            ),
+            seed=seed,
+        )  # fmt: skip
+        found = list(_full_gallery(task, names, transductive, gate, settings or {}))
+        raw = _raw(task)
+        tables += _tables(name, raw, found, _gallery_words(name, direction.sim))
+        skipped += [entry for entry in found if isinstance(entry, Skipped)]
+        if cross_fit:
+            table, missing = _cross_fitted(task, names, settings or {})
+            tables += [table] if table is not None else []
+            skipped += missing
+        notes += [f"{name}: {note}" for note in direction.warnings]
+    return Comparison(tuple(tables), tuple(skipped), protocol, ties, tuple(notes))
+
+
+def _gallery_words(name: Name, sim: Similarity) -> str:
+    queries, items = WORDS[name]
+    return f"{sim.shape[0]} {queries} against {sim.shape[1]} {items}"
+
+
+def _tables(
+    name: Name, raw: Entry, found: Sequence[Entry | Skipped], gallery: str
+) -> Iterator[Table]:
+    entries = [entry for entry in found if isinstance(entry, Entry)]
+    for label in LABELS:
+        same = [entry for entry in entries if entry.label == label]
+        if same:
+            yield Table(name, label, raw, _best_first(same), gallery)
+    if not entries:
+        yield Table(name, "none", raw, (), gallery)
+
+
+def _best_first(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    return tuple(sorted(entries, key=lambda e: (-next(iter(e.figures.values())), e.method)))
+
+
+def _full_gallery(
+    task: _Task,
+    names: Sequence[str],
+    transductive: bool,
+    gate: bool,
+    settings: Mapping[str, Any],
+) -> Iterator[Entry | Skipped]:
+    """Every method on the whole gallery, with each bank there is."""
+    direction = task.direction
+    own = Bank(direction.sim, pairs=direction.sim, label="transductive")
+    banks = [] if direction.bank is None else [direction.bank]
+    if transductive and direction.label != "transductive":
+        banks.append(own)
+    raw_ranks = _rank(task, direction.sim)
+    for method in names:
+        if not banks:
+            queries = WORDS[direction.name][0]
+            yield Skipped(method, direction.name, f"stays raw: it needs a bank of {queries}")
+        for bank in banks:
+            stages = presets.pipeline(method, **_own_settings(method, settings))
+            yield _attempt(task, method, partial(stages.fit, bank), raw_ranks)
+            if gate and bank.positives is not None:
+                yield _attempt(
+                    task, f"{method} (gated)", partial(_gated, stages, bank), raw_ranks
+                )  # fmt: skip
+
+
+def _gated(stages: presets.Pipeline, bank: Bank) -> Fitted:
+    from rerank.selection import gated_fit  # heavier than all the rest
+
+    return gated_fit(stages, bank)[0]
+
+
+def _own_settings(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that some stage of a method has; the others belong to other methods."""
+    own: dict[str, Any] = {}
+    for key, value in settings.items():
+        try:
+            presets.pipeline(method, **{key: value})
+        except RerankError as error:
+            if "no such setting" not in str(error):
+                raise
+        else:
+            own[key] = value
+    return own
+
+
+def _attempt(task: _Task, method: str, fit: Callable[[], Fitted], raw: Ranks) -> Entry | Skipped:
+    """Fit, rank and measure; what cannot be fitted says why."""
+    sim = task.direction.sim
+    try:
+        with measured(sim.device) as spent:
+            fitted = fit()
+            fit_seconds = time.perf_counter() - spent["start"]
+            rewritten = fitted.transform(sim)
+            ranks = _rank(task, rewritten)
+    except RerankError as error:
+        return Skipped(method, task.direction.name, " ".join(str(error).split()))
+    stages = getattr(fitted, "stages", ())
+    return Entry(
+        method=method,
+        direction=task.direction.name,
+        label=fitted.label,
+        figures=_figures(ranks, task.ks),
+        intervals={},
+        changes=_changes(task.boot, raw, ranks, task.ks),
+        ranks=ranks,
+        hubness=hubness.summary(rewritten),
+        fit_seconds=fit_seconds,
+        seconds=spent["seconds"],
+        peak_bytes=spent["peak"],
+        notes=tuple(note for stage in stages if (note := getattr(stage, "note", ""))),
+    )
+
+
+def _rank(task: _Task, sim: Similarity) -> Ranks:
+    right = task.right
+    if task.pooled:
+        sim, right = protocols.pool_captions(sim, right)
+    return metrics.ranks(sim, right, ties=task.ties)
+
+
+def _raw(task: _Task, ranks: Ranks | None = None) -> Entry:
+    """The raw ranking, on the whole gallery unless other ranks are given."""
+    with measured(task.direction.sim.device) as spent:
+        found = _rank(task, task.direction.sim) if ranks is None else ranks
+    recalls = [100 * found.hits(k) for k in task.ks]
+    intervals = {
+        f"R@{k}": task.boot.interval(values) for k, values in zip(task.ks, recalls, strict=True)
+    }
+    return Entry(
+        method="none",
+        direction=task.direction.name,
+        label="none",
+        figures=_figures(found, task.ks),
+        intervals=intervals | {"MnR": task.boot.interval(found.values)},
+        changes={},
+        ranks=found,
+        hubness=hubness.summary(task.direction.sim) if ranks is None else None,
+        fit_seconds=0.0,
+        seconds=spent["seconds"],
+        peak_bytes=spent["peak"],
+    )
+
+
+def _figures(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
+    table = metrics.summary(ranks, ks=ks)
+    recalls = {f"R@{k}": table[f"R@{k}"] for k in ks}
+    geo = {"geo": metrics.geometric_mean(ranks)}
+    return {**recalls, **geo, "MdR": table["MdR"], "MnR": table["MnR"]}
+
+
+def _changes(
+    boot: Bootstrap, before: Ranks, after: Ranks, ks: Sequence[int]
+) -> dict[str, Difference]:
+    """Paired changes of everything that is a function of means, from one set of draws."""
+    cutoffs = sorted({*ks, 1, 5, 10})
+
+    def columns(ranks: Ranks) -> np.ndarray:
+        return np.stack([*(100 * ranks.hits(k) for k in cutoffs), ranks.values], axis=1)
+
+    def pick(index: int) -> Combine:
+        return lambda means: means[..., index]
+
+    three = [cutoffs.index(k) for k in (1, 5, 10)]
+    figures: dict[str, Combine] = {f"R@{k}": pick(cutoffs.index(k)) for k in ks}
+    figures["geo"] = lambda means: geometric(means[..., three])
+    figures["MnR"] = pick(len(cutoffs))
+    return boot.differences(columns(before), columns(after), figures)
+
+
+def _cross_fitted(
+    task: _Task, names: Sequence[str], settings: Mapping[str, Any]
+) -> tuple[Table | None, list[Skipped]]:
+    """Every method fitted on the other half of the queries, on the reduced galleries."""
+    name, sim = task.direction.name, task.direction.sim
+    entries: list[Entry] = []
+    skipped: list[Skipped] = []
+    raw: Entry | None = None
+    gallery = ""
+    for method in names:
+        stages = presets.pipeline(method, **_own_settings(method, settings))
+        try:
+            with measured(sim.device) as spent:
+                found = crossfit.cross_fit(
+                    stages, sim, task.right, ties=task.ties, seed=task.seed,
+                    pool_captions=task.pooled,
+                )  # fmt: skip
+        except RerankError as error:
+            skipped.append(Skipped(method, name, f"cross-fit: {' '.join(str(error).split())}"))
+            continue
+        raw = raw or _raw(task, found.before)
+        queries, items = WORDS[name]
+        sizes = " and ".join(str(size) for size in found.galleries)
+        gallery = f"{len(found.before)} {queries} in two halves against {sizes} {items}"
+        entries.append(
+            Entry(
+                method=method, direction=name, label="cross-fit",
+                figures=_figures(found.after, task.ks), intervals={},
+                changes=_changes(task.boot, found.before, found.after, task.ks),
+                ranks=found.after, hubness=None, fit_seconds=spent["seconds"],
+                seconds=spent["seconds"], peak_bytes=spent["peak"],
+            )
+        )  # fmt: skip
+    if raw is None:
+        return None, skipped
+    return Table(name, "cross-fit", raw, _best_first(entries), gallery), skipped
