@@ -1,0 +1,282 @@
+"""Files as such: looked at before they are opened, replaced whole or not at all, hashed.
+
+Nothing here knows what a file holds. Every exception of the operating system or of a library that
+reads a format becomes one `FormatError` that names the file.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rerank.errors import FormatError, RerankError
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+# Large enough that the Python loop does not show, small enough not to show in memory.
+BLOCK_BYTES = 8 << 20
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def one_line(message: object, *, limit: int = 200) -> str:
+    """A foreign message as one line of bounded length."""
+    text = " ".join(str(message).split())
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def named(items: Sequence[object], *, limit: int = 5) -> str:
+    """The first few of a list, quoted, and how many more there are."""
+    shown = ", ".join(one_line(repr(item), limit=80) for item in items[:limit])
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+@contextlib.contextmanager
+def foreign(path: PathLike, expected: str) -> Iterator[None]:
+    """Turns what a library raises on a bad file into one `FormatError` that names the file.
+
+    Damaged files make the readers raise a dozen kinds of exception, so all of them are caught.
+    Keep the body down to calls of the library, so that our own mistakes are not taken for a bad
+    file.
+    """
+    try:
+        yield
+    except RerankError:
+        raise
+    except MemoryError as error:
+        raise FormatError(f"{path}: does not fit into memory ({one_line(error)})") from error
+    except Exception as error:
+        reason = one_line(error) or type(error).__name__
+        raise FormatError(f"{path}: cannot be read as {expected}: {reason}") from error
+
+
+def regular_file(path: PathLike) -> Path:
+    """The path, after looking: an existing, readable, ordinary file that is not empty.
+
+    Raises:
+        FormatError: missing, a directory, a device or pipe, empty, or not readable.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise FormatError(f"{path}: no such file; check the path") from None
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path}: cannot be opened ({one_line(error)})") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise FormatError(f"{path}: is a directory; name the file inside it")
+    if not stat.S_ISREG(status.st_mode):
+        raise FormatError(f"{path}: is not an ordinary file; copy its content into one")
+    if status.st_size == 0:
+        raise FormatError(f"{path}: is empty (0 bytes); write it again")
+    if not os.access(path, os.R_OK):
+        raise FormatError(f"{path}: is not readable by this user; change its permissions")
+    return path
+
+
+def read_text(path: PathLike) -> str:
+    """The whole text of a UTF-8 file; a byte order mark is skipped.
+
+    Raises:
+        FormatError: see `regular_file`; or the bytes are not UTF-8.
+    """
+    path = regular_file(path)
+    with foreign(path, "a text file"):
+        raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise FormatError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from error
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            # The standard library would silently keep the last one.
+            raise FormatError(f"the key {named([key])} appears twice in one object")
+        made[key] = value
+    return made
+
+
+def _no_constant(word: str) -> float:
+    raise FormatError(f"{word} is not JSON")
+
+
+def parse_json(text: str, where: str) -> Any:  # noqa: ANN401  JSON is any of six types
+    """JSON as Python objects; strict, which the standard library is not.
+
+    Raises:
+        FormatError: not JSON, a key given twice in one object, NaN or Infinity.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+    except FormatError as error:
+        raise FormatError(f"{where}: {error}; correct the file") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise FormatError(f"{where}: is not valid JSON: {one_line(error)}") from error
+
+
+def read_json(path: PathLike) -> Any:  # noqa: ANN401  JSON is any of six types
+    """The content of a JSON file; see `parse_json`."""
+    return parse_json(read_text(path), str(path))
+
+
+def _cannot_write(path: Path, error: OSError) -> FormatError:
+    if error.errno in _NO_ROOM:
+        return FormatError(
+            f"{path}: cannot be written: no room on this disk (or a size limit is reached); "
+            "nothing was changed; free some space or choose another place"
+        )
+    return FormatError(f"{path}: cannot be written: {one_line(error)}; choose another place")
+
+
+@contextlib.contextmanager
+def atomic_path(path: PathLike) -> Iterator[Path]:
+    """A temporary path in the same folder that takes the place of `path` when the body succeeds.
+
+    At every moment `path` is the old file or the whole new one. The body writes the temporary
+    file, which then reaches the disk before it is renamed. After any exception, an interrupt from
+    the keyboard included, the temporary file is gone and the old file untouched. A symbolic link
+    stays one: the file it points to is replaced.
+
+    Args:
+        path: where the file shall lie in the end.
+
+    Yields:
+        The temporary path, an empty file of the same suffix.
+
+    Raises:
+        FormatError: the folder is missing or not writable, `path` is not an ordinary file, or the
+            disk is full.
+    """
+    path = Path(path)
+    try:
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():
+            kind = "a directory" if target.is_dir() else "not an ordinary file"
+            raise FormatError(f"{path}: is {kind}; choose another name for the output")
+        if not target.parent.is_dir():
+            raise FormatError(
+                f"{path}: the folder {str(target.parent)!r} does not exist; create it or choose "
+                "another place"
+            )
+    except (OSError, ValueError) as error:
+        if isinstance(error, RerankError):
+            raise
+        raise FormatError(f"{path}: cannot be written: {one_line(error)}") from error
+    short = target.stem[:100]
+    temporary = target.with_name(f".{short}.{secrets.token_hex(6)}.tmp{target.suffix}")
+    try:
+        # Created here, so that the umask decides the permissions and no other file is taken.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        if target.exists():
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    # The rename itself; some file systems cannot sync a folder, and then it is not asked for.
+    with contextlib.suppress(OSError):
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_text(path: PathLike, pieces: Iterable[str]) -> None:
+    """Write UTF-8 text whole or not at all; lines end in a newline on every system."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as out:
+        out.writelines(pieces)
+
+
+def write_json(path: PathLike, value: object) -> None:
+    """Write a value as indented JSON with the keys in their order, whole or not at all.
+
+    Raises:
+        FormatError: not writable.
+        RerankError: the value holds NaN, an infinity or something JSON has no word for.
+    """
+    write_text(path, [to_json(value, indent=2), "\n"])
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """Strict JSON: no NaN, no infinities, text as it is.
+
+    Raises:
+        RerankError: the value cannot be written as JSON.
+    """
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RerankError(f"cannot be written as JSON: {one_line(error)}") from error
+
+
+def sha256_of(content: np.ndarray | Sequence[str]) -> str:
+    """Hash of the content of an array or of a list of ids, not of the file it lies in.
+
+    An array counts with its shape and its type of number, read row by row in little-endian order,
+    so that memory layout and byte order do not matter; float16 counts as the float32 it is
+    widened to. A list counts with the length of every entry.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    if not isinstance(content, np.ndarray):
+        digest = hashlib.sha256(f"text {len(content)}\n".encode())
+        for start in range(0, len(content), 65536):
+            part = [item.encode("utf-8") for item in content[start : start + 65536]]
+            digest.update(" ".join(str(len(item)) for item in part).encode() + b"\n")
+            digest.update(b"".join(part))
+        return digest.hexdigest()
+    hashed = ArrayHash(content.dtype, content.shape)
+    hashed.update(content)
+    return hashed.hexdigest()
+
+
+class ArrayHash:
+    """`sha256_of` an array that arrives in blocks of rows."""
+
+    def __init__(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        widened = np.dtype(np.float32) if dtype == np.float16 else dtype
+        self._dtype = widened.newbyteorder("<")
+        self._digest = hashlib.sha256(f"{self._dtype.str} {tuple(shape)}\n".encode())
+
+    def update(self, rows: np.ndarray) -> None:
+        """The next rows."""
+        array = rows.reshape(1) if rows.ndim == 0 else rows
+        row_bytes = max(1, self._dtype.itemsize * int(np.prod(array.shape[1:])))
+        step = max(1, BLOCK_BYTES // row_bytes)
+        for start in range(0, len(array), step):
+            block = np.ascontiguousarray(array[start : start + step], dtype=self._dtype)
+            self._digest.update(block.reshape(-1).view(np.uint8).data)
+
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits."""
+        return self._digest.hexdigest()
+
+
+def sha256_of_file(path: PathLike) -> str:
+    """Hash of the bytes of a file; 64 hexadecimal digits."""
+    path = regular_file(path)
+    with foreign(path, "a file"), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

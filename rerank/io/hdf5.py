@@ -1,0 +1,181 @@
+"""HDF5, read without trusting it.
+
+An HDF5 file can point out of itself (external links, external storage, virtual datasets), so that
+reading it would read other files of the machine, and it can declare far more data than it holds.
+Only data inside the file, of a size the file can hold, is read.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5d, h5o  # pyright: ignore[reportAttributeAccessIssue]  compiled modules
+
+from rerank.errors import FormatError
+from rerank.io.checks import MAX_RATIO, Field, rows_per_block
+from rerank.io.files import PathLike, foreign, named, regular_file
+
+_MAX_DEPTH = 32
+_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether the file starts like HDF5."""
+    with path.open("rb") as stream:
+        return stream.read(8) == _MAGIC
+
+
+@contextlib.contextmanager
+def open_hdf5(path: PathLike) -> Iterator[tuple[h5py.File, dict[str, Field]]]:
+    """An HDF5 file opened for reading, and its datasets by their path without the leading slash.
+
+    Raises:
+        FormatError: not HDF5, truncated, or with links, storage or virtual datasets that point out
+            of the file.
+    """
+    path = regular_file(path)
+    with foreign(path, "HDF5"):
+        # Locks are not available on every network drive, and reading does without.
+        file = h5py.File(path, "r", locking="best-effort")
+    try:
+        fields: dict[str, Field] = {}
+        with foreign(path, "HDF5"):
+            _walk(file, "", path, path.stat().st_size, fields, {_token(file)})
+        yield file, fields
+    finally:
+        with foreign(path, "HDF5"):
+            file.close()
+
+
+def _token(item: h5py.Group | h5py.Dataset) -> tuple[int, object]:
+    info = h5o.get_info(item.id)
+    return info.fileno, info.addr
+
+
+def _walk(
+    group: h5py.Group,
+    prefix: str,
+    path: Path,
+    size: int,
+    fields: dict[str, Field],
+    seen: set[tuple[int, object]],
+) -> None:
+    """Collect the datasets below a group; depth and repeated groups are bounded."""
+    if prefix.count("/") > _MAX_DEPTH:
+        raise FormatError(f"{path}: groups are nested more than {_MAX_DEPTH} deep; flatten them")
+    for name in group:
+        where = f"{path}: {named([f'/{prefix}{name}'])}"
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise FormatError(
+                f"{where}: is a link to another file ({named([link.filename])}), which is not "
+                "followed; copy the data into this file"
+            )
+        if not isinstance(link, h5py.HardLink):
+            raise FormatError(f"{where}: is a soft link, which is not followed; copy the data")
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            token = _token(item)
+            if token in seen:
+                raise FormatError(f"{where}: is a group that appears twice or holds itself")
+            seen.add(token)
+            _walk(item, f"{prefix}{name}/", path, size, fields, seen)
+        elif isinstance(item, h5py.Dataset):
+            fields[f"{prefix}{name}"] = _field(item, where, size)
+
+
+def _field(dataset: h5py.Dataset, where: str, size: int) -> Field:
+    plist = dataset.id.get_create_plist()
+    if plist.get_external_count():
+        raise FormatError(f"{where}: keeps its data in other files, which are not read; copy it")
+    if plist.get_layout() == h5d.VIRTUAL:
+        raise FormatError(f"{where}: is a virtual dataset over other files; copy the data")
+    shape = dataset.shape
+    if shape is None:
+        raise FormatError(f"{where}: is a dataset without any data; write it again")
+    dtype = dataset.dtype
+    if dtype.kind == "O" and h5py.check_string_dtype(dtype) is None:
+        # References or ragged arrays: named for what they are when somebody asks for them.
+        dtype = np.dtype("V16")
+    return Field(
+        where,
+        tuple(int(extent) for extent in shape),
+        dtype,
+        lambda start, stop: _blocks(dataset, where, start, stop),
+        lambda: _check_size(dataset, where, size),
+    )
+
+
+def _blocks(dataset: h5py.Dataset, where: str, start: int, stop: int) -> Iterator[np.ndarray]:
+    """Rows start..stop, in blocks that end where the stored chunks end."""
+    row_bytes = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=object))
+    chunk = dataset.chunks[0] if dataset.chunks else 1
+    step = rows_per_block(row_bytes, chunk)
+    at = start
+    while at < stop:
+        end = min(stop, (at // step + 1) * step)
+        with foreign(where, "HDF5 data"):
+            block = dataset[at:end]
+        yield block
+        at = end
+
+
+def _check_size(dataset: h5py.Dataset, where: str, size: int) -> None:
+    """Refuse a dataset that the file cannot hold, before memory is taken for it.
+
+    Raises:
+        FormatError: it declares more than there is.
+    """
+    shape = [int(extent) for extent in dataset.shape]
+    declared = dataset.dtype.itemsize
+    for extent in shape:
+        declared *= extent
+    if declared == 0:
+        return
+    with foreign(where, "HDF5 data"):
+        plist = dataset.id.get_create_plist()
+        layout = plist.get_layout()
+        stored = int(dataset.id.get_storage_size())
+        filtered = plist.get_nfilters() > 0
+        offset = dataset.id.get_offset() if layout == h5d.CONTIGUOUS else 0
+        found = expected = chunk_bytes = 0
+        if layout == h5d.CHUNKED:
+            found = dataset.id.get_num_chunks()
+            expected, chunk_bytes = 1, dataset.dtype.itemsize
+            for extent, side in zip(shape, dataset.chunks or (), strict=True):
+                expected *= -(-extent // side)
+                chunk_bytes *= side
+    bytes_needed = f"{where}: declares {declared:,} bytes"
+    room = stored * (MAX_RATIO if filtered else 1)
+    if offset is None or stored > size or (offset or 0) + stored > size or declared > room:
+        raise FormatError(
+            f"{bytes_needed}, but the file has only {min(stored, size):,} for it; it is truncated, "
+            "was never filled, or is not to be trusted"
+        )
+    if found < expected:
+        raise FormatError(
+            f"{where}: {expected - found} of its {expected} chunks were never written; "
+            "the program that wrote it stopped early, run it again"
+        )
+    if chunk_bytes > stored * MAX_RATIO:
+        raise FormatError(f"{where}: declares chunks of {chunk_bytes:,} bytes, more than it holds")
+
+
+def text_attribute(file: h5py.File | h5py.Group, name: str, path: PathLike) -> str | None:
+    """A text attribute; None when there is none of this name.
+
+    Raises:
+        FormatError: it is there and is not UTF-8 text.
+    """
+    with foreign(path, "HDF5"):
+        value: Any = file.attrs.get(name)
+        if isinstance(value, np.ndarray) and value.shape in ((), (1,)):
+            value = value.reshape(-1)[0]
+        if isinstance(value, bytes):
+            value = value.decode("utf-8")
+    if value is not None and not isinstance(value, str):
+        raise FormatError(f"{path}: the attribute {name!r} is {named([value])}, expected text")
+    return value
