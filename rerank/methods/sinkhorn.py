@@ -10,7 +10,7 @@ from torch import Tensor
 from rerank import reduce
 from rerank.errors import RerankError
 from rerank.methods.potentials import solve
-from rerank.methods.temperature import auto_tau
+from rerank.methods.temperature import auto_tau, bank_tau
 from rerank.reranker import Bank, Label, as_bank
 from rerank.similarity import Similarity
 
@@ -26,7 +26,8 @@ class Sinkhorn:
     gallery needs g only; a hub has a large column sum and gets a negative g.
 
     Args:
-        tau: temperature in score units, or "auto" (`rerank.methods.temperature`).
+        tau: temperature in score units, or "auto" (`rerank.methods.temperature`): from the
+            spacing of the hard negatives on the test queries themselves, half of sigma on a bank.
         n_iters: most (query, gallery) steps.
         tol: stop when the gallery marginal is met within this L1 distance; None = never early.
         rho: 1 asks for the gallery marginal exactly, smaller values pull towards it: about .9
@@ -63,7 +64,9 @@ class Sinkhorn:
         log_b = reduce.gallery_masses(sim).log().to(sim.dtype)
         tau, note = self.tau, ""
         if tau == "auto":
-            found = auto_tau(sim, log_a=log_a, log_b=log_b)
+            # Only a fit on the test queries themselves has matches in the scores.
+            transductive = bank.label == "transductive"
+            found = auto_tau(sim, log_a=log_a, log_b=log_b) if transductive else bank_tau(sim)
             tau, note = found.tau, found.note
         if tau is None:
             n, m = sim.shape

@@ -11,6 +11,11 @@ of each row (p positives are left out: they may be the matches),
 
 h estimates the exponential tail of the hard negatives; 1 - c sharpens where matches are clear.
 tau scales with the scores, so cosines, logits and logarithms of probabilities need no setting.
+
+A bank without the test queries is another matter: its queries have no match in the gallery, so
+there is no plan to be confident about, and sharp biases charge an item for its one closest bank
+query. Half of sigma, the mean standard deviation of a query's scores, is wide enough: measured on
+eight pairs of set and direction it beats the rule above on each, by 0.1 to 1.7 points of R@1.
 """
 
 import math
@@ -26,6 +31,7 @@ from rerank.similarity import Similarity
 RELIABLE_QUERIES = 500
 _NEIGHBOURS = 10
 _CONSTANT = 1.2
+_BANK_SIGMAS = 0.5
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def spacing(sim: Similarity, *, positives: int = 1) -> float:
 
 def plan_confidence(sim: Similarity, tau: float, *, log_a: Tensor, log_b: Tensor) -> float:
     """Mean of the mean largest row share and the mean largest column share of the plan at tau."""
-    p = solve(sim, tau, log_a=log_a, log_b=log_b, n_iters=30, tol=1e-2)
+    p = solve(sim, tau, log_a=log_a, log_b=log_b, n_iters=30, tol=1e-2, polish=False)
     row_max, col_max = reduce.extremes(sim, query_bias=p.f, gallery_bias=p.g)
     row_all = reduce.logsumexp(sim, tau, over="gallery", plus=p.g)
     col_all = reduce.logsumexp(sim, tau, over="queries", plus=p.f)
@@ -79,6 +85,24 @@ def _mean_share(log_share: Tensor, *, comm_axis: bool) -> float:
     if comm_axis:
         total = comm.all_sum(total)
     return float(total[0] / total[1].clamp_min(1))
+
+
+def bank_tau(sim: Similarity) -> Temperature:
+    """Choose tau for a bank whose queries have no match in the gallery: sigma / 2.
+
+    Returns:
+        A `Temperature`; its tau is None for fewer than 10 rows or columns and for constant scores.
+    """
+    n = reduce.total_queries(sim)
+    m = reduce.total_queries(sim.T)
+    if min(n, m) < 10:
+        return Temperature(
+            None, 0.0, 0.0, f"a bank of {n} x {m} scores is too small to fit: scores unchanged"
+        )
+    mean, sigma = reduce.spread(sim)
+    if not sigma > 1e-6 * abs(mean):
+        return Temperature(None, 0.0, 0.0, "bank scores are constant: scores unchanged")
+    return Temperature(_BANK_SIGMAS * sigma, 0.0, 0.0)
 
 
 def auto_tau(

@@ -1,0 +1,12 @@
+"""Selection that does no harm: the gate, tuning on labelled pairs, and marginals.
+
+`gated_fit` decides what a bank may change, `tune` chooses settings on labelled pairs, and
+`recommend_marginals` sees repeated queries and items without queries. None of them looks at the
+answers of the queries that are to be ranked.
+"""
+
+from rerank.selection.candidates import Candidate
+from rerank.selection.gate import gated_fit
+from rerank.selection.report import GateReport
+
+__all__ = ["Candidate", "GateReport", "gated_fit"]

@@ -1,0 +1,181 @@
+"""The do-no-harm gate: a bank may change the ranking only where its own known pairs say it helps.
+
+Biases fitted on one half of the bank are judged on the other half with that half's own gallery,
+by the log-probability of the true pairs. "none" and shrunken biases compete. The winner is fitted
+again on all of the bank for the real gallery, and shrunk by how foreign the bank is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rerank.errors import RerankError
+from rerank.methods.em import EM
+from rerank.reranker import (
+    Bank,
+    Fitted,
+    FittedPipeline,
+    GalleryBias,
+    LinearMap,
+    Pipeline,
+    Reranker,
+    transform_bank,
+)
+from rerank.selection.biases import NAMES, bank_biases
+from rerank.selection.candidates import PIPELINE, STACK, Candidate, baselines, judge
+from rerank.selection.foreign import foreign_auc, shrinkage
+from rerank.selection.likelihood import fit_weights
+from rerank.selection.parts import group_pairs
+from rerank.selection.report import GateReport
+from rerank.selection.trials import Trial, rehearse
+
+# With fewer groups of pairs a half has too few to weigh anything by.
+MIN_GROUPS = 20
+
+Mode = Literal["stack", "strict"]
+_NOTHING = Candidate("none", 0.0, False, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What the rehearsals say."""
+
+    best: Candidate
+    candidates: tuple[Candidate, ...]
+    weights: Tensor
+    trials: list[tuple[Trial, Trial]]
+
+
+def gated_fit(
+    pipeline: Pipeline | Sequence[Reranker] | None,
+    bank: Bank,
+    *,
+    seed: int = 0,
+    mode: Mode = "stack",
+) -> tuple[Fitted, GateReport]:
+    """Fit on a bank only what its own known pairs show to help.
+
+    Candidates are "none", the stack of three bank biases, and the pipeline that was asked for
+    with its bias at strengths 1/4, 1/2, 3/4 and 1; each is judged on halves of the bank that it
+    was not fitted on. A leading EM stage is judged too: every candidate with and without it.
+
+    Args:
+        pipeline: stages that were asked for, or None for the stack alone.
+        bank: of one direction, with `pairs` and `positives`.
+        seed: of the halves and of the foreign-bank classifier.
+        mode: "stack", or "strict": one bias only, and only if its gain in log-probability
+            exceeds two standard errors.
+
+    Returns:
+        The fitted reranker and what the gate saw. The former is a `GalleryBias`; behind an EM
+        stage that helps a `FittedPipeline` of a `LinearMap` and a `GalleryBias`; a pipeline that
+        is not one number per item is returned as fitted when it wins. If nothing helps it is a
+        `GalleryBias` of zeros labelled "none".
+
+    Raises:
+        RerankError: the bank has no known pairs.
+    """
+    if mode not in ("stack", "strict"):
+        raise RerankError(f"mode: got {mode!r}, expected 'stack' or 'strict'")
+    if bank.pairs is None or bank.positives is None:
+        raise RerankError(
+            "the gate needs known pairs of the bank: give Bank(..., pairs=..., positives=...) "
+            "(--bank-texts, --bank-videos and --bank-gt), or fit without it (--no-gate)"
+        )
+    if len(bank.positives) != bank.pairs.shape[0]:
+        raise RerankError(
+            f"bank positives: got {len(bank.positives)} entries, expected one for each of the "
+            f"{bank.pairs.shape[0]} bank queries"
+        )
+    groups = group_pairs(bank.positives, bank.pairs.shape[1])
+    nothing = GalleryBias(_zeros(bank), "none")
+    if groups.judged < MIN_GROUPS:
+        return nothing, GateReport.too_few(groups.judged, MIN_GROUPS)
+    stages = tuple(pipeline.stages if isinstance(pipeline, Pipeline) else pipeline or ())
+    basis, rest = _leading_map(stages, bank)
+    penalty = max(0.02, 5 / groups.judged)
+    single = mode == "strict"
+
+    plain = rehearse(bank, groups, rest, seed=seed)
+    base = baselines(plain)
+    seen = {False: (bank, plain)}
+    candidates = judge(plain, base, single=single, penalty=penalty, mapped=False)
+    if basis is not None:
+        mapped_bank = transform_bank(basis, bank)
+        seen[True] = (mapped_bank, rehearse(mapped_bank, groups, rest, seed=seed))
+        candidates += judge(seen[True][1], base, single=single, penalty=penalty, mapped=True)
+
+    best = choose(candidates, strict=single)
+    auc = foreign_auc(bank, groups, seed=seed)
+    shrink = shrinkage(auc)
+    weights = torch.zeros(len(NAMES))
+    if best.name == STACK:
+        trials = [trial.judged for pair in seen[best.mapped][1] for trial in pair]
+        weights = fit_weights(trials, penalty=penalty)[0]
+    elif best.name in NAMES:
+        weights[NAMES.index(best.name)] = 1.0
+    report = GateReport(
+        chosen=best, candidates=tuple(candidates), auc=auc, shrink=shrink,
+        weights=tuple((best.strength * weights).tolist()),
+        n_groups=groups.judged, n_pairs=sum(len(rows) for rows in bank.positives),
+    )  # fmt: skip
+    if report.does_nothing:
+        return nothing, report
+    whole = seen[best.mapped][0]
+    stage = _bias(best, weights, whole, rest, shrink)
+    if basis is None or not best.mapped:
+        return stage, report
+    return FittedPipeline((_shrunken_map(basis, shrink, bank), stage)), report
+
+
+def choose(candidates: Sequence[Candidate], *, strict: bool) -> Candidate:
+    """The candidate whose gain is surest: the largest gain less its standard error, if positive.
+
+    An uncertain gain so ends in a smaller strength, or in nothing. Strict: the largest gain among
+    those of more than two standard errors.
+    """
+    if strict:
+        sure = [c for c in candidates if c.gain > 2 * c.error]
+        return max(sure, key=lambda c: c.gain, default=_NOTHING)
+    sure = [c for c in candidates if c.gain > c.error]
+    return max(sure, key=lambda c: c.gain - c.error, default=_NOTHING)
+
+
+def _zeros(bank: Bank) -> Tensor:
+    return torch.zeros(bank.sim.shape[1], dtype=bank.sim.dtype, device=bank.sim.device)
+
+
+def _leading_map(
+    stages: tuple[Reranker, ...], bank: Bank
+) -> tuple[Fitted | None, tuple[Reranker, ...]]:
+    """A leading EM stage fitted on the whole bank (it sees no pairs), and the other stages."""
+    if stages and isinstance(stages[0], EM):
+        return stages[0].fit(bank), stages[1:]
+    return None, stages
+
+
+def _shrunken_map(basis: Fitted, shrink: float, bank: Bank) -> LinearMap:
+    matrix: Tensor = basis.matrix  # type: ignore[attr-defined]
+    eye = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    return LinearMap(eye + shrink * (matrix - eye), bank.label)
+
+
+def _bias(
+    best: Candidate, weights: Tensor, bank: Bank, rest: Sequence[Reranker], shrink: float
+) -> Fitted:
+    """The winner fitted on all of the bank for the real gallery, and shrunk."""
+    if best.name == "none":
+        return GalleryBias(_zeros(bank), "none")
+    if best.name == PIPELINE:
+        fitted = Pipeline(tuple(rest)).fit(bank)
+        if not fitted.foldable:
+            return fitted
+        bias = fitted.gallery_bias
+        bias = _zeros(bank) if bias is None else best.strength * bias
+    else:
+        columns = bank_biases(bank).columns
+        bias = columns @ (best.strength * weights).to(columns)
+    return GalleryBias((shrink * bias).to(bank.sim.dtype), bank.label)

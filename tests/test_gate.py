@@ -1,0 +1,318 @@
+"""Laws of the do-no-harm gate, on small planted banks."""
+
+import numpy as np
+import pytest
+import torch
+
+from rerank.errors import RerankError
+from rerank.methods.em import EM
+from rerank.methods.sinkhorn import Sinkhorn
+from rerank.reranker import Bank
+from rerank.selection import gated_fit
+from rerank.selection.candidates import Candidate
+from rerank.selection.foreign import auc, foreign_auc, shrinkage
+from rerank.selection.gate import choose
+from rerank.selection.likelihood import Judged, clustered_mean, fit_beta, fit_weights, log_prob
+from rerank.selection.parts import group_pairs, halves, subset
+from rerank.similarity import Dense, Pair
+
+N, D = 120, 24
+
+
+def items(rng, n, *, hubs=1.0, shift=None):
+    """Texts and videos of n pairs; some videos lean towards what all texts share."""
+    centre = np.zeros(D)
+    centre[0] = 1.0
+    meaning = rng.normal(size=(n, D)) / np.sqrt(D)
+    if shift is not None:
+        meaning = meaning + shift
+    videos = meaning + hubs * rng.exponential(0.4, size=(n, 1)) * centre
+    texts = meaning + 0.16 * rng.normal(size=(n, D)) + 0.8 * centre
+    return texts, videos
+
+
+def bank_for(gallery, bank_texts, bank_videos, positives=None):
+    own = range(len(bank_texts))
+    return Bank(
+        Pair(bank_texts, gallery),
+        gallery=Pair(bank_videos, gallery),
+        pairs=Pair(bank_texts, bank_videos),
+        positives=positives or tuple(np.array([i]) for i in own),
+    )
+
+
+def planted(seed=0, **kwargs):
+    """A bank, and test texts with their videos, of one domain."""
+    rng = np.random.default_rng(seed)
+    texts, videos = items(rng, N, **kwargs)
+    return bank_for(videos, *items(rng, N, **kwargs)), Pair(texts, videos)
+
+
+def recall(sim):
+    scores = sim.scores()
+    return float((scores.argmax(dim=1) == torch.arange(len(scores))).double().mean())
+
+
+@pytest.mark.parametrize("mode", ["stack", "strict"])
+def test_a_bank_with_hubs_helps_and_the_gate_says_so(mode):
+    bank, sim = planted()
+    fitted, report = gated_fit(None, bank, mode=mode)
+    assert recall(fitted.transform(sim)) > recall(sim) + 0.05
+    assert fitted.label == "inductive"
+    assert report.chosen.gain > 2 * report.chosen.error
+    assert "known pairs" in report.sentences[0]
+
+
+def popular(seed):
+    """Scores whose offsets are the truth: often wanted items score higher, and rightly so."""
+    rng = np.random.default_rng(seed)
+    n, m = 300, 80
+    prior = rng.normal(scale=1.5, size=m)
+    share = np.exp(prior) / np.exp(prior).sum()
+
+    def scores(right):
+        noise = rng.gumbel(size=(n, m)) + prior
+        noise[np.arange(n), right] += 2.0
+        return noise
+
+    wanted, tested = (rng.choice(m, size=n, p=share) for _ in range(2))
+    bank = Bank(
+        Dense(scores(np.full(n, 0)) * 1.0),
+        pairs=Dense(scores(wanted)),
+        positives=tuple(np.array([j]) for j in wanted),
+    )
+    return bank, scores(tested), tested
+
+
+@pytest.mark.parametrize("mode", ["stack", "strict"])
+def test_where_popularity_is_the_truth_nothing_is_done(mode):
+    bank, _, _ = popular(0)
+    fitted, report = gated_fit((Sinkhorn(),), bank, mode=mode)
+    assert fitted.label == "none"
+    assert not fitted.gallery_bias.any()
+    assert report.chosen.name == "none"
+    assert "stays as it is" in report.sentences[0]
+    # The ungated pipeline would have changed the ranking.
+    assert Sinkhorn().fit(bank).gallery_bias.abs().max() > 0.1
+
+
+def test_without_hubs_the_gate_costs_next_to_nothing():
+    change = []
+    for seed in range(5):
+        bank, sim = planted(seed, hubs=0.0)
+        fitted, _ = gated_fit(None, bank, seed=seed)
+        change.append(recall(fitted.transform(sim)) - recall(sim))
+    assert np.mean(change) > -0.01
+
+
+def test_a_foreign_bank_is_found_out_and_shrunk():
+    rng = np.random.default_rng(3)
+    texts, videos = items(rng, N)
+    foreign = items(rng, N, shift=np.eye(D)[5] * 1.5)
+    near, far = (gated_fit(None, bank_for(videos, *b))[1] for b in (items(rng, N), foreign))
+    assert near.auc < 0.65
+    assert far.auc > 0.95
+    assert far.shrink == pytest.approx(2 * (1 - far.auc))
+    assert any("foreign" in sentence for sentence in far.sentences)
+    assert not any("foreign" in sentence for sentence in near.sentences)
+
+
+def test_a_foreign_bank_of_scores_is_found_out_too():
+    rng = np.random.default_rng(4)
+    texts, videos = items(rng, N)
+    for shift, low, high in ((None, 0.3, 0.65), (np.eye(D)[5] * 2, 0.95, 1.0)):
+        bank = bank_for(videos, *items(rng, N, shift=shift))
+        dense = Bank(
+            Dense(bank.sim.scores()), pairs=Dense(bank.pairs.scores()), positives=bank.positives
+        )
+        found = foreign_auc(dense, group_pairs(bank.positives, N))
+        assert low <= found <= high
+
+
+def test_the_bias_is_multiplied_by_the_shrinkage():
+    bank, _ = planted(5)
+    moved = Bank(bank.sim, gallery=bank.gallery, pairs=bank.pairs, positives=bank.positives)
+    fitted, report = gated_fit(None, moved)
+    assert report.shrink <= 1
+    whole = fitted.gallery_bias / report.shrink
+    from rerank.selection.biases import bank_biases
+
+    want = bank_biases(bank).columns @ torch.tensor(report.weights, dtype=torch.float64)
+    torch.testing.assert_close(whole, want)
+
+
+@pytest.mark.parametrize("auc_value, factor", [(None, 1), (0.3, 1), (0.5, 1), (0.75, 0.5), (1, 0)])
+def test_shrinkage_is_twice_the_doubt(auc_value, factor):
+    assert shrinkage(auc_value) == factor
+
+
+def test_the_same_seed_gives_the_same_bytes():
+    first, second = (gated_fit((Sinkhorn(),), planted()[0], seed=1)[0] for _ in range(2))
+    assert first.gallery_bias.numpy().tobytes() == second.gallery_bias.numpy().tobytes()
+
+
+def test_permuting_the_gallery_permutes_the_bias():
+    bank, sim = planted()
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
+    moved = Bank(
+        Pair(bank.sim.queries, sim.gallery[order]),
+        gallery=Pair(bank.gallery.queries, sim.gallery[order]),
+        pairs=bank.pairs,
+        positives=bank.positives,
+    )
+    (one, report), (other, again) = gated_fit(None, bank), gated_fit(None, moved)
+    assert report.auc == pytest.approx(again.auc, abs=1e-9)
+    torch.testing.assert_close(one.gallery_bias[order], other.gallery_bias)
+
+
+def test_scaling_all_scores_scales_the_bias():
+    bank, _ = planted()
+    parts = {name: getattr(bank, name).scores() for name in ("sim", "pairs")}
+    one, ten = (
+        gated_fit(
+            None, Bank(**{k: Dense(c * v) for k, v in parts.items()}, positives=bank.positives)
+        )
+        for c in (1, 10)
+    )
+    torch.testing.assert_close(10 * one[0].gallery_bias, ten[0].gallery_bias, rtol=1e-3, atol=1e-3)
+
+
+def test_captions_of_one_video_stay_in_one_half():
+    rng = np.random.default_rng(0)
+    positives = [np.array([i // 5]) for i in range(100)] + [np.array([], dtype=np.int64)]
+    groups = group_pairs(positives, 25)
+    assert groups.judged == 20
+    assert groups.count == 20 + 5 + 1
+    first, second = halves(groups, rng)
+    assert len(first.queries) + len(second.queries) == 101
+    assert len(first.gallery) + len(second.gallery) == 25
+    videos = [
+        {int(positives[i][0]) for i in half.queries if len(positives[i])}
+        for half in (first, second)
+    ]
+    assert not videos[0] & videos[1]
+    assert len(videos[0]) == 10
+    for half, own in zip((first, second), videos, strict=True):
+        assert own <= set(half.gallery.tolist())
+
+
+def test_both_directions_of_a_bank_with_several_captions():
+    rng = np.random.default_rng(1)
+    _, videos = items(rng, N)
+    bank_texts, bank_videos = items(rng, N)
+    captions = np.repeat(bank_texts, 3, axis=0) + 0.05 * rng.normal(size=(3 * N, D))
+    of_text = tuple(np.array([i // 3]) for i in range(3 * N))
+    of_video = tuple(np.arange(3 * i, 3 * i + 3) for i in range(N))
+    down = bank_for(videos, captions, bank_videos, of_text)
+    up = bank_for(captions[: 2 * N], bank_videos, captions, of_video)
+    for bank, size in ((down, N), (up, 2 * N)):
+        fitted, report = gated_fit(None, bank)
+        assert fitted.gallery_bias.shape == (size,)
+        assert report.n_groups == N
+        assert report.n_pairs == 3 * N
+
+
+def test_an_em_stage_is_judged_and_folds_with_the_bias():
+    bank, sim = planted()
+    fitted, report = gated_fit((EM(strength=-1.0, n_bases=4), Sinkhorn()), bank)
+    assert any(c.mapped for c in report.candidates)
+    assert any(not c.mapped for c in report.candidates)
+    assert recall(fitted.transform(sim)) > recall(sim)
+    if report.chosen.mapped:
+        assert fitted.foldable
+
+
+def test_a_pipeline_is_tried_at_four_strengths():
+    bank, _ = planted()
+    _, report = gated_fit((Sinkhorn(),), bank)
+    assert sorted(c.strength for c in report.candidates if c.name == "pipeline") == [
+        0.25, 0.5, 0.75, 1.0,
+    ]  # fmt: skip
+
+
+def test_the_surest_gain_is_chosen_and_strict_wants_two_standard_errors():
+    def candidate(name, gain, error):
+        return Candidate(name, 1.0, False, gain, error, 0.0)
+
+    sure, bold, lost = candidate("a", 0.1, 0.03), candidate("b", 0.12, 0.1), candidate("c", -1, 0.1)
+    assert choose([sure, bold, lost], strict=False) is sure
+    assert choose([sure, bold, lost], strict=True) is sure
+    assert choose([lost, candidate("d", 0.01, 0.02)], strict=False).name == "none"
+    assert choose([candidate("e", 0.1, 0.06)], strict=True).name == "none"
+
+
+def test_a_bank_too_small_to_judge_does_nothing():
+    rng = np.random.default_rng(0)
+    _, videos = items(rng, N)
+    fitted, report = gated_fit(None, bank_for(videos, *items(rng, 12)))
+    assert fitted.label == "none"
+    assert "12 groups" in report.sentences[0]
+
+
+def test_a_bank_without_known_pairs_is_refused():
+    bank, _ = planted()
+    with pytest.raises(RerankError, match="--no-gate"):
+        gated_fit(None, Bank(bank.sim, pairs=bank.pairs))
+    with pytest.raises(RerankError, match="119 entries"):
+        gated_fit(None, Bank(bank.sim, pairs=bank.pairs, positives=bank.positives[:-1]))
+    with pytest.raises(RerankError, match="query 0 points outside"):
+        gated_fit(None, Bank(bank.sim, pairs=bank.pairs, positives=(np.array([N]),) * N))
+
+
+def test_log_probability_agrees_with_the_formula():
+    rng = np.random.default_rng(0)
+    scores, bias = rng.normal(size=(4, 6)), rng.normal(size=6)
+    rows, columns = np.array([0, 1, 1, 2, 3]), np.array([5, 0, 2, 1, 4])
+    judged = Judged(
+        torch.tensor(scores), torch.tensor(bias[:, None]), torch.tensor(rows),
+        torch.tensor(columns), np.arange(4), 0.5,
+    )  # fmt: skip
+    p = np.exp((scores + bias) * 3 / 0.5)
+    p /= p.sum(axis=1, keepdims=True)
+    want = np.log([p[0, 5], p[1, 0] + p[1, 2], p[2, 1], p[3, 4]])
+    np.testing.assert_allclose(log_prob(judged, torch.tensor(bias), 3.0), want)
+
+
+def test_newton_and_weights_find_the_maximum():
+    rng = np.random.default_rng(0)
+    n, m = 200, 30
+    hub = rng.normal(size=m)
+    right = rng.integers(m, size=n)
+    scores = 0.5 * rng.gumbel(size=(n, m)) + hub
+    scores[np.arange(n), right] += 1.0
+    judged = Judged(
+        torch.tensor(scores), torch.tensor(np.stack([-hub, rng.normal(size=m)], axis=1)),
+        torch.arange(n), torch.tensor(right), np.arange(n), 1.0,
+    )  # fmt: skip
+    none = torch.zeros(m, dtype=torch.float64)
+    best = fit_beta(judged, none)
+    mean = [float(log_prob(judged, none, b).mean()) for b in (0.97 * best, best, 1.03 * best)]
+    assert mean[1] > max(mean[0], mean[2])
+    weights, beta = fit_weights([judged], penalty=1e-4)
+    assert weights[0] == pytest.approx(1.0, abs=0.15)
+    assert weights[1] == pytest.approx(0.0, abs=0.1)
+    assert beta > 0
+
+
+def test_standard_errors_are_clustered():
+    rng = np.random.default_rng(0)
+    single = rng.normal(size=400)
+    assert clustered_mean(single, np.arange(400))[1] == pytest.approx(0.05, rel=0.15)
+    repeated, groups = np.repeat(single, 4), np.repeat(np.arange(400), 4)
+    assert clustered_mean(repeated, groups)[1] == pytest.approx(
+        clustered_mean(single, np.arange(400))[1]
+    )
+
+
+def test_auc_counts_ties_half():
+    assert auc(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 1.0])) == pytest.approx(3.5 / 4)
+
+
+def test_a_subset_keeps_corrections_and_masses():
+    rng = np.random.default_rng(0)
+    sim = Pair(rng.normal(size=(7, 4)), rng.normal(size=(6, 4)))
+    sim = sim.add_gallery_bias(torch.arange(6.0)).with_mass(queries=np.arange(1.0, 8.0))
+    rows, columns = torch.tensor([1, 4]), torch.tensor([5, 0, 2])
+    part = subset(sim, rows, columns)
+    torch.testing.assert_close(part.scores(), sim.scores()[rows][:, columns])
+    assert part.query_mass.tolist() == [2, 5]
