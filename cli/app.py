@@ -5,7 +5,7 @@ from importlib import import_module
 
 import typer
 
-COMMANDS = ("apply", "eval", "doctor", "methods")
+COMMANDS = ("apply", "eval", "compare", "inspect", "doctor", "methods")
 
 app = typer.Typer(
     name="rerank",

@@ -79,7 +79,7 @@ def compare(
         protocol: see `rerank.protocols`.
         transductive: where there is a bank, also fit on the test queries themselves.
         cross_fit: also fit on the other half of the queries, see `rerank.crossfit`.
-        gate: where the bank has known pairs, also show what the do-no-harm gate makes of a method.
+        gate: where the bank has known pairs, also show what the do-no-harm gate chooses.
         resamples: bootstrap draws.
         seed: of the draws and of the cross-fit split.
         settings: fields of the methods; each takes those that it has.
@@ -163,16 +163,17 @@ def _full_gallery(
         for bank in banks:
             stages = presets.pipeline(method, **_own_settings(method, settings))
             yield _attempt(task, method, partial(stages.fit, bank), raw_ranks)
-            if gate and bank.positives is not None:
-                yield _attempt(
-                    task, f"{method} (gated)", partial(_gated, stages, bank), raw_ranks
-                )  # fmt: skip
+    for bank in banks:
+        if gate and bank.positives is not None:
+            # The gate weighs candidates of its own beside the pipeline; one row shows its choice.
+            default = "em+sinkhorn" if hasattr(direction.sim, "queries") else "sinkhorn"
+            yield _attempt(task, "gated", partial(_gated, default, bank), raw_ranks)
 
 
-def _gated(stages: presets.Pipeline, bank: Bank) -> Fitted:
+def _gated(method: str, bank: Bank) -> Fitted:
     from rerank.selection import gated_fit  # heavier than all the rest
 
-    return gated_fit(stages, bank)[0]
+    return gated_fit(presets.pipeline(method), bank)[0]
 
 
 def _own_settings(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def cells(table: Table) -> tuple[list[str], list[list[str]]]:
                 *(f"{figures[name]:.1f}" for name in (*others, "geo", "MdR", "MnR")),
                 "-" if entry.hubness is None else f"{entry.hubness.skewness:.2f}",
                 f"{entry.seconds:.2f} s",
-                "-" if entry.peak_bytes is None else f"{entry.peak_bytes / 1e6:.0f} MB",
+                _memory(entry.peak_bytes),
             ]
         )
     return headers, rows
@@ -185,6 +185,12 @@ def _main(entry: Entry, name: str) -> str:
     if interval is None or not interval.low == interval.low:
         return f"{value:.1f}"
     return f"{value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def _memory(size: int | None) -> str:
+    if size is None:
+        return "-"
+    return "<1 MB" if size < 1e6 else f"{size / 1e6:.0f} MB"
 
 
 def _p(change: Difference | None) -> str:
@@ -218,7 +224,13 @@ def footnotes(comparison: Comparison) -> list[str]:
         + (f" (up to {tied} tied queries)" if tied else ""),
         "rows of different labels are not comparable: they were allowed to see different things",
     ]
-    lines += [f"{s.direction} {s.method}: {s.reason}" for s in comparison.skipped]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for skipped in comparison.skipped:
+        reasons.setdefault((skipped.direction, skipped.reason), []).append(skipped.method)
+    lines += [
+        f"left out, {direction} {', '.join(methods)}: {reason}"
+        for (direction, reason), methods in reasons.items()
+    ]
     return lines + list(comparison.notes)
 
 

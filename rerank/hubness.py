@@ -247,6 +247,6 @@ def sentence(hubness: Hubness, items: str = "videos") -> str:
         f"{'Strong' if skew >= 2 * STRONG else 'Noticeable'} hubness (skewness {skew:.1f}, chance "
         f"alone gives {chance:.1f}): {hubs} of {m} {items} ({100 * hubs / m:.0f} %) hold "
         f"{100 * hubness.hub_share_of_firsts:.0f} % of the first places and {antihubs} are never "
-        f"among the first {hubness.k}; re-rank with `rerank apply` (Sinkhorn), best with a bank of "
+        f"among the first {hubness.k}; re-rank with rerank apply (Sinkhorn), best with a bank of "
         f"other queries."
     )

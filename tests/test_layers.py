@@ -13,7 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A name stands for the module or package and everything inside it.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("rerank.errors", "rerank.comm", "rerank.progress", "rerank.memory", "rerank.products"),
+    (
+        "rerank.errors",
+        "rerank.comm",
+        "rerank.progress",
+        "rerank.memory",
+        "rerank.products",
+        "rerank.cost",
+    ),
     ("rerank.arrays", "rerank.similarity"),
     ("rerank.reduce", "rerank.kernels", "rerank.moments"),
     ("rerank.methods", "rerank.reranker", "rerank.presets", "rerank.directions"),
@@ -40,11 +47,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rerank.online",
         "rerank.export",
         "rerank.stores",
+        "rerank.databases",
         "rerank.report",
         "rerank.selection",
         "rerank.evaluation",
         "rerank.crossfit",
         "rerank.compare",
+        "rerank.sources",
         "rerank.train",
     ),
     ("rerank_cli",),

@@ -1,0 +1,119 @@
+"""`rerank compare`: methods side by side."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rerank_cli.options import (
+    BankGt,
+    BankTexts,
+    BankVideos,
+    Device,
+    DeviceName,
+    Metric,
+    MetricName,
+    Sims,
+    Tau,
+    Texts,
+    Videos,
+)
+
+
+class FormatName(StrEnum):
+    """How the tables are printed."""
+
+    table = "table"
+    markdown = "markdown"
+    latex = "latex"
+    json = "json"
+
+
+class CompareTies(StrEnum):
+    """What to do where scores are equal."""
+
+    expected = "expected"
+    mid = "mid"
+    optimistic = "optimistic"
+    pessimistic = "pessimistic"
+
+
+class ProtocolName(StrEnum):
+    """How queries and galleries are made of captions and videos."""
+
+    auto = "auto"
+    pairs = "pairs"
+    multi_caption = "multi-caption"
+    rank_captions_take_best = "rank-captions-take-best"
+    rank_videos_by_best_caption = "rank-videos-by-best-caption"
+
+
+def compare_command(
+    gt: Annotated[
+        Path,
+        typer.Option("--gt", help="Ground truth (JSON variants, CSV, qrels), or 'diagonal'."),
+    ],
+    videos: Videos = None,
+    texts: Texts = None,
+    sims: Sims = None,
+    bank_texts: BankTexts = None,
+    bank_videos: BankVideos = None,
+    bank_gt: BankGt = None,
+    methods: Annotated[
+        str, typer.Option("--methods", help="'all', or names joined by commas.")
+    ] = "all",
+    metric: Metric = MetricName.cosine,
+    tau: Tau = None,
+    protocol: Annotated[
+        ProtocolName, typer.Option("--protocol", help="What is ranked, see the documentation.")
+    ] = ProtocolName.auto,
+    ties: Annotated[
+        CompareTies, typer.Option("--ties", help="How equal scores count.")
+    ] = CompareTies.expected,
+    transductive: Annotated[
+        bool, typer.Option("--transductive", help="With a bank: also fit on the test queries.")
+    ] = False,
+    cross_fit: Annotated[
+        bool, typer.Option("--cross-fit", help="Also fit each half of the queries on the other.")
+    ] = False,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate/--no-gate", help="With --bank-gt: also show the do-no-harm gate."),
+    ] = True,
+    allow_unjudged: Annotated[
+        bool, typer.Option("--allow-unjudged", help="Leave texts without an entry out.")
+    ] = False,
+    resamples: Annotated[
+        int, typer.Option("--resamples", min=1, help="Bootstrap draws for the intervals.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option("--seed", help="Of draws and splits.")] = 0,
+    style: Annotated[
+        FormatName, typer.Option("--format", help="How the tables are printed.")
+    ] = FormatName.table,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Also write one self-contained HTML file.")
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
+    ] = None,
+    device: Device = DeviceName.auto,
+) -> None:
+    """Fit and evaluate methods side by side, with intervals; labels are never mixed."""
+    from rerank import comparison, sources
+    from rerank_cli.console import emit, emit_json, progress, say
+
+    with progress():
+        found = sources.compare_files(
+            gt, videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
+            bank_videos=bank_videos, bank_gt=bank_gt, methods=methods, metric=metric.value,
+            tau=tau, protocol=protocol.value, ties=ties.value, transductive=transductive,
+            cross_fit=cross_fit, gate=gate, allow_unjudged=allow_unjudged, resamples=resamples,
+            seed=seed, pool=pool, device=device.value, report=report,
+        )  # fmt: skip
+    if report is not None:
+        say(f"wrote {report}")
+    if style is FormatName.json:
+        emit_json(comparison.to_json(found))
+    else:
+        emit(comparison.render(found, style.value))

@@ -1,0 +1,69 @@
+"""`rerank inspect`: hubness and geometry of raw files, in numbers and one plain sentence."""
+
+from typing import Annotated, Any
+
+import typer
+
+from rerank_cli.options import Device, DeviceName, Json, Metric, MetricName, Sims, Texts, Videos
+
+
+def inspect_command(
+    videos: Videos = None,
+    texts: Texts = None,
+    sims: Sims = None,
+    metric: Metric = MetricName.cosine,
+    k: Annotated[int, typer.Option("--k", min=1, help="Length of the lists to count.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=0, help="How many hubs to name.")] = 5,
+    pool: Annotated[
+        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
+    ] = None,
+    device: Device = DeviceName.auto,
+    json: Json = False,
+) -> None:
+    """Show hubness and geometry of raw embeddings or of a matrix; nothing is written.
+
+    With one file of embeddings its items are searched among themselves.
+    """
+    from rerank import sources
+    from rerank_cli.console import emit, emit_json, progress, table
+
+    with progress():
+        found = sources.inspect_files(
+            videos=videos, texts=texts, sims=sims, metric=metric.value, k=k, top=top, pool=pool,
+            device=device.value,
+        )  # fmt: skip
+    if json:
+        emit_json(found)
+    else:
+        emit(_text(found, table))
+
+
+def _text(found: dict[str, Any], table: Any) -> str:  # noqa: ANN401  console.table
+    directions: dict[str, dict[str, Any]] = found["hubness"]
+    lines = []
+    geometry = found["geometry"]
+    for role, facts in geometry.get("files", {}).items():
+        lines.append(
+            f"{role}: {facts['count']} x {geometry['dimension']}, mean cosine of two "
+            f"{facts['anisotropy']:.2f}, effective rank {facts['effective_rank']:.0f}"
+        )
+    if "modality_gap" in geometry:
+        lines.append(f"modality gap: {geometry['modality_gap']:.2f} between the two means")
+    rows = []
+    for label, key, digits in (
+        ("skewness of the k-occurrence", "skewness", 2),
+        ("  by chance alone", "skewness_by_chance", 2),
+        ("Robin Hood index", "robin_hood", 2),
+        ("Gini index", "gini", 2),
+        ("hubs", "hubs", 0),
+        ("antihubs", "antihubs", 0),
+        ("first places held by hubs, %", "hub_share_of_top1_percent", 0),
+    ):
+        rows.append([label, *(f"{facts[key]:.{digits}f}" for facts in directions.values())])
+    lines += ["", table(["", *directions], rows), ""]
+    for name, facts in directions.items():
+        if facts["top"]:
+            named = ", ".join(f"{hub['id']} ({hub['top1']})" for hub in facts["top"])
+            lines.append(f"{name}, most first places: {named}")
+    lines += ["", *(f"{name}: {facts['sentence']}" for name, facts in directions.items())]
+    return "\n".join(lines).lstrip("\n")
