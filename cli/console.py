@@ -1,4 +1,4 @@
-"""What the commands share for output: messages to stderr, results to stdout, a bar on a terminal."""
+"""Output of the commands: messages to stderr, results to stdout, a bar on a terminal."""
 
 import json
 import sys

@@ -80,10 +80,11 @@ def from_embeddings(
     pairs = None
     if bank_texts is not None and bank_videos is not None:
         pairs = Pair(bank_texts, bank_videos, metric=metric)
-    own = {"t2v": bank_texts, "v2t": bank_videos}
-    other = {"t2v": bank_videos, "v2t": bank_texts}
-    for name, test in (("t2v", sim), ("v2t", sim.T)):
-        queries, gallery_bank = own[name], other[name]
+    sides: tuple[tuple[Name, Pair, ArrayLike | None, ArrayLike | None], ...] = (
+        ("t2v", sim, bank_texts, bank_videos),
+        ("v2t", sim.T, bank_videos, bank_texts),
+    )
+    for name, test, queries, gallery_bank in sides:
         if queries is None:
             missing = WORDS[name][0]
             made[name] = Direction(

@@ -10,7 +10,7 @@ number per gallery item is `left = 1, right = g`. Methods never ask which kind t
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -170,6 +170,17 @@ class Dense(Similarity):
     unscored: bool = False
     _checked: bool = False
 
+    if TYPE_CHECKING:
+        # What may be given; the field holds the tensor that `__post_init__` makes of it.
+        def __init__(
+            self,
+            base: ArrayLike,
+            unscored: bool = False,
+            *,
+            block_size: int | None = None,
+            shard: Axis | None = None,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         if not self._checked:
             base = as_matrix(self.base, "scores")
@@ -211,6 +222,18 @@ class Pair(Similarity):
     gallery: Tensor
     metric: Metric = "cosine"
     _checked: bool = False
+
+    if TYPE_CHECKING:
+        # What may be given; the fields hold the tensors that `__post_init__` makes of it.
+        def __init__(
+            self,
+            queries: ArrayLike,
+            gallery: ArrayLike,
+            metric: Metric = "cosine",
+            *,
+            block_size: int | None = None,
+            shard: Axis | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if self._checked:

@@ -29,14 +29,16 @@ def inverted_softmax(s, tau):
     return s - tau * (logsumexp(s / tau, axis=0) - np.log(len(s)))
 
 
-def planted(n=60, d=32, noise=0.35, hubs=4, pull=0.6, seed=0):
-    """A permuted matching under hubs: (queries, gallery, truth) with truth[i] = i's item."""
+def planted(n=60, d=32, noise=0.4, hubs=4, pull=1.0, seed=0):
+    """A permuted matching under hubs: (queries, gallery, truth) with truth[i] = i's item.
+
+    Queries lean towards a common direction; the hubs lean there too, so they crowd every list.
+    """
     rng = np.random.default_rng(seed)
     gallery = unit(rng.normal(size=(n, d)))
     truth = rng.permutation(n)
-    queries = unit(gallery[truth] + noise * unit(rng.normal(size=(n, d))))
     common = unit(rng.normal(size=(1, d)))
+    queries = unit(gallery[truth] + noise * unit(rng.normal(size=(n, d))) + 1.5 * common)
     hub_rows = rng.choice(n, hubs, replace=False)
     gallery[hub_rows] = unit(gallery[hub_rows] + pull * common)
-    queries = unit(queries + 1.2 * common)
     return queries, gallery, truth
