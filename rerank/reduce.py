@@ -7,7 +7,6 @@ reductions over an axis that is split over processes end in a collective.
 
 import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,13 +15,15 @@ from torch import Tensor
 
 from rerank import comm, progress
 from rerank.errors import NeedsEmbeddings, RerankError
+from rerank.kernels import choose
+from rerank.kernels.choose import sweeper
 from rerank.kernels.plain import check_tau, logsumexp, sweep
 from rerank.similarity import Axis, Pair, Similarity
 
 __all__ = [
     "TopK", "check_k", "check_tau", "count_better", "extremes", "gallery_masses", "gallery_mean",
-    "gather_pairs", "gram", "k_occurrence", "logsumexp", "mean_topk", "query_masses", "row_hashes",
-    "spread", "sweep", "sweeper", "topk", "total_queries",
+    "gather_pairs", "gram", "k_occurrence", "logsumexp", "mean_topk", "query_masses", "regime",
+    "row_hashes", "spread", "sweep", "sweeper", "topk", "total_queries",
 ]  # fmt: skip
 
 
@@ -46,19 +47,9 @@ def check_k(k: int, items: int, what: str = "gallery items") -> int:
     return int(k)
 
 
-def sweeper(
-    sim: Similarity, tau: float, *, log_a: Tensor, sweeps: int
-) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """The function g -> (f, c) of `sweep`, in the regime that suits the size and the machine.
-
-    Args:
-        sim: the similarity.
-        tau: temperature in score units.
-        log_a: (n,) log masses of the queries.
-        sweeps: how many calls are expected; storing a kernel pays only for several.
-    """
-    tau = check_tau(tau)
-    return lambda gallery_bias: sweep(sim, tau, gallery_bias, log_a)
+def regime(sim: Similarity, *, sweeps: int = 50) -> str:
+    """How Sinkhorn's sweeps over a similarity would be done, for a person to read."""
+    return str(choose.regime(sim, sweeps=sweeps))
 
 
 def topk(sim: Similarity, k: int) -> TopK:

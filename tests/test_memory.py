@@ -48,13 +48,13 @@ def test_the_guard_notices_a_whole_matrix():
         sim.scores()
 
 
-@pytest.mark.parametrize("shape", [(300, 500), (2300, 2100)])
+@pytest.mark.parametrize("shape", [(300, 500), (2100, 2010)])
 @pytest.mark.parametrize("budget", ["1MB", "1GB"])
 def test_no_pass_over_a_pair_allocates_n_times_m(shape, budget):
     n, m = shape
     sim = pair(n, m, 16)
     with memory.limit(budget), NoTensorOf(n * m):
-        fitted = Pipeline((EM(), Sinkhorn(n_iters=6))).fit(sim)
+        fitted = Pipeline((EM(), Sinkhorn(n_iters=4))).fit(sim)
         out = fitted.transform(sim)
         top = reduce.topk(out, 10)
         reduce.count_better(out, top.scores[:, 3])
@@ -83,12 +83,12 @@ print(peak() - before)
 
 
 def test_a_run_stays_within_its_memory():
-    n, d = 9000, 32  # the matrix would take 324 MB
+    n, d = 7000, 32  # the matrix would take 196 MB
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(n), str(d), "150MB"],
+        [sys.executable, "-c", SCRIPT, str(n), str(d), "100MB"],
         capture_output=True, text=True, check=True, env=os.environ,
     )  # fmt: skip
-    assert int(done.stdout) < 150e6
+    assert int(done.stdout) < 100e6
 
 
 @pytest.mark.parametrize(

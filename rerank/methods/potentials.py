@@ -43,6 +43,7 @@ def solve(
     rho: float = 1.0,
     relaxation: float = 1.4,
     init: Tensor | None = None,
+    polish: bool = True,
 ) -> Solution:
     """Alternate until the plan exp((S + f + g) / tau) has the marginals a and b.
 
@@ -60,6 +61,7 @@ def solve(
         relaxation: 1 is the plain iteration; up to 1.9 extrapolates gallery steps after the first
             few and falls back to plain ones as soon as the error grows. The last step is plain.
         init: (m,) gallery potentials to start from; zero by default.
+        polish: where the sweeps round (see `rerank.kernels`), do the last one in full precision.
 
     Source: Cuturi, NeurIPS 2013; over-relaxation: Thibault et al., Algorithms 2021.
     """
@@ -71,19 +73,22 @@ def solve(
         raise RerankError(f"relaxation: got {relaxation}, expected at least 1 and below 2")
     log_a, log_b = log_a.to(sim.dtype), log_b.to(sim.dtype)
     g = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device) if init is None else init
-    step = reduce.sweeper(sim, tau, log_a=log_a, sweeps=n_iters)
+    step = reduce.sweeper(sim, reduce.check_tau(tau), log_a=log_a, sweeps=n_iters)
     omega, last_error, done = relaxation, math.inf, 0
     f, error = g, math.inf
     for done in range(1, n_iters + 1):
         f, log_mass = step(g)
         error = _violation(log_mass, g, log_b, tau=tau, rho=rho, shard=sim.shard == "gallery")
+        finished = done == n_iters or error <= tol
+        if finished and polish and step.rounded:
+            f, log_mass = step.polish(g)
+            error = _violation(log_mass, g, log_b, tau=tau, rho=rho, shard=sim.shard == "gallery")
         if error > last_error:
             omega = 1.0
         last_error = error
         target = rho * (tau * (log_b - log_mass) + g)
         # A column without any scored entry has no mass to normalise: it stays as it is.
         target = torch.where(torch.isfinite(target), target, g)
-        finished = done == n_iters or error <= tol
         # The last gallery step is plain: unseen queries only ever see g, so g must be the
         # consistent half, and a new item's g can be recomputed from f alone.
         extrapolate = 1.0 if finished or done <= _PLAIN_STEPS else omega

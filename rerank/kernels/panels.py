@@ -1,0 +1,83 @@
+"""Row panels of scores for the fast sweeps: float32, or bfloat16 where only potentials come of it.
+
+    S_ij = <q_i - q0, v_j - v0> + <q_i, v0> + <q0, v_j - v0>
+
+with the means q0 and v0. Embeddings of one model share a large common component, so the first term
+is small and survives bfloat16; the others are one number per row and one per column, kept exactly.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rerank.products import has_fast_bfloat16, inner_bfloat16
+from rerank.similarity import Pair, Similarity
+
+# Numbers in one panel: 16 MB of float32.
+PANEL_ELEMENTS = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Panels:
+    """Where the sweeps read scores from: S_ij = panel_ij + row_i + column_j.
+
+    Attributes:
+        sim: the similarity, where panels are float32.
+        half: centred bfloat16 rows of both sides, where panels are bfloat16.
+        row: (n,) float64 constants of the rows, or None for zero.
+        column: (m,) constants of the columns, or None for zero.
+    """
+
+    sim: Similarity
+    half: tuple[Tensor, Tensor] | None = None
+    row: Tensor | None = None
+    column: Tensor | None = None
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        if self.half is None:
+            yield from self.sim.blocks()
+            return
+        queries, gallery = self.half
+        step = self.sim.block_size or max(1, PANEL_ELEMENTS // len(gallery))
+        step = min(step, max(1, -(-len(queries) // 2)))
+        for start in range(0, len(queries), step):
+            rows = slice(start, min(start + step, len(queries)))
+            yield rows, inner_bfloat16(queries[rows], gallery)
+
+
+def can_halve(sim: Similarity) -> bool:
+    """Whether bfloat16 panels exist for a similarity and are faster than float32 ones here."""
+    return (
+        isinstance(sim, Pair)
+        and sim.left is None
+        and sim.dtype == torch.float32
+        and has_fast_bfloat16(sim.device)
+    )
+
+
+def full(sim: Similarity) -> Panels:
+    """Panels in the precision of the similarity."""
+    return Panels(sim)
+
+
+def halved(sim: Pair) -> Panels:
+    """Panels of bfloat16 inner products around the means."""
+    n = max(len(sim.queries), 1)
+    q0 = (sim.queries.sum(dim=0, dtype=torch.float64) / n).float()
+    v0 = sim.gallery.mean(dim=0, dtype=torch.float64).float()
+    return Panels(
+        sim=sim,
+        half=(_centred(sim.queries, q0), _centred(sim.gallery, v0)),
+        row=(sim.queries @ v0).double(),
+        column=(sim.gallery @ q0) - torch.dot(v0, q0),
+    )
+
+
+def _centred(x: Tensor, mean: Tensor) -> Tensor:
+    """Round to bfloat16 the rows of x - mean, without a float32 copy of the whole."""
+    out = torch.empty(x.shape, dtype=torch.bfloat16, device=x.device)
+    for start in range(0, len(x), 8192):
+        out[start : start + 8192] = x[start : start + 8192] - mean
+    return out

@@ -1,0 +1,265 @@
+"""Sinkhorn sweeps as objects that remember: g -> (f, log column masses), one class per regime.
+
+All results are those of the log domain. A stored kernel holds exp((S + g0 - row max) / tau) with
+the potentials g0 absorbed, so a sweep needs v = exp((g - g0) / tau) only; when g has drifted too
+far from g0 for the range of the stored numbers, the kernel is built again with the new g.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rerank import comm, progress
+from rerank.kernels import panels as panels_of
+from rerank.kernels import plain
+from rerank.kernels.panels import Panels
+from rerank.similarity import Similarity
+
+# Below this column mass a float32 sum of exponentials may have lost terms to underflow.
+_TINY_MASS = 1e-30
+# How far (g - g0) / tau may spread before the kernel is built again, for float32's range.
+_DRIFT = 25.0
+
+
+class Sweeper(ABC):
+    """One pass of Sinkhorn, `plain.sweep`, prepared for many calls.
+
+    Attributes:
+        rounded: whether scores or exponentials are coarser than float32, so that the last pass of
+            a fit should be `polish`.
+    """
+
+    rounded: bool = False
+
+    def __init__(self, sim: Similarity, tau: float, log_a: Tensor) -> None:
+        self.sim, self.tau, self.log_a = sim, tau, log_a
+
+    @abstractmethod
+    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """(f (n,), c (m,)) of `plain.sweep` for these gallery potentials."""
+
+    def polish(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The same in full precision."""
+        return self(gallery_bias)
+
+
+class Plain(Sweeper):
+    """The log domain in plain torch; exact in any precision."""
+
+    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        return plain.sweep(self.sim, self.tau, gallery_bias, self.log_a)
+
+
+class Fresh(Sweeper):
+    """Row panels computed anew at every call and swept by Numba while they are in the cache."""
+
+    def __init__(self, sim: Similarity, tau: float, log_a: Tensor, panels: Panels) -> None:
+        super().__init__(sim, tau, log_a)
+        from rerank.kernels.cpu import Workers
+
+        self.panels, self._workers = panels, Workers()
+        self.rounded = panels.half is not None
+
+    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        n, m = self.sim.shape
+        bias = _array(_plus(gallery_bias, self.panels.column))
+        a = _array(self.log_a.exp())
+        lse = torch.empty(n, dtype=torch.float64)
+        mass = np.zeros(m)
+        with progress.task("Sinkhorn sweep", n) as advance:
+            for rows, panel in self.panels:
+                tops, sums, totals = self._workers.fresh(_array(panel), bias, self.tau, a[rows])
+                lse[rows] = _log_sum(tops, sums, self.tau)
+                mass += totals
+                advance(len(panel))
+        f = _potentials(lse, self.panels.row, self.log_a, self.tau)
+        total = torch.from_numpy(mass)
+        if self.sim.shard == "queries":
+            total = comm.all_sum(total)
+        log_mass = total.log().to(self.sim.dtype)
+        lost = total < _TINY_MASS
+        return f, plain.repair(self.sim, self.tau, gallery_bias, f, log_mass, lost)
+
+    def polish(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        if not self.rounded:
+            return self(gallery_bias)
+        return Fresh(self.sim, self.tau, self.log_a, panels_of.full(self.sim))(gallery_bias)
+
+
+class Stored(Sweeper):
+    """A kernel kept in memory, in a few pieces so that none has n x m numbers.
+
+    Subclasses say how a panel becomes a piece (`_store`) and how a piece is swept (`_sweep`).
+    """
+
+    # Entries below this may have been rounded to 0.
+    smallest: float = 1e-33
+    drift: float = _DRIFT
+
+    def __init__(self, sim: Similarity, tau: float, log_a: Tensor, panels: Panels) -> None:
+        super().__init__(sim, tau, log_a)
+        self.panels = panels
+        self._pieces: list[tuple[slice, Tensor]] = []
+        self._absorbed: Tensor | None = None
+        self._tops = torch.empty(sim.shape[0], dtype=torch.float64, device=sim.device)
+        self._stale = True
+
+    @abstractmethod
+    def _allocate(self, rows: int, columns: int) -> Tensor:
+        """Memory for a piece."""
+
+    @abstractmethod
+    def _store(self, panel: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+        """Fill `out` with exp((panel + bias - row max) / tau); returns the row maxima (b,)."""
+
+    @abstractmethod
+    def _sweep(self, piece: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Row sums s = K v and column sums K^T (a / s), float64."""
+
+    def _build(self, gallery_bias: Tensor) -> None:
+        n, m = self.sim.shape
+        if not self._pieces and n:
+            half = -(-n // 2)
+            for start in range(0, n, half):
+                rows = slice(start, min(start + half, n))
+                self._pieces.append((rows, self._allocate(rows.stop - rows.start, m)))
+        bias = _plus(gallery_bias, self.panels.column)
+        with progress.task("Sinkhorn kernel", n) as advance:
+            for rows, panel in self.panels:
+                for held, piece in self._pieces:
+                    low, high = max(rows.start, held.start), min(rows.stop, held.stop)
+                    if low < high:
+                        part = panel[low - rows.start : high - rows.start]
+                        out = piece[low - held.start : high - held.start]
+                        self._tops[low:high] = self._store(part, bias, out)
+                advance(len(panel))
+        self._absorbed, self._stale = gallery_bias.clone(), False
+
+    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        n, m = self.sim.shape
+        if self._stale or self._absorbed is None or self._spread(gallery_bias)[1] > self.drift:
+            self._build(gallery_bias)
+        assert self._absorbed is not None
+        middle, _ = self._spread(gallery_bias)
+        v = ((gallery_bias - self._absorbed).double() / self.tau - middle).exp()
+        a = self.log_a.exp().float()
+        sums = torch.empty(n, dtype=torch.float64, device=self.sim.device)
+        # The last number is the weight of all rows, which says what a smallest entry amounts to.
+        total = torch.zeros(m + 1, dtype=torch.float64, device=self.sim.device)
+        with progress.task("Sinkhorn sweep", n) as advance:
+            for rows, piece in self._pieces:
+                sums[rows], columns = self._sweep(piece, v.float(), a[rows])
+                total[:-1] += columns
+                advance(len(piece))
+        filled = sums > 0
+        total[-1] = (a[filled] / sums[filled]).sum()
+        if self.sim.shard == "queries":
+            total = comm.all_sum(total)
+        lse = sums.log() + self._tops / self.tau + middle
+        f = _potentials(lse, self.panels.row, self.log_a, self.tau)
+        lost = total[:-1] < 1e3 * self.smallest * total[-1]
+        log_mass = (total[:-1] * v).log().to(self.sim.dtype)
+        if bool(lost.any()):
+            # These columns' entries were rounded away. Their exact masses move their potentials,
+            # and the kernel that is built for those will hold them.
+            self._stale = True
+            log_mass = plain.repair(self.sim, self.tau, gallery_bias, f, log_mass, lost)
+        return f, log_mass
+
+    def _spread(self, gallery_bias: Tensor) -> tuple[float, float]:
+        """Middle and half-width of (g - g0) / tau."""
+        assert self._absorbed is not None
+        low, high = torch.aminmax((gallery_bias - self._absorbed).double() / self.tau)
+        return float(high + low) / 2, float(high - low) / 2
+
+
+class StoredTorch(Stored):
+    """float32 kernel and two matrix-vector products: small sizes, or no Numba."""
+
+    def _allocate(self, rows: int, columns: int) -> Tensor:
+        return torch.empty((rows, columns), dtype=torch.float32, device=self.sim.device)
+
+    def _store(self, panel: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+        block, top, _ = plain.exp_rows(panel.add_(bias), self.tau)
+        out.copy_(block)
+        return top.double()
+
+    def _sweep(self, piece: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        sums = piece @ v
+        u = torch.where(sums > 0, a / sums, torch.zeros_like(sums))
+        return sums.double(), torch.mv(piece.T, u).double()
+
+
+class StoredNumba(Stored):
+    """The fused one-read sweep over a kernel of float32, bfloat16 or 8-bit entries."""
+
+    def __init__(
+        self, sim: Similarity, tau: float, log_a: Tensor, panels: Panels, form: torch.dtype
+    ) -> None:
+        super().__init__(sim, tau, log_a, panels)
+        from rerank.kernels.cpu import SMALLEST, Workers
+
+        self.form, self._workers = form, Workers()
+        self.smallest = SMALLEST[str(form).removeprefix("torch.")]
+        if form == torch.uint8:
+            # 8 bits span 2^30 only: absorb potentials that are nearly right, and often.
+            self.drift, self.rounded = 3.0, True
+            self._first: Fresh | None = Fresh(sim, tau, log_a, panels)
+        else:
+            self._first = None
+        self.rounded = self.rounded or panels.half is not None
+
+    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first(gallery_bias)
+        return super().__call__(gallery_bias)
+
+    def polish(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        if not self.rounded:
+            return self(gallery_bias)
+        return Fresh(self.sim, self.tau, self.log_a, panels_of.full(self.sim))(gallery_bias)
+
+    def _allocate(self, rows: int, columns: int) -> Tensor:
+        return torch.empty((rows, columns), dtype=self.form)
+
+    def _store(self, panel: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+        return torch.from_numpy(
+            self._workers.build(_array(panel), _array(bias), self.tau, out.numpy())
+        ).double()
+
+    def _sweep(self, piece: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        sums, columns = self._workers.sweep(piece.numpy(), _array(v), _array(a))
+        return torch.from_numpy(sums).double(), torch.from_numpy(columns)
+
+
+def _array(x: Tensor) -> np.ndarray:
+    """The numpy view that the kernels take: contiguous, bfloat16 as its 16 bits, else float32."""
+    if x.dtype == torch.bfloat16:
+        return x.contiguous().view(torch.uint16).numpy()
+    return x.float().contiguous().numpy()
+
+
+def _plus(gallery_bias: Tensor, column: Tensor | None) -> Tensor:
+    return gallery_bias if column is None else gallery_bias + column
+
+
+def _log_sum(tops: np.ndarray, sums: np.ndarray, tau: float) -> Tensor:
+    with np.errstate(divide="ignore"):
+        return torch.from_numpy(np.log(sums.astype(np.float64)) + tops.astype(np.float64) / tau)
+
+
+def _potentials(lse: Tensor, row: Tensor | None, log_a: Tensor, tau: float) -> Tensor:
+    """Query potentials tau (log a - lse), with 0 for rows without any finite score."""
+    if row is not None:
+        lse = lse + row / tau
+    f = plain.finite_or_zero(log_a.double() - lse) * tau
+    return f.to(log_a.dtype)
