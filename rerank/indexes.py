@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from rerank.errors import FormatError, RerankError
@@ -31,7 +32,7 @@ def build_index(
     kind: IndexKind = "flat",
     *,
     ef_search: int = 128,
-    n_probe: int = 32,
+    n_probe: int = 64,
 ) -> Any:  # noqa: ANN401  a FAISS index
     """A FAISS index over folded item vectors, which `faiss.read_index` opens anywhere.
 
@@ -69,6 +70,44 @@ def build_index(
     finally:
         faiss.omp_set_num_threads(threads)
     return index
+
+
+def effort(kind: IndexKind, value: int | None) -> dict[str, int]:
+    """Arguments of `build_index` for one number of effort.
+
+    Raises:
+        RerankError: below 1, or given for an exact index.
+    """
+    if value is None:
+        return {}
+    if value < 1:
+        raise RerankError(f"--effort: got {value}, expected at least 1")
+    if kind == "flat":
+        raise RerankError("--effort: a flat index is exact; it belongs to --index hnsw or ivf")
+    return {"ef_search": value} if kind == "hnsw" else {"n_probe": value}
+
+
+def search_rows(index: Any, queries: Tensor, k: int) -> Tensor:  # noqa: ANN401  a FAISS index
+    """(n, k) int64 rows, best first; -1 where an approximate search found fewer."""
+    return torch.from_numpy(index.search(np.ascontiguousarray(queries.numpy()), k)[1])
+
+
+def search_each(index: Any, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    """Scores and rows of every query searched by itself: the batch changes no last bit.
+
+    Raises:
+        RerankError: an approximate index found fewer than k items.
+    """
+    found = [index.search(np.ascontiguousarray(row[None].numpy()), k) for row in queries]
+    scores = torch.from_numpy(np.concatenate([s for s, _ in found]))
+    rows = torch.from_numpy(np.concatenate([r for _, r in found]))
+    if bool((rows < 0).any()):
+        query = int((rows < 0).any(dim=1).nonzero()[0])
+        raise RerankError(
+            f"query {query}: the approximate index found fewer than k = {k} items; export again "
+            f"with a higher --effort, or search with --videos"
+        )
+    return scores, rows
 
 
 def index_bytes(index: Any) -> bytes:  # noqa: ANN401  a FAISS index

@@ -1,0 +1,140 @@
+"""Files of vectors: write folded vectors with ids, and search what was written.
+
+All of them can compare by inner product; "cosine" and "l2" are for servers that cannot. Libraries
+are imported when used; each names itself when it is missing.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from rerank.errors import RerankError
+from rerank.fold import Space
+from rerank.store import replacing
+
+
+class Store(Protocol):
+    """One way to keep vectors."""
+
+    def write(
+        self, out: Path, vectors: np.ndarray, ids: Sequence[str], *, space: Space, url: str | None
+    ) -> Path | str:
+        """Keep (m, D) float32 vectors; returns where they are."""
+        ...
+
+    def search(
+        self, target: Path | str, queries: np.ndarray, k: int, *, space: Space
+    ) -> dict[str, np.ndarray]:
+        """(n, k) rows found by each kind of search that the store has, by name of the figure."""
+        ...
+
+
+def library(name: str, install: str) -> Any:  # noqa: ANN401  a module
+    """A library, imported when first needed.
+
+    Raises:
+        RerankError: not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise RerankError(f"{name} is not installed: pip install {install}") from error
+
+
+def no_url(url: str | None, name: str) -> None:
+    """Refuse `--url` for what is a file."""
+    if url is not None:
+        raise RerankError(f"--url: {name} is a file; leave --url out")
+
+
+def brute_force(vectors: np.ndarray, queries: np.ndarray, k: int, space: Space) -> np.ndarray:
+    """Brute force by the store's own measure."""
+    scores = queries @ vectors.T
+    if space == "cosine":
+        scores = scores / np.linalg.norm(vectors, axis=1)
+    if space == "l2":
+        scores = 2 * scores - (vectors**2).sum(axis=1)
+    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+
+
+class Npy:
+    """One .npy file, (m, D) float32."""
+
+    def write(
+        self, out: Path, vectors: np.ndarray, ids: Sequence[str], *, space: Space, url: str | None
+    ) -> Path:
+        """See `Store`."""
+        no_url(url, "npy")
+        with replacing(out) as file:
+            np.save(file, np.ascontiguousarray(vectors))
+        return out
+
+    def search(
+        self, target: Path | str, queries: np.ndarray, k: int, *, space: Space
+    ) -> dict[str, np.ndarray]:
+        """See `Store`."""
+        return {"overlap": brute_force(np.load(target, allow_pickle=False), queries, k, space)}
+
+
+class Parquet:
+    """A parquet file with columns `id` (text) and `vector` (list of D float32)."""
+
+    def write(
+        self, out: Path, vectors: np.ndarray, ids: Sequence[str], *, space: Space, url: str | None
+    ) -> Path:
+        """See `Store`."""
+        no_url(url, "parquet")
+        parquet = library("pyarrow.parquet", '"rerank-toolkit[arrow]"')
+        with replacing(out) as file:
+            parquet.write_table(arrow_table(vectors, ids), file)
+        return out
+
+    def search(
+        self, target: Path | str, queries: np.ndarray, k: int, *, space: Space
+    ) -> dict[str, np.ndarray]:
+        """See `Store`."""
+        column = library("pyarrow.parquet", "pyarrow").read_table(target)["vector"]
+        flat = column.combine_chunks().flatten().to_numpy()
+        return {"overlap": brute_force(flat.reshape(len(column), -1), queries, k, space)}
+
+
+def arrow_table(vectors: np.ndarray, ids: Sequence[str]) -> Any:  # noqa: ANN401  a pyarrow table
+    """Columns `id`, `position` (the row) and `vector`."""
+    arrow = library("pyarrow", '"rerank-toolkit[arrow]"')
+    flat = arrow.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    column = arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    rows = arrow.array(np.arange(len(ids), dtype=np.int64))
+    return arrow.table({"id": arrow.array(list(ids)), "position": rows, "vector": column})
+
+
+class Usearch:
+    """A usearch index of float32 vectors; keys are rows. A graph, so the mean is taken out."""
+
+    _METRICS = {"ip": "ip", "cosine": "cos", "l2": "l2sq"}
+
+    def write(
+        self, out: Path, vectors: np.ndarray, ids: Sequence[str], *, space: Space, url: str | None
+    ) -> Path:
+        """See `Store`."""
+        no_url(url, "usearch")
+        index = library("usearch.index", "usearch").Index(
+            ndim=vectors.shape[1], metric=self._METRICS[space], dtype="f32"
+        )
+        index.add(np.arange(len(vectors), dtype=np.uint64), vectors, threads=1)
+        with replacing(out) as file:
+            file.write(bytes(index.save()))
+        return out
+
+    def search(
+        self, target: Path | str, queries: np.ndarray, k: int, *, space: Space
+    ) -> dict[str, np.ndarray]:
+        """See `Store`."""
+        index = library("usearch.index", "usearch").Index.restore(str(target))
+        found = {}
+        for name, exact in (("overlap", True), ("overlap_graph", False)):
+            keys = index.search(queries, k, exact=exact).keys
+            found[name] = np.asarray(keys).astype(np.int64).reshape(len(queries), -1)
+        return found

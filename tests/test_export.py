@@ -1,0 +1,207 @@
+"""Every export, searched in the store itself, returns the exact top 10 of the rewritten matrix."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from rerank.databases import NAMES
+from rerank.errors import FormatError, RerankError
+from rerank.export import check_index, export, open_index, read_side_car, search_index, side_car
+from rerank.searcher import Searcher
+from rerank.serving import fit_model
+from tests.serving_data import make
+
+IDS, GALLERY, QUERIES, BANK, BANK_GALLERY = make()
+IDS = [f"v'{i}\\ü" for i in range(len(IDS))]
+LIBRARIES = {
+    "faiss": "faiss", "npy": "numpy", "parquet": "pyarrow", "usearch": "usearch",
+    "qdrant": "qdrant_client", "lancedb": "lancedb", "pgvector": "numpy",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model():
+    return fit_model(IDS, GALLERY, BANK, bank_gallery=BANK_GALLERY, method="em+sinkhorn", tau=0.05)
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    return Searcher.of(model, IDS, GALLERY).search(QUERIES, 10)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Qdrant's folder commits every point, so it gets a gallery of 60."""
+    return fit_model(IDS[:60], GALLERY[:60], BANK, method="sinkhorn", tau=0.05)
+
+
+@pytest.mark.parametrize(
+    ("to", "side"), [*((to, "mapped") for to in NAMES), ("faiss", "raw"), ("npy", "raw")]
+)
+def test_exact_search_finds_the_exact_top_10(tmp_path, model, small, to, side):
+    pytest.importorskip(LIBRARIES[to])
+    used = small if to == "qdrant" else model
+    ids = used.gallery_ids
+    made = export(
+        used, ids, GALLERY[: len(ids)], tmp_path / "out", to=to, query_side=side, queries=QUERIES
+    )
+    assert made.manifest["recall"]["overlap"] == 1.0
+    assert made.manifest["recall"]["queries_from"] == "texts"
+    back = read_side_car(tmp_path / "out")
+    assert back.ids == ids and back.manifest == made.manifest
+    assert torch.equal(back.folding.queries(QUERIES), made.folding.queries(QUERIES))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "out.npz"]
+
+
+@pytest.mark.parametrize("to", ["npy", "qdrant", "lancedb", "usearch"])
+@pytest.mark.parametrize("space", ["cosine", "l2"])
+def test_stores_without_inner_product_find_it_too(tmp_path, model, small, to, space):
+    pytest.importorskip(LIBRARIES[to])
+    used = small if to == "qdrant" else model
+    ids = used.gallery_ids
+    made = export(
+        used, ids, GALLERY[: len(ids)], tmp_path / "out", to=to, space=space, queries=QUERIES[:20]
+    )
+    assert made.manifest["recall"]["overlap"] == 1.0
+
+
+@pytest.mark.parametrize("space", ["ip", "cosine", "l2"])
+def test_postgresql_finds_the_exact_top_10(tmp_path, postgres, model, space):
+    made = export(
+        model, IDS, GALLERY, tmp_path / "out", to="pgvector", space=space, queries=QUERIES,
+        url=postgres,
+    )  # fmt: skip
+    assert made.manifest["recall"]["overlap"] == 1.0
+    assert "postgresql" not in str(made.manifest)
+    with pytest.raises(RerankError, match="PostgreSQL: .*already exists"):
+        export(model, IDS, GALLERY, tmp_path / "out", to="pgvector", url=postgres)
+
+
+def test_the_sql_file_loads_with_psql(tmp_path, postgres, model):
+    psycopg = pytest.importorskip("psycopg")
+    export(model, IDS, GALLERY, tmp_path / "g.sql", to="pgvector", queries=QUERIES)
+    psql = shutil.which("psql") or next(
+        str(p) for p in pathlib_of("pgserver").rglob("bin/psql") if p.is_file()
+    )
+    subprocess.run([psql, postgres, "-q", "-f", tmp_path / "g.sql"], check=True)
+    with psycopg.connect(postgres) as connection:
+        rows = connection.execute("SELECT id FROM gallery ORDER BY position").fetchall()
+    assert [row[0] for row in rows] == IDS
+
+
+def pathlib_of(package: str):
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    spec = find_spec(package)
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    pgserver = pytest.importorskip("pgserver")
+    pytest.importorskip("psycopg")
+    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres(server) -> str:
+    server.psql("DROP TABLE IF EXISTS gallery")
+    return server.get_uri()
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_approximate_indexes_report_what_they_find_with_and_without_the_bias(
+    tmp_path, model, expected, kind
+):
+    pytest.importorskip("faiss")
+    made = export(model, IDS, GALLERY, tmp_path / "i", index=kind, queries=QUERIES)
+    recall = made.manifest["recall"]
+    assert recall["overlap"] >= recall["overlap_without_bias"] - 0.005 > 0.9
+    weak = export(model, IDS, GALLERY, tmp_path / "w", index=kind, queries=QUERIES, effort=1)
+    assert weak.manifest["recall"]["overlap"] < recall["overlap"]
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
+@pytest.mark.parametrize("side", ["mapped", "raw"])
+def test_an_opened_index_serves_ids_and_scores_of_the_model(tmp_path, model, expected, kind, side):
+    pytest.importorskip("faiss")
+    export(model, IDS, GALLERY, tmp_path / "i", index=kind, query_side=side, effort=effort(kind))
+    exported, index = open_index(tmp_path / "i")
+    check_index(model, exported)
+    found = search_index(exported, index, QUERIES, 10)
+    assert torch.equal(found.indices, expected.indices)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=2e-6)
+    alone = search_index(exported, index, QUERIES[3:4], 10)
+    assert torch.equal(alone.indices[0], found.indices[3])
+    assert torch.equal(alone.scores[0], found.scores[3])
+
+
+def effort(kind: str) -> int | None:
+    return None if kind == "flat" else 300
+
+
+def test_five_lines_of_plain_faiss_and_numpy_query_an_export(tmp_path, model, expected):
+    faiss = pytest.importorskip("faiss")
+    export(model, IDS, GALLERY, tmp_path / "videos.faiss")
+    path, texts = str(tmp_path / "videos.faiss"), 2 * QUERIES
+    # The lines of the README.
+    index, side = faiss.read_index(path), np.load(path + ".npz")
+    q = (texts / np.linalg.norm(texts, axis=1, keepdims=True)) @ side["map"]
+    q = np.pad(q / np.linalg.norm(q, axis=1, keepdims=True), ((0, 0), (0, 1)), constant_values=1)
+    scores, rows = index.search(q.astype("float32"), 10)
+    names = side["ids"][rows]
+    assert names.tolist() == [[IDS[j] for j in row] for row in expected.indices.tolist()]
+    np.testing.assert_allclose(scores, expected.scores, atol=2e-6)
+
+
+def test_an_index_of_another_fit_or_gallery_or_damaged_is_refused(tmp_path, model):
+    pytest.importorskip("faiss")
+    export(model, IDS, GALLERY, tmp_path / "i")
+    exported, _ = open_index(tmp_path / "i")
+    refit = fit_model(IDS, GALLERY, BANK, bank_gallery=BANK_GALLERY, method="is", tau=0.05)
+    with pytest.raises(RerankError, match="another fit"):
+        check_index(refit, exported)
+    other = fit_model(IDS[:-1], GALLERY[:-1], BANK, method="is", tau=0.05)
+    with pytest.raises(RerankError, match="300 items of another gallery than the model's 299"):
+        check_index(other, exported)
+    data = bytearray((tmp_path / "i").read_bytes())
+    data[2000] ^= 1
+    (tmp_path / "i").write_bytes(data)
+    with pytest.raises(FormatError, match="damaged"):
+        open_index(tmp_path / "i")
+    side_car(tmp_path / "i").write_bytes(b"PK\x03\x04nonsense")
+    with pytest.raises(FormatError, match="side-car"):
+        open_index(tmp_path / "i")
+    side_car(tmp_path / "i").unlink()
+    with pytest.raises(FormatError, match="keep the two together"):
+        open_index(tmp_path / "i")
+
+
+def test_same_input_same_bytes(tmp_path, model):
+    pytest.importorskip("faiss")
+    for name in ("a", "b"):
+        export(model, IDS, GALLERY, tmp_path / name, index="hnsw")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert side_car(tmp_path / "a").read_bytes() == side_car(tmp_path / "b").read_bytes()
+
+
+def test_wrong_targets_are_refused(tmp_path, model, monkeypatch):
+    with pytest.raises(RerankError, match="--to: got 'milvus'"):
+        export(model, IDS, GALLERY, tmp_path / "x", to="milvus")
+    with pytest.raises(RerankError, match="npy is a file"):
+        export(model, IDS, GALLERY, tmp_path / "x", to="npy", url="http://localhost")
+    (tmp_path / "x").mkdir()
+    pytest.importorskip("lancedb")
+    with pytest.raises(RerankError, match="exists"):
+        export(model, IDS, GALLERY, tmp_path / "x", to="lancedb")
+    monkeypatch.setitem(sys.modules, "usearch.index", None)
+    with pytest.raises(RerankError, match="pip install usearch"):
+        export(model, IDS, GALLERY, tmp_path / "y", to="usearch")
