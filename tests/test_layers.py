@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rerank.cost",
     ),
     ("rerank.arrays", "rerank.similarity"),
-    ("rerank.reduce", "rerank.kernels", "rerank.moments"),
+    ("rerank.reduce", "rerank.order", "rerank.kernels", "rerank.moments"),
     ("rerank.methods", "rerank.reranker", "rerank.presets", "rerank.directions"),
     (
         "rerank.search",
