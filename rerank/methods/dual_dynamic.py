@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rerank import reduce
-from rerank.methods.dual_bank import gallery_bank, joint_charge
+from rerank.methods.dual_bank import GALLERY_SHARE, gallery_bank, joint_charge
 from rerank.methods.dynamic import active_items
 from rerank.methods.rows import (
     bank_tau,
@@ -39,7 +39,7 @@ class DualDIS:
 
     Args:
         tau: temperature of the bank queries, or "auto": half of their sigma.
-        tau_gallery: temperature of the bank gallery, or "auto": half of its sigma.
+        tau_gallery: temperature of the bank gallery, or "auto": its whole sigma.
             Published: 1.99 and 1/3 on cosines, as `dualdis-published`.
         k: how deep banks activate items; published 1.
 
@@ -66,7 +66,10 @@ class DualDIS:
         """
         bank = as_bank(bank)
         gallery = gallery_bank(bank, _WHAT)
-        tau, tau_gallery = bank_tau(self.tau, bank.sim), bank_tau(self.tau_gallery, gallery)
+        tau, tau_gallery = (
+            bank_tau(self.tau, bank.sim),
+            bank_tau(self.tau_gallery, gallery, share=GALLERY_SHARE),
+        )
         return DualGated(
             log_sum=neutral(reduce.logsumexp(bank.sim, tau, over="queries")),
             log_sum_gallery=neutral(reduce.logsumexp(gallery, tau_gallery, over="queries")),

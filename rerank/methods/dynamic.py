@@ -26,6 +26,7 @@ def active_items(sim: Similarity, *, k: int, min_count: int) -> Tensor:
     """(m,) bool: gallery items that at least `min_count` queries have among their k best."""
     if min_count < 1:
         raise RerankError(f"min_count: got {min_count}, expected at least 1")
+    check_whole_rows(sim, "a gate on hubs")
     return reduce.k_occurrence(sim, k) >= min_count
 
 
