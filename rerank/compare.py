@@ -13,13 +13,11 @@ from rerank.comparison import Comparison, Entry, Skipped, Table
 from rerank.cost import measured
 from rerank.directions import WORDS, Direction, Name, transpose_positives
 from rerank.errors import RerankError
+from rerank.evaluation import bootstrap_of, paired_changes
 from rerank.metrics import Ranks, Ties
 from rerank.reranker import LABELS, Bank, Fitted
 from rerank.similarity import Similarity
-from rerank.uncertainty import Bootstrap, Combine, Difference, clusters_of, geometric
-
-# Above this many clusters an interval moves by less than what more draws would resolve.
-_MANY_CLUSTERS = 5000
+from rerank.uncertainty import Bootstrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +95,10 @@ def compare(
     notes: list[str] = []
     for name, direction in both.items():
         right = rows if name == "t2v" else transpose_positives(rows, direction.sim.shape[0])
-        judged = [items for items in right if len(items)]
-        clusters = clusters_of(judged, direction.sim.shape[1])
-        many = int(clusters.max(initial=0)) >= _MANY_CLUSTERS
         task = _Task(
             direction, right, tuple(ks), ties,
             pooled=name == "v2t" and protocol == "rank-videos-by-best-caption",
-            boot=Bootstrap(
-                clusters, resamples=min(resamples, 1000) if many else resamples,
-                flips=2000 if many else 10_000, seed=seed,
-            ),
+            boot=bootstrap_of(right, direction.sim.shape[1], resamples=resamples, seed=seed),
             seed=seed,
         )  # fmt: skip
         found = list(_full_gallery(task, names, transductive, gate, settings or {}))
@@ -162,12 +154,12 @@ def _full_gallery(
             yield Skipped(method, direction.name, f"stays raw: it needs a bank of {queries}")
         for bank in banks:
             stages = presets.pipeline(method, **_own_settings(method, settings))
-            yield _attempt(task, method, partial(stages.fit, bank), raw_ranks)
+            yield _attempt(task, method, bank, partial(stages.fit, bank), raw_ranks)
     for bank in banks:
         if gate and bank.positives is not None:
             # The gate weighs candidates of its own beside the pipeline; one row shows its choice.
             default = "em+sinkhorn" if hasattr(direction.sim, "queries") else "sinkhorn"
-            yield _attempt(task, "gated", partial(_gated, default, bank), raw_ranks)
+            yield _attempt(task, "gated", bank, partial(_gated, default, bank), raw_ranks)
 
 
 def _gated(method: str, bank: Bank) -> Fitted:
@@ -190,7 +182,9 @@ def _own_settings(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return own
 
 
-def _attempt(task: _Task, method: str, fit: Callable[[], Fitted], raw: Ranks) -> Entry | Skipped:
+def _attempt(
+    task: _Task, method: str, bank: Bank, fit: Callable[[], Fitted], raw: Ranks
+) -> Entry | Skipped:
     """Fit, rank and measure; what cannot be fitted says why."""
     sim = task.direction.sim
     try:
@@ -200,7 +194,7 @@ def _attempt(task: _Task, method: str, fit: Callable[[], Fitted], raw: Ranks) ->
             rewritten = fitted.transform(sim)
             ranks = _rank(task, rewritten)
     except RerankError as error:
-        return Skipped(method, task.direction.name, " ".join(str(error).split()))
+        return Skipped(method, task.direction.name, f"{bank.label}: {' '.join(str(error).split())}")
     stages = getattr(fitted, "stages", ())
     return Entry(
         method=method,
@@ -208,7 +202,7 @@ def _attempt(task: _Task, method: str, fit: Callable[[], Fitted], raw: Ranks) ->
         label=fitted.label,
         figures=_figures(ranks, task.ks),
         intervals={},
-        changes=_changes(task.boot, raw, ranks, task.ks),
+        changes=paired_changes(task.boot, raw, ranks, task.ks),
         ranks=ranks,
         hubness=hubness.summary(rewritten),
         fit_seconds=fit_seconds,
@@ -255,25 +249,6 @@ def _figures(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
     return {**recalls, **geo, "MdR": table["MdR"], "MnR": table["MnR"]}
 
 
-def _changes(
-    boot: Bootstrap, before: Ranks, after: Ranks, ks: Sequence[int]
-) -> dict[str, Difference]:
-    """Paired changes of everything that is a function of means, from one set of draws."""
-    cutoffs = sorted({*ks, 1, 5, 10})
-
-    def columns(ranks: Ranks) -> np.ndarray:
-        return np.stack([*(100 * ranks.hits(k) for k in cutoffs), ranks.values], axis=1)
-
-    def pick(index: int) -> Combine:
-        return lambda means: means[..., index]
-
-    three = [cutoffs.index(k) for k in (1, 5, 10)]
-    figures: dict[str, Combine] = {f"R@{k}": pick(cutoffs.index(k)) for k in ks}
-    figures["geo"] = lambda means: geometric(means[..., three])
-    figures["MnR"] = pick(len(cutoffs))
-    return boot.differences(columns(before), columns(after), figures)
-
-
 def _cross_fitted(
     task: _Task, names: Sequence[str], settings: Mapping[str, Any]
 ) -> tuple[Table | None, list[Skipped]]:
@@ -302,7 +277,7 @@ def _cross_fitted(
             Entry(
                 method=method, direction=name, label="cross-fit",
                 figures=_figures(found.after, task.ks), intervals={},
-                changes=_changes(task.boot, found.before, found.after, task.ks),
+                changes=paired_changes(task.boot, found.before, found.after, task.ks),
                 ranks=found.after, hubness=None, fit_seconds=spent["seconds"],
                 seconds=spent["seconds"], peak_bytes=spent["peak"],
             )

@@ -11,9 +11,13 @@ from rerank.errors import RerankError
 from rerank.measures import ranked_measures
 from rerank.metrics import Positives, Ranks, Ties
 from rerank.similarity import ArrayLike, Dense, Similarity
+from rerank.uncertainty import Bootstrap, Combine, Difference, clusters_of, geometric
 
 Sims: TypeAlias = Similarity | ArrayLike | Mapping[Name, Similarity]
 NamedPositives: TypeAlias = Mapping[str, str | Sequence[str]]
+
+# Above this many clusters an interval moves by less than what more draws would resolve.
+_MANY_CLUSTERS = 5000
 
 
 def evaluate(
@@ -176,3 +180,52 @@ def ranks_of(
         name: metrics.ranks(sim, right, ties=ties)
         for name, (sim, right) in views(sims, positives, protocol=protocol).items()
     }
+
+
+def bootstrap_of(
+    right: Sequence[np.ndarray], n_gallery: int, *, resamples: int = 2000, seed: int = 0
+) -> Bootstrap:
+    """The bootstrap of one direction: its judged queries, clustered by the answers they share.
+
+    Args:
+        right: gallery rows per query of this direction (for v2t, the transposed positives).
+        n_gallery: number of gallery items.
+        resamples: draws for intervals; halved where thousands of clusters leave little to draw.
+        seed: of the draws.
+    """
+    clusters = clusters_of([items for items in right if len(items)], n_gallery)
+    many = int(clusters.max(initial=0)) >= _MANY_CLUSTERS
+    return Bootstrap(
+        clusters,
+        resamples=-(-resamples // 2) if many else resamples,
+        flips=2000 if many else 10_000,
+        seed=seed,
+    )
+
+
+def paired_changes(
+    boot: Bootstrap, before: Ranks, after: Ranks, ks: Sequence[int] = (1, 5, 10)
+) -> dict[str, Difference]:
+    """Changes of R@K, "geo" and MnR with intervals and p-values, all from one set of draws.
+
+    Args:
+        boot: see `bootstrap_of`.
+        before: ranks of the judged queries.
+        after: ranks of the same queries.
+        ks: cutoffs of the recalls.
+    """
+    if not np.array_equal(before.judged, after.judged):
+        raise RerankError("paired changes: before and after judge different queries")
+    cutoffs = sorted({*ks, 1, 5, 10})
+
+    def columns(ranks: Ranks) -> np.ndarray:
+        return np.stack([*(100 * ranks.hits(k) for k in cutoffs), ranks.values], axis=1)
+
+    def pick(index: int) -> Combine:
+        return lambda means: means[..., index]
+
+    three = [cutoffs.index(k) for k in (1, 5, 10)]
+    figures: dict[str, Combine] = {f"R@{k}": pick(cutoffs.index(k)) for k in ks}
+    figures["geo"] = lambda means: geometric(means[..., three])
+    figures["MnR"] = pick(len(cutoffs))
+    return boot.differences(columns(before), columns(after), figures)

@@ -1,0 +1,105 @@
+"""`rerank compare` and `rerank inspect` on files, in one process."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rerank import metrics
+from rerank.similarity import Pair
+from rerank_cli import app
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*args, code=0):
+        monkeypatch.setattr("sys.argv", ["rerank", *map(str, args)])
+        with pytest.raises(SystemExit) as left:
+            app.main()
+        said = capsys.readouterr()
+        assert (left.value.code or 0) == code, said.err
+        return said.out, said.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, golden):
+    where = tmp_path_factory.mktemp("files")
+    for role in ("texts", "videos", "bank_texts", "bank_videos"):
+        name = role.removeprefix("bank_")[0]
+        ids = np.array([f"{role[0]}{name}{i}" for i in range(len(golden[role]))])
+        np.savez(where / f"{role}.npz", embeddings=golden[role].astype("float32"), ids=ids)
+    truth = {f"tt{i}": f"vv{j}" for i, j in enumerate(golden["gt"])}
+    (where / "gt.json").write_text(json.dumps(truth))
+    return where
+
+
+def files(folder):
+    return ["--videos", folder / "videos.npz", "--texts", folder / "texts.npz"]
+
+
+def test_compare_prints_tables_and_writes_a_report(run, folder, tmp_path):
+    page = tmp_path / "report.html"
+    out, err = run(
+        "compare", *files(folder), "--gt", folder / "gt.json", "--methods", "sinkhorn,csls",
+        "--resamples", 100, "--report", page,
+    )  # fmt: skip
+    assert "transductive" in out and "sinkhorn" in out and "R@1" in out
+    assert "wrote" in err
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>") and "vv" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_compare_json_holds_the_exact_figures(run, folder, golden):
+    out, _ = run(
+        "compare", *files(folder), "--gt", folder / "gt.json", "--methods", "nnn",
+        "--bank-texts", folder / "bank_texts.npz", "--bank-videos", folder / "bank_videos.npz",
+        "--format", "json", "--resamples", 100, "--ties", "pessimistic",
+    )  # fmt: skip
+    found = json.loads(out)
+    raw = found["tables"][0]["rows"][0]
+    sim = Pair(golden["texts"].astype("float32"), golden["videos"].astype("float32"))
+    expected = metrics.ranks(sim, golden["gt"], ties="pessimistic")
+    assert raw["R@1"] == pytest.approx(metrics.recall_at(expected, 1))
+    assert [table["label"] for table in found["tables"]] == ["inductive", "inductive"]
+
+
+def test_a_mistake_is_one_line_and_leaves_no_file(run, folder, tmp_path):
+    page = tmp_path / "report.html"
+    gt = ["--gt", folder / "gt.json", "--report", page]
+    _, err = run("compare", *files(folder), *gt, "--methods", "sinkhron", code=2)
+    assert err.startswith("error: ") and err.count("\n") == 1 and "sinkhron" in err
+    _, err = run("compare", *files(folder), *gt, "--protocol", "pairs", "--tau", "-1", code=2)
+    assert "--tau" in err
+    _, err = run("compare", "--gt", folder / "gt.json", code=2)
+    assert "--videos" in err
+    assert not list(tmp_path.iterdir())
+    _, err = run(
+        "compare", *files(folder), "--gt", folder / "gt.json", "--methods", "csls",
+        "--report", tmp_path / "no" / "report.html", code=2,
+    )  # fmt: skip
+    assert "does not exist" in err
+
+
+def test_inspect_explains_raw_files(run, folder):
+    out, _ = run("inspect", *files(folder))
+    assert "modality gap" in out and "hubness" in out and "t2v, most first places: vv" in out
+    found = json.loads(run("inspect", *files(folder), "--json", "--k", 5)[0])
+    assert found["hubness"]["t2v"]["k"] == 5 and found["hubness"]["v2t"]["gallery"] == 120
+    assert found["geometry"]["dimension"] == 64
+
+
+def test_inspect_takes_one_file_or_a_matrix(run, folder, golden, tmp_path):
+    out, _ = run("inspect", "--videos", folder / "videos.npz", "--json")
+    alone = json.loads(out)["hubness"]["itself"]
+    scores = golden["videos"] @ golden["videos"].T
+    np.fill_diagonal(scores, -np.inf)
+    nearest = np.bincount(scores.argmax(axis=1), minlength=120)
+    assert alone["top"][0]["top1"] == nearest.max()
+    np.save(tmp_path / "sims.npy", golden["metrics_matrix"])
+    out, _ = run("inspect", "--sims", tmp_path / "sims.npy", "--json")
+    assert json.loads(out)["geometry"] == {}
+    _, err = run("inspect", code=2)
+    assert "give --videos" in err
