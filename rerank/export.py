@@ -135,13 +135,14 @@ def export(
         "to": to,
         "space": space,
         "label": model.fitted.label,
+        "direction": model.manifest["direction"],
         "gallery": dict(model.manifest["gallery"]),
         "fitted": fitted_hash(model.fitted),
         "recall": recall,
         **folding_settings(folding),
     }
     if to == "faiss":
-        manifest |= {"index": index, "hash": _hash(out.read_bytes()), **options}
+        manifest |= {"index": index, "hash": content_hash(out.read_bytes()), **options}
     exported = Exported(model.gallery_ids, folding, manifest)
     write_side_car(out, exported, vectors.shape[1])
     return exported
@@ -208,7 +209,8 @@ def fitted_hash(fitted: FittedPipeline) -> str:
     return digest.hexdigest()
 
 
-def _hash(data: bytes) -> str:
+def content_hash(data: bytes) -> str:
+    """Content hash of a file."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
@@ -267,7 +269,7 @@ def open_index(path: Path) -> tuple[Exported, Any]:
         data = path.read_bytes()
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if exported.manifest.get("hash") != _hash(data):
+    if exported.manifest.get("hash") != content_hash(data):
         raise FormatError(
             f"{path}: not the index that {side_car(path).name} belongs to, or damaged; export again"
         )

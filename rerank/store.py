@@ -11,7 +11,6 @@ named by a file; nothing is imported because a file says so.
 import contextlib
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -28,6 +27,7 @@ from torch import Tensor
 
 import rerank.methods as methods
 from rerank.errors import FormatError, RerankError
+from rerank.io.files import atomic_path
 from rerank.reranker import LABELS, Fitted, FittedPipeline
 
 KIND = "rerank/fitted"
@@ -149,20 +149,8 @@ def read_model(path: str | Path) -> Model:
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends well, and leaves no trace else."""
-    path = Path(path)
-    if path.is_dir():
-        raise RerankError(f"{path}: is a folder, expected the name of a file to write")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise RerankError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
 
 
 def _parse(path: Path) -> tuple[_Json, dict[str, Tensor]]:

@@ -14,7 +14,7 @@ from rerank.methods.em import EM, Basis
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
 from rerank.reranker import Bank, FittedPipeline, GalleryBias, LinearMap, Pipeline
 from rerank.similarity import Pair
-from rerank.store import load, read_model, save
+from rerank.store import load, read_model, replacing, save
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +163,19 @@ def test_what_cannot_be_stored_is_refused_and_leaves_no_file(tmp_path, fitted):
         (lambda: save(tmp_path / "m", Own()), "Own cannot be stored"),
         (lambda: save(tmp_path / "m", fitted, manifest={"x": math.nan}), "JSON"),
         (lambda: save(tmp_path / "m", fitted, manifest={"x": object()}), "JSON"),
-        (lambda: save(tmp_path / "no" / "m", fitted), "cannot be written"),
-        (lambda: save(tmp_path, fitted), "is a folder"),
+        (lambda: save(tmp_path / "no" / "m", fitted), "does not exist"),
+        (lambda: save(tmp_path, fitted), "is a directory"),
     ):
         with pytest.raises(RerankError, match=message):
             call()
     assert not any(tmp_path.iterdir())
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, fitted):
+    path = tmp_path / "m"
+    save(path, fitted)
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["m"]

@@ -1,0 +1,84 @@
+"""`rerank fit`: a gallery and a bank in, one model file that serves unseen queries out."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rerank_cli.options import (
+    BankGt,
+    BankTexts,
+    BankVideos,
+    Device,
+    DeviceName,
+    Json,
+    Method,
+    Metric,
+    MetricName,
+    Tau,
+    Texts,
+    Videos,
+)
+
+
+class DirectionName(StrEnum):
+    """What searches what."""
+
+    t2v = "t2v"
+    v2t = "v2t"
+
+
+def fit_command(
+    out: Annotated[Path, typer.Option("--out", help="Model file to write.")] = Path(
+        "model.safetensors"
+    ),
+    videos: Videos = None,
+    texts: Texts = None,
+    bank_texts: BankTexts = None,
+    bank_videos: BankVideos = None,
+    bank_gt: BankGt = None,
+    direction: Annotated[
+        DirectionName,
+        typer.Option("--direction", help="t2v: texts search --videos; v2t: videos search --texts."),
+    ] = DirectionName.t2v,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="Heads that `rerank train` learned.")
+    ] = None,
+    method: Method = None,
+    metric: Metric = MetricName.cosine,
+    tau: Tau = None,
+    settings: Annotated[
+        Path | None, typer.Option("--settings", help="Settings written by `rerank tune`.")
+    ] = None,
+    keep_bank: Annotated[
+        bool, typer.Option("--keep-bank", help="Store the bank, so that the gallery can grow.")
+    ] = False,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Judge biases on the bank's known pairs.")
+    ] = True,
+    pool: Annotated[
+        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
+    ] = None,
+    device: Device = DeviceName.auto,
+    json: Json = False,
+) -> None:
+    """Fit once on a gallery and a bank of other queries; then `rerank search` serves new ones.
+
+    Needs the gallery (--videos) and --bank-texts; --bank-videos lets EM in, and --bank-gt the gate.
+    """
+    from rerank import inputs, serve
+    from rerank_cli.console import emit, emit_json, progress, say
+
+    chosen: dict[str, Any] = inputs.read_settings(settings) if settings else {}
+    given = {"method": method, "tau": inputs.parse_tau(tau)}
+    chosen |= {key: value for key, value in given.items() if value is not None}
+    with progress():
+        said = serve.fit_files(
+            out, videos=videos, texts=texts, bank_texts=bank_texts, bank_videos=bank_videos,
+            bank_gt=bank_gt, direction=direction.value, trained=model, metric=metric.value,
+            settings=chosen, keep_bank=keep_bank, gate=gate, device=device.value, pool=pool,
+        )  # fmt: skip
+    for warning in said.warnings:
+        say(f"note: {warning}")
+    emit_json(said.manifest) if json else emit(said.text)

@@ -1,0 +1,61 @@
+"""`rerank search`: new queries against the gallery of a fitted model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rerank_cli.options import Json, K
+
+
+def search_command(
+    model: Annotated[
+        Path | None, typer.Option("--model", help="Model file of `rerank fit`.")
+    ] = None,
+    videos: Annotated[
+        list[Path] | None,
+        typer.Option("--videos", help="Gallery embeddings, several files if it has grown."),
+    ] = None,
+    texts: Annotated[
+        list[Path] | None, typer.Option("--texts", help="New queries (the gallery for v2t).")
+    ] = None,
+    index: Annotated[
+        Path | None, typer.Option("--index", help="FAISS index of `rerank export` instead.")
+    ] = None,
+    k: K = 10,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write results: .h5, .json, .jsonl, .parquet or .trec."),
+    ] = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Queries join the bank in their order; label online.")
+    ] = False,
+    weight: Annotated[
+        float, typer.Option("--weight", help="Online: bank queries that a past query counts for.")
+    ] = 1.0,
+    decay: Annotated[
+        float, typer.Option("--decay", help="Online: factor on the past at each query, up to 1.")
+    ] = 1.0,
+    save_model: Annotated[
+        Path | None, typer.Option("--save-model", help="Online: write what was learned.")
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Rank the gallery for queries that the model has never seen, each independently of the others.
+
+    Results go to --out, or to the terminal: one line a query.
+    """
+    from rerank import serve
+    from rerank_cli.console import emit, emit_json, progress, say
+
+    with progress():
+        said = serve.search_files(
+            model=model, videos=videos or (), texts=texts or (), index=index, k=k, out=out,
+            online=online, weight=weight, decay=decay, save_model=save_model, pool=pool,
+        )  # fmt: skip
+    for warning in said.warnings:
+        say(f"warning: {warning}")
+    emit_json(said.manifest) if json else emit(said.text)

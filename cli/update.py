@@ -1,0 +1,42 @@
+"""`rerank update`: items in and out of a model's gallery without refitting the others."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rerank_cli.options import Json
+
+
+def update_command(
+    model: Annotated[Path, typer.Option("--model", help="Model file of `rerank fit --keep-bank`.")],
+    videos: Annotated[
+        list[Path] | None, typer.Option("--videos", help="New items of a t2v model.")
+    ] = None,
+    texts: Annotated[
+        list[Path] | None, typer.Option("--texts", help="New items of a v2t model.")
+    ] = None,
+    remove: Annotated[
+        Path | None, typer.Option("--remove", help="Text file of ids to take out, one a line.")
+    ] = None,
+    index: Annotated[
+        Path | None, typer.Option("--index", help="FAISS index of this model to add the items to.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Model to write [default: replace --model].")
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Give new items their bias from the stored bank, and take items out."""
+    from rerank import serve_update
+    from rerank_cli.console import emit, emit_json, progress
+
+    with progress():
+        said = serve_update.update_files(
+            model, videos=videos or (), texts=texts or (), remove=remove, index=index, out=out,
+            pool=pool,
+        )  # fmt: skip
+    emit_json(said.manifest) if json else emit(said.text)

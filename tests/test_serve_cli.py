@@ -1,0 +1,168 @@
+"""fit -> search -> update -> export on files, as a user types them."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from rerank.io import read_results, write_embeddings
+from rerank.store import read_model
+from rerank_cli.app import main
+from tests.serving_data import make
+
+IDS, GALLERY, QUERIES, BANK, BANK_GALLERY = make()
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A folder with the files of a user, who works in it."""
+    monkeypatch.chdir(tmp_path)
+    texts = [f"t{i}" for i in range(60)]
+    write_embeddings("videos.h5", IDS[:280], GALLERY[:280])
+    write_embeddings("more.h5", IDS[280:], GALLERY[280:])
+    write_embeddings("texts.h5", texts, QUERIES)
+    write_embeddings("one.h5", texts[7:8], QUERIES[7:8])
+    write_embeddings("bank_texts.h5", [f"b{i}" for i in range(200)], BANK)
+    write_embeddings("bank_videos.h5", [f"w{i}" for i in range(200)], BANK_GALLERY)
+    (tmp_path / "bank_gt.json").write_text(json.dumps({f"b{i}": f"w{i}" for i in range(200)}))
+    return tmp_path
+
+
+@pytest.fixture
+def rerank(monkeypatch, capsys):
+    """Run a command line; returns (exit status, stdout, stderr)."""
+
+    def run(line: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["rerank", *line.split()])
+        with pytest.raises(SystemExit) as done:
+            main()
+        out, err = capsys.readouterr()
+        return int(done.value.code or 0), out, err
+
+    return run
+
+
+FIT = (
+    "fit --videos videos.h5 --bank-texts bank_texts.h5 --bank-videos bank_videos.h5 --tau 0.05 "
+    "--method em+sinkhorn --out m.safetensors"
+)
+
+
+def good(result: tuple[int, str, str]) -> str:
+    status, out, err = result
+    assert status == 0, err
+    return out
+
+
+def test_fit_then_search_then_one_query_alone(files, rerank):
+    out = good(rerank(FIT))
+    assert "280 videos" in out and "label inductive" in out and "m.safetensors" in out
+    search = "search --model m.safetensors --videos videos.h5 --k 3 --json --texts "
+    everyone = json.loads(good(rerank(search + "texts.h5")))
+    alone = json.loads(good(rerank(search + "one.h5")))
+    assert everyone["label"] == "inductive" and len(everyone["results"]) == 60
+    assert alone["results"] == [everyone["results"][7]]
+    good(rerank("search --model m.safetensors --videos videos.h5 --texts texts.h5 --out r.h5"))
+    stored = read_results("r.h5").directions["t2v"]
+    assert stored.label == "inductive" and stored.indices.shape == (60, 10)
+    named = [stored.gallery_ids[j] for j in stored.indices[7, :3]]
+    assert named == [item["id"] for item in alone["results"][0]["items"]]
+
+
+def test_same_input_same_bytes(files, rerank):
+    good(rerank(FIT + " --keep-bank"))
+    first = (files / "m.safetensors").read_bytes()
+    good(rerank(FIT + " --keep-bank"))
+    assert (files / "m.safetensors").read_bytes() == first
+
+
+def test_the_gallery_grows_and_shrinks(files, rerank):
+    good(rerank(FIT + " --keep-bank"))
+    good(rerank("export --model m.safetensors --videos videos.h5 --to faiss --out i.faiss"))
+    before = read_model("m.safetensors").fitted.gallery_bias
+    out = good(rerank("update --model m.safetensors --videos more.h5 --index i.faiss"))
+    assert "280 -> 300" in out
+    after = read_model("m.safetensors").fitted.gallery_bias
+    assert np.array_equal(after[:280], before)
+    search = "search --model m.safetensors --texts texts.h5 --json --k 5 "
+    both = json.loads(good(rerank(search + "--videos videos.h5 --videos more.h5")))
+    index = json.loads(good(rerank(search + "--index i.faiss")))
+    alone = json.loads(good(rerank("search --index i.faiss --texts texts.h5 --json --k 5")))
+    for got in (index, alone):
+        assert [[i["id"] for i in e["items"]] for e in got["results"]] == [
+            [i["id"] for i in e["items"]] for e in both["results"]
+        ]
+    (files / "gone.txt").write_text("\n".join(IDS[280:]) + "\n")
+    assert "300 -> 280" in good(rerank("update --model m.safetensors --remove gone.txt"))
+    good(rerank("search --model m.safetensors --videos videos.h5 --texts one.h5"))
+    status, _, err = rerank("search --model m.safetensors --texts one.h5 --index i.faiss")
+    assert status == 2 and "another gallery" in err
+
+
+def test_online_learns_and_can_be_kept(files, rerank):
+    good(rerank(FIT))
+    line = "search --model m.safetensors --videos videos.h5 --texts texts.h5 --json --online"
+    first = json.loads(good(rerank(line + " --save-model n.safetensors")))
+    assert first["label"] == "online"
+    assert read_model("n.safetensors").fitted.label == "online"
+    again = json.loads(good(rerank(line)))
+    assert again["results"] == first["results"]
+    later = "search --model n.safetensors --videos videos.h5 --texts one.h5 --json"
+    assert json.loads(good(rerank(later)))["label"] == "online"
+
+
+def test_v2t_serves_videos_against_texts(files, rerank):
+    good(rerank(
+        "fit --direction v2t --texts texts.h5 --bank-videos bank_videos.h5 --tau 0.05 "
+        "--bank-texts bank_texts.h5 --out m.safetensors"
+    ))  # fmt: skip
+    out = good(rerank("search --model m.safetensors --texts texts.h5 --videos more.h5 --k 2"))
+    assert len(out.splitlines()) == 20 and out.startswith("v280\tt")
+
+
+def test_the_gate_speaks_where_pairs_are_known(files, rerank):
+    status, _, err = rerank(FIT + " --bank-gt bank_gt.json")
+    assert status == 0 and "gate:" in err
+    status, _, err = rerank(FIT)
+    assert status == 0 and "the gate is off" in err
+
+
+def test_export_prints_the_measured_recall(files, rerank):
+    good(rerank(FIT))
+    out = good(rerank("export --model m.safetensors --videos videos.h5 --texts texts.h5 --out i"))
+    assert re.search(r"top 10, 60 queries from the texts: found 1\.0000", out)
+    status, out, err = rerank(
+        "export --model m.safetensors --videos videos.h5 --index hnsw --out i2 --json"
+    )
+    recall = json.loads(out)["recall"]
+    assert recall["overlap"] >= recall["overlap_without_bias"] - 0.005
+    assert status == 0 and "gallery items as queries" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("search --model m.safetensors --videos more.h5 --texts one.h5", "280 .* are missing"),
+        ("search --model m.safetensors --texts one.h5", "--videos"),
+        ("search --model m.safetensors --videos videos.h5", "--texts"),
+        ("search --model texts.h5 --videos videos.h5 --texts one.h5", "texts.h5: an HDF5 file"),
+        ("search --model m.safetensors --videos videos.h5 --texts one.h5 --k 281", "the 280"),
+        ("search --model no --videos videos.h5 --texts one.h5", "no: cannot be read"),
+        ("search --model m.safetensors --videos videos.h5 --texts one.h5 --out x.foo", "x.foo"),
+        ("search --model m.safetensors --index videos.h5 --texts one.h5", "videos.h5.npz"),
+        ("update --model m.safetensors --videos more.h5", "--keep-bank"),
+        ("update --model m.safetensors", "nothing to do"),
+        ("export --model m.safetensors --videos more.h5 --out x", "280 .* are missing"),
+        ("fit --videos videos.h5", "--bank-texts is missing"),
+        ("fit --bank-texts bank_texts.h5", "--videos is missing"),
+        ("fit --videos videos.h5 --bank-texts bank_texts.h5 --model texts.h5", "texts.h5|trained"),
+    ],
+)  # fmt: skip
+def test_what_does_not_work_is_one_line_and_leaves_no_file(files, rerank, line, message):
+    good(rerank(FIT))
+    before = sorted(p.name for p in files.iterdir())
+    status, out, err = rerank(line)
+    assert status == 2 and out == ""
+    assert err.startswith("error: ") and err.count("\n") == 1 and re.search(message, err), err
+    assert sorted(p.name for p in files.iterdir()) == before
