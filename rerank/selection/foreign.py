@@ -1,11 +1,16 @@
-"""Does the bank come from where the gallery comes from?
+"""Does the bank come from where the searched gallery comes from?
 
-A bank cannot see from its own pairs that its queries come from elsewhere. A linear classifier of
-bank gallery against searched gallery can: where it tells them apart on items it has not seen, the
-biases are about another domain and are shrunk.
+A bank cannot see from its own pairs that its queries come from elsewhere. Two comparisons can:
+
+- gallery: a linear classifier of bank gallery against searched gallery, judged on items it has not
+  seen. One domain: AUC near .5.
+- queries: how near are the nearest items of the searched gallery to the bank's queries, compared
+  with the nearest wrong items of the bank's own gallery? One domain: the same, AUC near .5. It sees
+  galleries that agree in every mean and variance and still speak of other things.
 """
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,40 +21,60 @@ from rerank.selection.parts import Groups, subset
 from rerank.similarity import Pair, Similarity
 
 MAX_ITEMS = 2000
+MAX_QUERIES = 1000
 _FOLDS = 5
 _PROFILE = 256
-_MAX_HASHED = 50_000
 _RIDGE = 0.1
+_NEAREST = 10
+_MAX_HASHED = 50_000
 
 
-def shrinkage(auc: float | None) -> float:
-    """clip(2 (1 - AUC), 0, 1): 1 where the bank cannot be told from the gallery, 0 where always."""
-    return 1.0 if auc is None else float(min(max(2 * (1 - auc), 0.0), 1.0))
+@dataclass(frozen=True)
+class Foreign:
+    """How far the bank is from the searched gallery.
+
+    Attributes:
+        gallery: AUC of the classifier of the galleries; None with fewer than 20 items on a side.
+        queries: AUC of "nearer to the own gallery than to the searched one", where .5 is no
+            difference and both ends are foreign; None likewise.
+    """
+
+    gallery: float | None
+    queries: float | None
+
+    @property
+    def auc(self) -> float | None:
+        """The stronger evidence, .5 to 1 for a foreign bank."""
+        both = [] if self.gallery is None else [self.gallery]
+        both += [] if self.queries is None else [max(self.queries, 1 - self.queries)]
+        return max(both, default=None)
+
+    @property
+    def shrink(self) -> float:
+        """clip(2 (1 - AUC), 0, 1): 1 where nothing can be told apart, 0 where everything can."""
+        return 1.0 if self.auc is None else float(min(max(2 * (1 - self.auc), 0.0), 1.0))
 
 
-def foreign_auc(bank: Bank, groups: Groups, *, seed: int = 0) -> float | None:
-    """AUC of a cross-fitted linear classifier of bank gallery against searched gallery.
+def foreign_bank(bank: Bank, groups: Groups, *, seed: int = 0) -> Foreign:
+    """Compare a bank with the gallery that it is to be used for.
 
-    Embeddings are classified where the similarities hold them; stored scores are described by
-    their scores against up to 256 bank queries, leaving out the items that belong to those.
-    At most 2,000 items of either side, 5 folds. None with fewer than 20 items on a side.
+    Galleries are compared by embeddings where the similarities hold them; stored scores are
+    described by their scores against up to 256 bank queries, leaving out the items that belong to
+    those. At most 2,000 items of either side and 1,000 queries; 5 folds.
     """
     generator = np.random.default_rng([seed, 7])
-    own, other = _features(bank, groups, generator)
+    own, other, items = _features(bank, groups, generator)
     if min(len(own), len(other)) < 4 * _FOLDS:
-        return None
-    folds, others = (hashes % _FOLDS for hashes in (_hashes(own, seed), _hashes(other, seed)))
-    found = []
-    for fold in range(_FOLDS):
-        direction = _discriminant(own[folds != fold], other[others != fold])
-        unseen = own[folds == fold], other[others == fold]
-        if min(len(part) for part in unseen) > 0:
-            found.append(auc(unseen[0] @ direction, unseen[1] @ direction))
-    return float(np.mean(found))
+        return Foreign(None, None)
+    return Foreign(
+        _classifier_auc(own, other, seed), _nearness_auc(bank, items[:MAX_ITEMS], generator)
+    )
 
 
-def _features(bank: Bank, groups: Groups, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Rows that describe bank gallery items and searched items, float64."""
+def _features(
+    bank: Bank, groups: Groups, generator: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows that describe bank gallery items and searched items, float64; rows of the latter."""
     pairs, sim = bank.pairs, bank.sim
     assert pairs is not None
     # One item of every group: further captions of one video would tell the classifier nothing
@@ -60,31 +85,27 @@ def _features(bank: Bank, groups: Groups, generator: np.random.Generator) -> tup
     others = np.arange(sim.shape[1])
     if len(others) > _MAX_HASHED:
         others = np.sort(generator.permutation(others)[:_MAX_HASHED])
+    searched = torch.from_numpy(others)
     if isinstance(pairs, Pair) and isinstance(sim, Pair):
-        own = pairs.gallery[torch.from_numpy(items[:MAX_ITEMS])]
-        return own.double(), _sample(sim.gallery[torch.from_numpy(others)]).double()
-    # At most half of the groups ask, so that the items of the others are left to be classified.
-    asking = generator.permutation(groups.count)[: groups.count // 2]
-    queries = np.flatnonzero(np.isin(groups.queries, asking))
-    queries = np.sort(generator.permutation(queries)[:_PROFILE])
-    items = items[~np.isin(groups.gallery[items], groups.queries[queries])][:MAX_ITEMS]
-    rows = torch.from_numpy(queries)
-    return (
-        _columns(pairs, rows, torch.from_numpy(items)).double(),
-        _sample(_columns(sim, rows, torch.from_numpy(others))).double(),
-    )
+        own, other = pairs.gallery[torch.from_numpy(items[:MAX_ITEMS])], sim.gallery[searched]
+    else:
+        # At most half of the groups ask, so that items of the others are left to be classified.
+        asking = generator.permutation(groups.count)[: groups.count // 2]
+        queries = np.flatnonzero(np.isin(groups.queries, asking))
+        queries = np.sort(generator.permutation(queries)[:_PROFILE])
+        items = items[~np.isin(groups.gallery[items], groups.queries[queries])][:MAX_ITEMS]
+        rows = torch.from_numpy(queries)
+        own, other = _scores(pairs, rows, torch.from_numpy(items)).T, _scores(sim, rows, searched).T
+    # The same items are drawn in whatever order the gallery is given.
+    order = torch.from_numpy(np.argsort(_hashes(other, seed=0), kind="stable"))
+    return own.double(), other[order[:MAX_ITEMS]].double(), searched[order]
 
 
-def _columns(sim: Similarity, rows: Tensor, columns: Tensor) -> Tensor:
-    """Scores of some items against some queries, (items, queries), unscored ones at the lowest."""
-    scores = subset(sim, rows, columns).scores().T
+def _scores(sim: Similarity, rows: Tensor, columns: Tensor) -> Tensor:
+    """Some scores, unscored ones at the lowest of them."""
+    scores = subset(sim, rows, columns).scores()
     finite = torch.isfinite(scores)
     return scores if bool(finite.all()) else torch.where(finite, scores, scores[finite].min())
-
-
-def _sample(rows: Tensor) -> Tensor:
-    """At most MAX_ITEMS rows, the same ones in whatever order they are given."""
-    return rows[torch.from_numpy(np.argsort(_hashes(rows, 0), kind="stable")[:MAX_ITEMS])]
 
 
 def _hashes(rows: Tensor, seed: int) -> np.ndarray:
@@ -98,6 +119,43 @@ def _hashes(rows: Tensor, seed: int) -> np.ndarray:
     rounded = (rows / top * 1000).round().to(torch.int16).cpu().contiguous().numpy()
     digests = [hashlib.blake2b(row.data, digest_size=8, salt=salt).digest() for row in rounded]
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
+
+
+def _classifier_auc(own: Tensor, other: Tensor, seed: int) -> float:
+    """Mean over folds of the AUC of a discriminant on items it was not fitted on."""
+    folds, others = (
+        torch.from_numpy((_hashes(x, seed) % _FOLDS).astype(np.int64)).to(own.device)
+        for x in (own, other)
+    )
+    found = []
+    for fold in range(_FOLDS):
+        direction = _discriminant(own[folds != fold], other[others != fold])
+        unseen = own[folds == fold], other[others == fold]
+        if min(len(part) for part in unseen) > 0:
+            found.append(auc(unseen[0] @ direction, unseen[1] @ direction))
+    return float(np.mean(found))
+
+
+def _nearness_auc(bank: Bank, searched: Tensor, generator: np.random.Generator) -> float:
+    """Chance that a bank query is nearer to its own gallery's wrong items than to the searched.
+
+    Nearness is the mean of the ten largest scores among as many items on both sides.
+    """
+    pairs, positives = bank.pairs, bank.positives
+    assert pairs is not None and positives is not None
+    queries = np.sort(generator.permutation(pairs.shape[0])[:MAX_QUERIES])
+    size = min(len(searched), pairs.shape[1])
+    items = np.sort(generator.permutation(pairs.shape[1])[:size])
+    rows = torch.from_numpy(queries)
+    own = _scores(pairs, rows, torch.from_numpy(items))
+    for i, query in enumerate(queries):
+        inside = np.flatnonzero(np.isin(items, positives[query]))
+        own[i, torch.from_numpy(inside)] = -torch.inf
+    other = _scores(bank.sim, rows, searched[:size])
+    k = min(_NEAREST, size // 2)
+    near_own, near_other = (x.topk(k, dim=1).values.mean(dim=1) for x in (own, other))
+    usable = torch.isfinite(near_own)
+    return auc(near_own[usable], near_other[usable]) if bool(usable.any()) else 0.5
 
 
 def _discriminant(first: Tensor, second: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from rerank.reranker import (
 )
 from rerank.selection.biases import NAMES, bank_biases
 from rerank.selection.candidates import PIPELINE, STACK, Candidate, baselines, judge
-from rerank.selection.foreign import foreign_auc, shrinkage
+from rerank.selection.foreign import foreign_bank
 from rerank.selection.likelihood import fit_weights
 from rerank.selection.parts import group_pairs
 from rerank.selection.report import GateReport
@@ -109,8 +109,7 @@ def gated_fit(
         candidates += judge(seen[True][1], base, single=single, penalty=penalty, mapped=True)
 
     best = choose(candidates, strict=single)
-    auc = foreign_auc(bank, groups, seed=seed)
-    shrink = shrinkage(auc)
+    foreign = foreign_bank(bank, groups, seed=seed)
     weights = torch.zeros(len(NAMES))
     if best.name == STACK:
         trials = [trial.judged for pair in seen[best.mapped][1] for trial in pair]
@@ -118,17 +117,17 @@ def gated_fit(
     elif best.name in NAMES:
         weights[NAMES.index(best.name)] = 1.0
     report = GateReport(
-        chosen=best, candidates=tuple(candidates), auc=auc, shrink=shrink,
+        chosen=best, candidates=tuple(candidates), foreign=foreign,
         weights=tuple((best.strength * weights).tolist()),
         n_groups=groups.judged, n_pairs=sum(len(rows) for rows in bank.positives),
     )  # fmt: skip
     if report.does_nothing:
         return nothing, report
     whole = seen[best.mapped][0]
-    stage = _bias(best, weights, whole, rest, shrink)
+    stage = _bias(best, weights, whole, rest, foreign.shrink)
     if basis is None or not best.mapped:
         return stage, report
-    return FittedPipeline((_shrunken_map(basis, shrink, bank), stage)), report
+    return FittedPipeline((_shrunken_map(basis, foreign.shrink, bank), stage)), report
 
 
 def choose(candidates: Sequence[Candidate], *, strict: bool) -> Candidate:

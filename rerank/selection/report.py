@@ -4,10 +4,14 @@ from dataclasses import dataclass
 
 from rerank.selection.biases import NAMES
 from rerank.selection.candidates import PIPELINE, STACK, Candidate
+from rerank.selection.foreign import Foreign
 
 _NONE = Candidate("none", 0.0, False, 0.0, 0.0, 0.0)
 # A pipeline that cannot be scaled is left out where less than this share of a bias would remain.
 _LEAST_WHOLE = 0.5
+# Below this shrinkage (an AUC above .625) a person is told that the bank looks foreign; sampling
+# error of small banks stays above it.
+_FOREIGN = 0.75
 
 
 @dataclass(frozen=True)
@@ -17,9 +21,7 @@ class GateReport:
     Attributes:
         chosen: the winner; its figures are from pairs that it was not fitted on.
         candidates: all that was judged, besides "none" (gain 0 by definition).
-        auc: how well a linear classifier tells bank gallery from searched gallery on unseen
-            items, .5 = not at all; None where it could not be measured.
-        shrink: factor on the bias for a foreign bank, clip(2 (1 - AUC), 0, 1).
+        foreign: how far the bank is from the searched gallery.
         weights: weight of each bias of `rerank.selection.biases.NAMES`, before `shrink`.
         n_groups: independent groups of known pairs (a video with its captions is one).
         n_pairs: known pairs.
@@ -28,8 +30,7 @@ class GateReport:
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
-    auc: float | None
-    shrink: float
+    foreign: Foreign
     weights: tuple[float, ...]
     n_groups: int
     n_pairs: int
@@ -39,7 +40,12 @@ class GateReport:
     def too_few(cls, n_groups: int, least: int) -> "GateReport":
         """The report of a bank with too few pairs to judge anything by."""
         note = f"the bank has {n_groups} groups of known pairs, the gate needs {least}"
-        return cls(_NONE, (), None, 1.0, (0.0,) * len(NAMES), n_groups, 0, note)
+        return cls(_NONE, (), Foreign(None, None), (0.0,) * len(NAMES), n_groups, 0, note)
+
+    @property
+    def shrink(self) -> float:
+        """Factor on the correction for a foreign bank, 1 = none."""
+        return self.foreign.shrink
 
     @property
     def does_nothing(self) -> bool:
@@ -61,10 +67,13 @@ class GateReport:
     def sentences(self) -> tuple[str, ...]:
         """What a person should be told."""
         said = [self._outcome()]
-        if self.auc is not None and self.shrink < 0.9:
+        if self.foreign.auc is not None:
+            looks = "looks foreign" if self.shrink < _FOREIGN else "fits the searched gallery"
             said.append(
-                f"the bank looks foreign: a linear classifier tells its gallery from the searched "
-                f"one with AUC {self.auc:.2f}, so the correction is multiplied by {self.shrink:.2f}"
+                f"the bank {looks}: AUC of its gallery against the searched one "
+                f"{self.foreign.gallery:.2f}, of its queries' nearest items "
+                f"{self.foreign.queries:.2f} (one domain: .50); the correction is multiplied by "
+                f"{self.shrink:.2f}"
             )
         return tuple(said)
 
@@ -102,7 +111,7 @@ class GateReport:
             "error": self.chosen.error,
             "recall_gain": self.chosen.recall_gain,
             "weights": dict(zip(NAMES, self.weights, strict=True)),
-            "foreign_auc": self.auc,
+            "foreign_auc": {"gallery": self.foreign.gallery, "queries": self.foreign.queries},
             "shrink": self.shrink,
             "n_groups": self.n_groups,
             "n_pairs": self.n_pairs,
