@@ -1,11 +1,18 @@
 """The `rerank` command: one line per command, and the one place that turns errors into exit 2."""
 
+import functools
 import sys
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import typer
 
-COMMANDS = ("apply", "eval", "compare", "inspect", "doctor", "methods")
+COMMANDS = (
+    "apply", "eval", "compare", "inspect",
+    "fit", "search", "update", "export", "train",
+    "methods", "doctor",
+)  # fmt: skip
 
 app = typer.Typer(
     name="rerank",
@@ -16,15 +23,33 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Ctrl-C is said in our words and ends with the status that shells expect."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever the command takes
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted: no partial output was left behind\n")
+            sys.exit(130)
+
+    return run
+
+
 for _name in COMMANDS:
     # Command modules import nothing heavy at their top, so help answers at once.
-    app.command(_name)(getattr(import_module(f"rerank_cli.{_name}"), f"{_name}_command"))
+    _command = getattr(import_module(f"rerank_cli.{_name}"), f"{_name}_command")
+    app.command(_name)(_interruptible(_command))
 
 
 def main() -> None:
     """Run; an error on purpose is one line and exit 2, anything else keeps its traceback."""
     try:
         app()
+    except BrokenPipeError:
+        sys.exit(141)
     except ValueError as error:
         from rerank.errors import RerankError
 
@@ -32,8 +57,3 @@ def main() -> None:
             raise
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing was written\n")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(141)

@@ -73,13 +73,13 @@ def apply_command(
     With a bank (texts and videos that are not the test set) the fit is inductive; without one it
     is fitted on the test queries themselves and labelled transductive.
     """
-    from rerank import files
+    from rerank import files, inputs
     from rerank_cli.console import emit, emit_json, progress, say
 
-    chosen: dict[str, Any] = files.read_settings(settings) if settings else {}
+    chosen: dict[str, Any] = inputs.read_settings(settings) if settings else {}
     chosen |= {
         key: value
-        for key, value in {"method": method, "tau": files.parse_tau(tau), "rho": rho}.items()
+        for key, value in {"method": method, "tau": inputs.parse_tau(tau), "rho": rho}.items()
         if value is not None
     }
     with progress():

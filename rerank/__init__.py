@@ -9,8 +9,9 @@ Names are imported on first use, so that `rerank --help` need not import torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rerank.version import VERSION
+
 if TYPE_CHECKING:
-    from rerank.api import apply as apply
     from rerank.api import rerank as rerank
     from rerank.errors import FormatError as FormatError
     from rerank.errors import NeedsEmbeddings as NeedsEmbeddings
@@ -23,16 +24,17 @@ if TYPE_CHECKING:
     from rerank.reranker import GalleryBias as GalleryBias
     from rerank.reranker import LinearMap as LinearMap
     from rerank.reranker import Pipeline as Pipeline
+    from rerank.runs import apply as apply
     from rerank.search import topk as topk
     from rerank.similarity import Dense as Dense
     from rerank.similarity import Pair as Pair
     from rerank.store import load as load
     from rerank.store import save as save
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOME = {
-    "apply": "rerank.api",
+    "apply": "rerank.runs",
     "rerank": "rerank.api",
     "evaluate": "rerank.evaluation",
     "topk": "rerank.search",

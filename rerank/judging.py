@@ -10,6 +10,7 @@ import torch
 from rerank import api, directions, files, io, metrics
 from rerank.directions import Name
 from rerank.errors import FormatError, RerankError
+from rerank.inputs import Inputs, pick_device, positives_of, read_inputs
 from rerank.io import Results
 from rerank.metrics import Ranks, Ties
 from rerank.reranker import FittedPipeline, GalleryBias, LinearMap
@@ -62,11 +63,11 @@ def judge_raw(
     Raises:
         RerankError: input that does not fit together.
     """
-    inputs = files.read_inputs(videos=videos, texts=texts, sims=sims, metric=metric, pool=pool)
+    inputs = read_inputs(videos=videos, texts=texts, sims=sims, metric=metric, pool=pool)
     truth = io.read_ground_truth(
         gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged
     )
-    sim = _raw(inputs, metric=metric, scores_are=scores_are, device=files.pick_device(device))
+    sim = _raw(inputs, metric=metric, scores_are=scores_are, device=pick_device(device))
     ranks = _ranks({"t2v": sim, "v2t": sim.T}, truth, ties)
     return Judged(
         "none", {"t2v": "none", "v2t": "none"}, ties, ranks, None,
@@ -89,7 +90,7 @@ def judge_results(
     """
     found = io.read_results(results)
     settings = found.manifest["settings"]
-    target = files.pick_device(device)
+    target = pick_device(device)
     t2v = found.directions["t2v"]
     truth = io.read_ground_truth(gt, t2v.query_ids, t2v.gallery_ids, allow_unjudged=allow_unjudged)
     given = {"videos": videos, "texts": texts, "sims": sims}
@@ -119,14 +120,14 @@ def judge_results(
 
 
 def _ranks(both: Mapping[Name, Similarity], truth: io.GroundTruth, ties: Ties) -> dict[Name, Ranks]:
-    positives = files.positives_of(truth, both["t2v"].shape[1])
+    positives = positives_of(truth, both["t2v"].shape[1])
     return {
         "t2v": metrics.ranks(both["t2v"], positives[0], ties=ties),
         "v2t": metrics.ranks(both["v2t"], positives[1], ties=ties),
     }
 
 
-def _raw(inputs: files.Inputs, *, metric: str, scores_are: str, device: torch.device) -> Similarity:
+def _raw(inputs: Inputs, *, metric: str, scores_are: str, device: torch.device) -> Similarity:
     if inputs.scores is not None:
         import warnings
 
@@ -144,7 +145,7 @@ def _raw(inputs: files.Inputs, *, metric: str, scores_are: str, device: torch.de
     return made["t2v"].sim
 
 
-def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -> files.Inputs:
+def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -> Inputs:
     """Read what the manifest names, or where the user says it moved, and check the hashes."""
     settings, recorded = found.manifest["settings"], found.manifest["inputs"]
     folder = results.resolve().parent
@@ -156,7 +157,7 @@ def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -
                 f"{results}: its input {recorded[role]['path']} is not there; "
                 f"say where it is with --{role}"
             )
-    inputs = files.read_inputs(
+    inputs = read_inputs(
         **paths, metric=settings.get("metric") or "cosine", pool=settings.get("pool")
     )
     _check_hashes(inputs, recorded, roles, paths, results)
@@ -164,7 +165,7 @@ def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -
 
 
 def _check_hashes(
-    inputs: files.Inputs,
+    inputs: Inputs,
     recorded: Mapping[str, Any],
     roles: tuple[str, ...],
     paths: Mapping[str, Path],
@@ -182,7 +183,7 @@ def _check_hashes(
 def _rewritten(
     found: Results,
     results: Path,
-    inputs: files.Inputs,
+    inputs: Inputs,
     both: Mapping[Name, Similarity],
     given: Mapping[str, Path | None],
     device: torch.device,
@@ -209,7 +210,7 @@ def _rewritten(
         for role, path in banks.items():
             if not path.exists():
                 raise FormatError(f"{results}: its bank {recorded[role]['path']} is not there")
-        inputs = files.read_inputs(
+        inputs = read_inputs(
             texts=given["texts"] or folder / recorded["texts"]["path"],
             videos=given["videos"] or folder / recorded["videos"]["path"],
             metric=settings["metric"],

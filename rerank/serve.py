@@ -16,7 +16,7 @@ from rerank import io
 from rerank.directions import Name, transpose_positives
 from rerank.errors import RerankError
 from rerank.export import Exported, check_index, open_index, search_index
-from rerank.files import pick_device
+from rerank.inputs import pick_device
 from rerank.io import DirectionResult
 from rerank.online import grown, start, stream
 from rerank.reduce import TopK

@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from rerank import api, directions, files, hubness, io
+from rerank import api, directions, hubness, io
 from rerank.compare import compare
 from rerank.comparison import Comparison, footnotes
 from rerank.directions import WORDS, Direction, Name
 from rerank.errors import RerankError
+from rerank.inputs import Inputs, parse_tau, pick_device, read_inputs
 from rerank.io.files import atomic_path
 from rerank.report import from_comparison, render
 from rerank.similarity import Pair, Similarity, as_matrix
 
 
-def read_directions(
-    inputs: files.Inputs, *, metric: str, device: torch.device
-) -> dict[Name, Direction]:
+def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Direction]:
     """Both directions of what was read, on a device."""
     if inputs.scores is not None:
         sim = api.dense(inputs.scores.scores)
@@ -68,11 +67,11 @@ def compare_files(
     Raises:
         RerankError: files, ids, settings or a report path that do not work; nothing is written.
     """
-    target = files.pick_device(device)
+    target = pick_device(device)
     with ExitStack() as stack:
         # Opened first: a path that cannot be written is found before the work, not after.
         page = None if report is None else stack.enter_context(atomic_path(report))
-        inputs = files.read_inputs(
+        inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
             bank_videos=bank_videos, bank_gt=bank_gt, metric=metric, pool=pool,
         )  # fmt: skip
@@ -80,7 +79,7 @@ def compare_files(
             gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged
         )
         both = read_directions(inputs, metric=metric, device=target)
-        parsed = files.parse_tau(tau)
+        parsed = parse_tau(tau)
         found = compare(
             both,
             tuple(truth.positives),
@@ -119,13 +118,13 @@ def inspect_files(
     Raises:
         RerankError: no file, or one that is not usable.
     """
-    target = files.pick_device(device)
+    target = pick_device(device)
     if sims is None and (videos is None or texts is None):
         path = videos or texts
         if path is None:
             raise RerankError("inspect: give --videos, --texts, both, or --sims")
         return _alone(io.read_embeddings(path, metric=metric, pool=pool), metric, k, top, target)
-    inputs = files.read_inputs(videos=videos, texts=texts, sims=sims, metric=metric, pool=pool)
+    inputs = read_inputs(videos=videos, texts=texts, sims=sims, metric=metric, pool=pool)
     sim = read_directions(inputs, metric=metric, device=target)["t2v"].sim
     found: dict[str, Any] = {"hubness": {}, "geometry": {}}
     sides: tuple[tuple[Name, Similarity, Sequence[str]], ...] = (

@@ -1,0 +1,6 @@
+"""`python -m rerank_cli`, which is what `torchrun -m rerank_cli` runs."""
+
+from rerank_cli.app import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The files of a run: read, checked against each other, and described for a manifest."""
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rerank import io
+from rerank.directions import transpose_positives
+from rerank.errors import FormatError, RerankError
+from rerank.io import Embeddings, ScoreMatrix
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The files of one run, read and checked."""
+
+    texts: Embeddings | None = None
+    videos: Embeddings | None = None
+    scores: ScoreMatrix | None = None
+    bank_texts: Embeddings | None = None
+    bank_videos: Embeddings | None = None
+    bank_positives: tuple[np.ndarray, ...] | None = None
+    bank_gt: Path | None = None
+
+    @property
+    def text_ids(self) -> tuple[str, ...]:
+        """Ids of the rows."""
+        return self.scores.query_ids if self.scores is not None else _given(self.texts).ids
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of the columns."""
+        return self.scores.gallery_ids if self.scores is not None else _given(self.videos).ids
+
+
+def _given(embeddings: Embeddings | None) -> Embeddings:
+    if embeddings is None:
+        raise RerankError("give --videos and --texts, or --sims")
+    return embeddings
+
+
+def parse_tau(text: str | None) -> float | str | None:
+    """A temperature as typed: a positive number or "auto".
+
+    Raises:
+        RerankError: anything else.
+    """
+    if text is None or text == "auto":
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not (value > 0 and value != float("inf")):
+        raise RerankError(f"--tau: got {text!r}, expected a positive number or 'auto'")
+    return value
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Settings as `rerank tune` writes them: a JSON object of method and stage fields.
+
+    Raises:
+        FormatError: not a file, not a JSON object.
+    """
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise FormatError(f"{path}: not readable as JSON settings ({error})") from error
+    if not isinstance(settings, dict):
+        raise FormatError(f"{path}: got a JSON {type(settings).__name__}, expected an object")
+    return {key: value for key, value in settings.items() if not key.startswith("_")}
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a name stands for; "auto" takes a GPU where there is one.
+
+    Raises:
+        RerankError: "cuda" without CUDA.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RerankError("--device cuda: no CUDA device is available; use --device cpu or auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def read_inputs(
+    *,
+    videos: Path | None = None,
+    texts: Path | None = None,
+    sims: Path | None = None,
+    bank_texts: Path | None = None,
+    bank_videos: Path | None = None,
+    bank_gt: Path | None = None,
+    metric: str = "cosine",
+    pool: str | None = None,
+) -> Inputs:
+    """Read and check the files of a run.
+
+    Raises:
+        RerankError: a combination that makes no sense; FormatError: a file that is not usable.
+    """
+    if sims is not None:
+        if any(path is not None for path in (videos, texts, bank_texts, bank_videos, bank_gt)):
+            raise RerankError("--sims stands alone: leave out --videos, --texts and the banks")
+        return Inputs(scores=io.read_scores(sims))
+    if videos is None or texts is None:
+        missing = "--texts" if videos is not None else "--videos"
+        raise RerankError(f"{missing} is missing: give --videos and --texts, or --sims")
+
+    def read(path: Path | None) -> Embeddings | None:
+        return None if path is None else io.read_embeddings(path, metric=metric, pool=pool)
+
+    found = Inputs(
+        texts=read(texts), videos=read(videos), bank_texts=read(bank_texts),
+        bank_videos=read(bank_videos), bank_gt=bank_gt,
+    )  # fmt: skip
+    reference = _given(found.videos)
+    for other in (found.texts, found.bank_texts, found.bank_videos):
+        if other is not None and other.vectors.shape[1] != reference.vectors.shape[1]:
+            raise FormatError(
+                f"{other.source}: embeddings have d = {other.vectors.shape[1]} but "
+                f"{reference.source} has d = {reference.vectors.shape[1]}; "
+                f"both must come from the same model"
+            )
+    if bank_gt is None:
+        return found
+    if found.bank_texts is None or found.bank_videos is None:
+        raise RerankError("--bank-gt needs --bank-texts and --bank-videos, which it refers to")
+    truth = io.read_ground_truth(bank_gt, found.bank_texts.ids, found.bank_videos.ids)
+    return replace(found, bank_positives=tuple(truth.positives))
+
+
+def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:
+    """Path (relative to the result file), content hash and size of every input."""
+    described: dict[str, Any] = {}
+    for role in ("texts", "videos", "bank_texts", "bank_videos"):
+        embeddings: Embeddings | None = getattr(inputs, role)
+        if embeddings is not None:
+            described[role] = {
+                "path": os.path.relpath(embeddings.source, folder),
+                "sha256": embeddings.content_sha256,
+                "count": len(embeddings.ids),
+                "dim": int(embeddings.vectors.shape[1]),
+            }
+    if inputs.scores is not None:
+        described["sims"] = {
+            "path": os.path.relpath(inputs.scores.source, folder),
+            "sha256": inputs.scores.content_sha256,
+            "count": list(inputs.scores.scores.shape),
+        }
+    if inputs.bank_gt is not None:
+        described["bank_gt"] = {"path": os.path.relpath(inputs.bank_gt, folder)}
+    return described
+
+
+def positives_of(truth: io.GroundTruth, n_videos: int) -> tuple[tuple[np.ndarray, ...], ...]:
+    """Positives of both directions: per text, and per video."""
+    texts = tuple(truth.positives)
+    return texts, transpose_positives(texts, n_videos)
