@@ -15,8 +15,14 @@ ArrayLike: TypeAlias = np.ndarray | Tensor
 BLOCK_ELEMENTS = 4 * 1024 * 1024
 
 
-def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False) -> Tensor:
+def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool = False) -> Tensor:
     """A 2-D floating tensor over the caller's memory; half precision becomes float32.
+
+    Args:
+        x: numpy or torch.
+        what: name for messages.
+        keep_half: leave half precision as it is.
+        no_rows: allow an empty share of rows that are split over processes.
 
     Raises:
         RerankError: not 2-D, empty, or not real floating point.
@@ -45,7 +51,7 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False) -> Tensor:
         raise RerankError(
             f"{what}: got dtype {x.dtype}, expected real floating point; convert with .float()"
         )
-    if x.shape[0] == 0 or x.shape[1] == 0:
+    if (x.shape[0] == 0 and not no_rows) or x.shape[1] == 0:
         raise RerankError(
             f"{what}: got shape {tuple(x.shape)}, expected at least one row and column"
         )

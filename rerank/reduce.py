@@ -7,104 +7,37 @@ reductions over an axis that is split over processes end in a collective.
 
 import hashlib
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rerank import comm, progress
-from rerank.errors import NeedsEmbeddings, RerankError
+from rerank.errors import NeedsEmbeddings
 from rerank.kernels import choose
 from rerank.kernels.choose import sweeper
 from rerank.kernels.plain import check_tau, logsumexp, sweep
-from rerank.similarity import Axis, Pair, Similarity
+from rerank.order import (
+    TopK,
+    check_k,
+    count_better,
+    gather_pairs,
+    k_occurrence,
+    mean_topk,
+    topk,
+)
+from rerank.similarity import Pair, Similarity
 
 __all__ = [
     "TopK", "check_k", "check_tau", "count_better", "extremes", "gallery_masses", "gallery_mean",
     "gather_pairs", "gram", "k_occurrence", "logsumexp", "mean_topk", "query_masses", "regime",
-    "row_hashes", "spread", "sweep", "sweeper", "topk", "total_queries",
+    "row_hashes", "spread", "sweep", "sweeper", "topk", "total_gallery", "total_queries",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class TopK:
-    """The k best gallery items of every query, best first.
-
-    Attributes:
-        scores: (n, k).
-        indices: (n, k) int64 gallery rows.
-    """
-
-    scores: Tensor
-    indices: Tensor
-
-
-def check_k(k: int, items: int, what: str = "gallery items") -> int:
-    """A usable k: between 1 and the number of items; never lowered silently."""
-    if not 1 <= int(k) <= items:
-        raise RerankError(f"k: got {k}, expected between 1 and the {items} {what} there are")
-    return int(k)
 
 
 def regime(sim: Similarity, *, sweeps: int = 50) -> str:
     """How Sinkhorn's sweeps over a similarity would be done, for a person to read."""
     return str(choose.regime(sim, sweeps=sweeps))
-
-
-def topk(sim: Similarity, k: int) -> TopK:
-    """The k best gallery items of every query, best first; ties go to the lower index."""
-    n, m = sim.shape
-    k = check_k(k, m)
-    scores = torch.empty((n, k), dtype=sim.dtype, device=sim.device)
-    indices = torch.empty((n, k), dtype=torch.int64, device=sim.device)
-    with progress.task("top-k", n) as advance:
-        for rows, block in sim.blocks():
-            scores[rows], indices[rows] = _topk_rows(block, k)
-            advance(len(block))
-    return TopK(scores, indices)
-
-
-def _topk_rows(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Top k of each row, deterministic: torch.topk leaves the order of ties open."""
-    values, indices = torch.topk(block, k, dim=1)
-    order = torch.argsort(indices, dim=1)
-    values, indices = values.gather(1, order), indices.gather(1, order)
-    order = torch.argsort(values, dim=1, descending=True, stable=True)
-    return values.gather(1, order), indices.gather(1, order)
-
-
-def mean_topk(sim: Similarity, k: int, *, over: Axis) -> Tensor:
-    """Mean of the k largest scores along one axis.
-
-    over="gallery": (n,), for each query over its k nearest gallery items;
-    over="queries": (m,), for each gallery item over its k nearest queries.
-    """
-    if over == "queries":
-        if sim.shard == "queries" or not _transposes(sim):
-            return _running_topk(sim, k).mean(dim=0)
-        return topk(sim.T, k).scores.mean(dim=1)
-    return topk(sim, k).scores.mean(dim=1)
-
-
-def _transposes(sim: Similarity) -> bool:
-    try:
-        return sim.T is not None
-    except RerankError:
-        return False
-
-
-def _running_topk(sim: Similarity, k: int) -> Tensor:
-    """(k, m) the k largest scores of every column, one pass, merged over processes."""
-    best = torch.empty((0, sim.shape[1]), dtype=sim.dtype, device=sim.device)
-    for _, block in sim.blocks():
-        stacked = torch.cat([best, block])
-        best = torch.topk(stacked, min(k, len(stacked)), dim=0).values
-    if sim.shard == "queries":
-        best = comm.gather_rows(best)
-        best = torch.topk(best, min(k, len(best)), dim=0).values
-    check_k(k, len(best), "queries")
-    return best
 
 
 def extremes(sim: Similarity, *, query_bias: Tensor, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,72 +60,59 @@ def extremes(sim: Similarity, *, query_bias: Tensor, gallery_bias: Tensor) -> tu
 def spread(sim: Similarity) -> tuple[float, float]:
     """Mean score, and sigma: the mean over queries of the standard deviation over the gallery.
 
-    Unscored entries (-inf) are left out.
+    Unscored entries (-inf) are left out. Embeddings need no pass over the scores:
+    the variance of <q, v_j> over j is q^T C q with the gallery's covariance C.
     """
-    total = torch.zeros(4, dtype=torch.float64, device=sim.device)
-    for _, block in sim.blocks():
-        finite = torch.isfinite(block)
-        count = finite.sum(dim=1).clamp(min=1)
-        block = torch.where(finite, block, torch.zeros_like(block)).double()
-        mean = block.sum(dim=1) / count
-        centred = torch.where(finite, block - mean[:, None], torch.zeros_like(block))
-        std = (centred.square().sum(dim=1) / count).sqrt()
-        total += torch.stack(
-            [block.sum(), finite.sum().double(), std.sum(), total.new_tensor(float(len(block)))]
-        )
+    moments = _pair_spread(sim) if isinstance(sim, Pair) else _block_spread(sim)
+    count, mean, second = moments.unbind(dim=1)
+    std = (second / count.clamp(min=1)).clamp(min=0).sqrt()
+    total = torch.stack([mean.sum(), count.sum(), std.sum(), torch.ones_like(std).sum()])
     if sim.shard == "queries":
         total = comm.all_sum(total)
     score_sum, score_count, std_sum, rows = total.tolist()
     return score_sum / max(score_count, 1.0), std_sum / rows
 
 
-def count_better(sim: Similarity, reference: Tensor, *, atol: float = 0.0) -> tuple[Tensor, Tensor]:
-    """How many gallery items score above, and exactly at, a reference score of each query.
-
-    Args:
-        sim: the similarity.
-        reference: (n,) one score a query.
-        atol: scores this close to the reference count as tied with it.
-
-    Returns:
-        better (n,) and tied (n,), int64.
-    """
-    n = sim.shape[0]
-    better = torch.empty(n, dtype=torch.int64, device=sim.device)
-    tied = torch.empty(n, dtype=torch.int64, device=sim.device)
-    with progress.task("ranks", n) as advance:
-        for rows, block in sim.blocks():
-            if bool(torch.isnan(block).any()):
-                raise RerankError("scores contain NaN: no rank is defined; fix what produced them")
-            ref = reference[rows, None]
-            above = (block > ref + atol).sum(dim=1)
-            better[rows] = above
-            tied[rows] = (block >= ref - atol).sum(dim=1) - above
-            advance(len(block))
-    return better, tied
-
-
-def gather_pairs(sim: Similarity, rows: Tensor, columns: Tensor) -> Tensor:
-    """Scores at (rows[p], columns[p]), (p,), computed exactly as `blocks` computes them."""
-    out = torch.empty(len(rows), dtype=sim.dtype, device=sim.device)
-    order = torch.argsort(rows, stable=True)
-    rows, columns = rows[order], columns[order]
-    for panel, block in sim.blocks():
-        low, high = torch.searchsorted(
-            rows, torch.tensor([panel.start, panel.stop], device=rows.device)
-        ).tolist()
-        if low < high:
-            out[order[low:high]] = block[rows[low:high] - panel.start, columns[low:high]]
+def _pair_spread(sim: Pair) -> Tensor:
+    """(n, 3) for every query: how many scores, their sum, their squared deviations."""
+    queries, gallery = sim.augmented()
+    sums = torch.cat([gallery.sum(dim=0, dtype=torch.float64), gallery.new_tensor([len(gallery)])])
+    if sim.shard == "gallery":
+        sums = comm.all_sum(sums)
+    count, mean = sums[-1], sums[:-1] / sums[-1]
+    scatter = torch.zeros((len(mean), len(mean)), dtype=torch.float64, device=sim.device)
+    for start in range(0, len(gallery), 8192):
+        rows = gallery[start : start + 8192].double() - mean
+        scatter.addmm_(rows.T, rows)
+    if sim.shard == "gallery":
+        scatter = comm.all_sum(scatter)
+    out = torch.empty((len(queries), 3), dtype=torch.float64, device=sim.device)
+    for start in range(0, len(queries), 8192):
+        rows = queries[start : start + 8192].double()
+        held = out[start : start + 8192]
+        held[:, 0] = count
+        held[:, 1] = rows @ mean * count
+        held[:, 2] = (rows @ scatter).mul_(rows).sum(dim=1)
     return out
 
 
-def k_occurrence(sim: Similarity, k: int) -> Tensor:
-    """N_k: how often each gallery item is among the k best of a query, (m,) int64.
-
-    Radovanović, Nanopoulos and Ivanović, JMLR 2010.
-    """
-    counts = torch.bincount(topk(sim, k).indices.flatten(), minlength=sim.shape[1])
-    return comm.all_sum(counts) if sim.shard == "queries" else counts
+def _block_spread(sim: Similarity) -> Tensor:
+    """The same for stored scores, without those that are -inf."""
+    out = torch.empty((sim.shape[0], 3), dtype=torch.float64, device=sim.device)
+    for power in (1, 2):
+        for rows, block in sim.blocks():
+            finite = torch.isfinite(block)
+            block = torch.where(finite, block, torch.zeros_like(block)).double()
+            if power == 1:
+                out[rows, 0] = finite.sum(dim=1).double()
+                out[rows, 1] = block.sum(dim=1)
+            else:
+                mean = out[rows, 1] / out[rows, 0].clamp(min=1)
+                block = torch.where(finite, block - mean[:, None], torch.zeros_like(block))
+                out[rows, 2] = block.square().sum(dim=1)
+        if sim.shard == "gallery":
+            out[:, 2 * power - 2 : power + 1] = comm.all_sum(out[:, 2 * power - 2 : power + 1])
+    return out
 
 
 def gram(sim: Similarity, *, query_mass: Tensor, gallery_mass: Tensor) -> tuple[Tensor, Tensor]:
@@ -260,7 +180,7 @@ def query_masses(sim: Similarity, *, duplicates: Literal["share", "count"] = "sh
     n = sim.shape[0]
     if sim.query_mass is not None:
         mass = sim.query_mass.double()
-    elif duplicates == "share" and sim.shard != "gallery":
+    elif duplicates == "share" and (isinstance(sim, Pair) or sim.shard != "gallery"):
         hashes = row_hashes(sim)
         everyone = comm.gather_rows(hashes) if sim.shard == "queries" else hashes
         distinct, counts = torch.unique(everyone, return_counts=True)
@@ -283,6 +203,11 @@ def gallery_masses(sim: Similarity) -> Tensor:
 def total_queries(sim: Similarity) -> int:
     """Number of queries over all processes."""
     return sum(comm.gather_counts(sim.shape[0])) if sim.shard == "queries" else sim.shape[0]
+
+
+def total_gallery(sim: Similarity) -> int:
+    """Number of gallery items over all processes."""
+    return sum(comm.gather_counts(sim.shape[1])) if sim.shard == "gallery" else sim.shape[1]
 
 
 def gallery_mean(sim: Similarity, gallery_bias: Tensor) -> float:

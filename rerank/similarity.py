@@ -183,7 +183,7 @@ class Dense(Similarity):
 
     def __post_init__(self) -> None:
         if not self._checked:
-            base = as_matrix(self.base, "scores")
+            base = as_matrix(self.base, "scores", no_rows=self.shard == "queries")
             check_finite(base, "scores", unscored=self.unscored)
             object.__setattr__(self, "base", base)
             object.__setattr__(self, "_checked", True)
@@ -240,8 +240,8 @@ class Pair(Similarity):
             return
         if self.metric not in ("cosine", "dot"):
             raise RerankError(f"metric: got {self.metric!r}, expected 'cosine' or 'dot'")
-        queries = as_matrix(self.queries, "queries")
-        gallery = as_matrix(self.gallery, "gallery")
+        queries = as_matrix(self.queries, "queries", no_rows=self.shard == "queries")
+        gallery = as_matrix(self.gallery, "gallery", no_rows=self.shard == "gallery")
         if queries.shape[1] != gallery.shape[1]:
             raise RerankError(
                 f"queries have d = {queries.shape[1]} but gallery has d = {gallery.shape[1]}; "

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rerank import comm
 from rerank.products import has_fast_bfloat16, inner_bfloat16
 from rerank.similarity import Pair, Similarity
 
@@ -64,8 +65,13 @@ def full(sim: Similarity) -> Panels:
 
 def halved(sim: Pair) -> Panels:
     """Panels of bfloat16 inner products around the means."""
-    n = max(len(sim.queries), 1)
-    q0 = (sim.queries.sum(dim=0, dtype=torch.float64) / n).float()
+    total = torch.cat(
+        [sim.queries.sum(dim=0, dtype=torch.float64), sim.queries.new_tensor([len(sim.queries)])]
+    )
+    if sim.shard == "queries":
+        # The same centre everywhere, so that sharding does not change what is rounded.
+        total = comm.all_sum(total)
+    q0 = (total[:-1] / total[-1]).float()
     v0 = sim.gallery.mean(dim=0, dtype=torch.float64).float()
     return Panels(
         sim=sim,

@@ -56,7 +56,7 @@ def spacing(sim: Similarity, *, positives: int = 1) -> float:
 
     Rows with fewer than k + positives scored entries are left out.
     """
-    m = sim.shape[1]
+    m = reduce.total_gallery(sim)
     k = min(_NEIGHBOURS, m // 5)
     if k < 1 or k + positives > m:
         return 0.0
