@@ -9,8 +9,6 @@ Names are imported on first use, so that `rerank --help` need not import torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rerank.version import VERSION
-
 if TYPE_CHECKING:
     from rerank.api import rerank as rerank
     from rerank.errors import FormatError as FormatError
@@ -30,10 +28,11 @@ if TYPE_CHECKING:
     from rerank.similarity import Pair as Pair
     from rerank.store import load as load
     from rerank.store import save as save
+    from rerank.version import __version__ as __version__
 
-__version__ = VERSION
 
 _HOME = {
+    "__version__": "rerank.version",
     "apply": "rerank.runs",
     "rerank": "rerank.api",
     "evaluate": "rerank.evaluation",
@@ -54,7 +53,7 @@ _HOME = {
     "NeedsEmbeddings": "rerank.errors",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  any public object

@@ -18,7 +18,7 @@ from rerank.memory import limit
 from rerank.methods.em import Basis
 from rerank.methods.sinkhorn import Potentials
 from rerank.runs import Outcome, Reranked
-from rerank.version import VERSION
+from rerank.version import __version__
 
 SCHEMA = "rerank-results/1"
 
@@ -200,7 +200,7 @@ def _manifest(
             for o in (result.t2v, result.v2t)
         },
         "versions": {
-            "rerank": VERSION,
+            "rerank": __version__,
             "python": platform.python_version(),
             "torch": str(torch.__version__),
             "numpy": np.__version__,

@@ -1,3 +1,3 @@
 """The version, for files and for people."""
 
-VERSION = "0.1.0"
+__version__ = "0.1.0"
