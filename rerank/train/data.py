@@ -1,0 +1,192 @@
+"""Paired training data, the split by video, and seeded batches.
+
+A batch is some texts and the distinct videos that are right for them; *every* known pair between
+the two is marked, so that a second caption of a video is never a negative.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rerank.errors import RerankError
+from rerank.metrics import as_positives
+from rerank.similarity import ArrayLike, as_matrix, check_finite
+
+
+@dataclass(frozen=True, eq=False)
+class PairedData:
+    """Embeddings of two modalities and which belong together.
+
+    Attributes:
+        texts: (n, d_text) raw text embeddings.
+        videos: (m, d_video) raw video embeddings, of another dimension if need be.
+        positives: for each text the video rows that are right; at least one.
+        captions: the words of each text, or None.
+    """
+
+    texts: Tensor
+    videos: Tensor
+    positives: tuple[np.ndarray, ...]
+    captions: tuple[str, ...] | None = None
+
+    @property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Text rows (p,) and video rows (p,) of all known pairs, ordered by text."""
+        counts = [len(rows) for rows in self.positives]
+        text_rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+        return text_rows, torch.from_numpy(np.concatenate(self.positives).astype(np.int64))
+
+    def to(self, device: torch.device) -> "PairedData":
+        """The same data on another device."""
+        return PairedData(
+            self.texts.to(device), self.videos.to(device), self.positives, self.captions
+        )
+
+    def fingerprint(self) -> str:
+        """Hash of the embeddings and the pairs, so that a checkpoint knows its data."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (self.texts, self.videos, *self.pairs):
+            array = part.cpu().contiguous().numpy()
+            digest.update(str(array.shape).encode())
+            digest.update(array.data)
+        if self.captions is not None:
+            digest.update("\0".join(self.captions).encode())
+        return digest.hexdigest()
+
+
+def paired(
+    texts: ArrayLike,
+    videos: ArrayLike,
+    positives: Sequence[np.ndarray] | Sequence[Sequence[int]] | np.ndarray,
+    *,
+    captions: Sequence[str] | None = None,
+    what: str = "training data",
+) -> PairedData:
+    """Check data and leave out texts without a right video (they can teach nothing).
+
+    Args:
+        texts: (n, d_text) numpy or torch.
+        videos: (m, d_video).
+        positives: for each text the video rows that are right, or one row each.
+        captions: the words of each text.
+        what: name for messages.
+
+    Raises:
+        RerankError: bad numbers, positives that do not fit, or no pair at all.
+    """
+    x, y = as_matrix(texts, f"{what}: texts").float(), as_matrix(videos, f"{what}: videos").float()
+    check_finite(x, f"{what}: texts")
+    check_finite(y, f"{what}: videos")
+    rows = as_positives(positives, x.shape[0], y.shape[0])
+    judged = [i for i, items in enumerate(rows) if len(items)]
+    if not judged:
+        raise RerankError(
+            f"{what}: the ground truth has no pair among {x.shape[0]} texts and {y.shape[0]} "
+            f"videos; give the ground truth of these files (--gt)"
+        )
+    if captions is not None and len(captions) != x.shape[0]:
+        raise RerankError(f"{what}: got {len(captions)} captions for {x.shape[0]} texts")
+    if len({int(j) for i in judged for j in rows[i]}) < 2:
+        raise RerankError(
+            f"{what}: all pairs share one video; a contrast needs at least two videos"
+        )
+    if len(judged) == x.shape[0]:
+        return PairedData(x, y, rows, None if captions is None else tuple(captions))
+    return PairedData(
+        x[judged],
+        y,
+        tuple(rows[i] for i in judged),
+        None if captions is None else tuple(captions[i] for i in judged),
+    )
+
+
+def split_by_video(
+    data: PairedData, *, share: float = 0.1, seed: int = 0
+) -> tuple[PairedData, PairedData]:
+    """Set some videos aside with all their texts: (training, validation).
+
+    A text with videos on both sides goes with validation, so that no validation video is ever
+    seen; its training videos are simply not its positives there.
+
+    Raises:
+        RerankError: a share that leaves fewer than two videos on a side.
+    """
+    m = data.videos.shape[0]
+    count = round(share * m)
+    if count < 2 or m - count < 2:
+        raise RerankError(
+            f"validation: {share:.0%} of {m} videos leaves fewer than two on a side; give "
+            f"--val-videos, --val-texts and --val-gt, or more videos"
+        )
+    order = np.random.default_rng(seed).permutation(m)
+    held = np.zeros(m, dtype=bool)
+    held[order[:count]] = True
+    touches = np.array([bool(held[rows].any()) for rows in data.positives])
+    parts = []
+    for videos, texts in ((~held, ~touches), (held, touches)):
+        new_row = np.cumsum(videos) - 1
+        keep = np.flatnonzero(texts)
+        parts.append(
+            paired(
+                data.texts[torch.from_numpy(keep)],
+                data.videos[torch.from_numpy(np.flatnonzero(videos))],
+                [new_row[[j for j in data.positives[i] if videos[j]]] for i in keep],
+                captions=None if data.captions is None else [data.captions[i] for i in keep],
+                what="training split" if videos is not held else "validation split",
+            )
+        )
+    return parts[0], parts[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some texts and the distinct videos that are right for them.
+
+    Attributes:
+        text_rows: (b,) rows of the training texts.
+        video_rows: (u,) rows of the training videos, ascending.
+        positive: (b, u) bool, every known pair between them.
+    """
+
+    text_rows: Tensor
+    video_rows: Tensor
+    positive: Tensor
+
+    @property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Positions (p,), (p,) of the known pairs within the batch."""
+        text, video = self.positive.nonzero(as_tuple=True)
+        return text, video
+
+
+def batches(data: PairedData, *, size: int, seed: int, epoch: int) -> Iterator[Batch]:
+    """Every text once, in an order drawn from (seed, epoch), in batches of about equal size."""
+    n = len(data.positives)
+    order = np.random.default_rng([seed, epoch]).permutation(n)
+    device = data.texts.device
+    for rows in np.array_split(order, batches_per_epoch(n, size)):
+        yield make_batch(data.positives, rows, device)
+
+
+def batches_per_epoch(n: int, size: int) -> int:
+    """How many batches `batches` makes of n texts."""
+    return max(1, round(n / size))
+
+
+def make_batch(
+    positives: Sequence[np.ndarray], rows: np.ndarray, device: torch.device | None = None
+) -> Batch:
+    """The batch of some texts: their distinct videos and all pairs between the two."""
+    counts = [len(positives[i]) for i in rows]
+    videos, column = np.unique(np.concatenate([positives[i] for i in rows]), return_inverse=True)
+    positive = np.zeros((len(rows), len(videos)), dtype=bool)
+    positive[np.repeat(np.arange(len(rows)), counts), column] = True
+    return Batch(
+        torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(device),
+        torch.from_numpy(videos.astype(np.int64)).to(device),
+        torch.from_numpy(positive).to(device),
+    )

@@ -1,0 +1,122 @@
+"""The training loop: heads start closed-form, and are kept trained only if validation says so."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rerank import comm, progress
+from rerank.train import checkpoint
+from rerank.train.checkpoint import Progress
+from rerank.train.data import PairedData
+from rerank.train.heads import Heads
+from rerank.train.objectives import Objective, full_settings
+from rerank.train.ridge import Start, linear_start
+from rerank.train.run import Record, Run
+from rerank.train.settings import TrainSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a run gives.
+
+    Attributes:
+        heads: the best heads by validation, on the CPU, in evaluation mode.
+        objective: of the same epoch, with the parts that inference drops.
+        start: the closed-form start.
+        history: one record for each epoch; record 0 is the start.
+        best_epoch: whose heads these are; 0 = the closed-form start was never beaten.
+        tau: the temperature of the best epoch.
+    """
+
+    heads: Heads
+    objective: Objective
+    start: Start
+    history: list[Record]
+    best_epoch: int
+    tau: float
+
+
+def fit_heads(
+    train: PairedData,
+    validation: PairedData,
+    settings: TrainSettings,
+    *,
+    device: torch.device | str = "cpu",
+    checkpoint_path: str | Path | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[list[Record]], None] | None = None,
+) -> Trained:
+    """Train projection heads on frozen embeddings.
+
+    Every process of a `torchrun` group calls this with the same arguments; each maps its share of
+    a batch, features are gathered, and the result equals that of one process.
+
+    Args:
+        train: what is learned from.
+        validation: what chooses the start, the epoch, and whether training is kept at all.
+        settings: see `TrainSettings`.
+        device: where to compute.
+        checkpoint_path: written after every epoch by the first process.
+        resume: go on from `checkpoint_path` where that file exists.
+        on_epoch: called by the first process with all records so far.
+
+    Raises:
+        RerankError: unusable settings or data, a checkpoint of another run, or a loss that is no
+            number any more; the last good checkpoint is then still in place.
+    """
+    settings = replace(settings, options=full_settings(settings.objective, settings.options))
+    train, validation = train.to(torch.device(device)), validation.to(torch.device(device))
+    start = linear_start(train, validation, kind=settings.start)
+    run = Run.begin(train, validation, settings, start)
+    fingerprint = train.fingerprint() + validation.fingerprint()
+    modules = {"heads": run.heads, "objective": run.objective, "temperature": run.temperature}
+    keep: dict[str, Any] = {
+        "modules": modules, "optimizer": run.optimizer, "settings": settings, "data": fingerprint,
+    }  # fmt: skip
+    if resume and checkpoint_path is not None and Path(checkpoint_path).exists():
+        state, best = checkpoint.load(checkpoint_path, **keep)
+    else:
+        first = run.evaluate()
+        state = Progress(0, 0, first["score"], [{"epoch": 0, "start": start.kind, **first}])
+        best = _copy(run)
+        _announce(on_epoch, state)
+    with progress.task(f"training {settings.objective}", settings.epochs) as advance:
+        advance(state.epoch)
+        while state.epoch < settings.epochs:
+            if state.epoch - state.best_epoch >= settings.patience:
+                break
+            record = run.epoch(state.epoch)
+            state.epoch += 1
+            state.history.append({"epoch": state.epoch, **record})
+            if record["score"] > state.best_score:
+                state.best_epoch, state.best_score = state.epoch, record["score"]
+                best = _copy(run)
+            if checkpoint_path is not None and comm.rank() == 0:
+                checkpoint.save(checkpoint_path, best=best, progress=state, **keep)
+            _announce(on_epoch, state)
+            advance(1)
+    run.heads.final = best.get("heads.final")
+    for name, module in (("heads", run.heads), ("objective", run.objective)):
+        module.load_state_dict(checkpoint.part(best, name))
+    return Trained(
+        run.heads.cpu().eval(), run.objective.cpu().eval(), start, state.history, state.best_epoch,
+        state.history[state.best_epoch]["tau"],
+    )  # fmt: skip
+
+
+def _announce(on_epoch: Callable[[list[Record]], None] | None, state: Progress) -> None:
+    if on_epoch is not None and comm.rank() == 0:
+        on_epoch(state.history)
+
+
+def _copy(run: Run) -> dict[str, Tensor]:
+    """The state of heads and objective as it is now."""
+    return {
+        f"{prefix}.{name}": tensor.detach().clone()
+        for prefix, module in (("heads", run.heads), ("objective", run.objective))
+        for name, tensor in module.state_dict().items()
+    }
