@@ -39,6 +39,9 @@ def apply_command(
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
     bank_gt: BankGt = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="Heads from `rerank train`, applied first.")
+    ] = None,
     method: Method = None,
     metric: Metric = MetricName.cosine,
     k: K = 10,
@@ -87,6 +90,7 @@ def apply_command(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
             bank_gt=bank_gt, metric=metric.value, k=k, scores_are=scores_are.value, gate=gate,
             out=out, store_scores=scores, device=device.value, pool=pool, memory=memory,
+            model=model,
             settings=chosen,
         )  # fmt: skip
     for warning in report.warnings:

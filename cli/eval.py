@@ -80,10 +80,12 @@ def _text(judged: "Judged") -> str:
     keys = ["R@1", "R@5", "R@10", "MdR", "MnR"]
     rows = []
     for name in ("t2v", "v2t"):
-        for when in ("before", "after"):
+        for when in ("raw", "before", "after"):
             if when in found:
                 figures = found[when][name]
                 label = judged.labels[name] if when == "after" else "raw"
+                if when == "before" and judged.raw is not None:
+                    label = "trained"
                 cells = [f"{figures[key]:.1f}" for key in keys]
                 rows.append([f"{name} {when}", label, *cells, str(figures["queries"])])
         if "before" in found and "after" in found:

@@ -43,18 +43,14 @@ def rerank_inputs(
     settings: Mapping[str, Any],
 ) -> tuple[Reranked, list[str]]:  # fmt: skip
     """`runs.apply` on what was read; also returns what Python would have warned about."""
-
-    def vectors(embeddings: Embeddings | None) -> np.ndarray | None:
-        return None if embeddings is None else embeddings.vectors
-
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = runs.apply(
-            vectors(inputs.texts),
-            vectors(inputs.videos),
+            inputs.vectors("texts"),
+            inputs.vectors("videos"),
             scores=None if inputs.scores is None else inputs.scores.scores,
-            bank_texts=vectors(inputs.bank_texts),
-            bank_videos=vectors(inputs.bank_videos),
+            bank_texts=inputs.vectors("bank_texts"),
+            bank_videos=inputs.vectors("bank_videos"),
             bank_positives=inputs.bank_positives,
             metric=metric,  # type: ignore[arg-type]
             k=k,
@@ -83,6 +79,7 @@ def apply_files(
     device: str = "auto",
     pool: str | None = None,
     memory: str | None = None,
+    model: Path | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Report:
     """Read, re-rank both directions, write `out`, and report.
@@ -94,7 +91,7 @@ def apply_files(
     target = pick_device(device)
     inputs = read_inputs(
         videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
-        bank_gt=bank_gt, metric=metric, pool=pool,
+        bank_gt=bank_gt, metric=metric, pool=pool, model=model,
     )  # fmt: skip
     with limit(memory):
         result, warned = rerank_inputs(

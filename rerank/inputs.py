@@ -1,5 +1,6 @@
 """The files of a run: read, checked against each other, and described for a manifest."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from rerank import io
 from rerank.directions import transpose_positives
 from rerank.errors import FormatError, RerankError
 from rerank.io import Embeddings, ScoreMatrix
+from rerank.similarity import ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,18 @@ class Inputs:
     bank_videos: Embeddings | None = None
     bank_positives: tuple[np.ndarray, ...] | None = None
     bank_gt: Path | None = None
+    model: Path | None = None
+    heads: Any = None
+
+    def vectors(self, role: str) -> ArrayLike | None:
+        """Embeddings of one file as they are compared: through the trained heads, if any."""
+        embeddings: Embeddings | None = getattr(self, role)
+        if embeddings is None:
+            return None
+        if self.heads is None:
+            return embeddings.vectors
+        head = self.heads.texts if role.endswith("texts") else self.heads.videos
+        return head(embeddings.vectors)
 
     @property
     def text_ids(self) -> tuple[str, ...]:
@@ -99,15 +113,19 @@ def read_inputs(
     bank_gt: Path | None = None,
     metric: str = "cosine",
     pool: str | None = None,
+    model: Path | None = None,
 ) -> Inputs:
-    """Read and check the files of a run.
+    """Read and check the files of a run; with a trained `model`, both sides go through its heads.
 
     Raises:
         RerankError: a combination that makes no sense; FormatError: a file that is not usable.
     """
     if sims is not None:
-        if any(path is not None for path in (videos, texts, bank_texts, bank_videos, bank_gt)):
-            raise RerankError("--sims stands alone: leave out --videos, --texts and the banks")
+        others = (videos, texts, bank_texts, bank_videos, bank_gt, model)
+        if any(path is not None for path in others):
+            raise RerankError(
+                "--sims stands alone: leave out --videos, --texts, --model and the banks"
+            )
         return Inputs(scores=io.read_scores(sims))
     if videos is None or texts is None:
         missing = "--texts" if videos is not None else "--videos"
@@ -118,11 +136,15 @@ def read_inputs(
 
     found = Inputs(
         texts=read(texts), videos=read(videos), bank_texts=read(bank_texts),
-        bank_videos=read(bank_videos), bank_gt=bank_gt,
+        bank_videos=read(bank_videos), bank_gt=bank_gt, model=model, heads=_heads(model),
     )  # fmt: skip
     reference = _given(found.videos)
     for other in (found.texts, found.bank_texts, found.bank_videos):
-        if other is not None and other.vectors.shape[1] != reference.vectors.shape[1]:
+        if (
+            model is None
+            and other is not None
+            and other.vectors.shape[1] != reference.vectors.shape[1]
+        ):
             raise FormatError(
                 f"{other.source}: embeddings have d = {other.vectors.shape[1]} but "
                 f"{reference.source} has d = {reference.vectors.shape[1]}; "
@@ -134,6 +156,20 @@ def read_inputs(
         raise RerankError("--bank-gt needs --bank-texts and --bank-videos, which it refers to")
     truth = io.read_ground_truth(bank_gt, found.bank_texts.ids, found.bank_videos.ids)
     return replace(found, bank_positives=tuple(truth.positives))
+
+
+def _heads(model: Path | None) -> Any:  # noqa: ANN401  rerank.train.heads.Heads
+    """The projection heads of a trained model, or None."""
+    if model is None:
+        return None
+    from rerank.train import is_trained_model, load_heads  # torch.nn, for trained models only
+
+    if model.is_file() and not is_trained_model(model):
+        raise FormatError(
+            f"{model}: not a model that `rerank train` wrote; a fitted reranker is used by "
+            f"`rerank search --model`"
+        )
+    return load_heads(model)
 
 
 def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:
@@ -154,6 +190,9 @@ def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:
             "sha256": inputs.scores.content_sha256,
             "count": list(inputs.scores.scores.shape),
         }
+    if inputs.model is not None:
+        digest = hashlib.sha256(inputs.model.read_bytes()).hexdigest()
+        described["model"] = {"path": os.path.relpath(inputs.model, folder), "sha256": digest}
     if inputs.bank_gt is not None:
         described["bank_gt"] = {"path": os.path.relpath(inputs.bank_gt, folder)}
     return described

@@ -1,5 +1,6 @@
 """`rerank eval` on files: exact ranks before and after, from a result file or from raw input."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,14 +8,14 @@ from typing import Any
 
 import torch
 
-from rerank import api, directions, files, io, metrics
+from rerank import api, files, io, metrics
 from rerank.directions import Name
 from rerank.errors import FormatError, RerankError
 from rerank.inputs import Inputs, pick_device, positives_of, read_inputs
 from rerank.io import Results
 from rerank.metrics import Ranks, Ties
 from rerank.reranker import FittedPipeline, GalleryBias, LinearMap
-from rerank.similarity import Dense, Similarity
+from rerank.similarity import Dense, Pair, Similarity, as_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,9 @@ class Judged:
         label: which queries the re-ranking used; "none" for raw input.
         labels: the same per direction.
         ties: how ties were resolved.
-        before: ranks per direction of the raw similarity, or None where the inputs are gone.
+        raw: ranks of the embeddings before trained heads, where both have one dimension.
+        before: ranks per direction of the similarity as it was re-ranked (behind trained heads, if
+            there are any), or None where the inputs are gone.
         after: ranks per direction of the rewritten one, or None for raw input.
         distractors: gallery videos without a text.
         unjudged: texts without an entry (only with `allow_unjudged`).
@@ -40,11 +43,13 @@ class Judged:
     distractors: int
     unjudged: int
     notes: tuple[str, ...] = ()
+    raw: dict[Name, Ranks] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """One object: label, ties, and per direction R@1, R@5, R@10, MdR, MnR, queries."""
         out: dict[str, Any] = {"label": self.label, "ties": self.ties}
-        for when, ranks in (("before", self.before), ("after", self.after)):
+        both = (("raw", self.raw), ("before", self.before), ("after", self.after))
+        for when, ranks in both:
             if ranks is not None:
                 out[when] = {name: metrics.summary(found) for name, found in ranks.items()}
         out["labels"] = self.labels
@@ -115,8 +120,20 @@ def judge_results(
         found.manifest["label"], found.manifest["labels"], ties,
         _ranks(both, truth, ties),
         _ranks(_rewritten(found, results, inputs, both, given, target), truth, ties),
-        truth.distractors, len(truth.unjudged),
+        truth.distractors, len(truth.unjudged), raw=_untrained(inputs, settings, truth, ties),
     )  # fmt: skip
+
+
+def _untrained(
+    inputs: Inputs, settings: Mapping[str, Any], truth: io.GroundTruth, ties: Ties
+) -> dict[Name, Ranks] | None:
+    """Ranks of the embeddings themselves, where a trained model stands between."""
+    if inputs.heads is None or inputs.texts is None or inputs.videos is None:
+        return None
+    if inputs.texts.vectors.shape[1] != inputs.videos.vectors.shape[1]:
+        return None
+    sim = Pair(inputs.texts.vectors, inputs.videos.vectors, metric=settings["metric"])
+    return _ranks({"t2v": sim, "v2t": sim.T}, truth, ties)
 
 
 def _ranks(both: Mapping[Name, Similarity], truth: io.GroundTruth, ties: Ties) -> dict[Name, Ranks]:
@@ -136,13 +153,12 @@ def _raw(inputs: Inputs, *, metric: str, scores_are: str, device: torch.device) 
             warnings.simplefilter("ignore", UserWarning)
             scores = torch.from_numpy(inputs.scores.scores).to(device)
             return api.dense(scores, scores_are=scores_are)  # type: ignore[arg-type]
-    assert inputs.texts is not None and inputs.videos is not None
-    made = directions.from_embeddings(
-        torch.from_numpy(inputs.texts.vectors).to(device),
-        torch.from_numpy(inputs.videos.vectors).to(device),
-        metric=metric,  # type: ignore[arg-type]
+    texts, videos = (
+        as_matrix(found, role).to(device)
+        for role in ("texts", "videos")
+        if (found := inputs.vectors(role)) is not None
     )
-    return made["t2v"].sim
+    return Pair(texts, videos, metric=metric)  # type: ignore[arg-type]
 
 
 def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -> Inputs:
@@ -150,7 +166,8 @@ def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -
     settings, recorded = found.manifest["settings"], found.manifest["inputs"]
     folder = results.resolve().parent
     roles = ("sims",) if "sims" in recorded else ("texts", "videos")
-    paths = {role: given[role] or folder / recorded[role]["path"] for role in roles}
+    roles += ("model",) if "model" in recorded else ()
+    paths = {role: given.get(role) or folder / recorded[role]["path"] for role in roles}
     for role, path in paths.items():
         if not path.exists():
             raise FormatError(
@@ -172,8 +189,12 @@ def _check_hashes(
     results: Path,
 ) -> None:
     for role in roles:
-        read = inputs.scores if role == "sims" else getattr(inputs, role)
-        if read is None or read.content_sha256 != recorded[role]["sha256"]:
+        if role == "model":
+            found = hashlib.sha256(paths[role].read_bytes()).hexdigest()
+        else:
+            read = inputs.scores if role == "sims" else getattr(inputs, role)
+            found = None if read is None else read.content_sha256
+        if found != recorded[role]["sha256"]:
             raise FormatError(
                 f"{paths[role]}: its content is not what {results} was made from; "
                 f"run apply again, or name the original with --{role}"
@@ -215,6 +236,7 @@ def _rewritten(
             videos=given["videos"] or folder / recorded["videos"]["path"],
             metric=settings["metric"],
             pool=settings.get("pool"),
+            model=inputs.model,
             **banks,
         )
         roles = tuple(role for role in banks if role != "bank_gt")
