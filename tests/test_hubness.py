@@ -39,7 +39,7 @@ def test_indices_equal_their_definitions():
 
 
 def test_chance_level_is_that_of_a_binomial():
-    n, m, k = 20000, 50, 5
+    n, m, k = 200, 50, 5
     found = hubness.Hubness(k, n, np.full(m, n * k // m), np.full(m, n // m))
     draws = np.random.default_rng(1).binomial(n, k / m, size=2_000_000)
     assert found.skewness_by_chance == pytest.approx(stats.skew(draws), abs=0.01)

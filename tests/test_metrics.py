@@ -40,6 +40,16 @@ def test_published_metrics_of_qbnorm_are_the_mid_rank(golden):
     assert found["tied_queries"] > 0
 
 
+def test_mid_ranks_hit_as_published_half_places_count_from_r5_on():
+    # 0-based mid ranks 0.5 and 4.5: `== 0` for R@1, `< 5` for R@5.
+    scores = np.array([[9.0, 9, 1, 1, 1, 1, 1], [9.0, 9, 9, 9, 5, 5, 1]])
+    found = metrics.ranks(Dense(scores), [[0], [4]], ties="mid")
+    np.testing.assert_array_equal(found.values, [1.5, 5.5])
+    np.testing.assert_array_equal(found.hits(1), [0, 0])
+    np.testing.assert_array_equal(found.hits(5), [1, 1])
+    np.testing.assert_array_equal(found.hits(4), [1, 0])
+
+
 def test_expected_ranks_equal_the_average_over_every_order_of_the_ties():
     rng = np.random.default_rng(0)
     for _ in range(60):

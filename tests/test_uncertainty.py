@@ -31,11 +31,16 @@ def test_intervals_cover_the_truth_when_clusters_are_drawn():
         found = Bootstrap(owner, resamples=300, seed=seed).interval(before)
         return found.low, found.high, 0.5
 
+    def narrow(owner, before, after, seed):
+        found = Bootstrap(owner, level=0.8, resamples=300, seed=seed).interval(before)
+        return found.low, found.high, 0.5
+
     def single(owner, before, after, seed):
         found = Bootstrap(np.arange(len(owner)), resamples=300, seed=seed).interval(before)
         return found.low, found.high, 0.5
 
     assert 0.91 <= coverage(clustered) <= 0.98
+    assert 0.74 <= coverage(narrow) <= 0.86
     # Taking the captions of a video for independent queries promises too much.
     assert coverage(single) < 0.85
 
