@@ -8,7 +8,6 @@ import torch
 
 from rerank.errors import FormatError, RerankError
 from rerank.train import TrainSettings, fit_heads, load_heads, paired, save_heads, split_by_video
-from rerank.train import checkpoint as checkpoints
 from rerank.train.data import batches, make_batch
 from rerank.train.loop import Run
 from rerank.train.objectives import OBJECTIVES
@@ -270,4 +269,3 @@ def test_saved_heads_load_as_they_were(halves, tmp_path):
         back = load_heads(tmp_path / "m.safetensors")
         assert torch.equal(back.texts(held.texts), out.heads.texts(held.texts))
         assert torch.equal(back.videos(held.videos.numpy()), out.heads.videos(held.videos))
-    assert checkpoints.KIND != "rerank/trained"

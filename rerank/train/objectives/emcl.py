@@ -77,7 +77,8 @@ class EMCL(Objective):
     def basis(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Bases (d, K) and scale (K,) of stacked rows (b, d), from the current initial row."""
         s = self.settings
-        logits = torch.outer(rows.sum(dim=0), self.row[0].to(rows.dtype))
+        # A copy: the buffer moves before the backward pass that may need it.
+        logits = torch.outer(rows.sum(dim=0), self.row[0].to(rows.dtype, copy=True))
         return em_basis(rows.T @ rows, logits, n_iters=s.n_iters, lamd=s.lamd)
 
     def layer(self, rows: Tensor) -> Tensor:
