@@ -10,7 +10,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,13 @@ class Exported:
         ids: names of the items, in the order of the rows.
         folding: how queries become vectors.
         manifest: settings, hashes and the measured overlap, as JSON values.
+        head: `head` (d_in, d) and `head_bias` (d,) that queries pass first, for trained models.
     """
 
     ids: tuple[str, ...]
     folding: Folding
     manifest: Mapping[str, Any]
+    head: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def export(
@@ -74,6 +76,7 @@ def export(
     queries: ArrayLike | None = None,
     effort: int | None = None,
     url: str | None = None,
+    head: Mapping[str, np.ndarray] | None = None,
 ) -> Exported:
     """Write folded vectors and their side-car, search them, and measure what is found.
 
@@ -92,6 +95,7 @@ def export(
             the gallery itself.
         effort: ef_search of hnsw, lists read of ivf.
         url: of a running Qdrant or PostgreSQL to load instead of `out`.
+        head: a trained head of the queries, for the side-car.
 
     Raises:
         RerankError: a method that does not fold, a gallery that is not the model's, a library
@@ -135,6 +139,7 @@ def export(
         "to": to,
         "space": space,
         "label": model.fitted.label,
+        "trained": bool(model.manifest.get("trained")),
         "direction": model.manifest["direction"],
         "gallery": dict(model.manifest["gallery"]),
         "fitted": fitted_hash(model.fitted),
@@ -143,7 +148,7 @@ def export(
     }
     if to == "faiss":
         manifest |= {"index": index, "hash": content_hash(out.read_bytes()), **options}
-    exported = Exported(model.gallery_ids, folding, manifest)
+    exported = Exported(model.gallery_ids, folding, manifest, head or {})
     write_side_car(out, exported, vectors.shape[1])
     return exported
 
@@ -227,6 +232,7 @@ def write_side_car(out: Path, exported: Exported, dimension: int) -> None:
         ids=np.array(exported.ids),
         manifest=np.array(json.dumps(dict(exported.manifest), sort_keys=True)),
         **folding_to_arrays(exported.folding, dimension),  # type: ignore[arg-type]
+        **exported.head,  # type: ignore[arg-type]
     )
     with replacing(side_car(out)) as file:
         file.write(buffer.getvalue())
@@ -246,7 +252,8 @@ def read_side_car(out: Path) -> Exported:
         if manifest["schema"] != SCHEMA:
             raise ValueError(f"schema {manifest['schema']!r}, expected {SCHEMA!r}")
         ids = tuple(str(name) for name in arrays["ids"])
-        return Exported(ids, folding_from(manifest, arrays), manifest)
+        head = {name: arrays[name] for name in ("head", "head_bias") if name in arrays}
+        return Exported(ids, folding_from(manifest, arrays), manifest, head)
     except OSError as error:
         raise FormatError(
             f"{path}: cannot be read ({error.strerror or error}); it lies beside the index that "

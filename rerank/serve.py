@@ -112,7 +112,7 @@ def fit_files(
         f"written: {out}" + (" (with its bank, so that the gallery can grow)" if keep_bank else ""),
     ]
     warnings = [*model.manifest["notes"]]
-    if bank_gt is None:
+    if gate and bank_gt is None:
         warnings.append("the gate is off: without --bank-gt nothing judges whether the bank helps")
     return Said({**model.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))
 
@@ -161,6 +161,8 @@ def search_files(
         exported, faiss_index = open_index(index)
         if fitted is not None:
             check_index(fitted, exported)
+        elif exported.manifest["trained"]:
+            raise RerankError("--model is missing: queries of this index pass its trained head")
     metric = exported.folding.metric if fitted is None else fitted.manifest["metric"]  # type: ignore[union-attr]
     direction: Name = (exported.manifest if fitted is None else fitted.manifest)["direction"]  # type: ignore[union-attr]
     gallery, queries, words = sides(direction, videos, texts)

@@ -129,3 +129,12 @@ def each_through(heads: Any, vectors: np.ndarray, word: str) -> Tensor:  # noqa:
     if heads is None:
         return through(heads, vectors, word)
     return torch.cat([through(heads, row[None], word) for row in vectors])
+
+
+def folded_head(heads: Any, word: str) -> dict[str, np.ndarray]:  # noqa: ANN401
+    """The query head as one affine map; nothing without a head, or where it is an MLP."""
+    if heads is None or heads.text.hidden or heads.video.hidden:
+        return {}
+    weight, bias = heads.folded()[0 if word == "texts" else 1]
+    names = ("head", "head_bias")
+    return {n: t.detach().numpy() for n, t in zip(names, (weight, bias), strict=True)}

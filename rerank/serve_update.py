@@ -16,6 +16,7 @@ from rerank.serve_inputs import (
     HEADS,
     Said,
     each_through,
+    folded_head,
     gallery_of,
     heads_of,
     lines_of,
@@ -105,7 +106,7 @@ def _extend(
         "fitted": exporting.fitted_hash(model.fitted),
         "hash": exporting.content_hash(data),
     }
-    grown_export = Exported((*exported.ids, *ids), exported.folding, manifest)
+    grown_export = Exported((*exported.ids, *ids), exported.folding, manifest, exported.head)
     with replacing(path) as file:
         file.write(data)
     exporting.write_side_car(path, grown_export, vectors.shape[1])
@@ -143,6 +144,7 @@ def export_files(
     made = exporting.export(
         fitted, *items, out, to=to, index=index, query_side=query_side, space=space,  # type: ignore[arg-type]
         centre=centre, queries=asked, effort=effort, url=url,
+        head=folded_head(heads_of(fitted), words[1]),
     )  # fmt: skip
     recall = made.manifest["recall"]
     figures = ", ".join(
@@ -166,5 +168,6 @@ def export_files(
             "measured with gallery items as queries; give real ones for a figure that counts"
         )
     if HEADS in fitted.kept:
-        warnings.append("queries must pass the trained head before the map of the side-car")
+        how = "x @ head + head_bias of the side-car" if made.head else "an MLP, in the model only"
+        warnings.append(f"queries must pass the trained head before the map: {how}")
     return Said({**made.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))

@@ -5,9 +5,13 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from rerank.io import read_results, write_embeddings
 from rerank.store import read_model
+from rerank.train.heads import Head, Heads
+from rerank.train.model import save_heads
+from rerank.train.ridge import Affine
 from rerank_cli.app import main
 from tests.serving_data import make
 
@@ -138,6 +142,33 @@ def test_export_prints_the_measured_recall(files, rerank):
     recall = json.loads(out)["recall"]
     assert recall["overlap"] >= recall["overlap_without_bias"] - 0.005
     assert status == 0 and "gallery items as queries" in err
+
+
+def test_a_trained_head_travels_with_the_model(files, rerank):
+    """Texts rotated and lengthened by an unknown map: served as if they had never been."""
+    faiss = pytest.importorskip("faiss")
+    rng = np.random.default_rng(3)
+    turn = np.linalg.qr(rng.normal(size=(40, 32)))[0].T.astype("f4")  # (32, 40)
+    affine = Affine(torch.zeros(40), torch.from_numpy(turn.T.copy()))
+    same = Affine(torch.zeros(32), torch.eye(32))
+    save_heads("h.safetensors", Heads(Head(affine, 1.0), Head(same, 1.0)))
+    write_embeddings("texts2.h5", [f"t{i}" for i in range(60)], QUERIES @ turn)
+    write_embeddings("bank_texts2.h5", [f"b{i}" for i in range(200)], BANK @ turn)
+    good(rerank(FIT))
+    search = "search --videos videos.h5 --json --k 5 --model "
+    plain = json.loads(good(rerank(search + "m.safetensors --texts texts.h5")))
+    good(rerank(FIT.replace("bank_texts.h5", "bank_texts2.h5") + " --model h.safetensors"))
+    trained = json.loads(good(rerank(search + "m.safetensors --texts texts2.h5")))
+    ids = [[item["id"] for item in entry["items"]] for entry in plain["results"]]
+    assert [[item["id"] for item in entry["items"]] for entry in trained["results"]] == ids
+    good(rerank("export --model m.safetensors --videos videos.h5 --out i"))
+    index, side = faiss.read_index("i"), np.load("i.npz")
+    q = QUERIES @ turn @ side["head"] + side["head_bias"]
+    q = (q / np.linalg.norm(q, axis=1, keepdims=True)) @ side["map"]
+    q = np.pad(q / np.linalg.norm(q, axis=1, keepdims=True), ((0, 0), (0, 1)), constant_values=1)
+    assert side["ids"][index.search(q.astype("f4"), 5)[1]].tolist() == ids
+    status, _, err = rerank("search --index i --texts texts2.h5")
+    assert status == 2 and "trained head" in err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Fit once, serve: unseen queries one by one, growing galleries, growing banks."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from rerank.errors import RerankError
 from rerank.growing import add_items, remove_items
 from rerank.methods.softmax import InvertedSoftmax
 from rerank.online import grown, start, stream
+from rerank.presets import METHODS
 from rerank.reranker import Bank
 from rerank.searcher import Searcher, exact_topk
 from rerank.serving import align, fit_model, label_of
@@ -46,6 +49,37 @@ def test_search_ranks_as_the_rewritten_matrix_does():
     sim = model.fitted.transform(Pair(QUERIES.astype("f8"), GALLERY.astype("f8")))
     expected = torch.argsort(-sim.scores(), dim=1, stable=True)[:, :10]
     assert torch.equal(Searcher.of(model, IDS, GALLERY).search(QUERIES, 10).indices, expected)
+
+
+SERVED = [name for name, method in METHODS.items() if "all queries" not in method.needs]
+
+
+@pytest.mark.parametrize("method", [*SERVED, "center+nnn"])
+def test_every_servable_method_is_stored_and_serves_one_query_like_many(tmp_path, method):
+    model = fit_model(IDS, GALLERY, BANK, bank_gallery=BANK_GALLERY, method=method, keep_bank=True)
+    save(tmp_path / "m", model.fitted, gallery_ids=model.gallery_ids, manifest=model.manifest,
+         kept=model.kept)  # fmt: skip
+    everyone = Searcher.of(model, IDS, GALLERY).search(QUERIES[:12], 10)
+    alone = Searcher.of(read_model(tmp_path / "m"), IDS, GALLERY).search(QUERIES[5:6], 10)
+    assert torch.equal(alone.indices[0], everyone.indices[5])
+    assert torch.equal(alone.scores[0], everyone.scores[5])
+    try:
+        larger = add_items(model, ["copy"], GALLERY[:1])
+    except RerankError as error:
+        assert re.search("whole gallery|fit again", str(error))
+    else:
+        old, new = model.fitted.gallery_bias, larger.fitted.gallery_bias
+        assert old is None or abs(float(new[-1] - old[0])) < 1e-3
+    try:
+        assert len(remove_items(model, IDS[:10]).gallery_ids) == 290
+    except RerankError as error:
+        assert "more than one number per item" in str(error)
+
+
+def test_methods_that_need_all_queries_are_refused():
+    for name in set(METHODS) - set(SERVED):
+        with pytest.raises(RerankError, match="needs all queries at once"):
+            fit_model(IDS, GALLERY, BANK, bank_gallery=BANK_GALLERY, method=name)
 
 
 def test_exact_duplicates_come_in_the_order_of_the_gallery_whatever_the_batch():
