@@ -119,6 +119,15 @@ def test_the_same_seed_gives_the_same_bytes_and_a_resumed_run_too(objective, hal
     assert timeless[0] == timeless[1]
 
 
+def test_bfloat16_matrix_products_stay_close_to_float32(halves):
+    train, held = halves
+    full, half = (
+        fit_heads(train, held, dataclasses.replace(QUICK, epochs=1, amp=amp)) for amp in ("off", "on")
+    )
+    losses = [out.history[1]["loss"] for out in (full, half)]
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
 def test_another_seed_gives_another_order(halves):
     train, _ = halves
     first, other = (

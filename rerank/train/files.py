@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rerank.train.data import PairedData, paired, split_by_video
 from rerank.train.logs import TensorBoardLog, write_jsonl
 from rerank.train.loop import Record, Trained, fit_heads
 from rerank.train.model import save_heads
+from rerank.train.objectives import full_settings
 from rerank.train.objectives.cali_nce import CaliNCE
 from rerank.train.ridge import both_ranks
 from rerank.train.settings import TrainSettings
@@ -137,6 +138,7 @@ def train_files(
     """
     if pair_scores is not None and settings.objective != "cali-nce":
         raise RerankError("--pair-scores needs --objective cali-nce: no other estimates confidence")
+    settings = replace(settings, options=full_settings(settings.objective, settings.options))
     everything, text_ids = read_split(train, captions=captions, pool=pool)
     if validation is None:
         data, held = split_by_video(everything, share=settings.val_share, seed=settings.seed)
