@@ -93,6 +93,8 @@ def apply_command(
             model=model,
             settings=chosen,
         )  # fmt: skip
+    if not report.manifest:
+        return
     for warning in report.warnings:
         say(f"warning: {warning}")
     if json:

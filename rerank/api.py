@@ -142,7 +142,7 @@ def fit_both(stages: Pipeline, both: Mapping[Name, Direction]) -> dict[Name, Fit
 
 def _mirror(first: FittedPipeline, sim: Similarity, stages: Pipeline) -> FittedPipeline | None:
     """The transposed fit, from the potentials of this one, or None where it must be done."""
-    n, m = sim.shape
+    n, m = reduce.total_queries(sim), reduce.total_queries(sim.T)
     if n * m < _ONE_FIT_ELEMENTS or not first.stages:
         return None
     last, settings = first.stages[-1], stages.stages[-1]
@@ -160,7 +160,7 @@ def _mirror(first: FittedPipeline, sim: Similarity, stages: Pipeline) -> FittedP
     for stage in first.stages[:-1]:
         sim = stage.transform(sim)
     f = last.complete(sim)
-    offset = float(f.double().mean())
+    offset = reduce.gallery_mean(sim.T, f)
     mirrored = replace(
         last,
         query_bias=last.gallery_bias + offset,

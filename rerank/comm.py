@@ -102,6 +102,15 @@ def gather_counts(count: int, *, device: torch.device | None = None) -> list[int
     return [int(part.item()) for part in parts]
 
 
+def gather_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Concatenate the names of all processes in rank order."""
+    if not active():
+        return names
+    parts: list[list[str]] = [[] for _ in range(world_size())]
+    dist.all_gather_object(parts, list(names))
+    return tuple(name for part in parts for name in part)
+
+
 def my_rows(n: int) -> slice:
     """The contiguous share of `n` rows that this process reads; the first shards get the rest."""
     size, extra = divmod(n, world_size())

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-import torch
 
 from rerank import reduce
 from rerank.errors import RerankError
 from rerank.reranker import Bank, Label
-from rerank.similarity import ArrayLike, Metric, Pair, Similarity
+from rerank.similarity import ArrayLike, Axis, Metric, Pair, Similarity
 
 Name: TypeAlias = Literal["t2v", "v2t"]
 
@@ -59,6 +58,7 @@ def from_embeddings(
     bank_videos: ArrayLike | None = None,
     bank_positives: tuple[np.ndarray, ...] | None = None,
     metric: Metric = "cosine",
+    sharded: bool = False,
 ) -> dict[Name, Direction]:
     """Both directions of embeddings, with the banks that were given.
 
@@ -69,17 +69,20 @@ def from_embeddings(
         bank_videos: videos that are not in the test gallery, for video to text.
         bank_positives: for each bank text the bank video rows that are right, where known.
         metric: "cosine" or "dot".
+        sharded: `texts` and `bank_texts` are this process's share of their rows; videos are whole
+            in every process.
 
     Raises:
         RerankError: embeddings that do not fit together.
     """
-    sim = Pair(texts, videos, metric=metric)
+    split: Axis | None = "queries" if sharded else None
+    sim = Pair(texts, videos, metric=metric, shard=split)
     if bank_texts is None and bank_videos is None:
         return from_scores(sim)
     made: dict[Name, Direction] = {}
     pairs = None
     if bank_texts is not None and bank_videos is not None:
-        pairs = Pair(bank_texts, bank_videos, metric=metric)
+        pairs = Pair(bank_texts, bank_videos, metric=metric, shard=split)
     sides: tuple[tuple[Name, Pair, ArrayLike | None, ArrayLike | None], ...] = (
         ("t2v", sim, bank_texts, bank_videos),
         ("v2t", sim.T, bank_videos, bank_texts),
@@ -92,13 +95,15 @@ def from_embeddings(
                 (f"{name} stays raw: its bias needs a bank of {missing} (--bank-{missing})",),
             )  # fmt: skip
             continue
-        bank_sim = Pair(queries, test.gallery, metric=metric)
+        bank_sim = Pair(queries, test.gallery, metric=metric, shard=test.shard)
         label, warnings = _label(bank_sim, test)
         made[name] = Direction(
             name, test,
             Bank(
                 bank_sim,
-                gallery=None if gallery_bank is None
+                # Both sides of the second bank's scores would be shares of texts: left out.
+                gallery=None
+                if gallery_bank is None or sharded
                 else Pair(gallery_bank, test.gallery, metric=metric),
                 pairs=pairs if pairs is None or name == "t2v" else pairs.T,
                 positives=_side(bank_positives, name, pairs),
@@ -137,12 +142,10 @@ def transpose_positives(
 
 def _label(bank: Similarity, test: Similarity) -> tuple[Label, tuple[str, ...]]:
     """Inductive, unless most test queries are in the bank."""
-    known = torch.isin(reduce.row_hashes(test), reduce.row_hashes(bank))
-    share = float(known.double().mean())
-    if share == 0:
+    count, total = reduce.shared_queries(test, bank)
+    if count == 0:
         return "inductive", ()
-    count = int(known.sum())
-    text = f"{count} of {len(known)} test queries are also in the bank"
-    if share > 0.5:
+    text = f"{count} of {total} test queries are also in the bank"
+    if count > total / 2:
         return "transductive", (f"{text}: this is labelled transductive",)
     return "inductive", (text,)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rerank import io, reduce, runs
+from rerank import comm, io, reduce, runs
+from rerank.errors import RerankError
 from rerank.hubness import Hubness
 from rerank.inputs import Inputs, describe_inputs, pick_device, read_inputs
 from rerank.io import DirectionResult, Embeddings
@@ -57,6 +58,7 @@ def rerank_inputs(
             scores_are=scores_are,  # type: ignore[arg-type]
             gate=gate,
             device=device,
+            sharded=inputs.sharded,
             **settings,
         )
     return result, [str(item.message) for item in caught if item.category is UserWarning]
@@ -88,10 +90,13 @@ def apply_files(
         RerankError: input, settings or paths that do not work; nothing is written then.
     """
     settings = dict(settings or {})
+    sharded = comm.start_from_environment()
     target = pick_device(device)
+    if sharded and store_scores:
+        raise RerankError("--scores: one matrix needs one process; leave it out under torchrun")
     inputs = read_inputs(
         videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
-        bank_gt=bank_gt, metric=metric, pool=pool, model=model,
+        bank_gt=bank_gt, metric=metric, pool=pool, model=model, sharded=sharded,
     )  # fmt: skip
     with limit(memory):
         result, warned = rerank_inputs(
@@ -99,6 +104,17 @@ def apply_files(
             settings=settings,
         )  # fmt: skip
         regime = reduce.regime(result.t2v.direction.sim)
+    found = {
+        "t2v": _direction_result(result.t2v, inputs.text_ids, inputs.video_ids),
+        "v2t": _direction_result(result.v2t, inputs.video_ids, inputs.text_ids),
+    }
+    notes = [*warned]
+    for outcome in (result.t2v, result.v2t):
+        notes += [f"{outcome.direction.name}: {note}" for note in outcome.notes]
+    if comm.rank() > 0:
+        # One output: the first process writes and speaks.
+        comm.barrier()
+        return Report({}, "", ())
     em_map = _em_map(result)
     manifest = _manifest(
         inputs, result, em_map, folder=out.resolve().parent,
@@ -110,17 +126,12 @@ def apply_files(
     )  # fmt: skip
     io.write_results(
         out,
-        directions={
-            "t2v": _direction_result(result.t2v, inputs.text_ids, inputs.video_ids),
-            "v2t": _direction_result(result.v2t, inputs.video_ids, inputs.text_ids),
-        },
+        directions=found,
         manifest=manifest,
         em_map=em_map,
         scores=result.scores().cpu().numpy() if store_scores else None,
     )
-    notes = [*warned]
-    for outcome in (result.t2v, result.v2t):
-        notes += [f"{outcome.direction.name}: {note}" for note in outcome.notes]
+    comm.barrier()
     return Report(
         manifest, _text(inputs, result, out, k, regime, store_scores), tuple(_unique(notes))
     )
@@ -145,6 +156,8 @@ def _direction_result(
         bias = np.zeros(len(gallery_ids), dtype=np.float32)
     elif outcome.fitted.foldable:
         found = outcome.fitted.gallery_bias
+        if found is not None and outcome.direction.sim.shard == "gallery":
+            found = comm.gather_rows(found)
         bias = np.zeros(len(gallery_ids)) if found is None else found.cpu().numpy()
     return DirectionResult(
         query_ids=query_ids,
@@ -238,12 +251,12 @@ def _text(
         if embeddings is not None:
             low, mean, high = embeddings.norms
             lines.append(
-                f"read  {Path(embeddings.source).name}: {len(embeddings.ids)} {unit}, "
+                f"read  {Path(embeddings.source).name}: {embeddings.total_rows} {unit}, "
                 f"d = {embeddings.vectors.shape[1]}, norms {low:.3g} to {high:.3g} "
                 f"(mean {mean:.3g})"
             )
     if inputs.scores is not None:
-        n, m = inputs.scores.scores.shape
+        n, m = inputs.scores.total_rows, len(inputs.scores.gallery_ids)
         lines.append(f"read  {Path(inputs.scores.source).name}: {n} texts x {m} videos")
     shifts = [
         stage.shift

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rerank import io
+from rerank import comm, io
 from rerank.directions import transpose_positives
 from rerank.errors import FormatError, RerankError
 from rerank.io import Embeddings, ScoreMatrix
@@ -30,6 +30,7 @@ class Inputs:
     bank_gt: Path | None = None
     model: Path | None = None
     heads: Any = None
+    sharded: bool = False
 
     def vectors(self, role: str) -> ArrayLike | None:
         """Embeddings of one file as they are compared: through the trained heads, if any."""
@@ -43,8 +44,9 @@ class Inputs:
 
     @property
     def text_ids(self) -> tuple[str, ...]:
-        """Ids of the rows."""
-        return self.scores.query_ids if self.scores is not None else _given(self.texts).ids
+        """Ids of the rows, of all processes."""
+        mine = self.scores.query_ids if self.scores is not None else _given(self.texts).ids
+        return comm.gather_names(mine) if self.sharded else mine
 
     @property
     def video_ids(self) -> tuple[str, ...]:
@@ -114,8 +116,11 @@ def read_inputs(
     metric: str = "cosine",
     pool: str | None = None,
     model: Path | None = None,
+    sharded: bool = False,
 ) -> Inputs:
     """Read and check the files of a run; with a trained `model`, both sides go through its heads.
+
+    `sharded`: this process reads only its share of the texts, or of the rows of a matrix.
 
     Raises:
         RerankError: a combination that makes no sense; FormatError: a file that is not usable.
@@ -126,16 +131,24 @@ def read_inputs(
             raise RerankError(
                 "--sims stands alone: leave out --videos, --texts, --model and the banks"
             )
-        return Inputs(scores=io.read_scores(sims))
+        rows = comm.my_rows(io.read_scores(sims, rows=slice(0, 1)).total_rows) if sharded else None
+        return Inputs(scores=io.read_scores(sims, rows=rows), sharded=sharded)
     if videos is None or texts is None:
         missing = "--texts" if videos is not None else "--videos"
         raise RerankError(f"{missing} is missing: give --videos and --texts, or --sims")
 
-    def read(path: Path | None) -> Embeddings | None:
-        return None if path is None else io.read_embeddings(path, metric=metric, pool=pool)
+    def read(path: Path | None, *, share: bool = False) -> Embeddings | None:
+        if path is None:
+            return None
+        rows = None
+        if share:
+            one = io.read_embeddings(path, rows=slice(0, 1), metric=metric, pool=pool)
+            rows = comm.my_rows(one.total_rows)
+        return io.read_embeddings(path, rows=rows, metric=metric, pool=pool)
 
     found = Inputs(
-        texts=read(texts), videos=read(videos), bank_texts=read(bank_texts),
+        texts=read(texts, share=sharded), videos=read(videos),
+        bank_texts=read(bank_texts, share=sharded), sharded=sharded,
         bank_videos=read(bank_videos), bank_gt=bank_gt, model=model, heads=_heads(model),
     )  # fmt: skip
     reference = _given(found.videos)
@@ -154,6 +167,8 @@ def read_inputs(
         return found
     if found.bank_texts is None or found.bank_videos is None:
         raise RerankError("--bank-gt needs --bank-texts and --bank-videos, which it refers to")
+    if sharded:
+        return found
     truth = io.read_ground_truth(bank_gt, found.bank_texts.ids, found.bank_videos.ids)
     return replace(found, bank_positives=tuple(truth.positives))
 
@@ -172,6 +187,17 @@ def _heads(model: Path | None) -> Any:  # noqa: ANN401  rerank.train.heads.Heads
     return load_heads(model)
 
 
+def _whole_hash(inputs: Inputs, role: str) -> str:
+    """Content hash of a whole file; a process that holds a share of it reads it again."""
+    held: Embeddings | ScoreMatrix = getattr(inputs, role)
+    mine = len(held.ids) if isinstance(held, Embeddings) else len(held.query_ids)
+    if mine == held.total_rows:
+        return held.content_sha256
+    if isinstance(held, ScoreMatrix):
+        return io.read_scores(held.source).content_sha256
+    return io.read_embeddings(held.source, metric="dot").content_sha256
+
+
 def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:
     """Path (relative to the result file), content hash and size of every input."""
     described: dict[str, Any] = {}
@@ -180,15 +206,15 @@ def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:
         if embeddings is not None:
             described[role] = {
                 "path": os.path.relpath(embeddings.source, folder),
-                "sha256": embeddings.content_sha256,
-                "count": len(embeddings.ids),
+                "sha256": _whole_hash(inputs, role),
+                "count": embeddings.total_rows,
                 "dim": int(embeddings.vectors.shape[1]),
             }
     if inputs.scores is not None:
         described["sims"] = {
             "path": os.path.relpath(inputs.scores.source, folder),
-            "sha256": inputs.scores.content_sha256,
-            "count": list(inputs.scores.scores.shape),
+            "sha256": _whole_hash(inputs, "scores"),
+            "count": [inputs.scores.total_rows, len(inputs.scores.gallery_ids)],
         }
     if inputs.model is not None:
         digest = hashlib.sha256(inputs.model.read_bytes()).hexdigest()

@@ -221,3 +221,16 @@ def gallery_mean(sim: Similarity, gallery_bias: Tensor) -> float:
     if sim.shard == "gallery":
         total = comm.all_sum(total)
     return float(total[0] / total[1])
+
+
+def shared_queries(sim: Similarity, other: Similarity) -> tuple[int, int]:
+    """How many queries of `sim` are also queries of `other`, and how many it has in all."""
+    theirs = row_hashes(other)
+    if other.shard == "queries":
+        theirs = comm.gather_rows(theirs)
+    counts = torch.stack(
+        [torch.isin(row_hashes(sim), theirs).sum(), torch.tensor(sim.shape[0]).to(theirs.device)]
+    )
+    if sim.shard == "queries":
+        counts = comm.all_sum(counts)
+    return int(counts[0]), int(counts[1])

@@ -20,6 +20,7 @@ from rerank.similarity import ArrayLike, Dense, Metric, Pair, Similarity
 
 DEFAULT_FOR_EMBEDDINGS = "em+sinkhorn"
 DEFAULT_FOR_SCORES = "sinkhorn"
+SHARDABLE = frozenset({"em", "sinkhorn", "is"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +98,7 @@ def apply(
     gate: bool = True,
     scores_are: ScoresAre = "auto",
     device: str | torch.device | None = None,
+    sharded: bool = False,
     **settings: Any,  # noqa: ANN401  fields of the method
 ) -> Reranked:
     """Re-rank both directions of embeddings, or of a texts x videos matrix.
@@ -115,6 +117,8 @@ def apply(
         gate: judge biases on the bank's known pairs, where there are any.
         scores_are: see `rerank`.
         device: where to compute; None = where the tensors are.
+        sharded: `texts`, `bank_texts` and the rows of `scores` are this process's share of them
+            (`comm.my_rows`); every process gets the whole top-k.
         **settings: fields of the stages, such as tau, n_iters, strength.
 
     Returns:
@@ -133,6 +137,7 @@ def apply(
                 "give --videos and --texts, or leave the bank out"
             )
         sim = dense(scores, scores_are=scores_are)
+        sim = replace(sim, shard="queries") if sharded else sim
         both = directions.from_scores(sim if device is None else _moved(sim, device))
     else:
         inputs = (texts, videos, bank_texts, bank_videos)
@@ -140,7 +145,7 @@ def apply(
         assert texts is not None and videos is not None
         both = directions.from_embeddings(
             texts, videos, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_positives=bank_positives, metric=metric,
+            bank_positives=bank_positives, metric=metric, sharded=sharded,
         )  # fmt: skip
     return rerank_directions(both, method=method, k=k, gate=gate, **settings)
 
@@ -155,10 +160,13 @@ def rerank_directions(
 ) -> Reranked:
     """`apply` for directions that are already made."""
     for direction in both.values():
-        reduce.check_k(k, direction.sim.shape[1], f"gallery items of {direction.name}")
+        items = reduce.total_queries(direction.sim.T)
+        reduce.check_k(k, items, f"gallery items of {direction.name}")
     embeddings = isinstance(both["t2v"].sim, Pair)
     chosen = method or (DEFAULT_FOR_EMBEDDINGS if embeddings else DEFAULT_FOR_SCORES)
     stages = pipeline(chosen, **settings)
+    if both["t2v"].sim.shard is not None:
+        _check_shardable(chosen, gate and any(_gated(direction) for direction in both.values()))
     extra: dict[Name, list[str]] = {"t2v": [], "v2t": []}
     if method is None:
         stages, reason = _drop_em(stages, both)
@@ -187,6 +195,18 @@ def rerank_directions(
     return Reranked(outcomes["t2v"], outcomes["v2t"], chosen, dict(settings))
 
 
+def _check_shardable(method: str, gated: bool) -> None:
+    """Several processes share the work of the methods that are sums over queries."""
+    stages = set(method.split("+")) - {"none"}
+    if stages - SHARDABLE:
+        raise RerankError(
+            f"--method {method}: several processes can share {', '.join(sorted(SHARDABLE))} "
+            f"and their combinations; run this one in one process"
+        )
+    if gated:
+        raise RerankError("the gate runs in one process: give --no-gate, or leave out --bank-gt")
+
+
 def _gated(direction: Direction) -> bool:
     return direction.bank is not None and direction.bank.positives is not None
 
@@ -211,17 +231,17 @@ def _outcome(
 ) -> Outcome:
     raw = direction.sim
     sim = raw if fitted is None else fitted.transform(raw)
-    wide = min(max(k, 10), raw.shape[1])
-    found = search.topk(sim, wide)
+    items = reduce.total_queries(raw.T)
+    found = search.topk(sim, min(max(k, 10), items))
     kept = TopK(found.scores[:, :k].contiguous(), found.indices[:, :k].contiguous())
-    before = found if sim is raw else search.topk(raw, min(10, raw.shape[1]))
+    before = found if sim is raw else search.topk(raw, min(10, items))
     return Outcome(
         direction=direction,
         fitted=fitted,
         sim=sim,
         topk=kept,
-        before=hubness.summary(raw, topk=before),
-        after=hubness.summary(sim, topk=found),
+        before=hubness.from_lists(before.indices, items, min(10, max(1, items // 2))),
+        after=hubness.from_lists(found.indices, items, min(10, max(1, items // 2))),
         label="none" if fitted is None else fitted.label,
         notes=(*direction.warnings, *extra, *notes_of(fitted)),
     )

@@ -1,11 +1,12 @@
 """Top-k of a similarity: FAISS where it is an inner product, a streamed pass otherwise."""
 
+from dataclasses import replace
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from rerank import progress, reduce
+from rerank import comm, progress, reduce
 from rerank.errors import RerankError
 from rerank.reduce import TopK
 from rerank.similarity import Pair, Similarity
@@ -38,13 +39,19 @@ def topk(sim: Similarity, k: int) -> TopK:
     extra dimensions: [q, left] . [v, right]. Anything else, or more than 2,048 results on a GPU
     index, streams through `reduce.topk`. Both are exact.
 
+    Queries that are split over processes are searched where they are and gathered: every process
+    gets all rows.
+
     Args:
         sim: (n, m) scores.
         k: between 1 and m.
     """
-    k = reduce.check_k(k, sim.shape[1])
-    if not isinstance(sim, Pair) or sim.dtype != torch.float32:
+    if sim.shard == "queries":
+        mine = topk(replace(sim, shard=None), k)
+        return TopK(comm.gather_rows(mine.scores), comm.gather_rows(mine.indices))
+    if sim.shard == "gallery" or not isinstance(sim, Pair) or sim.dtype != torch.float32:
         return reduce.topk(sim, k)
+    k = reduce.check_k(k, sim.shape[1])
     if sim.device.type != "cpu":
         return _gpu_topk(sim, k)
     queries, gallery = sim.augmented()

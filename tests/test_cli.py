@@ -272,3 +272,29 @@ def test_a_query_without_an_entry_is_named(work, tmp_path):
 def test_doctor(work):
     facts = json.loads(run("doctor", "--json", cwd=work)[0])["facts"]
     assert {"rerank", "python", "torch", "faiss", "threads", "memory", "CUDA devices"} <= set(facts)
+
+
+@pytest.mark.distributed
+def test_two_processes_write_what_one_writes(work, tmp_path):
+    banks = ("--bank-texts", "bank_texts.h5", "--bank-videos", "bank_videos.h5")
+    base = ("apply", "--videos", "videos.h5", "--texts", "texts.h5", *banks)
+    run(*base, "--out", tmp_path / "one.h5", cwd=work)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+            "-m", "rerank_cli", *base, "--out", str(tmp_path / "two.h5"),
+        ],
+        cwd=work, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote") == 1
+    one, two = (io.read_results(tmp_path / name) for name in ("one.h5", "two.h5"))
+    assert one.manifest["inputs"] == two.manifest["inputs"]
+    assert one.manifest["labels"] == two.manifest["labels"]
+    np.testing.assert_allclose(one.em_map, two.em_map, atol=1e-8)
+    for name in ("t2v", "v2t"):
+        mine, other = one.directions[name], two.directions[name]
+        assert mine.query_ids == other.query_ids and mine.gallery_ids == other.gallery_ids
+        np.testing.assert_allclose(mine.gallery_bias, other.gallery_bias, atol=1e-5)
+        np.testing.assert_allclose(mine.scores, other.scores, atol=1e-5)
+        assert (mine.indices == other.indices).mean() > 0.99

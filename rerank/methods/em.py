@@ -23,7 +23,7 @@ from torch import Tensor
 from rerank import reduce
 from rerank.errors import RerankError
 from rerank.reranker import Bank, Label, as_bank
-from rerank.similarity import Pair, Similarity
+from rerank.similarity import Similarity
 
 _EPS = 1e-6
 # The published command feeds 64 videos and 64 texts at a time; its settings are tuned for that,
@@ -162,7 +162,6 @@ class EM:
         gram, colsum = reduce.gram(
             sim, query_mass=reduce.query_masses(sim), gallery_mass=reduce.gallery_masses(sim)
         )
-        assert isinstance(sim, Pair)
         d = gram.shape[0]
         n_bases = min(DEFAULT_BASES, d) if self.n_bases is None else self.n_bases
         if n_bases > d:
@@ -174,10 +173,10 @@ class EM:
         # size replaces their repeated row.
         init = init * (REFERENCE_ROWS * colsum).abs().mean().clamp_min(_EPS)
         bases, scale = em_basis(REFERENCE_ROWS * gram, init, n_iters=self.n_iters, lamd=self.lamd)
-        norm = torch.linalg.eigvalsh(reconstruction(bases, scale))[-1]
-        x = torch.cat([sim.queries[:4096], sim.gallery[:4096]]).double()
-        moved = x @ reconstruction(bases, scale) * (self.strength / norm)
-        shift = float((moved.norm(dim=1) / x.norm(dim=1).clamp_min(_EPS)).mean())
+        update = reconstruction(bases, scale)
+        norm = torch.linalg.eigvalsh(update)[-1]
+        moved = torch.trace(update @ gram @ update) / torch.trace(gram)
+        shift = abs(self.strength) * float(moved.clamp_min(0).sqrt() / norm)
         return Basis(
             bases=bases, scale=scale * norm, strength=self.strength, shift=shift, label=bank.label
         )
@@ -191,7 +190,7 @@ class Basis:
         bases: (d, K) responsibilities, columns summing to one.
         scale: (K,) coefficient norms, normalised so that the strongest direction has weight 1.
         strength: relative weight of the reconstruction.
-        shift: how far the map moves an embedding on average, as a share of its norm.
+        shift: how far the map moves the embeddings, root mean square as a share of their norm.
         label: which queries it was estimated from.
     """
 
