@@ -136,7 +136,7 @@ def auto_tau(
     note = ""
     if min(n, m) < RELIABLE_QUERIES:
         note = (
-            f"temperature chosen from {max(n, m)} x {min(n, m)} scores: below {RELIABLE_QUERIES} it can be off; "
-            f"with labelled pairs, compare with other --tau"
+            f"temperature chosen from {max(n, m)} x {min(n, m)} scores: below "
+            f"{RELIABLE_QUERIES} it can be off; with labelled pairs, compare with other --tau"
         )
     return Temperature(tau, h, c, note)
