@@ -91,6 +91,16 @@ def test_exact_duplicates_come_in_the_order_of_the_gallery_whatever_the_batch():
     assert torch.equal(found.indices[:1], exact_topk(queries[:1], gallery, 5).indices)
 
 
+def test_items_closer_than_float32_rounding_are_ranked_by_their_exact_scores():
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=512).astype("f4")
+    gallery = np.nextafter(base, rng.choice([-np.inf, np.inf], size=(2000, 512)), dtype="f4")
+    queries = rng.normal(size=(5, 512)).astype("f4")
+    exact = queries.astype("f8") @ gallery.T.astype("f8")
+    found = exact_topk(torch.from_numpy(queries), torch.from_numpy(gallery), 10)
+    assert np.array_equal(found.indices, np.argsort(-exact, axis=1, kind="stable")[:, :10])
+
+
 def test_the_biases_change_rankings_here_so_the_other_laws_are_not_empty():
     raw = Searcher.of(fit("none"), IDS, GALLERY).search(QUERIES, 1).indices
     new = Searcher.of(fit(), IDS, GALLERY).search(QUERIES, 1).indices
