@@ -75,7 +75,8 @@ class Similarity(ABC):
     def rows_per_block(self) -> int:
         """Rows in one block of `blocks`: never the whole matrix at once, however small it is."""
         n, m = self.shape
-        return self.block_size or max(1, min(-(-n // 2), BLOCK_ELEMENTS // m))
+        elements = BLOCK_ELEMENTS * (16 if self.device.type == "cuda" else 1)
+        return self.block_size or max(1, min(-(-n // 2), elements // m))
 
     def block(self, rows: slice) -> Tensor:
         """(b, m) scores of some rows, corrections included, in fresh memory."""

@@ -14,11 +14,19 @@ from rerank.kernels.sweepers import Fresh, Plain, StoredNumba, StoredTorch, Swee
 from rerank.similarity import Pair, Similarity
 
 Name: TypeAlias = Literal[
-    "log domain", "stored float32", "stored bfloat16", "stored 8-bit", "streaming"
+    "log domain",
+    "stored float32",
+    "stored bfloat16",
+    "stored 8-bit",
+    "streaming",
+    "stored float16",
+    "panels",
+    "fused",
 ]
 
 # Up to here compiling anything costs more than it saves.
 _SMALL = 4 * 1024 * 1024
+_SMALL_GPU = 32 * 1024 * 1024
 # The share of the budget that a stored kernel may take: embeddings, their copies, an index and
 # panels need the rest.
 _KERNEL_SHARE = 0.45
@@ -43,7 +51,8 @@ class Regime:
     def __str__(self) -> str:
         text: str = self.name
         if self.half:
-            text += ", bfloat16 inner products, last sweep in float32"
+            product = "bfloat16" if self.name in ("stored 8-bit", "streaming") else "float16"
+            text += f", {product} inner products, last sweep in float32"
         elif self.name == "stored 8-bit":
             text += ", last sweep in float32"
         if self.kernel_bytes:
@@ -74,6 +83,8 @@ def regime(sim: Similarity, *, sweeps: int) -> Regime:
         return Regime("log domain")
     room = _KERNEL_SHARE * budget
     stored = sweeps >= _FEW_SWEEPS
+    if sim.device.type == "cuda":
+        return _gpu_regime(sim, n, m, room, stored=stored)
     if stored and 4 * n * m <= room and (n * m <= _SMALL or not _compiled(sim)):
         return Regime("stored float32", kernel_bytes=4 * n * m)
     if not _compiled(sim):
@@ -84,6 +95,22 @@ def regime(sim: Similarity, *, sweeps: int) -> Regime:
     if stored and n * m <= room:
         return Regime("stored 8-bit", half=half, kernel_bytes=n * m)
     return Regime("streaming", half=half and sweeps >= _FEW_SWEEPS)
+
+
+def _gpu_regime(sim: Similarity, n: int, m: int, room: float, *, stored: bool) -> Regime:
+    if stored and n * m <= _SMALL_GPU and 4 * n * m <= room:
+        return Regime("stored float32", kernel_bytes=4 * n * m)
+    if not (has_triton() and stored):
+        return Regime("log domain")
+    if 2 * n * m <= room:
+        return Regime("stored float16", half=True, kernel_bytes=2 * n * m)
+    return Regime("panels", half=True)
+
+
+@cache
+def has_triton() -> bool:
+    """Whether the compiler of the GPU kernels is installed."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def _compiled(sim: Similarity) -> bool:
@@ -106,6 +133,10 @@ def build(chosen: Regime, sim: Similarity, tau: float, log_a: Tensor) -> Sweeper
     """The sweep of a given regime."""
     if chosen.name == "log domain":
         return Plain(sim, tau, log_a)
+    if chosen.name in ("stored float16", "panels", "fused"):
+        from rerank.kernels import gpu_sweepers
+
+        return gpu_sweepers.make(chosen.name, sim, tau, log_a)
     source = panels.full(sim)
     if chosen.half and isinstance(sim, Pair):
         source = panels.halved(sim)

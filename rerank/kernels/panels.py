@@ -63,16 +63,23 @@ def full(sim: Similarity) -> Panels:
     return Panels(sim)
 
 
-def halved(sim: Pair) -> Panels:
-    """Panels of bfloat16 inner products around the means."""
-    total = torch.cat(
-        [sim.queries.sum(dim=0, dtype=torch.float64), sim.queries.new_tensor([len(sim.queries)])]
-    )
-    if sim.shard == "queries":
+def centre(sim: Pair) -> tuple[Tensor, Tensor]:
+    """Mean rows (d,) of both sides, over all processes."""
+    q0 = _mean(sim.queries, sim.shard == "queries")
+    return q0, _mean(sim.gallery, sim.shard == "gallery")
+
+
+def _mean(rows: Tensor, sharded: bool) -> Tensor:
+    total = torch.cat([rows.sum(dim=0, dtype=torch.float64), rows.new_tensor([len(rows)])])
+    if sharded:
         # The same centre everywhere, so that sharding does not change what is rounded.
         total = comm.all_sum(total)
-    q0 = (total[:-1] / total[-1]).float()
-    v0 = sim.gallery.mean(dim=0, dtype=torch.float64).float()
+    return (total[:-1] / total[-1]).to(rows.dtype)
+
+
+def halved(sim: Pair) -> Panels:
+    """Panels of bfloat16 inner products around the means."""
+    q0, v0 = centre(sim)
     return Panels(
         sim=sim,
         half=(_centred(sim.queries, q0), _centred(sim.gallery, v0)),

@@ -10,7 +10,7 @@ from rerank.errors import RerankError
 from rerank.similarity import Axis, Similarity
 
 # Below this column mass a float32 sum of exponentials may have lost terms to underflow.
-_TINY_MASS = 1e-30
+TINY_MASS = 1e-30
 
 
 def check_tau(tau: float) -> float:
@@ -99,7 +99,7 @@ def sweep(
             advance(len(block))
     if sim.shard == "queries":
         mass = comm.all_sum(mass)
-    return f, repair(sim, tau, gallery_bias, f, mass.log().to(sim.dtype), mass < _TINY_MASS)
+    return f, repair(sim, tau, gallery_bias, f, mass.log().to(sim.dtype), mass < TINY_MASS)
 
 
 def repair(

@@ -6,6 +6,8 @@ far from g0 for the range of the stored numbers, the kernel is built again with 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,10 +19,26 @@ from rerank.kernels import plain
 from rerank.kernels.panels import Panels
 from rerank.similarity import Similarity
 
-# Below this column mass a float32 sum of exponentials may have lost terms to underflow.
-_TINY_MASS = 1e-30
 # How far (g - g0) / tau may spread before the kernel is built again, for float32's range.
 _DRIFT = 25.0
+
+
+class ScorePanels(Protocol):
+    """Row panels and what they leave out: S_ij = panel_ij + row_i + column_j."""
+
+    @property
+    def row(self) -> Tensor | None:
+        """(n,) float64 constants of the rows, or None for zero."""
+        ...
+
+    @property
+    def column(self) -> Tensor | None:
+        """(m,) constants of the columns, or None for zero."""
+        ...
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        """(rows, (b, m) scores)."""
+        ...
 
 
 class Sweeper(ABC):
@@ -76,12 +94,12 @@ class Fresh(Sweeper):
                 lse[rows] = _log_sum(tops, sums, self.tau)
                 mass += totals
                 advance(len(panel))
-        f = _potentials(lse, self.panels.row, self.log_a, self.tau)
+        f = potentials(lse, self.panels.row, self.log_a, self.tau)
         total = torch.from_numpy(mass)
         if self.sim.shard == "queries":
             total = comm.all_sum(total)
         log_mass = total.log().to(self.sim.dtype)
-        lost = total < _TINY_MASS
+        lost = total < plain.TINY_MASS
         return f, plain.repair(self.sim, self.tau, gallery_bias, f, log_mass, lost)
 
     def polish(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,7 +119,7 @@ class Stored(Sweeper):
     smallest: float = 1e-33
     drift: float = _DRIFT
 
-    def __init__(self, sim: Similarity, tau: float, log_a: Tensor, panels: Panels) -> None:
+    def __init__(self, sim: Similarity, tau: float, log_a: Tensor, panels: ScorePanels) -> None:
         super().__init__(sim, tau, log_a)
         self.panels = panels
         self._pieces: list[tuple[slice, Tensor]] = []
@@ -162,7 +180,7 @@ class Stored(Sweeper):
         if self.sim.shard == "queries":
             total = comm.all_sum(total)
         lse = sums.log() + self._tops / self.tau + middle
-        f = _potentials(lse, self.panels.row, self.log_a, self.tau)
+        f = potentials(lse, self.panels.row, self.log_a, self.tau)
         lost = total[:-1] < 1e3 * self.smallest * total[-1]
         log_mass = (total[:-1] * v).log().to(self.sim.dtype)
         if bool(lost.any()):
@@ -257,7 +275,7 @@ def _log_sum(tops: np.ndarray, sums: np.ndarray, tau: float) -> Tensor:
         return torch.from_numpy(np.log(sums.astype(np.float64)) + tops.astype(np.float64) / tau)
 
 
-def _potentials(lse: Tensor, row: Tensor | None, log_a: Tensor, tau: float) -> Tensor:
+def potentials(lse: Tensor, row: Tensor | None, log_a: Tensor, tau: float) -> Tensor:
     """Query potentials tau (log a - lse), with 0 for rows without any finite score."""
     if row is not None:
         lse = lse + row / tau

@@ -1,0 +1,287 @@
+"""Triton kernels for Sinkhorn's sweeps on a GPU, as functions of tensors.
+
+Exponents are kept in base 2: with c = log2(e) / tau, exp((S + g) / tau) = 2^(c S + c g). Sums are
+float32 over at most a few thousand terms and are added up in float64 outside.
+Set TRITON_INTERPRET=1 before importing this module to run it on a CPU.
+"""
+
+# ruff: noqa: ANN001, ANN202  (Triton types the arguments of its kernels)
+
+import math
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+# Stored exponentials are multiplied by this, so that 2^-28 is still a normal float16.
+STORED_SCALE = 2.0**14
+STORED_SMALLEST = 2.0**-30
+LOG2E = 1 / math.log(2)
+
+# (rows, columns, depth) of a tile of the fused product, warps, pipeline stages.
+FUSED_TILES = (128, 128, 64, 8, 3)
+
+_jit: Any = triton.jit
+
+
+@_jit
+def _fused_rows(
+    x, y, bias, tops, sums, n, m, span, scale,
+    DEPTH: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    EXACT: tl.constexpr,
+):  # fmt: skip
+    """Running maximum and sum of 2^(scale <x_i, y_j> + bias_j) over one span of columns."""
+    rows = tl.program_id(0) * BM + tl.arange(0, BM)
+    first = tl.program_id(1) * span
+    depth = tl.arange(0, BK)
+    columns = tl.arange(0, BN)
+    x_tile = x + rows[:, None].to(tl.int64) * DEPTH + depth[None, :]
+    top = tl.full((BM,), float("-inf"), tl.float32)
+    total = tl.zeros((BM,), tl.float32)
+    last = tl.minimum(first + span, m)
+    for start in range(first, last, BN):
+        cols = start + columns
+        y_tile = y + cols[None, :].to(tl.int64) * DEPTH + depth[:, None]
+        inside = cols < last
+        acc = tl.zeros((BM, BN), tl.float32)
+        for k in range(0, DEPTH, BK):
+            a = tl.load(x_tile + k, mask=rows[:, None] < n, other=0.0)
+            b = tl.load(y_tile + k, mask=inside[None, :], other=0.0)
+            if EXACT:
+                acc = tl.dot(a, b, acc, input_precision="ieee")
+            else:
+                acc = tl.dot(a, b, acc)
+        shift = tl.load(bias + cols, mask=inside, other=float("-inf"))
+        t = acc * scale + shift[None, :]
+        new = tl.maximum(top, tl.max(t, axis=1))
+        safe = tl.where(new == float("-inf"), 0.0, new)
+        total = total * tl.exp2(top - safe) + tl.sum(tl.exp2(t - safe[:, None]), axis=1)
+        top = new
+    place = tl.program_id(1).to(tl.int64) * n + rows
+    tl.store(tops + place, top, mask=rows < n)
+    tl.store(sums + place, total, mask=rows < n)
+
+
+@_jit
+def _panel_rows(
+    panel, bias, tops, sums, n, m, scale, BM: tl.constexpr, BN: tl.constexpr
+):  # fmt: skip
+    """Maximum and sum of 2^(scale panel_ij + bias_j) over the columns."""
+    rows = tl.program_id(0) * BM + tl.arange(0, BM)
+    columns = tl.arange(0, BN)
+    base = panel + rows[:, None].to(tl.int64) * m
+    top = tl.full((BM, BN), float("-inf"), tl.float32)
+    total = tl.zeros((BM, BN), tl.float32)
+    for start in range(0, m, BN):
+        cols = start + columns
+        inside = cols < m
+        value = tl.load(base + cols[None, :], mask=(rows[:, None] < n) & inside[None, :], other=0.0)
+        shift = tl.load(bias + cols, mask=inside, other=float("-inf"))
+        t = value.to(tl.float32) * scale + shift[None, :]
+        # Every lane keeps its own maximum, so nothing is exchanged inside the loop.
+        new = tl.maximum(top, t)
+        safe = tl.where(new == float("-inf"), 0.0, new)
+        total = total * tl.exp2(top - safe) + tl.exp2(t - safe)
+        top = new
+    best = tl.max(top, axis=1)
+    safe = tl.where(best == float("-inf"), 0.0, best)
+    whole = tl.sum(total * tl.exp2(top - safe[:, None]), axis=1)
+    tl.store(tops + rows, best, mask=rows < n)
+    tl.store(sums + rows, whole, mask=rows < n)
+
+
+@_jit
+def _panel_columns(
+    panel, bias, shift, partial, n, m, span, scale, BM: tl.constexpr, BN: tl.constexpr
+):  # fmt: skip
+    """Sums over a span of rows of 2^(scale panel_ij + bias_j + shift_i)."""
+    cols = tl.program_id(0) * BN + tl.arange(0, BN)
+    inside = cols < m
+    g = tl.load(bias + cols, mask=inside, other=float("-inf"))
+    first = tl.program_id(1) * span
+    last = tl.minimum(first + span, n)
+    acc = tl.zeros((BM, BN), tl.float32)
+    for start in range(first, last, BM):
+        rows = start + tl.arange(0, BM)
+        held = rows < last
+        value = tl.load(
+            panel + rows[:, None].to(tl.int64) * m + cols[None, :],
+            mask=held[:, None] & inside[None, :], other=0.0,
+        )  # fmt: skip
+        log_u = tl.load(shift + rows, mask=held, other=float("-inf"))
+        acc += tl.exp2(value.to(tl.float32) * scale + g[None, :] + log_u[:, None])
+    place = tl.program_id(1).to(tl.int64) * m + cols
+    tl.store(partial + place, tl.sum(acc, axis=0), mask=inside)
+
+
+@_jit
+def _store_panel(
+    panel, bias, tops, out, n, m, scale, factor, BM: tl.constexpr, BN: tl.constexpr
+):  # fmt: skip
+    """Write factor 2^(scale panel_ij + bias_j - tops_i) in the type of `out`."""
+    rows = tl.program_id(0) * BM + tl.arange(0, BM)
+    cols = tl.program_id(1) * BN + tl.arange(0, BN)
+    held = (rows[:, None] < n) & (cols[None, :] < m)
+    place = rows[:, None].to(tl.int64) * m + cols[None, :]
+    value = tl.load(panel + place, mask=held, other=0.0).to(tl.float32)
+    g = tl.load(bias + cols, mask=cols < m, other=0.0)
+    top = tl.load(tops + rows, mask=rows < n, other=0.0)
+    t = tl.where(held, tl.exp2(value * scale + g[None, :] - top[:, None]) * factor, 0.0)
+    tl.store(out + place, t.to(out.dtype.element_ty), mask=held)
+
+
+@_jit
+def _stored_rows(
+    kernel, v, sums, n, m, BM: tl.constexpr, BN: tl.constexpr
+):  # fmt: skip
+    """Row sums K v."""
+    rows = tl.program_id(0) * BM + tl.arange(0, BM)
+    columns = tl.arange(0, BN)
+    base = kernel + rows[:, None].to(tl.int64) * m
+    acc = tl.zeros((BM, BN), tl.float32)
+    for start in range(0, m, BN):
+        cols = start + columns
+        inside = cols < m
+        value = tl.load(base + cols[None, :], mask=(rows[:, None] < n) & inside[None, :], other=0.0)
+        acc += value.to(tl.float32) * tl.load(v + cols, mask=inside, other=0.0)[None, :]
+    tl.store(sums + rows, tl.sum(acc, axis=1), mask=rows < n)
+
+
+@_jit
+def _stored_columns(
+    kernel, u, partial, n, m, span, BM: tl.constexpr, BN: tl.constexpr
+):  # fmt: skip
+    """Column sums u K over a span of rows."""
+    cols = tl.program_id(0) * BN + tl.arange(0, BN)
+    inside = cols < m
+    first = tl.program_id(1) * span
+    last = tl.minimum(first + span, n)
+    acc = tl.zeros((BM, BN), tl.float32)
+    for start in range(first, last, BM):
+        rows = start + tl.arange(0, BM)
+        held = rows < last
+        value = tl.load(
+            kernel + rows[:, None].to(tl.int64) * m + cols[None, :],
+            mask=held[:, None] & inside[None, :], other=0.0,
+        )  # fmt: skip
+        acc += value.to(tl.float32) * tl.load(u + rows, mask=held, other=0.0)[:, None]
+    place = tl.program_id(1).to(tl.int64) * m + cols
+    tl.store(partial + place, tl.sum(acc, axis=0), mask=inside)
+
+
+def _splits(programs: int, most: int, device: torch.device) -> int:
+    """Into how many spans the long axis is cut, so that every multiprocessor has work."""
+    if device.type != "cuda":
+        return min(2, most)  # the interpreter: still exercise the sum over spans
+    wanted = 8 * torch.cuda.get_device_properties(device).multi_processor_count
+    return max(1, min(most, -(-wanted // programs)))
+
+
+def padded(x: Tensor, dtype: torch.dtype, multiple: int = 64) -> Tensor:
+    """Rows of x in another type, with zeros up to a multiple of the tiles' depth."""
+    out = torch.zeros((len(x), -(-x.shape[1] // multiple) * multiple), dtype=dtype, device=x.device)
+    out[:, : x.shape[1]] = x
+    return out
+
+
+def fused_logsumexp(
+    x: Tensor, y: Tensor, bias: Tensor, tau: float, tiles: tuple[int, ...] = FUSED_TILES
+) -> Tensor:
+    """(n,) float64 log sum_j exp((<x_i, y_j> + bias_j) / tau), nothing of size n x m stored.
+
+    Args:
+        x: (n, d) rows, d a multiple of 64 (`padded`); float16 and bfloat16 are multiplied as they
+            are and summed in float32, float32 is exact.
+        y: (m, d) rows of the same type.
+        bias: (m,) in score units.
+        tau: temperature.
+        tiles: see FUSED_TILES.
+    """
+    n, m = len(x), len(y)
+    bm, bn, bk, warps, stages = tiles
+    blocks = triton.cdiv(n, bm)
+    splits = _splits(blocks, max(1, m // (4 * bn)), x.device)
+    span = triton.cdiv(triton.cdiv(m, splits), bn) * bn
+    splits = triton.cdiv(m, span)
+    tops = torch.empty((splits, n), dtype=torch.float32, device=x.device)
+    sums = torch.empty_like(tops)
+    scale = LOG2E / tau
+    exact = x.dtype == torch.float32
+    if exact:
+        bm, bn, bk, warps, stages = 64, 64, 32, 4, 2
+        blocks = triton.cdiv(n, bm)
+    _fused_rows[(blocks, splits)](
+        x, y, (bias.double() * scale).float(), tops, sums, n, m, span, scale,
+        DEPTH=x.shape[1], BM=bm, BN=bn, BK=bk, EXACT=exact, num_warps=warps, num_stages=stages,
+    )  # fmt: skip
+    # Base 2 to e, and the spans together.
+    parts = (tops.double() + sums.double().log2()) / LOG2E
+    return torch.logsumexp(parts, dim=0)
+
+
+def panel_sweep(panel: Tensor, bias: Tensor, tau: float, log_a: Tensor) -> tuple[Tensor, Tensor]:
+    """One sweep over a panel of scores (b, m), any floating type.
+
+    Returns:
+        lse (b,) float64 of (panel + bias) / tau over the columns, and the column sums (m,) float64
+        of exp((panel + bias) / tau - lse + log_a).
+    """
+    n, m = panel.shape
+    scale = LOG2E / tau
+    shifted = (bias.double() * scale).float()
+    tops = torch.empty(n, dtype=torch.float32, device=panel.device)
+    sums = torch.empty_like(tops)
+    _panel_rows[(triton.cdiv(n, 4),)](
+        panel, shifted, tops, sums, n, m, scale, BM=4, BN=1024, num_warps=8
+    )
+    lse = (tops.double() + sums.double().log2()) / LOG2E
+    shift = torch.where(torch.isfinite(lse), log_a.double() - lse, -math.inf) * LOG2E
+    blocks = triton.cdiv(m, 256)
+    splits = _splits(blocks, max(1, n // 64), panel.device)
+    span = triton.cdiv(n, splits)
+    partial = torch.empty((triton.cdiv(n, span), m), dtype=torch.float32, device=panel.device)
+    _panel_columns[(blocks, len(partial))](
+        panel, shifted, shift.float(), partial, n, m, span, scale, BM=16, BN=256, num_warps=8
+    )
+    return lse, partial.sum(dim=0, dtype=torch.float64)
+
+
+def store_panel(panel: Tensor, bias: Tensor, tau: float, out: Tensor) -> Tensor:
+    """Fill `out` (b, m) float16 with STORED_SCALE exp((panel + bias - top) / tau).
+
+    Returns:
+        The row maxima (b,) float64 of panel + bias, 0 for rows without a finite score.
+    """
+    n, m = panel.shape
+    scale = LOG2E / tau
+    shifted = (bias.double() * scale).float()
+    tops = torch.empty(n, dtype=torch.float32, device=panel.device)
+    sums = torch.empty_like(tops)
+    _panel_rows[(triton.cdiv(n, 4),)](
+        panel, shifted, tops, sums, n, m, scale, BM=4, BN=1024, num_warps=8
+    )
+    tops = torch.where(torch.isfinite(tops), tops, torch.zeros_like(tops))
+    _store_panel[(triton.cdiv(n, 8), triton.cdiv(m, 512))](
+        panel, shifted, tops, out, n, m, scale, STORED_SCALE, BM=8, BN=512, num_warps=8
+    )
+    return tops.double() / scale
+
+
+def stored_sweep(kernel: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """Row sums s = K v and column sums K^T (a / s) of a kernel in float16, both float64."""
+    n, m = kernel.shape
+    sums = torch.empty(n, dtype=torch.float32, device=kernel.device)
+    _stored_rows[(triton.cdiv(n, 4),)](
+        kernel, v.float(), sums, n, m, BM=4, BN=2048, num_warps=8
+    )  # fmt: skip
+    u = torch.where(sums > 0, a.float() / sums, torch.zeros_like(sums))
+    blocks = triton.cdiv(m, 512)
+    splits = _splits(blocks, max(1, n // 64), kernel.device)
+    span = triton.cdiv(n, splits)
+    partial = torch.empty((triton.cdiv(n, span), m), dtype=torch.float32, device=kernel.device)
+    _stored_columns[(blocks, len(partial))](
+        kernel, u, partial, n, m, span, BM=16, BN=512, num_warps=8
+    )
+    return sums.double() / STORED_SCALE, partial.sum(dim=0, dtype=torch.float64)

@@ -1,0 +1,268 @@
+"""Check and time everything that runs on a CUDA device, in one go of a few minutes.
+
+    python tests/bench/gpu.py [--quick] [--out results.json]
+
+Needs torch and triton only. Prints one table: what, size, milliseconds (median of CUDA events),
+and the share of the copy bandwidth or of the bfloat16 matrix rate measured on the same card.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import time
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+
+from rerank import memory, reduce
+from rerank.kernels import choose, gpu, gpu_sweepers, plain
+from rerank.methods.potentials import solve
+from rerank.methods.sinkhorn import Sinkhorn
+from rerank.similarity import Pair
+
+D, TAU = 512, 0.02
+TILES = [
+    (128, 128, 64, 8, 3), (128, 128, 64, 4, 3), (128, 128, 64, 8, 4), (128, 256, 64, 8, 3),
+    (128, 256, 64, 8, 4), (64, 256, 64, 4, 4), (256, 128, 64, 8, 3), (128, 128, 128, 8, 2),
+]  # fmt: skip
+ROWS: list[dict] = []
+
+
+def timed(function, repeats=7, warm=2):
+    """Median milliseconds of a call, by CUDA events."""
+    for _ in range(warm):
+        function()
+    times = []
+    for _ in range(repeats):
+        start, end = torch.cuda.Event(True), torch.cuda.Event(True)
+        start.record()
+        function()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return statistics.median(times)
+
+
+def report(what, size, ms, note=""):
+    ROWS.append({"what": what, "size": size, "ms": round(ms, 4), "note": note})
+    print(f"{what:<44} {size:>12} {ms:>11.3f} ms  {note}", flush=True)
+
+
+def section(name):
+    """Run a part; a failure is printed and does not stop the others."""
+
+    def run(function):
+        print(f"\n## {name}  ({time.monotonic() - START:.0f} s)", flush=True)
+        try:
+            function()
+        except Exception:  # noqa: BLE001
+            traceback.print_exc()
+            ROWS.append({"what": name, "error": traceback.format_exc(limit=2)})
+        torch.cuda.empty_cache()
+
+    return run
+
+
+def embeddings(n, m, dtype=torch.float32, seed=0):
+    generator = torch.Generator("cuda").manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, device="cuda", dtype=dtype)
+
+    common, centres = 1.5 * draw(1, D), draw(max(n, m), D)
+    return Pair(
+        centres[:n] + 0.7 * draw(n, D) + common,
+        centres[:m] + 0.7 * draw(m, D) + common + 0.5 * draw(1, D),
+    )
+
+
+def uniform(count, dtype=torch.float32):
+    return torch.full((count,), -math.log(count), device="cuda", dtype=dtype)
+
+
+def ceilings():
+    x = torch.empty(2**31, dtype=torch.uint8, device="cuda")
+    y = torch.empty_like(x)
+    ms = timed(lambda: y.copy_(x))
+    LIMITS["bandwidth"] = 2 * x.numel() / ms * 1e3
+    report("copy, bytes read and written", "2 GiB", ms, f"{LIMITS['bandwidth'] / 1e12:.2f} TB/s")
+    del x, y
+    for dtype in (torch.bfloat16, torch.float16):
+        a, b = (torch.randn(8192, 8192, device="cuda", dtype=dtype) for _ in range(2))
+        ms = timed(lambda: a @ b)
+        LIMITS["flops"] = max(LIMITS.get("flops", 0.0), 2 * 8192**3 / ms * 1e3)
+        report(f"matrix product {dtype}", "8192^3", ms, f"{2 * 8192**3 / ms / 1e9:.0f} TFLOP/s")
+    q = torch.randn(8192, D, device="cuda", dtype=torch.float16)
+    v = torch.randn(65536, D, device="cuda", dtype=torch.float16)
+    ms = timed(lambda: q @ v.T)
+    rate = 2 * 8192 * 65536 * D / ms / 1e9
+    report("matrix product float16, depth 512", "8k x 64k", ms, f"{rate:.0f} TFLOP/s")
+
+
+def correctness():
+    sim = embeddings(4100, 5000)
+    exact = Pair(sim.queries.double(), sim.gallery.double())
+    n, m = sim.shape
+    g = 0.02 * torch.randn(m, device="cuda")
+    want = plain.logsumexp(exact, TAU, over="gallery", plus=g.double())
+    for dtype, limit in ((torch.float16, 2e-2), (torch.bfloat16, 0.3), (torch.float32, 1e-4)):
+        sides = gpu.padded(sim.queries, dtype), gpu.padded(sim.gallery, dtype)
+        got = gpu.fused_logsumexp(*sides, g, TAU)
+        error = float((got - want).abs().max())
+        report(f"fused log-sum-exp {dtype}: largest error", f"{n} x {m}", 0, f"{error:.1e}")
+        assert error < limit, error
+    log_a, log_b = uniform(n), uniform(m)
+    reference = choose.build(choose.Regime("log domain"), exact, TAU, log_a.double())
+    want_g = torch.zeros(m, device="cuda", dtype=torch.float64)
+    for _ in range(10):
+        _, mass = reference(want_g)
+        want_g = want_g + TAU * (log_b.double() - mass)
+    for name in ("fused", "panels", "stored float16"):
+        step = gpu_sweepers.make(name, sim, TAU, log_a)
+        g = torch.zeros(m, device="cuda")
+        for _ in range(10):
+            _, mass = step(g)
+            g = g + TAU * (log_b - mass)
+        error = float((g - want_g).abs().max()) / TAU
+        report(f"{name}: g after 10 sweeps, error / tau", f"{n} x {m}", 0, f"{error:.1e}")
+        assert error < 0.05, error
+
+
+def sweeps(n):
+    sim = embeddings(n, n)
+    log_a, g = uniform(n), torch.zeros(n, device="cuda")
+    size, one_product = f"{n // 1000}k squared", 2 * n * n * D
+    repeats = 5 if n > 50000 else 9
+
+    def share(ms, products):
+        return f"{products * one_product / ms * 1e3 / LIMITS['flops']:.0%} of the bf16 matrix rate"
+
+    panels = gpu_sweepers.HalfPanels(sim)
+    left, right = panels.sides
+    best = None
+    for tiles in TILES if n < 50000 or not QUICK else TILES[:1]:
+        try:
+            ms = timed(lambda: gpu.fused_logsumexp(left, right, g, TAU, tiles), repeats)  # noqa: B023
+        except Exception as error:  # noqa: BLE001  a tile may not fit the card
+            print(f"fused rows, tiles {tiles}: {type(error).__name__}", flush=True)
+            continue
+        report(f"fused rows float16, tiles {tiles}", size, ms, share(ms, 1))
+        if best is None or ms < best[0]:
+            best = ms, tiles
+    if best:
+        step = gpu_sweepers.Fused(sim, TAU, log_a, best[1])
+        ms = timed(lambda: step(g), repeats)
+        report("fused sweep (2 products)", size, ms, share(ms, 2))
+        sides = left.bfloat16(), right.bfloat16()
+        ms = timed(lambda: gpu.fused_logsumexp(*sides, g, TAU, best[1]), repeats)
+        report("fused rows bfloat16", size, ms, share(ms, 1))
+    step = gpu_sweepers.FromPanels(sim, TAU, log_a)
+    ms = timed(lambda: step(g), repeats)
+    report("panel sweep (1 product)", size, ms, share(ms, 1) + " by one product")
+    for rows in (1024, 4096):
+        panel = left[:rows] @ right.T
+        product = timed(lambda: left[:rows] @ right.T, repeats)  # noqa: B023
+        passes = timed(lambda: gpu.panel_sweep(panel, g, TAU, log_a[:rows]), repeats)  # noqa: B023
+        read = 2 * panel.numel() * 2 / passes * 1e3 / LIMITS["bandwidth"]
+        report(f"  of it, {rows} rows: product", size, product)
+        report(f"  of it, {rows} rows: two passes", size, passes, f"{read:.0%} of copy bandwidth")
+    step = gpu_sweepers.StoredHalf(sim, TAU, log_a)
+    start = time.perf_counter()
+    step(g)
+    f, mass = step(g)
+    torch.cuda.synchronize()
+    report("stored float16: first sweep and build", size, (time.perf_counter() - start) * 1e3)
+    ms = timed(lambda: step(g), repeats)
+    used = 2 * n * n * 2 / ms * 1e3 / LIMITS["bandwidth"]
+    report("stored float16 sweep (2 reads)", size, ms, f"{used:.0%} of copy bandwidth")
+    pieces = step._pieces
+    a, v = log_a.exp(), torch.ones(n, device="cuda")
+    ms = timed(lambda: [gpu.stored_sweep(piece, v, a[rows]) for rows, piece in pieces], repeats)
+    used = 2 * n * n * 2 / ms * 1e3 / LIMITS["bandwidth"]
+    report("  of it, the two kernels", size, ms, f"{used:.0%} of copy bandwidth")
+    del step, pieces
+    torch.cuda.empty_cache()
+    if n <= 20000:
+        step = choose.build(choose.Regime("stored float32"), sim, TAU, log_a)
+        step(g)
+        report("two torch products, stored float32", size, timed(lambda: step(g), repeats))
+        step = choose.build(choose.Regime("log domain"), sim, TAU, log_a)
+        report("torch log domain, float32", size, timed(lambda: step(g), 3, 1))
+
+
+def end_to_end(n):
+    sim = embeddings(n, n)
+    torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated()
+    for attempt in ("first (compiles)", "again"):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        fitted = Sinkhorn().fit(sim)
+        torch.cuda.synchronize()
+        fit = time.perf_counter() - start
+        start = time.perf_counter()
+        reduce.topk(fitted.transform(sim), 10)
+        torch.cuda.synchronize()
+        top = time.perf_counter() - start
+        note = f"tau {fitted.tau:.4f}, {fitted.n_iters} steps, error {fitted.error:.1e}"
+        report(f"Sinkhorn fit, {attempt}", f"{n // 1000}k squared", fit * 1e3, note)
+        report(f"top-10, {attempt}", f"{n // 1000}k squared", top * 1e3)
+    peak = (torch.cuda.max_memory_allocated() - held) / 1e9
+    print(f"regime {reduce.regime(sim)}; peak above the embeddings {peak:.2f} GB")
+    if n <= 20000:
+        exact = Pair(sim.queries.double(), sim.gallery.double())
+        log = uniform(n, torch.float64)
+        want = solve(exact, fitted.tau, log_a=log, log_b=log, n_iters=fitted.n_iters)
+        g = want.g - want.g.mean()
+        error = float((g - fitted.gallery_bias).abs().max()) / fitted.tau
+        report(
+            "fit against float64: largest error / tau", f"{n // 1000}k squared", 0, f"{error:.1e}"
+        )
+
+
+def small_memory(n):
+    sim = embeddings(n, n)
+    with memory.limit("2GB"):
+        start = time.perf_counter()
+        fitted = Sinkhorn(tau=TAU, n_iters=10, tol=None).fit(sim)
+        torch.cuda.synchronize()
+        report("10 steps within 2 GB", f"{n // 1000}k squared", (time.perf_counter() - start) * 1e3,
+               f"error {fitted.error:.1e}")  # fmt: skip
+
+
+def main():
+    global QUICK
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="skip 100k squared")
+    parser.add_argument("--out", type=Path, default=None, help="also write the rows as JSON")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("no CUDA device")
+    QUICK = arguments.quick
+    import triton
+
+    print(torch.cuda.get_device_name(), f"torch {torch.__version__} triton {triton.__version__}")
+    section("ceilings")(ceilings)
+    section("correctness")(correctness)
+    section("sweeps at 20k")(lambda: sweeps(20000))
+    section("end to end at 20k")(lambda: end_to_end(20000))
+    if not QUICK:
+        section("sweeps at 100k")(lambda: sweeps(100000))
+        section("end to end at 100k")(lambda: end_to_end(100000))
+        section("small memory at 100k")(lambda: small_memory(100000))
+    print(f"\n{time.monotonic() - START:.0f} s in all")
+    if arguments.out:
+        arguments.out.write_text(json.dumps(ROWS, indent=1), encoding="utf-8")
+
+
+START = time.monotonic()
+LIMITS: dict[str, float] = {}
+QUICK = False
+
+if __name__ == "__main__":
+    main()
