@@ -2,7 +2,7 @@
 
     python tests/bench/gpu.py [--quick] [--out results.json]
 
-Needs torch and triton only. Prints one table: what, size, milliseconds (median of CUDA events),
+Needs torch and triton only; flash-sinkhorn is compared with where it is installed. Prints one table: what, size, milliseconds (median of CUDA events),
 and the share of the copy bandwidth or of the bfloat16 matrix rate measured on the same card.
 """
 
@@ -91,7 +91,7 @@ def ceilings():
     ms = timed(lambda: y.copy_(x))
     LIMITS["bandwidth"] = 2 * x.numel() / ms * 1e3
     report("copy, bytes read and written", "2 GiB", ms, f"{LIMITS['bandwidth'] / 1e12:.2f} TB/s")
-    del x, y
+    x = y = None
     for dtype in (torch.bfloat16, torch.float16):
         a, b = (torch.randn(8192, 8192, device="cuda", dtype=dtype) for _ in range(2))
         ms = timed(lambda: a @ b)
@@ -185,7 +185,7 @@ def sweeps(n):
     ms = timed(lambda: [gpu.stored_sweep(piece, v, a[rows]) for rows, piece in pieces], repeats)
     used = 2 * n * n * 2 / ms * 1e3 / LIMITS["bandwidth"]
     report("  of it, the two kernels", size, ms, f"{used:.0%} of copy bandwidth")
-    del step, pieces
+    step = pieces = None
     torch.cuda.empty_cache()
     if n <= 20000:
         step = choose.build(choose.Regime("stored float32"), sim, TAU, log_a)
@@ -220,9 +220,8 @@ def end_to_end(n):
         want = solve(exact, fitted.tau, log_a=log, log_b=log, n_iters=fitted.n_iters)
         g = want.g - want.g.mean()
         error = float((g - fitted.gallery_bias).abs().max()) / fitted.tau
-        report(
-            "fit against float64: largest error / tau", f"{n // 1000}k squared", 0, f"{error:.1e}"
-        )
+        size = f"{n // 1000}k squared"
+        report("fit against float64: largest error / tau", size, 0, f"{error:.1e}")
 
 
 def small_memory(n):
@@ -233,6 +232,23 @@ def small_memory(n):
         torch.cuda.synchronize()
         report("10 steps within 2 GB", f"{n // 1000}k squared", (time.perf_counter() - start) * 1e3,
                f"error {fitted.error:.1e}")  # fmt: skip
+
+
+def flash_sinkhorn(n):
+    """The one peer: squared Euclidean costs, halved, are 1 - cosine on unit rows."""
+    from flash_sinkhorn.sinkhorn_solvers import sinkhorn_flashstyle_alternating
+
+    sim = embeddings(n, n)
+    mass = torch.full((n,), 1 / n, device="cuda")
+
+    def run(steps):
+        return sinkhorn_flashstyle_alternating(
+            sim.queries, sim.gallery, mass, mass,
+            eps=TAU, n_iters=steps, cost_scale=0.5, allow_tf32=True,
+        )  # fmt: skip
+
+    few, many = timed(lambda: run(2), 3, 1), timed(lambda: run(10), 3, 1)
+    report("flash-sinkhorn, tf32, per iteration", f"{n // 1000}k squared", (many - few) / 8)
 
 
 def main():
@@ -251,7 +267,9 @@ def main():
     section("correctness")(correctness)
     section("sweeps at 20k")(lambda: sweeps(20000))
     section("end to end at 20k")(lambda: end_to_end(20000))
+    section("flash-sinkhorn at 20k")(lambda: flash_sinkhorn(20000))
     if not QUICK:
+        section("flash-sinkhorn at 100k")(lambda: flash_sinkhorn(100000))
         section("sweeps at 100k")(lambda: sweeps(100000))
         section("end to end at 100k")(lambda: end_to_end(100000))
         section("small memory at 100k")(lambda: small_memory(100000))
