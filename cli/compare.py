@@ -71,6 +71,9 @@ def compare_command(
     ties: Annotated[
         CompareTies, typer.Option("--ties", help="How equal scores count.")
     ] = CompareTies.expected,
+    figures: Annotated[
+        str, typer.Option("--figures", help="Recalls R@K, and MRR, MAP, nDCG@10, ...")
+    ] = "R@1,R@5,R@10",
     transductive: Annotated[
         bool, typer.Option("--transductive", help="With a bank: also fit on the test queries.")
     ] = False,
@@ -107,9 +110,10 @@ def compare_command(
         found = sources.compare_files(
             gt, videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
             bank_videos=bank_videos, bank_gt=bank_gt, methods=methods, metric=metric.value,
-            tau=tau, protocol=protocol.value, ties=ties.value, transductive=transductive,
-            cross_fit=cross_fit, gate=gate, allow_unjudged=allow_unjudged, resamples=resamples,
-            seed=seed, pool=pool, device=device.value, report=report,
+            tau=tau, protocol=protocol.value, figures=figures, ties=ties.value,
+            transductive=transductive, cross_fit=cross_fit, gate=gate,
+            allow_unjudged=allow_unjudged, resamples=resamples, seed=seed, pool=pool,
+            device=device.value, report=report,
         )  # fmt: skip
     if report is not None:
         say(f"wrote {report}")

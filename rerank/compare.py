@@ -13,8 +13,8 @@ from rerank.comparison import Comparison, Entry, Skipped, Table
 from rerank.cost import measured
 from rerank.directions import WORDS, Direction, Name, transpose_positives
 from rerank.errors import RerankError
-from rerank.evaluation import bootstrap_of, paired_changes
-from rerank.metrics import Ranks, Ties
+from rerank.evaluation import Judgement, bootstrap_of, judge, paired_changes
+from rerank.metrics import Ties
 from rerank.reranker import LABELS, Bank, Fitted
 from rerank.similarity import Similarity
 from rerank.uncertainty import Bootstrap
@@ -27,6 +27,7 @@ class _Task:
     direction: Direction
     right: tuple[np.ndarray, ...]
     ks: tuple[int, ...]
+    measures: tuple[str, ...]
     ties: Ties
     pooled: bool
     boot: Bootstrap
@@ -58,6 +59,7 @@ def compare(
     methods: str | Sequence[str] = "all",
     ties: Ties = "expected",
     ks: Sequence[int] = (1, 5, 10),
+    measures: Sequence[str] = (),
     protocol: str = "auto",
     transductive: bool = False,
     cross_fit: bool = False,
@@ -73,7 +75,8 @@ def compare(
         positives: video rows per text.
         methods: "all", or names of `presets.METHODS`, joined by "+" for pipelines.
         ties: see `rerank.metrics`.
-        ks: cutoffs of the recalls.
+        ks: cutoffs of the recalls; tables are sorted by the first.
+        measures: further measures by their ir_measures name (`MRR`, `MAP`, `nDCG@10`).
         protocol: see `rerank.protocols`.
         transductive: where there is a bank, also fit on the test queries themselves.
         cross_fit: also fit on the other half of the queries, see `rerank.crossfit`.
@@ -96,7 +99,7 @@ def compare(
     for name, direction in both.items():
         right = rows if name == "t2v" else transpose_positives(rows, direction.sim.shape[0])
         task = _Task(
-            direction, right, tuple(ks), ties,
+            direction, right, tuple(ks), tuple(measures), ties,
             pooled=name == "v2t" and protocol == "rank-videos-by-best-caption",
             boot=bootstrap_of(right, direction.sim.shape[1], resamples=resamples, seed=seed),
             seed=seed,
@@ -147,19 +150,19 @@ def _full_gallery(
     banks = [] if direction.bank is None else [direction.bank]
     if transductive and direction.label != "transductive":
         banks.append(own)
-    raw_ranks = _rank(task, direction.sim)
+    raw = _judge(task, direction.sim)
     for method in names:
         if not banks:
             queries = WORDS[direction.name][0]
             yield Skipped(method, direction.name, f"stays raw: it needs a bank of {queries}")
         for bank in banks:
             stages = presets.pipeline(method, **_own_settings(method, settings))
-            yield _attempt(task, method, bank, partial(stages.fit, bank), raw_ranks)
+            yield _attempt(task, method, bank, partial(stages.fit, bank), raw)
     for bank in banks:
         if gate and bank.positives is not None:
             # The gate weighs candidates of its own beside the pipeline; one row shows its choice.
             default = "em+sinkhorn" if hasattr(direction.sim, "queries") else "sinkhorn"
-            yield _attempt(task, "gated", bank, partial(_gated, default, bank), raw_ranks)
+            yield _attempt(task, "gated", bank, partial(_gated, default, bank), raw)
 
 
 def _gated(method: str, bank: Bank) -> Fitted:
@@ -183,7 +186,7 @@ def _own_settings(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _attempt(
-    task: _Task, method: str, bank: Bank, fit: Callable[[], Fitted], raw: Ranks
+    task: _Task, method: str, bank: Bank, fit: Callable[[], Fitted], raw: Judgement
 ) -> Entry | Skipped:
     """Fit, rank and measure; what cannot be fitted says why."""
     sim = task.direction.sim
@@ -192,7 +195,7 @@ def _attempt(
             fitted = fit()
             fit_seconds = time.perf_counter() - spent["start"]
             rewritten = fitted.transform(sim)
-            ranks = _rank(task, rewritten)
+            found = _judge(task, rewritten)
     except RerankError as error:
         return Skipped(method, task.direction.name, f"{bank.label}: {' '.join(str(error).split())}")
     stages = getattr(fitted, "stages", ())
@@ -200,10 +203,10 @@ def _attempt(
         method=method,
         direction=task.direction.name,
         label=fitted.label,
-        figures=_figures(ranks, task.ks),
+        figures=found.figures(task.ks),
         intervals={},
-        changes=paired_changes(task.boot, raw, ranks, task.ks),
-        ranks=ranks,
+        changes=paired_changes(task.boot, raw, found, task.ks),
+        ranks=found.ranks,
         hubness=hubness.summary(rewritten),
         fit_seconds=fit_seconds,
         seconds=spent["seconds"],
@@ -212,41 +215,33 @@ def _attempt(
     )
 
 
-def _rank(task: _Task, sim: Similarity) -> Ranks:
+def _judge(task: _Task, sim: Similarity) -> Judgement:
     right = task.right
     if task.pooled:
         sim, right = protocols.pool_captions(sim, right)
-    return metrics.ranks(sim, right, ties=task.ties)
+    return judge(sim, right, ties=task.ties, measures=task.measures)
 
 
-def _raw(task: _Task, ranks: Ranks | None = None) -> Entry:
-    """The raw ranking, on the whole gallery unless other ranks are given."""
+def _raw(task: _Task, found: Judgement | None = None) -> Entry:
+    """The raw ranking, on the whole gallery unless another judgement is given."""
+    whole = found is None
     with measured(task.direction.sim.device) as spent:
-        found = _rank(task, task.direction.sim) if ranks is None else ranks
-    recalls = [100 * found.hits(k) for k in task.ks]
-    intervals = {
-        f"R@{k}": task.boot.interval(values) for k, values in zip(task.ks, recalls, strict=True)
-    }
+        found = _judge(task, task.direction.sim) if found is None else found
+    values = {f"R@{k}": 100 * found.ranks.hits(k) for k in task.ks}
+    values |= {"MnR": found.ranks.values, **found.measures}
     return Entry(
         method="none",
         direction=task.direction.name,
         label="none",
-        figures=_figures(found, task.ks),
-        intervals=intervals | {"MnR": task.boot.interval(found.values)},
+        figures=found.figures(task.ks),
+        intervals={name: task.boot.interval(of) for name, of in values.items()},
         changes={},
-        ranks=found,
-        hubness=hubness.summary(task.direction.sim) if ranks is None else None,
+        ranks=found.ranks,
+        hubness=hubness.summary(task.direction.sim) if whole else None,
         fit_seconds=0.0,
         seconds=spent["seconds"],
         peak_bytes=spent["peak"],
     )
-
-
-def _figures(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
-    table = metrics.summary(ranks, ks=ks)
-    recalls = {f"R@{k}": table[f"R@{k}"] for k in ks}
-    geo = {"geo": metrics.geometric_mean(ranks)}
-    return {**recalls, **geo, "MdR": table["MdR"], "MnR": table["MnR"]}
 
 
 def _cross_fitted(
@@ -264,7 +259,7 @@ def _cross_fitted(
             with measured(sim.device) as spent:
                 found = crossfit.cross_fit(
                     stages, sim, task.right, ties=task.ties, seed=task.seed,
-                    pool_captions=task.pooled,
+                    pool_captions=task.pooled, measures=task.measures,
                 )  # fmt: skip
         except RerankError as error:
             skipped.append(Skipped(method, name, f"cross-fit: {' '.join(str(error).split())}"))
@@ -272,13 +267,13 @@ def _cross_fitted(
         raw = raw or _raw(task, found.before)
         queries, items = WORDS[name]
         sizes = " and ".join(str(size) for size in found.galleries)
-        gallery = f"{len(found.before)} {queries} in two halves against {sizes} {items}"
+        gallery = f"{len(found.before.ranks)} {queries} in two halves against {sizes} {items}"
         entries.append(
             Entry(
                 method=method, direction=name, label="cross-fit",
-                figures=_figures(found.after, task.ks), intervals={},
+                figures=found.after.figures(task.ks), intervals={},
                 changes=paired_changes(task.boot, found.before, found.after, task.ks),
-                ranks=found.after, hubness=None, fit_seconds=spent["seconds"],
+                ranks=found.after.ranks, hubness=None, fit_seconds=spent["seconds"],
                 seconds=spent["seconds"], peak_bytes=spent["peak"],
             )
         )  # fmt: skip

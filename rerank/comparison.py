@@ -27,8 +27,8 @@ class Entry:
         method: its name; "none" is the raw ranking.
         direction: "t2v" or "v2t".
         label: which queries the fit used.
-        figures: R@K in percent, geo, MdR, MnR.
-        intervals: of the figures, where the method is "none".
+        figures: R@K and geo, further measures in percent, MdR, MnR, in this order.
+        intervals: of R@K, MnR and the measures, where the method is "none".
         changes: of the figures against "none" on the same gallery and queries.
         ranks: of every judged query.
         hubness: of the ranking; None under cross-fit, which has two galleries.
@@ -158,9 +158,9 @@ def heading(table: Table) -> str:
 
 def cells(table: Table) -> tuple[list[str], list[list[str]]]:
     """Headers and rows: the figures, the change of R@K first, with its interval and p-value."""
-    recalls = [name for name in table.raw.figures if name.startswith("R@")]
-    first, others = recalls[0], recalls[1:]
-    headers = ["method", first, "p", *others, "geo", "MdR", "MnR", "skew", "time", "memory"]
+    # The figures come in the order of the table: recalls, geo, further measures, MdR, MnR.
+    first, *others = table.raw.figures
+    headers = ["method", first, "p", *others, "skew", "time", "memory"]
     rows = []
     for entry in (table.raw, *table.entries):
         figures = entry.figures
@@ -169,7 +169,7 @@ def cells(table: Table) -> tuple[list[str], list[list[str]]]:
                 entry.method,
                 _main(entry, first),
                 _p(entry.changes.get(first)),
-                *(f"{figures[name]:.1f}" for name in (*others, "geo", "MdR", "MnR")),
+                *(f"{figures[name]:.1f}" for name in others),
                 "-" if entry.hubness is None else f"{entry.hubness.skewness:.2f}",
                 f"{entry.seconds:.2f} s",
                 _memory(entry.peak_bytes),

@@ -15,6 +15,7 @@ import torch
 
 from rerank import metrics, protocols
 from rerank.errors import RerankError
+from rerank.evaluation import Judgement, judge
 from rerank.metrics import Ranks, Ties
 from rerank.reranker import Bank, Reranker
 from rerank.similarity import Dense, Pair, Similarity
@@ -42,7 +43,7 @@ class Half:
 
 @dataclass(frozen=True, eq=False)
 class CrossFit:
-    """Ranks of all judged queries on the reduced galleries, raw and re-ranked.
+    """All judged queries on the reduced galleries, raw and re-ranked.
 
     Attributes:
         before: raw scores.
@@ -50,8 +51,8 @@ class CrossFit:
         galleries: sizes of the two reduced galleries.
     """
 
-    before: Ranks
-    after: Ranks
+    before: Judgement
+    after: Judgement
     galleries: tuple[int, int]
 
 
@@ -150,6 +151,7 @@ def cross_fit(
     ties: Ties = "expected",
     seed: int = 0,
     pool_captions: bool = False,
+    measures: Sequence[str] = (),
 ) -> CrossFit:
     """Rank every judged query with biases fitted on the half it is not in.
 
@@ -160,20 +162,21 @@ def cross_fit(
         ties: see `rerank.metrics`.
         seed: of the split.
         pool_captions: video to text under `rank-videos-by-best-caption`.
+        measures: names of ir_measures, besides the ranks.
 
     Raises:
         RerankError: the queries cannot be split, or the method cannot be fitted.
     """
     parts = halves(sim, positives, seed=seed)
-    before: list[Ranks] = []
-    after: list[Ranks] = []
+    before: list[Judgement] = []
+    after: list[Judgement] = []
     for half in parts:
         fitted = stages.fit(half.bank)
         for found, scored in ((before, half.sim), (after, fitted.transform(half.sim))):
             right = half.positives
             if pool_captions:
                 scored, right = protocols.pool_captions(scored, right)
-            found.append(metrics.ranks(scored, right, ties=ties))
+            found.append(judge(scored, right, ties=ties, measures=measures))
     rows = np.concatenate([half.queries for half in parts])
     return CrossFit(
         _joined(before, rows, sim.shape[0]),
@@ -182,14 +185,19 @@ def cross_fit(
     )
 
 
-def _joined(parts: Sequence[Ranks], rows: np.ndarray, n: int) -> Ranks:
-    """Ranks of both halves in the order of the queries."""
+def _joined(parts: Sequence[Judgement], rows: np.ndarray, n: int) -> Judgement:
+    """Both halves in the order of the queries."""
     order = np.argsort(rows)
     judged = np.zeros(n, dtype=bool)
     judged[rows] = True
     better, tied, positives = (
-        np.concatenate([getattr(part, name) for part in parts])[order]
+        np.concatenate([getattr(part.ranks, name) for part in parts])[order]
         for name in ("better", "tied", "tied_positives")
     )
-    largest = max(part.n_gallery for part in parts)
-    return Ranks(better, tied, positives, largest, judged, parts[0].ties)
+    largest = max(part.ranks.n_gallery for part in parts)
+    ranks = Ranks(better, tied, positives, largest, judged, parts[0].ranks.ties)
+    measures = {
+        name: np.concatenate([part.measures[name] for part in parts])[order]
+        for name in parts[0].measures
+    }
+    return Judgement(ranks, measures)

@@ -1,6 +1,7 @@
 """Both directions of retrieval, evaluated under a named protocol."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,49 @@ NamedPositives: TypeAlias = Mapping[str, str | Sequence[str]]
 
 # Above this many clusters an interval moves by less than what more draws would resolve.
 _MANY_CLUSTERS = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What every judged query of one direction got.
+
+    Attributes:
+        ranks: of the best positives.
+        measures: further measures by name, (q,) each, in percent.
+    """
+
+    ranks: Ranks
+    measures: dict[str, np.ndarray]
+
+    def figures(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+        """R@K and "geo" in percent, MdR, MnR, and the mean of each measure."""
+        table = metrics.summary(self.ranks, ks=ks)
+        return {
+            **{f"R@{k}": table[f"R@{k}"] for k in ks},
+            "geo": metrics.geometric_mean(self.ranks),
+            **{name: float(values.mean()) for name, values in self.measures.items()},
+            "MdR": table["MdR"],
+            "MnR": table["MnR"],
+        }
+
+
+def judge(
+    sim: Similarity,
+    right: Positives,
+    *,
+    ties: Ties = "expected",
+    measures: Sequence[str] = (),
+) -> Judgement:
+    """Ranks and measures of one direction; one pass for the ranks, one more for the measures.
+
+    Args:
+        sim: queries x gallery.
+        right: gallery rows per query.
+        ties: see `rerank.metrics`.
+        measures: names of ir_measures.
+    """
+    ranks = metrics.ranks(sim, right, ties=ties)
+    return Judgement(ranks, ranked_measures(sim, right, measures, ties=ties) if measures else {})
 
 
 def evaluate(
@@ -67,12 +111,11 @@ def evaluate(
     protocol = protocols.resolve(protocol, rows, _text_shape(sims)[1])
     out: dict[Name, dict[str, Any]] = {}
     for name, (searched, right) in views(sims, rows, protocol=protocol).items():
-        ranks = metrics.ranks(searched, right, ties=ties)
-        values = ranked_measures(searched, right, measures, ties=ties) if measures else {}
+        found = judge(searched, right, ties=ties, measures=measures)
         out[name] = {
-            **metrics.summary(ranks, ks=ks),
-            "geo": metrics.geometric_mean(ranks),
-            **{measure: float(found.mean()) for measure, found in values.items()},
+            **found.figures(ks),
+            "queries": len(found.ranks),
+            "tied_queries": found.ranks.tied_queries,
             "skewness": hubness.summary(sims[name]).skewness,
             "protocol": protocol,
         }
@@ -204,22 +247,27 @@ def bootstrap_of(
 
 
 def paired_changes(
-    boot: Bootstrap, before: Ranks, after: Ranks, ks: Sequence[int] = (1, 5, 10)
+    boot: Bootstrap,
+    before: Judgement,
+    after: Judgement,
+    ks: Sequence[int] = (1, 5, 10),
 ) -> dict[str, Difference]:
-    """Changes of R@K, "geo" and MnR with intervals and p-values, all from one set of draws.
+    """Changes of R@K, "geo", MnR and the measures, with intervals and p-values from one draw.
 
     Args:
         boot: see `bootstrap_of`.
-        before: ranks of the judged queries.
-        after: ranks of the same queries.
+        before: of the judged queries.
+        after: of the same queries.
         ks: cutoffs of the recalls.
     """
-    if not np.array_equal(before.judged, after.judged):
+    if not np.array_equal(before.ranks.judged, after.ranks.judged):
         raise RerankError("paired changes: before and after judge different queries")
     cutoffs = sorted({*ks, 1, 5, 10})
+    names = [name for name in before.measures if name in after.measures]
 
-    def columns(ranks: Ranks) -> np.ndarray:
-        return np.stack([*(100 * ranks.hits(k) for k in cutoffs), ranks.values], axis=1)
+    def columns(found: Judgement) -> np.ndarray:
+        hits = [100 * found.ranks.hits(k) for k in cutoffs]
+        return np.stack([*hits, found.ranks.values, *(found.measures[n] for n in names)], axis=1)
 
     def pick(index: int) -> Combine:
         return lambda means: means[..., index]
@@ -228,4 +276,5 @@ def paired_changes(
     figures: dict[str, Combine] = {f"R@{k}": pick(cutoffs.index(k)) for k in ks}
     figures["geo"] = lambda means: geometric(means[..., three])
     figures["MnR"] = pick(len(cutoffs))
+    figures |= {name: pick(len(cutoffs) + 1 + i) for i, name in enumerate(names)}
     return boot.differences(columns(before), columns(after), figures)

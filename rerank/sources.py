@@ -16,6 +16,7 @@ from rerank.directions import WORDS, Direction, Name
 from rerank.errors import RerankError
 from rerank.inputs import Inputs, parse_tau, pick_device, read_inputs
 from rerank.io.files import atomic_path
+from rerank.measures import parse
 from rerank.report import from_comparison, render
 from rerank.similarity import Pair, Similarity, as_matrix
 
@@ -56,6 +57,7 @@ def compare_files(
     methods: str = "all",
     metric: str = "cosine",
     tau: str | None = None,
+    figures: str = "R@1,R@5,R@10",
     allow_unjudged: bool = False,
     pool: str | None = None,
     device: str = "auto",
@@ -68,6 +70,8 @@ def compare_files(
         RerankError: files, ids, settings or a report path that do not work; nothing is written.
     """
     target = pick_device(device)
+    parsed = parse_tau(tau)
+    ks, measures = parse_figures(figures)
     with ExitStack() as stack:
         # Opened first: a path that cannot be written is found before the work, not after.
         page = None if report is None else stack.enter_context(atomic_path(report))
@@ -79,11 +83,12 @@ def compare_files(
             gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged
         )
         both = read_directions(inputs, metric=metric, device=target)
-        parsed = parse_tau(tau)
         found = compare(
             both,
             tuple(truth.positives),
             methods=methods,
+            ks=ks,
+            measures=measures,
             settings={} if parsed is None else {"tau": parsed},
             **options,
         )
@@ -97,6 +102,29 @@ def compare_files(
             )
             page.write_text(html, encoding="utf-8")
     return found
+
+
+def parse_figures(text: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Cutoffs of recalls, and other measures, from names joined by commas.
+
+    >>> parse_figures("R@1, R@50, MRR, nDCG@10")
+    ((1, 50), ('MRR', 'nDCG@10'))
+
+    Raises:
+        RerankError: an unknown measure, or no recall.
+    """
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    recalls = [name for name in names if name.startswith("R@")]
+    bad = [name for name in recalls if not name[2:].isdecimal() or int(name[2:]) < 1]
+    if bad or not recalls:
+        raise RerankError(
+            f"--figures: got {(bad or [text])[0]!r}, expected recalls such as R@1,R@5, "
+            f"and measures such as MRR, MAP or nDCG@10"
+        )
+    others = tuple(name for name in names if name not in recalls)
+    for name in others:
+        parse(name)
+    return tuple(int(name[2:]) for name in recalls), others
 
 
 def inspect_files(

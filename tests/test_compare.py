@@ -137,6 +137,21 @@ def test_the_same_seed_gives_the_same_figures(golden):
     assert figures() == figures()
 
 
+def test_measures_stand_beside_the_recalls_with_their_changes():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(30, 30)) + np.eye(30)
+    found = compare(
+        directions.from_scores(Dense(scores)), np.arange(30)[:, None], methods="csls",
+        ks=(1, 3), measures=["MRR", "nDCG@10"], cross_fit=True, resamples=50,
+    )  # fmt: skip
+    for table in found.tables:
+        assert list(table.raw.figures) == ["R@1", "R@3", "geo", "MRR", "nDCG@10", "MdR", "MnR"]
+        for entry in table.entries:
+            assert entry.changes["MRR"].after == pytest.approx(entry.figures["MRR"])
+            assert entry.figures["MRR"] == pytest.approx(100 * (1 / entry.ranks.values).mean())
+    assert "nDCG@10" in comparison.render(found)
+
+
 def test_method_names_are_checked():
     assert resolve_methods("sinkhorn, nnn,sinkhorn,none", embeddings=True) == ("sinkhorn", "nnn")
     assert "em+sinkhorn" in resolve_methods("all", embeddings=True)

@@ -43,9 +43,9 @@ def test_compare_prints_tables_and_writes_a_report(run, folder, tmp_path):
     page = tmp_path / "report.html"
     out, err = run(
         "compare", *files(folder), "--gt", folder / "gt.json", "--methods", "sinkhorn,csls",
-        "--resamples", 100, "--report", page,
+        "--resamples", 100, "--report", page, "--figures", "R@1,R@50,nDCG@10",
     )  # fmt: skip
-    assert "transductive" in out and "sinkhorn" in out and "R@1" in out
+    assert "transductive" in out and "sinkhorn" in out and "R@50" in out and "nDCG@10" in out
     assert "wrote" in err
     text = page.read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>") and "vv" in text
@@ -73,6 +73,8 @@ def test_a_mistake_is_one_line_and_leaves_no_file(run, folder, tmp_path):
     assert err.startswith("error: ") and err.count("\n") == 1 and "sinkhron" in err
     _, err = run("compare", *files(folder), *gt, "--protocol", "pairs", "--tau", "-1", code=2)
     assert "--tau" in err
+    _, err = run("compare", *files(folder), *gt, "--figures", "R@0", code=2)
+    assert "'R@0'" in err
     _, err = run("compare", "--gt", folder / "gt.json", code=2)
     assert "--videos" in err
     assert not list(tmp_path.iterdir())

@@ -48,8 +48,8 @@ def test_figures_equal_those_computed_by_hand_with_the_inverted_softmax():
                 line = scores[row, own.gallery] + shift
                 right = np.isin(own.gallery, positives[row])
                 out[row] = 1 + (line > line[right].max()).sum()
-    np.testing.assert_array_equal(found.before.values, expected_before)
-    np.testing.assert_array_equal(found.after.values, expected_after)
+    np.testing.assert_array_equal(found.before.ranks.values, expected_before)
+    np.testing.assert_array_equal(found.after.ranks.values, expected_after)
 
 
 def test_a_half_cannot_influence_the_bias_it_is_judged_by():
@@ -68,24 +68,30 @@ def test_every_judged_query_has_one_rank_and_others_none():
     scores, positives, _ = case()
     positives[3] = np.array([], dtype=int)
     found = cross_fit(presets.pipeline("sinkhorn"), Dense(scores), positives)
-    assert len(found.after) == len(found.before) == 59
-    assert not found.after.judged[3]
+    assert len(found.after.ranks) == len(found.before.ranks) == 59
+    assert not found.after.ranks.judged[3]
     assert found.galleries[0] < 40 and found.galleries[1] < 40
+
+
+def test_measures_follow_the_queries_through_the_halves():
+    scores, positives, _ = case()
+    found = cross_fit(presets.pipeline("none"), Dense(scores), positives, measures=["MRR"])
+    np.testing.assert_allclose(found.after.measures["MRR"], 100 / found.after.ranks.values)
 
 
 def test_raw_figures_stand_on_the_reduced_gallery():
     scores, positives, _ = case()
     found = cross_fit(presets.pipeline("none"), Dense(scores), positives)
-    np.testing.assert_array_equal(found.before.values, found.after.values)
+    np.testing.assert_array_equal(found.before.ranks.values, found.after.ranks.values)
     full = metrics.ranks(Dense(scores), positives)
-    assert metrics.mean_rank(found.before) < metrics.mean_rank(full)
+    assert metrics.mean_rank(found.before.ranks) < metrics.mean_rank(full)
 
 
 @pytest.mark.parametrize("method", ["sinkhorn", "em+sinkhorn", "dualis"])
 def test_embeddings_bring_the_banks_of_both_sides(golden, method):
     pair = Pair(golden["texts"], golden["videos"])
     found = cross_fit(presets.pipeline(method), pair, [[j] for j in golden["gt"]])
-    assert len(found.after) == 120
+    assert len(found.after.ranks) == 120
 
 
 def test_the_split_is_seeded():

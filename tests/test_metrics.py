@@ -103,6 +103,15 @@ def test_a_query_ties_with_itself_whatever_the_block_shape(block_size):
     assert (found.tied >= 1).all()
 
 
+@pytest.mark.gpu
+def test_ranks_on_a_gpu_equal_those_on_the_cpu(golden):
+    scores = np.round(golden["metrics_matrix"], 2)
+    there = metrics.ranks(Dense(torch.from_numpy(scores).cuda()), DIAGONAL)
+    here = metrics.ranks(Dense(scores), DIAGONAL)
+    np.testing.assert_array_equal(there.values, here.values)
+    np.testing.assert_array_equal(there.hits(5), here.hits(5))
+
+
 def test_rounding_moves_recall_no_further_than_the_tie_interval(golden):
     exact = metrics.ranks(Dense(golden["metrics_matrix"]), DIAGONAL)
     for decimals in (3, 2, 1, 0):
