@@ -72,24 +72,20 @@ def _panel_rows(
     rows = tl.program_id(0) * BM + tl.arange(0, BM)
     columns = tl.arange(0, BN)
     base = panel + rows[:, None].to(tl.int64) * m
-    top = tl.full((BM, BN), float("-inf"), tl.float32)
-    total = tl.zeros((BM, BN), tl.float32)
+    top = tl.full((BM,), float("-inf"), tl.float32)
+    total = tl.zeros((BM,), tl.float32)
     for start in range(0, m, BN):
         cols = start + columns
         inside = cols < m
         value = tl.load(base + cols[None, :], mask=(rows[:, None] < n) & inside[None, :], other=0.0)
         shift = tl.load(bias + cols, mask=inside, other=float("-inf"))
         t = value.to(tl.float32) * scale + shift[None, :]
-        # Every lane keeps its own maximum, so nothing is exchanged inside the loop.
-        new = tl.maximum(top, t)
+        new = tl.maximum(top, tl.max(t, axis=1))
         safe = tl.where(new == float("-inf"), 0.0, new)
-        total = total * tl.exp2(top - safe) + tl.exp2(t - safe)
+        total = total * tl.exp2(top - safe) + tl.sum(tl.exp2(t - safe[:, None]), axis=1)
         top = new
-    best = tl.max(top, axis=1)
-    safe = tl.where(best == float("-inf"), 0.0, best)
-    whole = tl.sum(total * tl.exp2(top - safe[:, None]), axis=1)
-    tl.store(tops + rows, best, mask=rows < n)
-    tl.store(sums + rows, whole, mask=rows < n)
+    tl.store(tops + rows, top, mask=rows < n)
+    tl.store(sums + rows, total, mask=rows < n)
 
 
 @_jit
@@ -233,8 +229,9 @@ def panel_sweep(panel: Tensor, bias: Tensor, tau: float, log_a: Tensor) -> tuple
     shifted = (bias.double() * scale).float()
     tops = torch.empty(n, dtype=torch.float32, device=panel.device)
     sums = torch.empty_like(tops)
-    _panel_rows[(triton.cdiv(n, 4),)](
-        panel, shifted, tops, sums, n, m, scale, BM=4, BN=1024, num_warps=8
+    # Long rows: one exponential per entry, and few exchanges between threads.
+    _panel_rows[(triton.cdiv(n, 2),)](
+        panel, shifted, tops, sums, n, m, scale, BM=2, BN=4096, num_warps=8
     )
     lse = (tops.double() + sums.double().log2()) / LOG2E
     shift = torch.where(torch.isfinite(lse), log_a.double() - lse, -math.inf) * LOG2E
@@ -259,8 +256,9 @@ def store_panel(panel: Tensor, bias: Tensor, tau: float, out: Tensor) -> Tensor:
     shifted = (bias.double() * scale).float()
     tops = torch.empty(n, dtype=torch.float32, device=panel.device)
     sums = torch.empty_like(tops)
-    _panel_rows[(triton.cdiv(n, 4),)](
-        panel, shifted, tops, sums, n, m, scale, BM=4, BN=1024, num_warps=8
+    # Long rows: one exponential per entry, and few exchanges between threads.
+    _panel_rows[(triton.cdiv(n, 2),)](
+        panel, shifted, tops, sums, n, m, scale, BM=2, BN=4096, num_warps=8
     )
     tops = torch.where(torch.isfinite(tops), tops, torch.zeros_like(tops))
     _store_panel[(triton.cdiv(n, 8), triton.cdiv(m, 512))](

@@ -2,8 +2,9 @@
 
     python tests/bench/gpu.py [--quick] [--out results.json]
 
-Needs torch and triton only; flash-sinkhorn is compared with where it is installed. Prints one table: what, size, milliseconds (median of CUDA events),
-and the share of the copy bandwidth or of the bfloat16 matrix rate measured on the same card.
+Needs torch and triton only; flash-sinkhorn is compared with where it is installed. Prints one
+table: what, size, milliseconds (median of CUDA events), and the share of the copy bandwidth or of
+the bfloat16 matrix rate measured on the same card.
 """
 
 import argparse
