@@ -5,7 +5,9 @@ in any batch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -53,6 +55,10 @@ class Searcher:
             folding, vectors = plan_folding(model.fitted, vectors, metric)
         return cls(model.gallery_ids, model.fitted, vectors, folding, metric)
 
+    @cached_property
+    def _ready(self) -> "Ready":
+        return prepare(self.vectors)
+
     def search(self, queries: ArrayLike, k: int = 10) -> TopK:
         """The k best items of every query, each ranked independently of the others.
 
@@ -62,7 +68,7 @@ class Searcher:
         """
         k = reduce.check_k(k, len(self.ids))
         if self.folding is not None:
-            return exact_topk(self.folding.queries(queries), self.vectors, k)
+            return exact_topk(self.folding.queries(queries), self.vectors, k, ready=self._ready)
         x = as_matrix(queries, "queries").cpu()
         found = [
             reduce.topk(self.fitted.transform(Pair(row[None], self.vectors, metric=self.metric)), k)
@@ -75,7 +81,20 @@ class Searcher:
         return [[self.ids[j] for j in row] for row in found.indices.tolist()]
 
 
-def exact_topk(queries: Tensor, gallery: Tensor, k: int) -> TopK:
+class Ready(NamedTuple):
+    """What one gallery costs once, however many queries come one by one."""
+
+    pair: Pair
+    longest: float
+
+
+def prepare(gallery: Tensor) -> Ready:
+    """Check a gallery of folded vectors and measure its longest."""
+    longest = float(torch.linalg.vector_norm(gallery, dim=1).max())
+    return Ready(Pair(gallery[:1], gallery, metric="dot"), longest)
+
+
+def exact_topk(queries: Tensor, gallery: Tensor, k: int, *, ready: Ready | None = None) -> TopK:
     """Top k by inner product in float64, the same for a query alone as in any batch.
 
     float32 candidates are scored again, row by row; a query whose candidates might miss an item
@@ -85,13 +104,15 @@ def exact_topk(queries: Tensor, gallery: Tensor, k: int) -> TopK:
         queries: (n, D) float32; gallery: (m, D) float32.
         gallery: see `queries`.
         k: at most m.
+        ready: `prepare(gallery)`, for callers that come back.
     """
     m, width = gallery.shape
     pool = min(m, k + _SPARE)
-    pair = Pair(queries, gallery, metric="dot")
+    ready = ready or prepare(gallery)
+    pair = replace(ready.pair, queries=queries)
     rough = (search if len(queries) >= _AT_ONCE else reduce).topk(pair, pool)
     # Worst rounding of a float32 sum of `width` products, in any order of summation.
-    error = 1.01 * width * 2.0**-24 * torch.linalg.vector_norm(gallery, dim=1).max().double()
+    error = 1.01 * width * 2.0**-24 * ready.longest
     scores = torch.empty((len(queries), k), dtype=torch.float32)
     indices = torch.empty((len(queries), k), dtype=torch.int64)
     g = gallery.numpy()
@@ -102,7 +123,7 @@ def exact_topk(queries: Tensor, gallery: Tensor, k: int) -> TopK:
         exact = (g[candidates].astype(np.float64) * q[:, None, :]).sum(axis=2)
         for i in range(len(q)):
             best = np.argsort(-exact[i], kind="stable")[:k]
-            limit = float(rough.scores[start + i, -1]) + float(error) * np.linalg.norm(q[i])
+            limit = float(rough.scores[start + i, -1]) + error * np.linalg.norm(q[i])
             if pool < m and not exact[i, best[-1]] > limit:
                 scores[start + i], indices[start + i] = _full_row(q[i], g, k)
                 continue
