@@ -280,9 +280,9 @@ def _svg(draw: Any, salt: str) -> Markup:  # noqa: ANN401  a function of axes
         figure = Figure(figsize=(5.2, 3.5), layout="constrained")
         draw(figure.add_subplot())
         buffer = io.StringIO()
-        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=metadata, transparent=True)
+        figure.savefig(buffer, format="svg", transparent=True)
     text = buffer.getvalue()
+    # The metadata hold a date and a version, which are not part of the drawing.
     # Titles come from this file alone, so the drawing holds no foreign text but method names,
     # which matplotlib escapes.
     return Markup(

@@ -47,7 +47,11 @@ def test_figures_are_those_of_the_method_alone(banked, golden):
     change = entry.changes["R@1"]
     assert change.change == pytest.approx(alone["R@1"] - metrics.recall_at(raw, 1))
     assert change.low <= change.change <= change.high
-    assert entry.changes["geo"].after == pytest.approx(entry.figures["geo"])
+    for table in banked.tables:
+        for entry in table.entries:
+            for name, change in entry.changes.items():
+                assert change.before == pytest.approx(table.raw.figures[name])
+                assert change.after == pytest.approx(entry.figures[name])
 
 
 def test_cross_fit_stands_beside_raw_scores_of_its_own_gallery(banked):
@@ -116,6 +120,11 @@ def test_text_formats_hold_every_row(banked):
         assert text.count("nnn") >= len(banked.tables)
     with pytest.raises(RerankError, match="format: got 'html'"):
         comparison.render(banked, "html")
+
+
+def test_latex_is_escaped():
+    drawn = comparison._latex("title", ["a", "b"], [["50 % & x_y #1 $2", "<0.001"]])
+    assert r"50 \% \& x\_y \#1 \$2 & $<$0.001 \\" in drawn
 
 
 def test_json_holds_the_numbers(banked):
