@@ -122,7 +122,8 @@ def test_the_same_seed_gives_the_same_bytes_and_a_resumed_run_too(objective, hal
 def test_bfloat16_matrix_products_stay_close_to_float32(halves):
     train, held = halves
     full, half = (
-        fit_heads(train, held, dataclasses.replace(QUICK, epochs=1, amp=amp)) for amp in ("off", "on")
+        fit_heads(train, held, dataclasses.replace(QUICK, epochs=1, amp=amp))
+        for amp in ("off", "on")
     )
     losses = [out.history[1]["loss"] for out in (full, half)]
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
@@ -248,7 +249,9 @@ def test_two_learning_shares_of_a_batch_add_up_to_the_whole(halves, monkeypatch)
     def gradient(share):
         run = Run.begin(train, held, settings, linear_start(train, held))
         if share is not None:
-            monkeypatch.setattr(comm, "my_rows", lambda n: [slice(0, n // 2), slice(n // 2, n)][share])
+            monkeypatch.setattr(
+                comm, "my_rows", lambda n: [slice(0, n // 2), slice(n // 2, n)][share]
+            )
 
             def gathered(rows, mine):
                 whole = everyone[len(seen)]

@@ -315,7 +315,7 @@ def test_captions_are_learned_padded_and_repeatable():
 
 def test_cali_nce_weighs_pairs_by_confidence_after_the_warm_up(arrays):
     texts, videos, positive = arrays
-    objective = made("cali-nce", warm_up=2, lam=0.0, mu=0.0)
+    objective = made("cali-nce", warm_up=2, lam=0.0, mu=0.0, sharpness=3.0)
     s = 5.0 * texts @ videos.T
     early = float(objective(features(arrays, epoch=1)).total.detach())
     assert early == pytest.approx(nce_numpy(s, s.T, positive), abs=1e-9)
@@ -326,9 +326,10 @@ def test_cali_nce_weighs_pairs_by_confidence_after_the_warm_up(arrays):
          np.abs(texts[i] - videos[j]) * size], axis=1,
     )  # fmt: skip
     with torch.no_grad():
-        c = torch.sigmoid(objective.head.net(torch.from_numpy(h))[:, 0]).numpy()
+        seen = objective.head.net(torch.from_numpy(h))[:, 0].numpy()
+    c = 1 / (1 + np.exp(-seen - 10.0 * (texts[i] * videos[j]).sum(axis=1)))
     weights = np.zeros_like(positive, dtype=float)
-    weights[i, j] = c / c.mean()
+    weights[i, j] = c**3 / (c**3).mean()
     late = float(objective(features(arrays, epoch=2)).total.detach())
     assert late == pytest.approx(nce_numpy(s, s.T, positive, weights), abs=1e-9)
 

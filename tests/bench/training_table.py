@@ -206,7 +206,8 @@ def main() -> None:
     """Measure what is missing, or print the tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--settings", type=json.loads, default={})
     args = parser.parse_args()
@@ -214,7 +215,7 @@ def main() -> None:
     if args.report:
         print(report(args.out))
         return
-    for seed in range(args.seeds):
+    for seed in range(args.first, args.first + args.seeds):
         jobs = [("ridge", False), *((o, False) for o in OBJECTIVES), *((o, True) for o in NOISY)]
         for objective, noisy in jobs:
             name = f"{objective}-noisy" if noisy else objective

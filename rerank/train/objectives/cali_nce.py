@@ -4,9 +4,9 @@ The paper's equations are not public; its abstract states that a correspondence 
 video and text is estimated first and calibrates the sample weights of the contrastive loss,
 together with predictive coding. This is a reconstruction of that idea, not the paper's code:
 
-    c_ij   = sigmoid(h([t_i; v_j; t_i * v_j; |t_i - v_j|]))          correspondence head
+    c_ij   = sigmoid(h([t_i; v_j; t_i * v_j; |t_i - v_j|]) + a <t_i, v_j>)   correspondence head
     L_corr = binary cross-entropy: known pairs 1, drawn mismatches 0
-    w_ij   = stopgrad(c_ij) / mean over known pairs                  1 during the warm-up epochs
+    w_ij   = stopgrad(c_ij)^sharpness / mean over known pairs        1 during the warm-up epochs
     L_nce  = InfoNCE with the pairs weighted by w
     L_pred = mean over pairs of w (1 - cos(f(t_i), raw v_j)) + w (1 - cos(g(v_j), raw t_i))
     L      = L_nce + lam L_corr + mu L_pred
@@ -38,13 +38,13 @@ class CaliNCESettings:
         sharpness: exponent of the confidence in the weights; 0 is plain InfoNCE.
     """
 
-    warm_up: int = 2
+    warm_up: int = 1
     lam: float = 1.0
     mu: float = 0.1
     negatives: int = 4
     hidden: int = 64
     floor: float = 0.0
-    sharpness: float = 1.0
+    sharpness: float = 3.0
 
     def __post_init__(self) -> None:
         if self.negatives < 1 or self.hidden < 1 or self.warm_up < 0:
@@ -57,13 +57,16 @@ class Correspondence(nn.Module):
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(4 * dim, hidden), nn.GELU(), nn.Linear(hidden, 1))
+        # The cosine decides at first; the network adds what it learns to see beside it.
+        self.cosine = nn.Parameter(torch.tensor(10.0))
 
     def forward(self, texts: Tensor, videos: Tensor) -> Tensor:
         """Logits of the pairs, row by row."""
         # Unit vectors have entries of size 1 / sqrt(d); the head sees numbers of size one.
         size = texts.shape[1] ** 0.5
         t, v = texts * size, videos * size
-        return self.net(torch.cat([t, v, t * v, (t - v).abs()], dim=1))[:, 0]
+        seen = self.net(torch.cat([t, v, t * v, (t - v).abs()], dim=1))[:, 0]
+        return seen + self.cosine * (texts * videos).sum(dim=1)
 
 
 class CaliNCE(Objective):

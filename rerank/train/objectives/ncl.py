@@ -39,7 +39,7 @@ class NCLSettings:
     """
 
     n_iters: int = 4
-    queue: int = 2048
+    queue: int = 1024
     gradient: bool = True
     marginals: Literal["matched", "uniform"] = "matched"
 
