@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -103,12 +104,14 @@ def pathlib_of(package: str):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server():
     pgserver = pytest.importorskip("pgserver")
     pytest.importorskip("psycopg")
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    yield server
-    server.cleanup()
+    # A folder of its own with a short name: sockets allow about 100 characters.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        server = pgserver.get_server(folder, cleanup_mode="stop")
+        yield server
+        server.cleanup()
 
 
 @pytest.fixture
