@@ -85,7 +85,7 @@ def open_npy(path: Path) -> Iterator[Container]:
             yield mapped[at : min(stop, at + step)]
 
     item = Field(str(path), header.shape, header.dtype, blocks)
-    yield Container(path, {"array": item}, per_item=False)
+    yield Container(path, {"embeddings": item}, per_item=False)
 
 
 @contextlib.contextmanager

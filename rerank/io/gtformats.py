@@ -40,6 +40,7 @@ VIDEO_FIELDS = (
     "vid",
 )
 GRADE_FIELDS = ("relevance", "grade", "score", "rel")
+_VIDEO_ENDINGS = tuple(".mp4 .avi .mkv .webm .mov .mpg .wmv .3gp .flv .m4v".split())
 CAPTION_FIELDS = ("caption", "captions", "sentence", "sentences", "description", "enCap", "text")
 
 
@@ -164,76 +165,79 @@ def _first(record: dict[str, Any], names: Iterable[str]) -> str | None:
     return next((name for name in names if name in record), None)
 
 
+class _Record(NamedTuple):
+    """One object of a list: a video, and the id of its text or its captions or both."""
+
+    video: str
+    text: str | None
+    captions: list[str]
+    grade: float | None
+
+
 def _records(records: Sequence[Any], where: str) -> list[Reading]:
     """A list of objects, each of which names a video and its text or texts."""
-    by_id: list[Pair] = []
-    by_caption: list[Pair] = []
-    by_number: dict[str, list[Pair]] = {"#": [], "_": [], "-": []}
-    by_video: list[Pair] = []
+    found = [_record(record, f"{where}: entry {row}") for row, record in enumerate(records)]
+    cut = [record._replace(video=_without_ending(record.video)) for record in found]
+    readings = _namings(found, "")
+    return readings if cut == found else readings + _namings(cut, ", videos without file ending")
+
+
+def _record(record: object, place: str) -> _Record:
+    if not isinstance(record, dict):
+        raise FormatError(
+            f"{place} is {named([record])}, expected an object with a query_id and a video_id"
+        )
+    video = _first(record, VIDEO_FIELDS)
+    if video is None:
+        raise FormatError(
+            f"{place} names no video; expected one of {', '.join(VIDEO_FIELDS[:4])}, ..."
+        )
+    text, captions = _first(record, TEXT_FIELDS), _captions(record)
+    if text is None and not captions:
+        raise FormatError(
+            f"{place} names no text; expected one of {', '.join(TEXT_FIELDS[:4])}, ... or a caption"
+        )
+    grade = _first(record, GRADE_FIELDS)
+    return _Record(
+        as_name(record[video], place),
+        None if text is None else as_name(record[text], place),
+        captions,
+        None if grade is None else _as_grade(record[grade], place),
+    )
+
+
+def _without_ending(name: str) -> str:
+    path = PurePosixPath(name)
+    return name[: -len(path.suffix)] if path.suffix.lower() in _VIDEO_ENDINGS else name
+
+
+def _namings(records: Sequence[_Record], note: str) -> list[Reading]:
+    """Every way to call the texts of some records."""
+    readings = []
+    if records and all(record.text is not None for record in records):
+        pairs = [Pair(str(r.text), r.video, r.grade) for r in records]
+        readings.append(Reading(pairs, [], f"by the id of the text{note}"))
+    if not any(record.captions for record in records):
+        return readings
+    numbered = []
     # How many captions of a video came before: MSR-VTT and DiDeMo have one record for each.
     counts: dict[str, int] = {}
-    for row, record in enumerate(records):
-        place = f"{where}: entry {row}"
-        if not isinstance(record, dict):
-            raise FormatError(
-                f"{place} is {named([record])}, expected an object with a query_id and a video_id"
-            )
-        video_field = _first(record, VIDEO_FIELDS)
-        if video_field is None:
-            raise FormatError(
-                f"{place} names no video; expected one of {', '.join(VIDEO_FIELDS[:4])}, ..."
-            )
-        video = as_name(record[video_field], place)
-        grade_field = _first(record, GRADE_FIELDS)
-        grade = None if grade_field is None else _as_grade(record[grade_field], place)
-        text_field = _first(record, TEXT_FIELDS)
-        captions = _captions(record)
-        if text_field is not None:
-            by_id.append(Pair(as_name(record[text_field], place), video, grade))
-        elif not captions:
-            raise FormatError(
-                f"{place} names no text; expected one of {', '.join(TEXT_FIELDS[:4])}, ... or a "
-                "caption"
-            )
-        for caption in captions:
-            number = counts.get(video, 0)
-            counts[video] = number + 1
-            by_caption.append(Pair(caption, video, grade))
-            for sign, pairs in by_number.items():
-                pairs.append(Pair(f"{video}{sign}{number}", video, grade))
-        by_video.append(Pair(video, video, grade))
-    readings = []
-    if len(by_id) == len(records):
-        readings.append(Reading(by_id, [], "by the id of the text"))
-    if by_caption:
-        readings += [
-            Reading(pairs, [], f"as video{sign}0, video{sign}1, ...", fixed=True)
-            for sign, pairs in by_number.items()
-        ]
-        readings.append(Reading(by_caption, [], "by the caption", fixed=True))
-        # One text for a video: the paragraph of all its captions goes by the name of the video.
-        readings.append(Reading(list(dict.fromkeys(by_video)), [], "by the video", fixed=True))
-    return readings + [made for reading in readings if (made := _without_suffix(reading))]
-
-
-def _without_suffix(reading: Reading) -> Reading | None:
-    """The same with video names cut before their file ending; None when they have none."""
-    endings = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".mpg", ".wmv", ".3gp", ".flv", ".m4v")
-
-    def cut(name: str) -> str:
-        return name[: -len(PurePosixPath(name).suffix)] if name.lower().endswith(endings) else name
-
-    pairs = [
-        Pair(
-            cut(pair.first) if reading.how == "by the video" else pair.first,
-            cut(pair.second),
-            pair.grade,
-        )
-        for pair in reading.pairs
+    for record in records:
+        for caption in record.captions:
+            number = counts.get(record.video, 0)
+            counts[record.video] = number + 1
+            numbered.append((record, caption, number))
+    for sign in "#_-":
+        pairs = [Pair(f"{r.video}{sign}{number}", r.video, r.grade) for r, _, number in numbered]
+        readings.append(Reading(pairs, [], f"as video{sign}0, video{sign}1, ...{note}", fixed=True))
+    by_caption = [Pair(caption, r.video, r.grade) for r, caption, _ in numbered]
+    # One text for a video: the paragraph of all its captions goes by the name of the video.
+    by_video = list(dict.fromkeys(Pair(r.video, r.video, r.grade) for r in records))
+    return [
+        *readings,
+        Reading(by_caption, [], f"by the caption{note}", fixed=True),
+        Reading(by_video, [], f"by the video{note}", fixed=True),
     ]
-    if pairs == reading.pairs:
-        return None
-    return Reading(pairs, [], f"{reading.how}, videos without file ending", reading.fixed)
 
 
 def _table(text: str, where: str) -> list[Reading]:

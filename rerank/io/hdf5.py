@@ -8,7 +8,6 @@ Only data inside the file, of a size the file can hold, is read.
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -17,6 +16,7 @@ from h5py import h5d, h5o  # pyright: ignore[reportAttributeAccessIssue]  compil
 from rerank.errors import FormatError
 from rerank.io.checks import MAX_RATIO, Field, rows_per_block
 from rerank.io.files import PathLike, foreign, named, regular_file
+from rerank.io.hdf5text import check_lengths, is_ragged_text
 
 _MAX_DEPTH = 32
 _MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -84,10 +84,10 @@ def _walk(
             seen.add(token)
             _walk(item, f"{prefix}{name}/", path, size, fields, seen)
         elif isinstance(item, h5py.Dataset):
-            fields[f"{prefix}{name}"] = _field(item, where, size)
+            fields[f"{prefix}{name}"] = _field(item, where, path, size)
 
 
-def _field(dataset: h5py.Dataset, where: str, size: int) -> Field:
+def _field(dataset: h5py.Dataset, where: str, path: Path, size: int) -> Field:
     plist = dataset.id.get_create_plist()
     if plist.get_external_count():
         raise FormatError(f"{where}: keeps its data in other files, which are not read; copy it")
@@ -105,7 +105,7 @@ def _field(dataset: h5py.Dataset, where: str, size: int) -> Field:
         tuple(int(extent) for extent in shape),
         dtype,
         lambda start, stop: _blocks(dataset, where, start, stop),
-        lambda: _check_size(dataset, where, size),
+        lambda: _check_size(dataset, where, path, size),
     )
 
 
@@ -123,7 +123,7 @@ def _blocks(dataset: h5py.Dataset, where: str, start: int, stop: int) -> Iterato
         at = end
 
 
-def _check_size(dataset: h5py.Dataset, where: str, size: int) -> None:
+def _check_size(dataset: h5py.Dataset, where: str, path: Path, size: int) -> None:
     """Refuse a dataset that the file cannot hold, before memory is taken for it.
 
     Raises:
@@ -162,20 +162,5 @@ def _check_size(dataset: h5py.Dataset, where: str, size: int) -> None:
         )
     if chunk_bytes > stored * MAX_RATIO:
         raise FormatError(f"{where}: declares chunks of {chunk_bytes:,} bytes, more than it holds")
-
-
-def text_attribute(file: h5py.File | h5py.Group, name: str, path: PathLike) -> str | None:
-    """A text attribute; None when there is none of this name.
-
-    Raises:
-        FormatError: it is there and is not UTF-8 text.
-    """
-    with foreign(path, "HDF5"):
-        value: Any = file.attrs.get(name)
-        if isinstance(value, np.ndarray) and value.shape in ((), (1,)):
-            value = value.reshape(-1)[0]
-        if isinstance(value, bytes):
-            value = value.decode("utf-8")
-    if value is not None and not isinstance(value, str):
-        raise FormatError(f"{path}: the attribute {name!r} is {named([value])}, expected text")
-    return value
+    if len(shape) == 1 and is_ragged_text(dataset):
+        check_lengths(dataset, where, path)

@@ -162,6 +162,7 @@ def _named_rows(ids: tuple[str, ...], rows: Field, where: str) -> tuple[str, ...
 def _matrix(container: Container, name: str, item: Field) -> Found:
     """Layouts 2 and 3: one matrix; ids from beside it, else from a side-car."""
     check_matrix(item, "embeddings")
+    item.check()
     folder = name.rpartition("/")[0]
     siblings = _below(container.fields, folder)
     for tier in container.id_names:

@@ -189,14 +189,14 @@ def open_clip_retrieval(path: Path) -> Iterator[Container]:
         arrays, tables = [], []
         for number, part in numbered:
             opened = stack.enter_context(open_npy(regular_file(part)))
-            arrays.append(opened.fields["array"])
+            arrays.append(opened.fields["embeddings"])
             table = _table_of(part, number)
             if table is not None:
                 tables.append(stack.enter_context(open_parquet(regular_file(table))))
         if not tables:
             # Only called like clip-retrieval: an array with a side-car, like any other.
             if len(arrays) == 1 and find_sidecar(numbered[0][1]) is not None:
-                yield Container(numbered[0][1], {"array": arrays[0]}, per_item=False)
+                yield Container(numbered[0][1], {"embeddings": arrays[0]}, per_item=False)
                 return
         if len(tables) != len(arrays):
             raise FormatError(

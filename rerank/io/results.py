@@ -9,7 +9,8 @@ import numpy as np
 from rerank.errors import FormatError, RerankError
 from rerank.io.checks import Field, check_ids, read_array, read_ids
 from rerank.io.files import ArrayHash, PathLike, foreign, named, parse_json, sha256_of, to_json
-from rerank.io.hdf5 import open_hdf5, text_attribute
+from rerank.io.hdf5 import open_hdf5
+from rerank.io.hdf5text import text_attribute
 from rerank.io.hdf5write import Writer, create_hdf5
 
 RESULTS_SCHEMA = "rerank-results/1"

@@ -12,6 +12,7 @@ from rerank.io.checks import (
     Field,
     bounds,
     check_count,
+    check_matrix,
     check_unique,
     read_ids,
     read_matrix,
@@ -83,7 +84,9 @@ def read_scores(
     with open_container(Path(path)) as container:
         item = _find(container, dataset)
         where = item.where
-        shape = item.shape if len(item.shape) == 2 else (0, 0)
+        check_matrix(item, "scores")
+        item.check()
+        shape = item.shape
         queries = _ids(container, "query_ids", shape[0], where)
         gallery = _ids(container, "gallery_ids", shape[1], where)
         if (queries is None) != (gallery is None):

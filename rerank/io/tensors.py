@@ -119,7 +119,7 @@ def _collect(path: Path, name: str, value: object, fields: dict[str, Field], *, 
                 "tensor.contiguous()"
             )
         plain = value.detach()
-        fields[name or "tensor"] = _tensor_field(
+        fields[name or "embeddings"] = _tensor_field(
             where, tuple(plain.shape), plain.dtype, lambda start, stop: plain[start:stop]
         )
     elif isinstance(value, dict) and depth < 8:

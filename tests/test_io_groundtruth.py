@@ -1,0 +1,269 @@
+"""Ground truth in every form: matched by name, refused by name."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rerank.errors import FormatError
+from rerank.io import GroundTruth, read_ground_truth
+
+TEXTS = ["t1", "t2", "t3", "12"]
+VIDEOS = ["v3", "v1", "v2", "lonely"]
+# t1 -> v1, t2 -> v1 and v2, t3 -> v3, 12 -> v2
+EXPECTED = [[1], [1, 2], [0], [2]]
+
+
+def rows(truth: GroundTruth) -> list[list[int]]:
+    return [list(found) for found in truth.positives]
+
+
+def read(tmp_path, content, *, name="gt.json", texts=TEXTS, videos=VIDEOS, **options):
+    path = tmp_path / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return read_ground_truth(path, texts, videos, **options)
+
+
+FORMS = {
+    "lists": ("gt.json", {"t1": "v1", "t2": ["v1", "v2"], "t3": ["v3"], "12": "v2"}),
+    "grades": ("gt.json", {"t1": {"v1": 1}, "t2": {"v2": 2, "v1": 1, "v3": 0}, "t3": {"v3": 1.5},
+                           "12": {"v2": 1}}),
+    "by video": ("gt.json", {"v1": ["t1", "t2"], "v2": ["t2", 12], "v3": "t3"}),
+    "records": ("gt.json", [
+        {"query_id": "t1", "video_id": "v1"}, {"query_id": "t2", "video_id": "v1"},
+        {"query_id": "t2", "video_id": "v2"}, {"query_id": "t3", "video_id": "v3"},
+        {"query_id": 12, "video_id": "v2"}]),
+    "lines": ("gt.jsonl", "\n".join(json.dumps(r) for r in [
+        {"text_id": "t1", "video_id": "v1"}, {"text_id": "t2", "video_id": "v1"},
+        {"text_id": "t2", "video_id": "v2"}, {"text_id": "t3", "video_id": "v3"},
+        {"text_id": 12, "video_id": "v2", "relevance": 1}])),
+    "qrels": ("gt.qrels", "t1 0 v1 1\nt2 0 v1 1\nt2 0 v2 1\n\nt2 0 v3 0\nt3 0 v3 1\n12 0 v2 1\n"),
+    "qrels with tabs": ("gt.txt", "t1\t0\tv1\t1\nt2\t0\tv1\t1\nt2 0 v2 1\nt3 0 v3 1\n12 0 v2 1"),
+    "BEIR": ("gt.tsv", "query-id\tcorpus-id\tscore\nt1\tv1\t1\nt2\tv1\t1\nt2\tv2\t1\n"
+                       "t3\tv3\t1\n12\tv2\t1\n"),
+    "JSFusion": ("gt.csv", "key,vid_key,video_id,sentence\nt1,m1,v1,some words\n"
+                           't2,m1,v1,"more, words"\nt2,m2,v2,x\nt3,m3,v3,y\n12,m2,v2,z\n'),
+    "byte order mark": ("gt.json", "\ufeff" + json.dumps(
+        {"t1": "v1", "t2": ["v1", "v2"], "t3": ["v3"], "12": "v2"})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_says_the_same(tmp_path, form):
+    name, content = FORMS[form]
+    truth = read(tmp_path, content, name=name)
+    assert rows(truth) == EXPECTED
+    assert all(found.dtype == np.int64 for found in truth.positives)
+    assert truth.distractors == 1 and truth.n_pairs == 5 and not len(truth.unjudged)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_ids_are_matched_by_name_and_never_by_position(tmp_path, form):
+    name, content = FORMS[form]
+    order, columns = [2, 0, 3, 1], [3, 1, 0, 2]
+    truth = read(
+        tmp_path, content, name=name,
+        texts=[TEXTS[i] for i in order], videos=[VIDEOS[j] for j in columns],
+    )  # fmt: skip
+    assert rows(truth) == [sorted(columns.index(j) for j in EXPECTED[i]) for i in order]
+
+
+def test_the_other_direction(tmp_path):
+    truth = read(tmp_path, FORMS["grades"][1])
+    turned = truth.T
+    assert rows(turned) == [[2], [0, 1], [1, 3], []]
+    assert [list(g) for g in turned.grades] == [[1.5], [1, 1], [2, 1], []]
+    # The distractor stays in the gallery and is no query of the other direction.
+    assert list(turned.unjudged) == [3] and turned.distractors == 0
+    assert turned.gallery_size == 4
+    assert rows(turned.T) == rows(truth)
+    assert [list(g) for g in turned.T.grades] == [list(g) for g in truth.grades]
+    plain = read(tmp_path, FORMS["lists"][1])
+    assert plain.grades is None and plain.T.grades is None
+
+
+def test_positives_cannot_be_changed(tmp_path):
+    truth = read(tmp_path, FORMS["lists"][1])
+    with pytest.raises(ValueError, match="read-only"):
+        truth.positives[0][0] = 3
+    with pytest.raises(ValueError, match="read-only"):
+        truth.T.positives[0][0] = 3
+
+
+CAPTIONS = {
+    "MSR-VTT": {"videos": [], "sentences": [
+        {"sen_id": 0, "video_id": "a", "caption": "x"},
+        {"sen_id": 1, "video_id": "b", "caption": "y"},
+        {"sen_id": 2, "video_id": "a", "caption": "z"}]},
+    "VATEX": [{"videoID": "a", "enCap": ["x", "z"], "chCap": ["1"]},
+              {"videoID": "b", "enCap": ["y"]}],
+    "DiDeMo": [{"annotation_id": 0, "video": "a.mp4", "description": "x"},
+               {"annotation_id": 1, "video": "b.avi", "description": "y"},
+               {"annotation_id": 2, "video": "a.mp4", "description": "z"}],
+    "ActivityNet": {"a": {"duration": 3, "timestamps": [[0, 1], [1, 2]], "sentences": ["x", "z"]},
+                    "b": {"duration": 3, "timestamps": [[0, 1]], "sentences": ["y"]}},
+    "ActivityNet list": [{"video": "a.mp4", "caption": ["x", "z"]},
+                         {"video": "b.mp4", "caption": "y"}],
+}  # fmt: skip
+NAMES = {
+    "number": ["0", "1", "2"],
+    "#": ["a#0", "b#0", "a#1"],
+    "_": ["a_0", "b_0", "a_1"],
+    "-": ["a-0", "b-0", "a-1"],
+    "caption": ["x", "y", "z"],
+}
+
+
+@pytest.mark.parametrize("form", CAPTIONS)
+@pytest.mark.parametrize("names", NAMES)
+def test_captions_by_any_name_people_give_them(tmp_path, form, names):
+    if names == "number" and form not in ("MSR-VTT", "DiDeMo"):
+        with pytest.raises(FormatError, match=r"gt\.json"):
+            read(tmp_path, CAPTIONS[form], texts=NAMES[names], videos=["a", "b"])
+        return
+    truth = read(tmp_path, CAPTIONS[form], texts=NAMES[names], videos=["b", "a"])
+    assert rows(truth) == [[1], [0], [1]]
+
+
+@pytest.mark.parametrize("form", CAPTIONS)
+def test_one_paragraph_for_each_video(tmp_path, form):
+    truth = read(tmp_path, CAPTIONS[form], texts=["b", "a"], videos=["a", "b"])
+    assert rows(truth) == [[1], [0]]
+
+
+def test_a_video_name_with_its_file_ending(tmp_path):
+    videos = ["b.avi", "a.mp4"]
+    truth = read(tmp_path, CAPTIONS["DiDeMo"], texts=["0", "1", "2"], videos=videos)
+    assert rows(truth) == [[1], [0], [1]]
+
+
+def test_a_table_without_text_ids_goes_by_the_sentence(tmp_path):
+    content = 'video_id,sentence\nv1,"a, b"\nv2,"say ""hi""\nnow"\n'
+    truth = read(tmp_path, content, name="gt.csv", texts=["a, b", 'say "hi"\nnow'])
+    assert rows(truth) == [[1], [2]]
+
+
+def test_both_directions_fit(tmp_path):
+    same = ["x1", "x2", "x3"]
+    # Whoever reads this, it says the same.
+    truth = read(tmp_path, {"x1": "x2", "x2": "x1", "x3": "x3"}, texts=same, videos=same)
+    assert rows(truth) == [[1], [0], [2]]
+    with pytest.raises(FormatError, match=r"gt\.json.*'x1' are ids of both.*query_id, video_id"):
+        read(tmp_path, {"x1": "x2", "x2": "x3", "x3": "x1"}, texts=same, videos=same)
+
+
+def test_a_name_in_both_does_not_spoil_what_fits_one_way(tmp_path):
+    truth = read(tmp_path, {"a": "b", "c": "d"}, texts=["a", "c", "b"], videos=["b", "d", "a"],
+                 allow_unjudged=True)  # fmt: skip
+    assert rows(truth) == [[0], [1], []]
+
+
+BAD = {
+    "unknown video": ({"t1": "v1", "t2": "v9", "t3": "v3", "12": "v2"}, "'v9'.*--allow-unjudged"),
+    "unknown text": ({"t1": "v1", "t9": "v2", "t3": "v3", "12": "v2"}, "'t9'.*--allow-unjudged"),
+    "no entry": ({"t1": "v1", "t2": "v1", "12": "v2"}, "'t3' has no entry.*--allow-unjudged"),
+    "empty entry": ({"t1": "v1", "t2": "v1", "t3": [], "12": "v2"}, "'t3' has an empty entry"),
+    "zero grade": ({"t1": {"v1": 1}, "t2": {"v1": 1}, "t3": {"v2": 0}, "12": {"v2": 1}},
+                   "'t3' has only grades of 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_is_named_unless_allowed(tmp_path, case):
+    content, words = BAD[case]
+    with pytest.raises(FormatError, match=rf"gt\.json.*{words}") as caught:
+        read(tmp_path, content)
+    assert "\n" not in str(caught.value)
+    truth = read(tmp_path, content, allow_unjudged=True)
+    assert list(truth.unjudged) == ([1] if "unknown" in case else [2])
+    assert truth.ignored == (1 if "unknown" in case else 0)
+
+
+REFUSED = {
+    "nothing known": ({"a": "b"}, "'a' is neither the id of a text.*'t1'.*'v3'"),
+    "texts only": ({"t1": "t2"}, "both texts"),
+    "empty object": ({}, "without a single pair"),
+    "empty list": ([], "without a single pair"),
+    "empty entries": ({"t1": [], "t2": []}, "without a single pair"),
+    "only zeros": ({"t1": {"v1": 0}}, "grades of 0"),
+    "twice": ('{"t1": "v1", "t1": "v2"}', "'t1' appears twice"),
+    "twice inside": ('{"t1": {"v1": 1, "v1": 0}}', "'v1' appears twice"),
+    "graded twice": ([{"query_id": "t1", "video_id": "v1", "grade": 1},
+                      {"query_id": "t1", "video_id": "v1", "grade": 2}], "'v1' for 't1' twice"),
+    "not JSON": ("{", "not valid JSON"),
+    "NaN": ('{"t1": {"v1": NaN}}', "NaN is not JSON"),
+    "number": ("3", "expected an object or a list"),
+    "float id": ({"t1": 1.5}, "1.5 is not an id"),
+    "null": ({"t1": None}, "None is not an id"),
+    "true": ({"t1": True}, "True is not an id"),
+    "nested": ({"t1": [["v1"]]}, "is not an id"),
+    "word as grade": ({"t1": {"v1": "high"}}, "'high' is not a grade"),
+    "huge grade": ('{"t1": {"v1": 1e999}}', "is not a grade"),
+    "list of words": (["t1"], "entry 0 is 't1'"),
+    "no video": ([{"query_id": "t1"}], "entry 0 names no video"),
+    "no text": ([{"video_id": "v1"}], "entry 0 names no text"),
+    "deep": ("[" * 100000, "JSON"),
+    "blank": ("   \n", "JSON"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_ground_truth(tmp_path, case):
+    content, words = REFUSED[case]
+    with pytest.raises(FormatError, match=rf"(?s)gt\.json.*{words}") as caught:
+        read(tmp_path, content)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("gt.qrels", "t1 0 v1\n", "line 1 has 3 columns"),
+        ("gt.qrels", "t1 0 v1 1\nt2 0 v1 x\n", "line 2.*'x'"),
+        ("gt.tsv", "query-id\tcorpus-id\tscore\nt1\tv1\n", "row 1 has 2 columns"),
+        ("gt.csv", 'key,video_id\n"t1,v1\n', "not a valid table"),
+        ("gt.csv", "key,video_id\nt1,\n", "not an id"),
+        ("gt.txt", "hello\n", "JSON"),
+        ("gt.csv", "", "empty"),
+        ("gt.qrels", "\n\n", "without a single pair"),
+    ],
+)
+def test_tables_that_are_none(tmp_path, name, content, words):
+    with pytest.raises(FormatError, match=rf"{name}.*{words}"):
+        read(tmp_path, content, name=name)
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "gt.json").write_bytes(b'{"t1":\n "\xff"}')
+    with pytest.raises(FormatError, match="line 2 is not UTF-8"):
+        read_ground_truth(tmp_path / "gt.json", TEXTS, VIDEOS)
+    with pytest.raises(FormatError, match="no such file"):
+        read_ground_truth(tmp_path / "missing.json", TEXTS, VIDEOS)
+    with pytest.raises(FormatError, match="directory"):
+        read_ground_truth(tmp_path, TEXTS, VIDEOS)
+
+
+def test_the_diagonal_has_to_be_asked_for():
+    truth = read_ground_truth("diagonal", ["a", "b"], ["x", "y"])
+    assert rows(truth) == [[0], [1]] and truth.distractors == 0
+    assert rows(truth.T) == [[0], [1]]
+    with pytest.raises(FormatError, match="2 texts and 3 videos"):
+        read_ground_truth("diagonal", ["a", "b"], ["x", "y", "z"])
+    with pytest.raises(FormatError, match="diagonal"):
+        read_ground_truth("diagonal", [], [])
+
+
+def test_ids_have_to_be_unique(tmp_path):
+    with pytest.raises(FormatError, match="texts.*'a'"):
+        read_ground_truth("diagonal", ["a", "a"], ["x", "y"])
+
+
+def test_real_ground_truth(real_data):
+    from rerank.io import read_embeddings
+
+    folder = real_data / "msvd_aligned"
+    texts, videos = (read_embeddings(folder / f"{n}.h5").ids for n in ("texts", "videos"))
+    truth = read_ground_truth(folder / "gt.json", texts, videos)
+    assert truth.n_pairs == len(texts) == 11130 and truth.distractors == 0
+    for text, found in zip(texts, truth.positives, strict=True):
+        assert [videos[j] for j in found] == [text.rpartition("#")[0]]

@@ -1,0 +1,244 @@
+"""Embeddings come back as they were written, from every layout, type of number and byte order."""
+
+import json
+import tracemalloc
+
+import h5py
+import numpy as np
+import pytest
+
+from rerank.errors import FormatError
+from rerank.io import Embeddings, Norms, read_embeddings, read_scores, write_embeddings
+from tests.io_writers import ARROW, IDS, LAYOUTS, N, in_order, vectors, write
+
+layouts = pytest.mark.parametrize("layout", LAYOUTS)
+
+
+@pytest.fixture(autouse=True)
+def needs_arrow(request):
+    if (
+        getattr(request.node, "callspec", None)
+        and request.node.callspec.params.get("layout") in ARROW
+    ):
+        pytest.importorskip("pyarrow")
+
+
+@layouts
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f2", ">f4", ">f8"])
+def test_every_layout_gives_back_values_and_ids(tmp_path, layout, dtype):
+    x = vectors(dtype)
+    path, ids = write(layout, tmp_path, x)
+    found = read_embeddings(path)
+    assert found.ids == tuple(ids)
+    assert found.vectors.dtype == ("=f8" if dtype.endswith("8") else "=f4")
+    assert found.vectors.dtype.isnative
+    np.testing.assert_array_equal(found.vectors, in_order(ids, x).astype(found.vectors.dtype))
+    assert found.total_rows == N and len(found) == N and found.dim == x.shape[1]
+
+
+@layouts
+@pytest.mark.parametrize("rows", [slice(0, 3), slice(2, 5), slice(5, 99), slice(-2, None)])
+def test_a_slice_is_a_slice_of_the_whole(tmp_path, layout, rows):
+    path, _ = write(layout, tmp_path, vectors())
+    whole, part = read_embeddings(path), read_embeddings(path, rows=rows)
+    assert part.ids == whole.ids[rows]
+    np.testing.assert_array_equal(part.vectors, whole.vectors[rows])
+    assert part.total_rows == N
+
+
+@layouts
+def test_half_precision_can_stay(tmp_path, layout):
+    x = vectors("<f2")
+    path, ids = write(layout, tmp_path, x)
+    half, wide = read_embeddings(path, keep_half=True), read_embeddings(path)
+    assert half.vectors.dtype == np.float16
+    np.testing.assert_array_equal(half.vectors, in_order(ids, x))
+    # The content is the same, whatever it is held in.
+    assert half.content_sha256 == wide.content_sha256
+
+
+def test_the_hash_speaks_of_content_and_not_of_the_file(tmp_path):
+    hashes = set()
+    for layout in ("h5-canonical", "h5-named", "npy", "npz-packed", "safetensors", "torch-dict"):
+        folder = tmp_path / layout
+        folder.mkdir()
+        hashes.add(read_embeddings(write(layout, folder, vectors())[0]).content_sha256)
+    assert len(hashes) == 1
+    ids, x = tuple(IDS), vectors()
+    base = Embeddings(ids, x, "").content_sha256
+    assert hashes == {base}
+    changed = x.copy()
+    changed[3, 1] = np.nextafter(changed[3, 1], np.float32(9))
+    others = [
+        Embeddings(ids, changed, ""),
+        Embeddings(ids[::-1], x, ""),
+        Embeddings(("ab", "c", *ids[2:]), x, ""),
+        Embeddings(("a", "bc", *ids[2:]), x, ""),
+        Embeddings(ids, x.astype("f8"), ""),
+        Embeddings(ids, x, "", group_ids=ids),
+    ]
+    assert len({base, *(other.content_sha256 for other in others)}) == len(others) + 1
+
+
+def test_a_file_with_an_item_in_each_dataset_comes_back_in_the_order_of_names(tmp_path):
+    """HDF5 lists names alphabetically; ids go with their rows, whatever the order."""
+    path, _ = write("h5-per-id", tmp_path, vectors())
+    found = read_embeddings(path)
+    assert list(found.ids) == sorted(IDS)
+    by_name = dict(zip(found.ids, found.vectors, strict=True))
+    for name, row in zip(IDS, vectors(), strict=True):
+        np.testing.assert_array_equal(by_name[name], row)
+
+
+def test_the_canonical_file_is_what_it_says(tmp_path):
+    path, x = tmp_path / "v.h5", vectors(">f2")
+    groups = [f"g{i // 2}" for i in range(N)]
+    write_embeddings(path, IDS, x, group_ids=groups, kind="text", normalized=False, dim=4)
+    with h5py.File(path) as f:
+        assert f.attrs["rerank_schema"] == "rerank/1" and f.attrs["kind"] == "text"
+        assert f["embeddings"].dtype == "<f2" and f["embeddings"].fletcher32
+        assert [i.decode() for i in f["ids"][:]] == IDS
+        stored = f.attrs["content_sha256"]
+    found = read_embeddings(path)
+    assert found.ids == tuple(IDS) and found.group_ids == tuple(groups)
+    assert found.content_sha256 == stored
+    np.testing.assert_array_equal(found.vectors, x.astype("f4"))
+    part = read_embeddings(path, rows=slice(2, 4))
+    assert part.group_ids == tuple(groups[2:4])
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path):
+    for name in ("a.h5", "b.h5"):
+        write_embeddings(tmp_path / name, IDS, vectors(), model="m", kind="video")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_an_edited_canonical_file_is_noticed(tmp_path):
+    path = tmp_path / "v.h5"
+    write_embeddings(path, IDS, vectors())
+    with h5py.File(path, "r+") as f:
+        f["embeddings"][2, 1] += 1
+    with pytest.raises(FormatError, match=r"v\.h5.*hash"):
+        read_embeddings(path)
+
+
+def frames_file(path):
+    rng = np.random.default_rng(1)
+    lengths = [3, 1, 5, 2]
+    frames = rng.normal(size=(sum(lengths), 4)).astype("f4")
+    offsets = np.cumsum([0, *lengths])
+    with h5py.File(path, "w") as f:
+        f.attrs["rerank_schema"] = "rerank/1"
+        f["frames"], f["offsets"], f["ids"] = frames, offsets, ["d", "c", "b", "a"]
+    means = [frames[a:b].mean(axis=0) for a, b in zip(offsets, offsets[1:], strict=False)]
+    return frames, offsets, np.array(means)
+
+
+def test_frames_are_averaged_only_when_asked(tmp_path):
+    path = tmp_path / "v.h5"
+    _, _, means = frames_file(path)
+    with pytest.raises(FormatError, match="pool='mean'"):
+        read_embeddings(path)
+    found = read_embeddings(path, pool="mean")
+    assert found.ids == ("d", "c", "b", "a")
+    np.testing.assert_allclose(found.vectors, means, rtol=1e-6)
+    part = read_embeddings(path, pool="mean", rows=slice(1, 3))
+    np.testing.assert_array_equal(part.vectors, found.vectors[1:3])
+    with pytest.raises(FormatError, match="'max'"):
+        read_embeddings(path, pool="max")
+
+
+def test_frames_of_one_dataset_per_id(tmp_path):
+    path = tmp_path / "v.h5"
+    frames, offsets, means = frames_file(tmp_path / "other.h5")
+    with h5py.File(path, "w") as f:
+        for name, a, b in zip("dcba", offsets, offsets[1:], strict=False):
+            f[name] = frames[a:b]
+    with pytest.raises(FormatError, match=r"v\.h5.*frames.*'a' with 2.*pool='mean'"):
+        read_embeddings(path)
+    found = read_embeddings(path, pool="mean")
+    assert found.ids == ("a", "b", "c", "d")
+    np.testing.assert_allclose(found.vectors, means[::-1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "message"),
+    [
+        ([0, 3, 3, 9, 11], r"row 1 \(id 'c'\) has no frames"),
+        ([0, 3, 4, 9, 12], "0 to 12, expected 0 to the number of frames, 11"),
+        ([0, 5, 4, 9, 11], r"row 1 \(id 'c'\)"),
+        ([0, 4, 9, 11], "expected 5 integers"),
+        ([0.0, 3.0, 4.0, 9.0, 11.0], "expected 5 integers"),
+    ],
+)
+def test_offsets_that_do_not_cover_the_frames(tmp_path, offsets, message):
+    path = tmp_path / "v.h5"
+    frames_file(path)
+    with h5py.File(path, "r+") as f:
+        del f["offsets"]
+        f["offsets"] = offsets
+    with pytest.raises(FormatError, match=message):
+        read_embeddings(path, pool="mean")
+
+
+def test_integer_ids_are_their_digits(tmp_path):
+    with h5py.File(tmp_path / "v.h5", "w") as f:
+        f["embeddings"], f["ids"] = vectors(), np.arange(100, 100 + N)
+    assert read_embeddings(tmp_path / "v.h5").ids[0] == "100"
+
+
+def test_sidecar_forms(tmp_path):
+    path = tmp_path / "v.npy"
+    np.save(path, vectors())
+    side = tmp_path / "v.ids.json"
+    side.write_text(json.dumps({"ids": IDS, "group_ids": [1] * N}))
+    found = read_embeddings(path)
+    assert found.ids == tuple(IDS) and found.group_ids == ("1",) * N
+    # What says that it is the ids wins over what may be anything.
+    (tmp_path / "v.json").write_text('{"model": "x"}')
+    assert read_embeddings(path).ids == tuple(IDS)
+    (tmp_path / "v.ids.txt").write_text("\n".join(IDS))
+    with pytest.raises(FormatError, match=r"v\.npy.*'v\.ids\.json', 'v\.ids\.txt'"):
+        read_embeddings(path)
+
+
+def test_bfloat16_is_widened(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    x = torch.from_numpy(vectors()).to(torch.bfloat16)
+    save_file({"emb": x}, tmp_path / "v.safetensors", metadata={"ids": json.dumps(IDS)})
+    torch.save({"emb": x, "ids": IDS}, tmp_path / "v.pt")
+    for name in ("v.safetensors", "v.pt"):
+        found = read_embeddings(tmp_path / name)
+        np.testing.assert_array_equal(found.vectors, x.float().numpy())
+
+
+def test_norms(tmp_path):
+    write_embeddings(tmp_path / "v.h5", ["a", "b"], np.array([[3.0, 4.0], [0.6, 0.8]]))
+    assert read_embeddings(tmp_path / "v.h5").norms == pytest.approx(Norms(1.0, 3.0, 5.0))
+    assert read_embeddings(tmp_path / "v.h5", rows=slice(0, 0)).norms == Norms(0, 0, 0)
+
+
+def test_a_large_half_precision_file_costs_its_own_size(tmp_path):
+    rows, width = 8_000, 2048
+    x = np.random.default_rng(0).normal(size=(rows, width)).astype("f2")
+    ids = [str(i) for i in range(rows)]
+    write_embeddings(tmp_path / "v.h5", ids, x)
+    np.save(tmp_path / "v.npy", x)
+    (tmp_path / "v.ids.json").write_text(json.dumps(ids))
+    for name in ("v.h5", "v.npy"):
+        tracemalloc.start()
+        found = read_embeddings(tmp_path / name, keep_half=True)
+        _ = found.content_sha256, found.norms
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        # The vectors, the ids (about 80 bytes each, held twice for a moment), blocks.
+        assert peak < x.nbytes + 400 * rows + (30 << 20), name
+
+
+def test_real_files_are_read(real_data):
+    found = read_embeddings(real_data / "coco500" / "texts.h5")
+    assert found.vectors.shape == (500, 512) and found.ids[0] == "caption000"
+    scores = read_scores(real_data / "cap4video" / "video_scores.h5")
+    assert scores.scores.shape == (1000, 1000) and scores.ids_given
