@@ -13,7 +13,8 @@ from rerank.comparison import Comparison, Entry, Skipped, Table
 from rerank.cost import measured
 from rerank.directions import WORDS, Direction, Name, transpose_positives
 from rerank.errors import RerankError
-from rerank.evaluation import Judgement, bootstrap_of, judge, paired_changes
+from rerank.evaluation import Judgement, bootstrap_of, paired_changes
+from rerank.measures import ranked_measures
 from rerank.metrics import Ties
 from rerank.reranker import LABELS, Bank, Fitted
 from rerank.similarity import Similarity
@@ -104,8 +105,8 @@ def compare(
             boot=bootstrap_of(right, direction.sim.shape[1], resamples=resamples, seed=seed),
             seed=seed,
         )  # fmt: skip
-        found = list(_full_gallery(task, names, transductive, gate, settings or {}))
         raw = _raw(task)
+        found = list(_full_gallery(task, names, raw.judgement, transductive, gate, settings or {}))
         tables += _tables(name, raw, found, _gallery_words(name, direction.sim))
         skipped += [entry for entry in found if isinstance(entry, Skipped)]
         if cross_fit:
@@ -140,6 +141,7 @@ def _best_first(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 def _full_gallery(
     task: _Task,
     names: Sequence[str],
+    raw: Judgement,
     transductive: bool,
     gate: bool,
     settings: Mapping[str, Any],
@@ -150,7 +152,6 @@ def _full_gallery(
     banks = [] if direction.bank is None else [direction.bank]
     if transductive and direction.label != "transductive":
         banks.append(own)
-    raw = _judge(task, direction.sim)
     for method in names:
         if not banks:
             queries = WORDS[direction.name][0]
@@ -195,7 +196,9 @@ def _attempt(
             fitted = fit()
             fit_seconds = time.perf_counter() - spent["start"]
             rewritten = fitted.transform(sim)
-            found = _judge(task, rewritten)
+            searched, right = _view(task, rewritten)
+            ranks = metrics.ranks(searched, right, ties=task.ties)
+        found = Judgement(ranks, _measures(task, searched, right))
     except RerankError as error:
         return Skipped(method, task.direction.name, f"{bank.label}: {' '.join(str(error).split())}")
     stages = getattr(fitted, "stages", ())
@@ -206,7 +209,7 @@ def _attempt(
         figures=found.figures(task.ks),
         intervals={},
         changes=paired_changes(task.boot, raw, found, task.ks),
-        ranks=found.ranks,
+        judgement=found,
         hubness=hubness.summary(rewritten),
         fit_seconds=fit_seconds,
         seconds=spent["seconds"],
@@ -215,18 +218,26 @@ def _attempt(
     )
 
 
-def _judge(task: _Task, sim: Similarity) -> Judgement:
-    right = task.right
-    if task.pooled:
-        sim, right = protocols.pool_captions(sim, right)
-    return judge(sim, right, ties=task.ties, measures=task.measures)
+def _view(task: _Task, sim: Similarity) -> tuple[Similarity, tuple[np.ndarray, ...]]:
+    """What is ranked under the protocol, and what is right in it."""
+    return protocols.pool_captions(sim, task.right) if task.pooled else (sim, task.right)
+
+
+def _measures(task: _Task, sim: Similarity, right: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+    if not task.measures:
+        return {}
+    return ranked_measures(sim, right, task.measures, ties=task.ties)
 
 
 def _raw(task: _Task, found: Judgement | None = None) -> Entry:
     """The raw ranking, on the whole gallery unless another judgement is given."""
     whole = found is None
     with measured(task.direction.sim.device) as spent:
-        found = _judge(task, task.direction.sim) if found is None else found
+        if found is None:
+            sim, right = _view(task, task.direction.sim)
+            found = Judgement(metrics.ranks(sim, right, ties=task.ties), {})
+    if whole:
+        found = Judgement(found.ranks, _measures(task, *_view(task, task.direction.sim)))
     values = {f"R@{k}": 100 * found.ranks.hits(k) for k in task.ks}
     values |= {"MnR": found.ranks.values, **found.measures}
     return Entry(
@@ -236,7 +247,7 @@ def _raw(task: _Task, found: Judgement | None = None) -> Entry:
         figures=found.figures(task.ks),
         intervals={name: task.boot.interval(of) for name, of in values.items()},
         changes={},
-        ranks=found.ranks,
+        judgement=found,
         hubness=hubness.summary(task.direction.sim) if whole else None,
         fit_seconds=0.0,
         seconds=spent["seconds"],
@@ -273,7 +284,7 @@ def _cross_fitted(
                 method=method, direction=name, label="cross-fit",
                 figures=found.after.figures(task.ks), intervals={},
                 changes=paired_changes(task.boot, found.before, found.after, task.ks),
-                ranks=found.after.ranks, hubness=None, fit_seconds=spent["seconds"],
+                judgement=found.after, hubness=None, fit_seconds=spent["seconds"],
                 seconds=spent["seconds"], peak_bytes=spent["peak"],
             )
         )  # fmt: skip

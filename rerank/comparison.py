@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from rerank.directions import WORDS, Name
 from rerank.errors import RerankError
+from rerank.evaluation import Judgement
 from rerank.hubness import Hubness
 from rerank.metrics import Ranks, Ties
 from rerank.reranker import Label
@@ -30,10 +31,10 @@ class Entry:
         figures: R@K and geo, further measures in percent, MdR, MnR, in this order.
         intervals: of R@K, MnR and the measures, where the method is "none".
         changes: of the figures against "none" on the same gallery and queries.
-        ranks: of every judged query.
+        judgement: ranks and measures of every judged query.
         hubness: of the ranking; None under cross-fit, which has two galleries.
         fit_seconds: time to fit.
-        seconds: time to fit and to rank every query.
+        seconds: time to fit and to rank every query (under cross-fit also the raw scores).
         peak_bytes: memory above what was held before, None where it cannot be measured.
         notes: what the user should know.
     """
@@ -44,12 +45,17 @@ class Entry:
     figures: dict[str, float]
     intervals: dict[str, Interval]
     changes: dict[str, Difference]
-    ranks: Ranks
+    judgement: Judgement
     hubness: Hubness | None
     fit_seconds: float
     seconds: float
     peak_bytes: int | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def ranks(self) -> Ranks:
+        """Of every judged query."""
+        return self.judgement.ranks
 
 
 @dataclass(frozen=True)
