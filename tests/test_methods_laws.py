@@ -129,6 +129,29 @@ def test_empirical_mutual_proximity_orders_by_the_product_then_by_score(data):
     np.testing.assert_array_equal(np.argsort(out, axis=1), want)
 
 
+def test_equal_scores_share_a_place_in_the_list_that_holds_the_query_itself(data):
+    """Transductive, with ties: strictly better ones count, so nobody is behind himself."""
+    s = np.round(data["texts"] @ data["videos"].T, 1)
+    out = fit("gc", Dense(s)).transform(Dense(s)).scores().numpy()
+    np.testing.assert_array_equal(np.floor(out), formulas.corrected_rank(s, s))
+    counted = fit("mp-empirical", Dense(s)).transform(Dense(s)).scores().numpy()
+    np.testing.assert_allclose(counted, formulas.mutual_empirical(s, s), atol=1 / (N * M))
+
+
+def test_k_reciprocal_sets_that_mix_both_sides_equal_the_formula():
+    """Without a modality gap, queries and items share neighbours and the sets decide."""
+    rng = np.random.default_rng(5)
+    topics = rng.normal(size=(6, D))
+    queries = unit(topics[rng.integers(0, 6, 30)] + 0.5 * rng.normal(size=(30, D)))
+    gallery = unit(topics[rng.integers(0, 6, 25)] + 0.5 * rng.normal(size=(25, D)))
+    for k1, k2, weight in ((20, 6, 0.3), (9, 1, 0.3), (6, 4, 0.0)):
+        sim = Pair(queries, gallery, block_size=4)
+        stages = pipeline("k-reciprocal", k1=k1, k2=k2, weight=weight)
+        want = formulas.k_reciprocal(queries, gallery, k1, k2, weight)
+        assert weight or 0.2 < (want < 0.999).mean()
+        close(-stages.fit(sim).transform(sim).scores(), want)
+
+
 def test_a_gate_opens_only_for_queries_that_a_hub_leads(data):
     fitted = fit("dis", bank_of(data)).stages[0]
     share = share_gated(fitted, pair(data))
