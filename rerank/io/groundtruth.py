@@ -109,8 +109,8 @@ def read_ground_truth(
     where = str(path)
     texts = {name: row for row, name in enumerate(query_ids)}
     videos = {name: row for row, name in enumerate(gallery_ids)}
-    readings = readings_of(Path(path))
-    if not any(reading.pairs for reading in readings):
+    readings = [reading for reading in readings_of(Path(path)) if reading.pairs]
+    if not readings:
         raise FormatError(f"{where}: is a ground truth without a single pair; check the file")
     pairs, empty = _decide(readings, texts, videos, where)
     return _build(
@@ -150,8 +150,7 @@ def _decide(
     assert best is not None
     score, reading, forward, backward = best
     if not score:
-        reading = next((r for r in readings if r.pairs), reading)
-        _refuse_unknown(reading, texts, videos, where)
+        _refuse_unknown(readings[0], texts, videos, where)
     turned = [Pair(p.second, p.first, p.grade) for p in reading.pairs]
     if forward and backward:
         one_sided = max(forward, backward) == len(reading.pairs) != min(forward, backward)

@@ -1,0 +1,137 @@
+"""Tables with a column of lists, and the folders of clip-retrieval."""
+
+import numpy as np
+import pytest
+
+from rerank.errors import FormatError
+from rerank.io import read_embeddings
+from tests.io_writers import IDS, N, vectors, write
+
+pa = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+
+def save(path, column, **columns):
+    parquet.write_table(pa.table({"ids": IDS, "emb": column, **columns}), path, row_group_size=3)
+    return path
+
+
+@pytest.mark.parametrize("inner", [pa.float16(), pa.float32(), pa.float64()])
+@pytest.mark.parametrize("kind", ["list", "large", "fixed"])
+def test_every_sort_of_list(tmp_path, inner, kind):
+    made = {"list": pa.list_(inner), "large": pa.large_list(inner), "fixed": pa.list_(inner, 4)}
+    x = vectors().astype(inner.to_pandas_dtype())
+    path = save(tmp_path / "v.parquet", pa.array(list(x), made[kind]))
+    for rows in (slice(None), slice(2, 5), slice(6, 7)):
+        found = read_embeddings(path, rows=rows)
+        assert found.ids == tuple(IDS[rows])
+        np.testing.assert_array_equal(found.vectors, x[rows].astype(found.vectors.dtype))
+
+
+def test_tables_have_more_columns(tmp_path):
+    x = vectors()
+    path = save(
+        tmp_path / "v.parquet",
+        pa.array(list(x)),
+        caption=["same"] * N,
+        width=np.arange(N),
+        similarity=np.ones(N),
+        group_ids=["g"] * N,
+    )
+    found = read_embeddings(path)
+    assert found.ids == tuple(IDS) and found.group_ids == ("g",) * N
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({3: [1.0, 2.0]}, "row 3 has 2 values, row 0 has 4"),
+        ({3: None}, "row 3 has nothing|missing"),
+        ({3: [1.0, None, 2.0, 3.0]}, "missing|NaN"),
+        ({3: [1.0, float("nan"), 2.0, 3.0]}, r"row 3 \(id 'über'\): NaN in column 1"),
+        ({3: [0.0] * 4}, r"row 3 \(id 'über'\): is all zeros"),
+    ],
+)
+@pytest.mark.parametrize("fixed", [False, True])
+def test_rows_that_are_no_vectors(tmp_path, change, words, fixed):
+    lists = [change.get(i, list(map(float, row))) for i, row in enumerate(vectors())]
+    if fixed and any(x is not None and len(x) != 4 for x in lists):
+        pytest.skip("cannot be written")
+    kind = pa.list_(pa.float32(), 4) if fixed else pa.list_(pa.float32())
+    path = save(tmp_path / "v.parquet", pa.array(lists, kind))
+    with pytest.raises(FormatError, match=rf"v\.parquet.*({words})"):
+        read_embeddings(path)
+
+
+def test_columns_that_are_no_embeddings(tmp_path):
+    path = save(tmp_path / "v.parquet", pa.array([[1, 2]] * N))
+    with pytest.raises(FormatError, match=r"column 'emb'.*integers"):
+        read_embeddings(path)
+    path = save(tmp_path / "v.parquet", pa.array([["a"]] * N))
+    with pytest.raises(FormatError, match=r"v\.parquet"):
+        read_embeddings(path)
+    parquet.write_table(pa.table({"ids": ["a"], "x": [1.0]}), path)
+    with pytest.raises(FormatError, match=r"v\.parquet: no embeddings found; it holds ids .*x "):
+        read_embeddings(path)
+    parquet.write_table(pa.table({"emb": [[1.0, 2.0]], "caption": ["a"]}), path)
+    with pytest.raises(FormatError, match="no ids"):
+        read_embeddings(path)
+    parquet.write_table(pa.table({"a": [[1.0]], "b": [[1.0]], "id": ["x"]}), path)
+    with pytest.raises(FormatError, match=r"holds a .*b "):
+        read_embeddings(path)
+    assert read_embeddings(path, dataset="b").ids == ("x",)
+    parquet.write_table(pa.table({"id": ["x", None], "emb": [[1.0], [2.0]]}), path)
+    with pytest.raises(FormatError, match="row 1 is None"):
+        read_embeddings(path)
+    parquet.write_table(pa.table({"id": ["x"], "emb": [[1.0]]}).slice(0, 0), path)
+    with pytest.raises(FormatError, match="empty"):
+        read_embeddings(path)
+
+
+def test_one_part_of_clip_retrieval(tmp_path):
+    write("clip-retrieval", tmp_path, vectors())
+    found = read_embeddings(tmp_path / "img_emb" / "img_emb_1.npy")
+    assert found.ids == tuple(IDS[4:])
+    np.testing.assert_array_equal(found.vectors, vectors()[4:])
+
+
+def test_parts_go_by_number_and_not_by_name(tmp_path):
+    (tmp_path / "metadata").mkdir()
+    (tmp_path / "text_emb").mkdir()
+    for part in range(11):
+        np.save(tmp_path / "text_emb" / f"text_emb_{part}.npy", np.full((1, 2), part + 1.0))
+        table = pa.table({"key": [f"k{part}"], "image_path": ["same"]})
+        parquet.write_table(table, tmp_path / "metadata" / f"metadata_{part}.parquet")
+    found = read_embeddings(tmp_path / "text_emb")
+    assert found.ids == tuple(f"k{i}" for i in range(11))
+    assert list(found.vectors[:, 0]) == list(range(1, 12))
+
+
+def test_folders_that_are_not_one_set(tmp_path):
+    write("clip-retrieval", tmp_path, vectors())
+    (tmp_path / "text_emb").mkdir()
+    with pytest.raises(FormatError, match=r"several kinds.*img_emb.*text_emb"):
+        read_embeddings(tmp_path)
+    with pytest.raises(FormatError, match="is a directory"):
+        read_embeddings(tmp_path / "metadata")
+    (tmp_path / "metadata" / "metadata_1.parquet").unlink()
+    with pytest.raises(FormatError, match="2 parts of embeddings but 1 tables"):
+        read_embeddings(tmp_path / "img_emb")
+    np.save(tmp_path / "img_emb" / "img_emb_1.npy", np.ones((3, 9)))
+    with pytest.raises(FormatError, match=r"img_emb"):
+        read_embeddings(tmp_path / "img_emb")
+
+
+def test_an_array_that_is_only_called_like_a_part(tmp_path):
+    np.save(tmp_path / "my_emb_3.npy", vectors())
+    (tmp_path / "my_emb_3.ids.txt").write_text("\n".join(IDS), encoding="utf-8")
+    assert read_embeddings(tmp_path / "my_emb_3.npy").ids == tuple(IDS)
+
+
+def test_without_pyarrow_the_message_says_how_to_get_it(tmp_path, monkeypatch):
+    import sys
+
+    path, _ = write("parquet", tmp_path, vectors())
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ValueError, match=r"pip install 'rerank-toolkit\[arrow\]'"):
+        read_embeddings(path)
