@@ -10,7 +10,7 @@ import typer
 
 COMMANDS = (
     "apply", "eval", "compare", "inspect",
-    "fit", "search", "update", "export", "train",
+    "fit", "search", "update", "export", "tune", "train",
     "methods", "doctor",
 )  # fmt: skip
 

@@ -7,6 +7,18 @@ answers of the queries that are to be ranked.
 
 from rerank.selection.candidates import Candidate
 from rerank.selection.gate import gated_fit
+from rerank.selection.marginals import Marginals, recommend_marginals
 from rerank.selection.report import GateReport
+from rerank.selection.settings import Settings
+from rerank.selection.tuning import TuneReport, tune
 
-__all__ = ["Candidate", "GateReport", "gated_fit"]
+__all__ = [
+    "Candidate",
+    "GateReport",
+    "Marginals",
+    "Settings",
+    "TuneReport",
+    "gated_fit",
+    "recommend_marginals",
+    "tune",
+]

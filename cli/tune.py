@@ -1,0 +1,73 @@
+"""`rerank tune`: settings chosen on labelled pairs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rerank_cli.options import (
+    BankTexts,
+    BankVideos,
+    Device,
+    DeviceName,
+    Json,
+    Metric,
+    MetricName,
+    Sims,
+    Texts,
+    Videos,
+)
+
+
+def tune_command(
+    gt: Annotated[
+        Path, typer.Option("--gt", help="Labelled pairs of a validation set, or 'diagonal'.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Settings file (JSON) for `rerank apply --settings`.")
+    ],
+    videos: Videos = None,
+    texts: Texts = None,
+    sims: Sims = None,
+    bank_texts: BankTexts = None,
+    bank_videos: BankVideos = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="Methods to choose from, joined by commas."),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option("--folds", min=2, help="Of the nested cross-validation.")
+    ] = 5,
+    seed: Annotated[int, typer.Option("--seed", help="Of the folds.")] = 0,
+    metric: Metric = MetricName.cosine,
+    device: Device = DeviceName.auto,
+    as_json: Json = False,
+) -> None:
+    """Choose method and settings by the likelihood of labelled pairs; "none" always competes."""
+    from rerank.selection import files
+    from rerank_cli.console import emit, emit_json, progress, say, table
+
+    with progress():
+        report = files.tune_files(
+            gt, out, videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
+            bank_videos=bank_videos, methods=method, folds=folds, seed=seed,
+            metric=metric.value, device=device.value,
+        )  # fmt: skip
+    say(f"wrote {out}")
+    if as_json:
+        emit_json(report.as_dict())
+        return
+    headers = ("method", "tau", "rho", "strength", "bases", "log-probability")
+    rows = [
+        (
+            tried.settings.method,
+            *(
+                "" if value is None else f"{value:.4g}"
+                for value in list(tried.settings.own().as_dict().values())[1:]
+            ),
+            f"{tried.gain:+.4f} ({tried.error:.4f})",
+        )
+        for tried in report.tried
+    ]
+    emit(table(headers, rows))
+    emit(files.outcome(report))
