@@ -9,7 +9,12 @@ import typer
 from rerank_cli.options import Device, DeviceName, Json, Metric, MetricName, Sims, Texts, Videos
 
 if TYPE_CHECKING:
+    from rerank.directions import Name
     from rerank.judging import Judged
+
+
+NAMES: "tuple[Name, ...]" = ("t2v", "v2t")
+KEYS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 
 
 class TiesName(StrEnum):
@@ -42,6 +47,9 @@ def eval_command(
     pool: Annotated[
         str | None, typer.Option("--pool", help="How frames become one vector: mean.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Also write one HTML page with plots.")
+    ] = None,
     device: Device = DeviceName.auto,
     json: Json = False,
 ) -> None:
@@ -64,7 +72,10 @@ def eval_command(
             judged = judging.judge_results(
                 gt, results or Path("reranked.h5"), videos=videos, texts=texts, sims=sims,
                 ties=ties.value, allow_unjudged=allow_unjudged, device=device.value,
+                hubs=report is not None,
             )  # fmt: skip
+    if report is not None:
+        judging.write_report(report, judged, {name: _rows(judged, name) for name in NAMES})
     for note in judged.notes:
         say(f"warning: {note}")
     if json:
@@ -73,27 +84,44 @@ def eval_command(
         emit(_text(judged))
 
 
+def _rows(judged: "Judged", name: "Name") -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of one direction; R@1 after carries its change and 95 % interval."""
+    found = judged.as_json()
+    rows = []
+    for when in ("raw", "before", "after"):
+        if when not in found:
+            continue
+        figures = found[when][name]
+        label = judged.labels[name] if when == "after" else "raw"
+        if when == "before" and judged.raw is not None:
+            label = "trained"
+        cells = [f"{figures[key]:.1f}" for key in KEYS]
+        changes = judged.changes.get(name) if when == "after" else None
+        p = ""
+        if changes:
+            cells[0] = str(changes["R@1"])
+            p = f"{changes['R@1'].p:.3f}" if changes["R@1"].p >= 0.001 else "<0.001"
+        rows.append([f"{name} {when}", label, *cells, p, str(figures["queries"])])
+    return ["", "label", *KEYS, "p", "queries"], rows
+
+
 def _text(judged: "Judged") -> str:
     from rerank_cli.console import table
 
+    headers, rows = _rows(judged, "t2v")
+    rows += _rows(judged, "v2t")[1]
+    if judged.after is None:
+        headers, rows = [h for h in headers if h != "p"], [row[:7] + row[8:] for row in rows]
+    lines = [table(headers, rows), ""]
     found = judged.as_json()
-    keys = ["R@1", "R@5", "R@10", "MdR", "MnR"]
-    rows = []
-    for name in ("t2v", "v2t"):
-        for when in ("raw", "before", "after"):
-            if when in found:
-                figures = found[when][name]
-                label = judged.labels[name] if when == "after" else "raw"
-                if when == "before" and judged.raw is not None:
-                    label = "trained"
-                cells = [f"{figures[key]:.1f}" for key in keys]
-                rows.append([f"{name} {when}", label, *cells, str(figures["queries"])])
-        if "before" in found and "after" in found:
-            gains = [found["after"][name][k] - found["before"][name][k] for k in keys]
-            rows.append([f"{name} change", "", *[f"{gain:+.1f}" for gain in gains], ""])
-    lines = [table(["", "label", *keys, "queries"], rows), ""]
-    tied = sum(found[when][n].get("tied_queries", 0) for when in ("before", "after")
-               if when in found for n in ("t2v", "v2t"))  # fmt: skip
+    tied = sum(
+        found[when][name].get("tied_queries", 0)
+        for when in ("before", "after")
+        if when in found
+        for name in NAMES
+    )
+    if judged.changes:
+        lines.append("R@1 after: (change [95 % interval]), p: paired by query against before")
     lines.append(f"ties: {judged.ties}{f' ({tied} tied queries)' if tied else ', none occurred'}")
     if judged.distractors:
         lines.append(f"{judged.distractors} gallery videos have no text: distractors, no queries")

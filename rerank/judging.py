@@ -1,21 +1,27 @@
 """`rerank eval` on files: exact ranks before and after, from a result file or from raw input."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rerank import api, files, io, metrics
 from rerank.directions import Name
 from rerank.errors import FormatError, RerankError
+from rerank.evaluation import Judgement, bootstrap_of, paired_changes
+from rerank.hubness import Hubness, summary
 from rerank.inputs import Inputs, pick_device, positives_of, read_inputs
 from rerank.io import Results
+from rerank.io.files import atomic_path
 from rerank.metrics import Ranks, Ties
+from rerank.report import before_after, render
 from rerank.reranker import FittedPipeline, GalleryBias, LinearMap
 from rerank.similarity import Dense, Pair, Similarity, as_matrix
+from rerank.uncertainty import Difference
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +39,9 @@ class Judged:
         distractors: gallery videos without a text.
         unjudged: texts without an entry (only with `allow_unjudged`).
         notes: what the user should know.
+        changes: of R@K and MnR, paired by query, with 95 % intervals and p-values.
+        hubness: before and after, where it was asked for.
+        gallery_ids: names of the gallery items per direction.
     """
 
     label: str
@@ -44,6 +53,9 @@ class Judged:
     unjudged: int
     notes: tuple[str, ...] = ()
     raw: dict[Name, Ranks] | None = None
+    changes: dict[Name, dict[str, Difference]] = field(default_factory=dict)
+    hubness: dict[Name, tuple[Hubness, Hubness]] = field(default_factory=dict)
+    gallery_ids: dict[Name, tuple[str, ...]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """One object: label, ties, and per direction R@1, R@5, R@10, MdR, MnR, queries."""
@@ -52,6 +64,11 @@ class Judged:
         for when, ranks in both:
             if ranks is not None:
                 out[when] = {name: metrics.summary(found) for name, found in ranks.items()}
+        for name, changes in self.changes.items():
+            out.setdefault("change", {})[name] = {
+                key: {"change": found.change, "low": found.low, "high": found.high, "p": found.p}
+                for key, found in changes.items()
+            }
         out["labels"] = self.labels
         out["distractors"] = self.distractors
         out["unjudged"] = self.unjudged
@@ -83,7 +100,7 @@ def judge_raw(
 def judge_results(
     gt: Path, results: Path, *, videos: Path | None = None, texts: Path | None = None,
     sims: Path | None = None, ties: Ties = "expected", allow_unjudged: bool = False,
-    device: str = "auto",
+    device: str = "auto", hubs: bool = False,
 ) -> Judged:  # fmt: skip
     """Evaluate a result file: the raw similarity before, the rewritten one after.
 
@@ -116,12 +133,29 @@ def judge_results(
         scores_are=settings.get("scores_are", "auto"), device=target,
     )  # fmt: skip
     both: dict[Name, Similarity] = {"t2v": raw, "v2t": raw.T}
+    rewritten = _rewritten(found, results, inputs, both, given, target)
+    before, after = _ranks(both, truth, ties), _ranks(rewritten, truth, ties)
     return Judged(
-        found.manifest["label"], found.manifest["labels"], ties,
-        _ranks(both, truth, ties),
-        _ranks(_rewritten(found, results, inputs, both, given, target), truth, ties),
+        found.manifest["label"], found.manifest["labels"], ties, before, after,
         truth.distractors, len(truth.unjudged), raw=_untrained(inputs, settings, truth, ties),
+        changes=_changes(before, after, positives_of(truth, raw.shape[1])),
+        hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
+        if hubs else {},
+        gallery_ids={"t2v": t2v.gallery_ids, "v2t": t2v.query_ids},
     )  # fmt: skip
+
+
+def _changes(
+    before: Mapping[Name, Ranks],
+    after: Mapping[Name, Ranks],
+    positives: Sequence[Sequence[np.ndarray]],
+) -> dict[Name, dict[str, Difference]]:
+    """Paired changes with intervals; queries of one video are drawn together."""
+    out: dict[Name, dict[str, Difference]] = {}
+    for name, right in zip(("t2v", "v2t"), positives, strict=True):
+        boot = bootstrap_of(right, before[name].n_gallery)
+        out[name] = paired_changes(boot, Judgement(before[name], {}), Judgement(after[name], {}))
+    return out
 
 
 def _untrained(
@@ -175,7 +209,12 @@ def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -
                 f"say where it is with --{role}"
             )
     inputs = read_inputs(
-        **paths, metric=settings.get("metric") or "cosine", pool=settings.get("pool")
+        sims=paths.get("sims"),
+        texts=paths.get("texts"),
+        videos=paths.get("videos"),
+        model=paths.get("model"),
+        metric=settings.get("metric") or "cosine",
+        pool=settings.get("pool"),
     )
     _check_hashes(inputs, recorded, roles, paths, results)
     return inputs
@@ -237,7 +276,9 @@ def _rewritten(
             metric=settings["metric"],
             pool=settings.get("pool"),
             model=inputs.model,
-            **banks,
+            bank_texts=banks.get("bank_texts"),
+            bank_videos=banks.get("bank_videos"),
+            bank_gt=banks.get("bank_gt"),
         )
         roles = tuple(role for role in banks if role != "bank_gt")
         _check_hashes(inputs, recorded, roles, banks, results)
@@ -261,3 +302,29 @@ def _stages(found: Results, name: Name, device: torch.device) -> list[LinearMap 
     if direction.gallery_bias is not None:
         stages.append(GalleryBias(torch.from_numpy(direction.gallery_bias).to(device), label))
     return stages
+
+
+def write_report(path: Path, judged: Judged, table: Mapping[Name, tuple[list, list]]) -> None:
+    """One self-contained HTML page about a re-ranking.
+
+    Args:
+        path: where to.
+        judged: with hubness.
+        table: headers and rows per direction, as the terminal shows them.
+    """
+    if judged.before is None or judged.after is None:
+        raise RerankError("--report needs a result file and the inputs it was made from")
+    sections = []
+    for name in judged.before:
+        raw, rewritten = judged.hubness.get(name, (None, None))
+        headers, rows = table[name]
+        sections.append(
+            before_after(
+                name, judged.labels[name], before=judged.before[name], after=judged.after[name],
+                hubness_before=raw, hubness_after=rewritten, ids=judged.gallery_ids[name],
+                headers=headers, rows=rows,
+            )
+        )  # fmt: skip
+    page = render(sections, title="Re-ranking, before and after", subtitle=f"ties: {judged.ties}")
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text(page, encoding="utf-8")
