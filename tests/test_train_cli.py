@@ -150,8 +150,12 @@ def test_two_processes_train_the_model_of_one(folder):
 
     import torch
 
-    words = [*BASE.split(), "--objective", "ncl", "--hidden", "4"]
-    run("--objective ncl --hidden 4 --out one.safetensors")
+    # Validation on the training files, so that the trained heads are kept and not the start.
+    own = "--val-videos videos.h5 --val-texts texts.h5 --val-gt gt.json --lr 0.01"
+    options = f"--objective ncl --hidden 4 {own}"
+    words = [*BASE.split(), *options.split()]
+    run(f"{options} --out one.safetensors")
+    assert read_trained("one.safetensors")[1]["best_epoch"] > 0
     (folder / "go.py").write_text("from rerank_cli.app import main\nmain()\n")
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
