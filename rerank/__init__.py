@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from rerank.errors import NeedsEmbeddings as NeedsEmbeddings
     from rerank.errors import RerankError as RerankError
     from rerank.evaluation import evaluate as evaluate
+    from rerank.methods.dual_softmax import DualSoftmax as DualSoftmax
     from rerank.methods.em import EM as EM
+    from rerank.methods.neighbors import CSLS as CSLS
+    from rerank.methods.neighbors import NNN as NNN
     from rerank.methods.sinkhorn import Sinkhorn as Sinkhorn
     from rerank.methods.softmax import InvertedSoftmax as InvertedSoftmax
     from rerank.reranker import Bank as Bank
@@ -47,6 +50,9 @@ _HOME = {
     "GalleryBias": "rerank.reranker",
     "EM": "rerank.methods.em",
     "Sinkhorn": "rerank.methods.sinkhorn",
+    "CSLS": "rerank.methods.neighbors",
+    "NNN": "rerank.methods.neighbors",
+    "DualSoftmax": "rerank.methods.dual_softmax",
     "InvertedSoftmax": "rerank.methods.softmax",
     "RerankError": "rerank.errors",
     "FormatError": "rerank.errors",

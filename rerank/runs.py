@@ -13,6 +13,7 @@ from rerank.api import ScoresAre, dense, fit_both, fit_one, notes_of, rewritten
 from rerank.directions import Direction, Name
 from rerank.errors import RerankError
 from rerank.methods.em import EM
+from rerank.methods.sinkhorn import Sinkhorn
 from rerank.presets import pipeline
 from rerank.reduce import TopK
 from rerank.reranker import FittedPipeline, Label, Pipeline, strongest_label
@@ -20,6 +21,8 @@ from rerank.similarity import ArrayLike, Dense, Metric, Pair, Similarity
 
 DEFAULT_FOR_EMBEDDINGS = "em+sinkhorn"
 DEFAULT_FOR_SCORES = "sinkhorn"
+# Above this many scores the marginals are not looked into: it costs about two more fits.
+MAX_SUITED = 50_000_000
 SHARDABLE = frozenset({"em", "sinkhorn", "is"})
 
 
@@ -188,11 +191,50 @@ def rerank_directions(
             else:
                 fits[name] = fit_one(stages, direction)
     else:
-        fits = fit_both(stages, both)
+        fits = _fit_suited(stages, both, extra, ask="rho" not in settings)
     outcomes = {
         name: _outcome(direction, fits[name], k, extra[name]) for name, direction in both.items()
     }
     return Reranked(outcomes["t2v"], outcomes["v2t"], chosen, dict(settings))
+
+
+def _fit_suited(
+    stages: Pipeline, both: Mapping[Name, Direction], extra: dict[Name, list[str]], *, ask: bool
+) -> dict[Name, FittedPipeline | None]:
+    """Fit both directions, with the marginals that the data ask for unless rho was chosen.
+
+    Only where the queries themselves are fitted on: there repeated queries and items without a
+    query show, and equality would be wrong for them.
+    """
+    from rerank.selection import recommend_marginals
+
+    plans: dict[Name, tuple[Pipeline, Direction]] = {}
+    for name, direction in both.items():
+        n, m = direction.sim.shape
+        bank = direction.bank
+        if (
+            not ask
+            or bank is None
+            or bank.label != "transductive"
+            or direction.sim.shard is not None
+            or n * m > MAX_SUITED
+            or not any(isinstance(stage, Sinkhorn) for stage in stages.stages)
+        ):
+            continue
+        found = recommend_marginals(direction.sim)
+        if not found.notes:
+            continue
+        sim = found.apply(bank.sim)
+        suited = replace(bank, sim=sim, pairs=sim if bank.pairs is bank.sim else bank.pairs)
+        softer = tuple(
+            replace(stage, rho=found.rho) if isinstance(stage, Sinkhorn) else stage
+            for stage in stages.stages
+        )
+        plans[name] = Pipeline(softer), replace(direction, bank=suited)
+        extra[name] += [f"{note} (--rho 1 overrides)" for note in found.notes]
+    if not plans:
+        return fit_both(stages, both)
+    return {name: fit_one(*plans.get(name, (stages, both[name]))) for name in both}
 
 
 def _check_shardable(method: str, gated: bool) -> None:
