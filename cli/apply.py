@@ -97,6 +97,8 @@ def apply_command(
         return
     for warning in report.warnings:
         say(f"warning: {warning}")
+    for note in report.notes:
+        say(f"note: {note}")
     if json:
         emit_json(report.manifest)
     else:

@@ -2,7 +2,7 @@
 
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,13 @@ class Report:
         manifest: everything that the result file says about itself.
         text: the same for a person.
         warnings: what to look at, one sentence each.
+        notes: how it went, one sentence each.
     """
 
     manifest: dict[str, Any]
     text: str
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def rerank_inputs(
@@ -108,13 +110,13 @@ def apply_files(
         "t2v": _direction_result(result.t2v, inputs.text_ids, inputs.video_ids),
         "v2t": _direction_result(result.v2t, inputs.video_ids, inputs.text_ids),
     }
-    notes = [*warned]
-    for outcome in (result.t2v, result.v2t):
-        notes += [f"{outcome.direction.name}: {note}" for note in outcome.notes]
+    both = (result.t2v, result.v2t)
+    cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
+    notes = _said(both, lambda outcome: outcome.notes[len(outcome.direction.warnings) :])
     if comm.rank() > 0:
         # One output: the first process writes and speaks.
         comm.barrier()
-        return Report({}, "", ())
+        return Report({}, "", (), ())
     em_map = _em_map(result)
     manifest = _manifest(
         inputs, result, em_map, folder=out.resolve().parent,
@@ -135,6 +137,11 @@ def apply_files(
     return Report(
         manifest, _text(inputs, result, out, k, regime, store_scores), tuple(_unique(notes))
     )
+
+
+def _said(both: Sequence[Outcome], sentences: Callable[[Outcome], Sequence[str]]) -> list[str]:
+    """Sentences of both directions, each with the name of its own."""
+    return [f"{o.direction.name}: {text}" for o in both for text in sentences(o)]
 
 
 def _unique(notes: list[str]) -> list[str]:
