@@ -134,9 +134,8 @@ def apply_files(
         scores=result.scores().cpu().numpy() if store_scores else None,
     )
     comm.barrier()
-    return Report(
-        manifest, _text(inputs, result, out, k, regime, store_scores), tuple(_unique(notes))
-    )
+    said = _text(inputs, result, out, k, regime, store_scores)
+    return Report(manifest, said, tuple(_unique(cautions)), tuple(_unique(notes)))
 
 
 def _said(both: Sequence[Outcome], sentences: Callable[[Outcome], Sequence[str]]) -> list[str]:
