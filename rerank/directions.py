@@ -92,7 +92,7 @@ def from_embeddings(
             missing = WORDS[name][0]
             made[name] = Direction(
                 name, test, None,
-                (f"{name} stays raw: its bias needs a bank of {missing} (--bank-{missing})",),
+                (f"stays raw: its bias needs a bank of {missing} (--bank-{missing})",),
             )  # fmt: skip
             continue
         bank_sim = Pair(queries, test.gallery, metric=metric, shard=test.shard)
