@@ -181,6 +181,19 @@ def test_permuting_the_gallery_permutes_the_bias():
     torch.testing.assert_close(one.gallery_bias[order], other.gallery_bias)
 
 
+def test_the_items_that_nearness_is_measured_on_do_not_depend_on_order():
+    rng = np.random.default_rng(2)
+    texts, videos = items(rng, N)
+    parts = items(rng, N // 2)
+    found = [
+        foreign_bank(
+            bank_for(gallery, *parts), group_pairs([np.array([i]) for i in range(N // 2)], N // 2)
+        )
+        for gallery in (videos, videos[rng.permutation(N)])
+    ]
+    assert found[0].queries == pytest.approx(found[1].queries, abs=1e-9)
+
+
 def test_scaling_all_scores_scales_the_bias():
     bank, _ = planted()
     parts = {name: getattr(bank, name).scores() for name in ("sim", "pairs")}
