@@ -14,9 +14,9 @@ import numpy as np
 from h5py import h5d, h5o  # pyright: ignore[reportAttributeAccessIssue]  compiled modules
 
 from rerank.errors import FormatError
-from rerank.io.checks import MAX_RATIO, Field, rows_per_block
+from rerank.io.checks import Field, rows_per_block
 from rerank.io.files import PathLike, foreign, named, regular_file
-from rerank.io.hdf5text import check_lengths, is_ragged_text
+from rerank.io.hdf5size import check_size
 
 _MAX_DEPTH = 32
 _MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -43,7 +43,7 @@ def open_hdf5(path: PathLike) -> Iterator[tuple[h5py.File, dict[str, Field]]]:
     try:
         fields: dict[str, Field] = {}
         with foreign(path, "HDF5"):
-            _walk(file, "", path, path.stat().st_size, fields, {_token(file)})
+            _walk(file, "", path, fields, {_token(file)})
         yield file, fields
     finally:
         with foreign(path, "HDF5"):
@@ -59,7 +59,6 @@ def _walk(
     group: h5py.Group,
     prefix: str,
     path: Path,
-    size: int,
     fields: dict[str, Field],
     seen: set[tuple[int, object]],
 ) -> None:
@@ -82,12 +81,12 @@ def _walk(
             if token in seen:
                 raise FormatError(f"{where}: is a group that appears twice or holds itself")
             seen.add(token)
-            _walk(item, f"{prefix}{name}/", path, size, fields, seen)
+            _walk(item, f"{prefix}{name}/", path, fields, seen)
         elif isinstance(item, h5py.Dataset):
-            fields[f"{prefix}{name}"] = _field(item, where, path, size)
+            fields[f"{prefix}{name}"] = _field(item, where, path)
 
 
-def _field(dataset: h5py.Dataset, where: str, path: Path, size: int) -> Field:
+def _field(dataset: h5py.Dataset, where: str, path: Path) -> Field:
     plist = dataset.id.get_create_plist()
     if plist.get_external_count():
         raise FormatError(f"{where}: keeps its data in other files, which are not read; copy it")
@@ -105,7 +104,7 @@ def _field(dataset: h5py.Dataset, where: str, path: Path, size: int) -> Field:
         tuple(int(extent) for extent in shape),
         dtype,
         lambda start, stop: _blocks(dataset, where, start, stop),
-        lambda: _check_size(dataset, where, path, size),
+        lambda: check_size(dataset, where, path),
     )
 
 
@@ -121,46 +120,3 @@ def _blocks(dataset: h5py.Dataset, where: str, start: int, stop: int) -> Iterato
             block = dataset[at:end]
         yield block
         at = end
-
-
-def _check_size(dataset: h5py.Dataset, where: str, path: Path, size: int) -> None:
-    """Refuse a dataset that the file cannot hold, before memory is taken for it.
-
-    Raises:
-        FormatError: it declares more than there is.
-    """
-    shape = [int(extent) for extent in dataset.shape]
-    declared = dataset.dtype.itemsize
-    for extent in shape:
-        declared *= extent
-    if declared == 0:
-        return
-    with foreign(where, "HDF5 data"):
-        plist = dataset.id.get_create_plist()
-        layout = plist.get_layout()
-        stored = int(dataset.id.get_storage_size())
-        filtered = plist.get_nfilters() > 0
-        offset = dataset.id.get_offset() if layout == h5d.CONTIGUOUS else 0
-        found = expected = chunk_bytes = 0
-        if layout == h5d.CHUNKED:
-            found = dataset.id.get_num_chunks()
-            expected, chunk_bytes = 1, dataset.dtype.itemsize
-            for extent, side in zip(shape, dataset.chunks or (), strict=True):
-                expected *= -(-extent // side)
-                chunk_bytes *= side
-    bytes_needed = f"{where}: declares {declared:,} bytes"
-    room = stored * (MAX_RATIO if filtered else 1)
-    if offset is None or stored > size or (offset or 0) + stored > size or declared > room:
-        raise FormatError(
-            f"{bytes_needed}, but the file has only {min(stored, size):,} for it; it is truncated, "
-            "was never filled, or is not to be trusted"
-        )
-    if found < expected:
-        raise FormatError(
-            f"{where}: {expected - found} of its {expected} chunks were never written; "
-            "the program that wrote it stopped early, run it again"
-        )
-    if chunk_bytes > stored * MAX_RATIO:
-        raise FormatError(f"{where}: declares chunks of {chunk_bytes:,} bytes, more than it holds")
-    if len(shape) == 1 and is_ragged_text(dataset):
-        check_lengths(dataset, where, path)

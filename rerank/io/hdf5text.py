@@ -25,6 +25,13 @@ def is_ragged_text(dataset: h5py.Dataset) -> bool:
     return info is not None and info.length is None
 
 
+def entry_bytes(dataset: h5py.Dataset) -> int:
+    """Bytes of one entry as stored: for text a length, the place, and a number in that place."""
+    if is_ragged_text(dataset):
+        return 4 + dataset.file.id.get_create_plist().get_sizes()[0] + 4
+    return dataset.id.get_type().get_size()
+
+
 def check_lengths(dataset: h5py.Dataset, where: str, path: Path) -> None:
     """Refuse text that would be longer than the file it lies in.
 
@@ -34,8 +41,7 @@ def check_lengths(dataset: h5py.Dataset, where: str, path: Path) -> None:
     limit = path.stat().st_size
     total = 0
     with foreign(where, "HDF5 text"):
-        address_size = dataset.file.id.get_create_plist().get_sizes()[0]
-        entry = np.dtype([("length", "<u4"), ("place", f"V{address_size + 4}")])
+        entry = np.dtype([("length", "<u4"), ("place", f"V{entry_bytes(dataset) - 4}")])
         for raw in _raw(dataset, entry.itemsize, path):
             whole = len(raw) // entry.itemsize * entry.itemsize
             total += int(np.frombuffer(raw[:whole], entry)["length"].sum(dtype=np.uint64))
