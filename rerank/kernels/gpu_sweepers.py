@@ -148,8 +148,13 @@ class StoredHalf(Stored):
         """See `Sweeper`."""
         if self._first is not None:
             first, self._first = self._first, None
-            return first(gallery_bias)
+            f, log_mass = first(gallery_bias)
+            self._seen = gallery_bias, log_mass
+            return f, log_mass
         return super().__call__(gallery_bias)
+
+    def _unstored(self) -> Sweeper:
+        return FromPanels(self.sim, self.tau, self.log_a)
 
     def polish(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
         """See `Sweeper`."""

@@ -5,6 +5,7 @@ the potentials g0 absorbed, so a sweep needs v = exp((g - g0) / tau) only; when 
 far from g0 for the range of the stored numbers, the kernel is built again with the new g.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Protocol
@@ -21,6 +22,8 @@ from rerank.similarity import Similarity
 
 # How far (g - g0) / tau may spread before the kernel is built again, for float32's range.
 _DRIFT = 25.0
+# A column of e^-2 of the average mass or less is light; none is stored larger than e^60 times.
+_LIGHT, _HEAVIEST = 2.0, 60.0
 
 
 class ScorePanels(Protocol):
@@ -118,12 +121,18 @@ class Stored(Sweeper):
     # Entries below this may have been rounded to 0.
     smallest: float = 1e-33
     drift: float = _DRIFT
+    # Share of a column's mass that may be rounded away before it is counted again exactly.
+    tolerated: float = 1e-2
 
     def __init__(self, sim: Similarity, tau: float, log_a: Tensor, panels: ScorePanels) -> None:
         super().__init__(sim, tau, log_a)
         self.panels = panels
         self._pieces: list[tuple[slice, Tensor]] = []
         self._absorbed: Tensor | None = None
+        self._built_for: Tensor | None = None
+        # Potentials of the last sweep and the log column masses it found.
+        self._seen: tuple[Tensor, Tensor] | None = None
+        self._instead: Sweeper | None = None
         self._tops = torch.empty(sim.shape[0], dtype=torch.float64, device=sim.device)
         self._stale = True
 
@@ -146,7 +155,14 @@ class Stored(Sweeper):
             for start in range(0, n, half):
                 rows = slice(start, min(start + half, n))
                 self._pieces.append((rows, self._allocate(rows.stop - rows.start, m)))
-        bias = _plus(gallery_bias, self.panels.column)
+        # Columns that will hardly weigh anything are stored larger, lest they are rounded away.
+        absorbed = gallery_bias.clone()
+        if self._seen is not None:
+            at, log_mass = self._seen
+            expected = log_mass.double() + (gallery_bias - at).double() / self.tau
+            lack = -(expected + math.log(m)) - _LIGHT
+            absorbed += (lack.nan_to_num(0).clamp(0, _HEAVIEST) * self.tau).to(absorbed.dtype)
+        bias = _plus(absorbed, self.panels.column)
         with progress.task("Sinkhorn kernel", n) as advance:
             for rows, panel in self.panels:
                 for held, piece in self._pieces:
@@ -156,12 +172,15 @@ class Stored(Sweeper):
                         out = piece[low - held.start : high - held.start]
                         self._tops[low:high] = self._store(part, bias, out)
                 advance(len(panel))
-        self._absorbed, self._stale = gallery_bias.clone(), False
+        self._absorbed, self._built_for, self._stale = absorbed, gallery_bias.clone(), False
 
     def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
         """See `Sweeper`."""
+        if self._instead is not None:
+            return self._instead(gallery_bias)
         n, m = self.sim.shape
-        if self._stale or self._absorbed is None or self._spread(gallery_bias)[1] > self.drift:
+        fresh = self._stale or self._spread(gallery_bias)[1] > self.drift
+        if fresh:
             self._build(gallery_bias)
         assert self._absorbed is not None
         middle, _ = self._spread(gallery_bias)
@@ -181,19 +200,27 @@ class Stored(Sweeper):
             total = comm.all_sum(total)
         lse = sums.log() + self._tops / self.tau + middle
         f = potentials(lse, self.panels.row, self.log_a, self.tau)
-        lost = total[:-1] < 1e3 * self.smallest * total[-1]
+        lost = total[:-1] < self.smallest / self.tolerated * total[-1]
         log_mass = (total[:-1] * v).log().to(self.sim.dtype)
         if bool(lost.any()):
-            # These columns' entries were rounded away. Their exact masses move their potentials,
-            # and the kernel that is built for those will hold them.
-            self._stale = True
+            # These columns' entries were rounded away: count them exactly, and build a kernel
+            # for what that makes of them. A second time in a row, no kernel will do.
             log_mass = plain.repair(self.sim, self.tau, gallery_bias, f, log_mass, lost)
+            self._stale = True
+            if fresh and self._seen is not None:
+                self._pieces.clear()
+                self._instead = self._unstored()
+        self._seen = gallery_bias, log_mass
         return f, log_mass
 
+    def _unstored(self) -> Sweeper:
+        """The sweep for scores that no kernel of this kind can hold."""
+        return Plain(self.sim, self.tau, self.log_a)
+
     def _spread(self, gallery_bias: Tensor) -> tuple[float, float]:
-        """Middle and half-width of (g - g0) / tau."""
-        assert self._absorbed is not None
-        low, high = torch.aminmax((gallery_bias - self._absorbed).double() / self.tau)
+        """Middle and half-width of how far g is, in tau, from where the kernel was built."""
+        assert self._built_for is not None
+        low, high = torch.aminmax((gallery_bias - self._built_for).double() / self.tau)
         return float(high + low) / 2, float(high - low) / 2
 
 
@@ -223,7 +250,7 @@ class StoredNumba(Stored):
         super().__init__(sim, tau, log_a, panels)
         from rerank.kernels.cpu import SMALLEST, Workers
 
-        self.form, self._workers = form, Workers()
+        self.form, self._workers, self._source = form, Workers(), panels
         self.smallest = SMALLEST[str(form).removeprefix("torch.")]
         if form == torch.uint8:
             # 8 bits span 2^30 only: absorb potentials that are nearly right, and often.
@@ -237,8 +264,13 @@ class StoredNumba(Stored):
         """See `Sweeper`."""
         if self._first is not None:
             first, self._first = self._first, None
-            return first(gallery_bias)
+            f, log_mass = first(gallery_bias)
+            self._seen = gallery_bias, log_mass
+            return f, log_mass
         return super().__call__(gallery_bias)
+
+    def _unstored(self) -> Sweeper:
+        return Fresh(self.sim, self.tau, self.log_a, self._source)
 
     def polish(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
         """See `Sweeper`."""

@@ -8,10 +8,13 @@ from torch import Tensor
 
 from rerank import comm, reduce
 from rerank.errors import RerankError
+from rerank.methods.anderson import Anderson
 from rerank.similarity import Similarity
 
-# Plain steps first: over-relaxation is only safe near the solution.
-_PLAIN_STEPS = 3
+# Plain steps first: extrapolation is only safe near the solution.
+_PLAIN_STEPS = 2
+# Below this error extrapolation would only follow rounding along directions that hardly matter.
+_ENOUGH = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +61,10 @@ def solve(
         n_iters: most steps.
         tol: stop when the gallery marginal is met within this L1 distance; 0 never stops early.
         rho: softness of the gallery marginal, 1 = equality, 0 = no correction.
-        relaxation: 1 is the plain iteration; up to 1.9 extrapolates gallery steps after the first
-            few and falls back to plain ones as soon as the error grows. The last step is plain.
+        relaxation: 1 is the plain iteration; above it, gallery steps after the first few are
+            extrapolated from the ones before (`rerank.methods.anderson`) down to an error of
+            1e-3, then over-relaxed by this factor (below 2); both fall back to plain steps when
+            the error grows. The last step is plain.
         init: (m,) gallery potentials to start from; zero by default.
         polish: where the sweeps round (see `rerank.kernels`), do the last one in full precision.
 
@@ -74,8 +79,9 @@ def solve(
     log_a, log_b = log_a.to(sim.dtype), log_b.to(sim.dtype)
     g = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device) if init is None else init
     step = reduce.sweeper(sim, reduce.check_tau(tau), log_a=log_a, sweeps=n_iters)
-    omega, last_error, done = relaxation, math.inf, 0
-    f, error = g, math.inf
+    accelerated = Anderson(sharded=sim.shard == "gallery")
+    f, error, done = g, math.inf, 0
+    omega, last_error = relaxation, math.inf
     for done in range(1, n_iters + 1):
         f, log_mass = step(g)
         error = _violation(log_mass, g, log_b, tau=tau, rho=rho, shard=sim.shard == "gallery")
@@ -83,16 +89,19 @@ def solve(
         if finished and polish and step.rounded:
             f, log_mass = step.polish(g)
             error = _violation(log_mass, g, log_b, tau=tau, rho=rho, shard=sim.shard == "gallery")
-        if error > last_error:
-            omega = 1.0
-        last_error = error
         target = rho * (tau * (log_b - log_mass) + g)
         # A column without any scored entry has no mass to normalise: it stays as it is.
         target = torch.where(torch.isfinite(target), target, g)
         # The last gallery step is plain: unseen queries only ever see g, so g must be the
         # consistent half, and a new item's g can be recomputed from f alone.
-        extrapolate = 1.0 if finished or done <= _PLAIN_STEPS else omega
-        g = g + extrapolate * (target - g)
+        if finished or relaxation == 1 or done <= _PLAIN_STEPS:
+            g = target
+        elif error > _ENOUGH:
+            g = accelerated.step(g, target, error)
+        else:
+            omega = omega if error <= last_error else 1.0
+            g = g + omega * (target - g)
+        last_error = error
         if finished:
             break
     return Solution(f, g, done, error)
@@ -109,6 +118,7 @@ def _violation(
     if rho == 0:
         return 0.0
     want = log_b + (1 - 1 / rho) * g / tau
+    # A NaN is no agreement; -inf is a column without any scored entry, which asks for nothing.
     gap = (log_mass.double().exp() - want.double().exp()).abs()
-    total = gap[torch.isfinite(log_mass)].sum()
+    total = gap[log_mass > -math.inf].sum() if not gap.isnan().any() else gap.sum()
     return float(comm.all_sum(total) if shard else total)
