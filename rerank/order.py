@@ -78,10 +78,15 @@ def _topk_rows(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
             equal = (block[i] == last).nonzero()[: k - len(above), 0]
             indices[i] = torch.cat([above, equal])
             values[i] = block[i, indices[i]]
+    return order_ties(values, indices)
+
+
+def order_ties(scores: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort each row by score, then by index, so that equal scores have one order."""
     order = torch.argsort(indices, dim=1)
-    values, indices = values.gather(1, order), indices.gather(1, order)
-    order = torch.argsort(values, dim=1, descending=True, stable=True)
-    return values.gather(1, order), indices.gather(1, order)
+    scores, indices = scores.gather(1, order), indices.gather(1, order)
+    order = torch.argsort(scores, dim=1, descending=True, stable=True)
+    return scores.gather(1, order), indices.gather(1, order)
 
 
 def mean_topk(sim: Similarity, k: int, *, over: Axis) -> Tensor:

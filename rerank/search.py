@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rerank import comm, progress, reduce
 from rerank.errors import RerankError
+from rerank.order import order_ties
 from rerank.reduce import TopK
 from rerank.similarity import Pair, Similarity
 
@@ -90,11 +91,3 @@ def _search(index, queries: Tensor, k: int) -> TopK:  # noqa: ANN001  any FAISS 
             indices[start : start + len(part)] = torch.from_numpy(rows)
             advance(len(part))
     return TopK(*order_ties(scores, indices))
-
-
-def order_ties(scores: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort each row by score, then by index, so that equal scores have one order."""
-    order = torch.argsort(indices, dim=1)
-    scores, indices = scores.gather(1, order), indices.gather(1, order)
-    order = torch.argsort(scores, dim=1, descending=True, stable=True)
-    return scores.gather(1, order), indices.gather(1, order)
