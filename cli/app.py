@@ -11,7 +11,7 @@ import typer
 COMMANDS = (
     "apply", "eval", "compare", "inspect",
     "fit", "search", "update", "export", "tune", "train",
-    "methods", "doctor",
+    "methods", "plan", "doctor",
 )  # fmt: skip
 
 app = typer.Typer(

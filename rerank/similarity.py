@@ -2,13 +2,13 @@
 
     S_ij = base_ij + <left_i, right_j>
 
-`Dense` stores the base, `Pair` computes it from embeddings block by block, `Mapped` passes another
-similarity through an elementwise map. `left` (n, r) and `right` (m, r) are thin corrections: a
+`Dense` stores the base, `Pair` computes it from embeddings block by block, `Mapped` (in
+`rerank.mapped`) passes another similarity through an elementwise map. `left` (n, r) and `right` (m, r) are thin corrections: a
 number per gallery item is `left = 1, right = g`. Methods never ask which kind they hold.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
@@ -20,7 +20,7 @@ from rerank.errors import NeedsEmbeddings, RerankError
 from rerank.products import inner
 
 __all__ = [
-    "BLOCK_ELEMENTS", "ArrayLike", "Axis", "Dense", "Mapped", "Metric", "Pair", "Similarity",
+    "BLOCK_ELEMENTS", "ArrayLike", "Axis", "Dense", "Metric", "Pair", "Similarity",
     "as_matrix", "check_finite", "unit_rows",
 ]  # fmt: skip
 
@@ -307,46 +307,6 @@ class Pair(Similarity):
             torch.cat([self.queries, self.left], dim=1),
             torch.cat([self.gallery, self.right], dim=1),
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Mapped(Similarity):
-    """A similarity passed through an elementwise map of (rows, scores), such as dual softmax.
-
-    Args:
-        source: the similarity below.
-        function: (rows, (b, m) scores) -> (b, m) scores.
-        what: name for messages.
-    """
-
-    source: Similarity
-    function: Callable[[slice, Tensor], Tensor]
-    what: str = "this method"
-
-    @property
-    def shape(self) -> tuple[int, int]:  # noqa: D102
-        return self.source.shape
-
-    @property
-    def dtype(self) -> torch.dtype:  # noqa: D102
-        return self.source.dtype
-
-    @property
-    def device(self) -> torch.device:  # noqa: D102
-        return self.source.device
-
-    @property
-    def T(self) -> "Similarity":  # noqa: D102, N802
-        raise RerankError(
-            f"{self.what} rewrites the row direction only; for the other direction call it on the "
-            f"transposed similarity (sim.T) instead of transposing its result"
-        )
-
-    def rows_per_block(self) -> int:  # noqa: D102
-        return self.block_size or self.source.rows_per_block()
-
-    def _base(self, rows: slice) -> Tensor:
-        return self.function(rows, self.source.block(rows))
 
 
 def _swapped(sim: Similarity) -> dict:

@@ -7,7 +7,8 @@ import torch
 from rerank import metrics, presets
 from rerank.crossfit import cross_fit, halves, subset
 from rerank.errors import RerankError
-from rerank.similarity import Dense, Mapped, Pair
+from rerank.mapped import Mapped
+from rerank.similarity import Dense, Pair
 
 
 def case(n=60, m=40, seed=0):

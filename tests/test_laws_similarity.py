@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerank import Dense, NeedsEmbeddings, Pair, RerankError, reduce
-from rerank.similarity import Mapped
+from rerank.mapped import Mapped
 from tests.reference import unit
 
 

@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rerank.products",
         "rerank.cost",
     ),
-    ("rerank.arrays", "rerank.similarity"),
+    ("rerank.arrays", "rerank.similarity", "rerank.mapped"),
     ("rerank.reduce", "rerank.order", "rerank.kernels", "rerank.moments"),
     ("rerank.methods", "rerank.reranker", "rerank.presets", "rerank.directions"),
     (
@@ -39,6 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "rerank.api",
+        "rerank.planning",
         "rerank.runs",
         "rerank.inputs",
         "rerank.files",

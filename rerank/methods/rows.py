@@ -15,7 +15,8 @@ from torch import Tensor
 
 from rerank import reduce
 from rerank.errors import NeedsEmbeddings, RerankError
-from rerank.similarity import Dense, Mapped, Pair, Similarity
+from rerank.mapped import Mapped
+from rerank.similarity import Dense, Pair, Similarity
 
 # Methods that must hold scores as a matrix refuse above this: 50 million numbers are 200 MB in
 # float32, and they need a few such matrices at a time.
