@@ -1,4 +1,4 @@
-"""An elementwise map of a similarity: what dual softmax and the like need, and nothing else does."""
+"""An elementwise map of a similarity: what dual softmax and the like need."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -2,9 +2,10 @@
 
     S_ij = base_ij + <left_i, right_j>
 
-`Dense` stores the base, `Pair` computes it from embeddings block by block, `Mapped` (in
-`rerank.mapped`) passes another similarity through an elementwise map. `left` (n, r) and `right` (m, r) are thin corrections: a
-number per gallery item is `left = 1, right = g`. Methods never ask which kind they hold.
+`Dense` stores the base, `Pair` computes it from embeddings block by block, `Mapped` (a file of its
+own) passes another similarity through an elementwise map. `left` (n, r) and `right` (m, r) are
+thin corrections: a number per gallery item is `left = 1, right = g`. Methods never ask which kind
+they hold.
 """
 
 from abc import ABC, abstractmethod
