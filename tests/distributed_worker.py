@@ -92,7 +92,7 @@ def fits(sim, regime):
     if regime is not None and sim.shard != "gallery":
         choose.regime = lambda sim, sweeps: regime
     try:
-        fitted = Sinkhorn(n_iters=25, tol=None).fit(sim)
+        fitted = Sinkhorn().fit(sim)
     finally:
         choose.regime = kept
     out["tau"] = torch.tensor(fitted.tau)

