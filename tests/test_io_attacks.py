@@ -15,6 +15,7 @@ from rerank.io import (
     read_scores,
 )
 from rerank.io.checks import Field, read_matrix
+from rerank.io.hdf5guard import GuardedFile
 from tests.io_writers import IDS, N, vectors, zip_of
 
 SECRET = b"secret!!" * 200
@@ -239,6 +240,32 @@ def test_text_longer_than_its_file(tmp_path, options):
         read_embeddings(path)
 
 
+@pytest.mark.parametrize("damage", ["free entry of nothing", "entry beyond", "heap beyond"])
+def test_text_that_leads_in_circles(tmp_path, damage):
+    """The library would follow a heap entry that leads to itself forever."""
+    path = tmp_path / "v.h5"
+    with h5py.File(path, "w") as f:
+        f.attrs["rerank_schema"] = "rerank/1"
+        f["embeddings"], f["ids"] = vectors(), IDS
+    data = bytearray(path.read_bytes())
+    start = data.index(b"GCOL")
+    at = start + 16
+    if damage == "heap beyond":
+        data[start + 8 : start + 16] = len(data).to_bytes(8, "little")
+    else:
+        # From entry to entry up to the free one, which has the number 0.
+        while damage == "free entry of nothing" and (number := data[at]):
+            at += 16 + (data[at + 8] + 7) // 8 * 8 if number else 0
+        data[at + 8 : at + 16] = (0 if "free" in damage else 1 << 20).to_bytes(8, "little")
+    path.write_bytes(data)
+    # First without the library, which would not come back.
+    with GuardedFile(path) as guarded, pytest.raises(FormatError, match="is damaged"):
+        guarded.seek(start)
+        guarded.readinto(bytearray(4096))
+    with pytest.raises(FormatError, match=r"v\.h5: the text at byte"):
+        read_embeddings(path)
+
+
 def test_a_source_that_ends_early_is_noticed():
     def blocks(start, stop):
         yield np.ones((2, 4))
@@ -262,14 +289,26 @@ def test_arrays_that_declare_too_much(tmp_path):
                 read_embeddings(tmp_path / name)
 
 
+def test_bytes_after_the_array(tmp_path):
+    np.save(tmp_path / "v.npy", vectors())
+    (tmp_path / "v.txt").write_text("\n".join(IDS), encoding="utf-8")
+    with (tmp_path / "v.npy").open("ab") as file:
+        file.write(bytes(16))
+    with pytest.raises(FormatError, match=r"v\.npy: declares 112 bytes of data but holds 128"):
+        read_embeddings(tmp_path / "v.npy")
+
+
 def test_a_zip_bomb(tmp_path):
-    np.savez_compressed(tmp_path / "v.npz", embeddings=np.zeros((1, 1)), ids=["a"])
+    """Two gigabytes declared by the array and by the archive, in a file of a few bytes."""
+    header = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (%d, 16), }"
+    member = (header % (1 << 24)).ljust(127) + b"\n" + bytes(64)
+    zip_of(tmp_path / "v.npz", {"embeddings.npy": member})
     raw = bytearray((tmp_path / "v.npz").read_bytes())
     # The size before compression, in the directory at the end of the archive.
-    at = raw.rindex(b"PK\x01\x02", 0, raw.rindex(b"ids.npy"))
-    raw[at + 24 : at + 28] = (1 << 31).to_bytes(4, "little")
+    at = raw.rindex(b"PK\x01\x02")
+    raw[at + 24 : at + 28] = ((1 << 31) + 128).to_bytes(4, "little")
     (tmp_path / "v.npz").write_bytes(raw)
-    with pytest.raises(FormatError, match=r"v\.npz"):
+    with pytest.raises(FormatError, match=r"v\.npz: 'embeddings': declares more data than"):
         read_embeddings(tmp_path / "v.npz")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,15 @@ def test_the_new_file_takes_the_place_of_the_old(tmp_path):
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new" and names(tmp_path) == ["a.txt"]
+
+
+def test_the_content_reaches_the_disk_before_the_name(tmp_path, monkeypatch):
+    order = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (order.append("sync"), sync(fd))[1])
+    monkeypatch.setattr(Path, "replace", lambda *a: (order.append("replace"), replace(*a))[1])
+    write_text(tmp_path / "a.txt", ["new"])
+    assert order == ["sync", "replace", "sync"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, MemoryError, OSError])

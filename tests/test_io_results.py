@@ -159,16 +159,32 @@ def test_an_interrupt_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == old and names(tmp_path) == ["reranked.h5"]
 
 
+def test_a_mistake_of_the_caller_keeps_its_own_name(tmp_path):
+    def blocks():
+        yield np.ones((2, 3))
+        raise RuntimeError("a mistake")
+
+    with pytest.raises(RuntimeError, match="a mistake"):
+        some_results(tmp_path, scores=blocks())
+    assert names(tmp_path) == []
+
+
 FULL_DISK = """
 import resource, signal, sys
 import numpy as np
 from rerank.errors import FormatError
 from rerank import io
+from rerank.io.hdf5write import create_hdf5
 from tests.test_io_results import both, MANIFEST
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = sys.argv[1]
 matrix = np.ones((4, 3))
+def words_only(path):
+    # Nothing reaches the disk before the file is closed.
+    with create_hdf5(path) as out:
+        out.attribute("words", "x" * 100)
 writers = {
+    "w.h5": words_only,
     "r.h5": lambda p: io.write_results(p, directions=both(), manifest={"x": "y" * 200000}),
     "v.h5": lambda p: io.write_embeddings(p, [str(i) for i in range(2000)], np.ones((2000, 64))),
     "t.json": lambda p: io.write_json(p, ["x" * 100000]),
@@ -206,7 +222,7 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stderr == ""
     # Nothing but the files: no temporary one is left.
-    assert names(tmp_path) == ["r.h5", "t.json", "t.parquet", "t.trec", "v.h5"]
+    assert names(tmp_path) == ["r.h5", "t.json", "t.parquet", "t.trec", "v.h5", "w.h5"]
 
 
 KILLED = """

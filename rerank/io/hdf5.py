@@ -16,6 +16,7 @@ from h5py import h5d, h5o  # pyright: ignore[reportAttributeAccessIssue]  compil
 from rerank.errors import FormatError
 from rerank.io.checks import Field, rows_per_block
 from rerank.io.files import PathLike, foreign, named, regular_file
+from rerank.io.hdf5guard import GuardedFile
 from rerank.io.hdf5size import check_size
 
 _MAX_DEPTH = 32
@@ -37,17 +38,13 @@ def open_hdf5(path: PathLike) -> Iterator[tuple[h5py.File, dict[str, Field]]]:
             of the file.
     """
     path = regular_file(path)
-    with foreign(path, "HDF5"):
-        # Locks are not available on every network drive, and reading does without.
-        file = h5py.File(path, "r", locking="best-effort")
-    try:
-        fields: dict[str, Field] = {}
+    with contextlib.ExitStack() as stack:
         with foreign(path, "HDF5"):
+            guarded = stack.enter_context(GuardedFile(path))
+            file = stack.enter_context(h5py.File(guarded, "r"))
+            fields: dict[str, Field] = {}
             _walk(file, "", path, fields, {_token(file)})
         yield file, fields
-    finally:
-        with foreign(path, "HDF5"):
-            file.close()
 
 
 def _token(item: h5py.Group | h5py.Dataset) -> tuple[int, object]:

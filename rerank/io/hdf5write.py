@@ -1,7 +1,6 @@
 """HDF5, written whole or not at all, so that a full disk is an error and no crash."""
 
 import contextlib
-import errno
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import h5py
 import numpy as np
 
 from rerank.io.checks import rows_per_block
-from rerank.io.files import PathLike, atomic_path, one_line
+from rerank.io.files import PathLike, atomic_path
 
 
 class _Sink(io.RawIOBase):
@@ -78,12 +77,8 @@ class _Sink(io.RawIOBase):
 class Writer:
     """What may be written into a new HDF5 file; made by `create_hdf5`."""
 
-    def __init__(self, file: h5py.File, sink: _Sink, path: Path) -> None:
-        self._file, self._sink, self._path = file, sink, path
-
-    def text(self, name: str, value: str) -> None:
-        """A text attribute of the file."""
-        self._file.attrs[name] = value
+    def __init__(self, file: h5py.File, sink: _Sink) -> None:
+        self._file, self._sink = file, sink
 
     def attribute(self, name: str, value: str | bool | int | float, *, group: str = "/") -> None:
         """An attribute of a group."""
@@ -145,11 +140,12 @@ def create_hdf5(path: PathLike) -> Iterator[Writer]:
             # Format of HDF5 1.10, which every installation in use reads; it checksums its
             # metadata, which the oldest one does not.
             with h5py.File(sink, "w", libver=("v108", "v110")) as file:
-                yield Writer(file, sink, Path(path))
-        except (RuntimeError, OSError) as error:
+                yield Writer(file, sink)
+        except Exception as error:
+            # Whatever came of a failed write, the write is what failed.
             if sink.error is not None:
                 raise sink.error from error
-            raise OSError(errno.EIO, one_line(error)) from error
+            raise
         finally:
             sink.close()
         if sink.error is not None:
