@@ -6,6 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# The problems of the tests are so small that a second thread only waits for the first; on a busy
+# machine that wait is most of the time. Set before torch is imported; child processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Scripts that measure; they import peers that the tests do without.
