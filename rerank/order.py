@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rerank import comm, progress
 from rerank.errors import RerankError
-from rerank.similarity import Axis, Similarity
+from rerank.kernels import certified
+from rerank.similarity import Axis, Pair, Similarity
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,9 @@ def topk(sim: Similarity, k: int) -> TopK:
     n, m = sim.shape
     offset, total = _gallery_place(sim)
     k = check_k(k, total)
+    if certified.pays(sim, k) and isinstance(sim, Pair):
+        scores, indices, _ = certified.topk(sim, k)
+        return TopK(*order_ties(scores, indices))
     kept = min(k, m)
     scores = torch.empty((n, kept), dtype=sim.dtype, device=sim.device)
     indices = torch.empty((n, kept), dtype=torch.int64, device=sim.device)

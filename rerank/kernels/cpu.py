@@ -93,6 +93,33 @@ def _power_of_two(typingctx: Any, exponent: Any) -> Any:  # noqa: ANN401, ARG001
     return types.float32(types.int32), generate
 
 
+@intrinsic
+def _ordered(typingctx: Any, number: Any) -> Any:  # noqa: ANN401, ARG001
+    """An int32 that orders as the float32 does, and back: its own inverse on the bits.
+
+    Compilers do not vectorise maxima of floats, because of NaN; those of integers they do.
+    """
+    back = number == types.int32
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
+        bits = args[0] if back else builder.bitcast(args[0], _I32)
+        sign = builder.ashr(bits, ir.Constant(_I32, 31))
+        flipped = builder.xor(bits, builder.and_(sign, ir.Constant(_I32, 0x7FFFFFFF)))
+        return builder.bitcast(flipped, _F32) if back else flipped
+
+    return (types.float32 if back else types.int32)(number), generate
+
+
+@_jit
+def _largest(row, bias, first, last):  # noqa: ANN001, ANN202
+    """Maximum of row + bias over [first, last)."""
+    top = np.int32(-(2**31))
+    for j in range(first, last):
+        value = _ordered(_decode(row[j]) + bias[j])
+        top = value if value > top else top
+    return _ordered(top)
+
+
 @_jit
 def _exp2(x: np.float32) -> np.float32:
     """2^x for x <= 0 to 2e-7, exactly 0 below -126; branch-free, so that loops vectorise."""
@@ -114,9 +141,7 @@ def _exp2(x: np.float32) -> np.float32:
 def _exp_row(row: np.ndarray, bias: np.ndarray, scale: np.float32, out: np.ndarray) -> np.float32:
     """Store 2^((row + bias - max) scale) in `out`; returns the maximum (0 if -inf)."""
     m = row.shape[0]
-    top = np.float32(-np.inf)
-    for j in range(m):
-        top = max(top, _decode(row[j]) + bias[j])
+    top = _largest(row, bias, 0, m)
     if top == np.float32(-np.inf):
         top = np.float32(0.0)
     for j in range(m):

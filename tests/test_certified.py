@@ -1,0 +1,101 @@
+"""A certified top-k is the exact one, whatever the rounding; what it cannot prove it searches."""
+
+import pytest
+import torch
+
+from rerank import reduce
+from rerank.kernels import certified, choose
+from rerank.similarity import Dense, Pair
+
+pytestmark = pytest.mark.skipif(not choose.has_numba(), reason="numba is not installed")
+
+
+def pair(n, m, d, seed=0, spread=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    common = 1.5 * torch.randn(1, d, generator=generator)
+    return Pair(
+        spread * torch.randn(n, d, generator=generator) + common,
+        spread * torch.randn(m, d, generator=generator) + common,
+    )
+
+
+def truth(sim, k):
+    """Ranking of the float32 scores in double precision, ties by index."""
+    left, right = sim.augmented()
+    scores = left.double() @ right.double().T
+    order = torch.argsort(scores, dim=1, descending=True, stable=True)
+    return scores, order[:, :k]
+
+
+@pytest.mark.parametrize("shape", [(40, 3000, 64), (7, 500, 20), (3, 12, 8), (300, 2100, 100)])
+@pytest.mark.parametrize("k", [1, 10])
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_sets_are_exact(shape, k, biased):
+    sim = pair(*shape)
+    if biased:
+        generator = torch.Generator().manual_seed(5)
+        sim = sim.add_gallery_bias(0.1 * torch.randn(shape[1], generator=generator))
+    scores, indices, brute = certified.topk(sim, k)
+    exact, want = truth(sim, k)
+    # Equal up to scores that float32 cannot tell apart.
+    kth = exact.gather(1, want)[:, -1:]
+    got = exact.gather(1, indices)
+    assert bool((got >= kth - 1e-6).all())
+    assert all(len(set(row.tolist())) == k for row in indices)
+    torch.testing.assert_close(scores.double(), got, atol=2e-6, rtol=0)
+    assert brute < shape[0] or shape[1] < 1000
+
+
+def test_what_rounding_hides_is_searched_by_brute_force():
+    # Items that differ by less than bfloat16 can see: nothing can be proved.
+    sim = pair(20, 2500, 64, spread=1.0)
+    close = sim.gallery[:1] + 1e-5 * sim.gallery
+    sim = Pair(sim.queries, close)
+    scores, indices, brute = certified.topk(sim, 5)
+    assert brute == 20
+    want = reduce.topk(Dense(sim.scores()), 5)
+    torch.testing.assert_close(scores.sort(dim=1).values, want.scores.sort(dim=1).values)
+    del indices
+
+
+def test_copies_of_an_item_go_to_the_lowest_index():
+    sim = pair(30, 2200, 32)
+    gallery = sim.gallery.clone()
+    gallery[1000:1100] = gallery[3]
+    queries = sim.queries.clone()
+    queries[4] = gallery[3]
+    sim = Pair(queries, gallery)
+    _, indices, brute = certified.topk(sim, 10)
+    assert brute > 0
+    assert sorted(indices[4].tolist()) == [3, *range(1000, 1009)]
+
+
+def test_the_bound_covers_what_rounding_does():
+    sim = pair(60, 900, 48, seed=3)
+    q0, v0 = sim.queries.mean(dim=0), sim.gallery.mean(dim=0)
+    queries, query_error, query_norm = certified._rounded(sim.queries, q0)
+    gallery, item_error, item_norm = certified._rounded(sim.gallery, v0)
+    shifted = sim.gallery @ q0 - torch.dot(q0, v0)
+    slack = certified._slack(sim, query_error, query_norm, item_error, item_norm, shifted)
+    rounded = (queries @ gallery.T).double() + shifted + (sim.queries @ v0)[:, None]
+    error = (rounded - sim.queries.double() @ sim.gallery.double().T).abs().amax(dim=1)
+    assert bool((error <= slack).all())
+    assert float(slack.max()) < 0.02
+
+
+def test_only_where_it_pays():
+    sim = pair(50, 60, 8)
+    assert not certified.pays(sim, 5)
+    assert certified.column_of(sim.add_query_bias(torch.ones(50))) is not None
+    assert certified.column_of(sim.add(torch.randn(50, 1), torch.randn(60, 1))) is None
+
+
+def test_it_is_what_topk_uses(monkeypatch):
+    sim = pair(200, 2100, 32)
+    monkeypatch.setattr(certified, "_FEWEST_SCORES", 1)
+    plain = reduce.topk(Dense(sim.scores()), 10)
+    monkeypatch.setattr(certified, "has_fast_bfloat16", lambda device: True)
+    assert certified.pays(sim, 10)
+    found = reduce.topk(sim, 10)
+    torch.testing.assert_close(found.scores, plain.scores, atol=1e-6, rtol=0)
+    assert float((found.indices == plain.indices).double().mean()) > 0.999
