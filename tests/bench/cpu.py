@@ -177,11 +177,15 @@ def measure(n: int, sweeps: int, repeats: int) -> dict[str, float]:
 
 def peak(name: str, n: int) -> float:
     """Peak megabytes above importing, of building and two iterations, in its own process."""
+    # VmHWM, because ru_maxrss of a child starts at what its parent held.
     code = (
-        "import resource, sys; sys.path.insert(0, sys.argv[1]); import cpu\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); import cpu\n"
+        "def high():\n"
+        "    lines = open('/proc/self/status').read().splitlines()\n"
+        "    return int(next(x for x in lines if x.startswith('VmHWM')).split()[1])\n"
+        "before = high()\n"
         "cpu.CONTENDERS[sys.argv[2]](cpu.make(int(sys.argv[3])))(2)\n"
-        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)"
+        "print((high() - before) / 1024)"
     )
     here = str(Path(__file__).resolve().parent)
     done = subprocess.run(
