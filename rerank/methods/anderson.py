@@ -3,8 +3,8 @@
     x+ = T(x_k) - sum_l gamma_l (T(x_l+1) - T(x_l)),   gamma = argmin | r_k - dR gamma |
 
 with residuals r = T(x) - x of the last few steps. Over-relaxation at best halves the number of
-slow Sinkhorn steps; this took about 21 instead of 96 to an error of 1e-3 at tau = .01 on 500 captioned
-images, and 2 to 9 times fewer on made data.
+slow Sinkhorn steps; this took about 21 instead of 96 to an error of 1e-3 at tau = .01 on 500
+captioned images, and 2 to 9 times fewer on made data.
 
 Source: Anderson, J. ACM 1965; Walker and Ni, SIAM J. Numer. Anal. 2011. For Sinkhorn in the log
 domain: Chizat et al., "Faster Wasserstein distance estimation with the Sinkhorn divergence", 2020.
