@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rerank import comm, progress
 from rerank.errors import NeedsEmbeddings
-from rerank.kernels import choose
+from rerank.kernels import choose, plain
 from rerank.kernels.choose import sweeper
 from rerank.kernels.plain import check_tau, logsumexp, sweep
 from rerank.order import (
@@ -30,8 +30,8 @@ from rerank.similarity import Pair, Similarity
 
 __all__ = [
     "TopK", "check_k", "check_tau", "count_better", "extremes", "gallery_masses", "gallery_mean",
-    "gather_pairs", "gram", "k_occurrence", "logsumexp", "mean_topk", "query_masses", "regime",
-    "row_hashes", "spread", "sweep", "sweeper", "topk", "total_gallery", "total_queries",
+    "gather_pairs", "gram", "k_occurrence", "logsumexp", "mean_topk", "peaks", "query_masses",
+    "regime", "row_hashes", "spread", "sweep", "sweeper", "topk", "total_gallery", "total_queries",
 ]  # fmt: skip
 
 
@@ -55,6 +55,42 @@ def extremes(sim: Similarity, *, query_bias: Tensor, gallery_bias: Tensor) -> tu
     elif sim.shard == "gallery":
         row_max = comm.all_max(row_max)
     return row_max, col_max
+
+
+def peaks(
+    sim: Similarity, tau: float, *, query_bias: Tensor, gallery_bias: Tensor, column_shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Largest log share of every row of S + g and of every column of S + f, one pass.
+
+        rows_i    = max_j (S_ij + g_j) / tau - log sum_j exp((S_ij + g_j) / tau)        (n,)
+        columns_j = max_i (S_ij + f_i) / tau - log sum_i exp((S_ij + f_i) / tau)        (m,)
+
+    Args:
+        sim: the similarity.
+        tau: temperature in score units.
+        query_bias: (n,) f.
+        gallery_bias: (m,) g.
+        column_shift: (m,) roughly the second logarithm, so that one pass does for sum and maximum.
+    """
+    n, m = sim.shape
+    row_max = torch.empty(n, dtype=sim.dtype, device=sim.device)
+    row_sum = torch.empty_like(row_max)
+    col_max = torch.full((m,), -math.inf, dtype=sim.dtype, device=sim.device)
+    col_sum = torch.zeros(m, dtype=torch.float64, device=sim.device)
+    shift = plain.finite_or_zero(column_shift)
+    with progress.task("shares", n) as advance:
+        for rows, block in sim.blocks():
+            _, row_max[rows], row_sum[rows] = plain.exp_rows(block + gallery_bias, tau)
+            block.add_(query_bias[rows, None])
+            col_max = torch.maximum(col_max, block.amax(dim=0))
+            col_sum += block.div_(tau).sub_(shift).exp_().sum(dim=0)
+            advance(len(block))
+    row_all = row_sum.log() + row_max / tau
+    if sim.shard == "queries":
+        col_max, col_sum = comm.all_max(col_max), comm.all_sum(col_sum)
+    elif sim.shard == "gallery":
+        row_max, row_all = comm.all_max(row_max), comm.all_logsumexp(row_all)
+    return row_max / tau - row_all, col_max / tau - (col_sum.log().to(sim.dtype) + shift)
 
 
 def spread(sim: Similarity) -> tuple[float, float]:

@@ -71,11 +71,12 @@ def spacing(sim: Similarity, *, positives: int = 1) -> float:
 def plan_confidence(sim: Similarity, tau: float, *, log_a: Tensor, log_b: Tensor) -> float:
     """Mean of the mean largest row share and the mean largest column share of the plan at tau."""
     p = solve(sim, tau, log_a=log_a, log_b=log_b, n_iters=30, tol=1e-2, polish=False)
-    row_max, col_max = reduce.extremes(sim, query_bias=p.f, gallery_bias=p.g)
-    row_all = reduce.logsumexp(sim, tau, over="gallery", plus=p.g)
-    col_all = reduce.logsumexp(sim, tau, over="queries", plus=p.f)
-    rows = _mean_share(row_max / tau - row_all, comm_axis=sim.shard == "queries")
-    cols = _mean_share(col_max / tau - col_all, comm_axis=sim.shard == "gallery")
+    # After the last gallery step, sum_i exp((S_ij + f_i) / tau) = b_j exp(-g_j / tau).
+    rows, cols = reduce.peaks(
+        sim, tau, query_bias=p.f, gallery_bias=p.g, column_shift=log_b - p.g / tau
+    )
+    rows = _mean_share(rows, comm_axis=sim.shard == "queries")
+    cols = _mean_share(cols, comm_axis=sim.shard == "gallery")
     return (rows + cols) / 2
 
 
