@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rerank import comm, reduce
 from rerank.errors import RerankError
+from rerank.kernels.sweepers import Sweeper
 from rerank.methods.anderson import Anderson
 from rerank.similarity import Similarity
 
@@ -47,6 +48,7 @@ def solve(
     relaxation: float = 1.4,
     init: Tensor | None = None,
     polish: bool = True,
+    step: Sweeper | None = None,
 ) -> Solution:
     """Alternate until the plan exp((S + f + g) / tau) has the marginals a and b.
 
@@ -67,6 +69,7 @@ def solve(
             the error grows. The last step is plain.
         init: (m,) gallery potentials to start from; zero by default.
         polish: where the sweeps round (see `rerank.kernels`), do the last one in full precision.
+        step: the sweep to use; chosen by size and memory by default.
 
     Source: Cuturi, NeurIPS 2013; over-relaxation: Thibault et al., Algorithms 2021.
     """
@@ -78,7 +81,8 @@ def solve(
         raise RerankError(f"relaxation: got {relaxation}, expected at least 1 and below 2")
     log_a, log_b = log_a.to(sim.dtype), log_b.to(sim.dtype)
     g = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device) if init is None else init
-    step = reduce.sweeper(sim, reduce.check_tau(tau), log_a=log_a, sweeps=n_iters)
+    if step is None:
+        step = reduce.sweeper(sim, reduce.check_tau(tau), log_a=log_a, sweeps=n_iters)
     accelerated = Anderson(sharded=sim.shard == "gallery")
     f, error, done = g, math.inf, 0
     omega, last_error = relaxation, math.inf

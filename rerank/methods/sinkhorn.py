@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rerank import reduce
 from rerank.errors import RerankError
+from rerank.kernels.sparse import Sparse
 from rerank.methods.potentials import solve
 from rerank.methods.temperature import auto_tau, bank_tau
 from rerank.reranker import Bank, Label, as_bank
@@ -35,6 +36,9 @@ class Sinkhorn:
         relaxation: over-relaxation of the gallery step, 1 = none.
         duplicates: "share" gives exact copies of a query one query's mass together, so that a
             repeated query cannot poison the biases; "count" gives each copy a full mass.
+        neighbours: None sums over all pairs; k sums over each query's and each item's k nearest
+            and estimates the rest from samples, for sizes where all pairs cannot be swept. The
+            note says with what error.
 
     Masses other than uniform belong to the data: `sim.with_mass(queries=..., gallery=...)`.
 
@@ -49,12 +53,15 @@ class Sinkhorn:
     rho: float = 1.0
     relaxation: float = 1.4
     duplicates: Literal["share", "count"] = "share"
+    neighbours: int | None = None
 
     def __post_init__(self) -> None:
         if self.tau != "auto":
             if isinstance(self.tau, str):
                 raise RerankError(f"tau: got {self.tau!r}, expected a positive number or 'auto'")
             reduce.check_tau(self.tau)
+        if self.neighbours is not None and self.neighbours < 1:
+            raise RerankError(f"neighbours: got {self.neighbours}, expected at least 1, or None")
 
     def fit(self, bank: Similarity | Bank) -> "Potentials":
         """Estimate the potentials on bank queries x gallery."""
@@ -76,10 +83,15 @@ class Sinkhorn:
                 tau=math.nan, n_iters=0, error=math.nan, offset=0.0, rho=self.rho,
                 label="none", note=note,
             )  # fmt: skip
+        step = None
+        if self.neighbours is not None:
+            step = Sparse(sim, tau, log_a, neighbours=self.neighbours)
         solution = solve(
             sim, tau, log_a=log_a, log_b=log_b, n_iters=self.n_iters, tol=self.tol or 0.0,
-            rho=self.rho, relaxation=self.relaxation,
+            rho=self.rho, relaxation=self.relaxation, step=step,
         )  # fmt: skip
+        if step is not None:
+            note = "; ".join(part for part in (note, str(step)) if part)
         # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
         # their scale and the appended index dimension small.
         offset = float(reduce.gallery_mean(sim, solution.g))
