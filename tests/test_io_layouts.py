@@ -146,6 +146,19 @@ def test_frames_are_averaged_only_when_asked(tmp_path):
     np.testing.assert_array_equal(part.vectors, found.vectors[1:3])
     with pytest.raises(FormatError, match="'max'"):
         read_embeddings(path, pool="max")
+    # Vectors beside the frames are taken unless pooling is asked for.
+    with h5py.File(path, "r+") as f:
+        f["embeddings"] = np.ones((4, 4))
+    assert (read_embeddings(path).vectors == 1).all()
+    np.testing.assert_array_equal(read_embeddings(path, pool="mean").vectors, found.vectors)
+
+
+@layouts
+def test_pooling_changes_nothing_where_there_are_no_frames(tmp_path, layout):
+    path, _ = write(layout, tmp_path, vectors())
+    np.testing.assert_array_equal(
+        read_embeddings(path, pool="mean").vectors, read_embeddings(path).vectors
+    )
 
 
 def test_frames_of_one_dataset_per_id(tmp_path):

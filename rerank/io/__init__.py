@@ -8,15 +8,9 @@ from rerank.io.exports import (
     write_topk_parquet,
     write_trec_run,
 )
-from rerank.io.files import (
-    atomic_path,
-    read_json,
-    sha256_of,
-    sha256_of_file,
-    write_json,
-    write_text,
-)
+from rerank.io.files import atomic_path, read_json, write_json, write_text
 from rerank.io.groundtruth import GroundTruth, read_ground_truth
+from rerank.io.hashing import sha256_of, sha256_of_file
 from rerank.io.results import DirectionResult, Results, read_results, write_results
 from rerank.io.scores import ScoreMatrix, as_log_scores, kind_of_scores, read_scores
 

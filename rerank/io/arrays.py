@@ -11,8 +11,8 @@ from numpy.lib import format as npy
 
 from rerank.errors import FormatError
 from rerank.io.checks import MAX_RATIO, Field, rows_per_block
+from rerank.io.container import Container
 from rerank.io.files import foreign, named
-from rerank.io.layouts import Container
 
 PICKLE_RECIPE = (
     "a pickle can run any program when it is read, so it is not read here; if you trust it: "

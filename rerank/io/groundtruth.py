@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from rerank.errors import FormatError
-from rerank.io.checks import check_unique
 from rerank.io.files import PathLike, named
-from rerank.io.gtformats import Pair, Reading, readings_of
+from rerank.io.gtformats import readings_of
+from rerank.io.gtrecords import Pair, Reading
+from rerank.io.ids import check_unique
 
 
 @dataclass(frozen=True, eq=False)

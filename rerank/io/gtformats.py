@@ -7,66 +7,24 @@ hand decide which is meant, see `rerank.io.groundtruth`.
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from rerank.errors import FormatError
 from rerank.io.files import named, parse_json, read_text
-
-# What tables and records call the two sides and the grade; the first that is there counts.
-TEXT_FIELDS = (
-    "query_id",
-    "query-id",
-    "text_id",
-    "caption_id",
-    "sen_id",
-    "sentence_id",
-    "annotation_id",
-    "qid",
-    "key",
+from rerank.io.gtrecords import (
+    CAPTION_FIELDS,
+    TEXT_FIELDS,
+    VIDEO_FIELDS,
+    Pair,
+    Reading,
+    as_grade,
+    as_name,
+    captions_of,
+    first_field,
+    readings_of_records,
 )
-VIDEO_FIELDS = (
-    "video_id",
-    "corpus-id",
-    "item_id",
-    "gallery_id",
-    "image_id",
-    "doc_id",
-    "docid",
-    "videoID",
-    "video",
-    "vid",
-)
-GRADE_FIELDS = ("relevance", "grade", "score", "rel")
-_VIDEO_ENDINGS = tuple(".mp4 .avi .mkv .webm .mov .mpg .wmv .3gp .flv .m4v".split())
-CAPTION_FIELDS = ("caption", "captions", "sentence", "sentences", "description", "enCap", "text")
-
-
-class Pair(NamedTuple):
-    """Two names that belong together, and how well; None where nothing is said."""
-
-    first: str
-    second: str
-    grade: float | None = None
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One way to read a file.
-
-    Attributes:
-        pairs: names that belong together.
-        empty: names that have an entry with nothing in it.
-        how: how the first names were made, for messages.
-        fixed: the first names are known to be texts.
-    """
-
-    pairs: list[Pair]
-    empty: list[str]
-    how: str = "as written"
-    fixed: bool = False
 
 
 def readings_of(path: Path) -> list[Reading]:
@@ -80,7 +38,7 @@ def readings_of(path: Path) -> list[Reading]:
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
         lines = [line for line in text.split("\n") if line.strip()]
-        return _records(
+        return readings_of_records(
             [parse_json(line, f"{path}: line {i}") for i, line in enumerate(lines, 1)], str(path)
         )
     if suffix == ".json" or head in ("{", "["):
@@ -88,38 +46,15 @@ def readings_of(path: Path) -> list[Reading]:
     return _table(text, str(path))
 
 
-def as_name(value: object, where: str) -> str:
-    """An id as text; integers become their digits.
-
-    Raises:
-        FormatError: anything else.
-    """
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise FormatError(f"{where}: {named([value])} is not an id; expected text or an integer")
-
-
-def _as_grade(value: object, where: str) -> float:
-    try:
-        grade = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        grade = float("nan")
-    if isinstance(value, bool) or not abs(grade) < float("inf"):
-        raise FormatError(f"{where}: {named([value])} is not a grade; expected a number")
-    return grade
-
-
 def _json(content: Any, where: str) -> list[Reading]:  # noqa: ANN401  JSON is any of six types
     if isinstance(content, dict) and isinstance(content.get("sentences"), list):
         # MSR-VTT.
-        return _records(content["sentences"], where)
+        return readings_of_records(content["sentences"], where)
     if isinstance(content, list):
-        return _records(content, where)
+        return readings_of_records(content, where)
     if not isinstance(content, dict):
         raise FormatError(f"{where}: is {named([content])}, expected an object or a list")
-    if any(isinstance(value, dict) and _captions(value) for value in content.values()):
+    if any(isinstance(value, dict) and captions_of(value) for value in content.values()):
         # ActivityNet: {video: {"sentences": [...], ...}}
         records = []
         for video, value in content.items():
@@ -129,7 +64,7 @@ def _json(content: Any, where: str) -> list[Reading]:  # noqa: ANN401  JSON is a
                     "captions"
                 )
             records.append({**value, "video_id": video})
-        return _records(records, where)
+        return readings_of_records(records, where)
     return [_mapping(content, where)]
 
 
@@ -140,7 +75,7 @@ def _mapping(content: dict[str, Any], where: str) -> Reading:
     for key, value in content.items():
         place = f"{where}: the entry {named([key])}"
         if isinstance(value, dict):
-            found = [Pair(key, item, _as_grade(grade, place)) for item, grade in value.items()]
+            found = [Pair(key, item, as_grade(grade, place)) for item, grade in value.items()]
         elif isinstance(value, list):
             found = [Pair(key, as_name(item, place)) for item in value]
         else:
@@ -151,95 +86,6 @@ def _mapping(content: dict[str, Any], where: str) -> Reading:
     return Reading(pairs, empty)
 
 
-def _captions(record: dict[str, Any]) -> list[str]:
-    for name in CAPTION_FIELDS:
-        value = record.get(name)
-        if isinstance(value, str):
-            return [value]
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return value
-    return []
-
-
-def _first(record: dict[str, Any], names: Iterable[str]) -> str | None:
-    return next((name for name in names if name in record), None)
-
-
-class _Record(NamedTuple):
-    """One object of a list: a video, and the id of its text or its captions or both."""
-
-    video: str
-    text: str | None
-    captions: list[str]
-    grade: float | None
-
-
-def _records(records: Sequence[Any], where: str) -> list[Reading]:
-    """A list of objects, each of which names a video and its text or texts."""
-    found = [_record(record, f"{where}: entry {row}") for row, record in enumerate(records)]
-    cut = [record._replace(video=_without_ending(record.video)) for record in found]
-    readings = _namings(found, "")
-    return readings if cut == found else readings + _namings(cut, ", videos without file ending")
-
-
-def _record(record: object, place: str) -> _Record:
-    if not isinstance(record, dict):
-        raise FormatError(
-            f"{place} is {named([record])}, expected an object with a query_id and a video_id"
-        )
-    video = _first(record, VIDEO_FIELDS)
-    if video is None:
-        raise FormatError(
-            f"{place} names no video; expected one of {', '.join(VIDEO_FIELDS[:4])}, ..."
-        )
-    text, captions = _first(record, TEXT_FIELDS), _captions(record)
-    if text is None and not captions:
-        raise FormatError(
-            f"{place} names no text; expected one of {', '.join(TEXT_FIELDS[:4])}, ... or a caption"
-        )
-    grade = _first(record, GRADE_FIELDS)
-    return _Record(
-        as_name(record[video], place),
-        None if text is None else as_name(record[text], place),
-        captions,
-        None if grade is None else _as_grade(record[grade], place),
-    )
-
-
-def _without_ending(name: str) -> str:
-    path = PurePosixPath(name)
-    return name[: -len(path.suffix)] if path.suffix.lower() in _VIDEO_ENDINGS else name
-
-
-def _namings(records: Sequence[_Record], note: str) -> list[Reading]:
-    """Every way to call the texts of some records."""
-    readings = []
-    if records and all(record.text is not None for record in records):
-        pairs = [Pair(str(r.text), r.video, r.grade) for r in records]
-        readings.append(Reading(pairs, [], f"by the id of the text{note}"))
-    if not any(record.captions for record in records):
-        return readings
-    numbered = []
-    # How many captions of a video came before: MSR-VTT and DiDeMo have one record for each.
-    counts: dict[str, int] = {}
-    for record in records:
-        for caption in record.captions:
-            number = counts.get(record.video, 0)
-            counts[record.video] = number + 1
-            numbered.append((record, caption, number))
-    for sign in "#_-":
-        pairs = [Pair(f"{r.video}{sign}{number}", r.video, r.grade) for r, _, number in numbered]
-        readings.append(Reading(pairs, [], f"as video{sign}0, video{sign}1, ...{note}", fixed=True))
-    by_caption = [Pair(caption, r.video, r.grade) for r, caption, _ in numbered]
-    # One text for a video: the paragraph of all its captions goes by the name of the video.
-    by_video = list(dict.fromkeys(Pair(r.video, r.video, r.grade) for r in records))
-    return [
-        *readings,
-        Reading(by_caption, [], f"by the caption{note}", fixed=True),
-        Reading(by_video, [], f"by the video{note}", fixed=True),
-    ]
-
-
 def _table(text: str, where: str) -> list[Reading]:
     """CSV with a header (JSFusion), TSV with a header (BEIR), or TREC qrels."""
     lines = text.splitlines()
@@ -248,10 +94,10 @@ def _table(text: str, where: str) -> list[Reading]:
         return [Reading([], [])]
     delimiter = "\t" if "\t" in first else ","
     header = [cell.strip() for cell in first.split(delimiter)]
-    if _first(dict.fromkeys(header), (*TEXT_FIELDS, *CAPTION_FIELDS)) and _first(
+    if first_field(dict.fromkeys(header), (*TEXT_FIELDS, *CAPTION_FIELDS)) and first_field(
         dict.fromkeys(header), VIDEO_FIELDS
     ):
-        return _records(_rows(text, delimiter, where), where)
+        return readings_of_records(_rows(text, delimiter, where), where)
     return [_qrels(lines, where)]
 
 
@@ -286,6 +132,6 @@ def _qrels(lines: Sequence[str], where: str) -> Reading:
                 f"{where}: line {number} has {len(cells)} columns; expected TREC qrels (query 0 "
                 "item grade), a table with a header that names query and video, or JSON"
             )
-        grade = _as_grade(cells[3], f"{where}: line {number}")
+        grade = as_grade(cells[3], f"{where}: line {number}")
         pairs.append(Pair(cells[0], cells[2], grade))
     return Reading(pairs, [])

@@ -11,8 +11,8 @@ import numpy as np
 from rerank.errors import FormatError, RerankError
 from rerank.io.arrays import open_npy
 from rerank.io.checks import Field, rows_per_block
+from rerank.io.container import ID_NAMES, Container
 from rerank.io.files import foreign, named, regular_file
-from rerank.io.layouts import ID_NAMES, Container
 from rerank.io.sidecars import find_sidecar
 
 if TYPE_CHECKING:

@@ -8,19 +8,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from rerank.errors import FormatError, RerankError
-from rerank.io.checks import (
-    Field,
-    bounds,
-    check_count,
-    check_matrix,
-    check_unique,
-    read_ids,
-    read_matrix,
-    rows_per_block,
-)
-from rerank.io.containers import open_container
-from rerank.io.files import PathLike, named, sha256_of
-from rerank.io.layouts import Container
+from rerank.io.checks import Field, bounds, check_matrix, read_matrix, rows_per_block
+from rerank.io.container import Container
+from rerank.io.files import PathLike, named
+from rerank.io.hashing import sha256_of
+from rerank.io.ids import check_count, check_unique, read_ids
+from rerank.io.openers import open_container
 from rerank.io.sidecars import find_sidecar, read_sidecar
 
 ScoreKind: TypeAlias = Literal["similarities", "row-probabilities", "column-probabilities"]

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from rerank.errors import FormatError
-from rerank.io.checks import check_ids
 from rerank.io.files import named, read_json, read_text
+from rerank.io.ids import check_ids
 
 HOW_TO_GIVE_IDS = (
     "give them as 'ids' in the same file, or beside it as <name>.ids.json (a list) or "

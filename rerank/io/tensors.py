@@ -11,8 +11,8 @@ import numpy as np
 from rerank.errors import FormatError
 from rerank.io.arrays import PICKLE_RECIPE
 from rerank.io.checks import Field, rows_per_block
+from rerank.io.container import Container
 from rerank.io.files import foreign, named, parse_json
-from rerank.io.layouts import Container
 
 
 @contextlib.contextmanager

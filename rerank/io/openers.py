@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 from rerank.errors import FormatError
 from rerank.io.arrays import PICKLE_RECIPE, open_npy, open_npz
+from rerank.io.container import Container
 from rerank.io.files import regular_file
 from rerank.io.hdf5 import is_hdf5, open_hdf5
 from rerank.io.hdf5text import text_attribute
-from rerank.io.layouts import Container
 from rerank.io.parquet import open_clip_retrieval, open_folder, open_parquet
 from rerank.io.tensors import open_safetensors, open_torch
 
