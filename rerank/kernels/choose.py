@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rerank import comm, memory
 from rerank.kernels import panels
-from rerank.kernels.sweepers import Fresh, Plain, StoredNumba, StoredTorch, Sweeper
+from rerank.kernels.stored import StoredNumba, StoredTorch
+from rerank.kernels.sweepers import Fresh, Plain, Sweeper
 from rerank.similarity import Pair, Similarity
 
 Name: TypeAlias = Literal[

@@ -8,7 +8,8 @@ from torch import Tensor
 from rerank import comm
 from rerank.kernels import gpu, plain
 from rerank.kernels.panels import centre
-from rerank.kernels.sweepers import Plain, Stored, Sweeper, potentials
+from rerank.kernels.stored import Stored
+from rerank.kernels.sweepers import Plain, Sweeper, potentials
 from rerank.similarity import Pair, Similarity
 
 # Numbers in a panel: 256 MB of float16, so that launches cost nothing beside the work.

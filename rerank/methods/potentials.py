@@ -83,31 +83,33 @@ def solve(
     g = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device) if init is None else init
     if step is None:
         step = reduce.sweeper(sim, reduce.check_tau(tau), log_a=log_a, sweeps=n_iters)
-    accelerated = Anderson(sharded=sim.shard == "gallery")
+    sharded = sim.shard == "gallery"
+    accelerated = Anderson(sharded=sharded)
     f, error, done = g, math.inf, 0
     omega, last_error = relaxation, math.inf
-    for done in range(1, n_iters + 1):
-        f, log_mass = step(g)
-        error = _violation(log_mass, g, log_b, tau=tau, rho=rho, shard=sim.shard == "gallery")
-        finished = done == n_iters or error <= tol
-        if finished and polish and step.rounded:
-            f, log_mass = step.polish(g)
-            error = _violation(log_mass, g, log_b, tau=tau, rho=rho, shard=sim.shard == "gallery")
-        target = rho * (tau * (log_b - log_mass) + g)
-        # A column without any scored entry has no mass to normalise: it stays as it is.
-        target = torch.where(torch.isfinite(target), target, g)
-        # The last gallery step is plain: unseen queries only ever see g, so g must be the
-        # consistent half, and a new item's g can be recomputed from f alone.
-        if finished or relaxation == 1 or done <= _PLAIN_STEPS:
-            g = target
-        elif error > _ENOUGH:
-            g = accelerated.step(g, target, error)
-        else:
-            omega = omega if error <= last_error else 1.0
-            g = g + omega * (target - g)
-        last_error = error
-        if finished:
-            break
+    with step.quiet():
+        for done in range(1, n_iters + 1):
+            f, log_mass = step(g)
+            error = _violation(log_mass, g, log_b, tau=tau, rho=rho, shard=sharded)
+            finished = done == n_iters or error <= tol
+            if finished and polish and step.rounded:
+                f, log_mass = step.polish(g)
+                error = _violation(log_mass, g, log_b, tau=tau, rho=rho, shard=sharded)
+            target = rho * (tau * (log_b - log_mass) + g)
+            # A column without any scored entry has no mass to normalise: it stays as it is.
+            target = torch.where(torch.isfinite(target), target, g)
+            # The last gallery step is plain: unseen queries only ever see g, so g must be the
+            # consistent half, and a new item's g can be recomputed from f alone.
+            if finished or relaxation == 1 or done <= _PLAIN_STEPS:
+                g = target
+            elif error > _ENOUGH:
+                g = accelerated.step(g, target, error)
+            else:
+                omega = omega if error <= last_error else 1.0
+                g = g + omega * (target - g)
+            last_error = error
+            if finished:
+                break
     return Solution(f, g, done, error)
 
 
