@@ -13,7 +13,6 @@ from rerank_cli.options import (
     Device,
     DeviceName,
     Json,
-    K,
     Method,
     Metric,
     MetricName,
@@ -44,7 +43,10 @@ def apply_command(
     ] = None,
     method: Method = None,
     metric: Metric = MetricName.cosine,
-    k: K = 10,
+    k: Annotated[
+        int | None,
+        typer.Option("--k", help="Results per query [default: 10, or all of a smaller gallery]."),
+    ] = None,
     tau: Tau = None,
     rho: Annotated[
         float | None, typer.Option("--rho", help="Softness of the gallery marginal, 0 to 1.")
@@ -76,7 +78,7 @@ def apply_command(
     With a bank (texts and videos that are not the test set) the fit is inductive; without one it
     is fitted on the test queries themselves and labelled transductive.
     """
-    from rerank import files, inputs
+    from rerank import comm, files, inputs
     from rerank_cli.console import emit, emit_json, progress, say
 
     chosen: dict[str, Any] = inputs.read_settings(settings) if settings else {}
@@ -85,14 +87,17 @@ def apply_command(
         for key, value in {"method": method, "tau": inputs.parse_tau(tau), "rho": rho}.items()
         if value is not None
     }
-    with progress():
-        report = files.apply_files(
-            videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_gt=bank_gt, metric=metric.value, k=k, scores_are=scores_are.value, gate=gate,
-            out=out, store_scores=scores, device=device.value, pool=pool, memory=memory,
-            model=model,
-            settings=chosen,
-        )  # fmt: skip
+    try:
+        with progress():
+            report = files.apply_files(
+                videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
+                bank_videos=bank_videos, bank_gt=bank_gt, metric=metric.value, k=k,
+                scores_are=scores_are.value, gate=gate, out=out, store_scores=scores,
+                device=device.value, pool=pool, memory=memory, model=model, settings=chosen,
+            )  # fmt: skip
+    finally:
+        # gloo aborts at exit where the group is still up.
+        comm.stop()
     if not report.manifest:
         return
     for warning in report.warnings:

@@ -1,5 +1,6 @@
 """`rerank apply` on files: read, re-rank, write, and say what happened."""
 
+import math
 import platform
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -75,7 +76,7 @@ def apply_files(
     bank_videos: Path | None = None,
     bank_gt: Path | None = None,
     metric: str = "cosine",
-    k: int = 10,
+    k: int | None = None,
     scores_are: str = "auto",
     gate: bool = True,
     out: Path = Path("reranked.h5"),
@@ -100,6 +101,8 @@ def apply_files(
         videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
         bank_gt=bank_gt, metric=metric, pool=pool, model=model, sharded=sharded,
     )  # fmt: skip
+    if k is None:
+        k = min(10, len(inputs.text_ids), len(inputs.video_ids))
     with limit(memory):
         result, warned = rerank_inputs(
             inputs, metric=metric, k=k, scores_are=scores_are, gate=gate, device=target,
@@ -238,7 +241,7 @@ def describe_fit(outcome: Outcome) -> dict[str, Any]:
         "notes": list(outcome.notes),
     }
     for stage in () if outcome.fitted is None else outcome.fitted.stages:
-        if isinstance(stage, Potentials):
+        if isinstance(stage, Potentials) and math.isfinite(stage.tau):
             facts |= {"tau": stage.tau, "iterations": stage.n_iters, "marginal_error": stage.error}
         elif isinstance(stage, Basis):
             facts |= {"em_shift": stage.shift}

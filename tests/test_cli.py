@@ -269,6 +269,20 @@ def test_a_query_without_an_entry_is_named(work, tmp_path):
     assert found["unjudged"] == 1 and found["before"]["t2v"]["queries"] == len(kept)
 
 
+def test_a_tiny_set_works_and_says_that_it_is_tiny(work, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, count in (("v", 6), ("t", 4)):
+        io.write_embeddings(
+            tmp_path / f"{name}.h5",
+            [f"{name}{i}" for i in range(count)],
+            rng.normal(size=(count, 8)),
+        )
+    out, err = run("apply", "--videos", "v.h5", "--texts", "t.h5", cwd=tmp_path)
+    assert "top 4" in out and "too few" in err
+    _, err = run("apply", "--videos", "v.h5", "--texts", "t.h5", "--k", "5", cwd=tmp_path, code=2)
+    assert "k: got 5" in err
+
+
 def test_doctor(work):
     facts = json.loads(run("doctor", "--json", cwd=work)[0])["facts"]
     assert {"rerank", "python", "torch", "faiss", "threads", "memory", "CUDA devices"} <= set(facts)
