@@ -13,6 +13,8 @@ ArrayLike: TypeAlias = np.ndarray | Tensor
 
 # Elements of one row block: 4 Mi fp32 numbers are 16 MB, a few blocks in flight stay under 100 MB.
 BLOCK_ELEMENTS = 4 * 1024 * 1024
+# Rows of one block however long they are: a matrix product of fewer is bound by memory.
+FEWEST_ROWS = 32
 
 
 def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool = False) -> Tensor:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 import torch
 from torch import Tensor
 
-from rerank.arrays import BLOCK_ELEMENTS, ArrayLike, as_matrix, check_finite, unit_rows
+from rerank.arrays import BLOCK_ELEMENTS, FEWEST_ROWS, ArrayLike, as_matrix, check_finite, unit_rows
 from rerank.errors import NeedsEmbeddings, RerankError
 from rerank.products import inner
 
@@ -77,7 +77,8 @@ class Similarity(ABC):
         """Rows in one block of `blocks`: never the whole matrix at once, however small it is."""
         n, m = self.shape
         elements = BLOCK_ELEMENTS * (16 if self.device.type == "cuda" else 1)
-        return self.block_size or max(1, min(-(-n // 2), elements // m))
+        # Fewer rows than this at a time would read a large gallery from memory for nearly nothing.
+        return self.block_size or max(1, min(-(-n // 2), max(FEWEST_ROWS, elements // m)))
 
     def block(self, rows: slice) -> Tensor:
         """(b, m) scores of some rows, corrections included, in fresh memory."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rerank import memory, progress
+from rerank.arrays import FEWEST_ROWS
 from rerank.kernels.choose import has_numba
 from rerank.kernels.panels import centre
 from rerank.products import has_fast_bfloat16, inner, inner_bfloat16
@@ -87,7 +88,7 @@ def topk(sim: Pair, k: int) -> tuple[Tensor, Tensor, int]:
     scores = torch.empty((n, k))
     indices = torch.empty((n, k), dtype=torch.int64)
     workers, brute = Workers(), []
-    step = max(1, _PANEL_ELEMENTS // m)
+    step = max(FEWEST_ROWS, _PANEL_ELEMENTS // m)
     with progress.task("top-k", n) as advance:
         for start in range(0, n, step):
             rows = slice(start, min(start + step, n))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rerank import comm
+from rerank.arrays import FEWEST_ROWS
 from rerank.products import has_fast_bfloat16, inner_bfloat16
 from rerank.similarity import Pair, Similarity
 
@@ -41,7 +42,7 @@ class Panels:
             yield from self.sim.blocks()
             return
         queries, gallery = self.half
-        step = self.sim.block_size or max(1, PANEL_ELEMENTS // len(gallery))
+        step = self.sim.block_size or max(FEWEST_ROWS, PANEL_ELEMENTS // len(gallery))
         step = min(step, max(1, -(-len(queries) // 2)))
         for start in range(0, len(queries), step):
             rows = slice(start, min(start + step, len(queries)))
