@@ -207,6 +207,7 @@ def iterations(size, rounds, with_peers):
     best = found["stored bfloat16, fused"]
     print(f"\n{size} x {size}, d = {D}, tau = {TAU}: milliseconds per iteration")
     for name, ms in found.items():
+        low = LOWEST[name]
         print(
             f"{name:<32} {ms:>10.2f} {ms / best:>8.2f}x   lowest {low:>10.2f} "
             f"{low / LOWEST['stored bfloat16, fused']:>8.2f}x"
@@ -235,6 +236,7 @@ def end_to_end(size, rounds):
     found = race(entries, dict.fromkeys(entries, 1), rounds)
     print(f"\n{size} x {size}: seconds for 50 iterations from embeddings")
     for name, ms in found.items():
+        low = LOWEST[name]
         print(
             f"{name:<32} {ms / 1e3:>10.3f} {ms / found['ours']:>8.1f}x   lowest "
             f"{low / 1e3:>10.3f} {low / LOWEST['ours']:>8.1f}x"
