@@ -111,6 +111,20 @@ def test_an_item_far_from_every_query_keeps_its_exact_mass(regime, tolerances):
     assert float(solved[torch.float32][4]) > 2.5
 
 
+@pytest.mark.parametrize(("regime", "tolerances"), [*REGIMES, *HALF])
+def test_a_constant_in_g_comes_back_in_f_and_changes_no_mass(regime, tolerances):
+    queries, gallery = embeddings()
+    sim = Pair(queries.float(), gallery.float())
+    log_a, _ = masses(sim)
+    step = build(regime, sim, 0.02, log_a.float())
+    g = 0.02 * torch.randn(203, generator=torch.Generator().manual_seed(2))
+    step(g)  # 8 bits store their kernel in the second sweep
+    f, mass = step(g)
+    moved_f, moved_mass = step(g + 0.3)
+    torch.testing.assert_close(moved_f, f - 0.3, atol=1e-5, rtol=0)
+    torch.testing.assert_close(moved_mass, mass, atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("name", ["stored 8-bit", "streaming"])
 def test_a_rounded_fit_ends_with_a_sweep_in_full_precision(name, half, monkeypatch):
