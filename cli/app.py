@@ -1,12 +1,17 @@
 """The `rerank` command: one line per command, and the one place that turns errors into exit 2."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import typer
+
+# Threads of torch that wait must not spin on the cores that the compiled sweeps need; read by the
+# OpenMP runtime when torch is imported, which no command has done yet. Half of the time of a run.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 COMMANDS = (
     "apply", "eval", "compare", "inspect",

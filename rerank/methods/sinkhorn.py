@@ -33,7 +33,8 @@ class Sinkhorn:
         tol: stop when the gallery marginal is met within this L1 distance; None = never early.
         rho: 1 asks for the gallery marginal exactly, smaller values pull towards it: about .9
             where some items may have no query, about .7 where queries repeat.
-        relaxation: over-relaxation of the gallery step, 1 = none.
+        relaxation: 1 is the plain iteration; above it gallery steps are extrapolated from the ones
+            before (`rerank.methods.anderson`), at last by this factor.
         duplicates: "share" gives exact copies of a query one query's mass together, so that a
             repeated query cannot poison the biases; "count" gives each copy a full mass.
         neighbours: None sums over all pairs; k sums over each query's and each item's k nearest
