@@ -60,9 +60,12 @@ def train_command(
     hidden: Annotated[
         int, typer.Option("--hidden", help="Width of residual MLP heads; 0 = linear heads.")
     ] = 0,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the texts, at most.")] = 10,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Texts in a batch.")] = 1024,
-    lr: Annotated[float, typer.Option("--lr", help="Top of the learning rate.")] = 2e-3,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the texts, at most.")] = 20,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", help="Texts in a batch [default: 4096, or a quarter]."),
+    ] = None,
+    lr: Annotated[float, typer.Option("--lr", help="Top of the learning rate.")] = 4e-3,
     weight_decay: Annotated[float, typer.Option("--weight-decay", help="Of AdamW.")] = 0.01,
     tau: Annotated[float, typer.Option("--tau", help="Initial temperature, learned.")] = 0.1,
     patience: Annotated[

@@ -12,6 +12,7 @@ from rerank.train.data import batches, make_batch
 from rerank.train.loop import Run
 from rerank.train.objectives import OBJECTIVES
 from rerank.train.ridge import candidates, linear_start, ridge_map, score
+from rerank.train.settings import batch_size
 
 QUICK = TrainSettings(epochs=3, batch_size=48, lr=5e-3, patience=9)
 
@@ -282,3 +283,10 @@ def test_saved_heads_load_as_they_were(halves, tmp_path):
         back = load_heads(tmp_path / "m.safetensors")
         assert torch.equal(back.texts(held.texts), out.heads.texts(held.texts))
         assert torch.equal(back.videos(held.videos.numpy()), out.heads.videos(held.videos))
+
+
+def test_a_batch_is_large_but_leaves_a_few_steps_to_an_epoch():
+    assert batch_size(TrainSettings(), 100_000) == 4096
+    assert batch_size(TrainSettings(), 1000) == 250
+    assert batch_size(TrainSettings(), 3) == 2
+    assert batch_size(TrainSettings(batch_size=7), 1000) == 7

@@ -43,7 +43,7 @@ def context(captions=True):
             tuple(np.array([i % U]) for i in range(B)),
             words,
         ),
-        D, 9, 0,
+        D, 0,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from rerank.train.data import Batch, PairedData, batches, batches_per_epoch
 from rerank.train.heads import Heads, make_heads
 from rerank.train.objectives import Context, Features, Loss, Objective, build
 from rerank.train.ridge import Start, both_ranks
-from rerank.train.settings import TrainSettings, learning_rate
+from rerank.train.settings import TrainSettings, batch_size, learning_rate
 
 MIN_TAU = 0.01
 
@@ -55,7 +55,7 @@ class Run:
         heads = make_heads(
             start, train.texts, train.videos, hidden=settings.hidden, seed=settings.seed
         ).to(device)
-        context = Context(train, heads.dim, settings.batch_size, settings.seed)
+        context = Context(train, heads.dim, settings.seed)
         objective = build(settings.objective, context, settings.options).to(device)
         _refresh_map(heads, objective, train)
         temperature = Temperature(settings.tau, learn=settings.learn_tau).to(device)
@@ -90,7 +90,8 @@ class Run:
     def epoch(self, epoch: int) -> Record:
         """One pass over the texts, then the validation figures."""
         s = self.settings
-        per_epoch = batches_per_epoch(len(self.train.positives), s.batch_size)
+        size = batch_size(s, len(self.train.positives))
+        per_epoch = batches_per_epoch(len(self.train.positives), size)
         self.heads.train()
         self.objective.train()
         sums: dict[str, float] = {}
@@ -98,7 +99,7 @@ class Run:
         # Draws of this epoch depend on the seed and the epoch alone, on every process alike.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(s.seed * 1_000_003 + epoch)
-            order = batches(self.train, size=s.batch_size, seed=s.seed, epoch=epoch)
+            order = batches(self.train, size=size, seed=s.seed, epoch=epoch)
             for number, batch in enumerate(order):
                 rate = learning_rate(epoch * per_epoch + number, s.epochs * per_epoch, s)
                 loss = self._step(batch, rate, epoch)

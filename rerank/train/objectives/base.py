@@ -22,13 +22,11 @@ class Context:
     Attributes:
         data: the training data.
         dim: dimension of the joint space.
-        batch_size: texts in a batch.
         seed: of everything it draws.
     """
 
     data: PairedData
     dim: int
-    batch_size: int
     seed: int
 
 
