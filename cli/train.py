@@ -60,7 +60,7 @@ def train_command(
     hidden: Annotated[
         int, typer.Option("--hidden", help="Width of residual MLP heads; 0 = linear heads.")
     ] = 0,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the texts, at most.")] = 20,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the texts, at most.")] = 12,
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", help="Texts in a batch [default: 4096, or a quarter]."),
@@ -69,7 +69,7 @@ def train_command(
     weight_decay: Annotated[float, typer.Option("--weight-decay", help="Of AdamW.")] = 0.01,
     tau: Annotated[float, typer.Option("--tau", help="Initial temperature, learned.")] = 0.1,
     patience: Annotated[
-        int, typer.Option("--patience", help="Epochs without a better validation score.")
+        int, typer.Option("--patience", help="Epochs that validation speaks against.")
     ] = 5,
     option: Annotated[
         list[str] | None,

@@ -9,9 +9,16 @@ import torch
 from rerank.errors import FormatError, RerankError
 from rerank.train import TrainSettings, fit_heads, load_heads, paired, save_heads, split_by_video
 from rerank.train.data import batches, make_batch
-from rerank.train.loop import Run
+from rerank.train.loop import Run, is_kept
 from rerank.train.objectives import OBJECTIVES
-from rerank.train.ridge import candidates, linear_start, ridge_map, score
+from rerank.train.ridge import (
+    both_ranks,
+    candidates,
+    linear_start,
+    ridge_map,
+    score,
+    video_scores,
+)
 from rerank.train.settings import batch_size
 
 QUICK = TrainSettings(epochs=3, batch_size=48, lr=5e-3, patience=9)
@@ -290,3 +297,26 @@ def test_a_batch_is_large_but_leaves_a_few_steps_to_an_epoch():
     assert batch_size(TrainSettings(), 1000) == 250
     assert batch_size(TrainSettings(), 3) == 2
     assert batch_size(TrainSettings(batch_size=7), 1000) == 7
+
+
+def test_a_later_epoch_is_kept_until_validation_can_tell_it_is_worse():
+    rng = np.random.default_rng(0)
+    top = torch.from_numpy(rng.uniform(0.4, 0.8, 200))
+    noise = torch.from_numpy(rng.normal(0, 0.1, 200))
+    noise = (noise - noise.mean()) / noise.std(correction=0)
+    error = 0.1 / 200**0.5  # standard error of the paired difference below
+    assert is_kept(top - 0.9 * error + 0.1 * noise, top, start=0.0)
+    assert not is_kept(top - 1.1 * error + 0.1 * noise, top, start=0.0)
+    assert not is_kept(top - 1e-9, top, start=0.0)  # worse on every video alike: no doubt
+    assert not is_kept(top + 1e-3, top, start=float(top.mean()) + 2e-3)
+
+
+def test_the_score_is_the_mean_of_what_its_videos_add():
+    data = world(noise=2.0)
+    start = linear_start(data, data)
+    texts, videos = start.texts(data.texts), start.videos(data.videos)
+    t2v, v2t = both_ranks(texts, videos, data)
+    both = ((1 / t2v.values).mean() + (1 / v2t.values).mean()) / 2
+    parts = video_scores(t2v, v2t, data)
+    assert len(parts) == len(v2t)
+    assert float(parts.mean()) == pytest.approx(both) == pytest.approx(score(texts, videos, data))

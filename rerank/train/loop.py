@@ -18,6 +18,9 @@ from rerank.train.ridge import Start, linear_start
 from rerank.train.run import Record, Run
 from rerank.train.settings import TrainSettings
 
+# Key of the best epoch's video scores beside the kept state.
+TOP = "top.scores"
+
 
 @dataclass(frozen=True, eq=False)
 class Trained:
@@ -28,7 +31,7 @@ class Trained:
         objective: of the same epoch, with the parts that inference drops.
         start: the closed-form start.
         history: one record for each epoch; record 0 is the start.
-        best_epoch: whose heads these are; 0 = the closed-form start was never beaten.
+        best_epoch: whose heads these are, see `is_kept`; 0 = the start was never beaten.
         tau: the temperature of the best epoch.
     """
 
@@ -80,21 +83,22 @@ def fit_heads(
     if resume and checkpoint_path is not None and Path(checkpoint_path).exists():
         state, best = checkpoint.load(checkpoint_path, **keep)
     else:
-        first = run.evaluate()
+        first, scores = run.evaluate()
         state = Progress(0, 0, first["score"], [{"epoch": 0, "start": start.kind, **first}])
-        best = _copy(run)
+        best = {**_copy(run), TOP: scores}
         _announce(on_epoch, state)
     with progress.task(f"training {settings.objective}", settings.epochs) as advance:
         advance(state.epoch)
         while state.epoch < settings.epochs:
             if state.epoch - state.best_epoch >= settings.patience:
                 break
-            record = run.epoch(state.epoch)
+            record, scores = run.epoch(state.epoch)
             state.epoch += 1
             state.history.append({"epoch": state.epoch, **record})
-            if record["score"] > state.best_score:
+            top = best[TOP]
+            if is_kept(scores, top, start=state.history[0]["score"]):
                 state.best_epoch, state.best_score = state.epoch, record["score"]
-                best = _copy(run)
+                best = {**_copy(run), TOP: max(scores, top, key=torch.mean)}
             if checkpoint_path is not None and comm.rank() == 0:
                 checkpoint.save(checkpoint_path, best=best, progress=state, **keep)
             _announce(on_epoch, state)
@@ -106,6 +110,23 @@ def fit_heads(
         run.heads.cpu().eval(), run.objective.cpu().eval(), start, state.history, state.best_epoch,
         state.history[state.best_epoch]["tau"],
     )  # fmt: skip
+
+
+def is_kept(scores: Tensor, top: Tensor, *, start: float) -> bool:
+    """Whether an epoch replaces the one that is kept.
+
+    It must beat the start, and not fall behind the best epoch by more than the standard error of
+    their paired difference. Among epochs that validation cannot tell apart the later one wins: its
+    learning rate has come down, while the highest of many noisy scores is mostly luck.
+
+    Args:
+        scores: (q,) what each validation video adds to this epoch's score.
+        top: (q,) the same for the best epoch so far.
+        start: score of the closed-form start.
+    """
+    behind = top - scores
+    error = float(behind.std(correction=0)) / len(behind) ** 0.5
+    return float(scores.mean()) > start and float(behind.mean()) <= error
 
 
 def _announce(on_epoch: Callable[[list[Record]], None] | None, state: Progress) -> None:

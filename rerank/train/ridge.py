@@ -12,6 +12,7 @@ the same mean norm, which averages the two similarities.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,8 +67,17 @@ def both_ranks(texts: Tensor, videos: Tensor, data: PairedData) -> tuple[Ranks, 
 
 def score(texts: Tensor, videos: Tensor, data: PairedData) -> float:
     """Mean reciprocal rank of both directions, averaged: what training is judged by, 0 to 1."""
-    t2v, v2t = both_ranks(texts, videos, data)
-    return float((1 / t2v.values).mean() + (1 / v2t.values).mean()) / 2
+    return float(video_scores(*both_ranks(texts, videos, data), data).mean())
+
+
+def video_scores(t2v: Ranks, v2t: Ranks, data: PairedData) -> Tensor:
+    """(q,) what each judged video adds to the score, times their number q: the mean is the score.
+
+    Captions of one video rise and fall together, so videos are what an error bar counts.
+    """
+    owner = np.array([rows[0] for rows in data.positives])
+    captions = np.bincount(owner, weights=1 / t2v.values, minlength=len(data.videos))[v2t.rows]
+    return torch.from_numpy(captions * len(v2t) / len(t2v) + 1 / v2t.values) / 2
 
 
 def ridge_map(x: Tensor, y: Tensor, lam: float) -> Tensor:

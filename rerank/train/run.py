@@ -14,7 +14,7 @@ from rerank.metrics import recall_at
 from rerank.train.data import Batch, PairedData, batches, batches_per_epoch
 from rerank.train.heads import Heads, make_heads
 from rerank.train.objectives import Context, Features, Loss, Objective, build
-from rerank.train.ridge import Start, both_ranks
+from rerank.train.ridge import Start, both_ranks, video_scores
 from rerank.train.settings import TrainSettings, batch_size, learning_rate
 
 MIN_TAU = 0.01
@@ -72,22 +72,23 @@ class Run:
         )
         return cls(train, validation, settings, heads, objective, temperature, optimizer)
 
-    def evaluate(self) -> Record:
-        """Validation figures of the heads as they are."""
+    def evaluate(self) -> tuple[Record, Tensor]:
+        """Validation figures of the heads as they are, and what each video adds to the score."""
         self.heads.eval()
         self.objective.eval()
         _refresh_map(self.heads, self.objective, self.train)
         data = self.validation
         t2v, v2t = both_ranks(self.heads.texts(data.texts), self.heads.videos(data.videos), data)
-        score = float((1 / t2v.values).mean() + (1 / v2t.values).mean()) / 2
-        return {
-            "score": score,
+        scores = video_scores(t2v, v2t, data)
+        figures = {
+            "score": float(scores.mean()),
             "t2v_R@1": recall_at(t2v, 1),
             "v2t_R@1": recall_at(v2t, 1),
             "tau": 1 / float(self.temperature().detach()),
         }
+        return figures, scores
 
-    def epoch(self, epoch: int) -> Record:
+    def epoch(self, epoch: int) -> tuple[Record, Tensor]:
         """One pass over the texts, then the validation figures."""
         s = self.settings
         size = batch_size(s, len(self.train.positives))
@@ -114,7 +115,8 @@ class Run:
                     sums[name] = sums.get(name, 0.0) + float(part) / per_epoch
         seconds = time.perf_counter() - began
         texts_per_s = len(self.train.positives) / seconds
-        return {**sums, "lr": rate, "samples_per_s": round(texts_per_s, 1), **self.evaluate()}
+        figures, scores = self.evaluate()
+        return {**sums, "lr": rate, "samples_per_s": round(texts_per_s, 1), **figures}, scores
 
     def _step(self, batch: Batch, rate: float, epoch: int) -> Loss:
         loss = self.objective(self._features(batch, epoch))

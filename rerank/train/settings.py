@@ -28,7 +28,7 @@ class TrainSettings:
         tau: initial temperature.
         learn_tau: train it (as a logarithm, not below 0.01).
         hidden: width of the residual MLPs, 0 for linear heads.
-        patience: epochs without a better validation score before training stops.
+        patience: epochs that validation speaks against before training stops.
         val_share: share of the training videos set aside when no validation data is given.
         seed: of the split, the batches and every draw.
         amp: bfloat16 matrix products: "auto" on a GPU only, "on", "off".
@@ -37,7 +37,7 @@ class TrainSettings:
     objective: str = "infonce"
     options: dict[str, Any] = field(default_factory=dict)
     start: Literal["auto", "identity", "video-to-text", "text-to-video", "both"] = "auto"
-    epochs: int = 20
+    epochs: int = 12
     batch_size: int | None = None
     lr: float = 4e-3
     weight_decay: float = 0.01

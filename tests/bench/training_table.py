@@ -84,7 +84,7 @@ def figures(texts: Tensor, videos: Tensor, train_texts: Tensor, train_videos: Te
     out: dict = {}
     for name, r in found.items():
         out[name] = recall_at(r, 1)
-        hits = (r.values <= 1).astype(np.float64)
+        hits = r.hits(1)
         if name.startswith("t2v"):
             # A caption is no independent draw: captions are summed up by video.
             hits = np.bincount(owner, weights=hits, minlength=len(videos))
