@@ -44,7 +44,7 @@ def topk(sim: Similarity, k: int) -> TopK:
     k = check_k(k, total)
     if certified.pays(sim, k) and isinstance(sim, Pair):
         scores, indices, _ = certified.topk(sim, k)
-        return TopK(*order_ties(scores, indices))
+        return TopK(scores, indices)
     kept = min(k, m)
     scores = torch.empty((n, kept), dtype=sim.dtype, device=sim.device)
     indices = torch.empty((n, kept), dtype=torch.int64, device=sim.device)

@@ -1,4 +1,4 @@
-"""Top-k of a similarity: FAISS where it is an inner product, a streamed pass otherwise."""
+"""Top-k of a similarity: certified bfloat16 products, FAISS, or a streamed pass; all exact."""
 
 from dataclasses import replace
 from types import ModuleType
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rerank import comm, progress, reduce
 from rerank.errors import RerankError
+from rerank.kernels import certified
 from rerank.order import order_ties
 from rerank.reduce import TopK
 from rerank.similarity import Pair, Similarity
@@ -36,9 +37,11 @@ def faiss_module() -> ModuleType:
 def topk(sim: Similarity, k: int) -> TopK:
     """The k best gallery items of every query, best first; ties go to the lower index.
 
-    A float32 `Pair` is searched by `faiss.IndexFlatIP` on the embeddings with the corrections as
-    extra dimensions: [q, left] . [v, right]. Anything else, or more than 2,048 results on a GPU
-    index, streams through `reduce.topk`. Both are exact.
+    A large float32 `Pair` on a CPU with bfloat16 products is searched by them, and what they may
+    have rounded wrongly again in float32 (`kernels.certified`). Any other float32 `Pair` is
+    searched by `faiss.IndexFlatIP` on the embeddings with the corrections as extra dimensions:
+    [q, left] . [v, right]. The rest, or more than 2,048 results on a GPU index, streams through
+    `reduce.topk`. All are exact.
 
     Queries that are split over processes are searched where they are and gathered: every process
     gets all rows.
@@ -53,6 +56,8 @@ def topk(sim: Similarity, k: int) -> TopK:
     if sim.shard == "gallery" or not isinstance(sim, Pair) or sim.dtype != torch.float32:
         return reduce.topk(sim, k)
     k = reduce.check_k(k, sim.shape[1])
+    if certified.pays(sim, k):
+        return reduce.topk(sim, k)
     if sim.device.type != "cpu":
         return _gpu_topk(sim, k)
     queries, gallery = sim.augmented()

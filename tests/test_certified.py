@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from rerank import reduce
+from rerank import reduce, search
 from rerank.kernels import certified, choose
+from rerank.kernels.panels import slices
+from rerank.kernels.threads import torch_threads
 from rerank.similarity import Dense, Pair
 
 pytestmark = pytest.mark.skipif(not choose.has_numba(), reason="numba is not installed")
@@ -58,29 +60,56 @@ def test_what_rounding_hides_is_searched_by_brute_force():
     del indices
 
 
-def test_copies_of_an_item_go_to_the_lowest_index():
+@pytest.mark.parametrize("copies", [50, 1500])
+def test_copies_of_an_item_go_to_the_lowest_index(copies):
     sim = pair(30, 2200, 32)
     gallery = sim.gallery.clone()
-    gallery[1000:1100] = gallery[3]
+    gallery[600 : 600 + copies] = gallery[3]
     queries = sim.queries.clone()
     queries[4] = gallery[3]
     sim = Pair(queries, gallery)
-    _, indices, brute = certified.topk(sim, 10)
-    assert brute > 0
-    assert sorted(indices[4].tolist()) == [3, *range(1000, 1009)]
+    scores, indices, brute = certified.topk(sim, 10)
+    assert (brute > 0) == (copies > 1000)
+    assert indices[4].tolist() == [3, *range(600, 609)]
+    torch.testing.assert_close(scores[4], torch.ones(10))
+
+
+def test_lists_are_ordered_and_do_not_depend_on_panels_or_threads(monkeypatch):
+    sim = pair(300, 2100, 40).add_gallery_bias(0.1 * torch.randn(2100))
+    scores, indices, _ = certified.topk(sim, 7)
+    assert bool((scores.diff(dim=1) <= 0).all())
+    monkeypatch.setattr(certified, "slices", lambda n, m: slices(n, m, 23))
+    with torch_threads(1):
+        again, places, _ = certified.topk(sim, 7)
+    assert torch.equal(indices, places)
+    assert torch.equal(scores, again)
 
 
 def test_the_bound_covers_what_rounding_does():
     sim = pair(60, 900, 48, seed=3)
     q0, v0 = sim.queries.mean(dim=0), sim.gallery.mean(dim=0)
-    queries, query_error, query_norm = certified._rounded(sim.queries, q0)
-    gallery, item_error, item_norm = certified._rounded(sim.gallery, v0)
-    shifted = sim.gallery @ q0 - torch.dot(q0, v0)
-    slack = certified._slack(sim, query_error, query_norm, item_error, item_norm, shifted)
-    rounded = (queries @ gallery.T).double() + shifted + (sim.queries @ v0)[:, None]
+    left = certified.rounded(sim.queries, q0, v0)
+    right = certified.rounded(sim.gallery, v0, q0)
+    shifted = right.product - torch.dot(q0, v0)
+    slack = certified.slack(left, right, shifted)
+    rounded = (left.rows @ right.rows.T).double() + shifted + (sim.queries @ v0)[:, None]
     error = (rounded - sim.queries.double() @ sim.gallery.double().T).abs().amax(dim=1)
     assert bool((error <= slack).all())
     assert float(slack.max()) < 0.02
+
+
+def test_twice_the_largest_error_is_margin_enough(monkeypatch):
+    sim = pair(300, 2100, 100)
+    exact, want = truth(sim, 10)
+
+    def measured(left, right, shifted):
+        rounded = (left.rows @ right.rows.T).double() + shifted + left.product[:, None]
+        error = rounded - exact
+        return (error - error.mean(dim=1, keepdim=True)).abs().amax(dim=1).float()
+
+    monkeypatch.setattr(certified, "slack", measured)
+    _, indices, _ = certified.topk(sim, 10)
+    assert torch.equal(exact.gather(1, indices).float(), exact.gather(1, want).float())
 
 
 def test_only_where_it_pays():
@@ -90,12 +119,14 @@ def test_only_where_it_pays():
     assert certified.column_of(sim.add(torch.randn(50, 1), torch.randn(60, 1))) is None
 
 
-def test_it_is_what_topk_uses(monkeypatch):
-    sim = pair(200, 2100, 32)
+@pytest.mark.parametrize("topk", [reduce.topk, search.topk])
+def test_it_is_what_topk_uses(topk, monkeypatch):
+    sim = pair(200, 2100, 32).add_gallery_bias(0.1 * torch.randn(2100))
     monkeypatch.setattr(certified, "_FEWEST_SCORES", 1)
-    plain = reduce.topk(Dense(sim.scores()), 10)
     monkeypatch.setattr(certified, "has_fast_bfloat16", lambda device: True)
+    monkeypatch.setattr(search, "faiss_module", None)
+    plain = reduce.topk(Dense(sim.scores()), 10)
     assert certified.pays(sim, 10)
-    found = reduce.topk(sim, 10)
+    found = topk(sim, 10)
     torch.testing.assert_close(found.scores, plain.scores, atol=1e-6, rtol=0)
     assert float((found.indices == plain.indices).double().mean()) > 0.999

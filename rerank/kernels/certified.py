@@ -1,33 +1,50 @@
 """Top-k by rounded inner products that proves itself, query by query.
 
 Inner products of centred bfloat16 rows are several times faster than float32 ones where the CPU
-has instructions for them. The best C > k of them are scored again in float32. Every gallery item
-left out scored at most t, the smallest rounded score kept, so it truly scores at most t + e_i with
+has instructions for them. With a constant of the query, a rounded score is right to
 
-    e_i = |q - q~| max|v| + |q~| max|v - v~| + 2^-8 max|p| + sums' rounding,
+    e_i = |q - q~| max|v| + |q~| max|v - v~| + 2^-9 max|p| + sums' rounding,
 
-rows and their rounded versions measured, not assumed. Where the k-th exact score is above that,
-the k best are found for certain; other queries are ranked again by brute force in float32.
+rows and their rounded versions measured, not assumed. Let t be a score that k rounded ones reach.
+The k best truly reach t - e_i, so none of them is an item that is rounded to less than t - 2 e_i:
+all others are scored again in float32. Where they are too many, the query is ranked by brute force.
 """
 
-import math
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from rerank import memory, progress
-from rerank.arrays import FEWEST_ROWS
 from rerank.kernels.choose import has_numba
-from rerank.kernels.panels import centre
+from rerank.kernels.panels import slices
 from rerank.products import has_fast_bfloat16, inner, inner_bfloat16
 from rerank.similarity import Pair, Similarity
 
 _MOST = 64
 _FEWEST_ITEMS, _FEWEST_SCORES = 2048, 16 * 1024 * 1024
 _BRUTE_ROWS = 64
-# Scores in one panel: 32 MB of bfloat16.
-_PANEL_ELEMENTS = 16 * 1024 * 1024
+# Scattered products of one gallery item in so many cost as much as a matrix product of all.
+_BRUTE_SHARE = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """bfloat16 rows x~ around a mean, with what rounding took away.
+
+    Attributes:
+        rows: (n, d) bfloat16, x - mean rounded.
+        error: (n,) |x - mean - x~|, norm: (n,) |x - mean|, whole: (n,) |x|, all rounded up.
+        norm: see `error`.
+        whole: see `error`.
+        product: (n,) <x, mean of the other side>.
+    """
+
+    rows: Tensor
+    error: Tensor
+    norm: Tensor
+    whole: Tensor
+    product: Tensor
 
 
 def pays(sim: Similarity, k: int) -> bool:
@@ -58,7 +75,7 @@ def column_of(sim: Pair) -> Tensor | None:
 
 
 def topk(sim: Pair, k: int) -> tuple[Tensor, Tensor, int]:
-    """Exact k best items of every query, in no order within a row.
+    """Exact k best items of every query, best first; ties go to the lower index.
 
     Args:
         sim: a similarity for which `pays` is true.
@@ -68,85 +85,62 @@ def topk(sim: Pair, k: int) -> tuple[Tensor, Tensor, int]:
         Scores (n, k), indices (n, k), and how many queries needed brute force.
     """
     from rerank.kernels import scan
-    from rerank.kernels.cpu import Workers, _bounds
+    from rerank.kernels.threads import Workers
 
     n, m = sim.shape
-    kept = min(m, 2 * k + 16)
     column = column_of(sim)
     assert column is not None, "the correction differs between queries"
-    if sim.shard is None:
-        q0, v0 = centre(sim)
-    else:
-        q0, v0 = sim.queries.mean(dim=0), sim.gallery.mean(dim=0)
-    queries, query_error, query_norm = _rounded(sim.queries, q0)
-    gallery, item_error, item_norm = _rounded(sim.gallery, v0)
+    queries, gallery = sim.queries.contiguous(), sim.gallery.contiguous()
+    q0, v0 = queries.mean(dim=0), gallery.mean(dim=0)
+    left, right = rounded(queries, q0, v0), rounded(gallery, v0, q0)
     # <q, v> = <q - q0, v - v0> + <q, v0> + <q0, v - v0>: the second is one number per query.
-    shifted = (sim.gallery.double() @ q0.double() - torch.dot(q0.double(), v0.double())).float()
-    shifted += column
-    constant = (sim.queries.double() @ v0.double()).float()
-    slack = _slack(sim, query_error, query_norm, item_error, item_norm, shifted)
+    shifted = right.product - torch.dot(q0, v0) + column
+    within = 2 * slack(left, right, shifted)
     scores = torch.empty((n, k))
     indices = torch.empty((n, k), dtype=torch.int64)
-    workers, brute = Workers(), []
-    step = max(FEWEST_ROWS, _PANEL_ELEMENTS // m)
+    most = max(4 * k, m // _BRUTE_SHARE)
+
+    def best(rows: slice) -> Tensor:
+        panel = inner_bfloat16(left.rows[rows], right.rows).view(torch.uint16)
+        read = (panel, shifted, within[rows], queries[rows], gallery, column)
+        found = scores[rows].numpy(), indices[rows].numpy()
+        tried = torch.from_numpy(scan.best(*(x.numpy() for x in read), most, *found))
+        return rows.start + (tried > most).nonzero()[:, 0]
+
+    panels, brute = slices(n, m), []
     with progress.task("top-k", n) as advance:
-        for start in range(0, n, step):
-            rows = slice(start, min(start + step, n))
-            panel = inner_bfloat16(queries[rows], gallery).view(torch.uint16).numpy()
-            count = len(panel)
-            places = np.empty((count, kept), np.int64)
-            floors, found = np.empty(count, np.float32), np.empty((count, kept), np.float32)
-            bounds = _bounds(count, 8)
-            workers.run(scan.candidates, (panel, shifted.numpy(), bounds), (places, floors))
-            workers.run(
-                scan.exact,
-                (sim.queries[rows].numpy(), sim.gallery.numpy(), column.numpy(), places, bounds),
-                (found,),
-            )
-            best, order = torch.topk(torch.from_numpy(found), k, dim=1)
-            scores[rows], indices[rows] = best, torch.from_numpy(places).gather(1, order)
-            left_out = torch.from_numpy(floors) + constant[rows] + slack[rows]
-            if kept < m:
-                # Equal scores go to the lower index, which may have been left out: not certain.
-                brute += (start + (best[:, -1] <= left_out).nonzero()[:, 0]).tolist()
-            advance(count)
+        for rows, undone in zip(panels, Workers().each(best, panels, 2 * m), strict=True):
+            brute += undone.tolist()
+            advance(rows.stop - rows.start)
     for start in range(0, len(brute), _BRUTE_ROWS):
         rows = torch.tensor(brute[start : start + _BRUTE_ROWS])
-        block = inner(sim.queries[rows], sim.gallery).add_(column)
+        block = inner(queries[rows], gallery).add_(column)
         # Equal scores: a stable order keeps the lowest indices.
         order = torch.argsort(block, dim=1, descending=True, stable=True)[:, :k]
         scores[rows], indices[rows] = block.gather(1, order), order
     return scores, indices, len(brute)
 
 
-def _rounded(rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """bfloat16 rows of rows - mean, the norms of what rounding took away, and of the rows."""
+def rounded(rows: Tensor, mean: Tensor, other: Tensor) -> Rounded:
+    """Round rows - mean; `other` is the mean of the other side."""
+    from rerank.kernels import scan
+
     out = torch.empty(rows.shape, dtype=torch.bfloat16)
-    error, norm = torch.empty(len(rows)), torch.empty(len(rows))
-    for start in range(0, len(rows), 4096):
-        part = slice(start, start + 4096)
-        centred = rows[part] - mean
-        out[part] = centred
-        error[part] = torch.linalg.vector_norm(centred - out[part].float(), dim=1)
-        norm[part] = torch.linalg.vector_norm(centred, dim=1)
-    return out, error, norm
+    sizes = torch.empty((4, len(rows)))
+    read = (x.numpy() for x in (rows, mean, other, out.view(torch.uint16), *sizes))
+    scan.rounded(*read)
+    error, norm, whole = sizes[:3].sqrt() * (1 + 1e-4)
+    return Rounded(out, error, norm, whole, sizes[3])
 
 
-def _slack(
-    sim: Pair,
-    query_error: Tensor,
-    query_norm: Tensor,
-    item_error: Tensor,
-    item_norm: Tensor,
-    shifted: Tensor,
-) -> Tensor:
-    """(n,) bound on |true score - rounded score - constant| of any item."""
-    d, unit = sim.queries.shape[1], 2.0**-24
-    longest = float(item_norm.max())
-    product = (query_norm + query_error) * (longest + float(item_error.max()))
-    rounding = query_error * longest + (query_norm + query_error) * float(item_error.max())
+def slack(left: Rounded, right: Rounded, shifted: Tensor) -> Tensor:
+    """(n,) bound on |true score - rounded score - a constant of the query| of any item."""
+    d, unit = left.rows.shape[1], 2.0**-24
+    longest, lost = float(right.norm.max()), float(right.error.max())
+    product = (left.norm + left.error) * (longest + lost)
+    rounding = left.error * longest + (left.norm + left.error) * lost
     # The product is stored with 8 bits; sums of d terms lose up to d units of the last place, in
-    # the rounded product, in the centred rows, and in the exact score it is compared with.
-    whole = sim.queries.norm(dim=1) * float(sim.gallery.norm(dim=1).max())
-    sums = 2 * (d + 4) * unit * (product + whole) + 8 * unit * float(shifted.abs().max())
-    return rounding + 2.0**-8 * product * 0.5 * (1 + 2**-7) + sums + math.ulp(0.0)
+    # the rounded product, in the centred rows, in what they leave out, and in the exact score.
+    sums = 2 * (d + 4) * unit * (product + 2 * left.whole * float(right.whole.max()))
+    sums += 8 * unit * float(shifted.abs().max())
+    return rounding + 2.0**-9 * (1 + 2**-7) * product + sums

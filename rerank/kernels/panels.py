@@ -17,8 +17,9 @@ from rerank.arrays import FEWEST_ROWS
 from rerank.products import has_fast_bfloat16, inner_bfloat16
 from rerank.similarity import Pair, Similarity
 
-# Numbers in one panel: 16 MB of float32.
-PANEL_ELEMENTS = 4 * 1024 * 1024
+# Rows of a panel: enough for a matrix product, few enough for the cache, where the next step finds
+# them: at least _FEWEST numbers, at most _MOST unless that leaves very few rows.
+_ROWS, _FEWEST, _MOST = 128, 512 * 1024, 2560 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +43,18 @@ class Panels:
             yield from self.sim.blocks()
             return
         queries, gallery = self.half
-        step = self.sim.block_size or max(FEWEST_ROWS, PANEL_ELEMENTS // len(gallery))
+        step = self.sim.block_size or max(FEWEST_ROWS, 4 * 1024 * 1024 // len(gallery))
         step = min(step, max(1, -(-len(queries) // 2)))
         for start in range(0, len(queries), step):
             rows = slice(start, min(start + step, len(queries)))
             yield rows, inner_bfloat16(queries[rows], gallery)
+
+
+def slices(n: int, m: int, rows_per_panel: int | None = None) -> list[slice]:
+    """Panels of rows, never all in one, cut alike for any number of threads."""
+    step = rows_per_panel or max(FEWEST_ROWS, min(_ROWS, _MOST // m), _FEWEST // m)
+    step = min(step, max(1, -(-n // 2)))
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 def can_halve(sim: Similarity) -> bool:
