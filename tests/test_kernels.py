@@ -9,6 +9,7 @@ import torch
 from rerank import memory, reduce
 from rerank.kernels import choose
 from rerank.kernels.choose import Regime, build
+from rerank.kernels.threads import Workers, torch_threads
 from rerank.methods.potentials import solve
 from rerank.similarity import Dense, Pair
 
@@ -141,22 +142,37 @@ def test_a_rounded_fit_ends_with_a_sweep_in_full_precision(name, half, monkeypat
 
 
 @needs_numba
-def test_results_do_not_depend_on_the_number_of_threads():
-    from rerank.kernels.cpu import Workers
-
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("name", ["stored bfloat16", "stored 8-bit", "streaming"])
+def test_results_do_not_depend_on_the_number_of_threads(name, half):
     queries, gallery = embeddings(n=1500, m=400)
-    scores = Pair(queries.float(), gallery.float()).scores().numpy()
-    bias, a = np.zeros(400, np.float32), np.full(1500, 1 / 1500, np.float32)
+    sim = Pair(queries.float(), gallery.float())
+    log_a, log_b = masses(sim)
+    before = torch.get_num_threads()
     seen = []
     for threads in (1, 2, 5):
-        workers = Workers(threads)
-        out = np.empty(scores.shape, np.uint16)
-        tops = workers.build(scores, bias, 0.02, out)
-        seen.append([tops, out, *workers.sweep(out, bias + 1, a)])
-        seen[-1] += workers.fresh(scores, bias, 0.02, a)
+        with torch_threads(threads):
+            step = build(Regime(name, half=half), sim, 0.02, log_a.float())
+            seen.append(alternate(step, sim, 0.02, log_b, 4))
+    assert torch.get_num_threads() == before
     for other in seen[1:]:
         for x, y in zip(seen[0], other, strict=True):
-            np.testing.assert_array_equal(x, y)
+            assert torch.equal(x, y)
+
+
+@needs_numba
+def test_panels_in_flight_share_the_memory_and_the_threads():
+    seen, free = [], Workers(8)
+    panels = [slice(i, i + 4) for i in range(0, 20, 4)]
+
+    def work(rows):
+        seen.append(torch.get_num_threads())
+        return rows
+
+    for row_bytes, share in ((1, 1), (12 * 1024 * 1024, 4), (10**9, 8)):
+        seen.clear()
+        assert list(free.each(work, panels, row_bytes)) == panels
+        assert seen == [share] * 5
 
 
 @needs_numba
@@ -164,18 +180,17 @@ def test_results_do_not_depend_on_the_number_of_threads():
     ("form", "error"), [(np.float32, 2e-6), (np.uint16, 2**-8 + 2e-6), (np.uint8, 2**-4 + 2e-6)]
 )
 def test_stored_exponentials_are_rounded_to_nearest(form, error):
-    from rerank.kernels.cpu import Workers
+    from rerank.kernels import cpu
 
     scores = -np.linspace(0, 20, 4001, dtype=np.float32)[None]
     out = np.empty((1, 4001), form)
     tau = 1.0
-    workers = Workers(1)
-    workers.build(scores, np.zeros(4001, np.float32), tau, out)
+    cpu.build(scores, np.zeros(4001, np.float32), tau, out)
     # Row sums against unit vectors read single entries back.
     for j in (0, 1, 77, 1000, 2500, 4000):
         unit = np.zeros(4001, np.float32)
         unit[j] = 1
-        value = workers.sweep(out, unit, np.ones(1, np.float32))[0][0]
+        value = cpu.sweep(Workers(1), out, unit, np.ones(1, np.float32))[0][0]
         assert abs(value / math.exp(scores[0, j]) - 1) <= error
 
 

@@ -7,14 +7,14 @@ of threads, so neither do the results.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from llvmlite import ir
 from numba import extending, njit, types
+
+from rerank.kernels.threads import Workers
 
 # Sums may be reordered, but infinities and NaN keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -111,10 +111,10 @@ def _ordered(typingctx: Any, number: Any) -> Any:  # noqa: ANN401, ARG001
 
 
 @_jit
-def _largest(row, bias, first, last):  # noqa: ANN001, ANN202
-    """Maximum of row + bias over [first, last)."""
+def _largest(row: np.ndarray, bias: np.ndarray) -> np.float32:
+    """Maximum of row + bias."""
     top = np.int32(-(2**31))
-    for j in range(first, last):
+    for j in range(row.shape[0]):
         value = _ordered(_decode(row[j]) + bias[j])
         top = value if value > top else top
     return _ordered(top)
@@ -140,11 +140,10 @@ def _exp2(x: np.float32) -> np.float32:
 @_jit
 def _exp_row(row: np.ndarray, bias: np.ndarray, scale: np.float32, out: np.ndarray) -> np.float32:
     """Store 2^((row + bias - max) scale) in `out`; returns the maximum (0 if -inf)."""
-    m = row.shape[0]
-    top = _largest(row, bias, 0, m)
+    top = _largest(row, bias)
     if top == np.float32(-np.inf):
         top = np.float32(0.0)
-    for j in range(m):
+    for j in range(row.shape[0]):
         out[j] = _encode(_exp2((_decode(row[j]) + bias[j] - top) * scale), out[j])
     return top
 
@@ -207,21 +206,20 @@ def _sweep_parts(kernel, v, a, factor, bounds, first, step, sums, totals):  # no
 
 
 @_jit
-def _build_parts(panel, bias, scale, bounds, first, step, out, tops):  # noqa: ANN001, ANN202
-    for part in range(first, bounds.shape[0] - 1, step):
-        for i in range(bounds[part], bounds[part + 1]):
-            tops[i] = _exp_row(panel[i], bias, scale, out[i])
+def _exp_rows(panel, bias, scale, out, tops):  # noqa: ANN001, ANN202
+    for i in range(panel.shape[0]):
+        tops[i] = _exp_row(panel[i], bias, scale, out[i])
 
 
 @_jit
-def _fresh_parts(panel, bias, scale, a, bounds, first, step, tops, sums, totals):  # noqa: ANN001, ANN202
+def _fresh_rows(panel, bias, scale, a, tops, sums, total):  # noqa: ANN001, ANN202
     """Exponentials of each row in a buffer that stays in the cache, their row and column sums."""
-    m = panel.shape[1]
+    n, m = panel.shape
     acc, row = np.empty(m, np.float32), np.empty(m, np.float32)
-    for part in range(first, bounds.shape[0] - 1, step):
+    for first in range(0, n, _FLUSH):
         for j in range(m):
             acc[j] = np.float32(0.0)
-        for i in range(bounds[part], bounds[part + 1]):
+        for i in range(first, min(first + _FLUSH, n)):
             tops[i] = _exp_row(panel[i], bias, scale, row)
             s = np.float32(0.0)
             for j in range(m):
@@ -231,64 +229,40 @@ def _fresh_parts(panel, bias, scale, a, bounds, first, step, tops, sums, totals)
             for j in range(m):
                 acc[j] += ui * row[j]
         for j in range(m):
-            totals[part, j] = acc[j]
+            total[j] += acc[j]
 
 
-def _bounds(rows: int, smallest: int) -> np.ndarray:
-    """Equal parts of `rows`, the same for any number of threads."""
-    parts = max(1, min(_MAX_PARTS, rows // smallest))
-    return np.linspace(0, rows, parts + 1).astype(np.int64)
+def sweep(
+    workers: Workers, kernel: np.ndarray, v: np.ndarray, a: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row sums s = K v, (n,) float32, and column sums K^T (a / s), (m,) float64."""
+    # Equal parts, the same for any number of threads.
+    parts = max(1, min(_MAX_PARTS, len(kernel) // _FLUSH))
+    bounds = np.linspace(0, len(kernel), parts + 1).astype(np.int64)
+    sums = np.empty(len(kernel), np.float32)
+    totals = np.empty((parts, len(v)), np.float64)
+    factor = np.float32(FACTOR[kernel.dtype.name])
+    workers.run(_sweep_parts, (kernel, v * factor, a, factor, bounds), (sums, totals))
+    return sums, totals.sum(axis=0)
 
 
-class Workers:
-    """A few threads that live as long as one fit; kernels release the interpreter's lock."""
+def build(panel: np.ndarray, bias: np.ndarray, tau: float, out: np.ndarray) -> np.ndarray:
+    """Store exp((panel + bias - row max) / tau) in `out`; returns the maxima (b,) float32."""
+    tops = np.empty(len(panel), np.float32)
+    _exp_rows(panel, bias, np.float32(1 / (tau * math.log(2))), out, tops)
+    return tops
 
-    def __init__(self, threads: int | None = None) -> None:
-        self.threads = threads or max(1, torch.get_num_threads())
-        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
-    def run(self, kernel: Callable[..., Any], before: Sequence[Any], after: Sequence[Any]) -> None:
-        """Call kernel(*before, t, threads, *after) for every thread t."""
-        if self._pool is None:
-            kernel(*before, 0, 1, *after)
-            return
-        calls = [
-            self._pool.submit(kernel, *before, t, self.threads, *after)
-            for t in range(self.threads)
-        ]  # fmt: skip
-        for call in calls:
-            call.result()
+def fresh(
+    panel: np.ndarray, bias: np.ndarray, tau: float, a: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One sweep over a panel of float32 scores, or bfloat16 ones as uint16.
 
-    def sweep(
-        self, kernel: np.ndarray, v: np.ndarray, a: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Row sums s = K v, (n,) float32, and column sums K^T (a / s), (m,) float64."""
-        bounds = _bounds(len(kernel), _FLUSH)
-        sums = np.empty(len(kernel), np.float32)
-        totals = np.empty((len(bounds) - 1, len(v)), np.float64)
-        factor = np.float32(FACTOR[kernel.dtype.name])
-        self.run(_sweep_parts, (kernel, v * factor, a, factor, bounds), (sums, totals))
-        return sums, totals.sum(axis=0)
-
-    def build(self, panel: np.ndarray, bias: np.ndarray, tau: float, out: np.ndarray) -> np.ndarray:
-        """Store exp((panel + bias - row max) / tau) in `out`; returns the maxima (b,) float32."""
-        tops = np.empty(len(panel), np.float32)
-        scale = np.float32(1 / (tau * math.log(2)))
-        self.run(_build_parts, (panel, bias, scale, _bounds(len(panel), 8)), (out, tops))
-        return tops
-
-    def fresh(
-        self, panel: np.ndarray, bias: np.ndarray, tau: float, a: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One sweep over a panel of float32 scores, or bfloat16 ones as uint16.
-
-        Returns:
-            Row maxima of panel + bias and row sums of exp((panel + bias - max) / tau), both (b,)
-            float32, and the column sums weighted by a / sums, (m,) float64.
-        """
-        bounds = _bounds(len(panel), 64)
-        tops, sums = np.empty(len(panel), np.float32), np.empty(len(panel), np.float32)
-        totals = np.empty((len(bounds) - 1, panel.shape[1]), np.float64)
-        scale = np.float32(1 / (tau * math.log(2)))
-        self.run(_fresh_parts, (panel, bias, scale, a, bounds), (tops, sums, totals))
-        return tops, sums, totals.sum(axis=0)
+    Returns:
+        Row maxima of panel + bias and row sums of exp((panel + bias - max) / tau), both (b,)
+        float32, and the column sums weighted by a / sums, (m,) float64.
+    """
+    tops, sums = np.empty(len(panel), np.float32), np.empty(len(panel), np.float32)
+    total = np.zeros(panel.shape[1])
+    _fresh_rows(panel, bias, np.float32(1 / (tau * math.log(2))), a, tops, sums, total)
+    return tops, sums, total

@@ -38,16 +38,22 @@ class Panels:
     row: Tensor | None = None
     column: Tensor | None = None
 
-    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+    def slices(self) -> list[slice]:
+        """Where the panels lie."""
+        n, m = self.sim.shape
+        on_gpu = self.sim.device.type != "cpu"
+        return slices(n, m, self.sim.rows_per_block() if on_gpu else self.sim.block_size)
+
+    def block(self, rows: slice) -> Tensor:
+        """(b, m) one panel, which the caller may overwrite."""
         if self.half is None:
-            yield from self.sim.blocks()
-            return
+            return self.sim.block(rows)
         queries, gallery = self.half
-        step = self.sim.block_size or max(FEWEST_ROWS, 4 * 1024 * 1024 // len(gallery))
-        step = min(step, max(1, -(-len(queries) // 2)))
-        for start in range(0, len(queries), step):
-            rows = slice(start, min(start + step, len(queries)))
-            yield rows, inner_bfloat16(queries[rows], gallery)
+        return inner_bfloat16(queries[rows], gallery)
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        for rows in self.slices():
+            yield rows, self.block(rows)
 
 
 def slices(n: int, m: int, rows_per_panel: int | None = None) -> list[slice]:

@@ -6,6 +6,7 @@ the stored numbers, the kernel is built again with the new g.
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -23,8 +24,8 @@ from rerank.kernels.sweepers import (
     as_array,
     plus,
     potentials,
-    torch_threads,
 )
+from rerank.kernels.threads import Workers, torch_threads
 from rerank.similarity import Similarity
 
 # How far (g - g0) / tau may spread before the kernel is built again, for float32's range.
@@ -85,15 +86,24 @@ class Stored(Sweeper):
             absorbed += (lack.nan_to_num(0).clamp(0, _HEAVIEST) * self.tau).to(absorbed.dtype)
         bias = plus(absorbed, self.panels.column)
         with progress.task("Sinkhorn kernel", n) as advance:
-            for rows, panel in self.panels:
-                for held, piece in self._pieces:
-                    low, high = max(rows.start, held.start), min(rows.stop, held.stop)
-                    if low < high:
-                        part = panel[low - rows.start : high - rows.start]
-                        out = piece[low - held.start : high - held.start]
-                        self._tops[low:high] = self._store(part, bias, out)
-                advance(len(panel))
+            for rows in self._fill(bias):
+                advance(rows.stop - rows.start)
         self._absorbed, self._built_for, self._stale = absorbed, gallery_bias.clone(), False
+
+    def _fill(self, bias: Tensor) -> Iterator[slice]:
+        """Store every panel; yields the rows that are done."""
+        for rows, panel in self.panels:
+            self._place(rows, panel, bias)
+            yield rows
+
+    def _place(self, rows: slice, panel: Tensor, bias: Tensor) -> None:
+        """Store a panel in the pieces that it belongs to."""
+        for held, piece in self._pieces:
+            low, high = max(rows.start, held.start), min(rows.stop, held.stop)
+            if low < high:
+                part = panel[low - rows.start : high - rows.start]
+                out = piece[low - held.start : high - held.start]
+                self._tops[low:high] = self._store(part, bias, out)
 
     def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
         """See `Sweeper`."""
@@ -127,12 +137,12 @@ class Stored(Sweeper):
         if bool(lost.any()):
             # These columns' entries were rounded away: count them exactly, and build a kernel
             # for what that makes of them. A second time in a row, no kernel will do.
+            self._stale = True
             with self._busy():
                 log_mass = plain.repair(self.sim, self.tau, gallery_bias, f, log_mass, lost)
-            self._stale = True
-            if fresh and self._seen is not None:
-                self._pieces.clear()
-                self._instead = self._unstored()
+                if fresh and self._seen is not None:
+                    self._pieces.clear()
+                    self._instead = self._unstored()
         self._seen = gallery_bias, log_mass
         return f, log_mass
 
@@ -175,7 +185,7 @@ class StoredNumba(Stored):
         self, sim: Similarity, tau: float, log_a: Tensor, panels: Panels, form: torch.dtype
     ) -> None:
         super().__init__(sim, tau, log_a, panels)
-        from rerank.kernels.cpu import SMALLEST, Workers
+        from rerank.kernels.cpu import SMALLEST
 
         self.form, self._workers, self._source = form, Workers(), panels
         self.smallest = SMALLEST[str(form).removeprefix("torch.")]
@@ -204,9 +214,12 @@ class StoredNumba(Stored):
             return f, log_mass
         return super().__call__(gallery_bias)
 
-    def _build(self, gallery_bias: Tensor) -> None:
-        with self._busy():
-            super()._build(gallery_bias)
+    def _fill(self, bias: Tensor) -> Iterator[slice]:
+        def fill(rows: slice) -> slice:
+            self._place(rows, self._source.block(rows), bias)
+            return rows
+
+        return self._workers.each(fill, self._source.slices(), 4 * self.sim.shape[1])
 
     def _unstored(self) -> Sweeper:
         return Fresh(self.sim, self.tau, self.log_a, self._source)
@@ -223,10 +236,14 @@ class StoredNumba(Stored):
         return torch.empty((rows, columns), dtype=self.form)
 
     def _store(self, panel: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+        from rerank.kernels.cpu import build
+
         return torch.from_numpy(
-            self._workers.build(as_array(panel), as_array(bias), self.tau, out.numpy())
+            build(as_array(panel), as_array(bias), self.tau, out.numpy())
         ).double()
 
     def _sweep(self, piece: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        sums, columns = self._workers.sweep(piece.numpy(), as_array(v), as_array(a))
+        from rerank.kernels.cpu import sweep
+
+        sums, columns = sweep(self._workers, piece.numpy(), as_array(v), as_array(a))
         return torch.from_numpy(sums).double(), torch.from_numpy(columns)

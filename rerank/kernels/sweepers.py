@@ -6,7 +6,7 @@ All results are those of the log domain. Here are the sweeps that read scores an
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from rerank import comm, progress
 from rerank.kernels import panels as panels_of
 from rerank.kernels import plain
 from rerank.kernels.panels import Panels
+from rerank.kernels.threads import Workers
 from rerank.similarity import Similarity
 
 
@@ -64,21 +65,6 @@ class Sweeper(ABC):
         return nullcontext()
 
 
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use some number of threads inside the block.
-
-    Between sweeps by our own threads torch works on short vectors only, but its second thread would
-    wait for more work in a busy loop and take the core that a sweep needs.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class Plain(Sweeper):
     """The log domain in plain torch; exact in any precision."""
 
@@ -92,24 +78,31 @@ class Fresh(Sweeper):
 
     def __init__(self, sim: Similarity, tau: float, log_a: Tensor, panels: Panels) -> None:
         super().__init__(sim, tau, log_a)
-        from rerank.kernels.cpu import Workers
-
         self.panels, self._workers = panels, Workers()
         self.rounded = panels.half is not None
 
     def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
         """See `Sweeper`."""
+        from rerank.kernels.cpu import fresh
+
         n, m = self.sim.shape
         bias = as_array(plus(gallery_bias, self.panels.column))
         a = as_array(self.log_a.exp())
         lse = torch.empty(n, dtype=torch.float64)
         mass = np.zeros(m)
+
+        def sweep(rows: slice) -> np.ndarray:
+            panel = as_array(self.panels.block(rows))
+            tops, sums, total = fresh(panel, bias, self.tau, a[rows])
+            lse[rows] = log_sum(tops, sums, self.tau)
+            return total
+
+        panels = self.panels.slices()
         with progress.task("Sinkhorn sweep", n) as advance:
-            for rows, panel in self.panels:
-                tops, sums, totals = self._workers.fresh(as_array(panel), bias, self.tau, a[rows])
-                lse[rows] = log_sum(tops, sums, self.tau)
-                mass += totals
-                advance(len(panel))
+            totals = self._workers.each(sweep, panels, 4 * m)
+            for rows, total in zip(panels, totals, strict=True):
+                mass += total
+                advance(rows.stop - rows.start)
         f = potentials(lse, self.panels.row, self.log_a, self.tau)
         total = torch.from_numpy(mass)
         if self.sim.shard == "queries":
