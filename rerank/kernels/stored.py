@@ -57,6 +57,7 @@ class Stored(Sweeper):
         self._instead: Sweeper | None = None
         self._tops = torch.empty(sim.shape[0], dtype=torch.float64, device=sim.device)
         self._stale = True
+        self._a = log_a.exp().float()
 
     @abstractmethod
     def _allocate(self, rows: int, columns: int) -> Tensor:
@@ -111,23 +112,23 @@ class Stored(Sweeper):
             with self._busy():
                 return self._instead(gallery_bias)
         n, m = self.sim.shape
-        fresh = self._stale or self._spread(gallery_bias)[1] > self.drift
+        middle, width = self._spread(gallery_bias)
+        fresh = self._stale or width > self.drift
         if fresh:
             self._build(gallery_bias)
+            middle = 0.0
         assert self._absorbed is not None
-        middle, _ = self._spread(gallery_bias)
         v = ((gallery_bias - self._absorbed).double() / self.tau - middle).exp()
-        a = self.log_a.exp().float()
         sums = torch.empty(n, dtype=torch.float64, device=self.sim.device)
         # The last number is the weight of all rows, which says what a smallest entry amounts to.
         total = torch.zeros(m + 1, dtype=torch.float64, device=self.sim.device)
         with progress.task("Sinkhorn sweep", n) as advance:
             for rows, piece in self._pieces:
-                sums[rows], columns = self._sweep(piece, v.float(), a[rows])
+                sums[rows], columns = self._sweep(piece, v.float(), self._a[rows])
                 total[:-1] += columns
                 advance(len(piece))
         filled = sums > 0
-        total[-1] = (a[filled] / sums[filled]).sum()
+        total[-1] = (self._a[filled] / sums[filled]).sum()
         if self.sim.shard == "queries":
             total = comm.all_sum(total)
         lse = sums.log() + self._tops / self.tau + middle
@@ -156,7 +157,8 @@ class Stored(Sweeper):
 
     def _spread(self, gallery_bias: Tensor) -> tuple[float, float]:
         """Middle and half-width of how far g is, in tau, from where the kernel was built."""
-        assert self._built_for is not None
+        if self._built_for is None:
+            return 0.0, 0.0
         low, high = torch.aminmax((gallery_bias - self._built_for).double() / self.tau)
         return float(high + low) / 2, float(high - low) / 2
 
