@@ -148,13 +148,12 @@ def test_results_do_not_depend_on_the_number_of_threads(name, half):
     queries, gallery = embeddings(n=1500, m=400)
     sim = Pair(queries.float(), gallery.float())
     log_a, log_b = masses(sim)
-    before = torch.get_num_threads()
     seen = []
     for threads in (1, 2, 5):
         with torch_threads(threads):
             step = build(Regime(name, half=half), sim, 0.02, log_a.float())
             seen.append(alternate(step, sim, 0.02, log_b, 4))
-    assert torch.get_num_threads() == before
+            assert torch.get_num_threads() == threads
     for other in seen[1:]:
         for x, y in zip(seen[0], other, strict=True):
             assert torch.equal(x, y)
