@@ -54,6 +54,15 @@ def export_command(
         list[Path] | None,
         typer.Option("--texts", help="Queries to measure with (the gallery for v2t)."),
     ] = None,
+    bank_videos: Annotated[
+        Path | None, typer.Option("--bank-videos", help="v2t: as --bank-texts.")
+    ] = None,
+    bank_texts: Annotated[
+        Path | None,
+        typer.Option(
+            "--bank-texts", help="Bank of the fit, for hnsw and ivf [default: kept in the model]."
+        ),
+    ] = None,
     to: Annotated[TargetName, typer.Option("--to", help="Where to.")] = TargetName.faiss,
     index: Annotated[IndexName, typer.Option("--index", help="FAISS index.")] = IndexName.flat,
     effort: Annotated[
@@ -84,6 +93,7 @@ def export_command(
     with progress():
         said = serve_update.export_files(
             model, videos=videos or (), texts=texts or (), out=out, to=to.value, index=index.value,
+            bank_videos=bank_videos, bank_texts=bank_texts,
             query_side=queries.value, space=space.value, centre=centre, effort=effort, url=url,
             pool=pool,
         )  # fmt: skip

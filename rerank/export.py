@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rerank import databases, indexes
 from rerank.errors import FormatError, RerankError
@@ -30,6 +29,7 @@ from rerank.fold import (
     plan_folding,
 )
 from rerank.indexes import IndexKind
+from rerank.recall import Truth, bank_of, folding_of, sample_of, without_bias
 from rerank.reduce import TopK, check_k
 from rerank.reranker import FittedPipeline
 from rerank.searcher import exact_topk
@@ -38,11 +38,6 @@ from rerank.similarity import ArrayLike, Metric
 from rerank.store import Model, replacing
 
 SCHEMA = "rerank-export/1"
-_K = 10
-# Enough for an overlap to three digits; more would make an export slow.
-_MEASURED_QUERIES = 500
-# Two scores this close are one place in the ranking.
-_TIE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +69,7 @@ def export(
     space: Space = "ip",
     centre: bool | None = None,
     queries: ArrayLike | None = None,
+    bank: ArrayLike | None = None,
     effort: int | None = None,
     url: str | None = None,
     head: Mapping[str, np.ndarray] | None = None,
@@ -91,15 +87,17 @@ def export(
         space: what the store compares by; "cosine" and "l2" get one more dimension. FAISS
             indexes choose their own.
         centre: subtract the gallery mean; by default for graph indexes (hnsw, usearch).
-        queries: (n, d) embeddings to measure the overlap with; by default the stored bank, else
-            the gallery itself.
+        queries: (n, d) embeddings to measure the overlap with; by default the last quarter of
+            the bank, else the gallery itself.
+        bank: (p, d) the bank queries of the fit, which approximate FAISS indexes are taught
+            (`rerank.routes`); by default the stored ones. Those that measure do not teach.
         effort: ef_search of hnsw, lists read of ivf.
         url: of a running Qdrant or PostgreSQL to load instead of `out`.
         head: a trained head of the queries, for the side-car.
 
     Raises:
-        RerankError: a method that does not fold, a gallery that is not the model's, a library
-            that is missing, or an output that exists and is a folder.
+        RerankError: a method that does not fold, a gallery or bank that is not the model's, a
+            library that is missing, or an output that exists and is a folder.
     """
     if to not in databases.NAMES:
         raise RerankError(f"--to: got {to!r}, expected one of {', '.join(databases.NAMES)}")
@@ -113,27 +111,30 @@ def export(
         centre=graph if centre is None else centre,
     )  # fmt: skip
     assert model.gallery_ids is not None
-    sample, source = _sample(model, vectors, queries)
+    sample, source, teaching = sample_of(model, vectors, queries, bank_of(model, bank))
     asked = folding.queries(sample)
     plain = folding_of(model.fitted, vectors, metric, query_side)
-    truth = _Truth(plain[0].queries(sample), plain[1])
+    truth = Truth(plain[0].queries(sample), plain[1])
     options = indexes.effort(index, effort)
     recall: dict[str, Any] = {"k": truth.k, "queries": len(sample), "queries_from": source}
     if to == "faiss":
-        built = indexes.build_index(items, index, **options)
+        taught = index != "flat" and folding.has_bias and teaching is not None
+        routes = folding.queries(teaching) if taught else None
+        built = indexes.build_index(items, index, asked=routes, **options)
         data = indexes.index_bytes(built)
         with replacing(out) as file:
             file.write(data)
-        recall["overlap"] = truth.overlap(indexes.search_rows(built, asked, truth.k))
+        rows, taken = indexes.search_counted(built, asked, truth.k)
+        recall["overlap"] = truth.overlap(rows)
         if index != "flat":
-            recall["overlap_without_bias"] = _without_bias(
-                model.fitted, vectors, sample, metric, index, options
-            )
+            recall |= {"distances": taken, "taught_by": 0 if routes is None else len(routes)}
     else:
         store = databases.STORES[to]
         target = store.write(out, items.numpy(), model.gallery_ids, space=space, url=url)
         for name, found in store.search(target, asked.numpy(), truth.k, space=space).items():
             recall[name] = truth.overlap(torch.from_numpy(found))
+    if index != "flat" or "overlap_graph" in recall:
+        recall |= without_bias(model.fitted, vectors, sample, metric, to, space, index, options)
     manifest = {
         "schema": SCHEMA,
         "to": to,
@@ -151,59 +152,6 @@ def export(
     exported = Exported(model.gallery_ids, folding, manifest, head or {})
     write_side_car(out, exported, vectors.shape[1])
     return exported
-
-
-def folding_of(
-    fitted: FittedPipeline, vectors: Tensor, metric: Metric, query_side: QuerySide
-) -> tuple[Folding, Tensor]:
-    """The exact inner-product folding that others are measured against."""
-    return plan_folding(fitted, vectors, metric, query_side=query_side)
-
-
-def _sample(model: Model, vectors: Tensor, queries: ArrayLike | None) -> tuple[Tensor, str]:
-    """Queries to measure with, evenly spaced, and where they came from."""
-    if queries is not None:
-        pool, source = torch.as_tensor(np.asarray(queries)), "texts"
-        if model.manifest["direction"] == "v2t":
-            source = "videos"
-    elif "bank.queries" in model.kept:
-        pool, source = model.kept["bank.queries"], "bank"
-    else:
-        pool, source = vectors, "gallery"
-    rows = np.linspace(0, len(pool) - 1, min(len(pool), _MEASURED_QUERIES)).astype(np.int64)
-    return pool[torch.from_numpy(rows)], source
-
-
-class _Truth:
-    """The exact top k of some queries, and how much of it a search has found."""
-
-    def __init__(self, queries: Tensor, items: Tensor) -> None:
-        self.k = min(_K, len(items))
-        self._queries, self._items = queries.double(), items.double()
-        self._last = exact_topk(queries, items, self.k).scores[:, -1].double()
-
-    def overlap(self, rows: Tensor) -> float:
-        """Mean share of the k found rows that score as well as the exact k-th."""
-        hits = 0.0
-        for query, last, found in zip(self._queries, self._last, rows, strict=True):
-            good = found[found >= 0].unique()
-            scale = max(1.0, float(query.norm()))
-            hits += float((self._items[good] @ query >= last - _TIE * scale).sum())
-        return hits / (len(rows) * self.k)
-
-
-def _without_bias(
-    fitted: FittedPipeline, vectors: Tensor, sample: Tensor, metric: Metric, index: IndexKind,
-    options: Mapping[str, int],
-) -> float:  # fmt: skip
-    """Overlap of the same kind of index, at the same effort, on vectors without a bias."""
-    maps = FittedPipeline(tuple(s for s in fitted.stages if hasattr(s, "matrix")))
-    space, _ = indexes.space_of(index)
-    folding, items = plan_folding(maps, vectors, metric, space=space)
-    exact = folding_of(maps, vectors, metric, "mapped")
-    truth = _Truth(exact[0].queries(sample), exact[1])
-    built = indexes.build_index(items, index, **options)
-    return truth.overlap(indexes.search_rows(built, folding.queries(sample), truth.k))
 
 
 def fitted_hash(fitted: FittedPipeline) -> str:

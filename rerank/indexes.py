@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rerank.errors import FormatError, RerankError
 from rerank.fold import Space
+from rerank.routes import grouped, linked
 from rerank.search import faiss_module
 
 IndexKind: TypeAlias = Literal["flat", "hnsw", "ivf"]
@@ -33,6 +34,7 @@ def build_index(
     *,
     ef_search: int = 128,
     n_probe: int = 64,
+    asked: Tensor | None = None,
 ) -> Any:  # noqa: ANN401  a FAISS index
     """A FAISS index over folded item vectors, which `faiss.read_index` opens anywhere.
 
@@ -41,6 +43,8 @@ def build_index(
         kind: "flat" is exact, "hnsw" a graph on inner products, "ivf" lists on Euclidean distance.
         ef_search: effort of an HNSW search; stored in the index.
         n_probe: lists that an IVF search reads; stored in the index.
+        asked: (p, D) folded queries of a bank; an approximate index made with them finds more of
+            what queries of their kind want (`rerank.routes`).
 
     Raises:
         RerankError: FAISS is not installed.
@@ -58,18 +62,51 @@ def build_index(
         faiss.omp_set_num_threads(1)
     try:
         if kind == "hnsw":
-            index = faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
-            index.hnsw.efConstruction = 200
-            index.hnsw.efSearch = ef_search
-        else:
-            n_lists = max(1, min(int(4 * m**0.5), m // 39))
-            index = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, n_lists, faiss.METRIC_L2)
-            index.nprobe = min(n_probe, n_lists)
-            index.train(x)
-        index.add(x)
+            return _graph(x, ef_search, asked)
+        return _lists(x, n_probe, asked)
     finally:
         faiss.omp_set_num_threads(threads)
+
+
+def _graph(x: np.ndarray, ef_search: int, asked: Tensor | None) -> Any:  # noqa: ANN401
+    faiss = faiss_module()
+    index = faiss.IndexHNSWFlat(x.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = 200
+    index.hnsw.efSearch = ef_search
+    index.add(x)
+    if asked is not None:
+        # The slots of an item begin with those of level 0, in which a search ends.
+        offsets = faiss.vector_to_array(index.hnsw.offsets)[:-1].astype(np.int64)
+        slots = offsets[:, None] + np.arange(index.hnsw.nb_neighbors(0))
+        neighbours = faiss.vector_to_array(index.hnsw.neighbors)
+        neighbours[slots] = linked(neighbours[slots], torch.from_numpy(x), asked)
+        faiss.copy_array_to_vector(neighbours, index.hnsw.neighbors)
     return index
+
+
+def _lists(x: np.ndarray, n_probe: int, asked: Tensor | None) -> Any:  # noqa: ANN401
+    faiss = faiss_module()
+    m, width = x.shape
+    n_lists = max(1, min(int(4 * m**0.5), m // 39))
+    if asked is None:
+        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, n_lists, faiss.METRIC_L2)
+        index.train(x)
+        index.add(x)
+    else:
+        lists, directions = grouped(torch.from_numpy(x), asked, n_lists)
+        probe = faiss.IndexFlatIP(width)
+        probe.add(directions)
+        index = faiss.IndexIVFFlat(probe, width, n_lists, faiss.METRIC_L2)
+        _add_to(index, x, lists)
+    index.nprobe = min(n_probe, n_lists)
+    return index
+
+
+def _add_to(index: Any, x: np.ndarray, lists: np.ndarray) -> None:  # noqa: ANN401
+    """Add items to given lists of an IVF index."""
+    pointer = faiss_module().swig_ptr
+    index.is_trained = True
+    index.add_core(len(x), pointer(x), None, pointer(np.ascontiguousarray(lists, dtype=np.int64)))
 
 
 def effort(kind: IndexKind, value: int | None) -> dict[str, int]:
@@ -89,7 +126,38 @@ def effort(kind: IndexKind, value: int | None) -> dict[str, int]:
 
 def search_rows(index: Any, queries: Tensor, k: int) -> Tensor:  # noqa: ANN401  a FAISS index
     """(n, k) int64 rows, best first; -1 where an approximate search found fewer."""
-    return torch.from_numpy(index.search(np.ascontiguousarray(queries.numpy()), k)[1])
+    return search_counted(index, queries, k)[0]
+
+
+def search_counted(index: Any, queries: Tensor, k: int) -> tuple[Tensor, float]:  # noqa: ANN401
+    """The same, and how many distances a query took on average (without those to list centres)."""
+    faiss = faiss_module()
+    counters = (faiss.cvar.hnsw_stats, faiss.cvar.indexIVF_stats)
+    for counter in counters:
+        counter.reset()
+    rows = index.search(np.ascontiguousarray(queries.numpy()), k)[1]
+    taken = sum(counter.ndis for counter in counters) / len(queries)
+    return torch.from_numpy(rows), taken or float(index.ntotal)
+
+
+def add_items(index: Any, vectors: Tensor) -> None:  # noqa: ANN401  a FAISS index
+    """Add later items to an index.
+
+    In an IVF index whose lists know their queries (`rerank.routes`) each goes to the list of the
+    item most like it, because its own queries are not known.
+    """
+    x = np.ascontiguousarray(vectors.numpy(), dtype=np.float32)
+    if not hasattr(index, "quantizer") or index.quantizer.metric_type == index.metric_type:
+        index.add(x)
+        return
+    faiss = faiss_module()
+    kept, lists = index.invlists, np.empty(index.ntotal, dtype=np.int64)
+    for row in range(index.nlist):
+        lists[faiss.rev_swig_ptr(kept.get_ids(row), kept.list_size(row))] = row
+    effort, index.nprobe = index.nprobe, index.nlist
+    nearest = index.search(x, 1)[1][:, 0]
+    index.nprobe = effort
+    _add_to(index, x, lists[nearest])
 
 
 def search_each(index: Any, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:  # noqa: ANN401

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from rerank import export as exporting
@@ -23,6 +22,7 @@ from rerank.serve_inputs import (
     one_file,
     read,
     sides,
+    through,
     write_model,
 )
 from rerank.serving import check_served
@@ -98,7 +98,7 @@ def _extend(
     """Add items to a FAISS export in the folding that it was built with."""
     bias = model.fitted.gallery_bias
     rows = exported.folding.gallery(vectors, None if bias is None else bias[-len(ids) :])
-    index.add(np.ascontiguousarray(rows.numpy()))
+    indexes.add_items(index, rows)
     data = indexes.index_bytes(index)
     manifest = {
         **exported.manifest,
@@ -118,6 +118,8 @@ def export_files(
     out: Path,
     videos: Sequence[Path] = (),
     texts: Sequence[Path] = (),
+    bank_videos: Path | None = None,
+    bank_texts: Path | None = None,
     to: str,
     index: str = "flat",
     query_side: str = "mapped",
@@ -136,26 +138,36 @@ def export_files(
     check_served(fitted)
     metric = fitted.manifest["metric"]
     gallery, queries, words = sides(fitted.manifest["direction"], videos, texts)
+    banks = {"videos": bank_videos, "texts": bank_texts}
+    if banks[words[0]] is not None:
+        raise RerankError(f"--bank-{words[0]}: the queries of this model are {words[1]}")
     items = gallery_of(fitted, gallery, metric, pool)
-    asked = None
+    asked = bank = None
     if queries:
         vectors = read(one_file(queries, words[1]), metric, pool).vectors
         asked = each_through(heads_of(fitted), vectors, words[1])
+    if (path := banks[words[1]]) is not None:
+        bank = through(heads_of(fitted), read(path, metric, pool).vectors, words[1])
     made = exporting.export(
         fitted, *items, out, to=to, index=index, query_side=query_side, space=space,  # type: ignore[arg-type]
-        centre=centre, queries=asked, effort=effort, url=url,
+        centre=centre, queries=asked, bank=bank, effort=effort, url=url,
         head=folded_head(heads_of(fitted), words[1]),
     )  # fmt: skip
     recall = made.manifest["recall"]
     figures = ", ".join(
-        f"{words} {recall[name]:.4f}"
-        for name, words in (
+        f"{what} {recall[name]:.4f}"
+        for name, what in (
             ("overlap", "found"),
             ("overlap_graph", "by its graph"),
             ("overlap_without_bias", "the same index without the bias"),
         )
         if name in recall
     )
+    if "distances" in recall:
+        figures += (
+            f"; distances per query {recall['distances']:.0f}, without the bias "
+            f"{recall['distances_without_bias']:.0f}"
+        )
     lines = [
         f"{len(made.ids)} items to {to}, label {made.manifest['label']}; written: {out} and "
         f"{exporting.side_car(out).name}",
@@ -166,6 +178,11 @@ def export_files(
     if recall["queries_from"] == "gallery":
         warnings.append(
             "measured with gallery items as queries; give real ones for a figure that counts"
+        )
+    if recall.get("taught_by") == 0 and made.folding.has_bias:
+        warnings.append(
+            f"the index does not know the bank and loses recall to the bias; give --bank-{words[1]}"
+            f", or fit with --keep-bank"
         )
     if HEADS in fitted.kept:
         how = "x @ head + head_bias of the side-car" if made.head else "an MLP, in the model only"

@@ -35,6 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rerank.io",
         "rerank.store",
         "rerank.fold",
+        "rerank.routes",
         "rerank.indexes",
     ),
     (
@@ -53,6 +54,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rerank.growing",
         "rerank.online",
         "rerank.export",
+        "rerank.recall",
         "rerank.stores",
         "rerank.databases",
         "rerank.report",

@@ -1,0 +1,107 @@
+"""What a search of an export finds of the exact top 10, with the bias and without it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rerank import databases, indexes
+from rerank.errors import RerankError
+from rerank.fold import Folding, QuerySide, Space, plan_folding
+from rerank.indexes import IndexKind
+from rerank.reranker import FittedPipeline
+from rerank.searcher import exact_topk
+from rerank.serving import item_hashes
+from rerank.similarity import ArrayLike, Metric, as_matrix
+from rerank.store import Model
+
+_K = 10
+# Enough for an overlap to three digits; more would make an export slow.
+_MEASURED_QUERIES = 500
+# Two scores this close are one place in the ranking.
+_TIE = 1e-6
+
+
+def folding_of(
+    fitted: FittedPipeline, vectors: Tensor, metric: Metric, query_side: QuerySide
+) -> tuple[Folding, Tensor]:
+    """The exact inner-product folding that others are measured against."""
+    return plan_folding(fitted, vectors, metric, query_side=query_side)
+
+
+def bank_of(model: Model, bank: ArrayLike | None) -> Tensor | None:
+    """The bank queries that the model was fitted on, where they are known.
+
+    Raises:
+        RerankError: others were given.
+    """
+    if bank is None:
+        return model.kept.get("bank.queries")
+    known = model.kept.get("bank.hashes")
+    if known is not None and not torch.equal(item_hashes(bank), known):
+        raise RerankError(
+            f"bank: these {len(bank)} queries are not the {len(known)} that the model was fitted "
+            f"on; give the file of `rerank fit`"
+        )
+    return as_matrix(bank, "bank").cpu()
+
+
+def sample_of(
+    model: Model, vectors: Tensor, queries: ArrayLike | None, bank: Tensor | None
+) -> tuple[Tensor, str, Tensor | None]:
+    """Queries to measure with, evenly spaced, where they came from, and the bank without them."""
+    if queries is not None:
+        pool, source = as_matrix(queries, "queries"), "texts"
+        if model.manifest["direction"] == "v2t":
+            source = "videos"
+    elif bank is not None and len(bank) > 1:
+        # Whole: neighbouring rows are often captions of one video.
+        pool, source = bank[-(len(bank) // 4 or 1) :], "bank"
+        bank = bank[: -len(pool)]
+    else:
+        pool, source = vectors, "gallery"
+    rows = np.linspace(0, len(pool) - 1, min(len(pool), _MEASURED_QUERIES)).astype(np.int64)
+    return pool[torch.from_numpy(rows)], source, bank
+
+
+class Truth:
+    """The exact top k of some queries, and how much of it a search has found."""
+
+    def __init__(self, queries: Tensor, items: Tensor) -> None:
+        self.k = min(_K, len(items))
+        self._queries, self._items = queries.double(), items.double()
+        self._last = exact_topk(queries, items, self.k).scores[:, -1].double()
+
+    def overlap(self, rows: Tensor) -> float:
+        """Mean share of the k found rows that score as well as the exact k-th."""
+        hits = 0.0
+        for query, last, found in zip(self._queries, self._last, rows, strict=True):
+            good = found[found >= 0].unique()
+            scale = max(1.0, float(query.norm()))
+            hits += float((self._items[good] @ query >= last - _TIE * scale).sum())
+        return hits / (len(rows) * self.k)
+
+
+def without_bias(
+    fitted: FittedPipeline, vectors: Tensor, sample: Tensor, metric: Metric, to: str, space: Space,
+    index: IndexKind, options: Mapping[str, int],
+) -> dict[str, float]:  # fmt: skip
+    """What the same kind of index, at the same effort, finds on vectors without a bias."""
+    maps = FittedPipeline(tuple(s for s in fitted.stages if not hasattr(s, "gallery_bias")))
+    folding, items = plan_folding(maps, vectors, metric, space=space)
+    exact = folding_of(maps, vectors, metric, "mapped")
+    truth, asked = Truth(exact[0].queries(sample), exact[1]), folding.queries(sample)
+    if to == "faiss":
+        rows, taken = indexes.search_counted(
+            indexes.build_index(items, index, **options), asked, truth.k
+        )
+        return {"overlap_without_bias": truth.overlap(rows), "distances_without_bias": taken}
+    store = databases.STORES[to]
+    with TemporaryDirectory() as folder:
+        names = [str(row) for row in range(len(items))]
+        target = store.write(Path(folder) / "plain", items.numpy(), names, space=space, url=None)
+        found = store.search(target, asked.numpy(), truth.k, space=space)["overlap_graph"]
+    return {"overlap_without_bias": truth.overlap(torch.from_numpy(found))}
