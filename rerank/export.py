@@ -118,8 +118,9 @@ def export(
     options = indexes.effort(index, effort)
     recall: dict[str, Any] = {"k": truth.k, "queries": len(sample), "queries_from": source}
     if to == "faiss":
-        taught = index != "flat" and folding.has_bias and teaching is not None
-        routes = folding.queries(teaching) if taught else None
+        routes = None
+        if index != "flat" and folding.has_bias and teaching is not None:
+            routes = folding.queries(teaching)
         built = indexes.build_index(items, index, asked=routes, **options)
         data = indexes.index_bytes(built)
         with replacing(out) as file:

@@ -13,12 +13,15 @@ from torch import Tensor
 from rerank.errors import FormatError, RerankError
 from rerank.fold import Space
 from rerank.routes import grouped, linked
-from rerank.search import faiss_module
+from rerank.search import faiss_module, topk
+from rerank.similarity import Pair
 
 IndexKind: TypeAlias = Literal["flat", "hnsw", "ivf"]
 
 # Up to here a graph is built on one thread, so that the same input gives the same file.
 _ONE_THREAD_ITEMS = 100_000
+# Bank queries that choose between two partitions.
+_JUDGES = 500
 
 
 def space_of(kind: IndexKind) -> tuple[Space, bool]:
@@ -88,17 +91,33 @@ def _lists(x: np.ndarray, n_probe: int, asked: Tensor | None) -> Any:  # noqa: A
     faiss = faiss_module()
     m, width = x.shape
     n_lists = max(1, min(int(4 * m**0.5), m // 39))
-    if asked is None:
-        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, n_lists, faiss.METRIC_L2)
-        index.train(x)
-        index.add(x)
-    else:
-        lists, directions = grouped(torch.from_numpy(x), asked, n_lists)
-        probe = faiss.IndexFlatIP(width)
-        probe.add(directions)
-        index = faiss.IndexIVFFlat(probe, width, n_lists, faiss.METRIC_L2)
-        _add_to(index, x, lists)
-    index.nprobe = min(n_probe, n_lists)
+    plain = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, n_lists, faiss.METRIC_L2)
+    plain.train(x)
+    plain.add(x)
+    plain.nprobe = min(n_probe, n_lists)
+    if asked is None or len(asked) < 4:
+        return plain
+    # Where queries lie as items do, lists of items find as much: other queries judge.
+    judging = torch.zeros(len(asked), dtype=torch.bool)
+    judging[:: max(4, len(asked) // _JUDGES)] = True
+    judges, items = asked[judging], torch.from_numpy(x)
+    best = topk(Pair(judges, items, metric="dot"), min(10, m)).indices
+    hits = [
+        int((search_rows(index, judges, best.shape[1])[:, :, None] == best[:, None]).sum())
+        for index in (plain, _taught(x, plain, asked[~judging]))
+    ]
+    return _taught(x, plain, asked) if hits[1] > hits[0] else plain
+
+
+def _taught(x: np.ndarray, plain: Any, asked: Tensor) -> Any:  # noqa: ANN401  FAISS indexes
+    """An IVF index like `plain` whose lists know their queries."""
+    faiss = faiss_module()
+    lists, directions = grouped(torch.from_numpy(x), asked, plain.nlist)
+    probe = faiss.IndexFlatIP(x.shape[1])
+    probe.add(directions)
+    index = faiss.IndexIVFFlat(probe, x.shape[1], plain.nlist, faiss.METRIC_L2)
+    index.nprobe = plain.nprobe
+    _add_to(index, x, lists)
     return index
 
 

@@ -95,9 +95,8 @@ def without_bias(
     exact = folding_of(maps, vectors, metric, "mapped")
     truth, asked = Truth(exact[0].queries(sample), exact[1]), folding.queries(sample)
     if to == "faiss":
-        rows, taken = indexes.search_counted(
-            indexes.build_index(items, index, **options), asked, truth.k
-        )
+        built = indexes.build_index(items, index, asked=None, **options)
+        rows, taken = indexes.search_counted(built, asked, truth.k)
         return {"overlap_without_bias": truth.overlap(rows), "distances_without_bias": taken}
     store = databases.STORES[to]
     with TemporaryDirectory() as folder:

@@ -1,0 +1,173 @@
+"""Indexes that know the bank's queries find no less with the bias than without it."""
+
+import numpy as np
+import pytest
+import torch
+
+from rerank import indexes
+from rerank.errors import RerankError
+from rerank.export import export
+from rerank.fold import plan_folding
+from rerank.indexes import add_items, build_index, index_bytes, search_counted, search_rows
+from rerank.methods.sinkhorn import Sinkhorn
+from rerank.recall import Truth, folding_of
+from rerank.reranker import FittedPipeline
+from rerank.routes import linked
+from rerank.serving import fit_model
+from rerank.similarity import Pair
+from tests.serving_data import make, unit
+
+pytest.importorskip("faiss")
+NONE = FittedPipeline(())
+# Lists of a made gallery lose nothing that their number of queries could show.
+MARGIN = {"hnsw": 0.0, "ivf": 0.002}
+EFFORTS = {"hnsw": (16, 32, 64, 128), "ivf": (64,)}
+
+
+def tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
+    return [torch.from_numpy(unit(np.asarray(x))) for x in arrays]
+
+
+def hubs(m: int = 3000, d: int = 32, seed: int = 0) -> list[torch.Tensor]:
+    """(gallery, queries, bank) of low rank, two modalities far apart, a hub to each 20 items."""
+    rng = np.random.default_rng(seed)
+    gap = 2 * rng.normal(size=d)
+    rng.normal(size=(60, d))
+    basis = rng.normal(size=(12, d))
+
+    def side(n: int) -> np.ndarray:
+        return rng.normal(size=(n, 12)) @ basis + 0.7 * rng.normal(size=(n, d))
+
+    gallery = side(m)
+    gallery[::20] += gap
+    return tensors(gallery, side(300) + gap, side(600) + gap)
+
+
+def fit(bank: torch.Tensor, gallery: torch.Tensor) -> FittedPipeline:
+    return FittedPipeline((Sinkhorn().fit(Pair(bank, gallery)),))
+
+
+def found(fitted, gallery, queries, kind, bank=None) -> list[float]:
+    """Overlap with the exact top 10 at each effort."""
+    space, centre = indexes.space_of(kind)
+    centre = centre and fitted is not NONE
+    folding, items = plan_folding(fitted, gallery, space=space, centre=centre)
+    exact = folding_of(fitted, gallery, "cosine", "mapped")
+    truth = Truth(exact[0].queries(queries), exact[1])
+    asked = None if bank is None else folding.queries(bank)
+    index = build_index(items, kind, n_probe=EFFORTS["ivf"][-1], asked=asked)
+    out = []
+    for effort in EFFORTS[kind]:
+        if kind == "hnsw":
+            index.hnsw.efSearch = effort
+        else:
+            index.nprobe = min(effort, index.nlist)
+        out.append(truth.overlap(search_rows(index, folding.queries(queries), 10)))
+    return out
+
+
+def test_linked_graphs_keep_their_links_and_get_no_loops_copies_or_overflow():
+    gallery, _, bank = hubs(500)
+    rng = np.random.default_rng(1)
+    before = np.full((500, 12), -1, dtype=np.int32)
+    for row in range(500):
+        others = np.delete(np.arange(500), row)
+        before[row, : row % 13] = rng.choice(others, row % 13, replace=False)
+    after = linked(before, gallery, bank)
+    assert after.shape == before.shape and after.dtype == before.dtype
+    for row in range(500):
+        links = after[row][after[row] >= 0]
+        assert len(set(links.tolist())) == len(links) and row not in links
+        assert (after[row][len(links) :] == -1).all()
+        assert links[: row % 13].tolist() == before[row, : row % 13].tolist()
+    assert (after >= 0).sum() > 2 * (before >= 0).sum() * 0.8
+    assert np.array_equal(after, linked(before, gallery, bank))
+    # The best two items of a query that had room are neighbours.
+    best = (bank[0] @ gallery.T).topk(2).indices.tolist()
+    room = [row for row in best if (before[row] >= 0).sum() < 6]
+    assert all(best[1 - best.index(row)] in after[row] for row in room)
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
+def test_with_all_effort_a_taught_index_is_exact_and_has_the_same_bytes_twice(kind):
+    gallery, queries, bank = hubs(900)
+    fitted = fit(bank, gallery)
+    space, centre = indexes.space_of(kind)
+    folding, items = plan_folding(fitted, gallery, space=space, centre=centre)
+    made = [
+        build_index(items, kind, ef_search=900, n_probe=900, asked=folding.queries(bank))
+        for _ in range(2)
+    ]
+    exact = folding_of(fitted, gallery, "cosine", "mapped")
+    truth = Truth(exact[0].queries(queries), exact[1])
+    rows, taken = search_counted(made[0], folding.queries(queries), 10)
+    assert truth.overlap(rows) == 1.0 and taken >= (0 if kind == "hnsw" else 900)
+    assert index_bytes(made[0]) == index_bytes(made[1])
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_the_bias_costs_no_recall_where_the_bank_is_known(kind, monkeypatch):
+    gallery, queries, bank = hubs()
+    monkeypatch.setitem(EFFORTS, "ivf", (24,))
+    fitted = fit(bank, gallery)
+    without = found(NONE, gallery, queries, kind)
+    plain = found(fitted, gallery, queries, kind)
+    taught = found(fitted, gallery, queries, kind, bank)
+    assert plain[0] < without[0] < 1 or kind == "ivf"
+    assert all(t >= w - MARGIN[kind] for t, w in zip(taught, without, strict=True))
+
+
+def test_later_items_join_the_lists_of_their_like():
+    gallery, queries, bank = hubs()
+    folding, items = plan_folding(NONE, gallery, space="l2")
+    index = build_index(items[:2900], "ivf", n_probe=24, asked=folding.queries(bank))
+    before = search_rows(index, items[2900:], 1)
+    add_items(index, items[2900:])
+    assert index.ntotal == 3000 and index.nprobe == 24
+    asked = folding.queries(gallery[2900:])
+    rows = search_rows(index, asked, 1)
+    assert (before < 2900).all()
+    assert float((rows[:, 0] == torch.arange(2900, 3000)).float().mean()) > 0.9
+
+
+def test_queries_that_measure_do_not_teach(tmp_path, monkeypatch):
+    ids, gallery, queries, bank, _ = make()
+    model = fit_model(ids, gallery, bank, method="sinkhorn", tau=0.05)
+    taught, built = [], indexes.build_index
+
+    def spy(vectors, kind: indexes.IndexKind = "flat", *, asked=None, **options):
+        taught.append(asked)
+        return built(vectors, kind, asked=asked, **options)
+
+    monkeypatch.setattr(indexes, "build_index", spy)
+    made = export(model, ids, gallery, tmp_path / "i", index="hnsw", bank=bank)
+    assert made.manifest["recall"]["queries"] == 50 and made.manifest["recall"]["taught_by"] == 150
+    assert torch.equal(taught[0], made.folding.queries(bank[:150])) and taught[1] is None
+    recall = export(
+        model, ids, gallery, tmp_path / "i", index="hnsw", bank=bank, queries=queries
+    ).manifest["recall"]
+    assert recall["taught_by"] == 200 and recall["queries_from"] == "texts"
+    assert 0 < recall["distances_without_bias"] and 0 < recall["distances"]
+    assert export(model, ids, gallery, tmp_path / "i", index="ivf").manifest["recall"][
+        "taught_by"
+    ] == 0  # fmt: skip
+    with pytest.raises(RerankError, match="these 199 queries are not the 200"):
+        export(model, ids, gallery, tmp_path / "i", index="hnsw", bank=bank[1:])
+
+
+@pytest.mark.parametrize("direction", ["t2v", "v2t"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_real_queries_lose_no_recall_to_the_bias(real_data, kind, direction):
+    from rerank.io import read_embeddings
+
+    folder = real_data / "msvd_aligned"
+    names = {
+        "t2v": ("videos", "texts", "bank_texts"),
+        "v2t": ("texts", "videos", "bank_videos"),
+    }[direction]
+    gallery, queries, bank = tensors(*(read_embeddings(folder / f"{n}.h5").vectors for n in names))
+    queries = queries[:: max(1, len(queries) // 700)]
+    fitted = fit(bank, gallery)
+    without = found(NONE, gallery, queries, kind)
+    taught = found(fitted, gallery, queries, kind, bank)
+    assert all(t >= w - 1e-9 for t, w in zip(taught, without, strict=True)), (taught, without)
