@@ -120,7 +120,8 @@ def test_the_bias_costs_no_recall_where_the_bank_is_known(kind, monkeypatch):
 def test_later_items_join_the_lists_of_their_like():
     gallery, queries, bank = hubs()
     folding, items = plan_folding(NONE, gallery, space="l2")
-    index = build_index(items[:2900], "ivf", n_probe=24, asked=folding.queries(bank))
+    plain = build_index(items[:2900], "ivf", n_probe=24)
+    index = indexes._taught(items[:2900].numpy(), plain, folding.queries(bank))
     before = search_rows(index, items[2900:], 1)
     add_items(index, items[2900:])
     assert index.ntotal == 3000 and index.nprobe == 24

@@ -142,6 +142,15 @@ def test_export_prints_the_measured_recall(files, rerank):
     recall = json.loads(out)["recall"]
     assert recall["overlap"] >= recall["overlap_without_bias"] - 0.005
     assert status == 0 and "gallery items as queries" in err
+    assert "give --bank-texts, or fit with --keep-bank" in err
+    line = "export --model m.safetensors --videos videos.h5 --index hnsw --out i2 --bank-"
+    status, out, err = rerank(line + "texts bank_texts.h5")
+    assert re.search(r"50 queries from the bank: .*; distances per query \d+, without", out), err
+    assert "--keep-bank" not in err
+    status, _, err = rerank(line + "texts texts.h5")
+    assert status == 2 and "not the 200 that the model was fitted on" in err
+    status, _, err = rerank(line + "videos bank_videos.h5")
+    assert status == 2 and "the queries of this model are texts" in err
 
 
 def test_a_trained_head_travels_with_the_model(files, rerank):
