@@ -90,13 +90,21 @@ def check_finite(x: Tensor, what: str, *, unscored: bool = False) -> None:
         )
 
 
-def unit_rows(x: Tensor, what: str) -> Tensor:
-    """Rows divided by their Euclidean norm; a zero row has no direction and is refused."""
+def unit_rows(x: Tensor, what: str, *, first: int = 0) -> Tensor:
+    """Rows divided by their Euclidean norm; see `row_norms`."""
+    return x / row_norms(x, what, first=first)
+
+
+def row_norms(x: Tensor, what: str, *, first: int = 0) -> Tensor:
+    """(n, 1) Euclidean norms; a zero row has no direction and is refused.
+
+    `first` is the number of the first row in messages, where x is a block of more.
+    """
     norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     if not bool((norms > 0).all()):
-        row = int((~(norms[:, 0] > 0)).nonzero()[0])
+        row = first + int((~(norms[:, 0] > 0)).nonzero()[0])
         raise RerankError(
             f"{what}: row {row} is zero and has no direction; "
             f"remove it or use metric='dot' (--metric dot)"
         )
-    return x / norms
+    return norms

@@ -97,13 +97,13 @@ def apply_files(
     target = pick_device(device)
     if sharded and store_scores:
         raise RerankError("--scores: one matrix needs one process; leave it out under torchrun")
-    inputs = read_inputs(
-        videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
-        bank_gt=bank_gt, metric=metric, pool=pool, model=model, sharded=sharded,
-    )  # fmt: skip
-    if k is None:
-        k = min(10, len(inputs.text_ids), len(inputs.video_ids))
     with limit(memory):
+        inputs = read_inputs(
+            videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
+            bank_gt=bank_gt, metric=metric, pool=pool, model=model, sharded=sharded,
+        )  # fmt: skip
+        if k is None:
+            k = min(10, len(inputs.text_ids), len(inputs.video_ids))
         result, warned = rerank_inputs(
             inputs, metric=metric, k=k, scores_are=scores_are, gate=gate, device=target,
             settings=settings,

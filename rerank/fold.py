@@ -15,7 +15,7 @@ order exactly and are there for what a store can do:
 The bias dimension is never scaled: that destroys the recall of approximate indexes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from rerank.errors import RerankError
 from rerank.reranker import Fitted, FittedPipeline
+from rerank.rows import slices
 from rerank.similarity import ArrayLike, Metric, as_matrix, check_finite, unit_rows
 
 QuerySide: TypeAlias = Literal["mapped", "raw"]
@@ -91,40 +92,46 @@ class Folding:
         Raises:
             RerankError: other counts or dimensions, or an item beyond the stored radius.
         """
-        v = self._plain(vectors, gallery_bias)
-        if self.mean is not None:
-            v = v - self.mean.to(v)
-        if self.radius is not None:
-            v = complete_norm(v, self.radius)
-        return v.float()
+        width = vectors.shape[1] + self.has_bias + (self.radius is not None)
+        out = torch.empty((len(vectors), width), dtype=torch.float32)
+        for first, v in self._blocks(vectors, gallery_bias):
+            if self.mean is not None:
+                v = v - self.mean.to(v)
+            if self.radius is not None:
+                v = complete_norm(v, self.radius, first=first)
+            out[first : first + len(v)] = v
+        return out
 
-    def _plain(self, vectors: ArrayLike, gallery_bias: Tensor | None) -> Tensor:
-        """[v, g] in float64, before mean and radius."""
-        v = as_matrix(vectors, "gallery").cpu().double()
-        check_finite(v, "gallery")
-        if self.metric == "cosine":
-            v = unit_rows(v, "gallery")
-        if self.matrix is not None:
-            if self.matrix.shape[0] != v.shape[1]:
-                raise RerankError(_other_dimension("gallery", v.shape[1], self.matrix))
-            matrix = self.matrix.double().cpu()
-            mapped = v @ matrix
-            norms = torch.linalg.vector_norm(mapped, dim=1, keepdim=True)
-            if self.metric == "cosine":
-                mapped = unit_rows(mapped, "gallery after the map")
-            v = mapped @ matrix.T if self.query_side == "raw" else mapped
-            assert self.metric == "dot" or bool((norms > 0).all())
+    def _blocks(
+        self, vectors: ArrayLike, gallery_bias: Tensor | None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """[v, g] in float64, before mean and radius: row panels with the number of their first."""
+        x = as_matrix(vectors, "gallery", keep_half=True)
+        check_finite(x, "gallery")
+        matrix = None if self.matrix is None else self.matrix.double().cpu()
+        if matrix is not None and len(matrix) != x.shape[1]:
+            raise RerankError(_other_dimension("gallery", x.shape[1], matrix))
         if self.has_bias != (gallery_bias is not None):
             raise RerankError("gallery: biases were given to a folding without them, or left out")
-        if gallery_bias is None:
-            return v
-        if gallery_bias.shape != (len(v),):
+        if gallery_bias is not None and gallery_bias.shape != (len(x),):
             raise RerankError(
-                f"gallery: got {len(v)} items for {len(gallery_bias)} biases; "
+                f"gallery: got {len(x)} items for {len(gallery_bias)} biases; "
                 f"give the gallery that was fitted"
             )
-        bias = gallery_bias.detach().cpu().double() - self.offset
-        return torch.cat([v, bias[:, None]], dim=1)
+        for rows in slices(len(x)):
+            v = x[rows].cpu().double()
+            if self.metric == "cosine":
+                v = unit_rows(v, "gallery", first=rows.start)
+            if matrix is not None:
+                v = v @ matrix
+                if self.metric == "cosine":
+                    v = unit_rows(v, "gallery after the map", first=rows.start)
+                if self.query_side == "raw":
+                    v = v @ matrix.T
+            if gallery_bias is not None:
+                bias = gallery_bias[rows].detach().cpu().double() - self.offset
+                v = torch.cat([v, bias[:, None]], dim=1)
+            yield rows.start, v
 
 
 def _unit(x: Tensor, what: str) -> Tensor:
@@ -146,8 +153,8 @@ def _other_dimension(what: str, got: int, matrix: Tensor) -> str:
     return f"{what}: got d = {got}, the model was fitted on d = {matrix.shape[0]}"
 
 
-def complete_norm(vectors: Tensor, radius: float) -> Tensor:
-    """[v, sqrt(R^2 - |v|^2)]: every item gets the norm R.
+def complete_norm(vectors: Tensor, radius: float, *, first: int = 0) -> Tensor:
+    """[v, sqrt(R^2 - |v|^2)]: every item gets the norm R; `first` numbers the rows in messages.
 
     Raises:
         RerankError: an item is longer than the radius.
@@ -157,7 +164,7 @@ def complete_norm(vectors: Tensor, radius: float) -> Tensor:
     if bool((gap < -_RADIUS_SLACK * radius * radius).any()):
         row = int((gap < -_RADIUS_SLACK * radius * radius).nonzero()[0])
         raise RerankError(
-            f"item {row} has norm {float(squared[row]) ** 0.5:.6g}, beyond the radius "
+            f"item {first + row} has norm {float(squared[row]) ** 0.5:.6g}, beyond the radius "
             f"{radius:.6g} that the index was built with; export again with `rerank export`"
         )
     return torch.cat([vectors, gap.clamp_min(0).sqrt()[:, None].to(vectors)], dim=1)
@@ -203,14 +210,16 @@ def plan_folding(
         has_bias=bias is not None,
         offset=0.0 if bias is None else float(bias.double().mean()),
     )
-    plain = folding._plain(vectors, bias)
-    if centre:
-        folding = replace(folding, mean=plain.mean(dim=0).float())
-        plain = plain - folding.mean.double()  # type: ignore[union-attr]
-    if space in ("cosine", "l2"):
-        folding = replace(folding, radius=float(torch.linalg.vector_norm(plain, dim=1).max()))
-    elif space != "ip":
+    if space not in ("ip", "cosine", "l2"):
         raise RerankError(f"space: got {space!r}, expected 'ip', 'cosine' or 'l2'")
+    if centre:
+        total = sum(block.sum(dim=0) for _, block in folding._blocks(vectors, bias))
+        folding = replace(folding, mean=(total / len(vectors)).float())  # type: ignore[union-attr]
+    if space != "ip":
+        mean = 0.0 if folding.mean is None else folding.mean.double()
+        blocks = folding._blocks(vectors, bias)
+        longest = [torch.linalg.vector_norm(v - mean, dim=1).max() for _, v in blocks]
+        folding = replace(folding, radius=float(torch.stack(longest).max()))
     return folding, folding.gallery(vectors, bias)
 
 

@@ -192,7 +192,10 @@ class Geometry:
 
 def geometry(pair: Pair) -> Geometry:
     """Modality gap, anisotropy and effective rank; texts are the queries of the pair."""
-    texts, videos = unit_rows(pair.queries, "queries"), unit_rows(pair.gallery, "gallery")
+    texts, videos = (
+        unit_rows(pair.queries[:], "queries"),
+        unit_rows(pair.gallery[:], "gallery"),
+    )
     text_mean, video_mean = texts.double().mean(dim=0), videos.double().mean(dim=0)
     return Geometry(
         gap=float(torch.linalg.vector_norm(text_mean - video_mean)),

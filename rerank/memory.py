@@ -19,6 +19,7 @@ _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", re.
 DEFAULT_CPU = 10**9
 _CPU_SHARE = 0.25
 _GPU_SHARE = 0.6
+_COPY_SHARE = 0.125
 
 _limit: ContextVar[int | None] = ContextVar("rerank_memory", default=None)
 
@@ -86,6 +87,15 @@ def budget(device: torch.device | None = None) -> int:
     if device is not None and device.type == "cuda":
         return int(_GPU_SHARE * available(device))
     return min(int(_CPU_SHARE * available()), DEFAULT_CPU)
+
+
+def is_large(elements: int) -> bool:
+    """Whether a float32 copy of so many numbers takes more than a small share of the budget.
+
+    Embeddings above that are left as they are stored and read block by block: a run holds several
+    copies of small ones, raw, normalised and mapped.
+    """
+    return 4 * elements > _COPY_SHARE * budget()
 
 
 def set_memory_budget(size: int | str | None) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rerank import comm, progress
 from rerank.errors import NeedsEmbeddings
+from rerank.rows import Rows, slices
 from rerank.similarity import Pair, Similarity
 
 
@@ -67,9 +68,8 @@ def embedding_means(sim: Similarity, *, query_mass: Tensor, gallery_mass: Tensor
     return torch.stack([queries, gallery])
 
 
-def _weighted_sum(x: Tensor, mass: Tensor) -> Tensor:
+def _weighted_sum(x: Rows, mass: Tensor) -> Tensor:
     out = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
-    step = 8192
-    for start in range(0, x.shape[0], step):
-        out += mass[start : start + step].double() @ x[start : start + step].double()
+    for rows in slices(len(x)):
+        out += mass[rows].double() @ x[rows].double()
     return out

@@ -26,6 +26,7 @@ from rerank.order import (
     mean_topk,
     topk,
 )
+from rerank.rows import Rows, slices
 from rerank.similarity import Pair, Similarity
 
 __all__ = [
@@ -111,21 +112,25 @@ def spread(sim: Similarity) -> tuple[float, float]:
 
 def _pair_spread(sim: Pair) -> Tensor:
     """(n, 3) for every query: how many scores, their sum, their squared deviations."""
-    queries, gallery = sim.augmented()
-    sums = torch.cat([gallery.sum(dim=0, dtype=torch.float64), gallery.new_tensor([len(gallery)])])
+    n, m = sim.shape
+    width = sim.augmented_rows("gallery", slice(0, 1)).shape[1]
+    sums = torch.zeros(width + 1, dtype=torch.float64, device=sim.device)
+    sums[-1] = m
+    for part in slices(m):
+        sums[:-1] += sim.augmented_rows("gallery", part).sum(dim=0, dtype=torch.float64)
     if sim.shard == "gallery":
         sums = comm.all_sum(sums)
     count, mean = sums[-1], sums[:-1] / sums[-1]
     scatter = torch.zeros((len(mean), len(mean)), dtype=torch.float64, device=sim.device)
-    for start in range(0, len(gallery), 8192):
-        rows = gallery[start : start + 8192].double() - mean
+    for part in slices(m):
+        rows = sim.augmented_rows("gallery", part).double() - mean
         scatter.addmm_(rows.T, rows)
     if sim.shard == "gallery":
         scatter = comm.all_sum(scatter)
-    out = torch.empty((len(queries), 3), dtype=torch.float64, device=sim.device)
-    for start in range(0, len(queries), 8192):
-        rows = queries[start : start + 8192].double()
-        held = out[start : start + 8192]
+    out = torch.empty((n, 3), dtype=torch.float64, device=sim.device)
+    for part in slices(n):
+        rows = sim.augmented_rows("queries", part).double()
+        held = out[part]
         held[:, 0] = count
         held[:, 1] = rows @ mean * count
         held[:, 2] = (rows @ scatter).mul_(rows).sum(dim=1)
@@ -176,14 +181,13 @@ def gram(sim: Similarity, *, query_mass: Tensor, gallery_mass: Tensor) -> tuple[
     return second + other_second, first + other_first
 
 
-def _moments(x: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(x: Rows, mass: Tensor) -> tuple[Tensor, Tensor]:
     d = x.shape[1]
     second = torch.zeros((d, d), dtype=torch.float64, device=x.device)
     first = torch.zeros(d, dtype=torch.float64, device=x.device)
-    step = 8192
-    for start in range(0, x.shape[0], step):
-        block = x[start : start + step].double()
-        weighted = block * mass[start : start + step, None].double()
+    for rows in slices(len(x)):
+        block = x[rows].double()
+        weighted = block * mass[rows, None].double()
         second += block.T @ weighted
         first += weighted.sum(dim=0)
     return second, first

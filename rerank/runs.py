@@ -292,6 +292,9 @@ def _outcome(
 def _on(x: ArrayLike | None, device: str | torch.device | None) -> ArrayLike | None:
     if x is None or device is None:
         return x
+    if isinstance(x, np.ndarray) and torch.device(device).type == "cpu":
+        # Where it is: a large one may be a file mapped into memory.
+        return x
     tensor = torch.from_numpy(x) if isinstance(x, np.ndarray) and x.flags.writeable else x
     return tensor.to(device) if isinstance(tensor, Tensor) else torch.tensor(tensor).to(device)
 

@@ -11,11 +11,14 @@ from rerank.errors import RerankError
 from rerank.kernels import certified
 from rerank.order import order_ties
 from rerank.reduce import TopK
+from rerank.rows import slices
 from rerank.similarity import Pair, Similarity
 
 # FAISS's GPU indexes return no more than this.
 _GPU_MAX_K = 2048
 _QUERIES_AT_ONCE = 4096
+# A multiple of the 1024 that FAISS itself multiplies at once; 34 MB at 512 dimensions.
+_ITEMS_AT_ONCE = 16384
 
 
 def faiss_module() -> ModuleType:
@@ -39,9 +42,9 @@ def topk(sim: Similarity, k: int) -> TopK:
 
     A large float32 `Pair` on a CPU with bfloat16 products is searched by them, and what they may
     have rounded wrongly again in float32 (`kernels.certified`). Any other float32 `Pair` is
-    searched by `faiss.IndexFlatIP` on the embeddings with the corrections as extra dimensions:
-    [q, left] . [v, right]. The rest, or more than 2,048 results on a GPU index, streams through
-    `reduce.topk`. All are exact.
+    searched by FAISS's exact inner products on the embeddings with the corrections as extra
+    dimensions, [q, left] . [v, right], a part of the gallery at a time. The rest, or more than
+    2,048 results on a GPU index, streams through `reduce.topk`. All are exact.
 
     Queries that are split over processes are searched where they are and gathered: every process
     gets all rows.
@@ -60,11 +63,34 @@ def topk(sim: Similarity, k: int) -> TopK:
         return reduce.topk(sim, k)
     if sim.device.type != "cpu":
         return _gpu_topk(sim, k)
-    queries, gallery = sim.augmented()
+    return _exact(sim, k)
+
+
+def _exact(sim: Pair, k: int) -> TopK:
+    """FAISS on the CPU: the gallery part by part, so that no copy of it is ever whole."""
     faiss = faiss_module()
-    index = faiss.IndexFlatIP(gallery.shape[1])
-    index.add(gallery.contiguous().numpy())  # type: ignore[call-arg]
-    return _search(index, queries, k)
+    n, m = sim.shape
+    best = TopK(torch.empty((n, 0)), torch.empty((n, 0), dtype=torch.int64))
+    with progress.task("top-k", n * -(-m // _ITEMS_AT_ONCE)) as advance:
+        for part in slices(m, _ITEMS_AT_ONCE):
+            items = sim.augmented_rows("gallery", part).contiguous().numpy()
+            kept = min(k, part.start + len(items))
+            scores, indices = torch.empty((n, kept)), torch.empty((n, kept), dtype=torch.int64)
+            for rows in slices(n, _QUERIES_AT_ONCE):
+                asked = sim.augmented_rows("queries", rows).contiguous().numpy()
+                found = faiss.knn(
+                    asked, items, min(k, len(items)), metric=faiss.METRIC_INNER_PRODUCT
+                )
+                values, places = (torch.from_numpy(x) for x in found)
+                # What was found before has lower indices: `order_ties` keeps it where scores tie.
+                values, places = order_ties(
+                    torch.cat([best.scores[rows], values], dim=1),
+                    torch.cat([best.indices[rows], places + part.start], dim=1),
+                )
+                scores[rows], indices[rows] = values[:, :kept], places[:, :kept]
+                advance(len(asked))
+            best = TopK(scores, indices)
+    return best
 
 
 def _gpu_topk(sim: Pair, k: int) -> TopK:

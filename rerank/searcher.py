@@ -53,6 +53,9 @@ class Searcher:
         folding = None
         if model.fitted.foldable:
             folding, vectors = plan_folding(model.fitted, vectors, metric)
+        elif vectors.dtype == torch.float16:
+            # Every query will ask for it again.
+            vectors = vectors.float()
         return cls(model.gallery_ids, model.fitted, vectors, folding, metric)
 
     @cached_property

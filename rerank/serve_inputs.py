@@ -80,7 +80,9 @@ def gallery_of(
     widths = {part.vectors.shape[1] for part in parts}
     if len(widths) > 1:
         raise RerankError(f"{', '.join(map(str, paths))}: dimensions differ: {sorted(widths)}")
-    vectors = np.concatenate([part.vectors for part in parts])
+    vectors = parts[0].vectors
+    if len(parts) > 1:
+        vectors = np.concatenate([part.vectors for part in parts])
     return ids, through(heads_of(model), vectors, word)
 
 
@@ -120,7 +122,7 @@ def load_heads_from(data: bytes) -> Any:  # noqa: ANN401  rerank.train.heads.Hea
 def through(heads: Any, vectors: np.ndarray, word: str) -> Tensor:  # noqa: ANN401
     """Embeddings as the model sees them: through the trained head of their kind, if any."""
     if heads is None:
-        return as_matrix(vectors, word)
+        return as_matrix(vectors, word, keep_half=True)
     return (heads.texts if word == "texts" else heads.videos)(vectors)
 
 

@@ -28,6 +28,7 @@ from rerank.reranker import (
     Reranker,
     transform_bank,
 )
+from rerank.rows import slices
 from rerank.similarity import ArrayLike, Metric, Pair, as_matrix
 from rerank.store import Model
 
@@ -163,17 +164,19 @@ def _settings_of(stage: Reranker) -> dict[str, Any]:
 def _on(x: ArrayLike | None, device: str | torch.device | None) -> Any:  # noqa: ANN401
     if x is None or device is None:
         return x
-    return as_matrix(x, "embeddings").to(device)
+    return as_matrix(x, "embeddings", keep_half=True).to(device)
 
 
 def item_hashes(vectors: ArrayLike) -> Tensor:
     """(m,) int64 content hashes of the rows as float32: equal rows have equal hashes."""
-    rows = np.ascontiguousarray(as_matrix(vectors, "embeddings").cpu().numpy(), dtype=np.float32)
-    out = np.empty(len(rows), dtype=np.int64)
-    for i, row in enumerate(rows + np.float32(0)):  # + 0 turns -0.0 into 0.0
-        digest = hashlib.blake2b(row.data, digest_size=8).digest()
-        out[i] = int.from_bytes(digest, "little", signed=True)
-    return torch.from_numpy(out)
+    x = as_matrix(vectors, "embeddings", keep_half=True)
+    out: list[int] = []
+    for rows in slices(len(x)):
+        block = x[rows].cpu().float() + 0.0  # turns -0.0 into 0.0
+        for row in block.contiguous().numpy():
+            digest = hashlib.blake2b(row.data, digest_size=8).digest()
+            out.append(int.from_bytes(digest, "little", signed=True))
+    return torch.tensor(out, dtype=torch.int64)
 
 
 def _described(hashes: Tensor, vectors: ArrayLike) -> dict[str, Any]:
@@ -205,7 +208,7 @@ def align(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Tensor:
     """
     check_served(model)
     assert model.gallery_ids is not None
-    x = as_matrix(vectors, "gallery").cpu()
+    x = as_matrix(vectors, "gallery", keep_half=True).cpu()
     dimension = model.manifest["gallery"]["dimension"]
     if x.shape[1] != dimension:
         raise RerankError(f"gallery: got d = {x.shape[1]}, the model was fitted on d = {dimension}")
@@ -224,7 +227,8 @@ def align(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Tensor:
             f"gallery: {len(rows) - len(model.gallery_ids)} items are not in the model, first "
             f"{new!r}; add them with `rerank update --videos`"
         )
-    x = x[[rows[name] for name in model.gallery_ids]]
+    if tuple(ids) != model.gallery_ids:
+        x = x[[rows[name] for name in model.gallery_ids]]
     changed = (item_hashes(x) != model.kept["gallery.hashes"]).nonzero()
     if len(changed):
         name = model.gallery_ids[int(changed[0])]

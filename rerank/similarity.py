@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 import torch
 from torch import Tensor
 
+from rerank import memory
 from rerank.arrays import BLOCK_ELEMENTS, FEWEST_ROWS, ArrayLike, as_matrix, check_finite, unit_rows
 from rerank.errors import NeedsEmbeddings, RerankError
-from rerank.products import inner
+from rerank.rows import Rows, StoredRows, inner_products, mapped, ready
 
 __all__ = [
     "BLOCK_ELEMENTS", "ArrayLike", "Axis", "Dense", "Metric", "Pair", "Similarity",
@@ -219,10 +220,12 @@ class Pair(Similarity):
         queries: (n, d) numpy or torch, real floating point.
         gallery: (m, d), of the same model.
         metric: "cosine" normalises the rows here, once, and again after a `map`; "dot" does not.
+
+    A side whose copies would not fit the memory budget stays as it is, as `StoredRows`.
     """
 
-    queries: Tensor
-    gallery: Tensor
+    queries: Rows
+    gallery: Rows
     metric: Metric = "cosine"
     _checked: bool = False
 
@@ -230,8 +233,8 @@ class Pair(Similarity):
         # What may be given; the fields hold the tensors that `__post_init__` makes of it.
         def __init__(
             self,
-            queries: ArrayLike,
-            gallery: ArrayLike,
+            queries: ArrayLike | StoredRows,
+            gallery: ArrayLike | StoredRows,
             metric: Metric = "cosine",
             *,
             block_size: int | None = None,
@@ -243,21 +246,19 @@ class Pair(Similarity):
             return
         if self.metric not in ("cosine", "dot"):
             raise RerankError(f"metric: got {self.metric!r}, expected 'cosine' or 'dot'")
-        queries = as_matrix(self.queries, "queries", no_rows=self.shard == "queries")
-        gallery = as_matrix(self.gallery, "gallery", no_rows=self.shard == "gallery")
+        queries = _side(self.queries, "queries", no_rows=self.shard == "queries")
+        gallery = _side(self.gallery, "gallery", no_rows=self.shard == "gallery")
         if queries.shape[1] != gallery.shape[1]:
             raise RerankError(
                 f"queries have d = {queries.shape[1]} but gallery has d = {gallery.shape[1]}; "
                 f"both must come from the same model"
             )
         dtype = torch.promote_types(queries.dtype, gallery.dtype)
-        queries, gallery = queries.to(dtype), gallery.to(device=queries.device, dtype=dtype)
-        check_finite(queries, "queries")
-        check_finite(gallery, "gallery")
-        if self.metric == "cosine":
-            queries, gallery = unit_rows(queries, "queries"), unit_rows(gallery, "gallery")
-        object.__setattr__(self, "queries", queries)
-        object.__setattr__(self, "gallery", gallery)
+        device, unit = queries.device, self.metric == "cosine"
+        for name, rows in (("queries", queries), ("gallery", gallery)):
+            if isinstance(rows, Tensor) or device.type != "cpu" or dtype != torch.float32:
+                rows = rows[:].to(device=device, dtype=dtype)
+            object.__setattr__(self, name, ready(rows, name, unit=unit))
         object.__setattr__(self, "_checked", True)
 
     @property
@@ -276,8 +277,15 @@ class Pair(Similarity):
     def T(self) -> "Pair":  # noqa: D102, N802
         return replace(self, queries=self.gallery, gallery=self.queries, **_swapped(self))
 
+    def rows_per_block(self) -> int:
+        """As for any similarity, but stored queries made float32 do not outgrow a panel either."""
+        rows = super().rows_per_block()
+        if isinstance(self.queries, Tensor):
+            return rows
+        return min(rows, max(1, BLOCK_ELEMENTS // self.queries.shape[1]))
+
     def _base(self, rows: slice) -> Tensor:
-        return inner(self.queries[rows], self.gallery)
+        return inner_products(self.queries[rows], self.gallery)
 
     def map(self, matrix: Tensor) -> "Pair":
         """Map both sides, x -> x A, with unit norm afterwards when the metric is cosine.
@@ -295,20 +303,32 @@ class Pair(Similarity):
                 f"{self.queries.shape[1]}; fit on embeddings of the same model"
             )
         matrix = matrix.to(device=self.device, dtype=self.dtype)
-        queries, gallery = self.queries @ matrix, self.gallery @ matrix
-        if self.metric == "cosine":
-            queries = unit_rows(queries, "queries after the map")
-            gallery = unit_rows(gallery, "gallery after the map")
-        return replace(self, queries=queries, gallery=gallery)
+        unit = self.metric == "cosine"
+        return replace(
+            self,
+            queries=mapped(self.queries, matrix, "queries after the map", unit=unit),
+            gallery=mapped(self.gallery, matrix, "gallery after the map", unit=unit),
+        )
 
     def augmented(self) -> tuple[Tensor, Tensor]:
         """([q, left] (n, d + r), [v, right] (m, d + r)): the corrections as extra dimensions."""
-        if self.left is None or self.right is None:
-            return self.queries, self.gallery
-        return (
-            torch.cat([self.queries, self.left], dim=1),
-            torch.cat([self.gallery, self.right], dim=1),
-        )
+        return self.augmented_rows("queries"), self.augmented_rows("gallery")
+
+    def augmented_rows(self, side: Axis, rows: slice | Tensor = slice(None)) -> Tensor:
+        """Some rows of one side of `augmented`."""
+        held, thin = (self.queries, self.left) if side == "queries" else (self.gallery, self.right)
+        return held[rows] if thin is None else torch.cat([held[rows], thin[rows]], dim=1)
+
+
+def _side(x: ArrayLike | StoredRows, what: str, *, no_rows: bool) -> Rows:
+    """One side as given: large ones on the CPU are not copied, half precision included."""
+    if isinstance(x, StoredRows):
+        return x
+    x = as_matrix(x, what, keep_half=True, no_rows=no_rows)
+    if x.device.type == "cpu" and x.itemsize <= 4 and memory.is_large(x.numel()):
+        check_finite(x, what)
+        return StoredRows(x)
+    return as_matrix(x, what, no_rows=no_rows)
 
 
 def _swapped(sim: Similarity) -> dict:

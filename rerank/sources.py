@@ -30,7 +30,7 @@ def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dic
     def on_device(embeddings: io.Embeddings | None) -> torch.Tensor | None:
         if embeddings is None:
             return None
-        return as_matrix(embeddings.vectors, str(embeddings.source)).to(device)
+        return as_matrix(embeddings.vectors, str(embeddings.source), keep_half=True).to(device)
 
     texts, videos = on_device(inputs.texts), on_device(inputs.videos)
     if texts is None or videos is None:
@@ -186,7 +186,7 @@ def _alone(
     embeddings: io.Embeddings, metric: str, k: int, top: int, device: torch.device
 ) -> dict[str, Any]:
     """One file searched by itself: every item asks for its neighbours, itself left out."""
-    vectors = as_matrix(embeddings.vectors, str(embeddings.source)).to(device)
+    vectors = as_matrix(embeddings.vectors, str(embeddings.source), keep_half=True).to(device)
     pair = Pair(vectors, vectors, metric=metric)  # type: ignore[arg-type]
     n = len(vectors)
     if n < 3:

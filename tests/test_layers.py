@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rerank.products",
         "rerank.cost",
     ),
-    ("rerank.arrays", "rerank.similarity", "rerank.mapped"),
+    ("rerank.arrays", "rerank.rows", "rerank.similarity", "rerank.mapped"),
     ("rerank.reduce", "rerank.order", "rerank.kernels", "rerank.moments"),
     ("rerank.methods", "rerank.reranker", "rerank.presets", "rerank.directions"),
     (

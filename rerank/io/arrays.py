@@ -68,11 +68,9 @@ def open_npy(path: Path) -> Iterator[Container]:
         header = _Header(stream, str(path))
     header.check(path.stat().st_size - header.offset, str(path))
 
-    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
-        if not header.nbytes:
-            return
+    def mapped() -> np.ndarray:
         with foreign(path, "an array of numpy"):
-            mapped = np.memmap(
+            return np.memmap(
                 path,
                 dtype=header.dtype,
                 mode="r",
@@ -80,11 +78,19 @@ def open_npy(path: Path) -> Iterator[Container]:
                 shape=header.shape,
                 order="F" if header.fortran else "C",
             )
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        if not header.nbytes:
+            return
+        whole = mapped()
         step = rows_per_block(header.nbytes // max(1, header.shape[0]))
         for at in range(start, stop, step):
-            yield mapped[at : min(stop, at + step)]
+            yield whole[at : min(stop, at + step)]
 
-    item = Field(str(path), header.shape, header.dtype, blocks)
+    row_by_row = header.dtype.isnative and not header.fortran
+    item = Field(
+        str(path), header.shape, header.dtype, blocks, mapped=mapped if row_by_row else None
+    )
     yield Container(path, {"embeddings": item}, per_item=False)
 
 

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from rerank import memory
 from rerank.errors import FormatError
 from rerank.io.files import BLOCK_BYTES
 
@@ -38,6 +39,8 @@ class Field:
             number of rows each.
         check: raises when the file cannot hold what it declares; called before any memory is
             taken.
+        mapped: the whole array as read-only memory over the file, where its rows lie there one
+            after the other in native byte order; None elsewhere.
     """
 
     where: str
@@ -45,6 +48,7 @@ class Field:
     dtype: np.dtype
     blocks: Callable[[int, int], Iterator[np.ndarray]]
     check: Callable[[], None] = no_check
+    mapped: Callable[[], np.ndarray] | None = None
 
     @property
     def kind(self) -> Kind:
@@ -125,6 +129,7 @@ def read_matrix(
     row_name: Callable[[int], str],
     column_name: Callable[[int], str] = str,
     keep_half: bool = False,
+    map_large: bool = False,
     zero_rows: bool = True,
 ) -> np.ndarray:
     """Read and check rows of a matrix into one new array in native byte order.
@@ -136,6 +141,8 @@ def read_matrix(
         row_name: row number in the file -> how to call the row, "3 (id 'video3')".
         column_name: column number -> how to call the column.
         keep_half: float16 stays float16; otherwise it is widened to float32.
+        map_large: a matrix that `memory.is_large` is neither widened nor, where the file can be
+            mapped into memory, read: it is looked through, and the map returned.
         zero_rows: whether a row of zeros may pass.
 
     Returns:
@@ -147,11 +154,18 @@ def read_matrix(
     """
     check_matrix(field, what)
     dtype = np.dtype(f"f{field.dtype.itemsize}")
-    if dtype == np.float16 and not keep_half:
-        dtype = np.dtype(np.float32)
     start, stop = (0, field.shape[0]) if rows is None else rows
-    out = _empty(field, stop - start, dtype)
-    for at, part in _fill(field, out, start, stop):
+    large = map_large and memory.is_large((stop - start) * field.shape[1])
+    if dtype == np.float16 and not (keep_half or large):
+        dtype = np.dtype(np.float32)
+    if large and field.mapped is not None:
+        field.check()
+        out = field.mapped()[start:stop]
+        parts = _walk(out, start)
+    else:
+        out = _empty(field, stop - start, dtype)
+        parts = _fill(field, out, start, stop)
+    for at, part in parts:
         found = _first_bad(part, zero_rows=zero_rows)
         if found is not None:
             _refuse(field, what, part, at, found, row_name=row_name, column_name=column_name)
@@ -183,6 +197,13 @@ def _empty(field: Field, rows: int, dtype: np.dtype) -> np.ndarray:
             f"{field.where}: {shape} {dtype.name} does not fit into memory; read fewer rows at a "
             "time"
         ) from error
+
+
+def _walk(out: np.ndarray, start: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Parts of rows that are there already, as `_fill` yields them."""
+    step = rows_per_block(out.itemsize * out.shape[1])
+    for at in range(0, len(out), step):
+        yield start + at, out[at : at + step]
 
 
 def _fill(field: Field, out: np.ndarray, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:

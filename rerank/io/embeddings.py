@@ -33,7 +33,7 @@ class Embeddings:
 
     Attributes:
         ids: (N,) unique names.
-        vectors: (N, D) float16, float32 or float64, finite.
+        vectors: (N, D) float16, float32 or float64, finite; large ones perhaps a map of the file.
         source: the file it came from.
         group_ids: (N,) what each row belongs to (the video of a caption), where the file says so.
         total_rows: rows in the file; more than N when a slice was read.
@@ -93,7 +93,8 @@ def read_embeddings(
     The layout is found in the order of `rerank.io.layouts.locate`; what fits two ways is refused.
     Arrays without ids take them from a side-car: for `v.npy` that is `v.ids.json`, `v.ids.txt`,
     `v.json` or `v.txt`. Rows are read and checked in blocks into one array, so a file costs its
-    own size in memory.
+    own size in memory. A large one (`memory.is_large`) stays float16 where it is that, and costs
+    nothing where it can be mapped: npy, and HDF5 without chunks and compression.
 
     Args:
         path: the file (or the folder `img_emb/` of clip-retrieval).
@@ -105,10 +106,12 @@ def read_embeddings(
             Files with frames are refused without it.
         metric: "cosine" or "dot"; with "cosine" a row of zeros is refused, because it has no
             direction.
-        keep_half: float16 stays float16 in memory; otherwise it is widened to float32.
+        keep_half: float16 stays float16 in memory; otherwise it is widened to float32, unless it
+            is large.
 
     Returns:
-        The embeddings, float32 or float64 (float16 with `keep_half`) in native byte order.
+        The embeddings, float32 or float64 (float16 with `keep_half` or where large) in native byte
+        order; read-only where mapped.
 
     Raises:
         FormatError: anything the file does not hold as it should, naming file, dataset, row and
@@ -126,6 +129,7 @@ def read_embeddings(
             rows=(start, stop),
             row_name=lambda row: f"{row} (id {named([found.ids[row]])})",
             keep_half=keep_half,
+            map_large=True,
             zero_rows=metric != "cosine",
         )
         groups = found.group_ids

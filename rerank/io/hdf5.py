@@ -6,7 +6,7 @@ Only data inside the file, of a size the file can hold, is read.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -102,7 +102,23 @@ def _field(dataset: h5py.Dataset, where: str, path: Path) -> Field:
         dtype,
         lambda start, stop: _blocks(dataset, where, start, stop),
         lambda: check_size(dataset, where, path),
+        _map(dataset, where, path),
     )
+
+
+def _map(dataset: h5py.Dataset, where: str, path: Path) -> Callable[[], np.ndarray] | None:
+    """How to map a dataset that lies in the file as one piece of plain numbers, or None."""
+    plist, offset = dataset.id.get_create_plist(), dataset.id.get_offset()
+    # The size of a block before the file would have to be added to the offset.
+    plain = plist.get_layout() == h5d.CONTIGUOUS and dataset.file.userblock_size == 0
+    if not plain or offset is None or not dataset.dtype.isnative or dataset.dtype.kind != "f":
+        return None
+
+    def mapped() -> np.ndarray:
+        with foreign(where, "HDF5 data"):
+            return np.memmap(path, dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
+
+    return mapped
 
 
 def _blocks(dataset: h5py.Dataset, where: str, start: int, stop: int) -> Iterator[np.ndarray]:

@@ -10,6 +10,7 @@ The k best truly reach t - e_i, so none of them is an item that is rounded to le
 all others are scored again in float32. Where they are too many, the query is ranked by brute force.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,11 +20,15 @@ from rerank import memory, progress
 from rerank.kernels.choose import has_numba
 from rerank.kernels.panels import slices
 from rerank.products import has_fast_bfloat16, inner, inner_bfloat16
+from rerank.rows import StoredRows
+from rerank.rows import slices as chunks
 from rerank.similarity import Pair, Similarity
 
 _MOST = 64
 _FEWEST_ITEMS, _FEWEST_SCORES = 2048, 16 * 1024 * 1024
 _BRUTE_ROWS = 64
+# Stored rows made float32 at once, 134 MB at d = 512.
+_PART = 65536
 # Scattered products of one gallery item in so many cost as much as a matrix product of all.
 _BRUTE_SHARE = 16
 
@@ -60,8 +65,8 @@ def pays(sim: Similarity, k: int) -> bool:
         and has_numba()
         and has_fast_bfloat16(sim.device)
         and column_of(sim) is not None
-        # Two rounded copies of the embeddings.
-        and 2 * sum(sim.shape) * sim.queries.shape[1] < memory.budget() // 4
+        # Rounded copies of the embeddings; of stored ones a part at a time.
+        and (_is_stored(sim) or 2 * sum(sim.shape) * sim.queries.shape[1] < memory.budget() // 4)
     )
 
 
@@ -84,13 +89,42 @@ def topk(sim: Pair, k: int) -> tuple[Tensor, Tensor, int]:
     Returns:
         Scores (n, k), indices (n, k), and how many queries needed brute force.
     """
-    from rerank.kernels import scan
-    from rerank.kernels.threads import Workers
-
     n, m = sim.shape
     column = column_of(sim)
     assert column is not None, "the correction differs between queries"
-    queries, gallery = sim.queries.contiguous(), sim.gallery.contiguous()
+    if isinstance(sim.queries, Tensor) and isinstance(sim.gallery, Tensor):
+        with progress.task("top-k", n) as advance:
+            return _tensors(sim.queries, sim.gallery, column, k, advance)
+    scores, indices, brute = torch.empty((n, 0)), torch.empty((n, 0), dtype=torch.int64), 0
+    with progress.task("top-k", n * -(-m // _PART)) as advance:
+        for part in chunks(m, _PART):
+            items = sim.gallery[part]
+            found = []
+            for rows in chunks(n, _PART):
+                asked, kept = sim.queries[rows], min(k, len(items))
+                found.append(_tensors(asked, items, column[part], kept, advance))
+                brute += found[-1][2]
+            # Earlier parts have the lower indices, which a stable order keeps where scores tie.
+            scores = torch.cat([scores, torch.cat([f[0] for f in found])], dim=1)
+            indices = torch.cat([indices, torch.cat([f[1] for f in found]) + part.start], dim=1)
+            scores, order = torch.sort(scores, dim=1, descending=True, stable=True)
+            scores, indices = scores[:, :k], indices.gather(1, order)[:, :k]
+    return scores.contiguous(), indices.contiguous(), brute
+
+
+def _is_stored(sim: Pair) -> bool:
+    return isinstance(sim.queries, StoredRows) or isinstance(sim.gallery, StoredRows)
+
+
+def _tensors(
+    queries: Tensor, gallery: Tensor, column: Tensor, k: int, advance: Callable[[int], None]
+) -> tuple[Tensor, Tensor, int]:
+    """`topk` of sides that are tensors, with one correction per item."""
+    from rerank.kernels import scan
+    from rerank.kernels.threads import Workers
+
+    n, m = len(queries), len(gallery)
+    queries, gallery = queries.contiguous(), gallery.contiguous()
     q0, v0 = queries.mean(dim=0), gallery.mean(dim=0)
     left, right = rounded(queries, q0, v0), rounded(gallery, v0, q0)
     # <q, v> = <q - q0, v - v0> + <q, v0> + <q0, v - v0>: the second is one number per query.
@@ -108,10 +142,9 @@ def topk(sim: Pair, k: int) -> tuple[Tensor, Tensor, int]:
         return rows.start + (tried > most).nonzero()[:, 0]
 
     panels, brute = slices(n, m), []
-    with progress.task("top-k", n) as advance:
-        for rows, undone in zip(panels, Workers().each(best, panels, 2 * m), strict=True):
-            brute += undone.tolist()
-            advance(rows.stop - rows.start)
+    for rows, undone in zip(panels, Workers().each(best, panels, 2 * m), strict=True):
+        brute += undone.tolist()
+        advance(rows.stop - rows.start)
     for start in range(0, len(brute), _BRUTE_ROWS):
         rows = torch.tensor(brute[start : start + _BRUTE_ROWS])
         block = inner(queries[rows], gallery).add_(column)

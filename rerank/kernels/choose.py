@@ -92,7 +92,7 @@ def regime(sim: Similarity, *, sweeps: int) -> Regime:
         return Regime("log domain")
     if stored and 2 * n * m <= room:
         return Regime("stored bfloat16", kernel_bytes=2 * n * m)
-    half = panels.can_halve(sim)
+    half = panels.can_halve(sim, n + m, budget)
     if stored and n * m <= room:
         return Regime("stored 8-bit", half=half, kernel_bytes=n * m)
     return Regime("streaming", half=half and sweeps >= _FEW_SWEEPS)

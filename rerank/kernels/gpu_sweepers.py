@@ -29,7 +29,7 @@ class HalfPanels:
         self.factor = 1.0
         if isinstance(sim, Pair) and sim.left is None:
             q0, v0 = centre(sim)
-            queries, gallery = sim.queries - q0, sim.gallery - v0
+            queries, gallery = sim.queries[:] - q0, sim.gallery[:] - v0
             scale = [_longest(side, sim) for side in (queries, gallery)]
             self.factor = scale[0] * scale[1]
             self._sides = (

@@ -15,6 +15,8 @@ from torch import Tensor
 from rerank import comm
 from rerank.arrays import FEWEST_ROWS
 from rerank.products import has_fast_bfloat16, inner_bfloat16
+from rerank.rows import Rows
+from rerank.rows import slices as chunks
 from rerank.similarity import Pair, Similarity
 
 # Rows of a panel: enough for a matrix product, few enough for the cache, where the next step finds
@@ -63,13 +65,17 @@ def slices(n: int, m: int, rows_per_panel: int | None = None) -> list[slice]:
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
-def can_halve(sim: Similarity) -> bool:
-    """Whether bfloat16 panels exist for a similarity and are faster than float32 ones here."""
+def can_halve(sim: Similarity, rows: int, budget: float) -> bool:
+    """Whether bfloat16 panels exist for a similarity, fit and are faster than float32 ones here.
+
+    `rows` is how many embeddings would be rounded, on the process that holds most.
+    """
     return (
         isinstance(sim, Pair)
         and sim.left is None
         and sim.dtype == torch.float32
         and has_fast_bfloat16(sim.device)
+        and 2 * rows * sim.queries.shape[1] <= budget / 4
     )
 
 
@@ -84,8 +90,11 @@ def centre(sim: Pair) -> tuple[Tensor, Tensor]:
     return q0, _mean(sim.gallery, sim.shard == "gallery")
 
 
-def _mean(rows: Tensor, sharded: bool) -> Tensor:
-    total = torch.cat([rows.sum(dim=0, dtype=torch.float64), rows.new_tensor([len(rows)])])
+def _mean(rows: Rows, sharded: bool) -> Tensor:
+    total = torch.zeros(rows.shape[1] + 1, dtype=torch.float64, device=rows.device)
+    total[-1] = len(rows)
+    for part in chunks(len(rows)):
+        total[:-1] += rows[part].sum(dim=0, dtype=torch.float64)
     if sharded:
         # The same centre everywhere, so that sharding does not change what is rounded.
         total = comm.all_sum(total)
@@ -103,9 +112,9 @@ def halved(sim: Pair) -> Panels:
     )
 
 
-def _centred(x: Tensor, mean: Tensor) -> Tensor:
+def _centred(x: Rows, mean: Tensor) -> Tensor:
     """Round to bfloat16 the rows of x - mean, without a float32 copy of the whole."""
     out = torch.empty(x.shape, dtype=torch.bfloat16, device=x.device)
-    for start in range(0, len(x), 8192):
-        out[start : start + 8192] = x[start : start + 8192] - mean
+    for rows in chunks(len(x)):
+        out[rows] = x[rows] - mean
     return out

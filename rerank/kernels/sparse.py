@@ -15,7 +15,8 @@ from rerank import order
 from rerank.errors import RerankError
 from rerank.kernels.plain import finite_or_zero
 from rerank.kernels.sweepers import Sweeper
-from rerank.similarity import Pair, Similarity
+from rerank.rows import slices
+from rerank.similarity import Axis, Pair, Similarity
 
 _SEED = 0
 
@@ -55,10 +56,9 @@ class Sparse(Sweeper):
         generator = torch.Generator().manual_seed(_SEED)
         self._items = _sample(m, samples, generator).to(device)
         self._queries = _sample(n, samples, generator).to(device)
-        left, right = sim.augmented()
         # (n, R) and (m, R): thin, so they are kept.
-        self._row_tail = left @ right[self._items].T
-        self._column_tail = right @ left[self._queries].T
+        self._row_tail = _products(sim, "queries", sim.augmented_rows("gallery", self._items))
+        self._column_tail = _products(sim, "gallery", sim.augmented_rows("queries", self._queries))
         _strike(self._row_tail, rows, columns, self._items, m)
         _strike(self._column_tail, columns, rows, self._queries, n)
         self._row_weight = _weight(self._row_tail, torch.bincount(rows, minlength=n), m)
@@ -111,6 +111,12 @@ def _two_sided(sim: Pair, items: int, queries: int) -> tuple[Tensor, Tensor, Ten
 def _sample(count: int, samples: int, generator: torch.Generator) -> Tensor:
     """Some of `count` indices without repetition, in order; all of them where they are few."""
     return torch.randperm(count, generator=generator)[: min(samples, count)].sort().values
+
+
+def _products(sim: Pair, side: Axis, others: Tensor) -> Tensor:
+    """Scores of one side against a few rows of the other."""
+    count = sim.shape[side == "gallery"]
+    return torch.cat([sim.augmented_rows(side, rows) @ others.T for rows in slices(count)])
 
 
 def _strike(tail: Tensor, own: Tensor, other: Tensor, sampled: Tensor, count: int) -> None:

@@ -103,8 +103,8 @@ class Centred:
                 f"centring was fitted on embeddings of d = {len(self.query_mean)}, got d = "
                 f"{pair.queries.shape[1]}; fit on embeddings of the same model"
             )
-        queries = pair.queries - query_mean.to(pair.queries)
-        gallery = pair.gallery - self.gallery_mean.to(pair.gallery)
+        queries = pair.queries[:] - query_mean.to(pair.device, pair.dtype)
+        gallery = pair.gallery[:] - self.gallery_mean.to(pair.device, pair.dtype)
         if pair.metric == "cosine":
             queries = unit_rows(queries, "queries after centring")
             gallery = unit_rows(gallery, "gallery after centring")

@@ -12,6 +12,7 @@ from rerank.errors import RerankError
 from rerank.methods.potentials import solve
 from rerank.methods.rows import bank_tau, check_temperature, neutral
 from rerank.reranker import Bank, GalleryBias, as_bank
+from rerank.rows import equal
 from rerank.similarity import Pair, Similarity
 
 
@@ -58,8 +59,10 @@ def beside(first: Similarity, second: Similarity) -> Similarity:
         and first.left is None
         and second.left is None
         and first.metric == second.metric
-        and first.queries.shape == second.queries.shape
-        and torch.equal(first.queries, second.queries)
+        and equal(first.queries, second.queries)
+        # Stored rows are not joined: that would copy them.
+        and isinstance(first.gallery, Tensor)
+        and isinstance(second.gallery, Tensor)
     ):
         gallery = torch.cat([first.gallery, second.gallery.to(first.gallery)])
         given = {f.name: getattr(first, f.name) for f in fields(Pair) if f.init}
@@ -85,7 +88,7 @@ def _same(one: Similarity, two: Similarity) -> bool:
     if one.shape != two.shape:
         return False
     if isinstance(one, Pair) and isinstance(two, Pair):
-        return torch.equal(one.gallery, two.gallery)
+        return equal(one.gallery, two.gallery)
     first = slice(0, 1)
     return torch.equal(one.block(first), two.block(first))
 

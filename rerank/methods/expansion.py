@@ -65,7 +65,7 @@ class Expansion:
         pair = need_pair(sim, _WHAT)
         check_whole_rows(pair, _WHAT)
         nearest = reduce.topk(pair, reduce.check_k(self.n, pair.shape[1])).indices
-        expanded = torch.empty_like(pair.queries)
+        expanded = torch.empty(pair.queries.shape, dtype=pair.dtype, device=pair.device)
         # The neighbours of a chunk are (b, n, d) numbers.
         step = max(1, 2**22 // (self.n * pair.queries.shape[1]))
         for start in range(0, len(nearest), step):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rerank import comm, reduce
+from rerank import comm, progress, reduce
 from rerank.errors import RerankError
 from rerank.kernels.sweepers import Sweeper
 from rerank.methods.anderson import Anderson
@@ -87,9 +87,10 @@ def solve(
     accelerated = Anderson(sharded=sharded)
     f, error, done = g, math.inf, 0
     omega, last_error = relaxation, math.inf
-    with step.quiet():
+    with step.quiet(), progress.task("Sinkhorn", n_iters) as advance:
         for done in range(1, n_iters + 1):
             f, log_mass = step(g)
+            advance(1)
             error = _violation(log_mass, g, log_b, tau=tau, rho=rho, shard=sharded)
             finished = done == n_iters or error <= tol
             if finished and polish and step.rounded:

@@ -99,7 +99,9 @@ class Reciprocal:
                 f"items; split the queries, or take a method that streams such as sinkhorn"
             )
         # The metric of the graph is cosine, so that a distance lies between 0 and 4.
-        queries, gallery = (torch.nn.functional.normalize(x) for x in (pair.queries, pair.gallery))
+        queries, gallery = (
+            torch.nn.functional.normalize(x[:]) for x in (pair.queries, pair.gallery)
+        )
         nodes = torch.cat([queries, gallery])
         order = reduce.topk(
             Pair(nodes, nodes, "dot"), reduce.check_k(self.k1 + 1, n + m, "nodes")

@@ -110,7 +110,7 @@ class Heads(nn.Module):
 
     @torch.no_grad()
     def _map(self, x: ArrayLike, head: Head, what: str) -> Tensor:
-        rows = as_matrix(x, what).to(device=head.weight.device, dtype=head.weight.dtype)
+        rows = as_matrix(x, what, keep_half=True)
         if rows.shape[1] != head.shape[0]:
             raise RerankError(
                 f"{what}: got d = {rows.shape[1]}, the trained head expects {head.shape[0]}; "
@@ -119,7 +119,7 @@ class Heads(nn.Module):
         check_finite(rows, what)
         parts = []
         for start in range(0, len(rows), _ROWS):
-            part = head(rows[start : start + _ROWS])
+            part = head(rows[start : start + _ROWS].to(head.weight))
             parts.append(part if self.final is None else part @ self.final)
         return unit_rows(torch.cat(parts), f"{what} after the head")
 

@@ -1,0 +1,126 @@
+"""Rows of embeddings that are too many to be copied: read as they are stored, a block at a time.
+
+A large side of a `Pair` stays float16, or in a file that is mapped into memory. What the tensor of
+a small side holds is made of each block when it is needed:
+
+    row_i = x_i A / |x_i A|        (no norm where the metric is "dot", no A before a map)
+
+and products take the map to the other side, <q, x_i A> = <q A^T, x_i>, so that a map costs a
+block of queries nothing worth mentioning, however long the gallery.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from rerank.arrays import check_finite, row_norms, unit_rows
+from rerank.products import inner
+
+# Rows made float32 at once, 8 MB at d = 512: the product reads them from the cache.
+_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRows:
+    """(n, d) rows of float32 over memory that holds something else; sliced like a tensor.
+
+    Attributes:
+        stored: (n, d) float16, bfloat16 or float32 on the CPU, often a mapped file.
+        norms: (n,) what every row is divided by after the map, or None for 1.
+        matrix: (d, d) the map A, or None.
+    """
+
+    stored: Tensor
+    norms: Tensor | None = None
+    matrix: Tensor | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        """(n, d)."""
+        return self.stored.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32, of what is read."""
+        return torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU."""
+        return self.stored.device
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """Some rows as the tensor they stand for; [:] is a whole copy."""
+        block = self.stored[rows].float()
+        if self.matrix is not None:
+            block = block @ self.matrix
+        return block if self.norms is None else block / self.norms[rows][..., None]
+
+    def inner(self, queries: Tensor) -> Tensor:
+        """(b, n) inner products of (b, d) queries with all rows, in fresh memory."""
+        if self.matrix is not None:
+            queries = queries @ self.matrix.T
+        out = torch.empty((len(queries), len(self)), dtype=self.dtype)
+        for start in range(0, len(self), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            out[:, rows] = inner(queries, self.stored[rows].float())
+        return out if self.norms is None else out.div_(self.norms)
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        """(n,) inner products with one vector (d,)."""
+        return self.inner(vector[None])[0]
+
+    def unit(self, what: str) -> "StoredRows":
+        """The same rows with norm one; a zero row is refused."""
+        bare = replace(self, norms=None)
+        norms = torch.empty(len(self))
+        for rows in slices(len(self)):
+            norms[rows] = row_norms(bare[rows], what, first=rows.start)[:, 0]
+        return replace(self, norms=norms)
+
+
+Rows: TypeAlias = Tensor | StoredRows
+
+
+def slices(count: int, step: int = 8192) -> Iterator[slice]:
+    """Consecutive slices of so many rows."""
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def inner_products(queries: Tensor, gallery: Rows) -> Tensor:
+    """(b, m) inner products of (b, d) queries with a side, in fresh memory."""
+    if isinstance(gallery, StoredRows):
+        return gallery.inner(queries)
+    return inner(queries, gallery)
+
+
+def equal(one: Rows, two: Rows) -> bool:
+    """Whether two sides hold the same numbers."""
+    return one is two or (
+        one.shape == two.shape
+        and all(torch.equal(one[rows], two[rows]) for rows in slices(len(one)))
+    )
+
+
+def ready(x: Rows, what: str, *, unit: bool) -> Rows:
+    """Rows of a side, of norm one if `unit`; a tensor is checked, which stored rows were before."""
+    if isinstance(x, StoredRows):
+        return x.unit(what) if unit and x.norms is None else x
+    check_finite(x, what)
+    return unit_rows(x, what) if unit else x
+
+
+def mapped(x: Rows, matrix: Tensor, what: str, *, unit: bool) -> Rows:
+    """Rows x A, with norm one if `unit`."""
+    if isinstance(x, StoredRows):
+        both = matrix if x.matrix is None else x.matrix @ matrix
+        made = replace(x, matrix=both)
+        return made.unit(what) if unit else made
+    return unit_rows(x @ matrix, what) if unit else x @ matrix

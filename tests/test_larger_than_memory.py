@@ -1,0 +1,239 @@
+"""Embeddings that are mapped, or held half, give the same files as those that are read whole."""
+
+import signal
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from rerank import io, memory, progress
+from rerank.errors import FormatError
+from rerank.methods.sinkhorn import Sinkhorn
+from rerank.similarity import Pair
+from tests.test_cli import run
+
+TINY = "20kB"
+COUNTS = {"videos": 150, "texts": 120, "bank_texts": 140, "bank_videos": 130}
+
+
+def rows(count, seed, d=24):
+    draw = np.random.default_rng(seed)
+    return (draw.normal(size=(count, d)) + 0.5).astype(np.float16)
+
+
+def one_piece(path, x, ids):
+    with h5py.File(path, "w") as file:
+        file["embeddings"], file["ids"] = x, ids
+
+
+def in_chunks(path, x, ids):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("embeddings", data=x, chunks=(7, 24), compression="gzip")
+        file["ids"] = ids
+
+
+def after_a_block(path, x, ids):
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["embeddings"], file["ids"] = x, ids
+
+
+def other_order(path, x, ids):
+    one_piece(path, x.astype(">f2"), ids)
+
+
+def wide(path, x, ids):
+    one_piece(path, x.astype(np.float32), ids)
+
+
+STORED = (one_piece, in_chunks, after_a_block, other_order, wide)
+
+
+def fill(folder, store):
+    folder.mkdir()
+    for seed, (name, count) in enumerate(COUNTS.items()):
+        store(folder / f"{name}.h5", rows(count, seed), [f"{name}{i}" for i in range(count)])
+    return folder
+
+
+def apply(folder, *options):
+    run("apply", "--videos", "videos.h5", "--texts", "texts.h5", "--bank-texts", "bank_texts.h5",
+        "--bank-videos", "bank_videos.h5", *options, cwd=folder)  # fmt: skip
+    return (folder / "reranked.h5").read_bytes()
+
+
+def serve(folder):
+    run("fit", "--videos", "videos.h5", "--bank-texts", "bank_texts.h5", "--bank-videos",
+        "bank_videos.h5", cwd=folder)  # fmt: skip
+    run("search", "--model", "model.safetensors", "--videos", "videos.h5", "--texts", "texts.h5",
+        "--out", "found.h5", cwd=folder)  # fmt: skip
+    return (folder / "model.safetensors").read_bytes(), (folder / "found.h5").read_bytes()
+
+
+def test_what_is_mapped_is_what_is_read(tmp_path):
+    x = rows(150, 0)
+    files = [(tmp_path / f"{store.__name__}.h5", store) for store in STORED]
+    for path, store in files:
+        store(path, x, [str(i) for i in range(len(x))])
+    array = tmp_path / "array.npy"
+    np.save(array, x)
+    (tmp_path / "array.ids.txt").write_text("\n".join(map(str, range(len(x)))))
+    whole = io.read_embeddings(array)
+    assert whole.vectors.dtype == np.float32 and not isinstance(whole.vectors, np.memmap)
+    with memory.limit(TINY):
+        for path in [array, *(path for path, _ in files)]:
+            found = io.read_embeddings(path)
+            mapped = path.stem in ("array", "one_piece", "wide")
+            assert isinstance(found.vectors, np.memmap) == mapped
+            assert found.vectors.dtype == (np.float32 if path.stem == "wide" else np.float16)
+            assert np.array_equal(found.vectors, whole.vectors)
+            assert (found.content_sha256, found.norms) == (whole.content_sha256, whole.norms)
+            some = io.read_embeddings(path, rows=slice(10, 140))
+            assert np.array_equal(some.vectors, whole.vectors[10:140])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_a_map_is_looked_through_as_a_file_is_read(tmp_path, value, metric):
+    x, path = rows(150, 0), tmp_path / "bad.h5"
+    x[77] = value
+    one_piece(path, x, [f"id{i}" for i in range(150)])
+    said = []
+    for budget in (None, TINY):
+        with memory.limit(budget):
+            try:
+                io.read_embeddings(path, metric=metric)
+                said.append("")
+            except FormatError as error:
+                said.append(str(error))
+    assert said[0] == said[1] and bool(said[0]) == (metric == "cosine" or value != 0)
+    assert "id77" in said[0] or not said[0]
+
+
+def test_a_file_too_short_for_its_map_is_refused(tmp_path):
+    path = tmp_path / "cut.h5"
+    one_piece(path, rows(150, 0), [str(i) for i in range(150)])
+    with h5py.File(path) as file:
+        end = file["embeddings"].id.get_offset() + 100
+    path.write_bytes(path.read_bytes()[:end])
+    with memory.limit(TINY), pytest.raises(FormatError, match="cut.h5"):
+        io.read_embeddings(path)
+
+
+def test_the_same_result_file_however_the_rows_are_stored(tmp_path):
+    made = [apply(fill(tmp_path / s.__name__, s), "--memory", TINY) for s in STORED]
+    assert all(one == made[0] for one in made)
+
+
+def test_the_same_model_and_lists_however_the_rows_are_stored(tmp_path):
+    with memory.limit(TINY):
+        made = [serve(fill(tmp_path / s.__name__, s)) for s in STORED]
+    assert all(one == made[0] for one in made)
+
+
+def test_little_memory_changes_no_result(tmp_path):
+    folder = fill(tmp_path / "one", one_piece)
+    found = []
+    for options in ((), ("--memory", TINY)):
+        apply(folder, *options)
+        with h5py.File(folder / "reranked.h5") as file:
+            found.append({n: file[n][:] for n in ("t2v/indices", "t2v/scores", "t2v/gallery_bias")})
+    for name, want in found[0].items():
+        np.testing.assert_allclose(found[1][name], want, atol=2e-4, err_msg=name)
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from rerank import files
+folder = Path(sys.argv[1])
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def apply(videos):
+    files.apply_files(videos=folder / videos, texts=folder / "texts.h5", out=folder / "out.h5",
+        bank_texts=folder / "bank_texts.h5", bank_videos=folder / "bank_videos.h5",
+        memory="200MB", device="cpu", settings={"n_iters": 3, "tau": 0.05})
+apply("few.h5")
+before = peak()
+apply("many.h5")
+print(peak() - before)
+"""
+
+
+def test_a_run_over_a_mapped_gallery_makes_no_float32_copy_of_it(tmp_path):
+    count, d = 60_000, 512
+    draw = np.random.default_rng(0)
+    counts = {"many": count, "few": 50, "texts": 20, "bank_texts": 20, "bank_videos": 20}
+    for name, n in counts.items():
+        x = draw.standard_normal((n, d), dtype=np.float32).astype(np.float16)
+        one_piece(tmp_path / f"{name}.h5", x, np.arange(n).astype("S8"))
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    # The file itself is half of a copy, and mapped pages count as memory while they are there.
+    assert int(done.stdout) < 1.5 * 4 * count * d
+
+
+INTERRUPTED = """
+import os, signal, sys
+from rerank import progress
+from rerank.io.hdf5write import Writer
+def stop(*args, **options):
+    os.kill(os.getpid(), signal.SIGINT)
+if sys.argv.pop(1) == "writing":
+    Writer.ids = stop
+else:
+    class Reporter:
+        def start(self, description, total):
+            if description == "Sinkhorn":
+                stop()
+        advance = stop = lambda *args: None
+    import rerank_cli.console as console
+    console.progress = lambda: progress.watch(Reporter())
+from rerank_cli.app import main
+main()
+"""
+
+
+@pytest.mark.parametrize("when", ["sweeping", "writing"])
+@pytest.mark.parametrize("command", ["apply", "fit"])
+def test_an_interrupt_leaves_nothing_behind(tmp_path, when, command):
+    if (command, when) == ("fit", "writing"):
+        pytest.skip("models are written by rerank.store, see test_store")
+    folder = fill(tmp_path / "work", one_piece)
+    before = sorted(folder.iterdir())
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, when, command, "--videos", "videos.h5",
+         *(("--texts", "texts.h5") if command == "apply" else ()), "--bank-texts", "bank_texts.h5"],
+        cwd=folder, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 128 + signal.SIGINT, done.stderr
+    assert sorted(folder.iterdir()) == before
+    assert "Traceback" not in done.stderr
+
+
+class Tasks:
+    """Remembers every task: how deep it lay, its total, how far it got."""
+
+    def __init__(self):
+        self.open, self.closed = [], []
+
+    def start(self, description, total):
+        self.open.append([description, len(self.open), total, 0])
+
+    def advance(self, steps):
+        self.open[-1][3] += steps
+
+    def stop(self):
+        self.closed.append(tuple(self.open.pop()))
+
+
+@pytest.mark.parametrize("budget", [None, TINY])
+def test_a_fit_says_how_far_it_is_and_its_sweeps_too(budget):
+    tasks = Tasks()
+    with memory.limit(budget), progress.watch(tasks):
+        Sinkhorn(tau=0.05, n_iters=4, tol=None).fit(Pair(rows(60, 0), rows(70, 1)))
+    assert ("Sinkhorn", 0, 4, 4) in tasks.closed
+    inside = [task for task in tasks.closed if task[0] == "Sinkhorn sweep"]
+    assert len(inside) >= 4 and all(depth == 1 and done == 60 for _, depth, _, done in inside)

@@ -1,0 +1,165 @@
+"""Large sides stay as they are stored, and nothing but memory differs from float32 copies."""
+
+import numpy as np
+import pytest
+import torch
+
+from rerank import memory, moments, reduce, search
+from rerank.errors import RerankError
+from rerank.kernels import certified, choose
+from rerank.methods.centering import Centering
+from rerank.methods.dual_bank import beside
+from rerank.methods.em import EM
+from rerank.methods.expansion import AlphaQE
+from rerank.methods.sinkhorn import Sinkhorn
+from rerank.reranker import Pipeline
+from rerank.rows import StoredRows
+from rerank.similarity import Pair
+
+TINY = "1kB"
+
+
+def sides(n=70, m=90, d=16, dtype=np.float16, seed=0):
+    draw = np.random.default_rng(seed)
+    shared = draw.normal(size=(1, d))
+    return tuple((draw.normal(size=(count, d)) + shared).astype(dtype) for count in (n, m))
+
+
+def both(n=70, m=90, d=16, *, dtype=np.float16, **options):
+    """The same similarity with its sides as they are stored, and as float32 tensors."""
+    queries, gallery = sides(n, m, d, dtype)
+    with memory.limit(TINY):
+        stored = Pair(queries, gallery, **options)
+    held = Pair(queries, gallery, **options)
+    assert isinstance(stored.queries, StoredRows) and isinstance(stored.gallery, StoredRows)
+    assert isinstance(held.queries, torch.Tensor) and isinstance(held.gallery, torch.Tensor)
+    return stored, held
+
+
+def close(one, two, atol=2e-5):
+    torch.testing.assert_close(one, two, atol=atol, rtol=1e-4)
+
+
+def biased(sim):
+    return sim.add_gallery_bias(torch.linspace(-0.1, 0.1, sim.shape[1]))
+
+
+TURN = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(3))).Q
+SQUEEZE = torch.eye(16) - 0.7 * torch.ones(16, 16) / 16
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+@pytest.mark.parametrize("block", [1, 7, None])
+@pytest.mark.parametrize("maps", [(), (SQUEEZE,), (SQUEEZE, TURN)])
+def test_stored_rows_have_the_scores_of_their_copies(dtype, metric, block, maps):
+    stored, held = both(dtype=dtype, metric=metric, block_size=block)
+    for matrix in maps:
+        stored, held = stored.map(matrix), held.map(matrix)
+    close(stored.scores(), held.scores(), 1e-4)
+    close(biased(stored.T).scores(), biased(held.T).scores(), 1e-4)
+    close(stored.gallery[:], held.gallery, 1e-4)
+    assert stored.dtype == torch.float32 and stored.shape == held.shape
+
+
+def test_rows_before_a_map_are_the_very_bits_of_their_copies():
+    stored, held = both()
+    assert torch.equal(stored.queries[3:20], held.queries[3:20])
+    assert torch.equal(reduce.row_hashes(stored), reduce.row_hashes(held))
+
+
+def test_a_map_multiplies_the_queries_only(monkeypatch):
+    stored, held = both(n=3, m=9000)
+    asked = stored.map(SQUEEZE)
+    seen = []
+    product = torch.Tensor.__matmul__
+    monkeypatch.setattr(
+        torch.Tensor, "__matmul__", lambda a, b: seen.append(len(a)) or product(a, b)
+    )
+    block = asked.block(slice(0, 3))
+    assert max(seen, default=0) <= 3
+    close(block, held.map(SQUEEZE).block(slice(0, 3)), 1e-4)
+
+
+def test_every_pass_finds_the_same():
+    stored, held = (biased(sim) for sim in both())
+    mass = [reduce.query_masses(held), reduce.gallery_masses(held)]
+    assert reduce.spread(stored) == pytest.approx(reduce.spread(held), rel=1e-5)
+    for one, two in zip(
+        (*reduce.gram(stored, query_mass=mass[0], gallery_mass=mass[1]),
+         moments.embedding_means(stored, query_mass=mass[0], gallery_mass=mass[1])),
+        (*reduce.gram(held, query_mass=mass[0], gallery_mass=mass[1]),
+         moments.embedding_means(held, query_mass=mass[0], gallery_mass=mass[1])),
+        strict=True,
+    ):  # fmt: skip
+        close(one, two, 1e-8)
+    assert torch.equal(reduce.query_masses(stored), mass[0])
+    assert torch.equal(search.topk(stored, 5).indices, search.topk(held, 5).indices)
+    assert torch.equal(reduce.topk(stored, 5).indices, reduce.topk(held, 5).indices)
+
+
+@pytest.mark.parametrize("parts", [7, 64, 1000])
+def test_a_search_in_parts_is_a_search_of_the_whole(monkeypatch, parts):
+    monkeypatch.setattr(search, "_ITEMS_AT_ONCE", parts)
+    stored, held = (biased(sim) for sim in both())
+    want = reduce.topk(held, 20)
+    for sim in (stored, held):
+        found = search.topk(sim, 20)
+        assert torch.equal(found.indices, want.indices)
+        close(found.scores, want.scores)
+
+
+def test_equal_scores_in_several_parts_go_to_the_lower_index(monkeypatch):
+    monkeypatch.setattr(search, "_ITEMS_AT_ONCE", 10)
+    gallery = torch.eye(4)[torch.arange(40) % 4]
+    found = search.topk(Pair(torch.eye(4), gallery, "dot"), 10)
+    assert torch.equal(found.indices, torch.arange(10) * 4 + torch.arange(4)[:, None])
+
+
+@pytest.mark.parametrize(
+    "method",
+    [Sinkhorn(tau=0.05), Pipeline((EM(n_bases=4), Sinkhorn(tau=0.05))), Centering(),
+     AlphaQE(n=3), Sinkhorn(tau=0.05, neighbours=10), Pipeline((EM(n_bases=4), EM(n_bases=4)))],
+    ids=["sinkhorn", "em+sinkhorn", "centring", "expansion", "sparse", "em twice"],
+)  # fmt: skip
+def test_methods_never_ask_how_rows_are_held(method):
+    stored, held = both()
+    one, two = method.fit(stored).transform(stored), method.fit(held).transform(held)
+    close(one.scores(), two.scores(), 2e-4)
+
+
+def test_two_galleries_of_stored_rows_lie_beside_each_other():
+    stored, held = both()
+    one, two = beside(stored, stored), beside(held, held)
+    close(one.scores(), two.scores())
+
+
+@pytest.mark.skipif(not choose.has_numba(), reason="needs Numba")
+@pytest.mark.parametrize("matrix", [None, SQUEEZE])
+def test_certified_lists_of_stored_rows(matrix):
+    stored, held = (biased(s if matrix is None else s.map(matrix)) for s in both(200, 3000))
+    want = reduce.topk(held, 10)
+    scores, indices, _ = certified.topk(stored, 10)
+    assert torch.equal(indices.sort(dim=1).values, want.indices.sort(dim=1).values)
+    close(scores.sort(dim=1).values, want.scores.sort(dim=1).values)
+
+
+def test_sides_on_their_own_terms():
+    queries, gallery = sides(70, 900)
+    with memory.limit("100kB"):  # 8 % of it: 225 rows
+        mixed = Pair(queries, gallery)
+    assert isinstance(mixed.queries, torch.Tensor) and isinstance(mixed.gallery, StoredRows)
+    close(mixed.scores(), Pair(queries, gallery).scores())
+    close(mixed.T.scores(), Pair(gallery, queries).scores())
+    again = Pair(queries[:5].astype(np.float64), mixed.gallery)
+    assert again.dtype == torch.float64
+    close(again.scores().float(), Pair(queries[:5], gallery).scores())
+
+
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "NaN or infinite"), (0.0, "zero")])
+def test_bad_rows_are_named_wherever_they_are(value, words):
+    queries, gallery = sides(5, 9000)
+    gallery[8765] = value
+    for budget in (TINY, None):
+        with memory.limit(budget), pytest.raises(RerankError, match=f"gallery: row 8765.*{words}"):
+            Pair(queries, gallery)
