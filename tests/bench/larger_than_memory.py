@@ -85,7 +85,7 @@ def run(what: str, folder: Path, *, sweeps: int, tau: float | None, memory: str 
 
     watch, since, imported = Watch(), time.perf_counter(), status("VmHWM")
     paths = {side: folder / f"{side}.h5" for side in SIDES}
-    settings = {"n_iters": sweeps, "tol": None} | ({} if tau is None else {"tau": tau})
+    settings = {"n_iters": sweeps, "tol": 0.0} | ({} if tau is None else {"tau": tau})
     with progress.watch(watch), budgets.limit(memory):
         if what == "fit":
             serve.fit_files(
