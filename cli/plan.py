@@ -26,26 +26,27 @@ def plan_command(
     """Predict regime, memory and time per stage of `rerank apply`."""
     from dataclasses import replace
 
-    from rerank import planning
+    from rerank import planning, rates
     from rerank.errors import RerankError
     from rerank.memory import parse
     from rerank_cli.console import emit, emit_json, table
 
-    if hardware != "this" and hardware not in planning.CARDS:
-        raise RerankError(
-            f"--hardware: got {hardware!r}, expected this, {', '.join(planning.CARDS)}"
-        )
-    rates = planning.measure() if hardware == "this" else planning.CARDS[hardware]
+    if hardware != "this" and hardware not in rates.CARDS:
+        raise RerankError(f"--hardware: got {hardware!r}, expected this, {', '.join(rates.CARDS)}")
+    if hardware == "this":
+        costs = rates.measure(dim)
+    else:
+        costs = rates.of_card(rates.CARDS[hardware], dim)
     if memory is not None:
-        rates = replace(rates, memory=float(parse(memory)))
-    found = planning.plan(queries, gallery, dim, devices=devices, rates=rates, sweeps=sweeps)
+        costs = replace(costs, memory=float(parse(memory)))
+    found = planning.plan(queries, gallery, dim, devices=devices, costs=costs, sweeps=sweeps)
     if json:
         emit_json(
             {
                 "regime": found.regime,
                 "devices": devices,
-                "hardware": rates.name,
-                "measured": rates.measured,
+                "hardware": costs.name,
+                "measured": costs.measured,
                 "seconds": {stage.name: stage.seconds for stage in found.stages},
                 "total_seconds": found.seconds,
                 "memory_bytes": found.memory,
@@ -58,7 +59,7 @@ def plan_command(
     rows.append(["total", _time(found.seconds)])
     held = [[what, f"{size / 1e9:,.2f} GB"] for what, size in found.memory.items()]
     held.append(["total", f"{sum(found.memory.values()) / 1e9:,.2f} GB"])
-    emit(f"{queries:,.0f} queries x {gallery:,.0f} items, d = {dim}, {devices} x {rates.name}")
+    emit(f"{queries:,.0f} queries x {gallery:,.0f} items, d = {dim}, {devices} x {costs.name}")
     emit(f"sweeps: {found.regime}\n")
     emit(table(["stage", "time"], rows))
     emit("")

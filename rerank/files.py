@@ -108,7 +108,7 @@ def apply_files(
             inputs, metric=metric, k=k, scores_are=scores_are, gate=gate, device=target,
             settings=settings,
         )  # fmt: skip
-        regime = reduce.regime(result.t2v.direction.sim)
+        regime = _sweeps(result)
     found = {
         "t2v": _direction_result(result.t2v, inputs.text_ids, inputs.video_ids),
         "v2t": _direction_result(result.v2t, inputs.video_ids, inputs.text_ids),
@@ -139,6 +139,13 @@ def apply_files(
     comm.barrier()
     said = _text(inputs, result, out, k, regime, store_scores)
     return Report(manifest, said, tuple(_unique(cautions)), tuple(_unique(notes)))
+
+
+def _sweeps(result: Reranked) -> str:
+    """How the sweeps of the fit were done."""
+    notes = (note for outcome in (result.t2v, result.v2t) for note in outcome.notes)
+    sparse = next((note for note in notes if "sparse: " in note), "")
+    return sparse[sparse.find("sparse: ") :] or reduce.regime(result.t2v.direction.sim)
 
 
 def _said(both: Sequence[Outcome], sentences: Callable[[Outcome], Sequence[str]]) -> list[str]:

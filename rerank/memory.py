@@ -19,7 +19,7 @@ _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", re.
 DEFAULT_CPU = 10**9
 _CPU_SHARE = 0.25
 _GPU_SHARE = 0.6
-_COPY_SHARE = 0.125
+COPY_SHARE = 0.125
 
 _limit: ContextVar[int | None] = ContextVar("rerank_memory", default=None)
 
@@ -95,7 +95,7 @@ def is_large(elements: int) -> bool:
     Embeddings above that are left as they are stored and read block by block: a run holds several
     copies of small ones, raw, normalised and mapped.
     """
-    return 4 * elements > _COPY_SHARE * budget()
+    return 4 * elements > COPY_SHARE * budget()
 
 
 def set_memory_budget(size: int | str | None) -> None:

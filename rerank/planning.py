@@ -1,64 +1,34 @@
 """A cost model: which regime, how much memory and how long, before anything is read.
 
-Every stage is a few operations counted exactly and divided by a rate of the hardware:
+A run is a number of passes over all n m pairs, counted as the code makes them, times what one pair
+costs in each:
 
-    inner products   2 n m d      over the matrix rate
-    exponentials     n m          over the rate of exp
-    stored kernel    n m bytes    over the memory bandwidth
-    all-reduce       4 m bytes    over the link, twice (P - 1) / P of them
+    lists       before and after, both directions; the nearest ones for the temperature
+    sweeps      steps of a fit and of the temperature's plan: over stored exponentials, or fresh
+    builds      of the stored kernel, again when potentials have drifted
+    exact       the last float32 sweep, and the other direction's potentials
+    shares      the largest share of every row and column, for the temperature
 
-Queries are split over P devices, the gallery is whole on each. Rates of this machine are measured
-in about a second; those of a named card are estimates from data sheets and say so.
+beside moments, maps and files, which cost by the row, and an all-reduce of m floats a sweep. On
+this machine the passes themselves are timed on a small problem of the same dimension; those of a
+named card are counted in operations over the rates of its data sheet; `tests/bench/plan_check.py`
+holds predictions against runs. Queries are split over P devices, the gallery is whole on each.
 """
 
 import math
-import time
 from dataclasses import dataclass, replace
 
-import torch
-
-from rerank import memory
+from rerank import api, memory, runs
 from rerank.errors import RerankError
-from rerank.kernels.choose import has_numba
+from rerank.kernels import choose
+from rerank.rates import CARDS, Costs, measure
 
 _PANEL_BYTES = 100e6
-# What `choose` grants a stored kernel of the budget.
-_KERNEL_SHARE = 0.45
-# Passes of the label-free temperature: two top-k, four reductions.
-_TAU_PASSES, _TAU_SWEEPS = 6, 30
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What one device does in a second.
-
-    Attributes:
-        name: of the hardware.
-        matrix: floating-point operations of float32 inner products (of bfloat16 ones on a GPU).
-        exps: exponentials.
-        bandwidth: bytes of memory read.
-        link: bytes to the other devices.
-        memory: bytes that may be used.
-        gpu: whether it is a GPU: float16 kernels, read twice in a sweep.
-        measured: False for estimates from data sheets.
-    """
-
-    name: str
-    matrix: float
-    exps: float
-    bandwidth: float
-    link: float
-    memory: float
-    gpu: bool = False
-    measured: bool = False
-
-
-# Half of the dense bfloat16 rate, 80 % of the copy bandwidth, one exp per special-function slot.
-CARDS = {
-    "h200": Rates("H200", 395e12, 4e12, 3.4e12, 200e9, 125e9, gpu=True),
-    "h100": Rates("H100 80 GB", 395e12, 4e12, 2.6e12, 200e9, 70e9, gpu=True),
-    "a100": Rates("A100 80 GB", 155e12, 2.4e12, 1.6e12, 150e9, 70e9, gpu=True),
-}
+# Steps of the plan at the temperature's first guess, and how often drift has a kernel built again.
+_TAU_STEPS = 15
+_STEPS_A_BUILD = {"stored float32": 20, "stored bfloat16": 20, "stored 8-bit": 3.5}
+# EM maps both sides for the fit, the other direction and either result.
+_MAPS = 4
 
 
 @dataclass(frozen=True)
@@ -77,7 +47,7 @@ class Plan:
         regime: how the Sinkhorn sweeps are done.
         stages: in order.
         memory: bytes on each device, by what takes them.
-        rates: of the hardware.
+        costs: of the hardware.
         devices: how many share the queries.
         notes: what the figures leave out, one sentence each.
     """
@@ -85,7 +55,7 @@ class Plan:
     regime: str
     stages: tuple[Stage, ...]
     memory: dict[str, float]
-    rates: Rates
+    costs: Costs
     devices: int
     notes: tuple[str, ...]
 
@@ -97,35 +67,7 @@ class Plan:
     @property
     def fits(self) -> bool:
         """Whether a device holds what it needs."""
-        return sum(self.memory.values()) <= self.rates.memory
-
-
-def measure() -> Rates:
-    """Rates of this machine's CPU, in about a second."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn((1024, 512), generator=generator)
-    y = torch.randn((4096, 512), generator=generator)
-    big = torch.randn(24_000_000, generator=generator)
-    return Rates(
-        "this machine's CPU",
-        matrix=2 * 1024 * 4096 * 512 / _seconds(lambda: x @ y.T),
-        exps=len(big) / _seconds(lambda: big.exp()),
-        bandwidth=4 * len(big) / _seconds(lambda: big.sum()),
-        link=1e9,
-        memory=float(memory.budget()),
-        measured=True,
-    )
-
-
-def _seconds(work) -> float:  # noqa: ANN001  a function without arguments
-    """The best of a few runs: a busy neighbour only ever slows them."""
-    work()
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+        return sum(self.memory.values()) <= self.costs.memory
 
 
 def plan(
@@ -134,22 +76,22 @@ def plan(
     dim: int,
     *,
     devices: int = 1,
-    rates: Rates | None = None,
+    costs: Costs | None = None,
     sweeps: int = 30,
     em: bool = True,
     both: bool = True,
 ) -> Plan:
-    """Predict regime, memory and time of `rerank apply`.
+    """Predict regime, memory and time of `rerank apply` without a bank.
 
     Args:
         queries: n; gallery: m; dim: d of the embeddings.
         gallery: see `queries`.
         dim: see `queries`.
         devices: how many share the queries.
-        rates: of one device; measured here by default.
+        costs: of one device, for this d; measured here by default.
         sweeps: Sinkhorn steps of a fit.
         em: whether EM comes first.
-        both: whether both directions are ranked; one fit serves both.
+        both: whether both directions are ranked; one fit serves both of a large problem.
 
     Raises:
         RerankError: sizes that are not positive.
@@ -160,62 +102,105 @@ def plan(
             f"plan: got {queries} queries, {gallery} gallery items, d = {dim}, {devices} devices, "
             f"expected positive numbers"
         )
-    rates = rates or measure()
+    costs = costs or measure(d)
     share = math.ceil(n / devices)
-    regime, kernel = _regime(share, m, rates)
-    product = 2 * share * m * d / rates.matrix
-    panel = product + share * m / rates.exps
-    sweep = _sweep(regime, share, m, panel, kernel, rates)
-    reduce = 0.0
+    pairs, rows, directions = share * m, share + m, 2 if both else 1
+    regime, kernel = _regime(pairs, costs)
+    reduced = 0.0
     if devices > 1:
-        reduce = 2 * (devices - 1) / devices * 4 * m / rates.link + 20e-6 * math.log2(devices)
-    directions = 2 if both else 1
+        reduced = 2 * (devices - 1) / devices * 4 * m / costs.link + 20e-6 * math.log2(devices)
+    build, sweep = costs.stored.get(regime, (0.0, costs.fresh))
+
+    def solve(steps: int) -> float:
+        """One loop of `methods.potentials.solve`."""
+        builds = 1 + int(steps / _STEPS_A_BUILD.get(regime, math.inf)) if kernel else 0
+        # A kernel once rounds away what light columns have, which is counted exactly then.
+        once = costs.exact if kernel else 0.0
+        # 8 bits cannot hold potentials that are not known yet: the first sweep is a fresh one.
+        once += costs.fresh if regime == "stored 8-bit" else 0.0
+        return pairs * (builds * build + steps * sweep + once) + steps * reduced
+
+    # The spread of the scores comes from moments of the embeddings.
+    temperature = pairs * (2 * costs.nearest + costs.shares) + rows * costs.moments
+    temperature += solve(_TAU_STEPS)
+    polish = 0.0 if regime == "stored bfloat16" else pairs * costs.exact
+    sinkhorn = solve(sweeps) + polish
+    # One converged fit serves both directions of a large problem, but where the marginals were
+    # looked into each may have its own.
+    suited = n * m <= runs.MAX_SUITED and devices == 1
+    fits = directions if suited or n * m < api.ONE_FIT_ELEMENTS else 1
+    look = temperature + 2 * sinkhorn + 3 * pairs * costs.exact if suited else 0.0
+    moments = fits * (rows * costs.moments + costs.basis) + _MAPS * rows * costs.mapped
     stages = [
-        Stage("EM: moments", 2 * (share + m) * d * d / rates.matrix if em else 0.0),
-        Stage("temperature", _TAU_PASSES * panel + _TAU_SWEEPS * (sweep + reduce)),
-        Stage("Sinkhorn", (panel if kernel else 0.0) + sweeps * (sweep + reduce)),
+        Stage("reading", 4 * d * rows * costs.read),
+        Stage("checks", fits * rows * costs.checked),
+        Stage("EM", moments if em else 0.0),
+        Stage("marginals", directions * look),
+        Stage("temperature", fits * temperature),
+        Stage("Sinkhorn", fits * sinkhorn),
+        Stage("second direction", pairs * costs.exact if fits < directions else 0.0),
         # Lists before and after, for the hubness and the result.
-        Stage("top-k", 2 * directions * (product + share * m / rates.exps / 4)),
+        Stage("top-k", 2 * directions * pairs * costs.lists),
     ]
-    if not em:
-        stages = stages[1:]
+    # Large sides stay in their files on a CPU, and are mapped and made float32 a block at a time.
+    copied = sum(4 * d * side for side in (share, m) if not _stays(side * d, costs))
     held = {
-        "embeddings": 4 * d * (share + m),
-        "mapped copy": 4 * d * (share + m),
+        "embeddings": copied,
+        "mapped copy": copied if em else 0.0,
         "stored kernel": kernel,
-        "panels": min(_PANEL_BYTES, 4 * share * m),
-        "biases": 8 * (share + m),
+        "panels": min(_PANEL_BYTES, 4 * pairs),
+        "biases": 8 * rows,
     }
-    notes = ["reading and writing files is not counted"]
-    if not rates.measured:
-        notes.append(f"{rates.name}: estimated from its data sheet, not measured")
-    made = Plan(regime, tuple(stages), held, rates, devices, tuple(notes))
-    if made.fits:
-        return made
-    need = sum(held.values())
-    text = f"needs {need / 1e9:,.1f} GB a device, {rates.memory / 1e9:,.1f} GB may be used"
-    return replace(made, notes=(*notes, f"does not fit: {text}; use more devices or less d"))
+    shown = tuple(stage for stage in stages if stage.seconds)
+    made = Plan(regime, shown, held, costs, devices, ())
+    return replace(made, notes=_notes(made, n * m, m * d * 4))
 
 
-def _regime(n: float, m: float, rates: Rates) -> tuple[str, float]:
+def _notes(made: Plan, pairs: float, gallery: float) -> tuple[str, ...]:
+    """What the figures leave out, and ways out of what they say."""
+    costs, notes = made.costs, ["starting Python and writing the result are not counted"]
+    if not costs.measured:
+        notes.append(f"{costs.name}: estimated from its data sheet, not measured")
+    elif made.devices > 1:
+        notes.append(f"for accelerators: --hardware {', '.join(CARDS)}")
+    if pairs >= runs.SPARSE_FROM and made.devices == 1:
+        graph = pairs * 2 * costs.nearest
+        notes.append(
+            f"--method em+sinkhorn-sparse reads all pairs twice, about {graph / 3600:,.2g} h, "
+            f"instead of temperature and Sinkhorn"
+        )
+    if not made.fits:
+        need = sum(made.memory.values())
+        notes.append(
+            f"does not fit: needs {need / 1e9:,.1f} GB a device, {costs.memory / 1e9:,.1f} GB may "
+            f"be used; {_way_out(2 * gallery, costs)}"
+        )
+    return tuple(notes)
+
+
+def _stays(elements: float, costs: Costs) -> bool:
+    """Whether a side is left in its file, as `memory.is_large` decides."""
+    return costs.measured and 4 * elements > memory.COPY_SHARE * costs.memory
+
+
+def _way_out(gallery: float, costs: Costs) -> str:
+    if costs.measured:
+        return "allow more with --memory"
+    if gallery < costs.memory:
+        return "use more devices"
+    return (
+        "the gallery alone is too large for one device: split it too, Pair(shard='gallery'), which "
+        "costs a second all-reduce a sweep, or use less d"
+    )
+
+
+def _regime(pairs: float, costs: Costs) -> tuple[str, float]:
     """Name and bytes of the stored kernel, as `kernels.choose` decides."""
-    room = _KERNEL_SHARE * rates.memory
-    if rates.gpu:
-        return ("stored float16", 2 * n * m) if 2 * n * m <= room else ("streaming", 0.0)
-    if not has_numba():
-        return "log domain", 0.0
-    for name, size in (("stored bfloat16", 2), ("stored 8-bit", 1)):
-        if size * n * m <= room:
-            return name, size * n * m
-    return "streaming", 0.0
-
-
-def _sweep(regime: str, n: float, m: float, panel: float, kernel: float, rates: Rates) -> float:
-    """Seconds of one sweep on one device."""
-    if kernel:
-        reads = 2 if rates.gpu else 1
-        # Unpacking 8 or 16 bits costs about as much as reading 32.
-        return reads * (kernel if rates.gpu else 4 * n * m) / rates.bandwidth
-    if regime == "log domain":
-        return panel + 2 * n * m / rates.exps
-    return panel
+    room = choose.KERNEL_SHARE * costs.memory
+    sizes = {"stored bfloat16": 2, "stored float16": 2, "stored 8-bit": 1}
+    if "stored float32" in costs.stored and pairs <= choose.SMALL:
+        return "stored float32", 4 * pairs
+    for name in (name for name in sizes if name in costs.stored):
+        if sizes[name] * pairs <= room:
+            return name, sizes[name] * pairs
+    return "streaming" if costs.stored else "log domain", 0.0

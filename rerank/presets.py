@@ -81,6 +81,10 @@ METHODS: dict[str, Method] = {
     "sinkhorn": _bias(
         Sinkhorn, "NCL, EMNLP 2022; Cuturi, NeurIPS 2013", "every item equally probable",
     ),
+    "sinkhorn-sparse": Method(
+        Sinkhorn, "the same, on a graph", ("embeddings", "bank"), preset={"neighbours": 128},
+        what="from 128 neighbours and samples: beyond 1e11 pairs",
+    ),
     "is": _bias(InvertedSoftmax, "Smith et al., ICLR 2017", "inverted softmax"),
     "csls": _bias(CSLS, "Conneau et al., ICLR 2018", "half the mean of 10 nearest queries"),
     "nnn": _bias(NNN, "Chowdhury et al., EMNLP 2024", ".75 of the mean of 128 nearest queries"),

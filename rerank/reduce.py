@@ -79,12 +79,13 @@ def peaks(
     col_max = torch.full((m,), -math.inf, dtype=sim.dtype, device=sim.device)
     col_sum = torch.zeros(m, dtype=torch.float64, device=sim.device)
     shift = plain.finite_or_zero(column_shift)
+    offset = shift * tau
     with progress.task("shares", n) as advance:
         for rows, block in sim.blocks():
             _, row_max[rows], row_sum[rows] = plain.exp_rows(block + gallery_bias, tau)
             block.add_(query_bias[rows, None])
             col_max = torch.maximum(col_max, block.amax(dim=0))
-            col_sum += block.div_(tau).sub_(shift).exp_().sum(dim=0)
+            col_sum += plain.exp_over(block.sub_(offset), tau).sum(dim=0)
             advance(len(block))
     row_all = row_sum.log() + row_max / tau
     if sim.shard == "queries":

@@ -23,6 +23,8 @@ DEFAULT_FOR_EMBEDDINGS = "em+sinkhorn"
 DEFAULT_FOR_SCORES = "sinkhorn"
 # Above this many scores the marginals are not looked into: it costs about two more fits.
 MAX_SUITED = 50_000_000
+# From here on a neighbour graph, two passes over all pairs, is cheaper than dozens of sweeps.
+SPARSE_FROM = 100_000_000_000
 SHARDABLE = frozenset({"em", "sinkhorn", "is"})
 
 
@@ -176,6 +178,9 @@ def rerank_directions(
         for name in extra:
             if reason and both[name].bank is not None:
                 extra[name].append(reason)
+    for name, direction in both.items():
+        if advice := _sparse_advice(chosen, stages, direction.sim):
+            extra[name].append(advice)
     fits: dict[Name, FittedPipeline | None]
     if gate and any(_gated(direction) for direction in both.values()):
         fits = {}
@@ -235,6 +240,16 @@ def _fit_suited(
     if not plans:
         return fit_both(stages, both)
     return {name: fit_one(*plans.get(name, (stages, both[name]))) for name in both}
+
+
+def _sparse_advice(method: str, stages: Pipeline, sim: Similarity) -> str:
+    """Which method to take where there are too many pairs for dozens of sweeps, or nothing."""
+    pairs = reduce.total_queries(sim) * sim.shape[1]
+    dense = any(isinstance(stage, Sinkhorn) and stage.neighbours is None for stage in stages.stages)
+    if not dense or pairs < SPARSE_FROM or not isinstance(sim, Pair) or sim.shard is not None:
+        return ""
+    sparse = "+".join("sinkhorn-sparse" if x == "sinkhorn" else x for x in method.split("+"))
+    return f"{pairs:.0e} pairs take long to sweep: --method {sparse} reads them twice"
 
 
 def _check_shardable(method: str, gated: bool) -> None:

@@ -90,7 +90,7 @@ def test_one_large_fit_serves_both_directions(monkeypatch):
     scores = queries @ gallery.T
     settings = {"tau": 0.1, "n_iters": 3000, "tol": 1e-12}
     two = rerank(scores, **settings)
-    monkeypatch.setattr(api, "_ONE_FIT_ELEMENTS", 1)
+    monkeypatch.setattr(api, "ONE_FIT_ELEMENTS", 1)
     calls = []
     fit = Sinkhorn.fit
     monkeypatch.setattr(Sinkhorn, "fit", lambda self, bank: calls.append(1) or fit(self, bank))
@@ -99,6 +99,10 @@ def test_one_large_fit_serves_both_directions(monkeypatch):
     repeated = np.concatenate([scores, scores[:1]])  # marginals differ: two fits
     rerank(repeated, **settings)
     assert len(calls) == 3
+    for tau, fits in ((0.1, 1), (0.001, 2)):  # nearly there after five steps, and far from it
+        calls.clear()
+        rerank(scores, tau=tau, n_iters=5)
+        assert len(calls) == fits
 
 
 def test_probabilities_are_recognised_and_zeros_stay_unscored():

@@ -41,6 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "rerank.api",
         "rerank.planning",
+        "rerank.rates",
         "rerank.runs",
         "rerank.inputs",
         "rerank.files",

@@ -5,9 +5,12 @@ import math
 import pytest
 import torch
 
-from rerank import Bank, Dense, Pair, RerankError, Sinkhorn
+from rerank import Bank, Dense, Pair, RerankError, Sinkhorn, reduce, runs
 from rerank.kernels import plain
-from rerank.kernels.sparse import Sparse
+from rerank.kernels.sparse import Graph, Sparse
+from rerank.methods.potentials import solve
+from rerank.presets import pipeline
+from tests.test_cli import run
 
 
 def pair(n=500, m=400, d=24, seed=0, dtype=torch.float64):
@@ -29,18 +32,18 @@ def test_with_all_neighbours_it_is_the_dense_sweep():
     sim = pair(60, 40)
     g = 0.02 * torch.randn(40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     want_f, want = plain.sweep(sim, 0.03, g, log_a(60))
-    step = Sparse(sim, 0.03, log_a(60), neighbours=60)
+    step = Sparse(Graph.of(sim, 60), 0.03, log_a(60))
     f, mass = step(g)
     torch.testing.assert_close(f, want_f, atol=1e-12, rtol=0)
     torch.testing.assert_close(mass, want, atol=1e-12, rtol=0)
-    assert step.edges == 60 * 40
-    assert step.share == 0
+    assert len(step.graph.rows) == 60 * 40
+    assert step.doubt() == (0, 0)
 
 
 def test_with_all_samples_it_is_the_dense_sweep_too():
     sim = pair(60, 40)
     want_f, want = plain.sweep(sim, 0.03, torch.zeros(40).double(), log_a(60))
-    f, mass = Sparse(sim, 0.03, log_a(60), neighbours=3, samples=60)(torch.zeros(40).double())
+    f, mass = Sparse(Graph.of(sim, 3, samples=60), 0.03, log_a(60))(torch.zeros(40).double())
     torch.testing.assert_close(f, want_f, atol=1e-12, rtol=0)
     torch.testing.assert_close(mass, want, atol=1e-12, rtol=0)
 
@@ -53,17 +56,55 @@ def test_top_items_agree_with_the_dense_fit(tau):
     best = dense.transform(sim).scores().argmax(dim=1)
     near = sparse.transform(sim).scores().argmax(dim=1)
     assert float((best == near).double().mean()) >= 0.96
-    assert "standard error" in sparse.note
+    assert "estimated error" in sparse.note
 
 
-def test_the_stated_error_is_the_size_of_the_error():
-    sim = pair(900, 800)
-    g = torch.zeros(800).double()
-    _, want = plain.sweep(sim, 0.05, g, log_a(900))
-    step = Sparse(sim, 0.05, log_a(900), neighbours=16, samples=128)
+# With 100 queries all of them are sampled, so that only the sums of rows are estimated.
+@pytest.mark.parametrize(("n", "m"), [(900, 800), (100, 2000)])
+def test_the_stated_error_is_the_size_of_the_error(n, m):
+    sim = pair(max(n, m), m)
+    sim = Pair(sim.queries[:n], sim.gallery)
+    g = torch.zeros(m).double()
+    _, want = plain.sweep(sim, 0.05, g, log_a(n))
+    step = Sparse(Graph.of(sim, 16, samples=128), 0.05, log_a(n))
     _, mass = step(g)
     error = float((mass.exp() - want.exp()).abs().sum())
-    assert 0.2 * step.estimated_error < error < 4 * step.estimated_error
+    assert 0.2 * step.doubt()[1] < error < 4 * step.doubt()[1]
+
+
+def test_all_pairs_give_the_temperature_and_the_potentials_of_the_dense_fit():
+    sim = pair(60, 40)
+    dense, sparse = pipeline("sinkhorn").fit(sim), pipeline("sinkhorn-sparse").fit(sim)
+    want, got = dense.stages[-1], sparse.stages[-1]
+    assert got.tau == pytest.approx(want.tau, rel=1e-9)
+    torch.testing.assert_close(got.gallery_bias, want.gallery_bias, atol=1e-9, rtol=0)
+
+
+def test_the_temperature_of_a_sparse_fit_sweeps_no_pairs(monkeypatch):
+    monkeypatch.setattr(reduce, "peaks", None)
+    monkeypatch.setattr(reduce, "sweeper", None)
+    assert Sinkhorn(neighbours=32).fit(pair()).tau > 0
+
+
+def test_a_poor_sample_does_not_keep_the_iteration_from_ending():
+    sim = pair()
+    log_b = torch.full((400,), -math.log(400)).double()
+    step = Sparse(Graph.of(sim, 8, samples=16), 0.05, log_a(500))
+    assert (
+        solve(sim, 0.05, log_a=log_a(500), log_b=log_b, n_iters=99, tol=1e-6, step=step).n_iters
+        < 60
+    )
+
+
+def test_the_command_says_the_error_and_recommends_itself(tmp_path, samples, monkeypatch):
+    files = ("--videos", samples / "videos.h5", "--texts", samples / "texts.h5")
+    out, err = run("apply", *files, "--method", "em+sinkhorn-sparse", cwd=tmp_path)
+    assert "sweeps  sparse: " in out and "estimated error" in err
+    monkeypatch.setattr(runs, "SPARSE_FROM", 1)
+    _, err = run("apply", *files, cwd=tmp_path)
+    assert "--method em+sinkhorn-sparse" in err
+    _, err = run("apply", *files, "--method", "sinkhorn-sparse", cwd=tmp_path)
+    assert "--method" not in err
 
 
 def test_stored_scores_and_bad_counts_are_refused():

@@ -26,11 +26,11 @@ Name: TypeAlias = Literal[
 ]
 
 # Up to here compiling anything costs more than it saves.
-_SMALL = 4 * 1024 * 1024
+SMALL = 4 * 1024 * 1024
 _SMALL_GPU = 32 * 1024 * 1024
 # The share of the budget that a stored kernel may take: embeddings, their copies, an index and
 # panels need the rest.
-_KERNEL_SHARE = 0.45
+KERNEL_SHARE = 0.45
 # A kernel costs about two streamed sweeps to build.
 _FEW_SWEEPS = 3
 
@@ -82,11 +82,11 @@ def regime(sim: Similarity, *, sweeps: int) -> Regime:
         budget = -short
     if sim.dtype != torch.float32 or sim.shard == "gallery":
         return Regime("log domain")
-    room = _KERNEL_SHARE * budget
+    room = KERNEL_SHARE * budget
     stored = sweeps >= _FEW_SWEEPS
     if sim.device.type == "cuda":
         return _gpu_regime(sim, n, m, room, stored=stored)
-    if stored and 4 * n * m <= room and (n * m <= _SMALL or not _compiled(sim)):
+    if stored and 4 * n * m <= room and (n * m <= SMALL or not _compiled(sim)):
         return Regime("stored float32", kernel_bytes=4 * n * m)
     if not _compiled(sim):
         return Regime("log domain")

@@ -26,6 +26,12 @@ def finite_or_zero(x: Tensor) -> Tensor:
     return torch.where(torch.isfinite(x), x, torch.zeros_like(x))
 
 
+def exp_over(x: Tensor, tau: float) -> Tensor:
+    """exp(x / tau) in place."""
+    # MKL's exp takes 7 to 20 ns where it underflows, and most of a sharp plan does; exp2 takes .5.
+    return x.div_(tau * math.log(2)).exp2_()
+
+
 def exp_rows(block: Tensor, tau: float) -> tuple[Tensor, Tensor, Tensor]:
     """Turn a panel in place into exp((block - row max) / tau).
 
@@ -34,7 +40,7 @@ def exp_rows(block: Tensor, tau: float) -> tuple[Tensor, Tensor, Tensor]:
         row sums (b,).
     """
     top = finite_or_zero(block.amax(dim=1))
-    block.sub_(top[:, None]).div_(tau).exp_()
+    exp_over(block.sub_(top[:, None]), tau)
     return block, top, block.sum(dim=1)
 
 
@@ -63,7 +69,7 @@ def logsumexp(sim: Similarity, tau: float, *, over: Axis, plus: Tensor | None = 
                 if plus is not None:
                     block.add_(plus[rows, None])
                 top = finite_or_zero(block.amax(dim=0))
-                sums = block.sub_(top).div_(tau).exp_().sum(dim=0)
+                sums = exp_over(block.sub_(top), tau).sum(dim=0)
                 out = torch.logaddexp(out, sums.log_().add_(top / tau))
                 advance(len(block))
     return comm.all_logsumexp(out) if sim.shard == over else out

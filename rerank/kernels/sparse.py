@@ -8,96 +8,159 @@ item's k nearest queries, and estimated elsewhere from R sampled columns J and R
 A graph of one side only leaves items without any edge, which then have no mass at all.
 """
 
+from dataclasses import dataclass
+from typing import Self
+
 import torch
 from torch import Tensor
 
 from rerank import order
 from rerank.errors import RerankError
-from rerank.kernels.plain import finite_or_zero
+from rerank.kernels.plain import exp_over, finite_or_zero
 from rerank.kernels.sweepers import Sweeper
 from rerank.rows import slices
 from rerank.similarity import Axis, Pair, Similarity
 
 _SEED = 0
+# Best scores of a row that are kept beside the edges: enough for a temperature.
+_NEAREST = 16
 
 
-class Sparse(Sweeper):
-    """One pass over edges and samples instead of all pairs.
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Scores of the edges and of the samples; temperatures and potentials come later.
 
     Attributes:
-        edges: number of edges of the graph.
-        share: mean share of the column masses that was estimated in the last sweep.
-        estimated_error: L1 standard error of the column masses (which sum to one) in that sweep.
+        sim: where they are from.
+        rows: (E,) query of every edge, columns: (E,) its item, scores: (E,).
+        items: (R,) the sampled items, queries: (R,) the sampled queries.
+        row_tail: (n, R) scores of every query and the sampled items, -inf where an edge is.
+        column_tail: (m, R) the same for every item and the sampled queries.
+        nearest: the best scores of every query and of every item, best first.
     """
 
-    def __init__(
-        self, sim: Similarity, tau: float, log_a: Tensor, *, neighbours: int, samples: int = 1024
-    ) -> None:
+    sim: Pair
+    rows: Tensor
+    columns: Tensor
+    scores: Tensor
+    items: Tensor
+    queries: Tensor
+    row_tail: Tensor
+    column_tail: Tensor
+    nearest: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, sim: Similarity, neighbours: int, *, samples: int = 1024) -> Self:
         """Find the neighbours of both sides (two exact passes) and draw the samples.
 
         Args:
             sim: a `Pair` on one process.
-            tau: temperature in score units.
-            log_a: (n,) log masses of the queries.
             neighbours: k, on each side.
             samples: R, on each side.
+
+        Raises:
+            RerankError: stored scores, or several processes.
         """
-        super().__init__(sim, tau, log_a)
         if not isinstance(sim, Pair) or sim.shard is not None:
             raise RerankError(
                 "a sparse fit needs embeddings on one process: give a Pair that is not sharded, "
                 "or fit without neighbours"
             )
         n, m = sim.shape
-        device = sim.device
-        rows, columns, scores = _two_sided(sim, min(neighbours, m), min(neighbours, n))
-        self.rows, self.columns, self.scores = rows, columns, scores
-        self.edges = len(rows)
+        forward = order.topk(sim, min(neighbours, m))
+        backward = order.topk(sim.T, min(neighbours, n))
+        rows, columns, scores = _two_sided(forward, backward)
         generator = torch.Generator().manual_seed(_SEED)
-        self._items = _sample(m, samples, generator).to(device)
-        self._queries = _sample(n, samples, generator).to(device)
-        # (n, R) and (m, R): thin, so they are kept.
-        self._row_tail = _products(sim, "queries", sim.augmented_rows("gallery", self._items))
-        self._column_tail = _products(sim, "gallery", sim.augmented_rows("queries", self._queries))
-        _strike(self._row_tail, rows, columns, self._items, m)
-        _strike(self._column_tail, columns, rows, self._queries, n)
-        self._row_weight = _weight(self._row_tail, torch.bincount(rows, minlength=n), m)
-        self._column_weight = _weight(self._column_tail, torch.bincount(columns, minlength=m), n)
-        self.share, self.estimated_error = 0.0, 0.0
+        items = _sample(m, samples, generator).to(sim.device)
+        queries = _sample(n, samples, generator).to(sim.device)
+        # Thin, so they are kept.
+        row_tail = _products(sim, "queries", sim.augmented_rows("gallery", items))
+        column_tail = _products(sim, "gallery", sim.augmented_rows("queries", queries))
+        _strike(row_tail, rows, columns, items, m)
+        _strike(column_tail, columns, rows, queries, n)
+        nearest = forward.scores[:, :_NEAREST].clone(), backward.scores[:, :_NEAREST].clone()
+        return cls(sim, rows, columns, scores, items, queries, row_tail, column_tail, nearest)
+
+
+class Sparse(Sweeper):
+    """One pass over edges and samples instead of all pairs."""
+
+    def __init__(self, graph: Graph, tau: float, log_a: Tensor) -> None:
+        super().__init__(graph.sim, tau, log_a)
+        n, m = self.sim.shape
+        self.graph = graph
+        self._row_weight = _weight(graph.row_tail, torch.bincount(graph.rows, minlength=n), m)
+        self._column_weight = _weight(
+            graph.column_tail, torch.bincount(graph.columns, minlength=m), n
+        )
+        self._last = torch.zeros(m, dtype=self.sim.dtype, device=self.sim.device)
 
     def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Sweeper`."""
-        n, m = self.sim.shape
-        g = gallery_bias / self.tau
-        near = self.scores / self.tau
-        lse, _ = _logsumexp(
-            near + g[self.columns], self.rows, n,
-            self._row_tail / self.tau + g[self._items], self._row_weight,
-        )  # fmt: skip
-        log_u = finite_or_zero(self.log_a.double() - lse).to(self.sim.dtype)
-        log_mass, tail = _logsumexp(
-            near + log_u[self.rows], self.columns, m,
-            self._column_tail / self.tau + log_u[self._queries], self._column_weight,
-        )  # fmt: skip
-        log_mass = log_mass + g.double()
-        mass = log_mass.exp()
-        self.share = float((mass * tail[0]).sum() / mass.sum())
-        self.estimated_error = float((mass * tail[1]).sum())
+        """See `Sweeper`. The column masses are scaled to the sum that exact ones have."""
+        self._last = gallery_bias
+        log_u, log_mass, _ = self._sums(gallery_bias)
         return log_u * self.tau, log_mass.to(self.sim.dtype)
+
+    def _by_row(self, g: Tensor) -> "_Sums":
+        graph, n = self.graph, self.sim.shape[0]
+        near = graph.scores / self.tau + g[graph.columns]
+        tail = graph.row_tail / self.tau + g[graph.items]
+        return _Sums(near, graph.rows, n, tail, self._row_weight)
+
+    def _by_column(self, log_u: Tensor) -> "_Sums":
+        graph, m = self.graph, self.sim.shape[1]
+        near = graph.scores / self.tau + log_u[graph.rows]
+        tail = graph.column_tail / self.tau + log_u[graph.queries]
+        return _Sums(near, graph.columns, m, tail, self._column_weight)
+
+    def _sums(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor, list["_Sums"]]:
+        """Log u (n,), log column masses (m,), and the sums over both axes that they come from."""
+        g = gallery_bias / self.tau
+        by_row = self._by_row(g)
+        log_u = finite_or_zero(self.log_a.double() - by_row.log).to(self.sim.dtype)
+        by_column = self._by_column(log_u)
+        # Sampled rows and sampled columns do not agree on the whole mass; without this the
+        # iteration would drift by their difference and never end.
+        log_mass = by_column.log + g.double()
+        log_mass += torch.logsumexp(self.log_a.double(), 0) - torch.logsumexp(log_mass, 0)
+        return log_u, log_mass, [by_row, by_column]
+
+    def peaks(self, *, query_bias: Tensor, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Largest log share of every row (n,) and of every column (m,), as `reduce.peaks`."""
+        rows = self._by_row(gallery_bias / self.tau)
+        columns = self._by_column(query_bias / self.tau)
+        return rows.top - rows.log, columns.top - columns.log
+
+    def doubt(self) -> tuple[float, float]:
+        """How far the column masses of the last sweep can be trusted.
+
+        Returns:
+            The share of them that was estimated, and their L1 standard error (they sum to one):
+            of their own samples, and of the samples in the row sums that they divide by.
+        """
+        graph = self.graph
+        log_u, log_mass, (by_row, by_column) = self._sums(self._last)
+        mass = log_mass.exp()
+        edges = (graph.scores + self._last[graph.columns]) / self.tau + log_u[graph.rows]
+        passed = (edges.double().exp() * by_row.error()[graph.rows]).square()
+        variance = (mass * by_column.error()).square().index_add_(0, graph.columns, passed)
+        share = (mass * by_column.share()).sum() / mass.sum()
+        return float(share), float(variance.sqrt().sum())
 
     def __str__(self) -> str:
         n, m = self.sim.shape
+        share, error = self.doubt()
         return (
-            f"sparse: {self.edges:,} of {n * m:,} pairs and {len(self._items):,} samples a side; "
-            f"{self.share:.1%} of the mass estimated, standard error {self.estimated_error:.1e}"
+            f"sparse: {len(self.graph.rows):,} of {n * m:,} pairs and "
+            f"{len(self.graph.items):,} samples a side; {share:.1%} of the mass estimated, "
+            f"estimated error {error:.1e}"
         )
 
 
-def _two_sided(sim: Pair, items: int, queries: int) -> tuple[Tensor, Tensor, Tensor]:
+def _two_sided(forward: order.TopK, backward: order.TopK) -> tuple[Tensor, Tensor, Tensor]:
     """Edges of both directions without doubles: rows, columns, scores, ordered by row."""
-    n, m = sim.shape
-    forward, backward = order.topk(sim, items), order.topk(sim.T, queries)
-    arange = torch.arange(max(n, m), device=sim.device)
+    (n, items), (m, queries) = forward.indices.shape, backward.indices.shape
+    arange = torch.arange(max(n, m), device=forward.indices.device)
     rows = torch.cat([arange[:n].repeat_interleave(items), backward.indices.flatten()])
     columns = torch.cat([forward.indices.flatten(), arange[:m].repeat_interleave(queries)])
     scores = torch.cat([forward.scores.flatten(), backward.scores.flatten()])
@@ -133,27 +196,38 @@ def _weight(tail: Tensor, degree: Tensor, count: int) -> Tensor:
     return torch.where(drawn > 0, (count - degree) / drawn.clamp(min=1), 0).double()
 
 
-def _logsumexp(
-    near: Tensor, group: Tensor, groups: int, tail: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Log-sum-exp over a group's edges and its weighted samples, float64.
+class _Sums:
+    """Sums of exponentials over each group's edges and its weighted samples, in float64.
 
-    Returns:
-        The logarithms (groups,), and (2, groups): the share of the samples in the sum, and the
-        standard error of the sum relative to it.
+    Attributes:
+        log: (groups,) their logarithms.
+        top: (groups,) the largest exponent.
     """
-    top = torch.full((groups,), float("-inf"), dtype=near.dtype, device=near.device)
-    top.scatter_reduce_(0, group, near, "amax")
-    top = finite_or_zero(torch.maximum(top, tail.amax(dim=1)))
-    edges = torch.zeros(groups, dtype=torch.float64, device=near.device)
-    edges.index_add_(0, group, (near - top[group]).double().exp())
-    terms = (tail - top[:, None]).exp()
-    sampled = terms.sum(dim=1, dtype=torch.float64)
-    drawn = torch.isfinite(tail).sum(dim=1).double()
-    whole = edges + weight * sampled
-    # Variance of a sum of `drawn` of count - degree terms, drawn without repetition.
-    spread = terms.double().square().sum(dim=1) - sampled.square() / drawn.clamp(min=1)
-    left_out = (1 - 1 / weight.clamp(min=1)).clamp(min=0)
-    error = weight * (spread.clamp(min=0) * left_out).sqrt()
-    filled = whole.clamp(min=torch.finfo(torch.float64).tiny)
-    return whole.log() + top, torch.stack([weight * sampled / filled, error / filled])
+
+    def __init__(
+        self, near: Tensor, group: Tensor, groups: int, tail: Tensor, weight: Tensor
+    ) -> None:
+        top = torch.full((groups,), float("-inf"), dtype=near.dtype, device=near.device)
+        top.scatter_reduce_(0, group, near, "amax")
+        top = finite_or_zero(torch.maximum(top, tail.amax(dim=1)))
+        edges = torch.zeros(groups, dtype=torch.float64, device=near.device)
+        edges.index_add_(0, group, (near - top[group]).double().exp())
+        self._terms = exp_over(tail - top[:, None], 1.0)
+        self._sampled = self._terms.sum(dim=1, dtype=torch.float64)
+        self._weight, self._whole = weight, edges + weight * self._sampled
+        self._drawn = torch.isfinite(tail).sum(dim=1)
+        self.top, self.log = top, self._whole.log() + top
+
+    def share(self) -> Tensor:
+        """(groups,) share of a sum that was estimated."""
+        return self._weight * self._sampled / self._whole
+
+    def error(self) -> Tensor:
+        """(groups,) standard error of a sum, relative to it.
+
+        That of a total estimated from some of its terms, drawn without repetition.
+        """
+        spread = self._terms.double().square().sum(dim=1)
+        spread -= self._sampled.square() / self._drawn.clamp(min=1)
+        left_out = (1 - 1 / self._weight.clamp(min=1)).clamp(min=0)
+        return self._weight * (spread.clamp(min=0) * left_out).sqrt() / self._whole

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rerank import reduce
 from rerank.errors import RerankError
-from rerank.kernels.sparse import Sparse
+from rerank.kernels.sparse import Graph, Sparse
 from rerank.methods.potentials import solve
 from rerank.methods.temperature import auto_tau, bank_tau
 from rerank.reranker import Bank, Label, as_bank
@@ -71,10 +71,13 @@ class Sinkhorn:
         log_a = reduce.query_masses(sim, duplicates=self.duplicates).log().to(sim.dtype)
         log_b = reduce.gallery_masses(sim).log().to(sim.dtype)
         tau, note = self.tau, ""
+        graph = None if self.neighbours is None else Graph.of(sim, self.neighbours)
         if tau == "auto":
             # Only a fit on the test queries themselves has matches in the scores.
             transductive = bank.label == "transductive"
-            found = auto_tau(sim, log_a=log_a, log_b=log_b) if transductive else bank_tau(sim)
+            found = bank_tau(sim)
+            if transductive:
+                found = auto_tau(sim, log_a=log_a, log_b=log_b, graph=graph)
             tau, note = found.tau, found.note
         if tau is None:
             n, m = sim.shape
@@ -84,9 +87,7 @@ class Sinkhorn:
                 tau=math.nan, n_iters=0, error=math.nan, offset=0.0, rho=self.rho,
                 label="none", note=note,
             )  # fmt: skip
-        step = None
-        if self.neighbours is not None:
-            step = Sparse(sim, tau, log_a, neighbours=self.neighbours)
+        step = None if graph is None else Sparse(graph, tau, log_a)
         solution = solve(
             sim, tau, log_a=log_a, log_b=log_b, n_iters=self.n_iters, tol=self.tol or 0.0,
             rho=self.rho, relaxation=self.relaxation, step=step,

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from rerank import comm, reduce
+from rerank.kernels.sparse import Graph, Sparse
 from rerank.methods.potentials import solve
 from rerank.similarity import Similarity
 
@@ -51,16 +52,19 @@ class Temperature:
     note: str = ""
 
 
-def spacing(sim: Similarity, *, positives: int = 1) -> float:
+def spacing(sim: Similarity, *, positives: int = 1, nearest: Tensor | None = None) -> float:
     """Mean excess of each query's hard negatives over their k-th, in score units.
 
-    Rows with fewer than k + positives scored entries are left out.
+    Rows with fewer than k + positives scored entries are left out. `nearest` are the best scores
+    of every query, best first, where they are known.
     """
     m = reduce.total_gallery(sim)
     k = min(_NEIGHBOURS, m // 5)
     if k < 1 or k + positives > m:
         return 0.0
-    hard = reduce.topk(sim, k + positives).scores[:, positives:]  # (n, k)
+    if nearest is None or nearest.shape[1] < k + positives:
+        nearest = reduce.topk(sim, k + positives).scores
+    hard = nearest[:, positives : k + positives]  # (n, k)
     hard = hard[torch.isfinite(hard).all(dim=1)].double()
     total = torch.stack([(hard.mean(dim=1) - hard[:, -1]).sum(), hard.new_tensor(len(hard))])
     if sim.shard == "queries":
@@ -68,9 +72,15 @@ def spacing(sim: Similarity, *, positives: int = 1) -> float:
     return float(total[0] / total[1]) if total[1] > 0 else 0.0
 
 
-def plan_confidence(sim: Similarity, tau: float, *, log_a: Tensor, log_b: Tensor) -> float:
+def plan_confidence(
+    sim: Similarity, tau: float, *, log_a: Tensor, log_b: Tensor, graph: Graph | None = None
+) -> float:
     """Mean of the mean largest row share and the mean largest column share of the plan at tau."""
-    p = solve(sim, tau, log_a=log_a, log_b=log_b, n_iters=30, tol=1e-2, polish=False)
+    step = None if graph is None else Sparse(graph, tau, log_a)
+    p = solve(sim, tau, log_a=log_a, log_b=log_b, n_iters=30, tol=1e-2, polish=False, step=step)
+    if step is not None:
+        rows, cols = step.peaks(query_bias=p.f, gallery_bias=p.g)
+        return (_mean_share(rows, comm_axis=False) + _mean_share(cols, comm_axis=False)) / 2
     # After the last gallery step, sum_i exp((S_ij + f_i) / tau) = b_j exp(-g_j / tau).
     rows, cols = reduce.peaks(
         sim, tau, query_bias=p.f, gallery_bias=p.g, column_shift=log_b - p.g / tau
@@ -107,7 +117,12 @@ def bank_tau(sim: Similarity) -> Temperature:
 
 
 def auto_tau(
-    sim: Similarity, *, log_a: Tensor, log_b: Tensor, positives: tuple[int, int] = (1, 1)
+    sim: Similarity,
+    *,
+    log_a: Tensor,
+    log_b: Tensor,
+    positives: tuple[int, int] = (1, 1),
+    graph: Graph | None = None,
 ) -> Temperature:
     """Choose tau for a similarity from its scores alone.
 
@@ -116,6 +131,7 @@ def auto_tau(
         log_a: (n,) log masses of the queries.
         log_b: (m,) log masses of the gallery items.
         positives: how many top entries of a row, and of a column, may be matches.
+        graph: what stands for all pairs, where they are too many.
 
     Returns:
         A `Temperature`; its tau is None for fewer than 10 rows or columns and for constant scores.
@@ -126,12 +142,14 @@ def auto_tau(
         return Temperature(
             None, 0.0, 0.0, f"{n} x {m} scores are too few for a temperature: scores unchanged"
         )
-    h = (spacing(sim, positives=positives[0]) + spacing(sim.T, positives=positives[1])) / 2
+    near = (None, None) if graph is None else graph.nearest
+    h = spacing(sim, positives=positives[0], nearest=near[0]) / 2
+    h += spacing(sim.T, positives=positives[1], nearest=near[1]) / 2
     mean, sigma = reduce.spread(sim)
     # Rounding noise of constant scores is not a spacing.
     if not h > 1e-6 * max(sigma, 1e-3 * abs(mean), math.ulp(0.0)):
         return Temperature(None, h, 0.0, "scores are constant: no temperature, scores unchanged")
-    c = plan_confidence(sim, h / 2, log_a=log_a, log_b=log_b)
+    c = plan_confidence(sim, h / 2, log_a=log_a, log_b=log_b, graph=graph)
     # A plan that is certain everywhere leaves no doubt to scale by; keep a positive temperature.
     tau = _CONSTANT * h * max(1 - c, 0.02)
     note = ""
