@@ -32,7 +32,7 @@ def test_with_all_neighbours_it_is_the_dense_sweep():
     sim = pair(60, 40)
     g = 0.02 * torch.randn(40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     want_f, want = plain.sweep(sim, 0.03, g, log_a(60))
-    step = Sparse(Graph.of(sim, 60), 0.03, log_a(60))
+    step = Sparse(Graph.of(sim, 60, samples=60), 0.03, log_a(60))
     f, mass = step(g)
     torch.testing.assert_close(f, want_f, atol=1e-12, rtol=0)
     torch.testing.assert_close(mass, want, atol=1e-12, rtol=0)
@@ -112,3 +112,5 @@ def test_stored_scores_and_bad_counts_are_refused():
         Sinkhorn(tau=0.1, neighbours=5).fit(Bank(Dense(torch.rand(20, 20))))
     with pytest.raises(RerankError, match="neighbours"):
         Sinkhorn(neighbours=0)
+    with pytest.raises(RerankError, match="samples"):
+        Sinkhorn(neighbours=5, samples=0)

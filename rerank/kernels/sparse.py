@@ -24,6 +24,8 @@ from rerank.similarity import Axis, Pair, Similarity
 _SEED = 0
 # Best scores of a row that are kept beside the edges: enough for a temperature.
 _NEAREST = 16
+# Sampled scores that are exponentiated at once: as many as the cache holds.
+_BLOCK = 1024 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class Graph:
     nearest: tuple[Tensor, Tensor]
 
     @classmethod
-    def of(cls, sim: Similarity, neighbours: int, *, samples: int = 1024) -> Self:
+    def of(cls, sim: Similarity, neighbours: int, *, samples: int) -> Self:
         """Find the neighbours of both sides (two exact passes) and draw the samples.
 
         Args:
@@ -89,10 +91,8 @@ class Sparse(Sweeper):
         super().__init__(graph.sim, tau, log_a)
         n, m = self.sim.shape
         self.graph = graph
-        self._row_weight = _weight(graph.row_tail, torch.bincount(graph.rows, minlength=n), m)
-        self._column_weight = _weight(
-            graph.column_tail, torch.bincount(graph.columns, minlength=m), n
-        )
+        self._by_row = _Side(graph.rows, graph.columns, graph.row_tail, graph.items, m)
+        self._by_column = _Side(graph.columns, graph.rows, graph.column_tail, graph.queries, n)
         self._last = torch.zeros(m, dtype=self.sim.dtype, device=self.sim.device)
 
     def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,24 +101,12 @@ class Sparse(Sweeper):
         log_u, log_mass, _ = self._sums(gallery_bias)
         return log_u * self.tau, log_mass.to(self.sim.dtype)
 
-    def _by_row(self, g: Tensor) -> "_Sums":
-        graph, n = self.graph, self.sim.shape[0]
-        near = graph.scores / self.tau + g[graph.columns]
-        tail = graph.row_tail / self.tau + g[graph.items]
-        return _Sums(near, graph.rows, n, tail, self._row_weight)
-
-    def _by_column(self, log_u: Tensor) -> "_Sums":
-        graph, m = self.graph, self.sim.shape[1]
-        near = graph.scores / self.tau + log_u[graph.rows]
-        tail = graph.column_tail / self.tau + log_u[graph.queries]
-        return _Sums(near, graph.columns, m, tail, self._column_weight)
-
     def _sums(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor, list["_Sums"]]:
         """Log u (n,), log column masses (m,), and the sums over both axes that they come from."""
         g = gallery_bias / self.tau
-        by_row = self._by_row(g)
+        by_row = _Sums(self._by_row, self.graph.scores, self.tau, g)
         log_u = finite_or_zero(self.log_a.double() - by_row.log).to(self.sim.dtype)
-        by_column = self._by_column(log_u)
+        by_column = _Sums(self._by_column, self.graph.scores, self.tau, log_u)
         # Sampled rows and sampled columns do not agree on the whole mass; without this the
         # iteration would drift by their difference and never end.
         log_mass = by_column.log + g.double()
@@ -127,8 +115,9 @@ class Sparse(Sweeper):
 
     def peaks(self, *, query_bias: Tensor, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
         """Largest log share of every row (n,) and of every column (m,), as `reduce.peaks`."""
-        rows = self._by_row(gallery_bias / self.tau)
-        columns = self._by_column(query_bias / self.tau)
+        scores, tau = self.graph.scores, self.tau
+        rows = _Sums(self._by_row, scores, tau, gallery_bias / tau)
+        columns = _Sums(self._by_column, scores, tau, query_bias / tau)
         return rows.top - rows.log, columns.top - columns.log
 
     def doubt(self) -> tuple[float, float]:
@@ -190,44 +179,64 @@ def _strike(tail: Tensor, own: Tensor, other: Tensor, sampled: Tensor, count: in
     tail[own[seen >= 0], seen[seen >= 0]] = float("-inf")
 
 
-def _weight(tail: Tensor, degree: Tensor, count: int) -> Tensor:
-    """How many unsampled pairs each sampled one that is no edge stands for, itself included."""
-    drawn = torch.isfinite(tail).sum(dim=1)
-    return torch.where(drawn > 0, (count - degree) / drawn.clamp(min=1), 0).double()
+class _Side:
+    """What the sums over one side read.
+
+    Attributes:
+        own: (E,) this end of every edge, other: (E,) the other end.
+        tail: (groups, R) sampled scores, sampled: (R,) whose they are.
+        drawn: (groups,) how many samples are no edges.
+        weight: (groups,) how many pairs each of them stands for, itself included.
+    """
+
+    def __init__(
+        self, own: Tensor, other: Tensor, tail: Tensor, sampled: Tensor, count: int
+    ) -> None:
+        self.own, self.other, self.tail, self.sampled = own, other, tail, sampled
+        self.drawn = torch.isfinite(tail).sum(dim=1)
+        left = count - torch.bincount(own, minlength=len(tail))
+        self.weight = torch.where(self.drawn > 0, left / self.drawn.clamp(min=1), 0).double()
 
 
 class _Sums:
-    """Sums of exponentials over each group's edges and its weighted samples, in float64.
+    """Sums of exp(S / tau + plus) over each group's edges and its weighted samples, in float64.
 
     Attributes:
         log: (groups,) their logarithms.
         top: (groups,) the largest exponent.
     """
 
-    def __init__(
-        self, near: Tensor, group: Tensor, groups: int, tail: Tensor, weight: Tensor
-    ) -> None:
+    def __init__(self, side: _Side, scores: Tensor, tau: float, plus: Tensor) -> None:
+        near = scores / tau + plus[side.other]
+        groups, samples = side.tail.shape
         top = torch.full((groups,), float("-inf"), dtype=near.dtype, device=near.device)
-        top.scatter_reduce_(0, group, near, "amax")
-        top = finite_or_zero(torch.maximum(top, tail.amax(dim=1)))
-        edges = torch.zeros(groups, dtype=torch.float64, device=near.device)
-        edges.index_add_(0, group, (near - top[group]).double().exp())
-        self._terms = exp_over(tail - top[:, None], 1.0)
-        self._sampled = self._terms.sum(dim=1, dtype=torch.float64)
-        self._weight, self._whole = weight, edges + weight * self._sampled
-        self._drawn = torch.isfinite(tail).sum(dim=1)
+        top = finite_or_zero(top.scatter_reduce_(0, side.own, near, "amax"))
+        self._side = side
+        self._sampled, self._squares, self._whole = torch.zeros(
+            (3, groups), dtype=torch.float64, device=near.device
+        )
+        step = max(1, _BLOCK // max(1, samples))
+        for start in range(0, groups, step):
+            rows = slice(start, start + step)
+            tail = side.tail[rows] / tau + plus[side.sampled]
+            top[rows] = torch.maximum(top[rows], tail.amax(dim=1))
+            terms = exp_over(tail.sub_(top[rows, None]), 1.0)
+            self._sampled[rows] = terms.sum(dim=1, dtype=torch.float64)
+            self._squares[rows] = terms.square_().sum(dim=1, dtype=torch.float64)
+        self._whole.index_add_(0, side.own, (near - top[side.own]).double().exp())
+        self._whole += side.weight * self._sampled
         self.top, self.log = top, self._whole.log() + top
 
     def share(self) -> Tensor:
         """(groups,) share of a sum that was estimated."""
-        return self._weight * self._sampled / self._whole
+        return self._side.weight * self._sampled / self._whole
 
     def error(self) -> Tensor:
         """(groups,) standard error of a sum, relative to it.
 
         That of a total estimated from some of its terms, drawn without repetition.
         """
-        spread = self._terms.double().square().sum(dim=1)
-        spread -= self._sampled.square() / self._drawn.clamp(min=1)
-        left_out = (1 - 1 / self._weight.clamp(min=1)).clamp(min=0)
-        return self._weight * (spread.clamp(min=0) * left_out).sqrt() / self._whole
+        weight = self._side.weight
+        spread = self._squares - self._sampled.square() / self._side.drawn.clamp(min=1)
+        left_out = (1 - 1 / weight.clamp(min=1)).clamp(min=0)
+        return weight * (spread.clamp(min=0) * left_out).sqrt() / self._whole

@@ -40,6 +40,8 @@ class Sinkhorn:
         neighbours: None sums over all pairs; k sums over each query's and each item's k nearest
             and estimates the rest from samples, for sizes where all pairs cannot be swept. The
             note says with what error.
+        samples: how many queries and items that rest is estimated from, where `neighbours` is
+            given; the error falls with its square root, memory and time of a step rise with it.
 
     Masses other than uniform belong to the data: `sim.with_mass(queries=..., gallery=...)`.
 
@@ -55,6 +57,7 @@ class Sinkhorn:
     relaxation: float = 1.4
     duplicates: Literal["share", "count"] = "share"
     neighbours: int | None = None
+    samples: int = 4096
 
     def __post_init__(self) -> None:
         if self.tau != "auto":
@@ -63,6 +66,8 @@ class Sinkhorn:
             reduce.check_tau(self.tau)
         if self.neighbours is not None and self.neighbours < 1:
             raise RerankError(f"neighbours: got {self.neighbours}, expected at least 1, or None")
+        if self.samples < 1:
+            raise RerankError(f"samples: got {self.samples}, expected at least 1")
 
     def fit(self, bank: Similarity | Bank) -> "Potentials":
         """Estimate the potentials on bank queries x gallery."""
@@ -71,7 +76,9 @@ class Sinkhorn:
         log_a = reduce.query_masses(sim, duplicates=self.duplicates).log().to(sim.dtype)
         log_b = reduce.gallery_masses(sim).log().to(sim.dtype)
         tau, note = self.tau, ""
-        graph = None if self.neighbours is None else Graph.of(sim, self.neighbours)
+        graph = None
+        if self.neighbours is not None:
+            graph = Graph.of(sim, self.neighbours, samples=self.samples)
         if tau == "auto":
             # Only a fit on the test queries themselves has matches in the scores.
             transductive = bank.label == "transductive"
