@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rerank import order
-from rerank.errors import RerankError
+from rerank.errors import NeedsEmbeddings, RerankError
 from rerank.kernels.plain import exp_over, finite_or_zero
 from rerank.kernels.sweepers import Sweeper
 from rerank.rows import slices
@@ -61,12 +61,18 @@ class Graph:
             samples: R, on each side.
 
         Raises:
-            RerankError: stored scores, or several processes.
+            NeedsEmbeddings: stored scores.
+            RerankError: several processes.
         """
-        if not isinstance(sim, Pair) or sim.shard is not None:
+        if not isinstance(sim, Pair):
+            raise NeedsEmbeddings(
+                "a sparse fit finds neighbours among embeddings: give the embeddings (a Pair; "
+                "--videos and --texts instead of --sims), or fit without neighbours"
+            )
+        if sim.shard is not None:
             raise RerankError(
-                "a sparse fit needs embeddings on one process: give a Pair that is not sharded, "
-                "or fit without neighbours"
+                "a sparse fit runs on one process: give a Pair that is not sharded, or fit "
+                "without neighbours"
             )
         n, m = sim.shape
         forward = order.topk(sim, min(neighbours, m))
