@@ -60,7 +60,8 @@ def export_command(
     bank_texts: Annotated[
         Path | None,
         typer.Option(
-            "--bank-texts", help="Bank of the fit, for hnsw and ivf [default: kept in the model]."
+            "--bank-texts",
+            help="Bank of the fit, for hnsw, ivf and usearch [default: kept in the model].",
         ),
     ] = None,
     to: Annotated[TargetName, typer.Option("--to", help="Where to.")] = TargetName.faiss,

@@ -36,6 +36,7 @@ from rerank.searcher import exact_topk
 from rerank.serving import align
 from rerank.similarity import ArrayLike, Metric
 from rerank.store import Model, replacing
+from rerank.stores import Usearch
 
 SCHEMA = "rerank-export/1"
 
@@ -89,7 +90,7 @@ def export(
         centre: subtract the gallery mean; by default for graph indexes (hnsw, usearch).
         queries: (n, d) embeddings to measure the overlap with; by default the last quarter of
             the bank, else the gallery itself.
-        bank: (p, d) the bank queries of the fit, which approximate FAISS indexes are taught
+        bank: (p, d) the bank queries of the fit, which approximate indexes are taught
             (`rerank.routes`); by default the stored ones. Those that measure do not teach.
         effort: ef_search of hnsw, lists read of ivf.
         url: of a running Qdrant or PostgreSQL to load instead of `out`.
@@ -117,24 +118,26 @@ def export(
     truth = Truth(plain[0].queries(sample), plain[1])
     options = indexes.effort(index, effort)
     recall: dict[str, Any] = {"k": truth.k, "queries": len(sample), "queries_from": source}
+    routes = None
+    approximate = to == "usearch" or (to == "faiss" and index != "flat")
+    if approximate and folding.has_bias and teaching is not None:
+        routes = folding.queries(teaching)
     if to == "faiss":
-        routes = None
-        if index != "flat" and folding.has_bias and teaching is not None:
-            routes = folding.queries(teaching)
         built = indexes.build_index(items, index, asked=routes, **options)
         data = indexes.index_bytes(built)
         with replacing(out) as file:
             file.write(data)
         rows, taken = indexes.search_counted(built, asked, truth.k)
         recall["overlap"] = truth.overlap(rows)
-        if index != "flat":
-            recall |= {"distances": taken, "taught_by": 0 if routes is None else len(routes)}
+        if approximate:
+            recall["distances"] = taken
     else:
-        store = databases.STORES[to]
+        store = Usearch(routes) if to == "usearch" else databases.STORES[to]
         target = store.write(out, items.numpy(), model.gallery_ids, space=space, url=url)
         for name, found in store.search(target, asked.numpy(), truth.k, space=space).items():
             recall[name] = truth.overlap(torch.from_numpy(found))
-    if index != "flat" or "overlap_graph" in recall:
+    if approximate:
+        recall["taught_by"] = 0 if routes is None else len(routes)
         recall |= without_bias(model.fitted, vectors, sample, metric, to, space, index, options)
     manifest = {
         "schema": SCHEMA,

@@ -2,10 +2,11 @@
 
 A graph or a partition made of items alone leads each item's kind to its like. Queries of another
 modality lie elsewhere, and a bias spreads their results over items that are no neighbours of each
-other; few hubs, which are everybody's neighbours, are easier to find. Two cures:
+other; few hubs, which are everybody's neighbours, are easier to find. Three cures:
 
-    graph    items that one query wants are linked, for bank queries and mixtures of near ones
-    lists    items are grouped by the queries that want them, and a query probes the groups near it
+    linked   items that one query wants are neighbours, for bank queries and mixtures of near ones
+    grouped  lists of items that the same queries want; a query probes the lists near it
+    views    places of items among the queries that want them, to build any index on
 
 Sources: Chen et al., VLDB 2024 (RoarGraph); Jaiswal et al., 2022 (OOD-DiskANN).
 """
@@ -59,29 +60,29 @@ def linked(neighbours: np.ndarray, items: Tensor, asked: Tensor) -> np.ndarray:
     return out
 
 
-def grouped(items: Tensor, asked: Tensor, n_lists: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lists of items that the same queries want, and the directions in which to look for them.
+def views(items: Tensor, asked: Tensor, *, own: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Where items lie for the queries that want them, and the map of queries to there.
 
         z_j = sum_p P_pj x_p,  P_pj = softmax over p of (s_pj - u_p) / tau,
         u_p = tau log sum_j exp(s_pj / tau)
 
-    is the mean query that item j serves. Lists are clusters of unit z_j C^-a plus unit, centred
-    v_j C^a, with the covariance C of the queries: <z C^-a, v C^a> = <z, v>, and both sides spread
-    alike. A query x probes the lists with the largest <x C^-a, centre> = <x, C^-a centre>.
+    is the mean query that item j serves. Its view is the unit sum of unit z_j C^-a and `own` times
+    unit, centred v_j C^a, with the covariance C of the queries: <z C^-a, v C^a> = <z, v>, and both
+    sides spread alike. A query x belongs at x C^-a.
 
     Args:
         items: (m, D) folded items.
         asked: (p, D) folded queries of a bank, of which at most 20,000 are used; columns in which
-            all agree (the bias) take no part.
-        n_lists: number of lists.
+            all agree (the bias) take no part and are 0 in the views.
+        own: weight of the item itself.
 
     Returns:
-        (m,) int64 list of each item, and (n_lists, D) float32 directions.
+        (m, D) float32 views, and the symmetric (D, D) float32 map C^-a.
     """
     asked = _thinned(asked, _MOST_QUERIES)
     pair = Pair(asked, items, metric="dot")
     live = _live(asked)
-    x, v = asked[:, live].double(), items[:, live].double()
+    x, v = (asked * live).double(), (items * live).double()
     tau = _SOFT * float(moments.column_moments(pair)[1].mean())
     u = reduce.logsumexp(pair, tau, over="gallery")
     z = torch.empty_like(v)
@@ -92,12 +93,28 @@ def grouped(items: Tensor, asked: Tensor, n_lists: int) -> tuple[np.ndarray, np.
     spread, whitened = (
         torch.from_numpy((vectors * values**a) @ vectors.T) for a in (_POWER, -_POWER)
     )
-    own = v @ spread
-    views = _unit(z @ whitened) + _unit(own - own.mean(dim=0))
-    centres, assigned = _clusters(_unit(views).float().numpy(), n_lists)
-    directions = np.zeros((n_lists, items.shape[1]), dtype=np.float32)
-    directions[:, live.numpy()] = centres @ whitened.float().numpy()
-    return assigned, directions
+    self_view = v @ spread
+    seen = _unit(z @ whitened) + own * _unit(self_view - self_view.mean(dim=0))
+    return _unit(seen).float(), whitened.float()
+
+
+def grouped(items: Tensor, asked: Tensor, n_lists: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of items that the same queries want, and the directions in which to look for them.
+
+    Lists are clusters of `views`. A query x probes the lists with the largest
+    <x C^-a, centre> = <x, C^-a centre>.
+
+    Args:
+        items: (m, D) folded items.
+        asked: (p, D) folded queries of a bank.
+        n_lists: number of lists.
+
+    Returns:
+        (m,) int64 list of each item, and (n_lists, D) float32 directions.
+    """
+    seen, whitened = views(items, asked)
+    centres, assigned = _clusters(seen.numpy(), n_lists)
+    return assigned, centres @ whitened.numpy()
 
 
 def _clusters(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

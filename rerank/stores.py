@@ -5,14 +5,18 @@ are imported when used; each names itself when it is missing.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from rerank.errors import RerankError
 from rerank.fold import Space
+from rerank.routes import views
 from rerank.store import replacing
 
 
@@ -110,22 +114,49 @@ def arrow_table(vectors: np.ndarray, ids: Sequence[str]) -> Any:  # noqa: ANN401
     return arrow.table({"id": arrow.array(list(ids)), "position": rows, "vector": column})
 
 
+@dataclass(frozen=True, eq=False)
 class Usearch:
-    """A usearch index of float32 vectors; keys are rows. A graph, so the mean is taken out."""
+    """A usearch index of float32 vectors; keys are rows. A graph, so the mean is taken out.
 
-    _METRICS = {"ip": "ip", "cosine": "cos", "l2": "l2sq"}
+    With `asked`, (p, D) folded queries of a bank, the graph is one of the items' views
+    (`rerank.routes`) and leads to items that these queries want.
+    """
+
+    asked: Tensor | None = None
+
+    _METRICS: ClassVar = {"ip": "ip", "cosine": "cos", "l2": "l2sq"}
+    # Effort with which an item finds its neighbours, and its own weight in its view.
+    _EFFORT, _OWN = 512, 2.0
 
     def write(
         self, out: Path, vectors: np.ndarray, ids: Sequence[str], *, space: Space, url: str | None
     ) -> Path:
-        """See `Store`."""
+        """See `Store`.
+
+        Raises:
+            RerankError: usearch did not write the vectors that it was given.
+        """
         no_url(url, "usearch")
-        index = library("usearch.index", "usearch").Index(
-            ndim=vectors.shape[1], metric=self._METRICS[space], dtype="f32"
-        )
-        index.add(np.arange(len(vectors), dtype=np.uint64), vectors, threads=1)
+        usearch = library("usearch.index", "usearch").Index
+        index = usearch(
+            ndim=vectors.shape[1], metric=self._METRICS[space], dtype="f32",
+            expansion_add=self._EFFORT,
+        )  # fmt: skip
+        keys = np.arange(len(vectors), dtype=np.uint64)
+        # The index refers to this array, so what lies in it when the index is saved is kept.
+        held = np.array(vectors, dtype=np.float32, order="C")
+        if self.asked is not None:
+            held[:] = views(torch.from_numpy(held), self.asked, own=self._OWN)[0].numpy()
+        index.add(keys, held, copy=False, threads=1)
+        held[:] = vectors
+        data = bytes(index.save())
+        if not np.array_equal(usearch.restore(data).get(keys), held):
+            raise RerankError(
+                "usearch: it kept other vectors than it was given; install the version that "
+                "constraints.txt names"
+            )
         with replacing(out) as file:
-            file.write(bytes(index.save()))
+            file.write(data)
         return out
 
     def search(
