@@ -73,7 +73,8 @@ def views(items: Tensor, asked: Tensor, *, own: float = 1.0) -> tuple[Tensor, Te
     Args:
         items: (m, D) folded items.
         asked: (p, D) folded queries of a bank, of which at most 20,000 are used; columns in which
-            all agree (the bias) take no part and are 0 in the views.
+            all agree (the bias) take no part and are 0 in the views. Where all columns agree, an
+            item's view is the item.
         own: weight of the item itself.
 
     Returns:
@@ -82,6 +83,8 @@ def views(items: Tensor, asked: Tensor, *, own: float = 1.0) -> tuple[Tensor, Te
     asked = _thinned(asked, _MOST_QUERIES)
     pair = Pair(asked, items, metric="dot")
     live = _live(asked)
+    if not bool(live.any()):
+        return items.clone(), torch.eye(items.shape[1])
     x, v = (asked * live).double(), (items * live).double()
     tau = _SOFT * float(moments.column_moments(pair)[1].mean())
     u = reduce.logsumexp(pair, tau, over="gallery")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rerank.errors import RerankError
 from rerank.fold import Space
-from rerank.routes import views
+from rerank.routes import linked, views
 from rerank.store import replacing
 
 
@@ -118,8 +118,8 @@ def arrow_table(vectors: np.ndarray, ids: Sequence[str]) -> Any:  # noqa: ANN401
 class Usearch:
     """A usearch index of float32 vectors; keys are rows. A graph, so the mean is taken out.
 
-    With `asked`, (p, D) folded queries of a bank, the graph is one of the items' views
-    (`rerank.routes`) and leads to items that these queries want.
+    With `asked`, (p, D) folded queries of a bank, the graph is that of the items' views, with
+    more links (`rerank.routes`), and leads to what such queries want.
     """
 
     asked: Tensor | None = None
@@ -149,14 +149,19 @@ class Usearch:
             held[:] = views(torch.from_numpy(held), self.asked, own=self._OWN)[0].numpy()
         index.add(keys, held, copy=False, threads=1)
         held[:] = vectors
-        data = bytes(index.save())
-        if not np.array_equal(usearch.restore(data).get(keys), held):
-            raise RerankError(
-                "usearch: it kept other vectors than it was given; install the version that "
-                "constraints.txt names"
-            )
+        data = np.frombuffer(bytearray(index.save()), dtype=np.uint8)
+        if self.asked is not None:
+            slots = _slots(data, *vectors.shape)
+            counts, rows = np.split(data[slots].view(np.int32), [1], axis=1)
+            rows = np.where(np.arange(rows.shape[1]) < counts, rows, -1)
+            rows = linked(rows, torch.from_numpy(held), self.asked)
+            counts = (rows >= 0).sum(axis=1, keepdims=True)
+            data[slots] = np.hstack([counts, rows]).astype(np.int32).view(np.uint8)
+        file_bytes = data.tobytes()
+        if not np.array_equal(usearch.restore(file_bytes).get(keys), held):
+            raise _other_usearch()
         with replacing(out) as file:
-            file.write(data)
+            file.write(file_bytes)
         return out
 
     def search(
@@ -169,3 +174,36 @@ class Usearch:
             keys = index.search(queries, k, exact=exact).keys
             found[name] = np.asarray(keys).astype(np.int64).reshape(len(queries), -1)
         return found
+
+
+def _slots(data: np.ndarray, m: int, width: int) -> np.ndarray:
+    """(m, 4 + 4 slots) places, in the bytes of a usearch file, of each item's links on level 0.
+
+    The file is two 32-bit sizes, the vectors, 64 bytes that begin with "usearch", five 64-bit
+    numbers, a 16-bit level for each item, and for each item its key (8 bytes), level (2) and
+    lists of links, level 0 first: a 32-bit count, and so many of its 32-bit slots in use.
+
+    Raises:
+        RerankError: the bytes are no such file.
+    """
+    start = 8 + 4 * m * width
+    numbers = data[start + 64 : start + 104].view(np.uint64).astype(np.int64)
+    levels = data[start + 104 : start + 104 + 2 * m].view(np.int16).astype(np.int64)
+    if data[start : start + 7].tobytes() != b"usearch" or numbers[0] != m or len(levels) != m:
+        raise _other_usearch()
+    upper, lowest = 4 + 4 * numbers[1:3]
+    ends = start + 104 + 2 * m + np.cumsum(10 + lowest + levels * upper)
+    if ends[-1] != len(data):
+        raise _other_usearch()
+    slots = (ends - lowest - levels * upper)[:, None] + np.arange(lowest)
+    links = data[slots].view(np.int32)
+    if (links[:, 0] > numbers[2]).any() or (links[:, 1:] >= m).any() or (links < 0).any():
+        raise _other_usearch()
+    return slots
+
+
+def _other_usearch() -> RerankError:
+    return RerankError(
+        "usearch: this version keeps its files in another way; install the version that "
+        "constraints.txt names"
+    )

@@ -15,6 +15,7 @@ from rerank.reranker import FittedPipeline
 from rerank.routes import linked
 from rerank.serving import fit_model
 from rerank.similarity import Pair
+from rerank.stores import Usearch, _slots
 from tests.serving_data import make, unit
 
 pytest.importorskip("faiss")
@@ -28,10 +29,10 @@ def tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
     return [torch.from_numpy(unit(np.asarray(x))) for x in arrays]
 
 
-def hubs(m: int = 3000, d: int = 32, seed: int = 0) -> list[torch.Tensor]:
+def hubs(m: int = 3000, d: int = 32, seed: int = 0, gap: float = 1.0) -> list[torch.Tensor]:
     """(gallery, queries, bank) of low rank, two modalities far apart, a hub to each 20 items."""
     rng = np.random.default_rng(seed)
-    gap = 2 * rng.normal(size=d)
+    way = 2 * gap * rng.normal(size=d)
     rng.normal(size=(60, d))
     basis = rng.normal(size=(12, d))
 
@@ -39,8 +40,8 @@ def hubs(m: int = 3000, d: int = 32, seed: int = 0) -> list[torch.Tensor]:
         return rng.normal(size=(n, 12)) @ basis + 0.7 * rng.normal(size=(n, d))
 
     gallery = side(m)
-    gallery[::20] += gap
-    return tensors(gallery, side(300) + gap, side(600) + gap)
+    gallery[::20] += way
+    return tensors(gallery, side(300) + way, side(600) + way)
 
 
 def fit(bank: torch.Tensor, gallery: torch.Tensor) -> FittedPipeline:
@@ -156,18 +157,103 @@ def test_queries_that_measure_do_not_teach(tmp_path, monkeypatch):
         export(model, ids, gallery, tmp_path / "i", index="hnsw", bank=bank[1:])
 
 
-@pytest.mark.parametrize("direction", ["t2v", "v2t"])
-@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
-def test_real_queries_lose_no_recall_to_the_bias(real_data, kind, direction):
+def real(folder, direction: str) -> list[torch.Tensor]:
+    """(gallery, about 700 queries, bank) of real embeddings."""
     from rerank.io import read_embeddings
 
-    folder = real_data / "msvd_aligned"
     names = {
         "t2v": ("videos", "texts", "bank_texts"),
         "v2t": ("texts", "videos", "bank_videos"),
     }[direction]
-    gallery, queries, bank = tensors(*(read_embeddings(folder / f"{n}.h5").vectors for n in names))
-    queries = queries[:: max(1, len(queries) // 700)]
+    gallery, queries, bank = tensors(
+        *(read_embeddings(folder / "msvd_aligned" / f"{n}.h5").vectors for n in names)
+    )
+    return [gallery, queries[:: max(1, len(queries) // 700)], bank]
+
+
+def usearch_found(fitted, gallery, queries, path, bank=None) -> np.ndarray:
+    """(efforts, n) share of each query's exact top 10 that the graph finds."""
+    index_of = pytest.importorskip("usearch.index").Index
+    folding, items = plan_folding(fitted, gallery, centre=True)
+    exact = folding_of(fitted, gallery, "cosine", "mapped")
+    x = exact[0].queries(queries)
+    asked = None if bank is None else folding.queries(bank)
+    Usearch(asked).write(path, items.numpy(), (), space="ip", url=None)
+    index = index_of.restore(str(path))
+    out = []
+    for index.expansion_search in EFFORTS["hnsw"]:
+        keys = index.search(folding.queries(queries).numpy(), 10).keys
+        rows = torch.from_numpy(np.asarray(keys).astype(np.int64))
+        out.append(
+            [Truth(q[None], exact[1]).overlap(r[None]) for q, r in zip(x, rows, strict=True)]
+        )
+    return np.array(out)
+
+
+def lost(taught: np.ndarray, without: np.ndarray) -> np.ndarray:
+    """(efforts,) what is lost, in standard errors of the paired difference."""
+    loss = without - taught
+    return loss.mean(axis=1) * len(loss.T) ** 0.5 / np.maximum(loss.std(axis=1), 1e-9)
+
+
+def test_the_bias_costs_a_usearch_graph_nothing_where_the_bank_is_known(tmp_path):
+    gallery, queries, bank = hubs(gap=1.5)
+    fitted = fit(bank, gallery)
+    without = usearch_found(NONE, gallery, queries, tmp_path / "i")
+    plain = usearch_found(fitted, gallery, queries, tmp_path / "i")
+    taught = usearch_found(fitted, gallery, queries, tmp_path / "i", bank)
+    assert lost(plain, without)[0] > 2, (plain.mean(1), without.mean(1))
+    assert (lost(taught, without) <= 2).all(), (taught.mean(1), without.mean(1))
+    assert without.mean(1)[0] < 1
+
+
+@pytest.mark.parametrize("space", ["ip", "cosine", "l2"])
+@pytest.mark.parametrize("asked", [1, 100])
+def test_a_taught_usearch_file_holds_the_folded_items_and_has_the_same_bytes_twice(
+    tmp_path, space, asked
+):
+    index_of = pytest.importorskip("usearch.index").Index
+    gallery, queries, bank = hubs(501)
+    folding, items = plan_folding(fit(bank, gallery), gallery, space=space, centre=True)
+    store = Usearch(folding.queries(bank[:asked]))
+    for name in "ab":
+        store.write(tmp_path / name, items.numpy(), (), space=space, url=None)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    index = index_of.restore(str(tmp_path / "a"))
+    assert np.array_equal(index.get(np.arange(501, dtype=np.uint64)), items.numpy())
+    x = folding.queries(queries)
+    truth = Truth(x, items)
+    found = store.search(tmp_path / "a", x.numpy(), 10, space=space)
+    assert truth.overlap(torch.from_numpy(found["overlap"])) == 1.0
+    assert truth.overlap(torch.from_numpy(found["overlap_graph"])) > 0.99
+
+
+def test_a_usearch_file_that_is_kept_in_another_way_is_refused():
+    index_of = pytest.importorskip("usearch.index").Index
+    x = tensors(np.random.default_rng(0).normal(size=(40, 8)))[0].numpy()
+    index = index_of(ndim=8, metric="ip", dtype="f32")
+    index.add(np.arange(40, dtype=np.uint64), x)
+    data = np.frombuffer(bytes(index.save()), dtype=np.uint8)
+    slots = _slots(data, 40, 8)
+    assert slots.shape == (40, 4 + 4 * 32) and len(np.unique(slots)) == slots.size
+    for wrong, m, width in ((data[:-1], 40, 8), (data[:50], 40, 8), (data, 39, 8), (data, 40, 9)):
+        with pytest.raises(RerankError, match="another way"):
+            _slots(wrong, m, width)
+
+
+@pytest.mark.parametrize("direction", ["t2v", "v2t"])
+def test_real_queries_lose_no_recall_of_a_usearch_graph_to_the_bias(real_data, direction, tmp_path):
+    gallery, queries, bank = real(real_data, direction)
+    without = usearch_found(NONE, gallery, queries, tmp_path / "i")
+    taught = usearch_found(fit(bank, gallery), gallery, queries, tmp_path / "i", bank)
+    loss = lost(taught, without)
+    assert (loss[:3] <= 0).all() and loss[3] <= 2, (taught.mean(1), without.mean(1))
+
+
+@pytest.mark.parametrize("direction", ["t2v", "v2t"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_real_queries_lose_no_recall_to_the_bias(real_data, kind, direction):
+    gallery, queries, bank = real(real_data, direction)
     fitted = fit(bank, gallery)
     without = found(NONE, gallery, queries, kind)
     taught = found(fitted, gallery, queries, kind, bank)
