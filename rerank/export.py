@@ -23,6 +23,7 @@ from rerank.fold import (
     Folding,
     QuerySide,
     Space,
+    centres_of,
     folding_from,
     folding_settings,
     folding_to_arrays,
@@ -159,9 +160,9 @@ def export(
 
 
 def fitted_hash(fitted: FittedPipeline) -> str:
-    """Content hash of map and biases, which ties an export to its model."""
+    """Content hash of map, biases and means, which ties an export to its model."""
     digest = hashlib.blake2b(digest_size=16)
-    for tensor in (fitted.map, fitted.gallery_bias):
+    for tensor in (fitted.map, fitted.gallery_bias, *(centres_of(fitted) or ())):
         digest.update(b"-" if tensor is None else tensor.double().cpu().numpy().tobytes())
     return digest.hexdigest()
 

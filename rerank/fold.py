@@ -3,8 +3,9 @@
     mapped queries   [xA/|xA|, 1]  against  [vA/|vA|, g]
     raw unit queries [x, |xA|]     against  [vAA^T/|vA|, g]     (the same, times |xA| per query)
 
-with the (d, d) map A and the bias g_j of the fitted pipeline. Three changes keep every query's
-order exactly and are there for what a store can do:
+with the (d, d) map A and the bias g_j of the fitted pipeline. Where that begins with centring, x
+and v are what it leaves of them. Three changes keep every query's order exactly and are there for
+what a store can do:
 
     offset   a constant taken from all biases, so that they stay small in float32
     mean     the gallery mean taken from all items: shifts all scores of a query by one number;
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from rerank.errors import RerankError
+from rerank.methods.centering import Centred
 from rerank.reranker import Fitted, FittedPipeline
 from rerank.rows import slices
 from rerank.similarity import ArrayLike, Metric, as_matrix, check_finite, unit_rows
@@ -33,6 +35,8 @@ Space: TypeAlias = Literal["ip", "cosine", "l2"]
 
 # Rounding of float32 norms; an item this little beyond the radius gets a zero last coordinate.
 _RADIUS_SLACK = 1e-6
+# Arrays of the side-car.
+_CENTRES = ("query_mean", "gallery_mean")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,7 @@ class Folding:
         offset: taken from every bias.
         mean: (d + r,) taken from every item, or None.
         radius: norm that every item is completed to, or None.
+        centres: (d,) means taken from queries and from items before the map, or None.
     """
 
     metric: Metric
@@ -56,6 +61,7 @@ class Folding:
     offset: float = 0.0
     mean: Tensor | None = None
     radius: float | None = None
+    centres: tuple[Tensor, Tensor] | None = None
 
     def queries(self, vectors: ArrayLike) -> Tensor:
         """(n, d) embeddings -> (n, d + r) float32 query vectors.
@@ -70,6 +76,11 @@ class Folding:
         check_finite(x, "queries")
         if self.metric == "cosine":
             x = _unit(x, "queries")
+        if self.centres is not None:
+            _check_width("queries", x, self.centres[0])
+            x = x.double() - self.centres[0].double().cpu()
+            if self.metric == "cosine":
+                x = _unit(x, "queries after centring")
         raw, norms = x, torch.ones(len(x), dtype=torch.float64)
         if self.matrix is not None:
             x = _map_each(x, self.matrix)
@@ -109,8 +120,10 @@ class Folding:
         x = as_matrix(vectors, "gallery", keep_half=True)
         check_finite(x, "gallery")
         matrix = None if self.matrix is None else self.matrix.double().cpu()
-        if matrix is not None and len(matrix) != x.shape[1]:
-            raise RerankError(_other_dimension("gallery", x.shape[1], matrix))
+        centre = None if self.centres is None else self.centres[1].double().cpu()
+        for fitted in (matrix, centre):
+            if fitted is not None:
+                _check_width("gallery", x, fitted)
         if self.has_bias != (gallery_bias is not None):
             raise RerankError("gallery: biases were given to a folding without them, or left out")
         if gallery_bias is not None and gallery_bias.shape != (len(x),):
@@ -122,6 +135,10 @@ class Folding:
             v = x[rows].cpu().double()
             if self.metric == "cosine":
                 v = unit_rows(v, "gallery", first=rows.start)
+            if centre is not None:
+                v = v - centre
+                if self.metric == "cosine":
+                    v = unit_rows(v, "gallery after centring", first=rows.start)
             if matrix is not None:
                 v = v @ matrix
                 if self.metric == "cosine":
@@ -143,14 +160,16 @@ def _unit(x: Tensor, what: str) -> Tensor:
 
 def _map_each(x: Tensor, matrix: Tensor) -> Tensor:
     """Map row by row, x A: a matrix product's last bits depend on how many rows it has."""
-    if matrix.shape[0] != x.shape[1]:
-        raise RerankError(_other_dimension("queries", x.shape[1], matrix))
+    _check_width("queries", x, matrix)
     transposed = matrix.double().cpu().T.contiguous()
     return torch.stack([torch.mv(transposed, row.double().clone()) for row in x])
 
 
-def _other_dimension(what: str, got: int, matrix: Tensor) -> str:
-    return f"{what}: got d = {got}, the model was fitted on d = {matrix.shape[0]}"
+def _check_width(what: str, x: Tensor, fitted: Tensor) -> None:
+    if len(fitted) != x.shape[1]:
+        raise RerankError(
+            f"{what}: got d = {x.shape[1]}, the model was fitted on d = {len(fitted)}"
+        )
 
 
 def complete_norm(vectors: Tensor, radius: float, *, first: int = 0) -> Tensor:
@@ -182,7 +201,8 @@ def plan_folding(
     """Choose offset, mean and radius for a gallery, and fold it.
 
     Args:
-        fitted: a fitted pipeline that is a linear map and one number per gallery item.
+        fitted: a fitted pipeline that is a linear map and one number per gallery item, after
+            centring or without it.
         vectors: (m, d) gallery embeddings in the order of the biases.
         metric: as in the fit.
         query_side: whether clients send mapped or raw unit queries.
@@ -196,7 +216,13 @@ def plan_folding(
         RerankError: the method does not fold, or the gallery is not the fitted one.
     """
     pipeline = fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
-    if not pipeline.foldable:
+    centres = centres_of(pipeline)
+    if centres is not None and query_side == "raw":
+        raise RerankError(
+            "--queries raw: this method takes a mean from queries, which clients that send them "
+            "raw cannot do; export with --queries mapped"
+        )
+    if not folds(pipeline):
         raise RerankError(
             "this method is no linear map plus one number per item, so it cannot be folded into "
             "vectors; search with `rerank search --model`, or fit a method that `rerank methods` "
@@ -209,6 +235,7 @@ def plan_folding(
         matrix=None if matrix is None else matrix.detach().cpu(),
         has_bias=bias is not None,
         offset=0.0 if bias is None else float(bias.double().mean()),
+        centres=centres,
     )
     if space not in ("ip", "cosine", "l2"):
         raise RerankError(f"space: got {space!r}, expected 'ip', 'cosine' or 'l2'")
@@ -221,6 +248,17 @@ def plan_folding(
         longest = [torch.linalg.vector_norm(v - mean, dim=1).max() for _, v in blocks]
         folding = replace(folding, radius=float(torch.stack(longest).max()))
     return folding, folding.gallery(vectors, bias)
+
+
+def centres_of(fitted: FittedPipeline) -> tuple[Tensor, Tensor] | None:
+    """The means that a pipeline begins by taking from queries and items, or None."""
+    first = next(iter(fitted), None)
+    return (first.query_mean, first.gallery_mean) if isinstance(first, Centred) else None
+
+
+def folds(fitted: FittedPipeline) -> bool:
+    """Whether it is one linear map and one number per item, after centring or without it."""
+    return FittedPipeline(fitted.stages[centres_of(fitted) is not None :]).foldable
 
 
 def fold_gallery(
@@ -242,7 +280,9 @@ def fold_queries(
     """(n, d + r) query vectors that go with `fold_gallery`."""
     pipeline = fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
     bias = pipeline.gallery_bias is not None
-    return Folding(metric, query_side, pipeline.map, bias).queries(vectors)
+    return Folding(metric, query_side, pipeline.map, bias, centres=centres_of(pipeline)).queries(
+        vectors
+    )
 
 
 def folding_to_arrays(folding: Folding, dimension: int) -> dict[str, np.ndarray]:
@@ -258,6 +298,8 @@ def folding_to_arrays(folding: Folding, dimension: int) -> dict[str, np.ndarray]
         arrays["map64"] = folding.matrix.double().numpy()
     if folding.mean is not None:
         arrays["mean"] = folding.mean.numpy()
+    for name, centre in zip(_CENTRES, folding.centres or (), strict=False):
+        arrays[name] = centre.double().cpu().numpy()
     return arrays
 
 
@@ -265,6 +307,7 @@ def folding_from(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) 
     """The inverse of `folding_to_arrays` and `folding_settings`."""
     mean = arrays.get("mean")
     matrix = arrays.get("map64")
+    centres = [torch.from_numpy(arrays[name]) for name in _CENTRES if name in arrays]
     return Folding(
         metric=settings["metric"],
         query_side=settings["query_side"],
@@ -273,6 +316,7 @@ def folding_from(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) 
         offset=settings["offset"],
         mean=None if mean is None else torch.from_numpy(mean),
         radius=settings["radius"],
+        centres=(centres[0], centres[1]) if centres else None,
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rerank import reduce, search
-from rerank.fold import Folding, plan_folding
+from rerank.fold import Folding, folds, plan_folding
 from rerank.reduce import TopK
 from rerank.reranker import FittedPipeline
 from rerank.serving import align
@@ -51,7 +51,7 @@ class Searcher:
         metric: Metric = model.manifest["metric"]
         assert model.gallery_ids is not None
         folding = None
-        if model.fitted.foldable:
+        if folds(model.fitted):
             folding, vectors = plan_folding(model.fitted, vectors, metric)
         elif vectors.dtype == torch.float16:
             # Every query will ask for it again.

@@ -12,8 +12,10 @@ import torch
 from rerank.databases import NAMES
 from rerank.errors import FormatError, RerankError
 from rerank.export import check_index, export, open_index, read_side_car, search_index, side_car
+from rerank.reduce import topk
 from rerank.searcher import Searcher
 from rerank.serving import fit_model
+from rerank.similarity import Pair
 from tests.serving_data import make
 
 IDS, GALLERY, QUERIES, BANK, BANK_GALLERY = make()
@@ -56,6 +58,37 @@ def test_exact_search_finds_the_exact_top_10(tmp_path, model, small, to, side):
     assert back.ids == ids and back.manifest == made.manifest
     assert torch.equal(back.folding.queries(QUERIES), made.folding.queries(QUERIES))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "out.npz"]
+
+
+@pytest.mark.parametrize("method", ["center", "center+sinkhorn", "center+nnn", "center+em"])
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_centred_methods_fold_into_means_of_queries_and_items(tmp_path, method, metric):
+    pytest.importorskip("faiss")
+    centred = fit_model(
+        IDS, 2 * GALLERY, BANK, bank_gallery=BANK_GALLERY, method=method, tau=0.05, metric=metric
+    )
+    searcher = Searcher.of(centred, IDS, 2 * GALLERY)
+    wanted = searcher.search(QUERIES, 10)
+    pair = Pair(torch.from_numpy(QUERIES), torch.from_numpy(2 * GALLERY), metric=metric)
+    rewritten = topk(centred.fitted.transform(pair), 10)
+    assert searcher.folding is not None
+    assert torch.equal(wanted.indices, rewritten.indices)
+    scores = wanted.scores + searcher.folding.offset
+    np.testing.assert_allclose(scores, rewritten.scores, atol=5e-6)
+    for kind in ("flat", "hnsw", "ivf"):
+        export(
+            centred, IDS, 2 * GALLERY, tmp_path / "i", index=kind, effort=effort(kind),
+            queries=QUERIES,
+        )  # fmt: skip
+        exported, index = open_index(tmp_path / "i")
+        check_index(centred, exported)
+        found = search_index(exported, index, QUERIES, 10)
+        assert torch.equal(found.indices, wanted.indices)
+        np.testing.assert_allclose(found.scores, wanted.scores, atol=5e-6)
+    with np.load(tmp_path / "i.npz") as side:
+        assert side["query_mean"].shape == side["gallery_mean"].shape == (GALLERY.shape[1],)
+    with pytest.raises(RerankError, match="--queries raw: this method takes a mean"):
+        export(centred, IDS, 2 * GALLERY, tmp_path / "j", query_side="raw")
 
 
 @pytest.mark.parametrize("to", ["npy", "qdrant", "lancedb", "usearch"])
