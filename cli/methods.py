@@ -36,7 +36,7 @@ def methods_command(json: Json = False) -> None:
     )
     emit(
         "rows only: a fit rewrites one direction; the other is a fit on the transpose, which "
-        "`rerank apply` does by itself. folds: becomes one linear map and one number per item."
+        "`rerank apply` does by itself. folds: becomes vectors of an index (`rerank export`)."
     )
     emit("No bank given: the test queries themselves are the bank, and the label says so.")
 

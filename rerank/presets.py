@@ -30,7 +30,7 @@ class Method:
         source: paper or package.
         needs: of "bank", "gallery bank", "embeddings", "all queries", "dense matrix".
         rows_only: whether it rewrites the row direction only (no transpose of the result).
-        folds: whether it becomes a linear map and one number per gallery item.
+        folds: whether it becomes a linear map and one number per gallery item, or centring first.
         preset: settings that differ from the defaults of the class.
         stage: "embeddings" rewrites vectors and comes first; "bias" adds a number per gallery
             item; "rows" answers one direction only and comes last.
@@ -71,8 +71,8 @@ METHODS: dict[str, Method] = {
         what="linear map from EM bases",
     ),
     "center": Method(
-        Centering, "Liang et al., NeurIPS 2022", ("embeddings", "bank"), folds=False,
-        stage="embeddings", what="each modality minus its mean, unit norm again",
+        Centering, "Liang et al., NeurIPS 2022", ("embeddings", "bank"), stage="embeddings",
+        what="each modality minus its mean, unit norm again",
     ),
     "alpha-qe": Method(
         AlphaQE, "Radenovic et al., TPAMI 2019", ("embeddings",), folds=False,

@@ -8,6 +8,7 @@ import torch
 
 from rerank import reduce, store
 from rerank.errors import NeedsEmbeddings, RerankError
+from rerank.fold import folds
 from rerank.methods import reciprocal, rows
 from rerank.methods.dynamic import share_gated
 from rerank.presets import METHODS, pipeline
@@ -247,7 +248,7 @@ def test_a_fitted_method_is_plain_frozen_data_and_survives_a_file(data, method, 
 @every_method
 def test_the_registry_says_what_folds_and_what_a_bank_leads_to(data, method):
     fitted = fit(method, bank_of(data))
-    assert fitted.foldable == METHODS[method].folds
+    assert folds(fitted) == METHODS[method].folds
     assert fitted.label == ("transductive" if method == "k-reciprocal" else "inductive")
 
 
