@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rerank import Bank, Dense, Pair, RerankError, Sinkhorn, reduce, runs
+from rerank import Bank, Dense, NeedsEmbeddings, Pair, RerankError, Sinkhorn, reduce, runs
 from rerank.kernels import plain
 from rerank.kernels.sparse import Graph, Sparse
 from rerank.methods.potentials import solve
@@ -108,7 +108,7 @@ def test_the_command_says_the_error_and_recommends_itself(tmp_path, samples, mon
 
 
 def test_stored_scores_and_bad_counts_are_refused():
-    with pytest.raises(RerankError, match="embeddings"):
+    with pytest.raises(NeedsEmbeddings, match="--videos and --texts"):
         Sinkhorn(tau=0.1, neighbours=5).fit(Bank(Dense(torch.rand(20, 20))))
     with pytest.raises(RerankError, match="neighbours"):
         Sinkhorn(neighbours=0)
