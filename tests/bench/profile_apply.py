@@ -20,7 +20,7 @@ from pathlib import Path
 
 GROUPS = {
     "products and searches": (
-        r"IndexFlat|_linear_pointwise|inner_bfloat16|addmm|matmul|products\.py|\(map\)|_moments|"
+        r"IndexFlat|_linear_pointwise|inner_bfloat16|addmm|matmul|products\.py|\(map(ped)?\)|_moments|"
         r"_pair_spread|certified\.py|linalg"
     ),
     "sweeps": (
