@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from rerank import api, memory, runs
 from rerank.errors import RerankError
 from rerank.kernels import choose
+from rerank.methods.sinkhorn import Sinkhorn
 from rerank.rates import CARDS, Costs, measure
 
 _PANEL_BYTES = 100e6
@@ -153,10 +154,10 @@ def plan(
     }
     shown = tuple(stage for stage in stages if stage.seconds)
     made = Plan(regime, shown, held, costs, devices, ())
-    return replace(made, notes=_notes(made, n * m, m * d * 4))
+    return replace(made, notes=_notes(made, n * m, rows, m * d * 4))
 
 
-def _notes(made: Plan, pairs: float, gallery: float) -> tuple[str, ...]:
+def _notes(made: Plan, pairs: float, rows: float, gallery: float) -> tuple[str, ...]:
     """What the figures leave out, and ways out of what they say."""
     costs, notes = made.costs, ["starting Python and writing the result are not counted"]
     if not costs.measured:
@@ -165,9 +166,10 @@ def _notes(made: Plan, pairs: float, gallery: float) -> tuple[str, ...]:
         notes.append(f"for accelerators: --hardware {', '.join(CARDS)}")
     if pairs >= runs.SPARSE_FROM and made.devices == 1:
         graph = pairs * 2 * costs.nearest
+        samples = 4 * rows * Sinkhorn.samples
         notes.append(
             f"--method em+sinkhorn-sparse reads all pairs twice, about {graph / 3600:,.2g} h, "
-            f"instead of temperature and Sinkhorn"
+            f"instead of temperature and Sinkhorn, and holds {samples / 1e9:,.1f} GB of samples"
         )
     if not made.fits:
         need = sum(made.memory.values())
