@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from rerank import api, memory, runs
 from rerank.errors import RerankError
-from rerank.kernels import choose
+from rerank.kernels import choose, panels
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.rates import CARDS, Costs, measure
 
@@ -110,27 +110,33 @@ def plan(
     reduced = 0.0
     if devices > 1:
         reduced = 2 * (devices - 1) / devices * 4 * m / costs.link + 20e-6 * math.log2(devices)
-    build, sweep = costs.stored.get(regime, (0.0, costs.fresh))
+    exact = costs.exact
+    if _stays(m * d, costs):
+        # A gallery left in its file is made float32 again for every panel.
+        exact += d * costs.converted / panels.rows_of(math.ceil(m))
+    # Two rounded copies make panels cheaper where they fit, see `kernels.panels.can_halve`.
+    fresh = costs.fresh if not costs.measured or 2 * rows * d <= costs.memory / 4 else exact
+    build, sweep = costs.stored.get(regime, (0.0, fresh))
 
     def solve(steps: int) -> float:
         """One loop of `methods.potentials.solve`."""
         builds = 1 + int(steps / _STEPS_A_BUILD.get(regime, math.inf)) if kernel else 0
         # A kernel once rounds away what light columns have, which is counted exactly then.
-        once = costs.exact if kernel else 0.0
+        once = exact if kernel else 0.0
         # 8 bits cannot hold potentials that are not known yet: the first sweep is a fresh one.
-        once += costs.fresh if regime == "stored 8-bit" else 0.0
+        once += fresh if regime == "stored 8-bit" else 0.0
         return pairs * (builds * build + steps * sweep + once) + steps * reduced
 
     # The spread of the scores comes from moments of the embeddings.
     temperature = pairs * (2 * costs.nearest + costs.shares) + rows * costs.moments
     temperature += solve(_TAU_STEPS)
-    polish = 0.0 if regime == "stored bfloat16" else pairs * costs.exact
+    polish = 0.0 if regime == "stored bfloat16" else pairs * exact
     sinkhorn = solve(sweeps) + polish
     # One converged fit serves both directions of a large problem, but where the marginals were
     # looked into each may have its own.
     suited = n * m <= runs.MAX_SUITED and devices == 1
     fits = directions if suited or n * m < api.ONE_FIT_ELEMENTS else 1
-    look = temperature + 2 * sinkhorn + 3 * pairs * costs.exact if suited else 0.0
+    look = temperature + 2 * sinkhorn + 3 * pairs * exact if suited else 0.0
     moments = fits * (rows * costs.moments + costs.basis) + _MAPS * rows * costs.mapped
     stages = [
         Stage("reading", 4 * d * rows * costs.read),
@@ -139,7 +145,7 @@ def plan(
         Stage("marginals", directions * look),
         Stage("temperature", fits * temperature),
         Stage("Sinkhorn", fits * sinkhorn),
-        Stage("second direction", pairs * costs.exact if fits < directions else 0.0),
+        Stage("second direction", pairs * exact if fits < directions else 0.0),
         # Lists before and after, for the hubness and the result.
         Stage("top-k", 2 * directions * pairs * costs.lists),
     ]

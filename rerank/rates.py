@@ -64,7 +64,7 @@ class Costs:
         checked: a row, in what is asked of embeddings before and between stages.
         moments: a row, in EM's moments; mapped: in a linear map.
         basis: EM itself, whatever the size.
-        read: a byte of a file, checked.
+        read: a byte of a file, checked; converted: a number, from float16 to float32.
         link: bytes a second to the other devices; memory: bytes that may be used.
         measured: False for estimates from data sheets.
     """
@@ -83,6 +83,7 @@ class Costs:
     link: float
     memory: float
     stored: dict[str, tuple[float, float]] = field(default_factory=dict)
+    converted: float = 0.0
     measured: bool = False
 
 
@@ -159,6 +160,8 @@ def measure(dim: int, *, clock: Callable[[], float] = time.perf_counter) -> Cost
         path = Path(folder) / "x.h5"
         io.write_embeddings(path, [str(i) for i in range(m)], items.numpy())
         read = seconds(lambda: io.read_embeddings(path)) / (4 * m * dim)
+    # Too many to be read from the cache.
+    half = torch.zeros(2**25, dtype=torch.float16)
     masses = {"query_mass": log_a.exp().double(), "gallery_mass": log_b.exp().double()}
     return Costs(
         "this machine's CPU",
@@ -179,6 +182,7 @@ def measure(dim: int, *, clock: Callable[[], float] = time.perf_counter) -> Cost
         mapped=seconds(lambda: sim.map(eye)) / (n + m),
         basis=seconds(lambda: EM().fit(Pair(queries[:64], items[:64]))),
         read=read,
+        converted=seconds(lambda: [len(part.float()) for part in half.split(2**21)]) / len(half),
         link=1e9,
         memory=float(memory.budget()),
         measured=True,

@@ -58,10 +58,14 @@ class Panels:
             yield rows, self.block(rows)
 
 
+def rows_of(m: int) -> int:
+    """Rows of a panel of m columns."""
+    return max(FEWEST_ROWS, min(_ROWS, _MOST // m), _FEWEST // m)
+
+
 def slices(n: int, m: int, rows_per_panel: int | None = None) -> list[slice]:
     """Panels of rows, never all in one, cut alike for any number of threads."""
-    step = rows_per_panel or max(FEWEST_ROWS, min(_ROWS, _MOST // m), _FEWEST // m)
-    step = min(step, max(1, -(-n // 2)))
+    step = min(rows_per_panel or rows_of(m), max(1, -(-n // 2)))
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
