@@ -1,6 +1,7 @@
 """The sparse fit: exact where the graph holds everything, near it with a graph and a tail."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -110,6 +111,8 @@ def test_the_command_says_the_error_and_recommends_itself(tmp_path, samples, mon
 def test_stored_scores_and_bad_counts_are_refused():
     with pytest.raises(NeedsEmbeddings, match="--videos and --texts"):
         Sinkhorn(tau=0.1, neighbours=5).fit(Bank(Dense(torch.rand(20, 20))))
+    with pytest.raises(RerankError, match="one process"):
+        Sinkhorn(tau=0.1, neighbours=5).fit(replace(pair(), shard="queries"))
     with pytest.raises(RerankError, match="neighbours"):
         Sinkhorn(neighbours=0)
     with pytest.raises(RerankError, match="samples"):
