@@ -1,5 +1,6 @@
 """How much memory a run may use: what the user allowed, or a modest share of what is free."""
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -96,6 +97,11 @@ def is_large(elements: int) -> bool:
     copies of small ones, raw, normalised and mapped.
     """
     return 4 * elements > COPY_SHARE * budget()
+
+
+def budget_for(elements: int) -> int:
+    """The smallest budget under which so many numbers are not large, in bytes."""
+    return math.ceil(4 * elements / COPY_SHARE)
 
 
 def set_memory_budget(size: int | str | None) -> None:

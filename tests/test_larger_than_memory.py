@@ -1,8 +1,11 @@
 """Embeddings that are mapped, or held half, give the same files as those that are read whole."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -34,6 +37,16 @@ def in_chunks(path, x, ids):
         file["ids"] = ids
 
 
+def in_columns(path, x, ids):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("embeddings", data=x, chunks=(len(x), 5), compression="lzf")
+        file["ids"] = ids
+
+
+def canonical(path, x, ids):
+    io.write_embeddings(path, ids, x)
+
+
 def after_a_block(path, x, ids):
     with h5py.File(path, "w", userblock_size=512) as file:
         file["embeddings"], file["ids"] = x, ids
@@ -47,7 +60,7 @@ def wide(path, x, ids):
     one_piece(path, x.astype(np.float32), ids)
 
 
-STORED = (one_piece, in_chunks, after_a_block, other_order, wide)
+STORED = (one_piece, in_chunks, in_columns, canonical, after_a_block, other_order, wide)
 
 
 def fill(folder, store):
@@ -84,8 +97,7 @@ def test_what_is_mapped_is_what_is_read(tmp_path):
     with memory.limit(TINY):
         for path in [array, *(path for path, _ in files)]:
             found = io.read_embeddings(path)
-            mapped = path.stem in ("array", "one_piece", "wide")
-            assert isinstance(found.vectors, np.memmap) == mapped
+            assert isinstance(found.vectors, np.memmap) and not found.vectors.flags.writeable
             assert found.vectors.dtype == (np.float32 if path.stem == "wide" else np.float16)
             assert np.array_equal(found.vectors, whole.vectors)
             assert (found.content_sha256, found.norms) == (whole.content_sha256, whole.norms)
@@ -95,10 +107,11 @@ def test_what_is_mapped_is_what_is_read(tmp_path):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
-def test_a_map_is_looked_through_as_a_file_is_read(tmp_path, value, metric):
+@pytest.mark.parametrize("store", [one_piece, in_chunks, other_order])
+def test_a_map_is_looked_through_as_a_file_is_read(tmp_path, value, metric, store):
     x, path = rows(150, 0), tmp_path / "bad.h5"
     x[77] = value
-    one_piece(path, x, [f"id{i}" for i in range(150)])
+    store(path, x, [f"id{i}" for i in range(150)])
     said = []
     for budget in (None, TINY):
         with memory.limit(budget):
@@ -119,6 +132,88 @@ def test_a_file_too_short_for_its_map_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:end])
     with memory.limit(TINY), pytest.raises(FormatError, match="cut.h5"):
         io.read_embeddings(path)
+
+
+def test_checksums_of_an_unpacked_file_are_checked(tmp_path):
+    path, x = tmp_path / "damaged.h5", rows(150, 0)
+    canonical(path, x, [str(i) for i in range(150)])
+    raw = bytearray(path.read_bytes())
+    raw[raw.find(x[100].tobytes()) + 3] ^= 1
+    path.write_bytes(raw)
+    said = []
+    for budget in (None, TINY):
+        with memory.limit(budget), pytest.raises(FormatError, match="damaged.h5") as error:
+            io.read_embeddings(path)
+        said.append(str(error.value))
+    assert said[0] == said[1]
+
+
+def test_a_file_that_is_not_large_is_read_and_not_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "x.h5"
+    in_chunks(path, rows(150, 0), [str(i) for i in range(150)])
+    monkeypatch.setattr("rerank.io.checks.Scratch", None)
+    assert not isinstance(io.read_embeddings(path).vectors, np.memmap)
+
+
+@pytest.mark.parametrize("chunks", [(1000, 256), (30_000, 8)])
+def test_unpacking_holds_blocks_and_never_the_file(tmp_path, monkeypatch, chunks):
+    monkeypatch.setattr("rerank.io.hdf5._MOST_BYTES", 2 << 20)
+    monkeypatch.setattr("rerank.io.checks.BLOCK_BYTES", 1 << 20)
+    path, x = tmp_path / "x.h5", np.tile(rows(1000, 0, 256), (30, 1))
+    with h5py.File(path, "w") as file:
+        file.create_dataset("embeddings", data=x, chunks=chunks, compression="lzf")
+        file["ids"] = np.arange(len(x)).astype("S8")
+    with memory.limit("8MB"):
+        io.read_embeddings(path, rows=slice(0, 25_000))
+        tracemalloc.start()
+        found = io.read_embeddings(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert np.array_equal(found.vectors, x)
+    # Names of the rows are held; the file has 15 MB.
+    assert peak < 12e6
+
+
+def test_no_room_to_unpack_is_said_with_the_ways_out(tmp_path, monkeypatch):
+    path = tmp_path / "x.h5"
+    in_chunks(path, rows(150, 0), [str(i) for i in range(150)])
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    with memory.limit(TINY), pytest.raises(FormatError, match="missing cannot be used"):
+        io.read_embeddings(path)
+    usage = shutil.disk_usage(tmp_path)._replace(free=7199)
+    monkeypatch.setattr("rerank.io.scratch.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with memory.limit(TINY), pytest.raises(FormatError) as error:
+        io.read_embeddings(path)
+    for part in ("x.h5: '/embeddings'", "7,200 bytes", "has 7,199", "TMPDIR", "--memory"):
+        assert part in str(error.value)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from rerank import io, memory, progress
+class Reporter:
+    def start(self, description, total):
+        pass
+    def advance(self, steps):
+        os.kill(os.getpid(), int(sys.argv[1]))
+    stop = lambda self: None
+with memory.limit("20kB"), progress.watch(Reporter()):
+    io.read_embeddings(Path("videos.h5"))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_of_a_file_that_was_being_unpacked(tmp_path, how):
+    in_chunks(tmp_path / "videos.h5", rows(150, 0), [str(i) for i in range(150)])
+    (tmp_path / "scratch").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(int(how))], cwd=tmp_path, capture_output=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "scratch")}, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == -how, done.stderr
+    assert not list((tmp_path / "scratch").iterdir())
 
 
 def test_the_same_result_file_however_the_rows_are_stored(tmp_path):

@@ -1,7 +1,7 @@
 """The door: what every array and every list of ids from a file has to pass, once.
 
 Arrays are read and checked block by block into the one array that is returned, so a file costs its
-own size and a few megabytes.
+own size and a few megabytes; what is too large for that is mapped, where it lies or unpacked.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,9 +10,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from rerank import memory
+from rerank import memory, progress
 from rerank.errors import FormatError
 from rerank.io.files import BLOCK_BYTES
+from rerank.io.scratch import Scratch
 
 Kind: TypeAlias = Literal["float", "integer", "text", "other"]
 
@@ -141,8 +142,8 @@ def read_matrix(
         row_name: row number in the file -> how to call the row, "3 (id 'video3')".
         column_name: column number -> how to call the column.
         keep_half: float16 stays float16; otherwise it is widened to float32.
-        map_large: a matrix that `memory.is_large` is neither widened nor, where the file can be
-            mapped into memory, read: it is looked through, and the map returned.
+        map_large: a matrix that `memory.is_large` is neither widened nor held: it is looked
+            through and mapped, from its own file or, where that cannot be, from an unpacked one.
         zero_rows: whether a row of zeros may pass.
 
     Returns:
@@ -158,6 +159,14 @@ def read_matrix(
     large = map_large and memory.is_large((stop - start) * field.shape[1])
     if dtype == np.float16 and not (keep_half or large):
         dtype = np.dtype(np.float32)
+
+    def look(at: int, part: np.ndarray) -> None:
+        found = _first_bad(part, zero_rows=zero_rows)
+        if found is not None:
+            _refuse(field, what, part, at, found, row_name=row_name, column_name=column_name)
+
+    if large and field.mapped is None:
+        return _unpack(field, start, stop, dtype, look)
     if large and field.mapped is not None:
         field.check()
         out = field.mapped()[start:stop]
@@ -166,10 +175,24 @@ def read_matrix(
         out = _empty(field, stop - start, dtype)
         parts = _fill(field, out, start, stop)
     for at, part in parts:
-        found = _first_bad(part, zero_rows=zero_rows)
-        if found is not None:
-            _refuse(field, what, part, at, found, row_name=row_name, column_name=column_name)
+        look(at, part)
     return out
+
+
+def _unpack(
+    field: Field, start: int, stop: int, dtype: np.dtype, look: Callable[[int, np.ndarray], None]
+) -> np.ndarray:
+    """Rows start..stop, looked at and copied to a file that can be mapped, never all held."""
+    field.check()
+    shape = (stop - start, field.shape[1])
+    scratch = Scratch(shape, dtype, field.where)
+    with progress.task("unpacking", stop - start) as advance:
+        for at, block in _read(field, start, stop):
+            part = np.asarray(block, dtype=dtype)
+            look(at, part)
+            scratch.write(part)
+            advance(len(part))
+    return scratch.mapped()
 
 
 def read_array(field: Field) -> np.ndarray:
@@ -208,14 +231,20 @@ def _walk(out: np.ndarray, start: int) -> Iterator[tuple[int, np.ndarray]]:
 
 def _fill(field: Field, out: np.ndarray, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
     """Read rows start..stop into an array; yields every part and the number of its first row."""
+    for at, block in _read(field, start, stop):
+        part = out[at - start : at - start + len(block)]
+        part[...] = block
+        yield at, part
+
+
+def _read(field: Field, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks of rows start..stop as the file has them, no more and no fewer than declared."""
     at = start
     for block in field.blocks(start, stop):
         end = at + len(block)
-        if end > stop or block.shape[1:] != out.shape[1:]:
+        if end > stop or block.shape[1:] != field.shape[1:]:
             raise FormatError(f"{field.where}: row {at}: the file does not hold what it declares")
-        part = out[at - start : end - start]
-        part[...] = block
-        yield at, part
+        yield at, block
         at = end
     if at != stop:
         raise FormatError(

@@ -33,7 +33,7 @@ class Embeddings:
 
     Attributes:
         ids: (N,) unique names.
-        vectors: (N, D) float16, float32 or float64, finite; large ones perhaps a map of the file.
+        vectors: (N, D) float16, float32 or float64, finite; large ones a map of a file.
         source: the file it came from.
         group_ids: (N,) what each row belongs to (the video of a caption), where the file says so.
         total_rows: rows in the file; more than N when a slice was read.
@@ -94,7 +94,8 @@ def read_embeddings(
     Arrays without ids take them from a side-car: for `v.npy` that is `v.ids.json`, `v.ids.txt`,
     `v.json` or `v.txt`. Rows are read and checked in blocks into one array, so a file costs its
     own size in memory. A large one (`memory.is_large`) stays float16 where it is that, and costs
-    nothing where it can be mapped: npy, and HDF5 without chunks and compression.
+    none: npy, and HDF5 without chunks and compression, are mapped; others are unpacked first, into
+    a temporary file without a name.
 
     Args:
         path: the file (or the folder `img_emb/` of clip-retrieval).
@@ -111,7 +112,7 @@ def read_embeddings(
 
     Returns:
         The embeddings, float32 or float64 (float16 with `keep_half` or where large) in native byte
-        order; read-only where mapped.
+        order; large ones are a map of a file, read-only.
 
     Raises:
         FormatError: anything the file does not hold as it should, naming file, dataset, row and

@@ -6,6 +6,7 @@ Only data inside the file, of a size the file can hold, is read.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from rerank.io.hdf5guard import GuardedFile
 from rerank.io.hdf5size import check_size
 
 _MAX_DEPTH = 32
+# One block of rows, where whole chunks of few columns would make a larger one.
+_MOST_BYTES = 64 << 20
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -126,6 +129,10 @@ def _blocks(dataset: h5py.Dataset, where: str, start: int, stop: int) -> Iterato
     row_bytes = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=object))
     chunk = dataset.chunks[0] if dataset.chunks else 1
     step = rows_per_block(row_bytes, chunk)
+    if dataset.chunks and step * row_bytes > _MOST_BYTES:
+        # Chunks of few columns: better unpacked several times than side by side in memory.
+        chunk_bytes = dataset.dtype.itemsize * math.prod(dataset.chunks)
+        step = min(step, max(1, max(_MOST_BYTES, chunk_bytes) // row_bytes))
     at = start
     while at < stop:
         end = min(stop, (at // step + 1) * step)

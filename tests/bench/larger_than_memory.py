@@ -7,7 +7,7 @@
 
 `fit`, `apply` and `search` run in a process of their own each. Peak memory is given with and
 without the pages of mapped files, which the system takes back whenever it needs them. Files are
-float16 HDF5 in one piece; with `--chunked` they cannot be mapped and are held in memory, half.
+float16 HDF5 in one piece; with `--chunked` they cannot be mapped and are unpacked first.
 """
 
 import argparse

@@ -1,0 +1,94 @@
+"""Rows too many to be held, in a file that has no name.
+
+What cannot be mapped where it lies (compressed, in chunks, in the other byte order) is unpacked
+once, and what has to be computed is written once; either is mapped from there. The file is never
+to be seen in a folder, so nothing is left of it, however the program ends.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from rerank import memory
+from rerank.errors import FormatError
+from rerank.io.files import one_line
+
+
+class Scratch:
+    """Rows of an array, written in order and mapped into memory when all are there."""
+
+    def __init__(self, shape: tuple[int, int], dtype: np.dtype, where: str) -> None:
+        """Find a disk with room.
+
+        Args:
+            shape: (n, d) of the whole.
+            dtype: in native byte order.
+            where: what the rows are, for messages.
+
+        Raises:
+            FormatError: no room; the message says how much is needed, and the ways out.
+        """
+        self._shape, self._dtype, self._where = shape, np.dtype(dtype), where
+        self._nbytes = self._dtype.itemsize * shape[0] * shape[1]
+        self._folder = self._roomy()
+        self._file: IO[bytes] = self._created()
+
+    def _roomy(self) -> Path:
+        reasons = []
+        for folder in _folders():
+            try:
+                free = shutil.disk_usage(folder).free
+            except OSError as error:
+                reasons.append(f"{folder} cannot be used ({error.strerror or one_line(error)})")
+                continue
+            if not os.access(folder, os.W_OK):
+                reasons.append(f"{folder} cannot be written")
+            elif free < self._nbytes:
+                reasons.append(f"{folder} has {free:,} left")
+            else:
+                return folder
+        raise self._refused(" and ".join(dict.fromkeys(reasons)))
+
+    def _created(self) -> IO[bytes]:
+        try:
+            # Unlinked at once, or without a name from the beginning where the system can do that.
+            return tempfile.TemporaryFile(dir=self._folder)
+        except OSError as error:
+            raise self._refused(f"{self._folder}: {one_line(error)}") from error
+
+    def _refused(self, reason: str) -> FormatError:
+        count = self._shape[0] * self._shape[1]
+        hold = -(-memory.budget_for(count) // 10**9)
+        return FormatError(
+            f"{self._where}: is too large to be held and takes {self._nbytes:,} bytes of disk for "
+            f"as long as the program runs, but {reason}; set TMPDIR to a folder with room, or hold "
+            f"it with --memory {hold}GB"
+        )
+
+    def write(self, rows: np.ndarray) -> None:
+        """The next rows."""
+        try:
+            self._file.write(np.ascontiguousarray(rows, dtype=self._dtype).reshape(-1).data)
+        except OSError as error:
+            raise self._refused(one_line(error)) from error
+
+    def mapped(self) -> np.ndarray:
+        """All rows as read-only memory over the file, which lives as long as they do."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._refused(one_line(error)) from error
+        with self._file:
+            return np.memmap(self._file, self._dtype, mode="r", shape=self._shape)
+
+
+def _folders() -> list[Path]:
+    """Where temporary rows may lie, the user's word first."""
+    if os.environ.get("TMPDIR"):
+        return [Path(os.environ["TMPDIR"])]
+    # /tmp is memory on many systems, which this is there to save.
+    return [Path("/var/tmp"), Path(tempfile.gettempdir())]
