@@ -3,10 +3,15 @@
 A large side of a `Pair` stays float16, or in a file that is mapped into memory. What the tensor of
 a small side holds is made of each block when it is needed:
 
-    row_i = x_i A / |x_i A|        (no norm where the metric is "dot", no A before a map)
+    row_i = (x_i A - s_i C) / n_i
 
-and products take the map to the other side, <q, x_i A> = <q A^T, x_i>, so that a map costs a
-block of queries nothing worth mentioning, however long the gallery.
+with the norm n_i of what is above it (none where the metric is "dot"), a map A and, after centring,
+means C with a factor s_i of every row: the mean was taken from x_i / s_i. Products take the map to
+the other side,
+
+    <q, row_i> = (<q A^T, x_i> - <q C^T, s_i>) / n_i
+
+so that map and mean cost a block of queries nothing worth mentioning, however long the gallery.
 """
 
 from collections.abc import Iterator
@@ -29,13 +34,17 @@ class StoredRows:
 
     Attributes:
         stored: (n, d) float16, bfloat16 or float32 on the CPU, often a mapped file.
-        norms: (n,) what every row is divided by after the map, or None for 1.
+        norms: (n,) what every row is divided by in the end, or None for 1.
         matrix: (d, d) the map A, or None.
+        factors: (n, r) s of every row for each of the means, or None without any.
+        means: (r, d) C, through the maps that came after them, or None.
     """
 
     stored: Tensor
     norms: Tensor | None = None
     matrix: Tensor | None = None
+    factors: Tensor | None = None
+    means: Tensor | None = None
 
     @property
     def shape(self) -> torch.Size:
@@ -60,21 +69,34 @@ class StoredRows:
         block = self.stored[rows].float()
         if self.matrix is not None:
             block = block @ self.matrix
+        if self.factors is not None and self.means is not None:
+            block = block - self.factors[rows] @ self.means
         return block if self.norms is None else block / self.norms[rows][..., None]
 
     def inner(self, queries: Tensor) -> Tensor:
         """(b, n) inner products of (b, d) queries with all rows, in fresh memory."""
+        shift = None if self.means is None else queries @ self.means.T
         if self.matrix is not None:
             queries = queries @ self.matrix.T
         out = torch.empty((len(queries), len(self)), dtype=self.dtype)
         for start in range(0, len(self), _AT_ONCE):
             rows = slice(start, start + _AT_ONCE)
             out[:, rows] = inner(queries, self.stored[rows].float())
+        if shift is not None and self.factors is not None:
+            out.addmm_(shift, self.factors.T, alpha=-1)
         return out if self.norms is None else out.div_(self.norms)
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         """(n,) inner products with one vector (d,)."""
         return self.inner(vector[None])[0]
+
+    def less(self, mean: Tensor) -> "StoredRows":
+        """The same rows less a mean (d,): (x A - s C) / n - mean = (x A - [s, n] [C; mean]) / n."""
+        factors = (torch.ones(len(self)) if self.norms is None else self.norms)[:, None]
+        means = mean[None].to(self.dtype)
+        if self.factors is not None and self.means is not None:
+            factors, means = torch.cat([self.factors, factors], 1), torch.cat([self.means, means])
+        return replace(self, factors=factors, means=means)
 
     def unit(self, what: str) -> "StoredRows":
         """The same rows with norm one; a zero row is refused."""
@@ -121,6 +143,14 @@ def mapped(x: Rows, matrix: Tensor, what: str, *, unit: bool) -> Rows:
     """Rows x A, with norm one if `unit`."""
     if isinstance(x, StoredRows):
         both = matrix if x.matrix is None else x.matrix @ matrix
-        made = replace(x, matrix=both)
+        made = replace(x, matrix=both, means=None if x.means is None else x.means @ matrix)
         return made.unit(what) if unit else made
     return unit_rows(x @ matrix, what) if unit else x @ matrix
+
+
+def centred(x: Rows, mean: Tensor, what: str, *, unit: bool) -> Rows:
+    """Rows x - mean, with norm one if `unit`."""
+    if isinstance(x, StoredRows):
+        made = x.less(mean)
+        return made.unit(what) if unit else made
+    return unit_rows(x - mean, what) if unit else x - mean

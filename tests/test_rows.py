@@ -7,13 +7,13 @@ import torch
 from rerank import memory, moments, reduce, search
 from rerank.errors import RerankError
 from rerank.kernels import certified, choose
-from rerank.methods.centering import Centering
+from rerank.methods.centering import Centering, Centred
 from rerank.methods.dual_bank import beside
 from rerank.methods.em import EM
 from rerank.methods.expansion import AlphaQE
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.reranker import Pipeline
-from rerank.rows import StoredRows
+from rerank.rows import StoredRows, centred
 from rerank.similarity import Pair
 
 TINY = "1kB"
@@ -60,6 +60,37 @@ def test_stored_rows_have_the_scores_of_their_copies(dtype, metric, block, maps)
     close(biased(stored.T).scores(), biased(held.T).scores(), 1e-4)
     close(stored.gallery[:], held.gallery, 1e-4)
     assert stored.dtype == torch.float32 and stored.shape == held.shape
+
+
+STAGES = {"m": (SQUEEZE, None), "t": (TURN, None), "c": (None, 0.3), "d": (None, -0.2)}
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+@pytest.mark.parametrize("order", ["c", "mc", "cm", "cd", "mctd", "cmtdc"])
+def test_means_are_taken_before_and_after_maps_without_a_copy(metric, order):
+    stored, held = both(n=50, m=9000, metric=metric)
+    for letter in order:
+        matrix, mean = STAGES[letter]
+        if matrix is not None:
+            stored, held = stored.map(matrix), held.map(matrix)
+            continue
+        means = mean * torch.linspace(-1, 2, 16), mean * torch.linspace(2, 1, 16)
+        stored, held = (Centred(*means, "inductive").transform(sim) for sim in (stored, held))
+    assert isinstance(stored.queries, StoredRows) and isinstance(stored.gallery, StoredRows)
+    assert stored.gallery.stored.dtype == torch.float16
+    close(stored.scores(), held.scores(), 1e-4)
+    close(biased(stored.T).scores(), biased(held.T).scores(), 1e-4)
+    close(stored.gallery[8000:8200], held.gallery[8000:8200], 1e-4)
+    some = torch.tensor([3, 8999, 40])
+    close(stored.gallery[some], held.gallery[some], 1e-4)
+    close(stored.gallery @ held.queries[0], held.gallery @ held.queries[0], 1e-4)
+
+
+def test_a_row_that_is_the_mean_is_named():
+    stored, _ = both(n=5, m=9000)
+    mean = stored.gallery[8700:8701][0]
+    with pytest.raises(RerankError, match="gallery after centring: row 8700 .*zero"):
+        centred(stored.gallery, mean, "gallery after centring", unit=True)
 
 
 def test_rows_before_a_map_are_the_very_bits_of_their_copies():
@@ -119,8 +150,11 @@ def test_equal_scores_in_several_parts_go_to_the_lower_index(monkeypatch):
 @pytest.mark.parametrize(
     "method",
     [Sinkhorn(tau=0.05), Pipeline((EM(n_bases=4), Sinkhorn(tau=0.05))), Centering(),
-     AlphaQE(n=3), Sinkhorn(tau=0.05, neighbours=10), Pipeline((EM(n_bases=4), EM(n_bases=4)))],
-    ids=["sinkhorn", "em+sinkhorn", "centring", "expansion", "sparse", "em twice"],
+     AlphaQE(n=3), Sinkhorn(tau=0.05, neighbours=10), Pipeline((EM(n_bases=4), EM(n_bases=4))),
+     Pipeline((Centering(), EM(n_bases=4), Sinkhorn(tau=0.05))),
+     Pipeline((EM(n_bases=4), Centering(), Sinkhorn(tau=0.05)))],
+    ids=["sinkhorn", "em+sinkhorn", "centring", "expansion", "sparse", "em twice", "center+em",
+         "em+center"],
 )  # fmt: skip
 def test_methods_never_ask_how_rows_are_held(method):
     stored, held = both()

@@ -9,7 +9,8 @@ from rerank import moments, reduce
 from rerank.errors import RerankError
 from rerank.methods.rows import need_pair, neutral
 from rerank.reranker import Bank, GalleryBias, Label, as_bank
-from rerank.similarity import Pair, Similarity, unit_rows
+from rerank.rows import centred
+from rerank.similarity import Pair, Similarity
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,10 @@ class Centred:
                 f"centring was fitted on embeddings of d = {len(self.query_mean)}, got d = "
                 f"{pair.queries.shape[1]}; fit on embeddings of the same model"
             )
-        queries = pair.queries[:] - query_mean.to(pair.device, pair.dtype)
-        gallery = pair.gallery[:] - self.gallery_mean.to(pair.device, pair.dtype)
-        if pair.metric == "cosine":
-            queries = unit_rows(queries, "queries after centring")
-            gallery = unit_rows(gallery, "gallery after centring")
+        unit = pair.metric == "cosine"
+        q0, v0 = (mean.to(pair.device, pair.dtype) for mean in (query_mean, self.gallery_mean))
+        queries = centred(pair.queries, q0, "queries after centring", unit=unit)
+        gallery = centred(pair.gallery, v0, "gallery after centring", unit=unit)
         return replace(pair, queries=queries, gallery=gallery)
 
 
