@@ -17,7 +17,7 @@ from rerank.methods.em import Basis
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
 from rerank.presets import pipeline
 from rerank.reranker import Fitted, FittedPipeline, Pipeline
-from rerank.similarity import ArrayLike, Dense, Similarity
+from rerank.similarity import ArrayLike, Axis, Dense, Similarity
 
 ScoresAre: TypeAlias = Literal["auto", "similarities", "probabilities"]
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -89,8 +89,10 @@ def rerank(
     return _like(rewritten(both["t2v"].sim, fits).scores(), scores)
 
 
-def dense(scores: ArrayLike, *, scores_are: ScoresAre = "auto") -> Dense:
+def dense(scores: ArrayLike, *, scores_are: ScoresAre = "auto", sharded: bool = False) -> Dense:
     """Stored scores as a similarity; probabilities become logarithms, with a warning that says so.
+
+    `sharded`: these are this process's share of the rows; what they are is decided for all.
 
     Raises:
         RerankError: not a matrix of real numbers, NaN or infinite entries.
@@ -99,10 +101,11 @@ def dense(scores: ArrayLike, *, scores_are: ScoresAre = "auto") -> Dense:
         raise RerankError(
             f"scores_are: got {scores_are!r}, expected 'auto', 'similarities' or 'probabilities'"
         )
-    sim = Dense(scores)
+    shard: Axis | None = "queries" if sharded else None
+    sim = Dense(scores, shard=shard)
     if scores_are == "similarities":
         return sim
-    kind = kind_of_scores(sim.base.cpu().numpy())
+    kind = kind_of_scores(sim.base.cpu().numpy(), sharded=sharded)
     if scores_are == "auto" and kind == "similarities":
         return sim
     if scores_are == "auto":
@@ -116,7 +119,7 @@ def dense(scores: ArrayLike, *, scores_are: ScoresAre = "auto") -> Dense:
     elif bool((sim.base < 0).any()):
         raise RerankError("scores: negative entries are no probabilities; use 'similarities'")
     logs = torch.from_numpy(as_log_scores(sim.base.cpu().numpy())).to(sim.base)
-    return Dense(logs, unscored=True)
+    return Dense(logs, unscored=True, shard=shard)
 
 
 def _like(result: Tensor, scores: Array) -> Array:
@@ -157,7 +160,8 @@ def _mirror(first: FittedPipeline, sim: Similarity, stages: Pipeline) -> FittedP
         return None
     for side in (sim, sim.T):
         queries = reduce.query_masses(side, duplicates=settings.duplicates)
-        if not torch.allclose(queries, reduce.gallery_masses(side.T), rtol=1e-9, atol=0.0):
+        equal = torch.allclose(queries, reduce.gallery_masses(side.T), rtol=1e-9, atol=0.0)
+        if not reduce.everywhere(side, equal):
             return None
     for stage in first.stages[:-1]:
         sim = stage.transform(sim)

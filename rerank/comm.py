@@ -5,6 +5,7 @@ Only `reduce`, the readers and the entry points import this module.
 """
 
 import os
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 import torch
@@ -30,7 +31,8 @@ def world_size() -> int:
 def start_from_environment(*, timeout_s: float = 600.0) -> bool:
     """Join the process group that `torchrun` describes in the environment.
 
-    Returns whether there is one. NCCL where every process has a GPU of its own, else gloo.
+    Returns whether there is one. NCCL where every process has a GPU of its own, and gloo for what
+    is on the CPU; else gloo alone.
     """
     if active():
         return True
@@ -41,7 +43,9 @@ def start_from_environment(*, timeout_s: float = 600.0) -> bool:
     nccl = torch.cuda.is_available() and torch.cuda.device_count() >= local_world
     if nccl:
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if nccl else "gloo", timeout=timedelta(seconds=timeout_s))
+    # Counts, names and finished rows are exchanged on the CPU, which NCCL does not do.
+    backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
     return True
 
 
@@ -79,6 +83,16 @@ def all_logsumexp(x: Tensor) -> Tensor:
     return safe + all_sum((x - safe).exp()).log()
 
 
+def everywhere(flag: bool) -> bool:
+    """Whether something holds in every process, so that all of them take the same road."""
+    return int(all_sum(torch.tensor(0 if flag else 1))) == 0
+
+
+def disagreement(x: Tensor) -> Tensor:
+    """Largest difference between two processes, elementwise; 0 where all hold the same numbers."""
+    return all_max(x) + all_max(-x)
+
+
 def gather_rows(x: Tensor) -> Tensor:
     """Concatenate the rows of all processes in rank order; shards may differ in length."""
     if not active():
@@ -109,6 +123,39 @@ def gather_names(names: tuple[str, ...]) -> tuple[str, ...]:
     parts: list[list[str]] = [[] for _ in range(world_size())]
     dist.all_gather_object(parts, list(names))
     return tuple(name for part in parts for name in part)
+
+
+def rows_to_first(blocks: Iterable[Tensor], *, dtype: torch.dtype) -> Iterator[Tensor]:
+    """The blocks of rows of all processes in rank order, in the first process, one at a time.
+
+    Every process has to walk through its own iterator; those of the others yield nothing.
+
+    Args:
+        blocks: (b, m) rows of this process, on the CPU.
+        dtype: of the blocks, the same everywhere.
+    """
+    if not active():
+        yield from blocks
+        return
+    for owner in range(world_size()):
+        mine = iter(blocks if owner == rank() else ())
+        while True:
+            block = next(mine, None)
+            # All wait for every block, so that none waits longer than it takes to write one.
+            size = torch.tensor([-1, 0] if block is None else list(block.shape))
+            dist.broadcast(size, src=owner)
+            rows, columns = size.tolist()
+            if rows < 0:
+                break
+            if owner == 0:
+                if block is not None:
+                    yield block
+            elif block is not None:
+                dist.send(block.contiguous(), dst=0)
+            elif rank() == 0:
+                received = torch.empty((rows, columns), dtype=dtype)
+                dist.recv(received, src=owner)
+                yield received
 
 
 def my_rows(n: int) -> slice:

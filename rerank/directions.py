@@ -59,6 +59,7 @@ def from_embeddings(
     bank_positives: tuple[np.ndarray, ...] | None = None,
     metric: Metric = "cosine",
     sharded: bool = False,
+    whole_bank: bool = False,
 ) -> dict[Name, Direction]:
     """Both directions of embeddings, with the banks that were given.
 
@@ -71,18 +72,20 @@ def from_embeddings(
         metric: "cosine" or "dot".
         sharded: `texts` and `bank_texts` are this process's share of their rows; videos are whole
             in every process.
+        whole_bank: with `sharded`, `bank_texts` are whole in every process too.
 
     Raises:
         RerankError: embeddings that do not fit together.
     """
     split: Axis | None = "queries" if sharded else None
+    split_bank = None if whole_bank else split
     sim = Pair(texts, videos, metric=metric, shard=split)
     if bank_texts is None and bank_videos is None:
         return from_scores(sim)
     made: dict[Name, Direction] = {}
     pairs = None
     if bank_texts is not None and bank_videos is not None:
-        pairs = Pair(bank_texts, bank_videos, metric=metric, shard=split)
+        pairs = Pair(bank_texts, bank_videos, metric=metric, shard=split_bank)
     sides: tuple[tuple[Name, Pair, ArrayLike | None, ArrayLike | None], ...] = (
         ("t2v", sim, bank_texts, bank_videos),
         ("v2t", sim.T, bank_videos, bank_texts),
@@ -95,22 +98,31 @@ def from_embeddings(
                 (f"stays raw: its bias needs a bank of {missing} (--bank-{missing})",),
             )  # fmt: skip
             continue
-        bank_sim = Pair(queries, test.gallery, metric=metric, shard=test.shard)
+        # Of text to video the bank's queries are split, of video to text the searched gallery.
+        shard = split_bank if name == "t2v" else test.shard
+        bank_sim = Pair(queries, test.gallery, metric=metric, shard=shard)
         label, warnings = _label(bank_sim, test)
         made[name] = Direction(
             name, test,
             Bank(
                 bank_sim,
-                # Both sides of the second bank's scores would be shares of texts: left out.
                 gallery=None
-                if gallery_bank is None or sharded
-                else Pair(gallery_bank, test.gallery, metric=metric),
+                if gallery_bank is None
+                else _second_bank(gallery_bank, test, split_bank=split_bank),
                 pairs=pairs if pairs is None or name == "t2v" else pairs.T,
                 positives=_side(bank_positives, name, pairs),
                 label=label,
             ), warnings,
         )  # fmt: skip
     return made
+
+
+def _second_bank(gallery_bank: ArrayLike, test: Pair, *, split_bank: Axis | None) -> Pair | None:
+    """Bank gallery x gallery; None where both are texts and this process holds shares of both."""
+    if test.shard == "gallery" and split_bank is not None:
+        return None
+    shard: Axis | None = "gallery" if test.shard == "gallery" else None
+    return Pair(gallery_bank, test.gallery, metric=test.metric, shard=shard)
 
 
 def _side(

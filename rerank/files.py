@@ -3,7 +3,7 @@
 import math
 import platform
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from rerank import comm, io, reduce, runs
-from rerank.errors import RerankError
 from rerank.hubness import Hubness
 from rerank.inputs import Inputs, describe_inputs, pick_device, read_inputs
 from rerank.io import DirectionResult, Embeddings
@@ -95,8 +94,6 @@ def apply_files(
     settings = dict(settings or {})
     sharded = comm.start_from_environment()
     target = pick_device(device)
-    if sharded and store_scores:
-        raise RerankError("--scores: one matrix needs one process; leave it out under torchrun")
     with limit(memory):
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
@@ -116,8 +113,11 @@ def apply_files(
     both = (result.t2v, result.v2t)
     cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
     notes = _said(both, lambda outcome: outcome.notes[len(outcome.direction.warnings) :])
+    matrix = _rows_of(result) if store_scores else None
     if comm.rank() > 0:
         # One output: the first process writes and speaks.
+        for _ in matrix or ():
+            pass
         comm.barrier()
         return Report({}, "", (), ())
     em_map = _em_map(result)
@@ -134,11 +134,18 @@ def apply_files(
         directions=found,
         manifest=manifest,
         em_map=em_map,
-        scores=result.scores().cpu().numpy() if store_scores else None,
+        scores=matrix,
     )
     comm.barrier()
     said = _text(inputs, result, out, k, regime, store_scores)
     return Report(manifest, said, tuple(_unique(cautions)), tuple(_unique(notes)))
+
+
+def _rows_of(result: Reranked) -> Iterator[np.ndarray]:
+    """The rewritten matrix a block of rows at a time, all of it in the first process."""
+    sim = result.matrix()
+    blocks = (block.cpu() for _, block in sim.blocks())
+    return (block.numpy() for block in comm.rows_to_first(blocks, dtype=sim.dtype))
 
 
 def _sweeps(result: Reranked) -> str:

@@ -167,9 +167,10 @@ def read_inputs(
         return found
     if found.bank_texts is None or found.bank_videos is None:
         raise RerankError("--bank-gt needs --bank-texts and --bank-videos, which it refers to")
+    texts_of_bank = found.bank_texts.ids
     if sharded:
-        return found
-    truth = io.read_ground_truth(bank_gt, found.bank_texts.ids, found.bank_videos.ids)
+        texts_of_bank = comm.gather_names(texts_of_bank)
+    truth = io.read_ground_truth(bank_gt, texts_of_bank, found.bank_videos.ids)
     return replace(found, bank_positives=tuple(truth.positives))
 
 

@@ -4,6 +4,8 @@ They belong to the floor of `reduce` and follow its rule: one read of the row pa
 a collective where the axis is split over processes.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -37,6 +39,28 @@ def column_moments(sim: Similarity) -> tuple[Tensor, Tensor]:
     mean = first / count
     std = (second / count - mean.square()).clamp_min(0).sqrt()
     return (mean + pivot).to(sim.dtype), std.to(sim.dtype)
+
+
+def standard_rows(sim: Similarity) -> Callable[[slice, Tensor], Tensor]:
+    """What turns a panel of scores into (S_ij - mean_i) / std_i over the whole gallery.
+
+    Unscored entries (-inf) count neither in the mean nor in the deviation. A panel that holds whole
+    rows tells both; where the gallery is split, one pass over the scores finds them.
+    """
+    tiny = torch.finfo(sim.dtype).tiny
+    if sim.shard == "gallery":
+        mean, std = column_moments(sim.T)
+        return lambda rows, block: (block - mean[rows, None]) / std[rows, None].clamp_min(tiny)
+
+    def standard(rows: slice, block: Tensor) -> Tensor:
+        finite = torch.isfinite(block)
+        count = finite.sum(dim=1, keepdim=True).clamp_min(1)
+        filled = torch.where(finite, block, 0.0)
+        centred = block - filled.sum(dim=1, keepdim=True) / count
+        square = torch.where(finite, centred, 0.0).square().sum(dim=1, keepdim=True) / count
+        return centred / square.sqrt().clamp_min(tiny)
+
+    return standard
 
 
 def _pivot(sim: Similarity) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 from rerank import comm, progress
 from rerank.errors import RerankError
 from rerank.kernels import certified
-from rerank.similarity import Axis, Pair, Similarity
+from rerank.similarity import BLOCK_ELEMENTS, Axis, Pair, Similarity
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ def topk(sim: Similarity, k: int) -> TopK:
     Where the gallery is split over processes, indices count over all of it.
     """
     n, m = sim.shape
-    offset, total = _gallery_place(sim)
+    offset, total = gallery_place(sim)
     k = check_k(k, total)
     if certified.pays(sim, k) and isinstance(sim, Pair):
         scores, indices, _ = certified.topk(sim, k)
@@ -61,7 +61,7 @@ def topk(sim: Similarity, k: int) -> TopK:
     return TopK(scores, places.gather(1, chosen))
 
 
-def _gallery_place(sim: Similarity) -> tuple[int, int]:
+def gallery_place(sim: Similarity) -> tuple[int, int]:
     """Index of the first gallery item of this process, and the number of all items."""
     if sim.shard != "gallery":
         return 0, sim.shape[1]
@@ -93,17 +93,26 @@ def order_ties(scores: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     return scores.gather(1, order), indices.gather(1, order)
 
 
-def mean_topk(sim: Similarity, k: int, *, over: Axis) -> Tensor:
+def mean_topk(sim: Similarity, k: int, *, over: Axis, scored: bool = False) -> Tensor:
     """Mean of the k largest scores along one axis.
 
     over="gallery": (n,), for each query over its k nearest gallery items;
     over="queries": (m,), for each gallery item over its k nearest queries.
+
+    Unscored entries (-inf) make a mean -inf, or are left out if `scored`: the mean is of fewer
+    then, and NaN where nothing is scored.
     """
     if over == "queries":
-        if sim.shard == "queries" or not _transposes(sim):
-            return _running_topk(sim, k).mean(dim=0)
-        return topk(sim.T, k).scores.mean(dim=1)
-    return topk(sim, k).scores.mean(dim=1)
+        held = sim.shape[0]
+        check_k(k, sum(comm.gather_counts(held)) if sim.shard == "queries" else held, "queries")
+    if over == "queries" and (sim.shard == "queries" or not _transposes(sim)):
+        best = _running_topk(sim, k).T
+    else:
+        best = topk(sim.T if over == "queries" else sim, k).scores
+    finite = torch.isfinite(best)
+    if not scored or bool(finite.all()):
+        return best.mean(dim=1)
+    return torch.where(finite, best, 0.0).sum(dim=1) / finite.sum(dim=1)
 
 
 def _transposes(sim: Similarity) -> bool:
@@ -120,9 +129,13 @@ def _running_topk(sim: Similarity, k: int) -> Tensor:
         stacked = torch.cat([best, block])
         best = torch.topk(stacked, min(k, len(stacked)), dim=0).values
     if sim.shard == "queries":
-        best = comm.gather_rows(best)
-        best = torch.topk(best, min(k, len(best)), dim=0).values
-    check_k(k, len(best), "queries")
+        # A few items at a time, so that what the processes exchange stays as small as a panel.
+        step = max(1, BLOCK_ELEMENTS // (k * comm.world_size()))
+        parts = []
+        for start in range(0, sim.shape[1], step):
+            part = comm.gather_rows(best[:, start : start + step].contiguous())
+            parts.append(torch.topk(part, min(k, len(part)), dim=0).values)
+        best = torch.cat(parts, dim=1)
     return best
 
 
@@ -159,7 +172,7 @@ def gather_pairs(sim: Similarity, rows: Tensor, columns: Tensor) -> Tensor:
 
     Where the gallery is split over processes, columns count over all of it.
     """
-    offset, _ = _gallery_place(sim)
+    offset, _ = gallery_place(sim)
     columns = columns - offset
     out = torch.zeros(len(rows), dtype=sim.dtype, device=sim.device)
     order = torch.argsort(rows, stable=True)
@@ -180,8 +193,11 @@ def k_occurrence(sim: Similarity, k: int) -> Tensor:
 
     Radovanović, Nanopoulos and Ivanović, JMLR 2010.
     """
-    offset, total = _gallery_place(sim)
-    counts = torch.bincount(topk(sim, k).indices.flatten(), minlength=total)
-    if sim.shard == "queries":
-        return comm.all_sum(counts)
-    return counts[offset : offset + sim.shape[1]]
+    offset, _ = gallery_place(sim)
+    return occurrences(sim, topk(sim, k).indices)[offset : offset + sim.shape[1]]
+
+
+def occurrences(sim: Similarity, places: Tensor) -> Tensor:
+    """How often every item of the whole gallery is among places that the queries name, int64."""
+    counts = torch.bincount(places.flatten(), minlength=gallery_place(sim)[1])
+    return comm.all_sum(counts) if sim.shard == "queries" else counts

@@ -24,15 +24,17 @@ from rerank.order import (
     gather_pairs,
     k_occurrence,
     mean_topk,
+    occurrences,
     topk,
 )
 from rerank.rows import Rows, slices
 from rerank.similarity import Pair, Similarity
 
 __all__ = [
-    "TopK", "check_k", "check_tau", "count_better", "extremes", "gallery_masses", "gallery_mean",
-    "gather_pairs", "gram", "k_occurrence", "logsumexp", "mean_topk", "peaks", "query_masses",
-    "regime", "row_hashes", "spread", "sweep", "sweeper", "topk", "total_gallery", "total_queries",
+    "TopK", "check_k", "check_tau", "count_better", "everywhere", "extremes", "gallery_masses",
+    "gallery_mean", "gather_pairs", "gram", "k_occurrence", "logsumexp", "mean_topk", "occurrences",
+    "peaks", "query_masses", "regime", "row_hashes", "spread", "sweep", "sweeper", "topk",
+    "total_gallery", "total_queries",
 ]  # fmt: skip
 
 
@@ -48,7 +50,7 @@ def extremes(sim: Similarity, *, query_bias: Tensor, gallery_bias: Tensor) -> tu
     col_max = torch.full((m,), -math.inf, dtype=sim.dtype, device=sim.device)
     with progress.task("maxima", n) as advance:
         for rows, block in sim.blocks():
-            row_max[rows] = (block + gallery_bias).amax(dim=1)
+            row_max[rows] = plain.row_maxima(block + gallery_bias)
             col_max = torch.maximum(col_max, block.add_(query_bias[rows, None]).amax(dim=0))
             advance(len(block))
     if sim.shard == "queries":
@@ -91,7 +93,9 @@ def peaks(
     if sim.shard == "queries":
         col_max, col_sum = comm.all_max(col_max), comm.all_sum(col_sum)
     elif sim.shard == "gallery":
-        row_max, row_all = comm.all_max(row_max), comm.all_logsumexp(row_all)
+        # Where no item of this process is scored the maximum is none, and not the 0 that stands in.
+        row_max = comm.all_max(torch.where(row_sum > 0, row_max, -math.inf))
+        row_max, row_all = plain.finite_or_zero(row_max), comm.all_logsumexp(row_all)
     return row_max / tau - row_all, col_max / tau - (col_sum.log().to(sim.dtype) + shift)
 
 
@@ -239,6 +243,11 @@ def gallery_masses(sim: Similarity) -> Tensor:
     mass = torch.ones(m, dtype=torch.float64, device=sim.device) if mass is None else mass.double()
     total = mass.sum()
     return mass / (comm.all_sum(total) if sim.shard == "gallery" else total)
+
+
+def everywhere(sim: Similarity, flag: bool) -> bool:
+    """Whether something holds in every process that has a share of a similarity."""
+    return flag if sim.shard is None else comm.everywhere(flag)
 
 
 def total_queries(sim: Similarity) -> int:

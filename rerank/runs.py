@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rerank import directions, hubness, reduce, search
+from rerank import directions, hubness, reduce, search, sharding
 from rerank.api import ScoresAre, dense, fit_both, fit_one, notes_of, rewritten
 from rerank.directions import Direction, Name
 from rerank.errors import RerankError
@@ -25,7 +25,6 @@ DEFAULT_FOR_SCORES = "sinkhorn"
 MAX_SUITED = 50_000_000
 # From here on a neighbour graph, two passes over all pairs, is cheaper than dozens of sweeps.
 SPARSE_FROM = 100_000_000_000
-SHARDABLE = frozenset({"em", "sinkhorn", "is"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +73,8 @@ class Reranked:
         """The strongest label of the two."""
         return strongest_label([self.t2v.label, self.v2t.label])
 
-    def scores(self) -> Tensor:
-        """The rewritten matrix, texts x videos, S + f + g. Builds n x m."""
+    def matrix(self) -> Similarity:
+        """The rewritten similarity, texts x videos, S + f + g, for both directions."""
         for outcome in (self.t2v, self.v2t):
             if outcome.fitted is not None and not outcome.fitted.foldable:
                 raise RerankError(
@@ -86,7 +85,11 @@ class Reranked:
             "t2v": self.t2v.fitted,
             "v2t": self.v2t.fitted,
         }
-        return rewritten(self.t2v.direction.sim, fits).scores()
+        return rewritten(self.t2v.direction.sim, fits)
+
+    def scores(self) -> Tensor:
+        """The rewritten matrix, texts x videos. Builds n x m."""
+        return self.matrix().scores()
 
 
 def apply(
@@ -123,7 +126,8 @@ def apply(
         scores_are: see `rerank`.
         device: where to compute; None = where the tensors are.
         sharded: `texts`, `bank_texts` and the rows of `scores` are this process's share of them
-            (`comm.my_rows`); every process gets the whole top-k.
+            (`comm.my_rows`), `bank_positives` are those of the whole bank; every process gets the
+            whole top-k.
         **settings: fields of the stages, such as tau, n_iters, strength.
 
     Returns:
@@ -141,16 +145,20 @@ def apply(
                 "a bank of embeddings cannot be compared with stored scores: "
                 "give --videos and --texts, or leave the bank out"
             )
-        sim = dense(scores, scores_are=scores_are)
-        sim = replace(sim, shard="queries") if sharded else sim
+        sim = dense(scores, scores_are=scores_are, sharded=sharded)
         both = directions.from_scores(sim if device is None else _moved(sim, device))
     else:
+        stages = pipeline(method or DEFAULT_FOR_EMBEDDINGS, **settings)
+        whole_bank = sharded and (bank_positives is not None or sharding.needs_whole_bank(stages))
+        if whole_bank:
+            bank_texts = sharding.whole(bank_texts, "bank texts")
         inputs = (texts, videos, bank_texts, bank_videos)
         texts, videos, bank_texts, bank_videos = (_on(x, device) for x in inputs)
         assert texts is not None and videos is not None
         both = directions.from_embeddings(
             texts, videos, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_positives=bank_positives, metric=metric, sharded=sharded,
+            bank_positives=bank_positives, metric=metric,
+            sharded=sharded, whole_bank=whole_bank,
         )  # fmt: skip
     return rerank_directions(both, method=method, k=k, gate=gate, **settings)
 
@@ -170,8 +178,9 @@ def rerank_directions(
     embeddings = isinstance(both["t2v"].sim, Pair)
     chosen = method or (DEFAULT_FOR_EMBEDDINGS if embeddings else DEFAULT_FOR_SCORES)
     stages = pipeline(chosen, **settings)
-    if both["t2v"].sim.shard is not None:
-        _check_shardable(chosen, gate and any(_gated(direction) for direction in both.values()))
+    sharded = both["t2v"].sim.shard is not None
+    if sharded:
+        sharding.check_method(chosen, stages)
     extra: dict[Name, list[str]] = {"t2v": [], "v2t": []}
     if method is None:
         stages, reason = _drop_em(stages, both)
@@ -188,7 +197,8 @@ def rerank_directions(
             if _gated(direction) and direction.bank is not None:
                 from rerank.selection import gated_fit  # heavier than all the rest
 
-                fitted, report = gated_fit(stages, direction.bank)
+                check = sharding.check_gates_agree if sharded else None
+                fitted, report = gated_fit(stages, direction.bank, check=check)
                 fits[name] = (
                     fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
                 )
@@ -215,14 +225,13 @@ def _fit_suited(
 
     plans: dict[Name, tuple[Pipeline, Direction]] = {}
     for name, direction in both.items():
-        n, m = direction.sim.shape
+        pairs = reduce.total_queries(direction.sim) * reduce.total_gallery(direction.sim)
         bank = direction.bank
         if (
             not ask
             or bank is None
             or bank.label != "transductive"
-            or direction.sim.shard is not None
-            or n * m > MAX_SUITED
+            or pairs > MAX_SUITED
             or not any(isinstance(stage, Sinkhorn) for stage in stages.stages)
         ):
             continue
@@ -250,18 +259,6 @@ def _sparse_advice(method: str, stages: Pipeline, sim: Similarity) -> str:
         return ""
     sparse = "+".join("sinkhorn-sparse" if x == "sinkhorn" else x for x in method.split("+"))
     return f"{pairs:.0e} pairs take long to sweep: --method {sparse} reads them twice"
-
-
-def _check_shardable(method: str, gated: bool) -> None:
-    """Several processes share the work of the methods that are sums over queries."""
-    stages = set(method.split("+")) - {"none"}
-    if stages - SHARDABLE:
-        raise RerankError(
-            f"--method {method}: several processes can share {', '.join(sorted(SHARDABLE))} "
-            f"and their combinations; run this one in one process"
-        )
-    if gated:
-        raise RerankError("the gate runs in one process: give --no-gate, or leave out --bank-gt")
 
 
 def _gated(direction: Direction) -> bool:

@@ -79,7 +79,7 @@ class Similarity(ABC):
         n, m = self.shape
         elements = BLOCK_ELEMENTS * (16 if self.device.type == "cuda" else 1)
         # Fewer rows than this at a time would read a large gallery from memory for nearly nothing.
-        return self.block_size or max(1, min(-(-n // 2), max(FEWEST_ROWS, elements // m)))
+        return self.block_size or max(1, min(-(-n // 2), max(FEWEST_ROWS, elements // max(1, m))))
 
     def block(self, rows: slice) -> Tensor:
         """(b, m) scores of some rows, corrections included, in fresh memory."""

@@ -12,6 +12,8 @@ from rerank.kernels.choose import Regime
 from rerank.methods.em import EM
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.similarity import Dense, Pair
+from tests import distributed_methods
+from tests.distributed_methods import shares
 
 REGIMES = {
     "auto": None,
@@ -29,13 +31,6 @@ def data(n, m=41, d=16):
     queries = gallery[np.arange(n) % m] + 0.5 * rng.normal(size=(n, d))
     queries[n // 2] = queries[0]
     return queries, gallery
-
-
-def shares(n, uneven):
-    """Row ranges of the processes: almost equal, or everything on the last one."""
-    if uneven:
-        return slice(0, n) if comm.rank() == comm.world_size() - 1 else slice(0, 0)
-    return comm.my_rows(n)
 
 
 def sharded(kind, n, dtype, uneven):
@@ -107,6 +102,7 @@ def cases():
         for dtype in ("float64", "float32"):
             yield f"{kind} {dtype}", kind, 23, dtype, False, "auto"
     yield "3 rows on the last", "queries", 23, "float64", True, "auto"
+    yield "a gallery on the last", "gallery", 23, "float64", True, "auto"
     yield "fewer rows than processes", "queries", 12, "float32", False, "auto"
     for regime in ("streaming", "bfloat16", "8-bit"):
         yield f"regime {regime}", "queries", 23, "float32", True, regime
@@ -122,7 +118,7 @@ def run():
         if regime == "auto":
             found |= passes(sim, n)
         out |= {f"{name}/{key}": np.asarray(value) for key, value in found.items()}
-    return out
+    return out | distributed_methods.run()
 
 
 def main():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rerank.errors import RerankError
+from rerank.items import taken
 from rerank.methods.em import EM
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.reranker import Bank
@@ -13,7 +14,7 @@ from rerank.selection.candidates import Candidate
 from rerank.selection.foreign import Foreign, auc, foreign_bank
 from rerank.selection.gate import choose
 from rerank.selection.likelihood import Judged, clustered_mean, fit_beta, fit_weights, log_prob
-from rerank.selection.parts import group_pairs, halves, subset
+from rerank.selection.parts import group_pairs, halves
 from rerank.similarity import Dense, Pair
 
 N, D = 120, 24
@@ -342,6 +343,6 @@ def test_a_subset_keeps_corrections_and_masses():
     sim = Pair(rng.normal(size=(7, 4)), rng.normal(size=(6, 4)))
     sim = sim.add_gallery_bias(torch.arange(6.0)).with_mass(queries=np.arange(1.0, 8.0))
     rows, columns = torch.tensor([1, 4]), torch.tensor([5, 0, 2])
-    part = subset(sim, rows, columns)
+    part = taken(sim, rows, columns)
     torch.testing.assert_close(part.scores(), sim.scores()[rows][:, columns])
     assert part.query_mass.tolist() == [2, 5]

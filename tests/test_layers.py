@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rerank.cost",
     ),
     ("rerank.arrays", "rerank.rows", "rerank.similarity", "rerank.mapped"),
-    ("rerank.reduce", "rerank.order", "rerank.kernels", "rerank.moments"),
+    ("rerank.reduce", "rerank.order", "rerank.kernels", "rerank.moments", "rerank.items"),
     ("rerank.methods", "rerank.reranker", "rerank.presets", "rerank.directions"),
     (
         "rerank.search",
@@ -43,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rerank.planning",
         "rerank.rates",
         "rerank.runs",
+        "rerank.sharding",
         "rerank.inputs",
         "rerank.files",
         "rerank.judging",

@@ -154,7 +154,9 @@ def _ids(container: Container, name: str, count: int, where: str) -> tuple[str, 
     return ids
 
 
-def kind_of_scores(scores: np.ndarray, *, tolerance: float = 1e-3) -> ScoreKind:
+def kind_of_scores(
+    scores: np.ndarray, *, tolerance: float = 1e-3, sharded: bool = False
+) -> ScoreKind:
     """What a matrix holds: plain similarities, or probabilities along its rows or columns.
 
     Probabilities are at least 0 and sum to 1 within `tolerance` along every row (or every
@@ -164,9 +166,33 @@ def kind_of_scores(scores: np.ndarray, *, tolerance: float = 1e-3) -> ScoreKind:
     Args:
         scores: (n, m) scores.
         tolerance: how far a sum may be from 1.
+        sharded: `scores` are this process's share of the rows; all processes get one answer.
     """
-    if scores.ndim != 2 or min(scores.shape) < 2:
+    if scores.ndim != 2 or scores.shape[1] < 2:
         return "similarities"
+    negative, rows_fit, columns = _sums(scores, tolerance)
+    rows = len(scores)
+    if sharded:
+        import torch  # for what processes exchange only
+
+        from rerank import comm
+
+        rows = sum(comm.gather_counts(rows))
+        negative = not comm.everywhere(not negative)
+        rows_fit = comm.everywhere(rows_fit)
+        columns = comm.all_sum(torch.from_numpy(columns)).numpy()
+    if negative or rows < 2:
+        return "similarities"
+    if rows_fit:
+        return "row-probabilities"
+    return "column-probabilities" if (np.abs(columns - 1) <= tolerance).all() else "similarities"
+
+
+def _sums(scores: np.ndarray, tolerance: float) -> tuple[bool, bool, np.ndarray]:
+    """Whether an entry is negative, whether every row sums to one, and the sums of the columns.
+
+    The first negative entry ends the reading: no sum matters then.
+    """
     step = rows_per_block(8 * scores.shape[1])
     columns = np.zeros(scores.shape[1])
     rows_fit = True
@@ -174,16 +200,14 @@ def kind_of_scores(scores: np.ndarray, *, tolerance: float = 1e-3) -> ScoreKind:
         block = scores[start : start + step]
         # NaN fails the comparison as well, and is refused elsewhere.
         if not block.min() >= 0:
-            return "similarities"
+            return True, False, columns
         # Infinities and huge numbers sum to something that is not 1, quietly.
         with np.errstate(over="ignore"):
             rows_fit = rows_fit and bool(
                 (np.abs(block.sum(axis=1, dtype=np.float64) - 1) <= tolerance).all()
             )
             columns += block.sum(axis=0, dtype=np.float64)
-    if rows_fit:
-        return "row-probabilities"
-    return "column-probabilities" if (np.abs(columns - 1) <= tolerance).all() else "similarities"
+    return False, rows_fit, columns
 
 
 def as_log_scores(scores: np.ndarray) -> np.ndarray:

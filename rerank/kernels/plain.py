@@ -32,6 +32,13 @@ def exp_over(x: Tensor, tau: float) -> Tensor:
     return x.div_(tau * math.log(2)).exp2_()
 
 
+def row_maxima(block: Tensor) -> Tensor:
+    """(b,) largest entry of every row; -inf in a process that holds no items of the gallery."""
+    if block.shape[1] == 0:
+        return block.new_full((len(block),), -math.inf)
+    return block.amax(dim=1)
+
+
 def exp_rows(block: Tensor, tau: float) -> tuple[Tensor, Tensor, Tensor]:
     """Turn a panel in place into exp((block - row max) / tau).
 
@@ -39,7 +46,7 @@ def exp_rows(block: Tensor, tau: float) -> tuple[Tensor, Tensor, Tensor]:
         The panel, its row maxima (b,) in score units (0 for rows without a finite score), and the
         row sums (b,).
     """
-    top = finite_or_zero(block.amax(dim=1))
+    top = finite_or_zero(row_maxima(block))
     exp_over(block.sub_(top[:, None]), tau)
     return block, top, block.sum(dim=1)
 
@@ -101,7 +108,10 @@ def sweep(
             lse = sums.log().add_(top / tau) if log_rows is None else log_rows[rows]
             log_u = finite_or_zero(log_a[rows] - lse)
             f[rows] = log_u * tau
-            mass += torch.mv(block.T, log_u.add_(top / tau).exp_())
+            # Where no item of this process is scored, 0 stands for the maximum of the row: its own
+            # weight could overflow, and it has no terms to weigh.
+            log_u.add_(top / tau).masked_fill_(sums == 0, -math.inf)
+            mass += torch.mv(block.T, log_u.exp_())
             advance(len(block))
     if sim.shard == "queries":
         mass = comm.all_sum(mass)

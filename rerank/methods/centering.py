@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rerank import moments, reduce
+from rerank import items, moments, reduce
 from rerank.errors import RerankError
-from rerank.methods.rows import need_pair, neutral
+from rerank.methods.rows import need_pair
 from rerank.reranker import Bank, GalleryBias, Label, as_bank
 from rerank.rows import centred
 from rerank.similarity import Pair, Similarity
@@ -33,7 +33,7 @@ class DistributionNormalization:
         """Estimate every gallery item's mean score on the bank."""
         bank = as_bank(bank)
         mean, _ = moments.column_moments(bank.sim)
-        return GalleryBias(neutral(-self.weight * mean), bank.label)
+        return GalleryBias(items.neutral(bank.sim, -self.weight * mean), bank.label)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rerank import moments
+from rerank import items, moments
 from rerank.errors import RerankError
 from rerank.methods.rows import (
     check_columns,
     check_whole_rows,
     mapped,
-    neutral,
     whole_matrix,
 )
 from rerank.reranker import Bank, Label, as_bank
@@ -119,7 +118,9 @@ class MutualProximity:
         if self.form == "empirical":
             return ColumnCounts(sorted_columns(bank.sim, _MP), bank.label)
         mean, std = moments.column_moments(bank.sim)
-        return ColumnGaussians(neutral(mean), neutral(std), bank.label)
+        return ColumnGaussians(
+            items.neutral(bank.sim, mean), items.neutral(bank.sim, std), bank.label
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,19 +140,13 @@ class ColumnGaussians:
     def transform(self, sim: Similarity) -> Similarity:
         """The log-probability that both sides are closer to each other than to a random other."""
         check_columns(sim, len(self.mean), _MP)
-        check_whole_rows(sim, _MP)
         tiny = torch.finfo(sim.dtype).tiny
         mean = self.mean.to(device=sim.device, dtype=sim.dtype)
         std = self.std.to(mean).clamp_min(tiny)
+        standard = moments.standard_rows(sim)
 
         def proximity(rows: slice, block: Tensor) -> Tensor:
-            finite = torch.isfinite(block)
-            count = finite.sum(dim=1, keepdim=True).clamp_min(1)
-            filled = torch.where(finite, block, 0.0)
-            centred = block - filled.sum(dim=1, keepdim=True) / count
-            square = torch.where(finite, centred, 0.0).square().sum(dim=1, keepdim=True) / count
-            own = centred / square.sqrt().clamp_min(tiny)
-            return log_phi(own) + log_phi((block - mean) / std)
+            return log_phi(standard(rows, block)) + log_phi((block - mean) / std)
 
         return mapped(sim, proximity, _MP)
 

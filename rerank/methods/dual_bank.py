@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rerank import reduce
+from rerank import items, reduce
 from rerank.errors import RerankError
 from rerank.methods.potentials import solve
-from rerank.methods.rows import bank_tau, check_temperature, neutral
+from rerank.methods.rows import bank_tau, check_temperature
 from rerank.reranker import Bank, GalleryBias, as_bank
 from rerank.rows import equal
 from rerank.similarity import Pair, Similarity
@@ -46,13 +46,18 @@ class Beside(Similarity):
 def beside(first: Similarity, second: Similarity) -> Similarity:
     """Scores of the same queries against two galleries, (n, m1 + m2), first gallery first.
 
+    Where galleries are split over processes, so is the joint one: a share of each, side by side.
     Two plain `Pair`s of the same queries become one, whose passes are the fast ones.
     """
     if first.shape[0] != second.shape[0]:
         raise RerankError(f"got {first.shape[0]} and {second.shape[0]} queries, expected the same")
-    kept = {"query_mass": first.query_mass, "shard": first.shard}
-    if first.shard == "gallery" or second.shard == "gallery":
-        raise RerankError("two galleries cannot be joined while split over processes")
+    if first.shard == "gallery" and second.shard is None:
+        second = items.my_share(second)
+    if first.shard != second.shard:
+        raise RerankError(
+            f"two galleries cannot be joined: one is split over processes by {first.shard}, "
+            f"the other by {second.shard}; split both alike"
+        )
     if (
         isinstance(first, Pair)
         and isinstance(second, Pair)
@@ -67,7 +72,10 @@ def beside(first: Similarity, second: Similarity) -> Similarity:
         gallery = torch.cat([first.gallery, second.gallery.to(first.gallery)])
         given = {f.name: getattr(first, f.name) for f in fields(Pair) if f.init}
         return Pair(**{**given, "gallery": gallery, "gallery_mass": None})
-    return Beside(first, second, block_size=first.block_size, **kept)
+    return Beside(
+        first, second, block_size=first.block_size,
+        query_mass=first.query_mass, shard=first.shard,
+    )  # fmt: skip
 
 
 def two_galleries(bank: Bank, what: str) -> Similarity:
@@ -85,6 +93,11 @@ def _same(one: Similarity, two: Similarity) -> bool:
     """Whether two similarities are one: the transductive bank, perhaps transposed twice."""
     if one is two:
         return True
+    # Shares may be empty, and so the same, in some processes.
+    return reduce.everywhere(one, _same_here(one, two))
+
+
+def _same_here(one: Similarity, two: Similarity) -> bool:
     if one.shape != two.shape:
         return False
     if isinstance(one, Pair) and isinstance(two, Pair):
@@ -128,15 +141,15 @@ class DualBankSinkhorn:
         bank = as_bank(bank)
         sim = two_galleries(bank, "dual-bank sinkhorn (dbsn)")
         tau = bank_tau(self.tau, bank.sim)
-        n, both = sim.shape
+        (n, mine), both = sim.shape, reduce.total_gallery(sim)
         zeros = {"dtype": sim.dtype, "device": sim.device}
         solution = solve(
             sim, tau, log_a=torch.full((n,), -math.log(reduce.total_queries(sim)), **zeros),
-            log_b=torch.full((both,), -math.log(both), **zeros),
+            log_b=torch.full((mine,), -math.log(both), **zeros),
             n_iters=self.n_iters, relaxation=1.0,
         )  # fmt: skip
         g = solution.g[: bank.sim.shape[1]]
-        return GalleryBias(g - g.mean(), bank.label)
+        return GalleryBias(g - reduce.gallery_mean(bank.sim, g), bank.label)
 
 
 @dataclass(frozen=True)
@@ -180,8 +193,7 @@ class DualIS:
             bank_tau(self.tau_gallery, gallery, share=GALLERY_SHARE),
         )
         charge = joint_charge(
-            neutral(reduce.logsumexp(bank.sim, tau, over="queries")), tau,
-            neutral(reduce.logsumexp(gallery, tau_gallery, over="queries")), tau_gallery,
+            log_sums(bank.sim, tau), tau, log_sums(gallery, tau_gallery), tau_gallery,
         )  # fmt: skip
         return GalleryBias(charge, bank.label)
 
@@ -198,6 +210,11 @@ def gallery_bank(bank: Bank, what: str) -> Similarity:
             f"Bank(..., gallery=Pair(bank_gallery, gallery)) (--bank-texts and --bank-videos)"
         )
     return bank.gallery
+
+
+def log_sums(sim: Similarity, tau: float) -> Tensor:
+    """(m,) log sum_i exp(S_ij / tau) over the rows, defined for every item."""
+    return items.neutral(sim, reduce.logsumexp(sim, tau, over="queries"))
 
 
 def joint_charge(lse: Tensor, tau: float, other: Tensor, other_tau: float) -> Tensor:

@@ -7,16 +7,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rerank import reduce
-from rerank.methods.dual_bank import GALLERY_SHARE, gallery_bank, joint_charge
+from rerank import items, reduce
+from rerank.methods.dual_bank import GALLERY_SHARE, gallery_bank, joint_charge, log_sums
 from rerank.methods.dynamic import active_items
 from rerank.methods.rows import (
     bank_tau,
     check_columns,
     check_temperature,
-    check_whole_rows,
     mapped,
-    neutral,
 )
 from rerank.reranker import Bank, Label, as_bank
 from rerank.similarity import Similarity
@@ -71,8 +69,8 @@ class DualDIS:
             bank_tau(self.tau_gallery, gallery, share=GALLERY_SHARE),
         )
         return DualGated(
-            log_sum=neutral(reduce.logsumexp(bank.sim, tau, over="queries")),
-            log_sum_gallery=neutral(reduce.logsumexp(gallery, tau_gallery, over="queries")),
+            log_sum=log_sums(bank.sim, tau),
+            log_sum_gallery=log_sums(gallery, tau_gallery),
             active=active_items(bank.sim, k=self.k, min_count=1),
             active_gallery=active_items(gallery, k=self.k, min_count=1),
             tau=tau,
@@ -106,10 +104,9 @@ class DualGated:
     def transform(self, sim: Similarity) -> Similarity:
         """Rewrite every row by its own two gates."""
         check_columns(sim, len(self.log_sum), _WHAT)
-        check_whole_rows(sim, _WHAT)
         best = reduce.topk(sim, 1).indices[:, 0]
-        one = self.active.to(sim.device)[best]
-        two = self.active_gallery.to(sim.device)[best]
+        one = items.at(sim, self.active.to(sim.device), best)
+        two = items.at(sim, self.active_gallery.to(sim.device), best)
         first = self.log_sum.to(device=sim.device, dtype=sim.dtype)
         second = self.log_sum_gallery.to(first)
         joint = joint_charge(first, self.tau, second, self.tau_gallery)

@@ -5,9 +5,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from rerank import reduce
+from rerank import items, reduce
 from rerank.errors import RerankError
-from rerank.methods.rows import bank_tau, check_columns, check_temperature, mapped, neutral
+from rerank.methods.rows import bank_tau, check_columns, check_temperature, mapped
 from rerank.reranker import Bank, Label, as_bank
 from rerank.similarity import Similarity
 
@@ -55,7 +55,7 @@ class DualSoftmax:
         """Estimate the softmax denominator of every gallery item on the bank."""
         bank = as_bank(bank)
         tau = bank_tau(self.tau, bank.sim)
-        log_sum = neutral(reduce.logsumexp(bank.sim, tau, over="queries"))
+        log_sum = items.neutral(bank.sim, reduce.logsumexp(bank.sim, tau, over="queries"))
         count = float(reduce.total_queries(bank.sim))
         factor = {"camoe": count, "clip-vip": 1.0, "internvideo": 1.0 / tau}[self.form]
         return SoftmaxWeights(log_sum, tau, factor, bank.label)

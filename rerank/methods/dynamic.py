@@ -6,14 +6,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rerank import reduce
+from rerank import items, reduce
 from rerank.errors import RerankError
 from rerank.methods.rows import (
     bank_tau,
     check_columns,
     check_temperature,
-    check_whole_rows,
-    neutral,
     rows_only,
 )
 from rerank.reranker import Bank, Label, as_bank
@@ -26,13 +24,13 @@ def active_items(sim: Similarity, *, k: int, min_count: int) -> Tensor:
     """(m,) bool: gallery items that at least `min_count` queries have among their k best."""
     if min_count < 1:
         raise RerankError(f"min_count: got {min_count}, expected at least 1")
-    check_whole_rows(sim, "a gate on hubs")
     return reduce.k_occurrence(sim, k) >= min_count
 
 
 def gate(sim: Similarity, active: Tensor) -> Tensor:
     """(n,) 0 or 1: whether a query's own best item is an active one. No other query matters."""
-    return active.to(sim.device)[reduce.topk(sim, 1).indices[:, 0]].to(sim.dtype)
+    best = reduce.topk(sim, 1).indices[:, 0]
+    return items.at(sim, active.to(sim.device), best).to(sim.dtype)
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class DynamicInvertedSoftmax:
         bank = as_bank(bank)
         sim = bank.sim
         tau = bank_tau(self.tau, sim)
-        charge = neutral(-tau * reduce.logsumexp(sim, tau, over="queries"))
+        charge = items.neutral(sim, -tau * reduce.logsumexp(sim, tau, over="queries"))
         active = active_items(sim, k=self.k, min_count=self.min_count)
         return GatedBias(charge, active, tau, bank.label)
 
@@ -90,7 +88,6 @@ class GatedBias:
     def transform(self, sim: Similarity) -> Similarity:
         """S + gate h; a `Pair` stays one with gate and charge as one more dimension."""
         check_columns(sim, len(self.charge), _WHAT)
-        check_whole_rows(sim, _WHAT)
         gates = gate(sim, self.active)
         return rows_only(sim.add(gates[:, None], self.charge[:, None]), _WHAT)
 

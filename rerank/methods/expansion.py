@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from rerank import reduce
+from rerank import items, reduce
 from rerank.errors import RerankError
-from rerank.methods.rows import check_whole_rows, need_pair
+from rerank.methods.rows import need_pair
 from rerank.reranker import Bank, Label, as_bank
 from rerank.similarity import Similarity, unit_rows
 
@@ -63,15 +63,14 @@ class Expansion:
     def transform(self, sim: Similarity) -> Similarity:
         """Expand every query from its own nearest gallery items."""
         pair = need_pair(sim, _WHAT)
-        check_whole_rows(pair, _WHAT)
-        nearest = reduce.topk(pair, reduce.check_k(self.n, pair.shape[1])).indices
+        nearest = reduce.topk(pair, self.n).indices
         expanded = torch.empty(pair.queries.shape, dtype=pair.dtype, device=pair.device)
         # The neighbours of a chunk are (b, n, d) numbers.
         step = max(1, 2**22 // (self.n * pair.queries.shape[1]))
         for start in range(0, len(nearest), step):
             rows = slice(start, start + step)
             x = pair.queries[rows]
-            near = pair.gallery[nearest[rows]]
+            near = items.at(pair, pair.gallery, nearest[rows])
             cosine = torch.cosine_similarity(near, x[:, None], dim=2).clamp_min(0)
             expanded[rows] = x + (cosine.pow(self.alpha)[:, :, None] * near).sum(dim=1)
         if pair.metric == "cosine":

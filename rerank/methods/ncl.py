@@ -5,9 +5,9 @@ from typing import Literal
 
 import torch
 
-from rerank import reduce
+from rerank import items, reduce
 from rerank.methods.potentials import solve
-from rerank.methods.rows import bank_tau, check_temperature, neutral
+from rerank.methods.rows import bank_tau, check_temperature
 from rerank.reranker import Bank, GalleryBias, as_bank
 from rerank.similarity import Similarity
 
@@ -44,12 +44,10 @@ class NCL:
         n, m = sim.shape
         tau = bank_tau(self.tau, sim)
         zeros = {"dtype": sim.dtype, "device": sim.device}
-        start = neutral(-tau * reduce.logsumexp(sim, tau, over="queries"))
+        start = items.neutral(sim, -tau * reduce.logsumexp(sim, tau, over="queries"))
         solution = solve(
             sim, tau, log_a=torch.zeros(n, **zeros), log_b=torch.zeros(m, **zeros),
             n_iters=self.n_iters, relaxation=1.0, init=start,
         )  # fmt: skip
-        if sim.shard == "gallery":
-            # Any common constant will do; this one is the same in every process.
-            return GalleryBias(solution.g - reduce.gallery_mean(sim, solution.g), bank.label)
-        return GalleryBias(tau * torch.log_softmax(solution.g / tau, dim=0), bank.label)
+        b = solution.g / tau
+        return GalleryBias(tau * (b - items.log_total(sim, b)), bank.label)

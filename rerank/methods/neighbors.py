@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from rerank import reduce
+from rerank import items, reduce
 from rerank.errors import RerankError
-from rerank.methods.rows import neutral
 from rerank.reranker import Bank, GalleryBias, as_bank
 from rerank.similarity import Similarity
 
@@ -17,12 +15,7 @@ def closeness(sim: Similarity, k: int) -> Tensor:
 
     Of fewer than k where fewer queries scored the item; the mean of the others where none did.
     """
-    means = reduce.mean_topk(sim, k, over="queries")
-    if bool(torch.isfinite(means).all()) or sim.shard is not None:
-        return neutral(means)
-    best = reduce.topk(sim.T, k).scores
-    scored = torch.isfinite(best)
-    return neutral(torch.where(scored, best, 0.0).sum(dim=1) / scored.sum(dim=1))
+    return items.neutral(sim, reduce.mean_topk(sim, k, over="queries", scored=True))
 
 
 def _check(k: int) -> None:

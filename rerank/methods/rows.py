@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from rerank import reduce
@@ -90,11 +89,11 @@ def check_columns(sim: Similarity, columns: int, what: str) -> None:
 
 
 def check_whole_rows(sim: Similarity, what: str) -> None:
-    """Refuse a gallery that is split over processes: a row's statistics need all of it."""
+    """Refuse a gallery that is split over processes, for methods that sort whole rows."""
     if sim.shard == "gallery":
         raise RerankError(
             f"{what} needs whole rows, but the gallery is split over processes; "
-            f"split the queries instead"
+            f"run it in one process"
         )
 
 
@@ -151,12 +150,3 @@ def bank_tau(tau: float | Literal["auto"], sim: Similarity, *, share: float = 0.
     if tau != "auto":
         return float(tau)
     return share * reduce.spread(sim)[1] or 1.0
-
-
-def neutral(bias: Tensor) -> Tensor:
-    """A bias whose undefined entries (items that no bank query scored) are the mean of the rest."""
-    finite = torch.isfinite(bias)
-    if bool(finite.all()):
-        return bias
-    rest = bias[finite].mean() if bool(finite.any()) else bias.new_zeros(())
-    return torch.where(finite, bias, rest)

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from rerank import reduce
-from rerank.methods.rows import bank_tau, check_temperature, neutral
+from rerank import items, reduce
+from rerank.methods.rows import bank_tau, check_temperature
 from rerank.reranker import Bank, GalleryBias, as_bank
 from rerank.similarity import Similarity
 
@@ -36,4 +36,4 @@ class InvertedSoftmax:
         tau = bank_tau(self.tau, sim)
         lse = reduce.logsumexp(sim, tau, over="queries")
         bias = tau * (math.log(reduce.total_queries(sim)) - lse)
-        return GalleryBias(neutral(bias), bank.label)
+        return GalleryBias(items.neutral(sim, bias), bank.label)

@@ -62,12 +62,12 @@ def bank_biases(bank: Bank) -> BankBiases:
     k = min(_NEAREST, reduce.total_queries(sim))
     nearest = -reduce.mean_topk(sim, k, over="queries")
     wide = Sinkhorn(tau=_WIDE * sigma).fit(bank).gallery_bias
-    columns = torch.stack([sharp, nearest, wide], dim=1)
-    return BankBiases(columns - columns.mean(dim=0), sigma)
+    columns = [bias - reduce.gallery_mean(sim, bias) for bias in (sharp, nearest, wide)]
+    return BankBiases(torch.stack(columns, dim=1), sigma)
 
 
 def unpaired_bias(bank: Bank) -> Tensor:
     """(m,) half of CSLS, -0.5 mean of the ten nearest queries: for banks without known pairs."""
     k = min(_NEAREST, reduce.total_queries(bank.sim))
     bias = -0.5 * reduce.mean_topk(bank.sim, k, over="queries")
-    return bias - bias.mean()
+    return bias - reduce.gallery_mean(bank.sim, bias)

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rerank import items as items_of
+from rerank import reduce
 from rerank.reranker import Bank
-from rerank.selection.parts import Groups, subset
+from rerank.selection.parts import Groups
 from rerank.similarity import Pair, Similarity
 
 MAX_ITEMS = 2000
@@ -82,12 +84,13 @@ def _features(
     order = generator.permutation(pairs.shape[1])
     _, first = np.unique(groups.gallery[order], return_index=True)
     items = generator.permutation(order[first])
-    others = np.arange(sim.shape[1])
+    others = np.arange(reduce.total_gallery(sim))
     if len(others) > _MAX_HASHED:
         others = np.sort(generator.permutation(others)[:_MAX_HASHED])
     searched = torch.from_numpy(others)
     if isinstance(pairs, Pair) and isinstance(sim, Pair):
-        own, other = pairs.gallery[torch.from_numpy(items[:MAX_ITEMS])], sim.gallery[searched]
+        own = pairs.gallery[torch.from_numpy(items[:MAX_ITEMS])]
+        other = items_of.at(sim, sim.gallery, searched.to(sim.device))
     else:
         # At most half of the groups ask, so that items of the others are left to be classified.
         asking = generator.permutation(groups.count)[: groups.count // 2]
@@ -103,7 +106,7 @@ def _features(
 
 def _scores(sim: Similarity, rows: Tensor, columns: Tensor) -> Tensor:
     """Some scores, unscored ones at the lowest of them."""
-    scores = subset(sim, rows, columns).scores()
+    scores = items_of.taken(sim, rows, columns).scores()
     finite = torch.isfinite(scores)
     return scores if bool(finite.all()) else torch.where(finite, scores, scores[finite].min())
 

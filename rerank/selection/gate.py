@@ -5,7 +5,7 @@ by the log-probability of the true pairs. "none" and shrunken biases compete. Th
 again on all of the bank for the real gallery, and shrunk by how foreign the bank is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +55,7 @@ def gated_fit(
     *,
     seed: int = 0,
     mode: Mode = "stack",
+    check: Callable[[GateReport], None] | None = None,
 ) -> tuple[Fitted, GateReport]:
     """Fit on a bank only what its own known pairs show to help.
 
@@ -68,6 +69,7 @@ def gated_fit(
         seed: of the halves and of the foreign-bank classifier.
         mode: "stack", or "strict": one bias only, and only if its gain in log-probability
             exceeds two standard errors.
+        check: called with what was found before anything is fitted on it.
 
     Returns:
         The fitted reranker and what the gate saw. The former is a `GalleryBias`; behind an EM
@@ -89,6 +91,10 @@ def gated_fit(
         raise RerankError(
             f"bank positives: got {len(bank.positives)} entries, expected one for each of the "
             f"{bank.pairs.shape[0]} bank queries"
+        )
+    if bank.pairs.shard is not None or bank.sim.shard == "queries":
+        raise RerankError(
+            "the gate needs the whole bank in every process: split the searched gallery only"
         )
     groups = group_pairs(bank.positives, bank.pairs.shape[1])
     nothing = GalleryBias(_zeros(bank), "none")
@@ -121,6 +127,8 @@ def gated_fit(
         weights=tuple((best.strength * weights).tolist()),
         n_groups=groups.judged, n_pairs=sum(len(rows) for rows in bank.positives),
     )  # fmt: skip
+    if check is not None:
+        check(report)
     if report.does_nothing:
         return nothing, report
     whole = seen[best.mapped][0]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rerank import reduce
+from rerank import items, reduce
 from rerank.methods.potentials import solve
 from rerank.methods.temperature import auto_tau
 from rerank.similarity import Similarity
@@ -68,7 +68,6 @@ def recommend_marginals(sim: Similarity) -> Marginals:
     Thresholds were set on coco500, cap4video and msvd_aligned, whole, with half of the queries
     dropped, and with Zipf repeats; they are figures of experience, not of theory.
     """
-    n, m = sim.shape
     log_a = reduce.query_masses(sim).log().to(sim.dtype)
     log_b = reduce.gallery_masses(sim).log().to(sim.dtype)
     tau = auto_tau(sim, log_a=log_a, log_b=log_b).tau
@@ -103,7 +102,7 @@ def _choices(sim: Similarity, gallery_bias: Tensor, tau: float) -> tuple[float, 
     first = reduce.topk(biased, 1)
     share = (first.scores[:, 0] / tau - reduce.logsumexp(biased, tau, over="gallery")).exp()
     clear = first.indices[:, 0][share > _CLEAR]
-    counts = torch.bincount(clear, minlength=sim.shape[1]).double()
+    counts = reduce.occurrences(biased, clear).double()
     mean, variance = float(counts.mean()), float(counts.var())
     if mean == 0:
         return 0.0, 0.0
@@ -118,7 +117,8 @@ def _faint(sim: Similarity, gallery_bias: Tensor, tau: float) -> tuple[float, fl
     row_max, col_max = reduce.extremes(sim, query_bias=-tau * log_rows, gallery_bias=gallery_bias)
     largest = ((col_max + gallery_bias) / tau).exp()
     confidence = (row_max / tau - log_rows).exp()
-    return float((largest < _FAINT).double().mean()), float(confidence.double().mean())
+    faint = reduce.gallery_mean(sim, (largest < _FAINT).double())
+    return faint, reduce.gallery_mean(sim.T, confidence)
 
 
 def _shared_mass(sim: Similarity) -> tuple[Tensor | None, float]:
@@ -127,11 +127,11 @@ def _shared_mass(sim: Similarity) -> tuple[Tensor | None, float]:
     Queries are compared by their scores against up to 256 items, double-centred, so that stored
     scores and embeddings are treated alike.
     """
-    n, m = sim.shape
+    n, m = reduce.total_queries(sim), reduce.total_gallery(sim)
     if n > MAX_COMPARED:
         return None, 0.0
     columns = torch.linspace(0, m - 1, min(m, _PROFILE), device=sim.device).round().long()
-    profile = torch.cat([block[:, columns] for _, block in sim.blocks()])
+    profile = items.scores_at(sim, columns)
     finite = torch.isfinite(profile)
     if not bool(finite.all()):
         profile = torch.where(finite, profile, profile[finite].min())
@@ -143,4 +143,5 @@ def _shared_mass(sim: Similarity) -> tuple[Tensor | None, float]:
         cosine = profile[start : start + 1024] @ profile.T
         # A query is its own duplicate even where rounding puts its cosine below one.
         alike[start : start + 1024] = (cosine > _ALIKE).sum(dim=1).clamp_min(1)
-    return 1 / alike, 1 - float((1 / alike).sum()) / n
+    mass = 1 / alike
+    return items.share_of(sim.T, mass), 1 - float(mass.sum()) / n

@@ -1,4 +1,4 @@
-"""Parts of a bank: which of its pairs belong together, halves of it, and sub-similarities."""
+"""Parts of a bank: which of its pairs belong together, its halves, and what one is to the other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from rerank.errors import RerankError
+from rerank.items import taken
 from rerank.reranker import Bank
-from rerank.similarity import Dense, Pair, Similarity
+from rerank.similarity import Pair, Similarity
 
 # Largest part that biases are fitted on and judged with: 4,096 queries x 4,096 items are 64 MB.
 MAX_QUERIES = 4096
@@ -105,38 +106,12 @@ def halves(groups: Groups, generator: np.random.Generator) -> tuple[Half, Half]:
     return made[0], made[1]
 
 
-def subset(sim: Similarity, rows: Tensor, columns: Tensor) -> Similarity:
-    """The similarity of some queries against some gallery items, corrections included."""
-    rows, columns = rows.to(sim.device), columns.to(sim.device)
-    changes = {
-        "left": None if sim.left is None else sim.left[rows],
-        "right": None if sim.right is None else sim.right[columns],
-        "query_mass": None if sim.query_mass is None else sim.query_mass[rows],
-        "gallery_mass": None if sim.gallery_mass is None else sim.gallery_mass[columns],
-    }
-    if isinstance(sim, Pair):
-        return replace(sim, queries=sim.queries[rows], gallery=sim.gallery[columns], **changes)
-    if isinstance(sim, Dense):
-        return replace(sim, base=sim.base[rows][:, columns], **changes)
-    out = torch.cat([block[:, columns] for block in _rows_of(sim, rows)])
-    return replace(Dense(out), **{key: changes[key] for key in ("query_mass", "gallery_mass")})
-
-
-def _rows_of(sim: Similarity, rows: Tensor) -> list[Tensor]:
-    """Blocks of a similarity restricted to sorted rows."""
-    parts = []
-    for panel, block in sim.blocks():
-        inside = rows[(rows >= panel.start) & (rows < panel.stop)]
-        parts.append(block[inside - panel.start])
-    return parts
-
-
 def part_bank(pairs: Similarity, fit: Half, target: Half, *, label: str) -> Bank:
     """The bank that one half is to the other half's gallery, as the whole is to the real one."""
     return Bank(
-        subset(pairs, fit.queries, target.gallery),
+        taken(pairs, fit.queries, target.gallery),
         gallery=_gallery_gallery(pairs, fit.gallery, target.gallery),
-        pairs=subset(pairs, fit.queries, fit.gallery),
+        pairs=taken(pairs, fit.queries, fit.gallery),
         label=label,  # type: ignore[arg-type]
     )
 

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rerank.items import taken
 from rerank.reranker import Bank, Pipeline, Reranker
 from rerank.selection.biases import bank_biases
 from rerank.selection.likelihood import Judged
-from rerank.selection.parts import Groups, Half, halves, part_bank, subset
+from rerank.selection.parts import Groups, Half, halves, part_bank
 from rerank.similarity import Similarity
 
 SPLITS = 3
@@ -68,7 +69,7 @@ def _trial(
     part = part_bank(bank.pairs, fit, target, label=bank.label)
     found = bank_biases(part)
     rows, pair_rows, pair_columns = _known(bank, target, generator)
-    sim = subset(bank.pairs, rows, target.gallery)
+    sim = taken(bank.pairs, rows, target.gallery)
     scores = _finite(sim)
     judged = Judged(
         scores, found.columns, pair_rows.to(sim.device), pair_columns.to(sim.device),

@@ -1,0 +1,200 @@
+"""What `apply` finds on shares of the rows: every method that streams, the gate, the matrix."""
+
+import warnings
+import zlib
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from rerank import api, comm, runs, sharding
+from rerank.errors import RerankError
+from rerank.presets import METHODS
+from rerank.selection import trials
+from rerank.selection.candidates import Candidate
+from rerank.selection.foreign import Foreign
+from rerank.selection.report import GateReport
+
+DENSE = [name for name, method in METHODS.items() if "dense matrix" in method.needs]
+REFUSED = [*DENSE, "sinkhorn-sparse"]
+STREAMING = [name for name in METHODS if name not in REFUSED]
+TWO_BANKS = [name for name in STREAMING if name.startswith("dual") or name.startswith("dbsn")]
+CHAINS = ["center+nnn", "em+dis", "alpha-qe+csls", "center+dbsn"]
+D = 16
+
+
+def shares(n, uneven=False):
+    """Row ranges of the processes: almost equal, or everything on the last one."""
+    if uneven:
+        return slice(0, n) if comm.rank() == comm.world_size() - 1 else slice(0, 0)
+    return comm.my_rows(n)
+
+
+def embeddings(n, m, seed, noise=0.5):
+    """Texts of videos that lie around a common point; several texts a video where n > m."""
+    rng = np.random.default_rng(seed)
+    videos = rng.normal(size=(m, D)) + 1.5 * np.random.default_rng(0).normal(size=D)
+    return videos[np.arange(n) % m] + noise * rng.normal(size=(n, D)), videos
+
+
+def applied(texts, videos, method, *, uneven=False, bank=()):
+    """`runs.apply` on this process's share of the texts and of the bank's texts."""
+    bank = dict(bank)
+    if comm.active():
+        texts = texts[shares(len(texts), uneven)]
+        if "bank_texts" in bank:
+            bank["bank_texts"] = bank["bank_texts"][shares(len(bank["bank_texts"]), uneven)]
+    return runs.apply(texts, videos, method=method, k=5, sharded=comm.active(), **bank)
+
+
+def figures(result):
+    """The lists, the biases and the words of both directions, as one process would hold them."""
+    out = {}
+    for outcome in (result.t2v, result.v2t):
+        name = outcome.direction.name
+        out[f"{name}/scores"] = outcome.topk.scores
+        out[f"{name}/indices"] = outcome.topk.indices
+        fitted = outcome.fitted
+        if fitted is not None and fitted.foldable and fitted.gallery_bias is not None:
+            split = outcome.direction.sim.shard == "gallery"
+            bias = fitted.gallery_bias
+            out[f"{name}/bias"] = comm.gather_rows(bias) if split else bias
+        said = " ".join((outcome.label, *outcome.notes))
+        out[f"{name}/said"] = torch.tensor(zlib.crc32(said.encode()))
+    return out
+
+
+def matrix_of(result):
+    """The rewritten matrix as the first process collects it, in every process."""
+    sim = result.matrix()
+    first = list(comm.rows_to_first((block for _, block in sim.blocks()), dtype=sim.dtype))
+    none = torch.empty((0, sim.shape[1]), dtype=sim.dtype)
+    return comm.gather_rows(torch.cat([none, *first]))
+
+
+def disagreement_is_seen():
+    """Whether gates that chose other strengths in other processes are refused."""
+    best = Candidate("stack", 0.5 + comm.rank() / 8, False, 1.0, 0.1, 1.0)
+    try:
+        sharding.check_gates_agree(GateReport(best, (), Foreign(None, None), (1.0,), 20, 20))
+    except RerankError:
+        return comm.active()
+    return not comm.active()
+
+
+def refused(method):
+    """Whether a method that needs all in one process is refused, in one line, by several."""
+    texts, videos = embeddings(23, 23, 1)
+    try:
+        applied(texts, videos, method)
+    except RerankError as error:
+        return comm.active() and "run it without torchrun" in str(error)
+    return not comm.active()
+
+
+def one_bank():
+    small, large = embeddings(23, 31, 1), embeddings(150, 130, 1)
+    for method in [*STREAMING, *CHAINS]:
+        # Sinkhorn's own marginals take long and have cases of their own below.
+        if not any(part in (*TWO_BANKS, "sinkhorn") for part in method.split("+")):
+            # NNN asks for 128 neighbours.
+            texts, videos = large if "nnn" in method else small
+            yield method, figures(applied(texts, videos, method))
+            uneven = applied(texts, videos, method, uneven=True)
+            yield f"{method}, all rows on the last", figures(uneven)
+
+
+def two_banks():
+    texts, videos = embeddings(23, 31, 1)
+    bank_texts, bank_videos = embeddings(150, 130, 2)
+    bank = {"bank_texts": bank_texts, "bank_videos": bank_videos}
+    for method in [*STREAMING, *CHAINS]:
+        yield f"{method}, bank", figures(applied(texts, videos, method, bank=bank))
+    for method in TWO_BANKS:
+        found = applied(texts, videos, method, bank=bank, uneven=True)
+        yield f"{method}, bank, all rows on the last", figures(found)
+
+
+def known_bank(n, m, noise):
+    """A bank whose pairs are known: all of it is held by every process."""
+    bank_texts, bank_videos = embeddings(n, m, 2, noise=noise)
+    positives = tuple(np.array([i % m]) for i in range(n))
+    return {"bank_texts": bank_texts, "bank_videos": bank_videos, "bank_positives": positives}
+
+
+@contextmanager
+def held(module, name, value):
+    """Another value for a constant, for a while."""
+    kept = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, kept)
+
+
+def gates():
+    texts, videos = embeddings(23, 31, 1)
+    small, noisy = known_bank(90, 45, 0.5), known_bank(150, 50, 1.0)
+    found = applied(texts, videos, "em+sinkhorn", bank=noisy)
+    yield "gate em+sinkhorn", figures(found)
+    assert "EM + pipeline" in found.v2t.notes[0]
+    found = applied(texts, videos, "mp", bank=noisy, uneven=True)
+    yield "gate mp", figures(found)
+    assert "stack" in found.v2t.notes[0]
+    found = applied(texts, videos, "dualis", bank=small, uneven=True)
+    yield "gate dualis", figures(found) | {"matrix": matrix_of(found)}
+    assert "pipeline" in found.t2v.notes[0]
+    # One gallery is split, the other is not.
+    yield "no gate dbsn", figures(applied(texts, videos, "dbsn", bank=small | {"gate": False}))
+
+
+def scores():
+    """Stored probabilities, some of them 0: which stands for not scored."""
+    rng = np.random.default_rng(5)
+    logits = rng.normal(size=(23, 31)) * 3
+    logits[rng.random(size=logits.shape) < 0.2] = -np.inf
+    logits[:20, 7] = -np.inf
+    for method in ("sinkhorn", "is", "csls", "ncl", "dn", "dis", "mp"):
+        if method != "sinkhorn":
+            # Sinkhorn cannot meet the marginal of an item that nobody scored, and drifts.
+            logits[:, 4] = -np.inf
+        stored = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        for uneven in (False, True) if method != "sinkhorn" else (True,):
+            mine = stored[shares(23, uneven)] if comm.active() else stored
+            found = runs.apply(scores=mine, method=method, k=5, sharded=comm.active())
+            yield f"scores {method} {uneven}", figures(found)
+
+
+def marginals():
+    """Queries that repeat, and items that no query wants: seen without labels by all together."""
+    rng = np.random.default_rng(7)
+    wanted = np.minimum(rng.zipf(1.5, size=120) - 1, 29)
+    _, videos = embeddings(30, 30, 8)
+    for noise in (0.05, 0.6):
+        texts = videos[wanted] + noise * rng.normal(size=(120, D))
+        found = applied(texts, videos, "sinkhorn")
+        yield f"repeats, noise {noise}", figures(found)
+        assert "repeat" in " ".join(found.t2v.notes)
+    texts, videos = embeddings(30, 60, 9, noise=0.1)
+    found = applied(texts, videos, "em+sinkhorn", uneven=True)
+    assert "no query" in " ".join(found.t2v.notes)
+    yield "items without a query", figures(found) | {"matrix": matrix_of(found)}
+
+
+def mirrored():
+    """One fit for both directions, where sizes ask for it."""
+    texts, videos = embeddings(23, 31, 1)
+    with held(api, "ONE_FIT_ELEMENTS", 1):
+        yield "mirrored", figures(applied(texts, videos, "sinkhorn", uneven=True))
+
+
+def run():
+    out = {"disagreement": torch.tensor(disagreement_is_seen())}
+    out |= {f"refused {name}": torch.tensor(refused(name)) for name in REFUSED}
+    # One rehearsal of a gate is judged as three are, in a third of the time.
+    with held(trials, "SPLITS", 1), warnings.catch_warnings(action="ignore"):
+        for part in (one_bank, two_banks, gates, scores, marginals, mirrored):
+            for name, found in part():
+                out |= {f"{name}/{key}": value for key, value in found.items()}
+    return {name: np.asarray(value) for name, value in out.items()}
