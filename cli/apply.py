@@ -13,6 +13,7 @@ from rerank_cli.options import (
     Device,
     DeviceName,
     Json,
+    Memory,
     Method,
     Metric,
     MetricName,
@@ -67,9 +68,7 @@ def apply_command(
     pool: Annotated[
         str | None, typer.Option("--pool", help="How frames become one vector: mean.")
     ] = None,
-    memory: Annotated[
-        str | None, typer.Option("--memory", help="Memory to use, such as 8GB.")
-    ] = None,
+    memory: Memory = None,
     device: Device = DeviceName.auto,
     json: Json = False,
 ) -> None:

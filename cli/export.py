@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rerank_cli.options import Json
+from rerank_cli.options import Json, Memory
 
 
 class TargetName(StrEnum):
@@ -85,13 +85,15 @@ def export_command(
     pool: Annotated[
         str | None, typer.Option("--pool", help="How frames become one vector: mean.")
     ] = None,
+    memory: Memory = None,
     json: Json = False,
 ) -> None:
     """Write `[v, g]` vectors with ids, search them, and print the overlap with the exact top 10."""
     from rerank import serve_update
+    from rerank.memory import limit
     from rerank_cli.console import emit, emit_json, progress, say
 
-    with progress():
+    with limit(memory), progress():
         said = serve_update.export_files(
             model, videos=videos or (), texts=texts or (), out=out, to=to.value, index=index.value,
             bank_videos=bank_videos, bank_texts=bank_texts,

@@ -13,6 +13,7 @@ from rerank_cli.options import (
     Device,
     DeviceName,
     Json,
+    Memory,
     Method,
     Metric,
     MetricName,
@@ -60,6 +61,7 @@ def fit_command(
     pool: Annotated[
         str | None, typer.Option("--pool", help="How frames become one vector: mean.")
     ] = None,
+    memory: Memory = None,
     device: Device = DeviceName.auto,
     json: Json = False,
 ) -> None:
@@ -68,12 +70,13 @@ def fit_command(
     Needs the gallery (--videos) and --bank-texts; --bank-videos lets EM in, and --bank-gt the gate.
     """
     from rerank import inputs, serve
+    from rerank.memory import limit
     from rerank_cli.console import emit, emit_json, progress, say
 
     chosen: dict[str, Any] = inputs.read_settings(settings) if settings else {}
     given = {"method": method, "tau": inputs.parse_tau(tau)}
     chosen |= {key: value for key, value in given.items() if value is not None}
-    with progress():
+    with limit(memory), progress():
         said = serve.fit_files(
             out, videos=videos, texts=texts, bank_texts=bank_texts, bank_videos=bank_videos,
             bank_gt=bank_gt, direction=direction.value, trained=model, metric=metric.value,

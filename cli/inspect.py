@@ -4,7 +4,17 @@ from typing import Annotated, Any
 
 import typer
 
-from rerank_cli.options import Device, DeviceName, Json, Metric, MetricName, Sims, Texts, Videos
+from rerank_cli.options import (
+    Device,
+    DeviceName,
+    Json,
+    Memory,
+    Metric,
+    MetricName,
+    Sims,
+    Texts,
+    Videos,
+)
 
 
 def inspect_command(
@@ -17,6 +27,7 @@ def inspect_command(
     pool: Annotated[
         str | None, typer.Option("--pool", help="How frames become one vector: mean.")
     ] = None,
+    memory: Memory = None,
     device: Device = DeviceName.auto,
     json: Json = False,
 ) -> None:
@@ -25,9 +36,10 @@ def inspect_command(
     With one file of embeddings its items are searched among themselves.
     """
     from rerank import sources
+    from rerank.memory import limit
     from rerank_cli.console import emit, emit_json, progress, table
 
-    with progress():
+    with limit(memory), progress():
         found = sources.inspect_files(
             videos=videos, texts=texts, sims=sims, metric=metric.value, k=k, top=top, pool=pool,
             device=device.value,

@@ -58,4 +58,8 @@ Tau: TypeAlias = Annotated[
 ]
 K: TypeAlias = Annotated[int, typer.Option("--k", help="How many results per query.")]
 Device: TypeAlias = Annotated[DeviceName, typer.Option("--device", help="Where to compute.")]
+Memory: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--memory", help="Memory to use, such as 8GB [default: a share of what is free]."),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rerank_cli.options import Json, K
+from rerank_cli.options import Json, K, Memory
 
 
 def search_command(
@@ -42,6 +42,7 @@ def search_command(
     pool: Annotated[
         str | None, typer.Option("--pool", help="How frames become one vector: mean.")
     ] = None,
+    memory: Memory = None,
     json: Json = False,
 ) -> None:
     """Rank the gallery for queries that the model has never seen, each independently of the others.
@@ -49,9 +50,10 @@ def search_command(
     Results go to --out, or to the terminal: one line a query.
     """
     from rerank import serve
+    from rerank.memory import limit
     from rerank_cli.console import emit, emit_json, progress, say
 
-    with progress():
+    with limit(memory), progress():
         said = serve.search_files(
             model=model, videos=videos or (), texts=texts or (), index=index, k=k, out=out,
             online=online, weight=weight, decay=decay, save_model=save_model, pool=pool,

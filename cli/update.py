@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rerank_cli.options import Json
+from rerank_cli.options import Json, Memory
 
 
 def update_command(
@@ -28,13 +28,15 @@ def update_command(
     pool: Annotated[
         str | None, typer.Option("--pool", help="How frames become one vector: mean.")
     ] = None,
+    memory: Memory = None,
     json: Json = False,
 ) -> None:
     """Give new items their bias from the stored bank, and take items out."""
     from rerank import serve_update
+    from rerank.memory import limit
     from rerank_cli.console import emit, emit_json, progress
 
-    with progress():
+    with limit(memory), progress():
         said = serve_update.update_files(
             model, videos=videos or (), texts=texts or (), remove=remove, index=index, out=out,
             pool=pool,

@@ -83,7 +83,7 @@ class Folding:
                 x = _unit(x, "queries after centring")
         raw, norms = x, torch.ones(len(x), dtype=torch.float64)
         if self.matrix is not None:
-            x = _map_each(x, self.matrix)
+            x = map_each(x, self.matrix)
             if self.metric == "cosine":
                 norms = torch.from_numpy(np.sqrt((x.numpy() ** 2).sum(axis=1)))
                 x = _unit(x, "queries after the map")
@@ -113,15 +113,9 @@ class Folding:
             out[first : first + len(v)] = v
         return out
 
-    def _blocks(
-        self, vectors: ArrayLike, gallery_bias: Tensor | None
-    ) -> Iterator[tuple[int, Tensor]]:
-        """[v, g] in float64, before mean and radius: row panels with the number of their first."""
-        x = as_matrix(vectors, "gallery", keep_half=True)
-        check_finite(x, "gallery")
-        matrix = None if self.matrix is None else self.matrix.double().cpu()
-        centre = None if self.centres is None else self.centres[1].double().cpu()
-        for fitted in (matrix, centre):
+    def check_gallery(self, x: Tensor, gallery_bias: Tensor | None) -> None:
+        """Refuse a gallery and biases that are not those of the fit."""
+        for fitted in (self.matrix, None if self.centres is None else self.centres[1]):
             if fitted is not None:
                 _check_width("gallery", x, fitted)
         if self.has_bias != (gallery_bias is not None):
@@ -131,6 +125,16 @@ class Folding:
                 f"gallery: got {len(x)} items for {len(gallery_bias)} biases; "
                 f"give the gallery that was fitted"
             )
+
+    def _blocks(
+        self, vectors: ArrayLike, gallery_bias: Tensor | None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """[v, g] in float64, before mean and radius: row panels with the number of their first."""
+        x = as_matrix(vectors, "gallery", keep_half=True)
+        check_finite(x, "gallery")
+        self.check_gallery(x, gallery_bias)
+        matrix = None if self.matrix is None else self.matrix.double().cpu()
+        centre = None if self.centres is None else self.centres[1].double().cpu()
         for rows in slices(len(x)):
             v = x[rows].cpu().double()
             if self.metric == "cosine":
@@ -158,7 +162,7 @@ def _unit(x: Tensor, what: str) -> Tensor:
     return torch.from_numpy(values / np.sqrt((values**2).sum(axis=1, keepdims=True)))
 
 
-def _map_each(x: Tensor, matrix: Tensor) -> Tensor:
+def map_each(x: Tensor, matrix: Tensor) -> Tensor:
     """Map row by row, x A: a matrix product's last bits depend on how many rows it has."""
     _check_width("queries", x, matrix)
     transposed = matrix.double().cpu().T.contiguous()
@@ -215,6 +219,28 @@ def plan_folding(
     Raises:
         RerankError: the method does not fold, or the gallery is not the fitted one.
     """
+    folding, bias = plain_folding(fitted, metric, query_side)
+    if space not in ("ip", "cosine", "l2"):
+        raise RerankError(f"space: got {space!r}, expected 'ip', 'cosine' or 'l2'")
+    if centre:
+        total = sum(block.sum(dim=0) for _, block in folding._blocks(vectors, bias))
+        folding = replace(folding, mean=(total / len(vectors)).float())  # type: ignore[union-attr]
+    if space != "ip":
+        mean = 0.0 if folding.mean is None else folding.mean.double()
+        blocks = folding._blocks(vectors, bias)
+        longest = [torch.linalg.vector_norm(v - mean, dim=1).max() for _, v in blocks]
+        folding = replace(folding, radius=float(torch.stack(longest).max()))
+    return folding, folding.gallery(vectors, bias)
+
+
+def plain_folding(
+    fitted: Fitted, metric: Metric, query_side: QuerySide = "mapped"
+) -> tuple[Folding, Tensor | None]:
+    """How a fitted pipeline folds without mean and radius, and its biases before the offset.
+
+    Raises:
+        RerankError: see `plan_folding`.
+    """
     pipeline = fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
     centres = centres_of(pipeline)
     if centres is not None and query_side == "raw":
@@ -229,7 +255,7 @@ def plan_folding(
             "lists as folding"
         )
     bias, matrix = pipeline.gallery_bias, pipeline.map
-    folding = Folding(
+    made = Folding(
         metric=metric,
         query_side=query_side,
         matrix=None if matrix is None else matrix.detach().cpu(),
@@ -237,17 +263,7 @@ def plan_folding(
         offset=0.0 if bias is None else float(bias.double().mean()),
         centres=centres,
     )
-    if space not in ("ip", "cosine", "l2"):
-        raise RerankError(f"space: got {space!r}, expected 'ip', 'cosine' or 'l2'")
-    if centre:
-        total = sum(block.sum(dim=0) for _, block in folding._blocks(vectors, bias))
-        folding = replace(folding, mean=(total / len(vectors)).float())  # type: ignore[union-attr]
-    if space != "ip":
-        mean = 0.0 if folding.mean is None else folding.mean.double()
-        blocks = folding._blocks(vectors, bias)
-        longest = [torch.linalg.vector_norm(v - mean, dim=1).max() for _, v in blocks]
-        folding = replace(folding, radius=float(torch.stack(longest).max()))
-    return folding, folding.gallery(vectors, bias)
+    return made, bias
 
 
 def centres_of(fitted: FittedPipeline) -> tuple[Tensor, Tensor] | None:

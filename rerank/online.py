@@ -12,21 +12,23 @@ Since past test queries are used, the label is "online".
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from rerank import reduce
+from rerank import memory, reduce
 from rerank.errors import RerankError
+from rerank.fold import fold_gallery, fold_queries
 from rerank.methods.sinkhorn import Potentials
 from rerank.reduce import TopK
 from rerank.reranker import FittedPipeline, GalleryBias, strongest_label
 from rerank.serving import describe_gallery, item_hashes, with_manifest
-from rerank.similarity import ArrayLike, as_matrix
+from rerank.similarity import ArrayLike, Metric, as_matrix
 from rerank.store import Model
+from rerank.streamed import stream_gallery
 
 Rule: TypeAlias = Literal["sinkhorn", "is"]
 
@@ -143,20 +145,18 @@ def stream(
     Returns:
         The results, and the state after the last query.
     """
-    from rerank.fold import fold_gallery, fold_queries
-
     maps = FittedPipeline(tuple(s for s in model.fitted.stages if hasattr(s, "matrix")))
     metric = model.manifest["metric"]
-    items = fold_gallery(maps, gallery, metric).double()
+    score = _scorer(maps, gallery, metric)
     asked = fold_queries(maps, queries, metric).double()
-    k = reduce.check_k(k, len(items))
+    k = reduce.check_k(k, len(gallery))
     scores = torch.empty((len(asked), k))
     indices = torch.empty((len(asked), k), dtype=torch.int64)
     seen = set(state.seen)
     hashes = item_hashes(as_matrix(queries, "queries")).tolist()
     for i, (query, name) in enumerate(zip(asked, hashes, strict=True)):
         # One query at a time, in one order of operations: nothing later can change its bits.
-        raw = torch.mv(items, query.clone())
+        raw = score(query.clone())
         bias = state.gallery_bias
         ranked = raw + (bias - bias.mean())
         best = torch.argsort(-ranked, stable=True)[:k]
@@ -165,6 +165,15 @@ def stream(
             seen.add(name)
             state = state.join(raw)
     return TopK(scores, indices), replace(state, seen=frozenset(seen))
+
+
+def _scorer(maps: FittedPipeline, gallery: Tensor, metric: Metric) -> Callable[[Tensor], Tensor]:
+    """A folded query (d,) float64 -> its (m,) scores; large galleries stay as they are stored."""
+    if gallery.itemsize <= 4 and memory.is_large(gallery.numel()):
+        _, items = stream_gallery(maps, gallery, metric)
+        return lambda query: torch.from_numpy(items.everything(items.asked(query[None])))
+    held = fold_gallery(maps, gallery, metric).double()
+    return lambda query: torch.mv(held, query)
 
 
 def grown(model: Model, state: OnlineBank) -> Model:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from rerank import io
+from rerank import io, reduce
 from rerank.directions import Name, transpose_positives
 from rerank.errors import RerankError
 from rerank.export import Exported, check_index, open_index, search_index
 from rerank.inputs import pick_device
 from rerank.io import DirectionResult
+from rerank.methods.sinkhorn import Potentials
 from rerank.online import grown, start, stream
 from rerank.reduce import TopK
 from rerank.searcher import Searcher
@@ -36,6 +37,7 @@ from rerank.serve_inputs import (
     write_model,
 )
 from rerank.serving import align, check_served, fit_model, label_of, with_manifest
+from rerank.similarity import Pair
 from rerank.store import Model, read_model
 
 
@@ -105,16 +107,24 @@ def fit_files(
         model = with_manifest(replace(model, kept=kept), trained=True)
     write_model(out, model)
     count, d = len(gallery), model.manifest["gallery"]["dimension"]
+    swept = any(isinstance(stage, Potentials) for stage in model.fitted.stages)
     lines = [
         f"gallery: {count} {words[0]}, d = {d}; bank: {len(bank)} {words[1]}"
         + ("" if other is None else f" and {len(other)} {words[0]}"),
         f"{direction}: {model.manifest['method']}, label {model.fitted.label}{_numbers(model)}",
+        *([f"sweeps: {_regime(len(bank), count, d, target)}"] if swept else []),
         f"written: {out}" + (" (with its bank, so that the gallery can grow)" if keep_bank else ""),
     ]
     warnings = [*model.manifest["notes"]]
     if gate and bank_gt is None:
         warnings.append("the gate is off: without --bank-gt nothing judges whether the bank helps")
     return Said({**model.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))
+
+
+def _regime(n: int, m: int, d: int, device: torch.device) -> str:
+    """How sweeps of so many queries and items are done, without any of their numbers."""
+    one = torch.ones((1, 1), device=device)
+    return reduce.regime(Pair(one.expand(n, d), one.expand(m, d), "dot"))
 
 
 def _numbers(model: Model) -> str:

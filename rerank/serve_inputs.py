@@ -13,6 +13,8 @@ from torch import Tensor
 from rerank import io
 from rerank.errors import FormatError, RerankError
 from rerank.io import Embeddings
+from rerank.io.scratch import joined
+from rerank.rows import slices
 from rerank.similarity import as_matrix
 from rerank.store import Model, save
 
@@ -82,7 +84,9 @@ def gallery_of(
         raise RerankError(f"{', '.join(map(str, paths))}: dimensions differ: {sorted(widths)}")
     vectors = parts[0].vectors
     if len(parts) > 1:
-        vectors = np.concatenate([part.vectors for part in parts])
+        dtype = np.result_type(*(part.vectors.dtype for part in parts))
+        blocks = (part.vectors[s].astype(dtype) for part in parts for s in slices(len(part)))
+        vectors = joined(blocks, (len(ids), *widths), ", ".join(map(str, paths)))
     return ids, through(heads_of(model), vectors, word)
 
 

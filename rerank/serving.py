@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rerank import memory
 from rerank.errors import RerankError
+from rerank.io.scratch import joined
 from rerank.methods.em import EM
 from rerank.methods.rows import bank_tau
 from rerank.methods.sinkhorn import Potentials, without_query_bias
@@ -36,6 +38,7 @@ Name: TypeAlias = Literal["t2v", "v2t"]
 
 SCHEMA = "rerank-model/1"
 DEFAULT_METHOD = "em+sinkhorn"
+_HASHED_AT_ONCE = 2048
 
 
 def fit_model(
@@ -170,13 +173,15 @@ def _on(x: ArrayLike | None, device: str | torch.device | None) -> Any:  # noqa:
 def item_hashes(vectors: ArrayLike) -> Tensor:
     """(m,) int64 content hashes of the rows as float32: equal rows have equal hashes."""
     x = as_matrix(vectors, "embeddings", keep_half=True)
-    out: list[int] = []
-    for rows in slices(len(x)):
+    # No list of numbers: small objects between the blocks keep the memory of all of them.
+    out = np.empty(len(x), dtype=np.int64)
+    for rows in slices(len(x), _HASHED_AT_ONCE):
         block = x[rows].cpu().float() + 0.0  # turns -0.0 into 0.0
-        for row in block.contiguous().numpy():
-            digest = hashlib.blake2b(row.data, digest_size=8).digest()
-            out.append(int.from_bytes(digest, "little", signed=True))
-    return torch.tensor(out, dtype=torch.int64)
+        digests = (
+            hashlib.blake2b(row.data, digest_size=8).digest() for row in block.contiguous().numpy()
+        )
+        out[rows] = np.frombuffer(b"".join(digests), dtype="<i8")
+    return torch.from_numpy(out)
 
 
 def _described(hashes: Tensor, vectors: ArrayLike) -> dict[str, Any]:
@@ -228,7 +233,8 @@ def align(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Tensor:
             f"{new!r}; add them with `rerank update --videos`"
         )
     if tuple(ids) != model.gallery_ids:
-        x = x[[rows[name] for name in model.gallery_ids]]
+        order = torch.tensor([rows[name] for name in model.gallery_ids])
+        x = _in_order(x, order)
     changed = (item_hashes(x) != model.kept["gallery.hashes"]).nonzero()
     if len(changed):
         name = model.gallery_ids[int(changed[0])]
@@ -237,6 +243,14 @@ def align(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Tensor:
             f"fitted on, first {name!r}; fit again on these embeddings"
         )
     return x
+
+
+def _in_order(x: Tensor, order: Tensor) -> Tensor:
+    """Rows in another order; a copy that is large lies in a file as `x` did."""
+    if x.dtype == torch.bfloat16 or not memory.is_large(x.numel()):
+        return x[order]
+    blocks = (x[order[rows]].numpy() for rows in slices(len(order)))
+    return as_matrix(joined(blocks, (len(order), x.shape[1]), "gallery"), "gallery", keep_half=True)
 
 
 def label_of(model: Model, queries: ArrayLike) -> tuple[Label, str]:

@@ -13,6 +13,7 @@ import pytest
 
 from rerank import io, memory, progress
 from rerank.errors import FormatError
+from rerank.io.scratch import joined
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.similarity import Pair
 from tests.test_cli import run
@@ -76,11 +77,11 @@ def apply(folder, *options):
     return (folder / "reranked.h5").read_bytes()
 
 
-def serve(folder):
+def serve(folder, *options):
     run("fit", "--videos", "videos.h5", "--bank-texts", "bank_texts.h5", "--bank-videos",
-        "bank_videos.h5", cwd=folder)  # fmt: skip
+        "bank_videos.h5", *options, cwd=folder)  # fmt: skip
     run("search", "--model", "model.safetensors", "--videos", "videos.h5", "--texts", "texts.h5",
-        "--out", "found.h5", cwd=folder)  # fmt: skip
+        "--out", "found.h5", *options, cwd=folder)  # fmt: skip
     return (folder / "model.safetensors").read_bytes(), (folder / "found.h5").read_bytes()
 
 
@@ -222,9 +223,99 @@ def test_the_same_result_file_however_the_rows_are_stored(tmp_path):
 
 
 def test_the_same_model_and_lists_however_the_rows_are_stored(tmp_path):
-    with memory.limit(TINY):
-        made = [serve(fill(tmp_path / s.__name__, s)) for s in STORED]
+    made = [serve(fill(tmp_path / s.__name__, s), "--memory", TINY) for s in STORED]
     assert all(one == made[0] for one in made)
+
+
+def test_a_gallery_in_several_files_and_another_order_is_found_alike(tmp_path):
+    folder = fill(tmp_path / "one", one_piece)
+    wanted = serve(folder, "--memory", TINY)[1]
+    x, ids = rows(150, 0), [f"videos{i}" for i in range(150)]
+    in_chunks(folder / "first.h5", x[100:], ids[100:])
+    wide(folder / "second.h5", x[:100], ids[:100])
+    for budget in (("--memory", TINY), ()):
+        run("search", "--model", "model.safetensors", "--videos", "first.h5", "--videos",
+            "second.h5", "--texts", "texts.h5", "--out", "found.h5", *budget,
+            cwd=folder)  # fmt: skip
+        with h5py.File(folder / "found.h5") as file:
+            found = {name: file[f"t2v/{name}"][:] for name in ("indices", "scores")}
+        if budget:
+            assert (folder / "found.h5").read_bytes() == wanted
+            kept = found
+    assert np.array_equal(found["indices"], kept["indices"])
+    np.testing.assert_allclose(found["scores"], kept["scores"], atol=1e-6)
+
+
+def test_a_large_gallery_is_joined_and_ordered_in_a_file():
+    parts, whole = (rows(90, 0), rows(60, 1)), np.concatenate((rows(90, 0), rows(60, 1)))
+    for budget, kind in ((TINY, np.memmap), (None, np.ndarray)):
+        with memory.limit(budget):
+            found = joined(iter(parts), whole.shape, "gallery")
+        assert type(found) is kind and np.array_equal(found, whole)
+
+
+def test_every_command_on_embeddings_takes_a_budget_and_a_fit_says_its_regime(tmp_path):
+    folder = fill(tmp_path / "one", one_piece)
+    out, _ = run("fit", "--videos", "videos.h5", "--bank-texts", "bank_texts.h5", "--keep-bank",
+                 "--memory", "200kB", cwd=folder)  # fmt: skip
+    assert "sweeps: stored float32" in out
+    out, _ = run("fit", "--videos", "videos.h5", "--bank-texts", "bank_texts.h5", "--keep-bank",
+                 "--memory", TINY, cwd=folder)  # fmt: skip
+    assert "sweeps: streaming" in out or "sweeps: log domain" in out
+    one_piece(folder / "more.h5", rows(20, 9), [f"more{i}" for i in range(20)])
+    run("update", "--model", "model.safetensors", "--videos", "more.h5", "--out", "grown",
+        "--memory", TINY, cwd=folder)  # fmt: skip
+    run("export", "--model", "model.safetensors", "--videos", "videos.h5", "--to", "npy", "--out",
+        "folded.npy", "--memory", TINY, cwd=folder)  # fmt: skip
+    assert "skewness" in run("inspect", "--videos", "videos.h5", "--memory", TINY, cwd=folder)[0]
+    for name in ("fit", "search", "update", "export", "inspect"):
+        model = () if name == "inspect" else ("--out", "x")
+        model += () if name in ("fit", "inspect") else ("--model", "model.safetensors")
+        _, said = run(name, "--memory", "much", *model, cwd=folder, code=2)
+        assert said.startswith("error: memory: got 'much'") and said.count("\n") == 1
+
+
+SEARCHED = """
+import sys, threading, time
+from pathlib import Path
+from rerank import serve
+folder = Path(sys.argv[1])
+def anonymous():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(x.split()[1]) for x in lines if x.startswith("RssAnon:"))
+def search(model, videos):
+    most, go = [0], [True]
+    def look():
+        while go:
+            most[0] = max(most[0], anonymous())
+            time.sleep(0.002)
+    thread = threading.Thread(target=look)
+    thread.start()
+    serve.search_files(model=folder / model, videos=[folder / videos],
+        texts=[folder / "texts.h5"], out=folder / "found.h5")
+    go.clear()
+    thread.join()
+    return most[0]
+before = search("few", "few.h5")
+print(search("many", "many.h5") - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_search_of_a_mapped_gallery_makes_no_copy_of_it(tmp_path):
+    count, d = 100_000, 512
+    draw = np.random.default_rng(0)
+    for name, n in {"many": count, "few": 200, "texts": 3, "bank": 20}.items():
+        x = draw.standard_normal((n, d), dtype=np.float32).astype(np.float16)
+        one_piece(tmp_path / f"{name}.h5", x, np.arange(n).astype("S8"))
+    for name in ("many", "few"):
+        run("fit", "--videos", f"{name}.h5", "--bank-texts", "bank.h5", "--method", "is",
+            "--out", name, cwd=tmp_path)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", SEARCHED, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    # Ids, hashes, biases and blocks; a folded copy alone is 205 MB.
+    assert int(done.stdout) < 0.7 * 4 * count * d
 
 
 def test_little_memory_changes_no_result(tmp_path):

@@ -35,6 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rerank.io",
         "rerank.store",
         "rerank.fold",
+        "rerank.streamed",
         "rerank.routes",
         "rerank.indexes",
     ),

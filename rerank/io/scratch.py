@@ -8,6 +8,8 @@ to be seen in a folder, so nothing is left of it, however the program ends.
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -84,6 +86,24 @@ class Scratch:
             raise self._refused(one_line(error)) from error
         with self._file:
             return np.memmap(self._file, self._dtype, mode="r", shape=self._shape)
+
+
+def joined(parts: Iterable[np.ndarray], shape: tuple[int, int], where: str) -> np.ndarray:
+    """Blocks of rows one after the other as one array, in a file where they are large.
+
+    Args:
+        parts: blocks of float16, float32 or float64, all of one type.
+        shape: (n, d) of the whole.
+        where: what the rows are, for messages.
+    """
+    parts = iter(parts)
+    first = next(parts)
+    if not memory.is_large(shape[0] * shape[1]):
+        return np.concatenate([first, *parts])
+    scratch = Scratch(shape, first.dtype, where)
+    for part in chain((first,), parts):
+        scratch.write(part)
+    return scratch.mapped()
 
 
 def _folders() -> list[Path]:
