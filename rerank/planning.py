@@ -110,10 +110,12 @@ def plan(
     reduced = 0.0
     if devices > 1:
         reduced = 2 * (devices - 1) / devices * 4 * m / costs.link + 20e-6 * math.log2(devices)
-    exact = costs.exact
+    exact, panel = costs.exact, _PANEL_BYTES
     if _stays(m * d, costs):
         # A gallery left in its file is made float32 again for every panel.
-        exact += d * costs.converted / panels.rows_of(math.ceil(m))
+        tall = panels.tall_rows_of(math.ceil(m), costs.memory)
+        exact += d * costs.converted / tall
+        panel = max(panel, 0.0 if kernel else 4 * m * tall)
     # Two rounded copies make panels cheaper where they fit, see `kernels.panels.can_halve`.
     fresh = costs.fresh if not costs.measured or 2 * rows * d <= costs.memory / 4 else exact
     build, sweep = costs.stored.get(regime, (0.0, fresh))
@@ -155,7 +157,7 @@ def plan(
         "embeddings": copied,
         "mapped copy": copied if em else 0.0,
         "stored kernel": kernel,
-        "panels": min(_PANEL_BYTES, 4 * pairs),
+        "panels": min(panel, 4 * pairs),
         "biases": 8 * rows,
     }
     shown = tuple(stage for stage in stages if stage.seconds)

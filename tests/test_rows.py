@@ -6,7 +6,9 @@ import torch
 
 from rerank import memory, moments, reduce, search
 from rerank.errors import RerankError
-from rerank.kernels import certified, choose
+from rerank.kernels import certified, choose, panels
+from rerank.kernels.sweepers import Fresh
+from rerank.kernels.threads import Workers
 from rerank.methods.centering import Centering, Centred
 from rerank.methods.dual_bank import beside
 from rerank.methods.em import EM
@@ -176,6 +178,40 @@ def test_certified_lists_of_stored_rows(matrix):
     scores, indices, _ = certified.topk(stored, 10)
     assert torch.equal(indices.sort(dim=1).values, want.indices.sort(dim=1).values)
     close(scores.sort(dim=1).values, want.scores.sort(dim=1).values)
+
+
+@pytest.mark.skipif(not choose.has_numba(), reason="needs Numba")
+@pytest.mark.parametrize("budget", ["5MB", "11MB", "20MB"])
+def test_a_sweep_reads_a_stored_gallery_as_seldom_as_the_budget_allows(monkeypatch, budget):
+    stored, held = both(n=700, m=9000)
+    log_a = torch.full((700,), -np.log(700))
+    bias = torch.linspace(-0.1, 0.1, 9000)
+    asked, product = [], StoredRows.inner
+    monkeypatch.setattr(
+        StoredRows, "inner", lambda rows, q: asked.append(len(q)) or product(rows, q)
+    )
+    with memory.limit(budget):
+        sweep = choose.build(choose.Regime("streaming"), stored, 0.05, log_a)
+        found = sweep(bias)
+        room = panels.tall_rows_of(9000, memory.budget())
+        assert 4 * 9000 * room <= memory.budget() / 2 or room == panels.rows_of(9000)
+    assert room == {"5MB": 128, "11MB": 128, "20MB": 256}[budget]
+    assert asked == [room] * (700 // room) + [700 % room]
+    want = choose.build(choose.Regime("streaming"), held, 0.05, log_a)(bias)
+    for one, two in zip(found, want, strict=True):
+        close(one, two, 1e-5)
+
+
+@pytest.mark.skipif(not choose.has_numba(), reason="needs Numba")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_tall_panel_is_swept_alike_by_any_number_of_threads(threads):
+    stored, _ = both(n=600, m=9000)
+    log_a, bias = torch.full((600,), -np.log(600)), torch.linspace(-0.1, 0.1, 9000)
+    with memory.limit("20MB"):
+        sweeps = [Fresh(stored, 0.05, log_a, panels.full(stored, tall=True)) for _ in range(2)]
+        sweeps[1]._workers = Workers(threads)
+        one, two = (sweep(bias) for sweep in sweeps)
+    assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
 
 
 def test_sides_on_their_own_terms():

@@ -138,9 +138,11 @@ def build(chosen: Regime, sim: Similarity, tau: float, log_a: Tensor) -> Sweeper
         from rerank.kernels import gpu_sweepers
 
         return gpu_sweepers.make(chosen.name, sim, tau, log_a)
-    source = panels.full(sim)
+    # A kernel that is kept leaves no room for tall panels.
+    tall = chosen.name == "streaming"
+    source = panels.full(sim, tall=tall)
     if chosen.half and isinstance(sim, Pair):
-        source = panels.halved(sim)
+        source = panels.halved(sim, tall=tall)
     if chosen.name == "streaming":
         return Fresh(sim, tau, log_a, source)
     if chosen.name == "stored float32":

@@ -12,16 +12,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rerank import comm
+from rerank import comm, memory
 from rerank.arrays import FEWEST_ROWS
 from rerank.products import has_fast_bfloat16, inner_bfloat16
-from rerank.rows import Rows
+from rerank.rows import Rows, StoredRows
 from rerank.rows import slices as chunks
 from rerank.similarity import Pair, Similarity
 
 # Rows of a panel: enough for a matrix product, few enough for the cache, where the next step finds
 # them: at least _FEWEST numbers, at most _MOST unless that leaves very few rows.
 _ROWS, _FEWEST, _MOST = 128, 512 * 1024, 2560 * 1024
+# A gallery that is stored is made float32 again for every panel: as many rows of it as the budget
+# allows beside everything else, or until that costs next to nothing.
+_TALL_SHARE, _TALLEST = 0.5, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,18 +36,24 @@ class Panels:
         half: centred bfloat16 rows of both sides, where panels are bfloat16.
         row: (n,) float64 constants of the rows, or None for zero.
         column: (m,) constants of the columns, or None for zero.
+        tall: whether one panel may take most of the budget, where that saves reading the gallery.
     """
 
     sim: Similarity
     half: tuple[Tensor, Tensor] | None = None
     row: Tensor | None = None
     column: Tensor | None = None
+    tall: bool = False
 
     def slices(self) -> list[slice]:
         """Where the panels lie."""
         n, m = self.sim.shape
-        on_gpu = self.sim.device.type != "cpu"
-        return slices(n, m, self.sim.rows_per_block() if on_gpu else self.sim.block_size)
+        if self.sim.device.type != "cpu":
+            return slices(n, m, self.sim.rows_per_block())
+        stored = isinstance(self.sim, Pair) and isinstance(self.sim.gallery, StoredRows)
+        if self.tall and stored and self.half is None:
+            return slices(n, m, self.sim.block_size or tall_rows_of(m, memory.budget()))
+        return slices(n, m, self.sim.block_size)
 
     def block(self, rows: slice) -> Tensor:
         """(b, m) one panel, which the caller may overwrite."""
@@ -61,6 +70,12 @@ class Panels:
 def rows_of(m: int) -> int:
     """Rows of a panel of m columns."""
     return max(FEWEST_ROWS, min(_ROWS, _MOST // m), _FEWEST // m)
+
+
+def tall_rows_of(m: int, budget: float) -> int:
+    """Rows of a panel of m stored columns: a multiple of those of any panel."""
+    step = rows_of(m)
+    return max(1, min(_TALLEST, int(_TALL_SHARE * budget / (4 * m))) // step) * step
 
 
 def slices(n: int, m: int, rows_per_panel: int | None = None) -> list[slice]:
@@ -83,9 +98,9 @@ def can_halve(sim: Similarity, rows: int, budget: float) -> bool:
     )
 
 
-def full(sim: Similarity) -> Panels:
+def full(sim: Similarity, *, tall: bool = False) -> Panels:
     """Panels in the precision of the similarity."""
-    return Panels(sim)
+    return Panels(sim, tall=tall)
 
 
 def centre(sim: Pair) -> tuple[Tensor, Tensor]:
@@ -105,7 +120,7 @@ def _mean(rows: Rows, sharded: bool) -> Tensor:
     return (total[:-1] / total[-1]).to(rows.dtype)
 
 
-def halved(sim: Pair) -> Panels:
+def halved(sim: Pair, *, tall: bool = False) -> Panels:
     """Panels of bfloat16 inner products around the means."""
     q0, v0 = centre(sim)
     return Panels(
@@ -113,6 +128,7 @@ def halved(sim: Pair) -> Panels:
         half=(_centred(sim.queries, q0), _centred(sim.gallery, v0)),
         row=(sim.queries @ v0).double(),
         column=(sim.gallery @ q0) - torch.dot(v0, q0),
+        tall=tall,
     )
 
 

@@ -18,6 +18,7 @@ from rerank.kernels import panels as panels_of
 from rerank.kernels import plain
 from rerank.kernels.panels import Panels
 from rerank.kernels.threads import Workers
+from rerank.rows import slices as chunks
 from rerank.similarity import Similarity
 
 
@@ -93,9 +94,19 @@ class Fresh(Sweeper):
 
         def sweep(rows: slice) -> np.ndarray:
             panel = as_array(self.panels.block(rows))
-            tops, sums, total = fresh(panel, bias, self.tau, a[rows])
-            lse[rows] = log_sum(tops, sums, self.tau)
-            return total
+
+            def part(inside: slice) -> np.ndarray:
+                of = slice(rows.start + inside.start, rows.start + inside.stop)
+                tops, sums, total = fresh(panel[inside], bias, self.tau, a[of])
+                lse[of] = log_sum(tops, sums, self.tau)
+                return total
+
+            # A tall panel has a thread to itself: here others join in.
+            parts = list(chunks(len(panel), panels_of.rows_of(m)))
+            if len(parts) == 1:
+                return part(parts[0])
+            totals = self._workers.map(part, parts)
+            return np.sum(list(totals), axis=0)
 
         panels = self.panels.slices()
         with progress.task("Sinkhorn sweep", n) as advance:
@@ -115,7 +126,8 @@ class Fresh(Sweeper):
         """See `Sweeper`."""
         if not self.rounded:
             return self(gallery_bias)
-        return Fresh(self.sim, self.tau, self.log_a, panels_of.full(self.sim))(gallery_bias)
+        full = panels_of.full(self.sim, tall=self.panels.tall)
+        return Fresh(self.sim, self.tau, self.log_a, full)(gallery_bias)
 
 
 def as_array(x: Tensor) -> np.ndarray:

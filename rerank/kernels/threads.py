@@ -47,6 +47,10 @@ class Workers:
         for call in calls:
             call.result()
 
+    def map(self, work: Callable[[slice], Found], parts: Sequence[slice]) -> Iterator[Found]:
+        """Results of work(part), in order."""
+        return map(work, parts) if self._pool is None else self._pool.map(work, parts)
+
     def each(
         self, work: Callable[[slice], Found], panels: Sequence[slice], row_bytes: int
     ) -> Iterator[Found]:
