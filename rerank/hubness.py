@@ -15,7 +15,8 @@ from torch import Tensor
 
 from rerank import reduce
 from rerank.errors import RerankError
-from rerank.similarity import Pair, Similarity, unit_rows
+from rerank.rows import Rows, ready, slices
+from rerank.similarity import Pair, Similarity
 
 # An item is a hub where it is in more than this many times the mean number of lists (the rule of
 # scikit-hubness, whose "2 k" assumes as many queries as items).
@@ -192,11 +193,9 @@ class Geometry:
 
 def geometry(pair: Pair) -> Geometry:
     """Modality gap, anisotropy and effective rank; texts are the queries of the pair."""
-    texts, videos = (
-        unit_rows(pair.queries[:], "queries"),
-        unit_rows(pair.gallery[:], "gallery"),
-    )
-    text_mean, video_mean = texts.double().mean(dim=0), videos.double().mean(dim=0)
+    texts = ready(pair.queries, "queries", unit=True)
+    videos = ready(pair.gallery, "gallery", unit=True)
+    text_mean, video_mean = _mean(texts), _mean(videos)
     return Geometry(
         gap=float(torch.linalg.vector_norm(text_mean - video_mean)),
         text_anisotropy=_mean_cosine(text_mean, len(texts)),
@@ -212,12 +211,20 @@ def _mean_cosine(mean: Tensor, n: int) -> float:
     return float((n * mean.square().sum() - 1) / (n - 1)) if n > 1 else 0.0
 
 
-def effective_rank(x: Tensor) -> float:
+def _mean(x: Rows) -> Tensor:
+    """(d,) float64 mean row, a block at a time."""
+    total = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
+    for rows in slices(len(x)):
+        total += x[rows].sum(dim=0, dtype=torch.float64)
+    return total / len(x)
+
+
+def effective_rank(x: Rows) -> float:
     """Exponential of the entropy of the singular values of the centred rows of x (n, d)."""
     covariance = torch.zeros((x.shape[1],) * 2, dtype=torch.float64, device=x.device)
-    mean = x.double().mean(dim=0)
-    for start in range(0, len(x), 8192):
-        block = x[start : start + 8192].double() - mean
+    mean = _mean(x)
+    for rows in slices(len(x)):
+        block = x[rows].double() - mean
         covariance += block.T @ block
     # Squared singular values below the rounding of float64 are zero, not noise to be counted.
     values = torch.linalg.eigvalsh(covariance)

@@ -1,10 +1,12 @@
 """Large sides stay as they are stored, and nothing but memory differs from float32 copies."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 
-from rerank import memory, moments, reduce, search
+from rerank import hubness, memory, moments, reduce, search
 from rerank.errors import RerankError
 from rerank.kernels import certified, choose, panels
 from rerank.kernels.sweepers import Fresh
@@ -162,6 +164,18 @@ def test_methods_never_ask_how_rows_are_held(method):
     stored, held = both()
     one, two = method.fit(stored).transform(stored), method.fit(held).transform(held)
     close(one.scores(), two.scores(), 2e-4)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_the_geometry_of_stored_rows_is_found_without_a_copy(monkeypatch, metric):
+    stored, held = both(n=50, m=9000, metric=metric)
+    read, get = [], StoredRows.__getitem__
+    monkeypatch.setattr(
+        StoredRows, "__getitem__", lambda x, rows: read.append(rows) or get(x, rows)
+    )
+    one, two = hubness.geometry(stored), hubness.geometry(held)
+    assert max(rows.stop - rows.start for rows in read) <= 8192
+    assert asdict(one) == pytest.approx(asdict(two), rel=1e-5)
 
 
 def test_two_galleries_of_stored_rows_lie_beside_each_other():
