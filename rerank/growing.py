@@ -71,7 +71,7 @@ def add_items(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Model:
             f"item {twice if twice is not None else 'ids given twice'!r} is in the gallery "
             f"already; give new items only, or remove it first with `rerank update --remove`"
         )
-    new = as_matrix(vectors, "new items").cpu()
+    new = as_matrix(vectors, "new items", keep_half=True).cpu()
     if len(new) != len(names):
         raise RerankError(f"new items: got {len(names)} ids for {len(new)} rows")
     metric: Metric = model.manifest["metric"]

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from rerank import memory
+from rerank import growing, memory
 from rerank.errors import RerankError
 from rerank.fold import plan_folding
+from rerank.growing import add_items
 from rerank.online import start, stream
 from rerank.presets import METHODS
 from rerank.rows import StoredRows
 from rerank.searcher import Searcher, exact_topk
 from rerank.serving import align, fit_model
+from rerank.similarity import Pair
 from rerank.streamed import Streamed, stream_gallery
 from tests.serving_data import make
 
@@ -107,6 +109,27 @@ def test_past_queries_join_the_bank_alike(method):
     torch.testing.assert_close(found.scores, want.scores, atol=1e-6, rtol=0)
     torch.testing.assert_close(other.log_mass, end.log_mass, atol=1e-5, rtol=0)
     assert torch.equal(alone.scores, found.scores[:17])
+
+
+@pytest.mark.parametrize("method", ["em+sinkhorn", "is", "center+nnn"])
+def test_new_items_that_stay_as_they_are_stored_get_the_same_bias(monkeypatch, method):
+    model = fit(method, keep_bank=True)
+    fresh = make(m=40, seed=5)[1].astype(np.float16)
+    names = [f"new{i}" for i in range(40)]
+    want = add_items(model, names, fresh)
+    made = []
+
+    def pair(*sides, **options):
+        made.append(Pair(*sides, **options))
+        return made[-1]
+
+    monkeypatch.setattr(growing, "Pair", pair)
+    with memory.limit(TINY):
+        found = add_items(model, names, fresh)
+    assert all(sim.gallery.stored.dtype == torch.float16 for sim in made) and made
+    one, two = (grown.fitted.gallery_bias for grown in (found, want))
+    torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
+    assert torch.equal(found.kept["gallery.hashes"], want.kept["gallery.hashes"])
 
 
 @pytest.mark.parametrize("method", ["em", "center"])
