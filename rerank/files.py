@@ -113,6 +113,7 @@ def apply_files(
     both = (result.t2v, result.v2t)
     cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
     notes = _said(both, lambda outcome: outcome.notes[len(outcome.direction.warnings) :])
+    read = _read_lines(inputs)
     matrix = _rows_of(result) if store_scores else None
     if comm.rank() > 0:
         # One output: the first process writes and speaks.
@@ -137,7 +138,7 @@ def apply_files(
         scores=matrix,
     )
     comm.barrier()
-    said = _text(inputs, result, out, k, regime, store_scores)
+    said = _text(read, result, out, k, regime, store_scores)
     return Report(manifest, said, tuple(_unique(cautions)), tuple(_unique(notes)))
 
 
@@ -262,9 +263,8 @@ def describe_fit(outcome: Outcome) -> dict[str, Any]:
     return facts
 
 
-def _text(
-    inputs: Inputs, result: Reranked, out: Path, k: int, regime: str, store_scores: bool
-) -> str:
+def _read_lines(inputs: Inputs) -> list[str]:
+    """What was read, a line per file."""
     lines: list[str] = []
     for role, unit in (
         ("texts", "texts"), ("videos", "videos"),
@@ -272,7 +272,7 @@ def _text(
     ):  # fmt: skip
         embeddings: Embeddings | None = getattr(inputs, role)
         if embeddings is not None:
-            low, mean, high = embeddings.norms
+            low, mean, high = inputs.norms(role)
             lines.append(
                 f"read  {Path(embeddings.source).name}: {embeddings.total_rows} {unit}, "
                 f"d = {embeddings.vectors.shape[1]}, norms {low:.3g} to {high:.3g} "
@@ -281,6 +281,12 @@ def _text(
     if inputs.scores is not None:
         n, m = inputs.scores.total_rows, len(inputs.scores.gallery_ids)
         lines.append(f"read  {Path(inputs.scores.source).name}: {n} texts x {m} videos")
+    return lines
+
+
+def _text(
+    read: list[str], result: Reranked, out: Path, k: int, regime: str, store_scores: bool
+) -> str:
     shifts = [
         stage.shift
         for o in (result.t2v, result.v2t)
@@ -288,7 +294,7 @@ def _text(
         if isinstance(stage, Basis)
     ]
     moved = f"; EM moved the embeddings by {shifts[0]:.1%} of their norm" if shifts else ""
-    lines += ["", f"method  {result.method}{moved}", f"sweeps  {regime}", ""]
+    lines = [*read, "", f"method  {result.method}{moved}", f"sweeps  {regime}", ""]
     header = ["", "label", "tau", "steps", "marginal error", "hub skewness", "antihubs"]
     rows = [_row(outcome) for outcome in (result.t2v, result.v2t)]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ class Inputs:
     bank_gt: Path | None = None
     model: Path | None = None
     heads: Any = None
+    pool: str | None = None
     sharded: bool = False
 
     def vectors(self, role: str) -> ArrayLike | None:
@@ -41,6 +43,18 @@ class Inputs:
             return embeddings.vectors
         head = self.heads.texts if role.endswith("texts") else self.heads.videos
         return head(embeddings.vectors)
+
+    def norms(self, role: str) -> tuple[float, float, float]:
+        """Smallest, mean and largest norm of a file's rows, those of all processes."""
+        embeddings: Embeddings = getattr(self, role)
+        low, mean, high = embeddings.norms
+        if not (self.sharded and role.endswith("texts")):
+            return low, mean, high
+        count = len(embeddings.ids)
+        ends = torch.tensor([-low, high] if count else [-math.inf, -math.inf], dtype=torch.float64)
+        sums = torch.tensor([mean * count, count], dtype=torch.float64)
+        (low, high), (total, rows) = comm.all_max(ends).tolist(), comm.all_sum(sums).tolist()
+        return -low, total / rows, high
 
     @property
     def text_ids(self) -> tuple[str, ...]:
@@ -150,6 +164,7 @@ def read_inputs(
         texts=read(texts, share=sharded), videos=read(videos),
         bank_texts=read(bank_texts, share=sharded), sharded=sharded,
         bank_videos=read(bank_videos), bank_gt=bank_gt, model=model, heads=_heads(model),
+        pool=pool,
     )  # fmt: skip
     reference = _given(found.videos)
     for other in (found.texts, found.bank_texts, found.bank_videos):
@@ -196,7 +211,7 @@ def _whole_hash(inputs: Inputs, role: str) -> str:
         return held.content_sha256
     if isinstance(held, ScoreMatrix):
         return io.read_scores(held.source).content_sha256
-    return io.read_embeddings(held.source, metric="dot").content_sha256
+    return io.read_embeddings(held.source, metric="dot", pool=inputs.pool).content_sha256
 
 
 def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:

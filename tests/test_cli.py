@@ -289,23 +289,37 @@ def test_doctor(work):
 
 
 @pytest.mark.distributed
-def test_two_processes_write_what_one_writes(work, tmp_path):
+@pytest.mark.parametrize(
+    ("processes", "more"), [(2, ()), (3, ("--bank-gt", "bank_gt.json", "--scores"))]
+)
+def test_many_processes_write_what_one_writes(work, tmp_path, processes, more):
     banks = ("--bank-texts", "bank_texts.h5", "--bank-videos", "bank_videos.h5")
-    base = ("apply", "--videos", "videos.h5", "--texts", "texts.h5", *banks)
-    run(*base, "--out", tmp_path / "one.h5", cwd=work)
+    base = ("apply", "--videos", "videos.h5", "--texts", "texts.h5", *banks, *more)
+    said, noted = run(*base, "--out", tmp_path / "one.h5", cwd=work)
     done = subprocess.run(
         [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-            "-m", "rerank_cli", *base, "--out", str(tmp_path / "two.h5"),
+            sys.executable, "-m", "torch.distributed.run", "--standalone",
+            "--nproc-per-node", str(processes),
+            "-m", "rerank_cli", *base, "--out", str(tmp_path / "many.h5"),
         ],
         cwd=work, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote") == 1
-    one, two = (io.read_results(tmp_path / name) for name in ("one.h5", "two.h5"))
+    # Whole files were read and judged, whatever a process holds of them.
+    assert [line for line in done.stdout.splitlines() if line.startswith("read")] == [
+        line for line in said.splitlines() if line.startswith("read")
+    ]
+    assert all(line in done.stderr for line in noted.splitlines())
+    one, two = (io.read_results(tmp_path / name) for name in ("one.h5", "many.h5"))
     assert one.manifest["inputs"] == two.manifest["inputs"]
     assert one.manifest["labels"] == two.manifest["labels"]
-    np.testing.assert_allclose(one.em_map, two.em_map, atol=1e-8)
+    for name, tolerance in (("em_map", 1e-8), ("scores", 1e-6)):
+        mine, other = getattr(one, name), getattr(two, name)
+        assert (mine is None) == (other is None), name
+        if mine is not None:
+            np.testing.assert_allclose(mine, other, atol=tolerance, err_msg=name)
+    assert (two.scores is not None) == ("--scores" in more)
     for name in ("t2v", "v2t"):
         mine, other = one.directions[name], two.directions[name]
         assert mine.query_ids == other.query_ids and mine.gallery_ids == other.gallery_ids
