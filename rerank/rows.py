@@ -14,7 +14,7 @@ the other side,
 so that map and mean cost a block of queries nothing worth mentioning, however long the gallery.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -26,6 +26,9 @@ from rerank.products import inner
 
 # Rows made float32 at once, 8 MB at d = 512: the product reads them from the cache.
 _AT_ONCE = 4096
+
+
+Each: TypeAlias = Callable[[Callable[[slice], None], Sequence[slice]], Iterator[None]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +76,21 @@ class StoredRows:
             block = block - self.factors[rows] @ self.means
         return block if self.norms is None else block / self.norms[rows][..., None]
 
-    def inner(self, queries: Tensor) -> Tensor:
-        """(b, n) inner products of (b, d) queries with all rows, in fresh memory."""
+    def inner(self, queries: Tensor, each: Each = map) -> Tensor:
+        """(b, n) inner products of (b, d) queries with all rows, in fresh memory.
+
+        `each` calls a function for slices of the rows, perhaps in threads.
+        """
         shift = None if self.means is None else queries @ self.means.T
         if self.matrix is not None:
             queries = queries @ self.matrix.T
         out = torch.empty((len(queries), len(self)), dtype=self.dtype)
-        for start in range(0, len(self), _AT_ONCE):
-            rows = slice(start, start + _AT_ONCE)
+
+        def part(rows: slice) -> None:
             out[:, rows] = inner(queries, self.stored[rows].float())
+
+        for _ in each(part, list(slices(len(self), _AT_ONCE))):
+            pass
         if shift is not None and self.factors is not None:
             out.addmm_(shift, self.factors.T, alpha=-1)
         return out if self.norms is None else out.div_(self.norms)

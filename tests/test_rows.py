@@ -202,7 +202,7 @@ def test_a_sweep_reads_a_stored_gallery_as_seldom_as_the_budget_allows(monkeypat
     bias = torch.linspace(-0.1, 0.1, 9000)
     asked, product = [], StoredRows.inner
     monkeypatch.setattr(
-        StoredRows, "inner", lambda rows, q: asked.append(len(q)) or product(rows, q)
+        StoredRows, "inner", lambda x, q, *each: asked.append(len(q)) or product(x, q, *each)
     )
     with memory.limit(budget):
         sweep = choose.build(choose.Regime("streaming"), stored, 0.05, log_a)

@@ -15,7 +15,7 @@ from torch import Tensor
 from rerank import comm, memory
 from rerank.arrays import FEWEST_ROWS
 from rerank.products import has_fast_bfloat16, inner_bfloat16
-from rerank.rows import Rows, StoredRows
+from rerank.rows import Each, Rows, StoredRows
 from rerank.rows import slices as chunks
 from rerank.similarity import Pair, Similarity
 
@@ -45,13 +45,18 @@ class Panels:
     column: Tensor | None = None
     tall: bool = False
 
+    @property
+    def is_tall(self) -> bool:
+        """Whether the gallery is stored, read for every panel, and panels are tall for it."""
+        stored = isinstance(self.sim, Pair) and isinstance(self.sim.gallery, StoredRows)
+        return self.tall and stored and self.half is None and self.sim.device.type == "cpu"
+
     def slices(self) -> list[slice]:
         """Where the panels lie."""
         n, m = self.sim.shape
         if self.sim.device.type != "cpu":
             return slices(n, m, self.sim.rows_per_block())
-        stored = isinstance(self.sim, Pair) and isinstance(self.sim.gallery, StoredRows)
-        if self.tall and stored and self.half is None:
+        if self.is_tall:
             return slices(n, m, self.sim.block_size or tall_rows_of(m, memory.budget()))
         return slices(n, m, self.sim.block_size)
 
@@ -61,6 +66,15 @@ class Panels:
             return self.sim.block(rows)
         queries, gallery = self.half
         return inner_bfloat16(queries[rows], gallery)
+
+    def tall_block(self, rows: slice, each: Each) -> Tensor:
+        """The same of a gallery that is stored, its parts read side by side by `each`."""
+        sim = self.sim
+        assert isinstance(sim, Pair) and isinstance(sim.gallery, StoredRows)
+        block = sim.gallery.inner(sim.queries[rows], each)
+        if sim.left is not None and sim.right is not None:
+            block.addmm_(sim.left[rows], sim.right.T)
+        return block
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
         for rows in self.slices():

@@ -5,7 +5,7 @@ All results are those of the log domain. Here are the sweeps that read scores an
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -92,8 +92,16 @@ class Fresh(Sweeper):
         lse = torch.empty(n, dtype=torch.float64)
         mass = np.zeros(m)
 
+        # Threads share the work inside a tall panel, where others have a panel each.
+        tall = self.panels.is_tall
+
+        def each(part: Callable[[slice], None], parts: Sequence[slice]) -> Iterator[None]:
+            return self._workers.each(part, parts, 1)
+
         def sweep(rows: slice) -> np.ndarray:
-            panel = as_array(self.panels.block(rows))
+            panel = as_array(
+                self.panels.tall_block(rows, each) if tall else self.panels.block(rows)
+            )
 
             def part(inside: slice) -> np.ndarray:
                 of = slice(rows.start + inside.start, rows.start + inside.stop)
@@ -101,7 +109,6 @@ class Fresh(Sweeper):
                 lse[of] = log_sum(tops, sums, self.tau)
                 return total
 
-            # A tall panel has a thread to itself: here others join in.
             parts = list(chunks(len(panel), panels_of.rows_of(m)))
             if len(parts) == 1:
                 return part(parts[0])
@@ -110,7 +117,7 @@ class Fresh(Sweeper):
 
         panels = self.panels.slices()
         with progress.task("Sinkhorn sweep", n) as advance:
-            totals = self._workers.each(sweep, panels, 4 * m)
+            totals = map(sweep, panels) if tall else self._workers.each(sweep, panels, 4 * m)
             for rows, total in zip(panels, totals, strict=True):
                 mass += total
                 advance(rows.stop - rows.start)
