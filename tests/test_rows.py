@@ -197,7 +197,7 @@ def test_certified_lists_of_stored_rows(matrix):
 @pytest.mark.skipif(not choose.has_numba(), reason="needs Numba")
 @pytest.mark.parametrize("budget", ["5MB", "11MB", "20MB"])
 def test_a_sweep_reads_a_stored_gallery_as_seldom_as_the_budget_allows(monkeypatch, budget):
-    stored, held = both(n=700, m=9000)
+    stored, held = (biased(sim) for sim in both(n=700, m=9000))
     log_a = torch.full((700,), -np.log(700))
     bias = torch.linspace(-0.1, 0.1, 9000)
     asked, product = [], StoredRows.inner
