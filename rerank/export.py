@@ -30,7 +30,7 @@ from rerank.fold import (
     plan_folding,
 )
 from rerank.indexes import IndexKind
-from rerank.recall import Truth, bank_of, folding_of, sample_of, without_bias
+from rerank.recall import Truth, bank_of, folding_of, queries_of, without_bias
 from rerank.reduce import TopK, check_k
 from rerank.reranker import FittedPipeline
 from rerank.searcher import exact_topk
@@ -90,9 +90,10 @@ def export(
             indexes choose their own.
         centre: subtract the gallery mean; by default for graph indexes (hnsw, usearch).
         queries: (n, d) embeddings to measure the overlap with; by default the last quarter of
-            the bank, else the gallery itself.
-        bank: (p, d) the bank queries of the fit, which approximate indexes are taught
-            (`rerank.routes`); by default the stored ones. Those that measure do not teach.
+            the bank, else stand-ins for its queries (`rerank.standins`).
+        bank: (p, d) the bank queries of the fit, which approximate indexes are taught beside
+            stand-ins (`rerank.routes`); by default the stored ones. Those that measure do not
+            teach.
         effort: ef_search of hnsw, lists read of ivf.
         url: of a running Qdrant or PostgreSQL to load instead of `out`.
         head: a trained head of the queries, for the side-car.
@@ -113,7 +114,7 @@ def export(
         centre=graph if centre is None else centre,
     )  # fmt: skip
     assert model.gallery_ids is not None
-    sample, source, teaching = sample_of(model, vectors, queries, bank_of(model, bank))
+    sample, source, teaching = queries_of(model, vectors, queries, bank_of(model, bank))
     asked = folding.queries(sample)
     plain = folding_of(model.fitted, vectors, metric, query_side)
     truth = Truth(plain[0].queries(sample), plain[1])

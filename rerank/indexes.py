@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rerank.errors import FormatError, RerankError
 from rerank.fold import Space
-from rerank.routes import grouped, linked
+from rerank.routes import grouped, linked, views
 from rerank.search import faiss_module, topk
 from rerank.similarity import Pair
 
@@ -20,8 +20,10 @@ IndexKind: TypeAlias = Literal["flat", "hnsw", "ivf"]
 
 # Up to here a graph is built on one thread, so that the same input gives the same file.
 _ONE_THREAD_ITEMS = 100_000
-# Bank queries that choose between two partitions.
+# Queries that choose between two partitions.
 _JUDGES = 500
+# Weight of an item itself in its view, from which a graph is built.
+_OWN = 2.0
 
 
 def space_of(kind: IndexKind) -> tuple[Space, bool]:
@@ -46,8 +48,8 @@ def build_index(
         kind: "flat" is exact, "hnsw" a graph on inner products, "ivf" lists on Euclidean distance.
         ef_search: effort of an HNSW search; stored in the index.
         n_probe: lists that an IVF search reads; stored in the index.
-        asked: (p, D) folded queries of a bank; an approximate index made with them finds more of
-            what queries of their kind want (`rerank.routes`).
+        asked: (p, D) folded queries of a bank, or stand-ins; an approximate index made with them
+            finds more of what queries of their kind want (`rerank.routes`).
 
     Raises:
         RerankError: FAISS is not installed.
@@ -76,14 +78,19 @@ def _graph(x: np.ndarray, ef_search: int, asked: Tensor | None) -> Any:  # noqa:
     index = faiss.IndexHNSWFlat(x.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = 200
     index.hnsw.efSearch = ef_search
-    index.add(x)
-    if asked is not None:
-        # The slots of an item begin with those of level 0, in which a search ends.
-        offsets = faiss.vector_to_array(index.hnsw.offsets)[:-1].astype(np.int64)
-        slots = offsets[:, None] + np.arange(index.hnsw.nb_neighbors(0))
-        neighbours = faiss.vector_to_array(index.hnsw.neighbors)
-        neighbours[slots] = linked(neighbours[slots], torch.from_numpy(x), asked)
-        faiss.copy_array_to_vector(neighbours, index.hnsw.neighbors)
+    if asked is None:
+        index.add(x)
+        return index
+    items = torch.from_numpy(x)
+    index.add(views(items, asked, own=_OWN)[0].numpy())
+    # The graph is that of the views; what a search compares are the items.
+    faiss.copy_array_to_vector(x.view(np.uint8).ravel(), faiss.downcast_index(index.storage).codes)
+    # The slots of an item begin with those of level 0, in which a search ends.
+    offsets = faiss.vector_to_array(index.hnsw.offsets)[:-1].astype(np.int64)
+    slots = offsets[:, None] + np.arange(index.hnsw.nb_neighbors(0))
+    neighbours = faiss.vector_to_array(index.hnsw.neighbors)
+    neighbours[slots] = linked(neighbours[slots], items, asked)
+    faiss.copy_array_to_vector(neighbours, index.hnsw.neighbors)
     return index
 
 
@@ -102,11 +109,20 @@ def _lists(x: np.ndarray, n_probe: int, asked: Tensor | None) -> Any:  # noqa: A
     judging[:: max(4, len(asked) // _JUDGES)] = True
     judges, items = asked[judging], torch.from_numpy(x)
     best = topk(Pair(judges, items, metric="dot"), min(10, m)).indices
-    hits = [
-        int((search_rows(index, judges, best.shape[1])[:, :, None] == best[:, None]).sum())
-        for index in (plain, _taught(x, plain, asked[~judging]))
-    ]
-    return _taught(x, plain, asked) if hits[1] > hits[0] else plain
+    taught = _taught(x, plain, asked[~judging])
+    hits = [_found(index, judges, best, plain.nprobe) for index in (plain, taught)]
+    return taught if hits[1] > hits[0] else plain
+
+
+def _found(index: Any, queries: Tensor, best: Tensor, n_probe: int) -> int:  # noqa: ANN401
+    """How many of the best items an IVF index finds, at its effort and at eighths of it."""
+    total = 0
+    for share in (8, 4, 2, 1):
+        index.nprobe = max(1, n_probe // share)
+        rows = search_rows(index, queries, best.shape[1])
+        total += int((rows[:, :, None] == best[:, None]).sum())
+    index.nprobe = n_probe
+    return total
 
 
 def _taught(x: np.ndarray, plain: Any, asked: Tensor) -> Any:  # noqa: ANN401  FAISS indexes

@@ -4,18 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rerank import databases, indexes
+from rerank import databases, indexes, standins
 from rerank.errors import RerankError
 from rerank.fold import Folding, QuerySide, Space, plan_folding
 from rerank.indexes import IndexKind
 from rerank.reranker import FittedPipeline
+from rerank.routes import MOST_QUERIES
+from rerank.rows import thinned
 from rerank.searcher import exact_topk
 from rerank.serving import item_hashes
-from rerank.similarity import ArrayLike, Metric, as_matrix
+from rerank.similarity import ArrayLike, Metric, as_matrix, unit_rows
 from rerank.store import Model
 
 _K = 10
@@ -49,22 +50,45 @@ def bank_of(model: Model, bank: ArrayLike | None) -> Tensor | None:
     return as_matrix(bank, "bank").cpu()
 
 
-def sample_of(
+def queries_of(
     model: Model, vectors: Tensor, queries: ArrayLike | None, bank: Tensor | None
 ) -> tuple[Tensor, str, Tensor | None]:
-    """Queries to measure with, evenly spaced, where they came from, and the bank without them."""
+    """Queries to measure an index with, where they came from, and others to teach it.
+
+    It is measured with the given queries, else with the last quarter of the bank, else with some
+    stand-ins (`rerank.standins`), else with gallery items; taught with the bank and stand-ins, or
+    with nothing (None). Those that measure do not teach, and at most 20,000 do.
+
+    Args:
+        model: a fitted model.
+        vectors: (m, d) its gallery.
+        queries: (n, d) to measure with.
+        bank: (p, d) bank queries, as `bank_of` found them.
+    """
+    sample, source = None, "gallery"
     if queries is not None:
-        pool, source = as_matrix(queries, "queries"), "texts"
-        if model.manifest["direction"] == "v2t":
-            source = "videos"
+        sample = as_matrix(queries, "queries")
+        source = "videos" if model.manifest["direction"] == "v2t" else "texts"
     elif bank is not None and len(bank) > 1:
         # Whole: neighbouring rows are often captions of one video.
-        pool, source = bank[-(len(bank) // 4 or 1) :], "bank"
-        bank = bank[: -len(pool)]
-    else:
-        pool, source = vectors, "gallery"
-    rows = np.linspace(0, len(pool) - 1, min(len(pool), _MEASURED_QUERIES)).astype(np.int64)
-    return pool[torch.from_numpy(rows)], source, bank
+        sample, source = bank[-(len(bank) // 4 or 1) :], "bank"
+        bank = bank[: -len(sample)]
+    metric: Metric = model.manifest["metric"]
+    moments = standins.from_kept(model.kept)
+    if bank is not None and len(bank) > 1:
+        # Without those that measure.
+        moments = standins.moments_of(unit_rows(bank, "bank") if metric == "cosine" else bank)
+    teaching = [] if bank is None else [thinned(bank, MOST_QUERIES // 2)]
+    if moments is not None:
+        items = thinned(vectors, MOST_QUERIES - sum(map(len, teaching)))
+        made = standins.stand_ins(moments, items[:], metric)
+        if sample is None and len(made) > 1:
+            measuring = torch.zeros(len(made), dtype=torch.bool)
+            measuring[:: max(4, len(made) // _MEASURED_QUERIES)] = True
+            sample, made, source = made[measuring], made[~measuring], "stand-ins"
+        teaching.append(made)
+    sample = thinned(vectors if sample is None else sample, _MEASURED_QUERIES)[:]
+    return sample.float(), source, torch.cat([x[:] for x in teaching]) if teaching else None
 
 
 class Truth:
@@ -77,12 +101,16 @@ class Truth:
 
     def overlap(self, rows: Tensor) -> float:
         """Mean share of the k found rows that score as well as the exact k-th."""
-        hits = 0.0
-        for query, last, found in zip(self._queries, self._last, rows, strict=True):
+        return float(self.each(rows).mean())
+
+    def each(self, rows: Tensor) -> Tensor:
+        """(n,) that share for every query, float64."""
+        hits = torch.empty(len(rows), dtype=torch.float64)
+        for i, (query, last, found) in enumerate(zip(self._queries, self._last, rows, strict=True)):
             good = found[found >= 0].unique()
             scale = max(1.0, float(query.norm()))
-            hits += float((self._items[good] @ query >= last - _TIE * scale).sum())
-        return hits / (len(rows) * self.k)
+            hits[i] = (self._items[good] @ query >= last - _TIE * scale).sum()
+        return hits / self.k
 
 
 def without_bias(

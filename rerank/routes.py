@@ -1,14 +1,16 @@
-"""Approximate indexes that know their queries: routes learned from a bank of them.
+"""Approximate indexes that know their queries: routes learned from queries, or stand-ins for them.
 
 A graph or a partition made of items alone leads each item's kind to its like. Queries of another
 modality lie elsewhere, and a bias spreads their results over items that are no neighbours of each
 other; few hubs, which are everybody's neighbours, are easier to find. Three cures:
 
-    linked   items that one query wants are neighbours, for bank queries and mixtures of near ones
-    grouped  lists of items that the same queries want; a query probes the lists near it
     views    places of items among the queries that want them, to build any index on
+    linked   items that one query wants are neighbours
+    grouped  lists of items that the same queries want; a query probes the lists in which queries
+             like it find most
 
-Sources: Chen et al., VLDB 2024 (RoarGraph); Jaiswal et al., 2022 (OOD-DiskANN).
+Sources: Chen et al., VLDB 2024 (RoarGraph); Jaiswal et al., 2022 (OOD-DiskANN); Vecchiato et al.,
+SIGIR 2024 (directions of lists, learned to rank them).
 """
 
 import numpy as np
@@ -16,33 +18,35 @@ import torch
 from torch import Tensor
 
 from rerank import moments, reduce, search
+from rerank.rows import thinned
 from rerank.similarity import Pair
 
-# Best items of a query that are linked; with more of them or more queries a search finds more and
-# compares more.
-_LINKED = 32
-_PARTNERS = 10
-_MOST_QUERIES = 20_000
+MOST_QUERIES = 20_000
+# Best items of a query that are linked, and that a list should hold; with more links a search finds
+# more and compares more.
+_LINKED, _WANTED = 16, 10
 # Chosen on held-out bank queries: how far the two sides are brought together, the share of the
 # smallest directions, and the temperature in standard deviations of an item's scores.
 _POWER, _RIDGE, _SOFT = 0.2, 0.003, 0.5
+# Of the learning of directions: passes, queries a step, step in units of the start's size, and the
+# scales that the start is tried at.
+_EPOCHS, _BATCH, _STEP, _SCALES = 20, 256, 0.02, (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 
 
 def linked(neighbours: np.ndarray, items: Tensor, asked: Tensor) -> np.ndarray:
     """A graph with more links between items that the same query wants.
 
-    Those that follow each other in a query's top 32, and its first and all others, are linked both
+    Those that follow each other in a query's top 16, and its first and all others, are linked both
     ways as long as an item has free slots; the links that are there stay. At most 20,000 queries
-    of the bank are followed; mixtures of near ones add up to half a query for each item. The cost
-    is one exact search of the items for them.
+    are followed. The cost is one exact search of the items for them.
 
     Args:
         neighbours: (m, slots) int32 rows, -1 where free.
         items: (m, D) folded items.
-        asked: (p, D) folded queries of a bank.
+        asked: (p, D) folded queries of a bank, or stand-ins.
     """
     m, slots = neighbours.shape
-    asked = _filled(_thinned(asked, _MOST_QUERIES), min(m // 2, _MOST_QUERIES))
+    asked = thinned(asked, MOST_QUERIES)  # type: ignore[assignment]
     routes = search.topk(Pair(asked, items, metric="dot"), min(_LINKED, m)).indices.numpy()
     ends = routes[:, 1:]
     starts = np.stack([routes[:, :-1], np.broadcast_to(routes[:, :1], ends.shape)], axis=2)
@@ -72,26 +76,26 @@ def views(items: Tensor, asked: Tensor, *, own: float = 1.0) -> tuple[Tensor, Te
 
     Args:
         items: (m, D) folded items.
-        asked: (p, D) folded queries of a bank, of which at most 20,000 are used; columns in which
-            all agree (the bias) take no part and are 0 in the views. Where all columns agree, an
-            item's view is the item.
+        asked: (p, D) folded queries of a bank, or stand-ins, of which at most 20,000 are used;
+            columns in which all agree (the bias) take no part and are 0 in the views. Where all
+            columns agree, an item's view is the item.
         own: weight of the item itself.
 
     Returns:
         (m, D) float32 views, and the symmetric (D, D) float32 map C^-a.
     """
-    asked = _thinned(asked, _MOST_QUERIES)
+    asked = thinned(asked, MOST_QUERIES)  # type: ignore[assignment]
     pair = Pair(asked, items, metric="dot")
-    live = _live(asked)
-    if not bool(live.any()):
-        return items.clone(), torch.eye(items.shape[1])
-    x, v = (asked * live).double(), (items * live).double()
+    live = (asked != asked[:1]).any(dim=0)
     tau = _SOFT * float(moments.column_moments(pair)[1].mean())
+    if not bool(live.any()) or tau == 0:
+        return items.clone(), torch.eye(items.shape[1])
+    x, v = asked * live, (items * live).double()
     u = reduce.logsumexp(pair, tau, over="gallery")
     z = torch.empty_like(v)
     for rows, block in pair.T.blocks():
-        z[rows] = torch.softmax(block.double() / tau - u.double(), dim=1) @ x
-    values, vectors = np.linalg.eigh(np.cov(x.T.numpy()))
+        z[rows] = (torch.softmax(block / tau - u, dim=1) @ x).double()
+    values, vectors = np.linalg.eigh(np.cov(x.double().T.numpy()))
     values = np.maximum(values, 0) + _RIDGE * np.maximum(values, 0).mean()
     spread, whitened = (
         torch.from_numpy((vectors * values**a) @ vectors.T) for a in (_POWER, -_POWER)
@@ -104,20 +108,50 @@ def views(items: Tensor, asked: Tensor, *, own: float = 1.0) -> tuple[Tensor, Te
 def grouped(items: Tensor, asked: Tensor, n_lists: int) -> tuple[np.ndarray, np.ndarray]:
     """Lists of items that the same queries want, and the directions in which to look for them.
 
-    Lists are clusters of `views`. A query x probes the lists with the largest
-    <x C^-a, centre> = <x, C^-a centre>.
+    Lists are clusters of `views`. A query x probes the lists with the largest <x, w_c>; these
+    directions start at C^-a centre_c, times a scale, and are learned by
+
+        maximise  sum_p mean_j log softmax_c <x_p, w_c> at c = list of j,  j in the top 10 of p
+
+    with Adam from a fixed seed.
 
     Args:
         items: (m, D) folded items.
-        asked: (p, D) folded queries of a bank.
+        asked: (p, D) folded queries of a bank, or stand-ins, of which at most 20,000 are used.
         n_lists: number of lists.
 
     Returns:
         (m,) int64 list of each item, and (n_lists, D) float32 directions.
     """
+    asked = thinned(asked, MOST_QUERIES)  # type: ignore[assignment]
     seen, whitened = views(items, asked)
-    centres, assigned = _clusters(seen.numpy(), n_lists)
-    return assigned, centres @ whitened.numpy()
+    centres, lists = _clusters(seen.numpy(), n_lists)
+    wanted = search.topk(Pair(asked, items, metric="dot"), min(_WANTED, len(items))).indices
+    start = torch.from_numpy(centres) @ whitened
+    return lists, _directions(asked, torch.from_numpy(lists)[wanted], start).numpy()
+
+
+def _directions(asked: Tensor, lists: Tensor, start: Tensor) -> Tensor:
+    """Directions (c, D) whose inner products rank the (p, k) lists that each query wants."""
+
+    def loss(w: Tensor, rows: Tensor) -> Tensor:
+        logits = torch.log_softmax(asked[rows] @ w.T, dim=1)
+        return -logits.gather(1, lists[rows]).mean()
+
+    everything = torch.arange(len(asked))[:: max(1, len(asked) // 2000)]
+    scale = min(_SCALES, key=lambda s: float(loss(s * start, everything)))
+    w = (scale * start).requires_grad_()
+    step = _STEP * float(w.detach().square().mean().sqrt())
+    optimiser = torch.optim.Adam([w], lr=step)
+    slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _EPOCHS)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(_EPOCHS):
+        for rows in torch.randperm(len(asked), generator=generator).split(_BATCH):
+            optimiser.zero_grad()
+            loss(w, rows).backward()
+            optimiser.step()
+        slower.step()
+    return w.detach()
 
 
 def _clusters(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -126,38 +160,6 @@ def _clusters(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     means = faiss.Kmeans(x.shape[1], count, niter=25, spherical=True, seed=1)
     means.train(x)
     return means.centroids, means.index.search(x, 1)[1][:, 0]
-
-
-def _thinned(asked: Tensor, count: int) -> Tensor:
-    """At most so many queries, evenly spaced."""
-    if len(asked) <= count:
-        return asked
-    return asked[torch.linspace(0, len(asked) - 1, count).long()]
-
-
-def _filled(asked: Tensor, count: int) -> Tensor:
-    """Queries filled up to `count` with mixtures w a + (1 - w) b of near ones.
-
-    w is uniform in [0, 1], b one of the 10 nearest to a; the length is w |a| + (1 - w) |b|.
-    """
-    live, missing = _live(asked), count - len(asked)
-    if missing <= 0 or not bool(live.any()):
-        return asked
-    x = asked[:, live]
-    near = search.topk(Pair(x, x, metric="dot"), min(_PARTNERS + 1, len(x))).indices
-    rng = np.random.default_rng(0)
-    a = torch.from_numpy(rng.integers(len(x), size=missing))
-    b = near[a, torch.from_numpy(rng.integers(near.shape[1], size=missing))]
-    w = torch.from_numpy(rng.random((missing, 1), dtype=np.float32))
-    mixed = w * asked[a] + (1 - w) * asked[b]
-    length = w * x[a].norm(dim=1, keepdim=True) + (1 - w) * x[b].norm(dim=1, keepdim=True)
-    mixed[:, live] = length * _unit(mixed[:, live])
-    return torch.cat([asked, mixed])
-
-
-def _live(asked: Tensor) -> Tensor:
-    """(D,) columns in which queries differ."""
-    return (asked != asked[:1]).any(dim=0)
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -125,6 +125,13 @@ def slices(count: int, step: int = 8192) -> Iterator[slice]:
         yield slice(start, min(start + step, count))
 
 
+def thinned(x: Rows, count: int) -> Rows:
+    """At most so many rows, evenly spaced."""
+    if len(x) <= count:
+        return x
+    return x[torch.linspace(0, len(x) - 1, count).long()]
+
+
 def inner_products(queries: Tensor, gallery: Rows) -> Tensor:
     """(b, m) inner products of (b, d) queries with a side, in fresh memory."""
     if isinstance(gallery, StoredRows):

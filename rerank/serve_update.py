@@ -175,14 +175,16 @@ def export_files(
         f"{recall['queries_from']}: {figures}",
     ]
     warnings = []
-    if recall["queries_from"] == "gallery":
+    stood_in = {"gallery": "gallery items as queries", "stand-ins": "stand-ins for queries"}
+    if recall["queries_from"] in stood_in:
         warnings.append(
-            "measured with gallery items as queries; give real ones for a figure that counts"
+            f"measured with {stood_in[recall['queries_from']]}; give --{words[1]} for a figure "
+            f"that counts"
         )
     if recall.get("taught_by") == 0 and made.folding.has_bias:
         warnings.append(
-            f"the index does not know the bank and loses recall to the bias; give --bank-{words[1]}"
-            f", or fit with --keep-bank"
+            f"the model is of an earlier version, so the index does not know its queries and loses "
+            f"recall to the bias; give --bank-{words[1]}, or fit again"
         )
     if HEADS in fitted.kept:
         how = "x @ head + head_bias of the side-car" if made.head else "an MLP, in the model only"

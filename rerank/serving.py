@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rerank import memory
+from rerank import memory, standins
 from rerank.errors import RerankError
 from rerank.io.scratch import joined
 from rerank.methods.em import EM
@@ -107,6 +107,9 @@ def fit_model(
     notes += [note for stage in fitted.stages if (note := getattr(stage, "note", ""))]
     hashes = item_hashes(gallery)
     kept = {"gallery.hashes": hashes, "bank.hashes": item_hashes(bank_queries)}
+    if len(bank_queries) > 1:
+        # An export teaches its index with them where the bank is not at hand.
+        kept |= standins.to_kept(standins.moments_of(sims[0].queries))
     if keep_bank:
         kept["bank.queries"] = as_matrix(bank_queries, "bank").cpu()
         if bank_gallery is not None:

@@ -37,6 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rerank.fold",
         "rerank.streamed",
         "rerank.routes",
+        "rerank.standins",
         "rerank.indexes",
     ),
     (
