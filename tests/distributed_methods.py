@@ -177,6 +177,20 @@ def scores():
                 scores=mine, scores_are=kind, method=method, k=5, sharded=comm.active()
             )
             yield f"scores {method} {kind}", figures(found)
+    # One row that does not sum to one says that none is a probability, in every process.
+    stored = rng.dirichlet(np.ones(31), size=23)
+    stored[-1] *= 2
+    mine = stored[shares(23)] if comm.active() else stored
+    yield (
+        "no probabilities",
+        figures(runs.apply(scores=mine, method="is", k=5, sharded=comm.active())),
+    )
+    # A video that the texts of some processes do not score, and those of others hardly do.
+    stored[:, 4], stored[-5:, 4] = 0, 1e-18
+    mine = (stored[shares(23)] if comm.active() else stored).astype(np.float32)
+    given = {"scores_are": "probabilities", "tau": 0.3, "rho": 0.9, "k": 5}
+    faint = figures(runs.apply(scores=mine, method="sinkhorn", sharded=comm.active(), **given))
+    yield "hardly scored", {"bias": faint["v2t/bias"]}
 
 
 def marginals():
