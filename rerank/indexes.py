@@ -141,7 +141,9 @@ def _add_to(index: Any, x: np.ndarray, lists: np.ndarray) -> None:  # noqa: ANN4
     """Add items to given lists of an IVF index."""
     pointer = faiss_module().swig_ptr
     index.is_trained = True
-    index.add_core(len(x), pointer(x), None, pointer(np.ascontiguousarray(lists, dtype=np.int64)))
+    # A name keeps the array while FAISS reads it.
+    held = np.ascontiguousarray(lists, dtype=np.int64)
+    index.add_core(len(x), pointer(x), None, pointer(held))
 
 
 def effort(kind: IndexKind, value: int | None) -> dict[str, int]:
@@ -188,6 +190,8 @@ def add_items(index: Any, vectors: Tensor) -> None:  # noqa: ANN401  a FAISS ind
     faiss = faiss_module()
     kept, lists = index.invlists, np.empty(index.ntotal, dtype=np.int64)
     for row in range(index.nlist):
+        if kept.list_size(row) == 0:  # has no array of ids
+            continue
         lists[faiss.rev_swig_ptr(kept.get_ids(row), kept.list_size(row))] = row
     effort, index.nprobe = index.nprobe, index.nlist
     nearest = index.search(x, 1)[1][:, 0]

@@ -90,19 +90,21 @@ def views(items: Tensor, asked: Tensor, *, own: float = 1.0) -> tuple[Tensor, Te
     tau = _SOFT * float(moments.column_moments(pair)[1].mean())
     if not bool(live.any()) or tau == 0:
         return items.clone(), torch.eye(items.shape[1])
-    x, v = asked * live, (items * live).double()
-    u = reduce.logsumexp(pair, tau, over="gallery")
-    z = torch.empty_like(v)
-    for rows, block in pair.T.blocks():
-        z[rows] = (torch.softmax(block / tau - u, dim=1) @ x).double()
+    x = asked * live
     values, vectors = np.linalg.eigh(np.cov(x.double().T.numpy()))
     values = np.maximum(values, 0) + _RIDGE * np.maximum(values, 0).mean()
     spread, whitened = (
         torch.from_numpy((vectors * values**a) @ vectors.T) for a in (_POWER, -_POWER)
     )
-    self_view = v @ spread
-    seen = _unit(z @ whitened) + own * _unit(self_view - self_view.mean(dim=0))
-    return _unit(seen).float(), whitened.float()
+    mean = items.mean(dim=0, dtype=torch.float64)
+    u = reduce.logsumexp(pair, tau, over="gallery")
+    out = torch.empty_like(items)
+    # In blocks, or float64 copies of the whole gallery would pile up.
+    for rows, block in pair.T.blocks():
+        z = (torch.softmax(block / tau - u, dim=1) @ x).double()
+        self_view = ((items[rows].double() - mean) * live) @ spread
+        out[rows] = _unit(_unit(z @ whitened) + own * _unit(self_view)).float()
+    return out, whitened.float()
 
 
 def grouped(items: Tensor, asked: Tensor, n_lists: int) -> tuple[np.ndarray, np.ndarray]:
@@ -138,20 +140,23 @@ def _directions(asked: Tensor, lists: Tensor, start: Tensor) -> Tensor:
         logits = torch.log_softmax(asked[rows] @ w.T, dim=1)
         return -logits.gather(1, lists[rows]).mean()
 
-    everything = torch.arange(len(asked))[:: max(1, len(asked) // 2000)]
-    scale = min(_SCALES, key=lambda s: float(loss(s * start, everything)))
-    w = (scale * start).requires_grad_()
-    step = _STEP * float(w.detach().square().mean().sqrt())
-    optimiser = torch.optim.Adam([w], lr=step)
-    slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _EPOCHS)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(_EPOCHS):
-        for rows in torch.randperm(len(asked), generator=generator).split(_BATCH):
-            optimiser.zero_grad()
-            loss(w, rows).backward()
-            optimiser.step()
-        slower.step()
-    return w.detach()
+    some = torch.arange(len(asked))[:: max(1, len(asked) // 2000)]
+    # Callers may serve without gradients.
+    with torch.inference_mode(False), torch.enable_grad():
+        asked, lists, start = asked.clone(), lists.clone(), start.clone()
+        scale = min(_SCALES, key=lambda s: float(loss(s * start, some)))
+        w = (scale * start).requires_grad_()
+        step = _STEP * float(w.detach().square().mean().sqrt())
+        optimiser = torch.optim.Adam([w], lr=step)
+        slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _EPOCHS)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(_EPOCHS):
+            for rows in torch.randperm(len(asked), generator=generator).split(_BATCH):
+                optimiser.zero_grad()
+                loss(w, rows).backward()
+                optimiser.step()
+            slower.step()
+        return w.detach()
 
 
 def _clusters(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

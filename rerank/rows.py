@@ -129,7 +129,8 @@ def thinned(x: Rows, count: int) -> Rows:
     """At most so many rows, evenly spaced."""
     if len(x) <= count:
         return x
-    return x[torch.linspace(0, len(x) - 1, count).long()]
+    # float32 could round the last place up to len(x).
+    return x[torch.linspace(0, len(x) - 1, count, dtype=torch.float64).long()]
 
 
 def inner_products(queries: Tensor, gallery: Rows) -> Tensor:

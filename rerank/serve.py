@@ -21,6 +21,7 @@ from rerank.io import DirectionResult
 from rerank.methods.sinkhorn import Potentials
 from rerank.online import grown, start, stream
 from rerank.reduce import TopK
+from rerank.rows import StoredRows
 from rerank.searcher import Searcher
 from rerank.serve_inputs import (
     HEADS,
@@ -107,12 +108,16 @@ def fit_files(
         model = with_manifest(replace(model, kept=kept), trained=True)
     write_model(out, model)
     count, d = len(gallery), model.manifest["gallery"]["dimension"]
-    swept = any(isinstance(stage, Potentials) for stage in model.fitted.stages)
+    double = heads is None and np.float64 in (gallery.vectors.dtype, bank.vectors.dtype)
+    swept = any(
+        isinstance(stage, Potentials) and stage.tau > 0 and "sparse: " not in stage.note
+        for stage in model.fitted.stages
+    )
     lines = [
         f"gallery: {count} {words[0]}, d = {d}; bank: {len(bank)} {words[1]}"
         + ("" if other is None else f" and {len(other)} {words[0]}"),
         f"{direction}: {model.manifest['method']}, label {model.fitted.label}{_numbers(model)}",
-        *([f"sweeps: {_regime(len(bank), count, d, target)}"] if swept else []),
+        *([f"sweeps: {_regime(len(bank), count, d, target, double=double)}"] if swept else []),
         f"written: {out}" + (" (with its bank, so that the gallery can grow)" if keep_bank else ""),
     ]
     warnings = [*model.manifest["notes"]]
@@ -121,10 +126,13 @@ def fit_files(
     return Said({**model.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))
 
 
-def _regime(n: int, m: int, d: int, device: torch.device) -> str:
+def _regime(n: int, m: int, d: int, device: torch.device, *, double: bool) -> str:
     """How sweeps of so many queries and items are done, without any of their numbers."""
-    one = torch.ones((1, 1), device=device)
-    return reduce.regime(Pair(one.expand(n, d), one.expand(m, d), "dot"))
+    one = torch.ones((1, 1), dtype=torch.float64 if double else torch.float32, device=device)
+    sides = [one.expand(n, d), one.expand(m, d)]
+    if device.type == "cpu" and not double:
+        sides = [StoredRows(side) for side in sides]  # not looked through, however many
+    return reduce.regime(Pair(*sides, metric="dot"))
 
 
 def _numbers(model: Model) -> str:

@@ -183,8 +183,9 @@ def export_files(
         )
     if recall.get("taught_by") == 0 and made.folding.has_bias:
         warnings.append(
-            f"the model is of an earlier version, so the index does not know its queries and loses "
-            f"recall to the bias; give --bank-{words[1]}, or fit again"
+            f"the model does not say where queries lie (an earlier version wrote it, or its bank "
+            f"is one query), so the index loses recall to the bias; give --bank-{words[1]}, or fit "
+            f"again with a larger bank"
         )
     if HEADS in fitted.kept:
         how = "x @ head + head_bias of the side-car" if made.head else "an MLP, in the model only"

@@ -118,8 +118,8 @@ def arrow_table(vectors: np.ndarray, ids: Sequence[str]) -> Any:  # noqa: ANN401
 class Usearch:
     """A usearch index of float32 vectors; keys are rows. A graph, so the mean is taken out.
 
-    With `asked`, (p, D) folded queries of a bank, the graph is that of the items' views, with
-    more links (`rerank.routes`), and leads to what such queries want.
+    With `asked`, (p, D) folded queries of a bank or stand-ins, the graph is that of the items'
+    views, with more links (`rerank.routes`), and leads to what such queries want.
     """
 
     asked: Tensor | None = None

@@ -204,6 +204,27 @@ def test_later_items_join_the_lists_of_their_like():
     assert float((rows[:, 0] == torch.arange(2900, 3000)).float().mean()) > 0.9
 
 
+def test_items_join_lists_beside_empty_ones():
+    distinct = tensors(np.random.default_rng(0).normal(size=(40, 16)))[0]
+    gallery = distinct.repeat(30, 1)
+    bank = tensors(np.random.default_rng(1).normal(size=(200, 16)))[0]
+    folding, items = plan_folding(NONE, gallery, space="l2")
+    index = indexes._taught(items.numpy(), build_index(items, "ivf"), folding.queries(bank))
+    assert any(index.invlists.list_size(row) == 0 for row in range(index.nlist))
+    add_items(index, items[:3])
+    assert index.ntotal == 1203
+
+
+def test_indexes_are_taught_where_gradients_are_off():
+    gallery, _, bank = apart(400)
+    folding, items = plan_folding(fit(bank, gallery), gallery, space="l2")
+    asked = folding.queries(bank)
+    expected = grouped(items, asked, 10)
+    with torch.inference_mode():
+        found = grouped(items.clone(), asked.clone(), 10)
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_queries_that_measure_do_not_teach(tmp_path, monkeypatch):
     ids, gallery, queries, bank, _ = make()
     model = fit_model(ids, gallery, bank, method="sinkhorn", tau=0.05)

@@ -17,7 +17,7 @@ from rerank.methods.em import EM
 from rerank.methods.expansion import AlphaQE
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.reranker import Pipeline
-from rerank.rows import StoredRows, centred
+from rerank.rows import StoredRows, centred, thinned
 from rerank.similarity import Pair
 
 TINY = "1kB"
@@ -247,3 +247,10 @@ def test_bad_rows_are_named_wherever_they_are(value, words):
     for budget in (TINY, None):
         with memory.limit(budget), pytest.raises(RerankError, match=f"gallery: row 8765.*{words}"):
             Pair(queries, gallery)
+
+
+def test_evenly_spaced_rows_of_very_long_sides_are_in_them():
+    for count in (3, 50_000_001, 100_000_000):
+        long = torch.zeros(1, 1).expand(count, 1)
+        assert thinned(long, 2).shape == (2, 1) and len(thinned(long, 20_000)) == min(count, 20_000)
+    assert thinned(torch.arange(7)[:, None], 3)[:, 0].tolist() == [0, 3, 6]
