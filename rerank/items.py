@@ -49,13 +49,12 @@ def taken(sim: Similarity, rows: Tensor, places: Tensor) -> Similarity:
     if isinstance(sim, Dense):
         base = at(sim, sim.base[rows].T, places).T
         return replace(sim, base=base, **changes)
-    parts = [block[rows[_inside(rows, panel)] - panel.start] for panel, block in sim.blocks()]
-    out = Dense(at(sim, torch.cat(parts).T, places).T, unscored=True, shard=changes["shard"])
+    base = torch.empty((len(rows), sim.shape[1]), dtype=sim.dtype, device=sim.device)
+    for panel, block in sim.blocks():
+        here = (rows >= panel.start) & (rows < panel.stop)
+        base[here] = block[rows[here] - panel.start]
+    out = Dense(at(sim, base.T, places).T, unscored=True, shard=changes["shard"])
     return replace(out, query_mass=changes["query_mass"], gallery_mass=changes["gallery_mass"])
-
-
-def _inside(rows: Tensor, panel: slice) -> Tensor:
-    return (rows >= panel.start) & (rows < panel.stop)
 
 
 def share_of(sim: Similarity, x: Tensor) -> Tensor:

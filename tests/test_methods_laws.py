@@ -9,7 +9,9 @@ import torch
 from rerank import reduce, store
 from rerank.errors import NeedsEmbeddings, RerankError
 from rerank.fold import folds
+from rerank.items import taken
 from rerank.methods import reciprocal, rows
+from rerank.methods.dual_bank import Beside
 from rerank.methods.dynamic import share_gated
 from rerank.presets import METHODS, pipeline
 from rerank.reranker import Bank
@@ -328,6 +330,13 @@ def test_dual_bank_of_scores_equals_dual_bank_of_embeddings_with_corrections(dat
     )  # fmt: skip
     want = fit("dbsn", bank).gallery_bias
     close(fit("dbsn", shifted).gallery_bias, want)
+
+
+def test_queries_are_taken_in_the_order_they_are_asked_for(data):
+    sim = Beside(pair(data, 5), pair(data, 5), block_size=5)
+    queries, places = torch.tensor([20, 3, 11, 3, 4]), torch.tensor([30, 2])
+    for each in (sim, Dense(sim.scores())):
+        close(taken(each, queries, places).scores(), sim.scores()[queries][:, places])
 
 
 @pytest.mark.parametrize("method", ["gc", "mp-empirical"])
