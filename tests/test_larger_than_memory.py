@@ -13,7 +13,7 @@ import pytest
 
 from rerank import io, memory, progress
 from rerank.errors import FormatError
-from rerank.io.scratch import joined
+from rerank.io.scratch import Scratch, joined
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.similarity import Pair
 from tests.test_cli import run
@@ -188,6 +188,40 @@ def test_no_room_to_unpack_is_said_with_the_ways_out(tmp_path, monkeypatch):
         io.read_embeddings(path)
     for part in ("x.h5: '/embeddings'", "7,200 bytes", "has 7,199", "TMPDIR", "--memory"):
         assert part in str(error.value)
+
+
+def test_room_is_asked_for_the_copies_of_all_processes_of_a_machine(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=3 * 7200 - 1)
+    monkeypatch.setattr("rerank.io.scratch.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert Scratch((150, 24), np.dtype(np.float16), "x.h5")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(FormatError, match="7,200 bytes of disk in each of 3 processes"):
+        Scratch((150, 24), np.dtype(np.float16), "x.h5")
+
+
+def test_a_disk_that_refuses_the_last_bytes_is_told_from_a_bug(monkeypatch):
+    scratch = Scratch((2, 2), np.dtype(np.float32), "x.h5")
+    scratch.write(np.zeros((2, 2)))
+    held = scratch._file
+
+    class Closing:
+        """A file whose network disk says at the end that there is no room."""
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args):
+            held.close()
+            raise OSError(122, "Disk quota exceeded")
+
+        def __getattr__(self, name):
+            return getattr(held, name)
+
+    monkeypatch.setattr(scratch, "_file", Closing())
+    with pytest.raises(FormatError, match="x.h5: .*Disk quota exceeded"):
+        scratch.mapped()
 
 
 KILLED = """

@@ -3,6 +3,9 @@
 What cannot be mapped where it lies (compressed, in chunks, in the other byte order) is unpacked
 once, and what has to be computed is written once; either is mapped from there. The file is never
 to be seen in a folder, so nothing is left of it, however the program ends.
+
+Every process of several (`torchrun`) unpacks what it reads for itself; all copies of one machine
+have to fit on its disk.
 """
 
 import os
@@ -36,6 +39,7 @@ class Scratch:
         """
         self._shape, self._dtype, self._where = shape, np.dtype(dtype), where
         self._nbytes = self._dtype.itemsize * shape[0] * shape[1]
+        self._copies = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
         self._folder = self._roomy()
         self._file: IO[bytes] = self._created()
 
@@ -49,7 +53,7 @@ class Scratch:
                 continue
             if not os.access(folder, os.W_OK):
                 reasons.append(f"{folder} cannot be written")
-            elif free < self._nbytes:
+            elif free < self._nbytes * self._copies:
                 reasons.append(f"{folder} has {free:,} left")
             else:
                 return folder
@@ -65,10 +69,11 @@ class Scratch:
     def _refused(self, reason: str) -> FormatError:
         count = self._shape[0] * self._shape[1]
         hold = -(-memory.budget_for(count) // 10**9)
+        each = f"in each of {self._copies} processes " if self._copies > 1 else ""
         return FormatError(
-            f"{self._where}: is too large to be held and takes {self._nbytes:,} bytes of disk for "
-            f"as long as the program runs, but {reason}; set TMPDIR to a folder with room, or hold "
-            f"it with --memory {hold}GB"
+            f"{self._where}: is too large to be held and takes {self._nbytes:,} bytes of disk "
+            f"{each}for as long as the program runs, but {reason}; set TMPDIR to a folder with "
+            f"room, or hold it with --memory {hold}GB"
         )
 
     def write(self, rows: np.ndarray) -> None:
@@ -81,11 +86,12 @@ class Scratch:
     def mapped(self) -> np.ndarray:
         """All rows as read-only memory over the file, which lives as long as they do."""
         try:
-            self._file.flush()
+            # Network disks and quotas may say at the end that there is no room.
+            with self._file:
+                self._file.flush()
+                return np.memmap(self._file, self._dtype, mode="r", shape=self._shape)
         except OSError as error:
             raise self._refused(one_line(error)) from error
-        with self._file:
-            return np.memmap(self._file, self._dtype, mode="r", shape=self._shape)
 
 
 def joined(parts: Iterable[np.ndarray], shape: tuple[int, int], where: str) -> np.ndarray:
