@@ -106,40 +106,40 @@ def apply_files(
             settings=settings,
         )  # fmt: skip
         regime = _sweeps(result)
-    found = {
-        "t2v": _direction_result(result.t2v, inputs.text_ids, inputs.video_ids),
-        "v2t": _direction_result(result.v2t, inputs.video_ids, inputs.text_ids),
-    }
-    both = (result.t2v, result.v2t)
-    cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
-    notes = _said(both, lambda outcome: outcome.notes[len(outcome.direction.warnings) :])
-    read = _read_lines(inputs)
-    matrix = _rows_of(result) if store_scores else None
-    if comm.rank() > 0:
-        # One output: the first process writes and speaks.
-        for _ in matrix or ():
-            pass
+        found = {
+            "t2v": _direction_result(result.t2v, inputs.text_ids, inputs.video_ids),
+            "v2t": _direction_result(result.v2t, inputs.video_ids, inputs.text_ids),
+        }
+        both = (result.t2v, result.v2t)
+        cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
+        notes = _said(both, lambda outcome: outcome.notes[len(outcome.direction.warnings) :])
+        read = _read_lines(inputs)
+        matrix = _rows_of(result) if store_scores else None
+        if comm.rank() > 0:
+            # One output: the first process writes and speaks.
+            for _ in matrix or ():
+                pass
+            comm.barrier()
+            return Report({}, "", (), ())
+        em_map = _em_map(result)
+        manifest = _manifest(
+            inputs, result, em_map, folder=out.resolve().parent,
+            settings={
+                "method": result.method, "metric": None if sims else metric, "k": k,
+                "scores_are": scores_are, "gate": gate, "device": target.type, "pool": pool,
+                **{key: value for key, value in settings.items() if key != "method"},
+            },
+        )  # fmt: skip
+        io.write_results(
+            out,
+            directions=found,
+            manifest=manifest,
+            em_map=em_map,
+            scores=matrix,
+        )
         comm.barrier()
-        return Report({}, "", (), ())
-    em_map = _em_map(result)
-    manifest = _manifest(
-        inputs, result, em_map, folder=out.resolve().parent,
-        settings={
-            "method": result.method, "metric": None if sims else metric, "k": k,
-            "scores_are": scores_are, "gate": gate, "device": target.type, "pool": pool,
-            **{key: value for key, value in settings.items() if key != "method"},
-        },
-    )  # fmt: skip
-    io.write_results(
-        out,
-        directions=found,
-        manifest=manifest,
-        em_map=em_map,
-        scores=matrix,
-    )
-    comm.barrier()
-    said = _text(read, result, out, k, regime, store_scores)
-    return Report(manifest, said, tuple(_unique(cautions)), tuple(_unique(notes)))
+        said = _text(read, result, out, k, regime, store_scores)
+        return Report(manifest, said, tuple(_unique(cautions)), tuple(_unique(notes)))
 
 
 def _rows_of(result: Reranked) -> Iterator[np.ndarray]:

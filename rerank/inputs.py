@@ -204,14 +204,14 @@ def _heads(model: Path | None) -> Any:  # noqa: ANN401  rerank.train.heads.Heads
 
 
 def _whole_hash(inputs: Inputs, role: str) -> str:
-    """Content hash of a whole file; a process that holds a share of it reads it again."""
+    """Content hash of a whole file; a process that holds a share of it looks through it again."""
     held: Embeddings | ScoreMatrix = getattr(inputs, role)
     mine = len(held.ids) if isinstance(held, Embeddings) else len(held.query_ids)
     if mine == held.total_rows:
         return held.content_sha256
     if isinstance(held, ScoreMatrix):
-        return io.read_scores(held.source).content_sha256
-    return io.read_embeddings(held.source, metric="dot", pool=inputs.pool).content_sha256
+        return io.hash_scores(held.source)
+    return io.hash_embeddings(held.source, pool=inputs.pool)
 
 
 def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import h5py
 import numpy as np
 import pytest
 
-from rerank import io, memory, progress
+from rerank import files, io, memory, progress
 from rerank.errors import FormatError
+from rerank.inputs import Inputs, describe_inputs
 from rerank.io.scratch import Scratch, joined
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.similarity import Pair
@@ -188,6 +189,43 @@ def test_no_room_to_unpack_is_said_with_the_ways_out(tmp_path, monkeypatch):
         io.read_embeddings(path)
     for part in ("x.h5: '/embeddings'", "7,200 bytes", "has 7,199", "TMPDIR", "--memory"):
         assert part in str(error.value)
+
+
+def test_a_share_is_described_by_the_whole_file_without_reading_all_of_it(tmp_path, monkeypatch):
+    x, ids = rows(150, 0), [str(i) for i in range(150)]
+    np.save(tmp_path / "scores.npy", x)
+    for store in STORED:
+        store(tmp_path / f"{store.__name__}.h5", x, ids)
+    paths = sorted(tmp_path.glob("*.h5"))
+    whole = [io.read_embeddings(path).content_sha256 for path in paths]
+    scores = io.read_scores(tmp_path / "scores.npy").content_sha256
+    part = slice(10, 20)
+    shares = [Inputs(texts=io.read_embeddings(path, rows=part)) for path in paths]
+    of_scores = Inputs(scores=io.read_scores(tmp_path / "scores.npy", rows=part))
+    for module in ("checks.Scratch", "embeddings.read_matrix", "scores.read_matrix"):
+        monkeypatch.setattr(f"rerank.io.{module}", None)
+    found = [describe_inputs(share, folder=tmp_path)["texts"]["sha256"] for share in shares]
+    assert found == whole
+    assert describe_inputs(of_scores, folder=tmp_path)["sims"]["sha256"] == scores
+
+
+def test_the_budget_of_a_run_holds_until_its_file_is_written(tmp_path, monkeypatch):
+    folder, seen = fill(tmp_path / "one", one_piece), []
+
+    def noted(name, call):
+        def instead(*args, **options):
+            seen.append((name, memory.budget()))
+            return call(*args, **options)
+
+        return instead
+
+    monkeypatch.setattr(files, "describe_inputs", noted("describe", files.describe_inputs))
+    monkeypatch.setattr(io, "write_results", noted("write", io.write_results))
+    files.apply_files(
+        videos=folder / "videos.h5", texts=folder / "texts.h5", out=folder / "out.h5",
+        memory="123456789B", settings={"method": "is"},
+    )  # fmt: skip
+    assert seen == [("describe", 123456789), ("write", 123456789)]
 
 
 def test_room_is_asked_for_the_copies_of_all_processes_of_a_machine(tmp_path, monkeypatch):

@@ -1,6 +1,12 @@
 """Files: embeddings, score matrices, ground truth and results."""
 
-from rerank.io.embeddings import Embeddings, Norms, read_embeddings, write_embeddings
+from rerank.io.embeddings import (
+    Embeddings,
+    Norms,
+    hash_embeddings,
+    read_embeddings,
+    write_embeddings,
+)
 from rerank.io.exports import (
     write_topk,
     write_topk_json,
@@ -12,7 +18,13 @@ from rerank.io.files import atomic_path, read_json, write_json, write_text
 from rerank.io.groundtruth import GroundTruth, read_ground_truth
 from rerank.io.hashing import sha256_of, sha256_of_file
 from rerank.io.results import DirectionResult, Results, read_results, write_results
-from rerank.io.scores import ScoreMatrix, as_log_scores, kind_of_scores, read_scores
+from rerank.io.scores import (
+    ScoreMatrix,
+    as_log_scores,
+    hash_scores,
+    kind_of_scores,
+    read_scores,
+)
 
 __all__ = [
     "DirectionResult",
@@ -23,6 +35,8 @@ __all__ = [
     "ScoreMatrix",
     "as_log_scores",
     "atomic_path",
+    "hash_embeddings",
+    "hash_scores",
     "kind_of_scores",
     "read_embeddings",
     "read_ground_truth",

@@ -13,6 +13,7 @@ import numpy as np
 from rerank import memory, progress
 from rerank.errors import FormatError
 from rerank.io.files import BLOCK_BYTES
+from rerank.io.hashing import ArrayHash
 from rerank.io.scratch import Scratch
 
 Kind: TypeAlias = Literal["float", "integer", "text", "other"]
@@ -193,6 +194,19 @@ def _unpack(
             scratch.write(part)
             advance(len(part))
     return scratch.mapped()
+
+
+def hash_matrix(field: Field) -> str:
+    """`sha256_of` what `read_matrix` returns for all rows, which are read in blocks and not kept.
+
+    Raises:
+        FormatError: too few rows in the file.
+    """
+    field.check()
+    digest = ArrayHash(np.dtype(f"f{field.dtype.itemsize}"), field.shape)
+    for _, block in _read(field, 0, field.shape[0]):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def read_array(field: Field) -> np.ndarray:

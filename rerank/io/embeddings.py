@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rerank.errors import FormatError, RerankError
-from rerank.io.checks import Field, bounds, read_matrix
+from rerank.io.checks import Field, bounds, hash_matrix, read_matrix
 from rerank.io.container import SCHEMA
 from rerank.io.files import BLOCK_BYTES, PathLike, named
 from rerank.io.hashing import sha256_of
@@ -56,7 +56,7 @@ class Embeddings:
     @cached_property
     def content_sha256(self) -> str:
         """Hash of ids, vectors and groups, the same for the same content in any kind of file."""
-        return _content_hash(self.ids, self.vectors, self.group_ids)
+        return _content_hash(self.ids, sha256_of(self.vectors), self.group_ids)
 
     @cached_property
     def norms(self) -> Norms:
@@ -72,8 +72,9 @@ class Embeddings:
         return Norms(float(norms.min()), float(norms.mean()), float(norms.max()))
 
 
-def _content_hash(ids: Sequence[str], vectors: np.ndarray, group_ids: Sequence[str] | None) -> str:
-    parts = [sha256_of(ids), sha256_of(vectors)]
+def _content_hash(ids: Sequence[str], vectors: str, group_ids: Sequence[str] | None) -> str:
+    """Of ids, the hash of the vectors, and groups."""
+    parts = [sha256_of(ids), vectors]
     if group_ids is not None:
         parts.append(sha256_of(group_ids))
     return sha256_of(parts)
@@ -144,14 +145,32 @@ def read_embeddings(
         stated = container.content_sha256
     if stated is not None and found.as_stored and stop - start == count:
         # Checksums of HDF5 miss what happened before or beside them.
-        _check_hash(made, stated)
+        _check_hash(made.source, made.content_sha256, stated)
     return made
 
 
-def _check_hash(made: Embeddings, stated: str) -> None:
-    if made.content_sha256 != stated:
+def hash_embeddings(path: PathLike, *, pool: str | None = None) -> str:
+    """`content_sha256` of all embeddings of a file, which are read in blocks and not kept.
+
+    Args:
+        path: a file that `read_embeddings` reads.
+        pool: see `read_embeddings`.
+
+    Raises:
+        FormatError: a file that changed since it was read.
+    """
+    with open_container(Path(path)) as container:
+        found = locate(container, pool=pool)
+        made = _content_hash(found.ids, hash_matrix(found.rows), found.group_ids)
+        if container.content_sha256 is not None and found.as_stored:
+            _check_hash(str(path), made, container.content_sha256)
+    return made
+
+
+def _check_hash(source: str, made: str, stated: str) -> None:
+    if made != stated:
         raise FormatError(
-            f"{made.source}: the content does not match the hash stored with it "
+            f"{source}: the content does not match the hash stored with it "
             f"({stated[:12]}...); the file is damaged or was edited, write it again"
         )
 
@@ -192,7 +211,8 @@ def write_embeddings(
     for given in (names,) if groups is None else (names, groups):
         check_count(given, len(checked), where, "vectors")
     check_unique(names, where)
-    stated = {"rerank_schema": SCHEMA, "content_sha256": _content_hash(names, checked, groups)}
+    stamp = _content_hash(names, sha256_of(checked), groups)
+    stated = {"rerank_schema": SCHEMA, "content_sha256": stamp}
     for name, value in attrs.items():
         if name in stated or not isinstance(value, str | bool | int | float):
             raise RerankError(

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from rerank.errors import FormatError, RerankError
-from rerank.io.checks import Field, bounds, check_matrix, read_matrix, rows_per_block
+from rerank.io.checks import Field, bounds, check_matrix, hash_matrix, read_matrix, rows_per_block
 from rerank.io.container import Container
 from rerank.io.files import PathLike, named
 from rerank.io.hashing import sha256_of
@@ -80,15 +80,7 @@ def read_scores(
         check_matrix(item, "scores")
         item.check()
         shape = item.shape
-        queries = _ids(container, "query_ids", shape[0], where)
-        gallery = _ids(container, "gallery_ids", shape[1], where)
-        if (queries is None) != (gallery is None):
-            there, missing = "query_ids", "gallery_ids"
-            if queries is None:
-                there, missing = missing, there
-            raise FormatError(f"{path}: has {there} but no {missing}; give both or neither")
-        query_ids = queries or tuple(map(str, range(shape[0])))
-        gallery_ids = gallery or tuple(map(str, range(shape[1])))
+        query_ids, gallery_ids, given = _both_ids(container, item)
         start, stop = bounds(rows, shape[0], where)
         scores = read_matrix(
             item,
@@ -97,9 +89,19 @@ def read_scores(
             row_name=lambda row: f"{row} (query {named([query_ids[row]])})",
             column_name=lambda column: f"{column} (item {named([gallery_ids[column]])})",
         )
-    return ScoreMatrix(
-        scores, query_ids[start:stop], gallery_ids, str(path), queries is not None, shape[0]
-    )
+    return ScoreMatrix(scores, query_ids[start:stop], gallery_ids, str(path), given, shape[0])
+
+
+def hash_scores(path: PathLike) -> str:
+    """`content_sha256` of all scores of a file, which are read in blocks and not kept.
+
+    Raises:
+        FormatError: a file that changed since it was read.
+    """
+    with open_container(Path(path)) as container:
+        item = _find(container, None)
+        query_ids, gallery_ids, _ = _both_ids(container, item)
+        return sha256_of([sha256_of(query_ids), sha256_of(gallery_ids), hash_matrix(item)])
 
 
 def _find(container: Container, dataset: str | None) -> Field:
@@ -132,6 +134,20 @@ def _find(container: Container, dataset: str | None) -> Field:
     raise FormatError(
         f"{path}: holds {named(sorted(fields)) or 'nothing'}; expected a 2-D float array 'scores'"
     )
+
+
+def _both_ids(container: Container, item: Field) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Names of the rows and of the columns, and whether the file has them."""
+    queries = _ids(container, "query_ids", item.shape[0], item.where)
+    gallery = _ids(container, "gallery_ids", item.shape[1], item.where)
+    if (queries is None) != (gallery is None):
+        there, missing = "query_ids", "gallery_ids"
+        if queries is None:
+            there, missing = missing, there
+        raise FormatError(f"{container.path}: has {there} but no {missing}; give both or neither")
+    query_ids = queries or tuple(map(str, range(item.shape[0])))
+    gallery_ids = gallery or tuple(map(str, range(item.shape[1])))
+    return query_ids, gallery_ids, queries is not None
 
 
 def _ids(container: Container, name: str, count: int, where: str) -> tuple[str, ...] | None:
