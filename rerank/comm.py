@@ -1,7 +1,8 @@
 """Collectives over processes: `torch.distributed`, or nothing at all.
 
 Every function is the identity without a process group, so the code above is written once.
-Only `reduce`, the readers and the entry points import this module.
+The passes (`reduce`, `order`, `moments`, `items`, the kernels), what Sinkhorn sums over its
+potentials, search, the readers and the entry points import this module.
 """
 
 import os

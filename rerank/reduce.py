@@ -1,8 +1,8 @@
 """Every pass over a similarity, written once.
 
 A pass reads row panels with `sim.blocks()` and keeps statistics of O(n + m) numbers. Methods call
-these and nothing else, so dense, streamed and distributed are properties of this file alone:
-reductions over an axis that is split over processes end in a collective.
+these, so dense, streamed and distributed are properties of this floor alone (here, in `order`,
+`moments` and `items`): reductions over an axis that is split over processes end in a collective.
 """
 
 import hashlib
@@ -225,8 +225,12 @@ def query_masses(sim: Similarity, *, duplicates: Literal["share", "count"] = "sh
     n = sim.shape[0]
     if sim.query_mass is not None:
         mass = sim.query_mass.double()
-    elif duplicates == "share" and (isinstance(sim, Pair) or sim.shard != "gallery"):
+    elif duplicates == "share":
         hashes = row_hashes(sim)
+        if sim.shard == "gallery" and not isinstance(sim, Pair):
+            # Rows of scores are split, rows of embeddings are not: copies agree in every part.
+            parts = comm.gather_rows(hashes[None]).T
+            _, hashes = torch.unique(parts, dim=0, return_inverse=True)
         everyone = comm.gather_rows(hashes) if sim.shard == "queries" else hashes
         distinct, counts = torch.unique(everyone, return_counts=True)
         mass = 1.0 / counts[torch.searchsorted(distinct, hashes)].double()

@@ -40,13 +40,20 @@ def sharded(kind, n, dtype, uneven):
     scores = whole.scores()
     # Last bits of products depend on a row's place; copies of a query must stay copies.
     scores[n // 2] = scores[0]
+    if kind == "columns":
+        # Queries of the other direction repeat, and no process holds a whole one.
+        scores[:, ::5] = scores[:, :1]
     if not comm.active():
-        return {"dense": Dense(scores), "gallery": whole.T, "queries": whole}[kind]
+        given = {"dense": Dense(scores), "columns": Dense(scores).T}
+        return given.get(kind, whole.T if kind == "gallery" else whole)
     rows = shares(n, uneven)
     pair = Pair(queries[rows], gallery, shard="queries")
     if kind == "gallery":
         return pair.T
-    return Dense(scores[rows], shard="queries") if kind == "dense" else pair
+    if kind == "queries":
+        return pair
+    stored = Dense(scores[rows], shard="queries")
+    return stored.T if kind == "columns" else stored
 
 
 def passes(sim, n):
@@ -101,6 +108,8 @@ def cases():
     for kind in ("queries", "gallery", "dense"):
         for dtype in ("float64", "float32"):
             yield f"{kind} {dtype}", kind, 23, dtype, False, "auto"
+    yield "copied columns", "columns", 23, "float64", False, "auto"
+    yield "copied columns on the last", "columns", 23, "float32", True, "auto"
     yield "3 rows on the last", "queries", 23, "float64", True, "auto"
     yield "a gallery on the last", "gallery", 23, "float64", True, "auto"
     yield "fewer rows than processes", "queries", 12, "float32", False, "auto"
