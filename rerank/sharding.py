@@ -4,6 +4,8 @@ Queries and bank queries are split over processes, galleries of videos are held 
 every method made of passes over row panels; the rest is refused here, before anything is fitted.
 """
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,8 @@ from rerank.selection.report import GateReport
 
 # Figures of the gate may differ by rounding between processors of different makes.
 _ROUNDING = 1e-3
+# What rows may be stored as.
+_KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def check_method(method: str, stages: Pipeline) -> None:
@@ -50,10 +54,14 @@ def needs_whole_bank(stages: Pipeline) -> bool:
 
 
 def whole(rows: ArrayLike | None, what: str) -> Tensor | None:
-    """The rows of all processes, in every process."""
+    """The rows of all processes, in every process, of a type that holds them all."""
     if rows is None:
         return None
-    return comm.gather_rows(as_matrix(rows, what, keep_half=True, no_rows=True).contiguous())
+    mine = as_matrix(rows, what, keep_half=True, no_rows=True)
+    # A share that is large to its process is left half, a smaller one may have been widened.
+    there = comm.all_max(torch.tensor([int(mine.dtype == kind) for kind in _KINDS])).tolist()
+    kinds = [kind for kind, is_there in zip(_KINDS, there, strict=True) if is_there]
+    return comm.gather_rows(mine.to(reduce(torch.promote_types, kinds)).contiguous())
 
 
 def check_gates_agree(report: GateReport) -> None:

@@ -9,11 +9,14 @@ import torch
 
 from rerank import api, comm, runs, sharding
 from rerank.errors import RerankError
+from rerank.methods.dual_bank import two_galleries
 from rerank.presets import METHODS
+from rerank.reranker import Bank
 from rerank.selection import trials
 from rerank.selection.candidates import Candidate
 from rerank.selection.foreign import Foreign
 from rerank.selection.report import GateReport
+from rerank.similarity import Pair
 
 DENSE = [name for name, method in METHODS.items() if "dense matrix" in method.needs]
 REFUSED = [*DENSE, "sinkhorn-sparse"]
@@ -86,6 +89,30 @@ def disagreement_is_seen():
     except RerankError:
         return comm.active()
     return not comm.active()
+
+
+def gathered():
+    """Rows that one process holds as float16, and the others wider: whole, of one type."""
+    x = np.arange(46.0).reshape(23, 2)
+    if not comm.active():
+        return torch.tensor(x)
+    kind = (np.float16, np.float32, np.float64)[comm.rank() % 3]
+    return sharding.whole(x[shares(23)].astype(kind), "rows")
+
+
+def two_galleries_everywhere():
+    """Whether a whole bank stands beside a split gallery, also where a share is just the bank's."""
+    texts, videos = embeddings(24, 9, 1)
+    share = 24 // comm.world_size()
+    searched, own = (
+        (texts[shares(24)], texts[share : 2 * share]) if comm.active() else (texts, texts[:9])
+    )
+    sim = Pair(videos, searched, shard="gallery" if comm.active() else None)
+    try:
+        two_galleries(Bank(sim, pairs=Pair(videos, own)), "this")
+    except RerankError:
+        return False
+    return True
 
 
 def refused(method):
@@ -226,6 +253,7 @@ def mirrored():
 
 def run():
     out = {"disagreement": torch.tensor(disagreement_is_seen())}
+    out |= {"gathered": gathered(), "two galleries": torch.tensor(two_galleries_everywhere())}
     out |= {f"refused {name}": torch.tensor(refused(name)) for name in REFUSED}
     # One rehearsal of a gate is judged as three are, in a third of the time.
     with held(trials, "SPLITS", 1), warnings.catch_warnings(action="ignore"):

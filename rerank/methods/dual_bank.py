@@ -93,8 +93,8 @@ def _same(one: Similarity, two: Similarity) -> bool:
     """Whether two similarities are one: the transductive bank, perhaps transposed twice."""
     if one is two:
         return True
-    # Shares may be empty, and so the same, in some processes.
-    return reduce.everywhere(one, _same_here(one, two))
+    # Shares may be empty, and so the same, in some processes; one of the two may be whole.
+    return reduce.everywhere(two if one.shard is None else one, _same_here(one, two))
 
 
 def _same_here(one: Similarity, two: Similarity) -> bool:
