@@ -61,6 +61,7 @@ def rerank_inputs(
             gate=gate,
             device=device,
             sharded=inputs.sharded,
+            whole_bank=inputs.whole_bank,
             **settings,
         )
     return result, [str(item.message) for item in caught if item.category is UserWarning]
@@ -94,10 +95,14 @@ def apply_files(
     settings = dict(settings or {})
     sharded = comm.start_from_environment()
     target = pick_device(device)
+    whole_bank = sharded and sims is None and runs.wants_whole_bank(
+        gated=gate and bank_gt is not None, **{"method": None, **settings}
+    )  # fmt: skip
     with limit(memory):
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
             bank_gt=bank_gt, metric=metric, pool=pool, model=model, sharded=sharded,
+            whole_bank=whole_bank,
         )  # fmt: skip
         if k is None:
             k = min(10, len(inputs.text_ids), len(inputs.video_ids))

@@ -33,6 +33,7 @@ class Inputs:
     heads: Any = None
     pool: str | None = None
     sharded: bool = False
+    whole_bank: bool = False
 
     def vectors(self, role: str) -> ArrayLike | None:
         """Embeddings of one file as they are compared: through the trained heads, if any."""
@@ -48,7 +49,8 @@ class Inputs:
         """Smallest, mean and largest norm of a file's rows, those of all processes."""
         embeddings: Embeddings = getattr(self, role)
         low, mean, high = embeddings.norms
-        if not (self.sharded and role.endswith("texts")):
+        split = role == "texts" or (role == "bank_texts" and not self.whole_bank)
+        if not (self.sharded and split):
             return low, mean, high
         count = len(embeddings.ids)
         ends = torch.tensor([-low, high] if count else [-math.inf, -math.inf], dtype=torch.float64)
@@ -131,10 +133,12 @@ def read_inputs(
     pool: str | None = None,
     model: Path | None = None,
     sharded: bool = False,
+    whole_bank: bool = False,
 ) -> Inputs:
     """Read and check the files of a run; with a trained `model`, both sides go through its heads.
 
-    `sharded`: this process reads only its share of the texts, or of the rows of a matrix.
+    `sharded`: this process reads only its share of the texts, or of the rows of a matrix, and of
+    the bank texts unless `whole_bank`.
 
     Raises:
         RerankError: a combination that makes no sense; FormatError: a file that is not usable.
@@ -162,9 +166,9 @@ def read_inputs(
 
     found = Inputs(
         texts=read(texts, share=sharded), videos=read(videos),
-        bank_texts=read(bank_texts, share=sharded), sharded=sharded,
+        bank_texts=read(bank_texts, share=sharded and not whole_bank), sharded=sharded,
         bank_videos=read(bank_videos), bank_gt=bank_gt, model=model, heads=_heads(model),
-        pool=pool,
+        pool=pool, whole_bank=whole_bank,
     )  # fmt: skip
     reference = _given(found.videos)
     for other in (found.texts, found.bank_texts, found.bank_videos):
@@ -183,7 +187,7 @@ def read_inputs(
     if found.bank_texts is None or found.bank_videos is None:
         raise RerankError("--bank-gt needs --bank-texts and --bank-videos, which it refers to")
     texts_of_bank = found.bank_texts.ids
-    if sharded:
+    if sharded and not whole_bank:
         texts_of_bank = comm.gather_names(texts_of_bank)
     truth = io.read_ground_truth(bank_gt, texts_of_bank, found.bank_videos.ids)
     return replace(found, bank_positives=tuple(truth.positives))

@@ -107,6 +107,7 @@ def apply(
     scores_are: ScoresAre = "auto",
     device: str | torch.device | None = None,
     sharded: bool = False,
+    whole_bank: bool = False,
     **settings: Any,  # noqa: ANN401  fields of the method
 ) -> Reranked:
     """Re-rank both directions of embeddings, or of a texts x videos matrix.
@@ -128,6 +129,8 @@ def apply(
         sharded: `texts`, `bank_texts` and the rows of `scores` are this process's share of them
             (`comm.my_rows`), `bank_positives` are those of the whole bank; every process gets the
             whole top-k.
+        whole_bank: with `sharded`, `bank_texts` are the whole bank's (see `wants_whole_bank`);
+            shares of it are gathered where it is needed.
         **settings: fields of the stages, such as tau, n_iters, strength.
 
     Returns:
@@ -148,10 +151,13 @@ def apply(
         sim = dense(scores, scores_are=scores_are, sharded=sharded)
         both = directions.from_scores(sim if device is None else _moved(sim, device))
     else:
-        stages = pipeline(method or DEFAULT_FOR_EMBEDDINGS, **settings)
-        whole_bank = sharded and (bank_positives is not None or sharding.needs_whole_bank(stages))
-        if whole_bank:
-            bank_texts = sharding.whole(bank_texts, "bank texts")
+        gated = gate and bank_positives is not None
+        if sharded and not whole_bank:
+            whole_bank = wants_whole_bank(method, gated=gated, **settings)
+            bank_texts = sharding.whole(bank_texts, "bank texts") if whole_bank else bank_texts
+        if sharded and not gated:
+            # Those of the whole bank do not fit a share of it, and nobody asks for them.
+            bank_positives = None
         inputs = (texts, videos, bank_texts, bank_videos)
         texts, videos, bank_texts, bank_videos = (_on(x, device) for x in inputs)
         assert texts is not None and videos is not None
@@ -161,6 +167,17 @@ def apply(
             sharded=sharded, whole_bank=whole_bank,
         )  # fmt: skip
     return rerank_directions(both, method=method, k=k, gate=gate, **settings)
+
+
+def wants_whole_bank(
+    method: str | None,
+    *,
+    gated: bool,
+    **settings: Any,  # noqa: ANN401  fields of the stages
+) -> bool:
+    """Whether several processes each need all bank texts to fit a method on embeddings."""
+    stages = pipeline(method or DEFAULT_FOR_EMBEDDINGS, **settings)
+    return sharding.needs_whole_bank(stages, gated=gated)
 
 
 def rerank_directions(

@@ -45,12 +45,14 @@ def check_method(method: str, stages: Pipeline) -> None:
         )
 
 
-def needs_whole_bank(stages: Pipeline) -> bool:
-    """Whether a stage compares the bank's own gallery with the searched one.
+def needs_whole_bank(stages: Pipeline, *, gated: bool) -> bool:
+    """Whether every process needs all texts of the bank.
 
-    From video to text both are texts, and shares of both would leave most pairs out.
+    The gate does, which judges all known pairs, and so does a stage that compares the bank's own
+    gallery with the searched one: from video to text both are texts, and shares of both would
+    leave most pairs out.
     """
-    return any(isinstance(stage, DualIS | DualDIS) for stage in stages.stages)
+    return gated or any(isinstance(stage, DualIS | DualDIS) for stage in stages.stages)
 
 
 def whole(rows: ArrayLike | None, what: str) -> Tensor | None:
