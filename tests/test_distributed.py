@@ -1,6 +1,7 @@
 """Several processes equal one: sharded queries or gallery, uneven shards, empty shards, a death."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,11 @@ from tests import distributed_worker as worker
 
 ROOT = Path(__file__).resolve().parent.parent
 WORLDS = (2, 3, 4)
+# What `distributed_methods.in_three` is asked for.
+LEFT_OUT = re.compile(
+    ", all rows on the last/|^gate em.sinkhorn/|^repeats, noise 0.6/|^items without a query/"
+    "|^mirrored/|^copies/"
+)
 
 
 def free_ports(count):
@@ -54,9 +60,9 @@ def results(tmp_path_factory):
 def test_many_processes_equal_one(results, world):
     found, one = results
     for rank in range(world):
-        # Three do everything that one does, two and four leave out some methods' empty shares.
-        assert found[world, rank].keys() <= one.keys()
-        assert world != 3 or found[world, rank].keys() == one.keys()
+        # Three do everything that one does, two and four leave out some cases.
+        kept = {name for name in one if world == 3 or not LEFT_OUT.search(name)}
+        assert found[world, rank].keys() == kept and len(kept) > 0.7 * len(one)
         for name in found[world, rank]:
             value = one[name]
             rounded = any(word in name for word in ("8-bit", "bfloat16", "tight"))
