@@ -2,7 +2,9 @@
 
 import functools
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -29,6 +31,14 @@ app = typer.Typer(
 )
 
 
+_interrupted = threading.Event()
+
+
+def _on_interrupt(*_: object) -> None:
+    _interrupted.set()
+    raise KeyboardInterrupt
+
+
 def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
     """Ctrl-C is said in our words and ends with the status that shells expect."""
 
@@ -36,7 +46,10 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever the command takes
         try:
             return command(*args, **kwargs)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception) as error:
+            # A library that is interrupted while it is imported raises what it likes.
+            if not isinstance(error, KeyboardInterrupt) and not _interrupted.is_set():
+                raise
             sys.stderr.write("interrupted: no partial output was left behind\n")
             sys.exit(130)
 
@@ -51,6 +64,8 @@ for _name in COMMANDS:
 
 def main() -> None:
     """Run; an error on purpose is one line and exit 2, anything else keeps its traceback."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _on_interrupt)
     try:
         app()
     except BrokenPipeError:

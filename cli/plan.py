@@ -74,4 +74,7 @@ def _time(seconds: float) -> str:
         return f"{seconds * 1e3:,.1f} ms"
     if seconds < 120:
         return f"{seconds:,.1f} s"
-    return f"{seconds / 60:,.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+    if seconds < 7200:
+        return f"{seconds / 60:,.1f} min"
+    hours = seconds / 3600
+    return f"{hours:,.1f} h" if hours < 72 else f"{hours / 24:,.1f} days"

@@ -60,4 +60,6 @@ def search_command(
         )  # fmt: skip
     for warning in said.warnings:
         say(f"warning: {warning}")
+    if out is None:
+        say(f"label {said.manifest['label']}")
     emit_json(said.manifest) if json else emit(said.text)

@@ -18,11 +18,20 @@ COLLECTION = "gallery"
 _BATCH = 1000
 
 
+def check_new(out: Path) -> None:
+    """Refuse a folder that is there already.
+
+    Raises:
+        RerankError: it exists.
+    """
+    if out.exists():
+        raise RerankError(f"{out}: exists; remove it or choose another --out")
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder that gets its name when the block ends well, and leaves no trace else."""
-    if out.exists():
-        raise RerankError(f"{out}: exists; remove it or choose another --out")
+    check_new(out)
     temporary = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -196,3 +205,5 @@ STORES: dict[str, Store] = {
     "usearch": Usearch(),
 }
 NAMES = ("faiss", *STORES)
+# What is a folder of its own, and never replaces one.
+FOLDERS = ("qdrant", "lancedb")

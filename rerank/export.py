@@ -104,6 +104,12 @@ def export(
     """
     if to not in databases.NAMES:
         raise RerankError(f"--to: got {to!r}, expected one of {', '.join(databases.NAMES)}")
+    if url is None:
+        # Before the work; the writers look again.
+        if not out.resolve().parent.is_dir():
+            raise RerankError(f"{out}: the folder {str(out.parent)!r} does not exist; create it")
+        if to in databases.FOLDERS:
+            databases.check_new(out)
     vectors = align(model, ids, gallery)
     metric: Metric = model.manifest["metric"]
     graph = to == "usearch"

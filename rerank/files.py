@@ -155,7 +155,10 @@ def _rows_of(result: Reranked) -> Iterator[np.ndarray]:
 
 
 def _sweeps(result: Reranked) -> str:
-    """How the sweeps of the fit were done."""
+    """How the sweeps of the fit were done; "" for methods that sweep nothing."""
+    fitted = [outcome.fitted for outcome in (result.t2v, result.v2t) if outcome.fitted is not None]
+    if not any(isinstance(stage, Potentials) for each in fitted for stage in each.stages):
+        return ""
     notes = (note for outcome in (result.t2v, result.v2t) for note in outcome.notes)
     sparse = next((note for note in notes if "sparse: " in note), "")
     return sparse[sparse.find("sparse: ") :] or reduce.regime(result.t2v.direction.sim)
@@ -299,7 +302,8 @@ def _text(
         if isinstance(stage, Basis)
     ]
     moved = f"; EM moved the embeddings by {shifts[0]:.1%} of their norm" if shifts else ""
-    lines = [*read, "", f"method  {result.method}{moved}", f"sweeps  {regime}", ""]
+    swept = [f"sweeps  {regime}"] if regime else []
+    lines = [*read, "", f"method  {result.method}{moved}", *swept, ""]
     header = ["", "label", "tau", "steps", "marginal error", "hub skewness", "antihubs"]
     rows = [_row(outcome) for outcome in (result.t2v, result.v2t)]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]

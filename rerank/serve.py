@@ -14,7 +14,7 @@ import torch
 
 from rerank import io, reduce
 from rerank.directions import Name, transpose_positives
-from rerank.errors import RerankError
+from rerank.errors import FormatError, RerankError
 from rerank.export import Exported, check_index, open_index, search_index
 from rerank.inputs import pick_device
 from rerank.io import DirectionResult
@@ -80,6 +80,14 @@ def fit_files(
     target = pick_device(device)
     gallery, bank = (read(path, metric, pool) for path in (gallery_path, bank_path))
     other = None if other_path is None else read(other_path, metric, pool)
+    if trained is None:
+        d = gallery.vectors.shape[1]
+        for side in (bank, other):
+            if side is not None and side.vectors.shape[1] != d:
+                raise FormatError(
+                    f"{side.source}: embeddings have d = {side.vectors.shape[1]} but "
+                    f"{gallery.source} has d = {d}; both must come from the same model"
+                )
     positives = None
     if bank_gt is not None:
         if other is None:

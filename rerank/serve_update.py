@@ -168,11 +168,12 @@ def export_files(
             f"; distances per query {recall['distances']:.0f}, without the bias "
             f"{recall['distances_without_bias']:.0f}"
         )
+    source = recall["queries_from"]
+    asked_of = source if source == "stand-ins" else f"queries from the {source}"
     lines = [
         f"{len(made.ids)} items to {to}, label {made.manifest['label']}; written: {out} and "
         f"{exporting.side_car(out).name}",
-        f"overlap with the exact top {recall['k']}, {recall['queries']} queries from the "
-        f"{recall['queries_from']}: {figures}",
+        f"overlap with the exact top {recall['k']}, {recall['queries']} {asked_of}: {figures}",
     ]
     warnings = []
     stood_in = {"gallery": "gallery items as queries", "stand-ins": "stand-ins for queries"}

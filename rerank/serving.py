@@ -222,6 +222,11 @@ def align(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Tensor:
         raise RerankError(f"gallery: got d = {x.shape[1]}, the model was fitted on d = {dimension}")
     rows = {name: row for row, name in enumerate(ids)}
     missing = [name for name in model.gallery_ids if name not in rows]
+    if len(missing) == len(model.gallery_ids):
+        raise RerankError(
+            f"gallery: none of its {len(rows)} ids is in the model, which was fitted on a gallery "
+            f"that begins with {missing[0]!r}; give that gallery, or fit one of this"
+        )
     if missing:
         raise RerankError(
             f"gallery: {len(missing)} of the model's {len(model.gallery_ids)} items are missing, "
@@ -233,7 +238,8 @@ def align(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Tensor:
         new = next(name for name in ids if name not in known)
         raise RerankError(
             f"gallery: {len(rows) - len(model.gallery_ids)} items are not in the model, first "
-            f"{new!r}; add them with `rerank update --videos`"
+            f"{new!r}; add them with `rerank update`, or take them out of the file where they were "
+            f"removed from the model"
         )
     if tuple(ids) != model.gallery_ids:
         order = torch.tensor([rows[name] for name in model.gallery_ids])

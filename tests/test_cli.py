@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -326,3 +327,24 @@ def test_many_processes_write_what_one_writes(work, tmp_path, processes, more):
         np.testing.assert_allclose(mine.gallery_bias, other.gallery_bias, atol=1e-5)
         np.testing.assert_allclose(mine.scores, other.scores, atol=1e-5)
         assert (mine.indices == other.indices).mean() > 0.99
+
+
+def test_an_interrupt_that_a_library_turns_into_its_own_error_is_said_as_one(capsys):
+    from rerank_cli import app
+
+    def importing(fails: bool) -> None:
+        if fails:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        raise RecursionError("a half-imported module")
+
+    before = signal.signal(signal.SIGINT, app._on_interrupt)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            app._interruptible(importing)(True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        app._interrupted.clear()
+    assert stopped.value.code == 130 and "interrupted" in capsys.readouterr().err
+    with pytest.raises(RecursionError):
+        app._interruptible(importing)(False)
