@@ -184,7 +184,7 @@ def test_a_trained_head_travels_with_the_model(files, rerank):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("search --model m.safetensors --videos more.h5 --texts one.h5", "none of its 20 ids is in"),
+        ("search --model m.safetensors --videos more.h5 --texts one.h5", "none of its 20 ids is"),
         ("search --model m.safetensors --texts one.h5", "--videos"),
         ("search --model m.safetensors --videos videos.h5", "--texts"),
         ("search --model texts.h5 --videos videos.h5 --texts one.h5", "texts.h5: an HDF5 file"),
@@ -194,7 +194,7 @@ def test_a_trained_head_travels_with_the_model(files, rerank):
         ("search --model m.safetensors --index videos.h5 --texts one.h5", "videos.h5.npz"),
         ("update --model m.safetensors --videos more.h5", "--keep-bank"),
         ("update --model m.safetensors", "nothing to do"),
-        ("export --model m.safetensors --videos more.h5 --out x", "none of its 20 ids is in"),
+        ("export --model m.safetensors --videos more.h5 --out x", "none of its 20 ids is"),
         ("fit --videos videos.h5", "--bank-texts is missing"),
         ("fit --bank-texts bank_texts.h5", "--videos is missing"),
         ("fit --videos videos.h5 --bank-texts bank_texts.h5 --model texts.h5", "texts.h5|trained"),
