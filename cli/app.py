@@ -64,7 +64,8 @@ for _name in COMMANDS:
 
 def main() -> None:
     """Run; an error on purpose is one line and exit 2, anything else keeps its traceback."""
-    if threading.current_thread() is threading.main_thread():
+    # Not where interrupts are ignored on purpose, as in jobs that a script puts in the background.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _on_interrupt)
     try:
         app()

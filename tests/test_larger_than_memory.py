@@ -277,6 +277,11 @@ with memory.limit("20kB"), progress.watch(Reporter()):
 """
 
 
+def heeds_interrupts():
+    """A child of tests that run in the background would ignore them otherwise."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_of_a_file_that_was_being_unpacked(tmp_path, how):
     in_chunks(tmp_path / "videos.h5", rows(150, 0), [str(i) for i in range(150)])
@@ -284,6 +289,7 @@ def test_nothing_is_left_of_a_file_that_was_being_unpacked(tmp_path, how):
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(int(how))], cwd=tmp_path, capture_output=True,
         env={**os.environ, "TMPDIR": str(tmp_path / "scratch")}, timeout=120,
+        preexec_fn=heeds_interrupts,
     )  # fmt: skip
     assert done.returncode == -how, done.stderr
     assert not list((tmp_path / "scratch").iterdir())
@@ -464,7 +470,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path, when, command):
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, when, command, "--videos", "videos.h5",
          *(("--texts", "texts.h5") if command == "apply" else ()), "--bank-texts", "bank_texts.h5"],
-        cwd=folder, capture_output=True, text=True, timeout=120,
+        cwd=folder, capture_output=True, text=True, timeout=120, preexec_fn=heeds_interrupts,
     )  # fmt: skip
     assert done.returncode == 128 + signal.SIGINT, done.stderr
     assert sorted(folder.iterdir()) == before
