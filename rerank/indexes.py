@@ -115,7 +115,7 @@ def _lists(x: np.ndarray, n_probe: int, asked: Tensor | None) -> Any:  # noqa: A
 
 
 def _found(index: Any, queries: Tensor, best: Tensor, n_probe: int) -> int:  # noqa: ANN401
-    """How many of the best items an IVF index finds, at its effort and at eighths of it."""
+    """How many best items an IVF index finds, at its effort and at 1/8, 1/4 and 1/2 of it."""
     total = 0
     for share in (8, 4, 2, 1):
         index.nprobe = max(1, n_probe // share)
