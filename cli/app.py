@@ -72,7 +72,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(141)
     except ValueError as error:
-        from rerank.errors import RerankError
+        from rerank.core.errors import RerankError
 
         if not isinstance(error, RerankError):
             raise

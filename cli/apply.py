@@ -77,7 +77,9 @@ def apply_command(
     With a bank (texts and videos that are not the test set) the fit is inductive; without one it
     is fitted on the test queries themselves and labelled transductive.
     """
-    from rerank import comm, files, inputs
+    from rerank.core import comm
+    from rerank.tasks import apply as files
+    from rerank.tasks import read as inputs
     from rerank_cli.console import emit, emit_json, progress, say
 
     chosen: dict[str, Any] = inputs.read_settings(settings) if settings else {}

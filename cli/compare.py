@@ -103,7 +103,8 @@ def compare_command(
     device: Device = DeviceName.auto,
 ) -> None:
     """Fit and evaluate methods side by side, with intervals; labels are never mixed."""
-    from rerank import comparison, sources
+    from rerank.metrics import tables as comparison
+    from rerank.tasks import inspect as sources
     from rerank_cli.console import emit, emit_json, progress, say
 
     with progress():

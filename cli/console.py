@@ -53,7 +53,7 @@ def progress() -> Iterator[None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from rerank.progress import watch
+    from rerank.core.progress import watch
 
     columns = (
         TextColumn("{task.description}"),
@@ -74,13 +74,13 @@ class _RichReporter:
         self._tasks: list[Any] = []
 
     def start(self, description: str, total: int) -> None:
-        """See `rerank.progress.Reporter`."""
+        """See `rerank.core.progress.Reporter`."""
         self._tasks.append(self._bar.add_task(description, total=total))
 
     def advance(self, steps: int) -> None:
-        """See `rerank.progress.Reporter`."""
+        """See `rerank.core.progress.Reporter`."""
         self._bar.advance(self._tasks[-1], steps)
 
     def stop(self) -> None:
-        """See `rerank.progress.Reporter`."""
+        """See `rerank.core.progress.Reporter`."""
         self._bar.remove_task(self._tasks.pop())

@@ -9,8 +9,8 @@ import typer
 from rerank_cli.options import Device, DeviceName, Json, Metric, MetricName, Sims, Texts, Videos
 
 if TYPE_CHECKING:
-    from rerank.directions import Name
-    from rerank.judging import Judged
+    from rerank.methods.directions import Name
+    from rerank.tasks.evaluate_files import Judged
 
 
 NAMES: "tuple[Name, ...]" = ("t2v", "v2t")
@@ -58,7 +58,7 @@ def eval_command(
     With --videos and --texts (or --sims) and no --results the files are evaluated as they are;
     together with --results they say where its inputs moved to.
     """
-    from rerank import judging
+    from rerank.tasks import evaluate_files as judging
     from rerank_cli.console import emit, emit_json, progress, say
 
     raw = results is None and (videos is not None or texts is not None or sims is not None)

@@ -89,8 +89,8 @@ def export_command(
     json: Json = False,
 ) -> None:
     """Write `[v, g]` vectors with ids, search them, and print the overlap with the exact top 10."""
-    from rerank import serve_update
-    from rerank.memory import limit
+    from rerank.core.memory import limit
+    from rerank.tasks import update as serve_update
     from rerank_cli.console import emit, emit_json, progress, say
 
     with limit(memory), progress():

@@ -69,8 +69,9 @@ def fit_command(
 
     Needs the gallery (--videos) and --bank-texts; --bank-videos lets EM in, and --bank-gt the gate.
     """
-    from rerank import inputs, serve
-    from rerank.memory import limit
+    from rerank.core.memory import limit
+    from rerank.tasks import read as inputs
+    from rerank.tasks import serve
     from rerank_cli.console import emit, emit_json, progress, say
 
     chosen: dict[str, Any] = inputs.read_settings(settings) if settings else {}

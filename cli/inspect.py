@@ -35,8 +35,8 @@ def inspect_command(
 
     With one file of embeddings its items are searched among themselves.
     """
-    from rerank import sources
-    from rerank.memory import limit
+    from rerank.core.memory import limit
+    from rerank.tasks import inspect as sources
     from rerank_cli.console import emit, emit_json, progress, table
 
     with limit(memory), progress():

@@ -5,7 +5,7 @@ from rerank_cli.options import Json
 
 def methods_command(json: Json = False) -> None:
     """List the methods with source, needs, direction and whether they fold into an index."""
-    from rerank.presets import METHODS
+    from rerank.methods.registry import METHODS
     from rerank_cli.console import emit, emit_json
 
     listed = [
@@ -41,7 +41,7 @@ def methods_command(json: Json = False) -> None:
     emit("No bank given: the test queries themselves are the bank, and the label says so.")
 
 
-def _settings(method) -> dict:  # noqa: ANN001  rerank.presets.Method, imported late
+def _settings(method) -> dict:  # noqa: ANN001  rerank.methods.registry.Method, imported late
     """Defaults of a method's settings, its preset included."""
     from dataclasses import fields
 

@@ -26,9 +26,10 @@ def plan_command(
     """Predict regime, memory and time per stage of `rerank apply`."""
     from dataclasses import replace
 
-    from rerank import planning, rates
-    from rerank.errors import RerankError
-    from rerank.memory import parse
+    from rerank.core.errors import RerankError
+    from rerank.core.memory import parse
+    from rerank.tasks import plan as planning
+    from rerank.tasks import plan as rates
     from rerank_cli.console import emit, emit_json, table
 
     if hardware != "this" and hardware not in rates.CARDS:

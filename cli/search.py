@@ -49,8 +49,8 @@ def search_command(
 
     Results go to --out, or to the terminal: one line a query.
     """
-    from rerank import serve
-    from rerank.memory import limit
+    from rerank.core.memory import limit
+    from rerank.tasks import serve
     from rerank_cli.console import emit, emit_json, progress, say
 
     with limit(memory), progress():

@@ -100,9 +100,9 @@ def train_command(
     The model is then used by `rerank apply/fit/search/export --model`. `torchrun -m rerank_cli.app
     train ...` uses several GPUs.
     """
-    from rerank import comm
-    from rerank.errors import RerankError
-    from rerank.train.files import split_of, train_files
+    from rerank.core import comm
+    from rerank.core.errors import RerankError
+    from rerank.tasks.train import split_of, train_files
     from rerank.train.settings import TrainSettings
     from rerank_cli.console import emit, emit_json, progress
 
@@ -143,7 +143,7 @@ def _device(name: str) -> str:
     """A torch device for a name; "auto" takes a GPU where there is one."""
     import torch
 
-    from rerank.errors import RerankError
+    from rerank.core.errors import RerankError
 
     if name == "cuda" and not torch.cuda.is_available():
         raise RerankError("--device cuda: no CUDA device is available; use --device cpu or auto")

@@ -44,7 +44,7 @@ def tune_command(
     as_json: Json = False,
 ) -> None:
     """Choose method and settings by the likelihood of labelled pairs; "none" always competes."""
-    from rerank.selection import files
+    from rerank.tasks import tune as files
     from rerank_cli.console import emit, emit_json, progress, say, table
 
     with progress():

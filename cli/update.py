@@ -32,8 +32,8 @@ def update_command(
     json: Json = False,
 ) -> None:
     """Give new items their bias from the stored bank, and take items out."""
-    from rerank import serve_update
-    from rerank.memory import limit
+    from rerank.core.memory import limit
+    from rerank.tasks import update as serve_update
     from rerank_cli.console import emit, emit_json, progress
 
     with limit(memory), progress():

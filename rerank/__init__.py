@@ -10,53 +10,53 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rerank.api import rerank as rerank
-    from rerank.errors import FormatError as FormatError
-    from rerank.errors import NeedsEmbeddings as NeedsEmbeddings
-    from rerank.errors import RerankError as RerankError
-    from rerank.evaluation import evaluate as evaluate
+    from rerank.core.errors import FormatError as FormatError
+    from rerank.core.errors import NeedsEmbeddings as NeedsEmbeddings
+    from rerank.core.errors import RerankError as RerankError
+    from rerank.core.similarity import Dense as Dense
+    from rerank.core.similarity import Pair as Pair
+    from rerank.core.version import __version__ as __version__
+    from rerank.methods.base import Bank as Bank
+    from rerank.methods.base import GalleryBias as GalleryBias
+    from rerank.methods.base import LinearMap as LinearMap
+    from rerank.methods.base import Pipeline as Pipeline
     from rerank.methods.dual_softmax import DualSoftmax as DualSoftmax
     from rerank.methods.em import EM as EM
+    from rerank.methods.engine import rerank as rerank
+    from rerank.methods.inverted_softmax import InvertedSoftmax as InvertedSoftmax
     from rerank.methods.neighbors import CSLS as CSLS
     from rerank.methods.neighbors import NNN as NNN
+    from rerank.methods.saved import load as load
+    from rerank.methods.saved import save as save
     from rerank.methods.sinkhorn import Sinkhorn as Sinkhorn
-    from rerank.methods.softmax import InvertedSoftmax as InvertedSoftmax
-    from rerank.reranker import Bank as Bank
-    from rerank.reranker import GalleryBias as GalleryBias
-    from rerank.reranker import LinearMap as LinearMap
-    from rerank.reranker import Pipeline as Pipeline
-    from rerank.runs import apply as apply
-    from rerank.search import topk as topk
-    from rerank.similarity import Dense as Dense
-    from rerank.similarity import Pair as Pair
-    from rerank.store import load as load
-    from rerank.store import save as save
-    from rerank.version import __version__ as __version__
+    from rerank.metrics.judge import evaluate as evaluate
+    from rerank.passes.topk import topk as topk
+    from rerank.tasks.apply import apply as apply
 
 
 _HOME = {
-    "__version__": "rerank.version",
-    "apply": "rerank.runs",
-    "rerank": "rerank.api",
-    "evaluate": "rerank.evaluation",
-    "topk": "rerank.search",
-    "save": "rerank.store",
-    "load": "rerank.store",
-    "Pair": "rerank.similarity",
-    "Dense": "rerank.similarity",
-    "Bank": "rerank.reranker",
-    "Pipeline": "rerank.reranker",
-    "LinearMap": "rerank.reranker",
-    "GalleryBias": "rerank.reranker",
+    "__version__": "rerank.core.version",
+    "apply": "rerank.tasks.apply",
+    "rerank": "rerank.methods.engine",
+    "evaluate": "rerank.metrics.judge",
+    "topk": "rerank.passes.topk",
+    "save": "rerank.methods.saved",
+    "load": "rerank.methods.saved",
+    "Pair": "rerank.core.similarity",
+    "Dense": "rerank.core.similarity",
+    "Bank": "rerank.methods.base",
+    "Pipeline": "rerank.methods.base",
+    "LinearMap": "rerank.methods.base",
+    "GalleryBias": "rerank.methods.base",
     "EM": "rerank.methods.em",
     "Sinkhorn": "rerank.methods.sinkhorn",
     "CSLS": "rerank.methods.neighbors",
     "NNN": "rerank.methods.neighbors",
     "DualSoftmax": "rerank.methods.dual_softmax",
-    "InvertedSoftmax": "rerank.methods.softmax",
-    "RerankError": "rerank.errors",
-    "FormatError": "rerank.errors",
-    "NeedsEmbeddings": "rerank.errors",
+    "InvertedSoftmax": "rerank.methods.inverted_softmax",
+    "RerankError": "rerank.core.errors",
+    "FormatError": "rerank.core.errors",
+    "NeedsEmbeddings": "rerank.core.errors",
 }
 
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

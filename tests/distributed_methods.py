@@ -7,16 +7,19 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from rerank import api, comm, runs, sharding
-from rerank.errors import RerankError
+from rerank.core import comm
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Pair
+from rerank.methods import engine as api
+from rerank.methods.base import Bank
 from rerank.methods.dual_bank import two_galleries
-from rerank.presets import METHODS
-from rerank.reranker import Bank
+from rerank.methods.registry import METHODS
 from rerank.selection import trials
 from rerank.selection.candidates import Candidate
 from rerank.selection.foreign import Foreign
-from rerank.selection.report import GateReport
-from rerank.similarity import Pair
+from rerank.selection.gate_report import GateReport
+from rerank.tasks import apply as runs
+from rerank.tasks import apply as sharding
 
 DENSE = [name for name, method in METHODS.items() if "dense matrix" in method.needs]
 REFUSED = [*DENSE, "sinkhorn-sparse"]

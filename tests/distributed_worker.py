@@ -6,12 +6,13 @@ import sys
 import numpy as np
 import torch
 
-from rerank import comm, memory, reduce
-from rerank.kernels import choose
-from rerank.kernels.choose import Regime
+from rerank.core import comm, memory
+from rerank.core.similarity import Dense, Pair
 from rerank.methods.em import EM
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.similarity import Dense, Pair
+from rerank.passes import reduce
+from rerank.passes.sinkhorn import choose
+from rerank.passes.sinkhorn.choose import Regime
 from tests import distributed_methods
 from tests.distributed_methods import shares
 

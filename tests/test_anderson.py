@@ -5,9 +5,8 @@ import math
 import pytest
 import torch
 
-from rerank.methods.anderson import Anderson
-from rerank.methods.potentials import solve
-from rerank.similarity import Dense
+from rerank.core.similarity import Dense
+from rerank.methods.potentials import Anderson, solve
 
 
 def scores(n=260, m=240, seed=0):

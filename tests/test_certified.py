@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rerank import reduce, search
-from rerank.kernels import certified, choose
-from rerank.kernels.panels import slices
-from rerank.kernels.threads import torch_threads
-from rerank.rows import StoredRows
-from rerank.similarity import Dense, Pair
+from rerank.core.rows import StoredRows
+from rerank.core.similarity import Dense, Pair
+from rerank.passes import certified, reduce
+from rerank.passes import topk as search
+from rerank.passes.panels import slices
+from rerank.passes.sinkhorn import choose
+from rerank.passes.threads import torch_threads
 
 pytestmark = pytest.mark.skipif(not choose.has_numba(), reason="numba is not installed")
 

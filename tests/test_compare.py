@@ -6,10 +6,13 @@ import re
 import numpy as np
 import pytest
 
-from rerank import comparison, directions, metrics, presets
-from rerank.compare import compare, resolve_methods
-from rerank.errors import RerankError
-from rerank.similarity import Dense, Pair
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Dense, Pair
+from rerank.methods import directions
+from rerank.methods import registry as presets
+from rerank.metrics import ranks as metrics
+from rerank.metrics import tables as comparison
+from rerank.tasks.compare import compare, resolve_methods
 
 
 @pytest.fixture(scope="module")

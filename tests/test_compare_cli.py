@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from rerank import metrics
-from rerank.similarity import Pair
+from rerank.core.similarity import Pair
+from rerank.metrics import ranks as metrics
 from rerank_cli import app
 
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from rerank import metrics, presets
-from rerank.crossfit import cross_fit, halves, subset
-from rerank.errors import RerankError
-from rerank.mapped import Mapped
-from rerank.similarity import Dense, Pair
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Dense, Pair
+from rerank.core.views import Mapped
+from rerank.methods import registry as presets
+from rerank.metrics import ranks as metrics
+from rerank.metrics.crossfit import cross_fit, halves, subset
 
 
 def case(n=60, m=40, seed=0):

@@ -86,7 +86,7 @@ DYING = """
 import os, sys, numpy as np
 from rerank import comm
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.similarity import Pair
+from rerank.core.similarity import Pair
 comm.start_from_environment(timeout_s=60)
 x = np.random.default_rng(0).normal(size=(60, 8))
 sim = Pair(x[comm.my_rows(60)], x, shard="queries")

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from rerank import metrics, protocols
-from rerank.errors import RerankError
-from rerank.evaluation import both_directions, evaluate, ranks_of, text_positives
-from rerank.similarity import Dense, Pair
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Dense, Pair
+from rerank.metrics import protocols
+from rerank.metrics import ranks as metrics
+from rerank.metrics.judge import both_directions, evaluate, ranks_of, text_positives
 
 # Two videos with three and two captions, one without; scores are texts x videos.
 SCORES = np.array(

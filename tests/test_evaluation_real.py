@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from rerank.evaluation import evaluate
-from rerank.similarity import Pair
+from rerank.core.similarity import Pair
+from rerank.metrics.judge import evaluate
 
 
 def read(path, name):

@@ -9,13 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from rerank.databases import NAMES
-from rerank.errors import FormatError, RerankError
-from rerank.export import check_index, export, open_index, read_side_car, search_index, side_car
-from rerank.reduce import topk
-from rerank.searcher import Searcher
-from rerank.serving import fit_model
-from rerank.similarity import Pair
+from rerank.core.errors import FormatError, RerankError
+from rerank.core.similarity import Pair
+from rerank.passes.reduce import topk
+from rerank.serving.exporting import (
+    check_index,
+    export,
+    open_index,
+    read_side_car,
+    search_index,
+    side_car,
+)
+from rerank.serving.model import fit_model
+from rerank.serving.searcher import Searcher
+from rerank.serving.stores.databases import NAMES
 from tests.serving_data import make
 
 IDS, GALLERY, QUERIES, BANK, BANK_GALLERY = make()

@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from rerank.errors import FormatError, RerankError
-from rerank.fold import complete_norm, fold_gallery, fold_queries, plan_folding
-from rerank.indexes import build_index, index_bytes, read_index, search_rows, space_of
-from rerank.methods.softmax import InvertedSoftmax
-from rerank.reranker import FittedPipeline, GalleryBias, LinearMap
-from rerank.similarity import Pair
+from rerank.core.errors import FormatError, RerankError
+from rerank.core.similarity import Pair
+from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
+from rerank.methods.inverted_softmax import InvertedSoftmax
+from rerank.serving.fold import complete_norm, fold_gallery, fold_queries, plan_folding
+from rerank.serving.stores.indexes import (
+    build_index,
+    index_bytes,
+    read_index,
+    search_rows,
+    space_of,
+)
 from tests.serving_data import make, unit
 
 IDS, GALLERY, QUERIES, BANK, _ = make()

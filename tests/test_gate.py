@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from rerank.errors import RerankError
-from rerank.items import taken
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Dense, Pair
+from rerank.methods.base import Bank
 from rerank.methods.em import EM
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.reranker import Bank
+from rerank.passes.gallery import taken
 from rerank.selection import gated_fit
 from rerank.selection.candidates import Candidate
 from rerank.selection.foreign import Foreign, auc, foreign_bank
 from rerank.selection.gate import choose
 from rerank.selection.likelihood import Judged, clustered_mean, fit_beta, fit_weights, log_prob
-from rerank.selection.parts import group_pairs, halves
-from rerank.similarity import Dense, Pair
+from rerank.selection.trials import group_pairs, halves
 
 N, D = 120, 24
 
@@ -136,7 +136,7 @@ def test_the_bias_is_multiplied_by_the_shrinkage():
     fitted, report = gated_fit(None, moved)
     assert report.shrink <= 1
     whole = fitted.gallery_bias / report.shrink
-    from rerank.selection.biases import bank_biases
+    from rerank.selection.trials import bank_biases
 
     want = bank_biases(bank).columns @ torch.tensor(report.weights, dtype=torch.float64)
     torch.testing.assert_close(whole, want)

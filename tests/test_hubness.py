@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from rerank import hubness
-from rerank.similarity import Dense, Pair
+from rerank.core.similarity import Dense, Pair
+from rerank.metrics import hubness
 
 RNG = np.random.default_rng(0)
 
@@ -55,7 +55,7 @@ def test_planted_hubs_are_named_first():
 
 
 def test_lists_computed_elsewhere_are_taken():
-    from rerank import reduce
+    from rerank.passes import reduce
 
     sim = planted()
     given = hubness.summary(sim, topk=reduce.topk(sim, 20))

@@ -8,14 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from rerank.errors import FormatError
-from rerank.io import (
-    read_embeddings,
-    read_results,
-    read_scores,
-)
-from rerank.io.checks import Field, read_matrix
-from rerank.io.hdf5guard import GuardedFile
+from rerank.core.errors import FormatError
+from rerank.io import read_embeddings, read_results, read_scores
+from rerank.io.field import Field, read_matrix
+from rerank.io.formats.hdf5_guard import GuardedFile
 from tests.io_writers import IDS, N, vectors, zip_of
 
 SECRET = b"secret!!" * 200

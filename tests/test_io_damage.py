@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from rerank.errors import RerankError
+from rerank.core.errors import RerankError
 from rerank.io import (
     read_embeddings,
     read_ground_truth,

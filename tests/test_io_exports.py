@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from rerank.errors import RerankError
+from rerank.core.errors import RerankError
 from rerank.io import DirectionResult, write_topk, write_trec_run
-from rerank.io.exports import strictly_falling
+from rerank.io.rankings import strictly_falling
 from tests.test_io_results import TEXTS, VIDEOS, both
 
 

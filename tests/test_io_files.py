@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rerank.errors import FormatError, RerankError
+from rerank.core.errors import FormatError, RerankError
 from rerank.io import atomic_path, read_json, sha256_of, sha256_of_file, write_json, write_text
 
 

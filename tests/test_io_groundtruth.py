@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from rerank.errors import FormatError
+from rerank.core.errors import FormatError
 from rerank.io import GroundTruth, read_ground_truth
 
 TEXTS = ["t1", "t2", "t3", "12"]

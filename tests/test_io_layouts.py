@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from rerank.errors import FormatError
+from rerank.core.errors import FormatError
 from rerank.io import Embeddings, Norms, read_embeddings, read_scores, write_embeddings
 from tests.io_writers import ARROW, IDS, LAYOUTS, N, in_order, vectors, write
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rerank.errors import FormatError
+from rerank.core.errors import FormatError
 from rerank.io import read_embeddings
 from tests.io_writers import IDS, N, vectors, write
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from rerank.errors import FormatError, RerankError
+from rerank.core.errors import FormatError, RerankError
 from rerank.io import read_embeddings, write_embeddings
 from tests.io_writers import ARROW, IDS, LAYOUTS, N, vectors, write, zip_of
 

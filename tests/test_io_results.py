@@ -14,12 +14,8 @@ import h5py
 import numpy as np
 import pytest
 
-from rerank.errors import FormatError, RerankError
-from rerank.io import (
-    DirectionResult,
-    read_results,
-    write_results,
-)
+from rerank.core.errors import FormatError, RerankError
+from rerank.io import DirectionResult, read_results, write_results
 from tests.test_io_files import names
 
 ROOT = Path(__file__).parent.parent
@@ -172,9 +168,9 @@ def test_a_mistake_of_the_caller_keeps_its_own_name(tmp_path):
 FULL_DISK = """
 import resource, signal, sys
 import numpy as np
-from rerank.errors import FormatError
+from rerank.core.errors import FormatError
 from rerank import io
-from rerank.io.hdf5write import create_hdf5
+from rerank.io.formats.hdf5 import create_hdf5
 from tests.test_io_results import both, MANIFEST
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = sys.argv[1]

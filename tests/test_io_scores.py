@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from rerank.errors import FormatError, RerankError
+from rerank.core.errors import FormatError, RerankError
 from rerank.io import as_log_scores, kind_of_scores, read_scores
 
 QUERIES, GALLERY = list("abcde"), list("uvwxyz")

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from rerank import memory, reduce
-from rerank.kernels import choose
-from rerank.kernels.choose import Regime, build
-from rerank.kernels.threads import Workers, torch_threads
+from rerank.core import memory
+from rerank.core.similarity import Dense, Pair
 from rerank.methods.potentials import solve
-from rerank.similarity import Dense, Pair
+from rerank.passes import reduce
+from rerank.passes.sinkhorn import choose
+from rerank.passes.sinkhorn.choose import Regime, build
+from rerank.passes.threads import Workers, torch_threads
 
 needs_numba = pytest.mark.skipif(not choose.has_numba(), reason="numba is not installed")
 
@@ -179,7 +180,7 @@ def test_panels_in_flight_share_the_memory_and_the_threads():
     ("form", "error"), [(np.float32, 2e-6), (np.uint16, 2**-8 + 2e-6), (np.uint8, 2**-4 + 2e-6)]
 )
 def test_stored_exponentials_are_rounded_to_nearest(form, error):
-    from rerank.kernels import cpu
+    from rerank.passes.sinkhorn import cpu
 
     scores = -np.linspace(0, 20, 4001, dtype=np.float32)[None]
     out = np.empty((1, 4001), form)

@@ -13,9 +13,10 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"
 
-from rerank.kernels import gpu, gpu_sweepers  # noqa: E402  after the choice of the interpreter
-from rerank.kernels.choose import Regime, build  # noqa: E402
-from rerank.similarity import Dense, Pair  # noqa: E402
+from rerank.core.similarity import Dense, Pair  # noqa: E402
+from rerank.passes.sinkhorn import gpu as gpu_sweepers  # noqa: E402  after the choice of the interpreter
+from rerank.passes.sinkhorn import gpu_kernels as gpu  # noqa: E402
+from rerank.passes.sinkhorn.choose import Regime, build  # noqa: E402
 
 TAU = 0.02
 

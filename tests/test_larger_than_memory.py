@@ -11,12 +11,14 @@ import h5py
 import numpy as np
 import pytest
 
-from rerank import files, io, memory, progress
-from rerank.errors import FormatError
-from rerank.inputs import Inputs, describe_inputs
+from rerank import io
+from rerank.core import memory, progress
+from rerank.core.errors import FormatError
+from rerank.core.similarity import Pair
 from rerank.io.scratch import Scratch, joined
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.similarity import Pair
+from rerank.tasks import apply as files
+from rerank.tasks.read import Inputs, describe_inputs
 from tests.test_cli import run
 
 TINY = "20kB"
@@ -153,14 +155,14 @@ def test_checksums_of_an_unpacked_file_are_checked(tmp_path):
 def test_a_file_that_is_not_large_is_read_and_not_unpacked(tmp_path, monkeypatch):
     path = tmp_path / "x.h5"
     in_chunks(path, rows(150, 0), [str(i) for i in range(150)])
-    monkeypatch.setattr("rerank.io.checks.Scratch", None)
+    monkeypatch.setattr("rerank.io.field.Scratch", None)
     assert not isinstance(io.read_embeddings(path).vectors, np.memmap)
 
 
 @pytest.mark.parametrize("chunks", [(1000, 256), (30_000, 8)])
 def test_unpacking_holds_blocks_and_never_the_file(tmp_path, monkeypatch, chunks):
-    monkeypatch.setattr("rerank.io.hdf5._MOST_BYTES", 2 << 20)
-    monkeypatch.setattr("rerank.io.checks.BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr("rerank.io.formats.hdf5._MOST_BYTES", 2 << 20)
+    monkeypatch.setattr("rerank.io.field.BLOCK_BYTES", 1 << 20)
     path, x = tmp_path / "x.h5", np.tile(rows(1000, 0, 256), (30, 1))
     with h5py.File(path, "w") as file:
         file.create_dataset("embeddings", data=x, chunks=chunks, compression="lzf")
@@ -442,7 +444,7 @@ def test_a_run_over_a_mapped_gallery_makes_no_float32_copy_of_it(tmp_path):
 INTERRUPTED = """
 import os, signal, sys
 from rerank import progress
-from rerank.io.hdf5write import Writer
+from rerank.io.formats.hdf5 import Writer
 def stop(*args, **options):
     os.kill(os.getpid(), signal.SIGINT)
 if sys.argv.pop(1) == "writing":
@@ -464,7 +466,7 @@ main()
 @pytest.mark.parametrize("command", ["apply", "fit"])
 def test_an_interrupt_leaves_nothing_behind(tmp_path, when, command):
     if (command, when) == ("fit", "writing"):
-        pytest.skip("models are written by rerank.store, see test_store")
+        pytest.skip("models are written by rerank.methods.saved, see test_store")
     folder = fill(tmp_path / "work", one_piece)
     before = sorted(folder.iterdir())
     done = subprocess.run(

@@ -4,19 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rerank import (
-    EM,
-    Dense,
-    Pair,
-    Pipeline,
-    RerankError,
-    Sinkhorn,
-    apply,
-    load,
-    rerank,
-    save,
-    topk,
-)
+from rerank import EM, Dense, Pair, Pipeline, RerankError, Sinkhorn, apply, load, rerank, save, topk
 from tests.reference import planted, sinkhorn, unit
 
 
@@ -84,7 +72,7 @@ def test_masses_are_used_in_both_directions():
 
 
 def test_one_large_fit_serves_both_directions(monkeypatch):
-    import rerank.api as api
+    from rerank.methods import engine as api
 
     queries, gallery, _ = planted(n=40)
     scores = queries @ gallery.T

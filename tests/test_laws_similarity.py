@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerank import Dense, NeedsEmbeddings, Pair, RerankError, reduce
-from rerank.mapped import Mapped
+from rerank import Dense, NeedsEmbeddings, Pair, RerankError
+from rerank.core.views import Mapped
+from rerank.passes import reduce
 from tests.reference import unit
 
 

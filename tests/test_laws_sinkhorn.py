@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from rerank import Bank, Dense, InvertedSoftmax, Pair, RerankError, Sinkhorn, reduce, rerank
+from rerank import Bank, Dense, InvertedSoftmax, Pair, RerankError, Sinkhorn, rerank
 from rerank.methods.potentials import solve
 from rerank.methods.temperature import auto_tau
+from rerank.passes import reduce
 from tests.reference import inverted_softmax, planted, sinkhorn, unit
 
 EXACT = {"n_iters": 5000, "tol": 1e-13}

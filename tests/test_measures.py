@@ -6,11 +6,11 @@ import ir_measures
 import numpy as np
 import pytest
 
-from rerank import metrics
-from rerank.errors import RerankError
-from rerank.evaluation import evaluate
-from rerank.measures import ranked_measures
-from rerank.similarity import Dense
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Dense
+from rerank.metrics import ranks as metrics
+from rerank.metrics.figures import ranked_measures
+from rerank.metrics.judge import evaluate
 
 NAMES = ["MRR", "MAP", "nDCG", "nDCG@10", "MRR@3", "P@5"]
 

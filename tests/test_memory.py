@@ -9,12 +9,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rerank import memory, reduce
-from rerank.errors import RerankError
+from rerank.core import memory
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Pair
+from rerank.methods.base import Pipeline
 from rerank.methods.em import EM
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.reranker import Pipeline
-from rerank.similarity import Pair
+from rerank.passes import reduce
 
 
 class NoTensorOf(TorchDispatchMode):
@@ -67,7 +68,7 @@ SCRIPT = """
 import resource, sys, torch
 from rerank import memory, reduce
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.similarity import Pair
+from rerank.core.similarity import Pair
 n, d = int(sys.argv[1]), int(sys.argv[2])
 a = torch.randn(200, d) @ torch.randn(d, d)
 g = torch.Generator().manual_seed(0)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rerank.presets import METHODS
+from rerank.methods.registry import METHODS
 from rerank_cli import app
 
 

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from rerank import reduce, store
-from rerank.errors import NeedsEmbeddings, RerankError
-from rerank.fold import folds
-from rerank.items import taken
-from rerank.methods import reciprocal, rows
+from rerank.core.errors import NeedsEmbeddings, RerankError
+from rerank.core.similarity import Dense, Pair
+from rerank.methods import checks as rows
+from rerank.methods import reciprocal
+from rerank.methods import saved as store
+from rerank.methods.base import Bank
 from rerank.methods.dual_bank import Beside
-from rerank.methods.dynamic import share_gated
-from rerank.presets import METHODS, pipeline
-from rerank.reranker import Bank
-from rerank.search import topk
-from rerank.similarity import Dense, Pair
+from rerank.methods.inverted_softmax import share_gated
+from rerank.methods.registry import METHODS, pipeline
+from rerank.passes import reduce
+from rerank.passes.gallery import taken
+from rerank.passes.topk import topk
+from rerank.serving.fold import folds
 from tests import methods_reference as formulas
 from tests.reference import unit
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from rerank import reduce
-from rerank.presets import pipeline
-from rerank.reranker import Bank
-from rerank.similarity import Dense, Pair
+from rerank.core.similarity import Dense, Pair
+from rerank.methods.base import Bank
+from rerank.methods.registry import pipeline
+from rerank.passes import reduce
 from tests import methods_reference as formulas
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from rerank import metrics
-from rerank.errors import RerankError
-from rerank.similarity import Dense, Pair
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Dense, Pair
+from rerank.metrics import ranks as metrics
 
 DIAGONAL = [np.array([i]) for i in range(120)]
 

@@ -5,9 +5,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from rerank import comparison, directions, hubness, metrics, report
-from rerank.compare import compare
-from rerank.similarity import Dense
+from rerank.core.similarity import Dense
+from rerank.methods import directions
+from rerank.metrics import hubness
+from rerank.metrics import page as report
+from rerank.metrics import ranks as metrics
+from rerank.metrics import tables as comparison
+from rerank.tasks.compare import compare
 
 ATTACKS = [
     "<script>alert(1)</script>",

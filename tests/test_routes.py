@@ -6,19 +6,25 @@ import numpy as np
 import pytest
 import torch
 
-from rerank import indexes
-from rerank.errors import RerankError
-from rerank.export import export
-from rerank.fold import plan_folding
-from rerank.indexes import add_items, build_index, index_bytes, search_counted, search_rows
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Pair
+from rerank.methods.base import FittedPipeline
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.recall import Truth, folding_of
-from rerank.reranker import FittedPipeline
-from rerank.routes import _clusters, _directions, grouped, linked, views
-from rerank.serving import fit_model
-from rerank.similarity import Pair
-from rerank.standins import moments_of, stand_ins
-from rerank.stores import Usearch, _slots
+from rerank.serving.exporting import export
+from rerank.serving.fold import plan_folding
+from rerank.serving.model import fit_model
+from rerank.serving.recall import Truth, folding_of
+from rerank.serving.routes import _clusters, _directions, grouped, linked, views
+from rerank.serving.standins import moments_of, stand_ins
+from rerank.serving.stores import indexes
+from rerank.serving.stores.indexes import (
+    add_items,
+    build_index,
+    index_bytes,
+    search_counted,
+    search_rows,
+)
+from rerank.serving.stores.plain_files import Usearch, _slots
 from tests.serving_data import make, unit
 
 pytest.importorskip("faiss")

@@ -6,19 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from rerank import hubness, memory, moments, reduce, search
-from rerank.errors import RerankError
-from rerank.kernels import certified, choose, panels
-from rerank.kernels.sweepers import Fresh
-from rerank.kernels.threads import Workers
+from rerank.core import memory
+from rerank.core.errors import RerankError
+from rerank.core.rows import StoredRows, centred, thinned
+from rerank.core.similarity import Pair
+from rerank.methods.base import Pipeline
 from rerank.methods.centering import Centering, Centred
 from rerank.methods.dual_bank import beside
 from rerank.methods.em import EM
 from rerank.methods.expansion import AlphaQE
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.reranker import Pipeline
-from rerank.rows import StoredRows, centred, thinned
-from rerank.similarity import Pair
+from rerank.metrics import hubness
+from rerank.passes import certified, panels, reduce
+from rerank.passes import reduce as moments
+from rerank.passes import topk as search
+from rerank.passes.sinkhorn import choose
+from rerank.passes.sinkhorn.sweepers import Fresh
+from rerank.passes.threads import Workers
 
 TINY = "1kB"
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from rerank.io import read_results, write_embeddings
-from rerank.store import read_model
+from rerank.methods.saved import read_model
 from rerank.train.heads import Head, Heads
-from rerank.train.model import save_heads
 from rerank.train.ridge import Affine
+from rerank.train.saved_heads import save_heads
 from rerank_cli.app import main
 from tests.serving_data import make
 

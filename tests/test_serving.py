@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from rerank.errors import RerankError
-from rerank.growing import add_items, remove_items
-from rerank.methods.softmax import InvertedSoftmax
-from rerank.online import grown, start, stream
-from rerank.presets import METHODS
-from rerank.reranker import Bank
-from rerank.searcher import Searcher, exact_topk
-from rerank.serving import align, fit_model, label_of
-from rerank.similarity import Pair
-from rerank.store import read_model, save
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Pair
+from rerank.methods.base import Bank
+from rerank.methods.inverted_softmax import InvertedSoftmax
+from rerank.methods.registry import METHODS
+from rerank.methods.saved import read_model, save
+from rerank.serving.grow import add_items, remove_items
+from rerank.serving.model import align, fit_model, label_of
+from rerank.serving.online import grown, start, stream
+from rerank.serving.searcher import Searcher, exact_topk
 from tests.serving_data import make
 
 IDS, GALLERY, QUERIES, BANK, BANK_GALLERY = make()

@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rerank import Bank, Dense, NeedsEmbeddings, Pair, RerankError, Sinkhorn, reduce, runs
-from rerank.kernels import plain
-from rerank.kernels.sparse import Graph, Sparse
+from rerank import Bank, Dense, NeedsEmbeddings, Pair, RerankError, Sinkhorn
 from rerank.methods.potentials import solve
-from rerank.presets import pipeline
+from rerank.methods.registry import pipeline
+from rerank.passes import reduce
+from rerank.passes.sinkhorn import plain
+from rerank.passes.sinkhorn.sparse import Graph, Sparse
+from rerank.tasks import apply as runs
 from tests.test_cli import run
 
 

@@ -5,11 +5,11 @@ import pytest
 import scipy.linalg
 import torch
 
-from rerank.errors import RerankError
-from rerank.rows import StoredRows
-from rerank.serving import fit_model
-from rerank.standins import Moments, from_kept, moments_of, stand_ins, to_kept
-from rerank.store import load, read_model, save
+from rerank.core.errors import RerankError
+from rerank.core.rows import StoredRows
+from rerank.methods.saved import load, read_model, save
+from rerank.serving.model import fit_model
+from rerank.serving.standins import Moments, from_kept, moments_of, stand_ins, to_kept
 from tests.serving_data import make
 
 

@@ -9,12 +9,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from rerank.errors import FormatError, RerankError
+from rerank.core.errors import FormatError, RerankError
+from rerank.core.similarity import Pair
+from rerank.io.files import replacing
+from rerank.methods.base import Bank, FittedPipeline, GalleryBias, LinearMap, Pipeline
 from rerank.methods.em import EM, Basis
+from rerank.methods.saved import load, read_model, save
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
-from rerank.reranker import Bank, FittedPipeline, GalleryBias, LinearMap, Pipeline
-from rerank.similarity import Pair
-from rerank.store import load, read_model, replacing, save
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_other_files_are_refused_by_name(tmp_path):
 
 def forged(path, change) -> None:
     """A file with another document and a hash that fits it."""
-    from rerank import store
+    from rerank.io import tensorfile
 
     tensors = safetensors.torch.load(path.read_bytes())
     length = int.from_bytes(path.read_bytes()[:8], "little")
@@ -127,18 +128,18 @@ def forged(path, change) -> None:
     document = json.loads(header["__metadata__"]["rerank"])
     document.pop("hash")
     change(document)
-    document["hash"] = store._digest(document, tensors)
+    document["hash"] = tensorfile._digest(document, tensors)
     path.write_bytes(safetensors.torch.save(tensors, metadata={"rerank": json.dumps(document)}))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(version=99), "model format 99, this version reads 1"),
+        (lambda d: d.update(version=99), "format 99, this version reads 1"),
         (lambda d: d.update(kind="rerank/other"), "kind 'rerank/other'"),
         (lambda d: d["stages"][0].update({"class": "os.system"}), "unknown class"),
         (lambda d: d["stages"][0].update({"class": "rerank.methods.em.em_basis"}), "unknown class"),
-        (lambda d: d["stages"][0].update({"class": "rerank.store.Model"}), "unknown class"),
+        (lambda d: d["stages"][0].update({"class": "rerank.methods.saved.Model"}), "unknown class"),
         (lambda d: d["stages"][0]["fields"].pop("scale"), "scale"),
         (lambda d: d["stages"][0]["fields"].update(label="fair"), "unknown label 'fair'"),
         (lambda d: d.pop("stages"), "stages"),

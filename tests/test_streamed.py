@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from rerank import growing, memory
-from rerank.errors import RerankError
-from rerank.fold import plan_folding
-from rerank.growing import add_items
-from rerank.online import start, stream
-from rerank.presets import METHODS
-from rerank.rows import StoredRows
-from rerank.searcher import Searcher, exact_topk
-from rerank.serving import align, fit_model
-from rerank.similarity import Pair
-from rerank.streamed import Streamed, stream_gallery
+from rerank.core import memory
+from rerank.core.errors import RerankError
+from rerank.core.rows import StoredRows
+from rerank.core.similarity import Pair
+from rerank.methods.registry import METHODS
+from rerank.serving import grow as growing
+from rerank.serving.fold import plan_folding
+from rerank.serving.grow import add_items
+from rerank.serving.model import align, fit_model
+from rerank.serving.online import start, stream
+from rerank.serving.searcher import Searcher, exact_topk
+from rerank.serving.streamed import Streamed, stream_gallery
 from tests.serving_data import make
 
 IDS, GALLERY, QUERIES, BANK, BANK_GALLERY = (

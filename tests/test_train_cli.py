@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from rerank.errors import RerankError
+from rerank.core.errors import RerankError
 from rerank.train import load_heads, read_trained
 
 
@@ -123,7 +123,7 @@ def test_a_ground_truth_without_pairs_is_refused(folder):
 
 
 def test_a_killed_run_goes_on(folder, monkeypatch):
-    import rerank.train.files as files
+    from rerank.tasks import train as files
 
     whole = run("--out a.safetensors") and (folder / "a.safetensors").read_bytes()
     real = files.write_jsonl

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rerank.errors import FormatError, RerankError
+from rerank.core.errors import FormatError, RerankError
 from rerank.train import Heads, is_trained_model, load_heads, read_trained, save_heads
 from rerank.train.heads import Head
 from rerank.train.ridge import Affine
@@ -88,14 +88,14 @@ def test_a_trained_model_is_told_from_every_other_file(tmp_path):
     for name, data in (("empty", b""), ("text", b"hello, this is text"), ("zeros", bytes(64))):
         (tmp_path / name).write_bytes(data)
         assert not is_trained_model(tmp_path / name)
-        with pytest.raises(FormatError, match="not a safetensors file of rerank"):
+        with pytest.raises(FormatError, match="expected a file that `rerank train` wrote"):
             load_heads(tmp_path / name)
     assert not is_trained_model(tmp_path / "absent")
 
 
 def test_a_fitted_reranker_is_not_a_trained_model(tmp_path):
-    from rerank import store
-    from rerank.reranker import GalleryBias
+    from rerank.methods import saved as store
+    from rerank.methods.base import GalleryBias
 
     store.save(tmp_path / "f.safetensors", GalleryBias(torch.ones(3), "inductive"))
     assert not is_trained_model(tmp_path / "f.safetensors")
@@ -116,7 +116,7 @@ def test_every_flipped_bit_is_noticed(tmp_path):
 
 
 def test_a_file_of_another_version_names_both(tmp_path, monkeypatch):
-    from rerank.train import model
+    from rerank.train import saved_heads as model
 
     monkeypatch.setattr(model, "VERSION", 99)
     save_heads(tmp_path / "m.safetensors", heads())

@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from rerank.errors import FormatError, RerankError
+from rerank.core.errors import FormatError, RerankError
 from rerank.train import TrainSettings, fit_heads, load_heads, paired, save_heads, split_by_video
 from rerank.train.data import batches, make_batch
 from rerank.train.loop import Run, is_kept
 from rerank.train.objectives import OBJECTIVES
-from rerank.train.ridge import (
-    both_ranks,
-    candidates,
-    linear_start,
-    ridge_map,
-    score,
-    video_scores,
-)
+from rerank.train.ridge import both_ranks, candidates, linear_start, ridge_map, score, video_scores
 from rerank.train.settings import batch_size
 
 QUICK = TrainSettings(epochs=3, batch_size=48, lr=5e-3, patience=9)
@@ -252,7 +245,7 @@ def test_two_learning_shares_of_a_batch_add_up_to_the_whole(halves, monkeypatch)
     train, held = halves
     batch = next(batches(train, size=48, seed=0, epoch=0))
     settings = dataclasses.replace(QUICK, objective="ncl")
-    from rerank import comm
+    from rerank.core import comm
     from rerank.train import run as running
 
     def gradient(share):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rerank.errors import RerankError
+from rerank.core.errors import RerankError
 from rerank.train.data import Batch, PairedData
 from rerank.train.objectives import OBJECTIVES, Context, Features, build, full_settings
 from rerank.train.objectives.base import info_nce

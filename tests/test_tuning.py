@@ -7,14 +7,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from rerank.directions import from_embeddings, from_scores
-from rerank.errors import RerankError
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Dense
+from rerank.methods.directions import from_embeddings, from_scores
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.selection import Settings, recommend_marginals, tune
-from rerank.selection.descent import search
-from rerank.selection.evidence import Evidence, make_side
-from rerank.selection.settings import tunable
-from rerank.similarity import Dense
+from rerank.selection.tune import Evidence, make_side, search, tunable
 
 N = 80
 

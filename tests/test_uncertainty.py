@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rerank.errors import RerankError
-from rerank.uncertainty import Bootstrap, Difference, clusters_of, format_change, geometric
+from rerank.core.errors import RerankError
+from rerank.metrics.uncertainty import Bootstrap, Difference, clusters_of, format_change, geometric
 
 
 def draw(rng, videos=80, captions=5, spread=1.5):
@@ -113,7 +113,7 @@ def test_the_same_seed_draws_the_same_in_any_chunks(monkeypatch):
     whole = Bootstrap(owner).interval(values)
     assert Bootstrap(owner).interval(values) == whole
     assert Bootstrap(owner, seed=1).interval(values) != whole
-    monkeypatch.setattr("rerank.uncertainty._CHUNK", 20 * 7)
+    monkeypatch.setattr("rerank.metrics.uncertainty._CHUNK", 20 * 7)
     assert Bootstrap(owner).interval(values) == whole
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rerank.io.checks import Field
+from rerank.io.field import Field
 
 VECTOR_NAMES = (
     "embeddings",

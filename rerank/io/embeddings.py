@@ -8,15 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rerank.errors import FormatError, RerankError
-from rerank.io.checks import Field, bounds, hash_matrix, read_matrix
+from rerank.core.errors import FormatError, RerankError
 from rerank.io.container import SCHEMA
-from rerank.io.files import BLOCK_BYTES, PathLike, named
-from rerank.io.hashing import sha256_of
-from rerank.io.hdf5write import create_hdf5
+from rerank.io.field import Field, bounds, hash_matrix, read_matrix
+from rerank.io.files import BLOCK_BYTES, PathLike, named, sha256_of
+from rerank.io.formats import open_container
+from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.ids import check_count, check_ids, check_unique
 from rerank.io.layouts import locate
-from rerank.io.openers import open_container
 
 
 class Norms(NamedTuple):

@@ -2,19 +2,24 @@
 
 Nothing here knows what a file holds. Every exception of the operating system or of a library that
 reads a format becomes one `FormatError` that names the file.
+
+Hashes of content: of arrays and ids, so that the kind of file does not matter.
 """
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
-from rerank.errors import FormatError, RerankError
+import numpy as np
+
+from rerank.core.errors import FormatError, RerankError
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -138,6 +143,13 @@ def _cannot_write(path: Path, error: OSError) -> FormatError:
 
 
 @contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block ends well, and leaves no trace else."""
+    with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+@contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """A temporary path in the same folder that takes the place of `path` when the body succeeds.
 
@@ -226,3 +238,54 @@ def to_json(value: object, *, indent: int | None = None) -> str:
         return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise RerankError(f"cannot be written as JSON: {one_line(error)}") from error
+
+
+def sha256_of(content: np.ndarray | Sequence[str]) -> str:
+    """Hash of the content of an array or of a list of ids, not of the file it lies in.
+
+    An array counts with its shape and its type of number, read row by row in little-endian order,
+    so that memory layout and byte order do not matter; float16 counts as the float32 it is
+    widened to. A list counts with the length of every entry.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    if not isinstance(content, np.ndarray):
+        digest = hashlib.sha256(f"text {len(content)}\n".encode())
+        for start in range(0, len(content), 65536):
+            part = [item.encode("utf-8") for item in content[start : start + 65536]]
+            digest.update(" ".join(str(len(item)) for item in part).encode() + b"\n")
+            digest.update(b"".join(part))
+        return digest.hexdigest()
+    hashed = ArrayHash(content.dtype, content.shape)
+    hashed.update(content)
+    return hashed.hexdigest()
+
+
+class ArrayHash:
+    """`sha256_of` an array that arrives in blocks of rows."""
+
+    def __init__(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        widened = np.dtype(np.float32) if dtype == np.float16 else dtype
+        self._dtype = widened.newbyteorder("<")
+        self._digest = hashlib.sha256(f"{self._dtype.str} {tuple(shape)}\n".encode())
+
+    def update(self, rows: np.ndarray) -> None:
+        """The next rows."""
+        array = rows.reshape(1) if rows.ndim == 0 else rows
+        row_bytes = max(1, self._dtype.itemsize * int(np.prod(array.shape[1:])))
+        step = max(1, BLOCK_BYTES // row_bytes)
+        for start in range(0, len(array), step):
+            block = np.ascontiguousarray(array[start : start + step], dtype=self._dtype)
+            self._digest.update(block.reshape(-1).view(np.uint8).data)
+
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits."""
+        return self._digest.hexdigest()
+
+
+def sha256_of_file(path: PathLike) -> str:
+    """Hash of the bytes of a file; 64 hexadecimal digits."""
+    path = regular_file(path)
+    with foreign(path, "a file"), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rerank.errors import FormatError
+from rerank.core.errors import FormatError
 from rerank.io.files import PathLike, named
-from rerank.io.gtformats import readings_of
-from rerank.io.gtrecords import Pair, Reading
+from rerank.io.groundtruth_formats import Pair, Reading, readings_of
 from rerank.io.ids import check_unique
 
 

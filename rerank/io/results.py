@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from rerank.errors import FormatError, RerankError
-from rerank.io.checks import Field, read_array
-from rerank.io.files import PathLike, foreign, named, parse_json, to_json
-from rerank.io.hashing import ArrayHash, sha256_of
-from rerank.io.hdf5 import open_hdf5
-from rerank.io.hdf5text import text_attribute
-from rerank.io.hdf5write import Writer, create_hdf5
+from rerank.core.errors import FormatError, RerankError
+from rerank.io.field import Field, read_array
+from rerank.io.files import ArrayHash, PathLike, foreign, named, parse_json, sha256_of, to_json
+from rerank.io.formats.hdf5 import Writer, create_hdf5, open_hdf5
+from rerank.io.formats.hdf5_guard import text_attribute
 from rerank.io.ids import check_ids, read_ids
 
 RESULTS_SCHEMA = "rerank-results/1"

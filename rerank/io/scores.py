@@ -7,14 +7,12 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from rerank.errors import FormatError, RerankError
-from rerank.io.checks import Field, bounds, check_matrix, hash_matrix, read_matrix, rows_per_block
+from rerank.core.errors import FormatError, RerankError
 from rerank.io.container import Container
-from rerank.io.files import PathLike, named
-from rerank.io.hashing import sha256_of
-from rerank.io.ids import check_count, check_unique, read_ids
-from rerank.io.openers import open_container
-from rerank.io.sidecars import find_sidecar, read_sidecar
+from rerank.io.field import Field, bounds, check_matrix, hash_matrix, read_matrix, rows_per_block
+from rerank.io.files import PathLike, named, sha256_of
+from rerank.io.formats import open_container
+from rerank.io.ids import check_count, check_unique, find_sidecar, read_ids, read_sidecar
 
 ScoreKind: TypeAlias = Literal["similarities", "row-probabilities", "column-probabilities"]
 
@@ -191,7 +189,7 @@ def kind_of_scores(
     if sharded:
         import torch  # for what processes exchange only
 
-        from rerank import comm
+        from rerank.core import comm
 
         rows = sum(comm.gather_counts(rows))
         negative = not comm.everywhere(not negative)

@@ -18,8 +18,8 @@ from typing import IO
 
 import numpy as np
 
-from rerank import memory
-from rerank.errors import FormatError
+from rerank.core import memory
+from rerank.core.errors import FormatError
 from rerank.io.files import one_line
 
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rerank import items, moments, reduce
-from rerank.errors import RerankError
-from rerank.methods.rows import need_pair
-from rerank.reranker import Bank, GalleryBias, Label, as_bank
-from rerank.rows import centred
-from rerank.similarity import Pair, Similarity
+from rerank.core.errors import RerankError
+from rerank.core.rows import centred
+from rerank.core.similarity import Pair, Similarity
+from rerank.methods.base import Bank, GalleryBias, Label, as_bank
+from rerank.methods.checks import need_pair
+from rerank.passes import gallery as items
+from rerank.passes import reduce
+from rerank.passes import reduce as moments
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rerank import items, moments
-from rerank.errors import RerankError
-from rerank.methods.rows import (
-    check_columns,
-    check_whole_rows,
-    mapped,
-    whole_matrix,
-)
-from rerank.reranker import Bank, Label, as_bank
-from rerank.similarity import Similarity
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Similarity
+from rerank.methods.base import Bank, Label, as_bank
+from rerank.methods.checks import check_columns, check_whole_rows, mapped, whole_matrix
+from rerank.passes import gallery as items
+from rerank.passes import reduce as moments
 
 _GC = "globally-corrected rank (gc)"
 _MP = "mutual proximity (mp)"

@@ -5,11 +5,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from rerank import items, reduce
-from rerank.errors import RerankError
-from rerank.methods.rows import bank_tau, check_columns, check_temperature, mapped
-from rerank.reranker import Bank, Label, as_bank
-from rerank.similarity import Similarity
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Similarity
+from rerank.methods.base import Bank, Label, as_bank
+from rerank.methods.checks import bank_tau, check_columns, check_temperature, mapped
+from rerank.passes import gallery as items
+from rerank.passes import reduce
 
 Form = Literal["camoe", "clip-vip", "internvideo"]
 

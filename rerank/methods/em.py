@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rerank import reduce
-from rerank.errors import RerankError
-from rerank.reranker import Bank, Label, as_bank
-from rerank.similarity import Similarity
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Similarity
+from rerank.methods.base import Bank, Label, as_bank
+from rerank.passes import reduce
 
 _EPS = 1e-6
 # The published command feeds 64 videos and 64 texts at a time; its settings are tuned for that,

@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from rerank import items, reduce
-from rerank.errors import RerankError
-from rerank.methods.rows import need_pair
-from rerank.reranker import Bank, Label, as_bank
-from rerank.similarity import Similarity, unit_rows
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Similarity, unit_rows
+from rerank.methods.base import Bank, Label, as_bank
+from rerank.methods.checks import need_pair
+from rerank.passes import gallery as items
+from rerank.passes import reduce
 
 _WHAT = "query expansion (alpha-qe)"
 

@@ -5,11 +5,12 @@ from typing import Literal
 
 import torch
 
-from rerank import items, reduce
+from rerank.core.similarity import Similarity
+from rerank.methods.base import Bank, GalleryBias, as_bank
+from rerank.methods.checks import bank_tau, check_temperature
 from rerank.methods.potentials import solve
-from rerank.methods.rows import bank_tau, check_temperature
-from rerank.reranker import Bank, GalleryBias, as_bank
-from rerank.similarity import Similarity
+from rerank.passes import gallery as items
+from rerank.passes import reduce
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rerank import items, reduce
-from rerank.errors import RerankError
-from rerank.reranker import Bank, GalleryBias, as_bank
-from rerank.similarity import Similarity
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Similarity
+from rerank.methods.base import Bank, GalleryBias, as_bank
+from rerank.passes import gallery as items
+from rerank.passes import reduce
 
 
 def closeness(sim: Similarity, k: int) -> Tensor:

@@ -8,11 +8,11 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from rerank import reduce
-from rerank.errors import RerankError
-from rerank.methods.rows import mapped, need_pair
-from rerank.reranker import Bank, Label, as_bank
-from rerank.similarity import Pair, Similarity
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Pair, Similarity
+from rerank.methods.base import Bank, Label, as_bank
+from rerank.methods.checks import mapped, need_pair
+from rerank.passes import reduce
 
 # scipy ships no types for its matrices: csr unless a name says csc.
 Sparse: TypeAlias = Any

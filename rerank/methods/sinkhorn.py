@@ -7,13 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rerank import reduce
-from rerank.errors import RerankError
-from rerank.kernels.sparse import Graph, Sparse
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Similarity
+from rerank.methods.base import Bank, Label, as_bank
 from rerank.methods.potentials import solve
 from rerank.methods.temperature import auto_tau, bank_tau
-from rerank.reranker import Bank, Label, as_bank
-from rerank.similarity import Similarity
+from rerank.passes import reduce
+from rerank.passes.sinkhorn.sparse import Graph, Sparse
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Sinkhorn:
         rho: 1 asks for the gallery marginal exactly, smaller values pull towards it: about .9
             where some items may have no query, about .7 where queries repeat.
         relaxation: 1 is the plain iteration; above it gallery steps are extrapolated from the ones
-            before (`rerank.methods.anderson`), at last by this factor.
+            before (`rerank.methods.potentials`), at last by this factor.
         duplicates: "share" gives exact copies of a query one query's mass together, so that a
             repeated query cannot poison the biases; "count" gives each copy a full mass.
         neighbours: None sums over all pairs; k sums over each query's and each item's k nearest

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rerank import comm, reduce
-from rerank.kernels.sparse import Graph, Sparse
+from rerank.core import comm
+from rerank.core.similarity import Similarity
 from rerank.methods.potentials import solve
-from rerank.similarity import Similarity
+from rerank.passes import reduce
+from rerank.passes.sinkhorn.sparse import Graph, Sparse
 
 RELIABLE_QUERIES = 500
 _NEIGHBOURS = 10

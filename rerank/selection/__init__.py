@@ -5,12 +5,11 @@
 answers of the queries that are to be ranked.
 """
 
+from rerank.methods.marginals import Marginals, recommend_marginals
 from rerank.selection.candidates import Candidate
 from rerank.selection.gate import gated_fit
-from rerank.selection.marginals import Marginals, recommend_marginals
-from rerank.selection.report import GateReport
-from rerank.selection.settings import Settings
-from rerank.selection.tuning import TuneReport, tune
+from rerank.selection.gate_report import GateReport
+from rerank.selection.tune import Settings, TuneReport, tune
 
 __all__ = [
     "Candidate",

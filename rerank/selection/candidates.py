@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rerank.selection.biases import NAMES
 from rerank.selection.likelihood import Judged, clustered_mean, fit_beta, fit_weights, log_prob
-from rerank.selection.trials import Trial
+from rerank.selection.trials import NAMES, Trial
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 PIPELINE, STACK = "pipeline", "stack"

@@ -12,9 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rerank.errors import RerankError
-from rerank.methods.em import EM
-from rerank.reranker import (
+from rerank.core.errors import RerankError
+from rerank.methods.base import (
     Bank,
     Fitted,
     FittedPipeline,
@@ -24,13 +23,12 @@ from rerank.reranker import (
     Reranker,
     transform_bank,
 )
-from rerank.selection.biases import NAMES, bank_biases
+from rerank.methods.em import EM
 from rerank.selection.candidates import PIPELINE, STACK, Candidate, baselines, judge
 from rerank.selection.foreign import foreign_bank
+from rerank.selection.gate_report import GateReport
 from rerank.selection.likelihood import fit_weights
-from rerank.selection.parts import group_pairs
-from rerank.selection.report import GateReport
-from rerank.selection.trials import Trial, rehearse
+from rerank.selection.trials import NAMES, Trial, bank_biases, group_pairs, rehearse
 
 # With fewer groups of pairs a half has too few to weigh anything by.
 MIN_GROUPS = 20

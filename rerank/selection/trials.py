@@ -2,21 +2,205 @@
 
 The other half brings its own gallery, so a judged item is as unknown to the biases' queries as an
 item of the real gallery is to the bank.
+
+Three different estimates of how much a bank likes each gallery item, in score units.
+
+They fail in different ways: one half-step of a sharp dual-bank Sinkhorn counts only the closest
+rivals, the mean of the ten nearest queries is blind to how they are distributed, and a converged
+Sinkhorn at a wide temperature sees the whole bank. The gate weighs them by known pairs.
+
+Parts of a bank: which of its pairs belong together, its halves, and what one is to the other.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rerank.items import taken
-from rerank.reranker import Bank, Pipeline, Reranker
-from rerank.selection.biases import bank_biases
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Pair, Similarity
+from rerank.methods.base import Bank, Pipeline, Reranker
+from rerank.methods.sinkhorn import Sinkhorn
+from rerank.passes import reduce
+from rerank.passes.gallery import taken
 from rerank.selection.likelihood import Judged
-from rerank.selection.parts import Groups, Half, halves, part_bank
-from rerank.similarity import Similarity
+
+NAMES = ("dual-bank step", "nearest queries", "wide Sinkhorn")
+
+# In units of sigma, the mean over bank queries of the standard deviation of their scores.
+_SHARP, _WIDE = 0.5, 1.0
+_NEAREST = 10
+
+
+@dataclass(frozen=True, eq=False)
+class BankBiases:
+    """Biases of one gallery from one bank.
+
+    Attributes:
+        columns: (m, 3) one column per name in `NAMES`, each with mean zero, in score units.
+        sigma: the unit of temperature on this bank, in score units.
+    """
+
+    columns: Tensor
+    sigma: float
+
+
+def bank_biases(bank: Bank) -> BankBiases:
+    """The three biases of `NAMES` for the gallery of `bank.sim`.
+
+        sharp:    f_b = -tau log (sum_v exp(S_bv / tau) + sum_w exp(S_bw / tau)),  tau = sigma / 2
+                  g_v = -tau log sum_b a_b exp((S_bv + f_b) / tau)
+        nearest:  g_v = -mean of the ten largest S_bv
+        wide:     g of Sinkhorn at sigma
+
+    with v over the gallery, w over the bank's own gallery (none without `bank.pairs`) and a_b the
+    query masses (exact duplicates share one).
+
+    Raises:
+        RerankError: constant scores, which carry no temperature.
+    """
+    sim = bank.sim
+    mean, sigma = reduce.spread(sim)
+    if not sigma > 1e-6 * abs(mean):
+        raise RerankError("bank scores are constant: there is nothing to fit; check the bank")
+    tau = _SHARP * sigma
+    charge = reduce.logsumexp(sim, tau, over="gallery")
+    if bank.pairs is not None and bank.pairs is not sim:
+        charge = torch.logaddexp(charge, reduce.logsumexp(bank.pairs, tau, over="gallery"))
+    log_a = reduce.query_masses(sim).log().to(sim.dtype)
+    sharp = -tau * reduce.logsumexp(sim, tau, over="queries", plus=tau * (log_a - charge))
+    k = min(_NEAREST, reduce.total_queries(sim))
+    nearest = -reduce.mean_topk(sim, k, over="queries")
+    wide = Sinkhorn(tau=_WIDE * sigma).fit(bank).gallery_bias
+    columns = [bias - reduce.gallery_mean(sim, bias) for bias in (sharp, nearest, wide)]
+    return BankBiases(torch.stack(columns, dim=1), sigma)
+
+
+def unpaired_bias(bank: Bank) -> Tensor:
+    """(m,) half of CSLS, -0.5 mean of the ten nearest queries: for banks without known pairs."""
+    k = min(_NEAREST, reduce.total_queries(bank.sim))
+    bias = -0.5 * reduce.mean_topk(bank.sim, k, over="queries")
+    return bias - reduce.gallery_mean(bank.sim, bias)
+
+
+# Largest part that biases are fitted on and judged with: 4,096 queries x 4,096 items are 64 MB.
+MAX_QUERIES = 4096
+MAX_GALLERY = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Half:
+    """Rows of one half of a bank.
+
+    Attributes:
+        queries: rows of the bank queries, sorted.
+        gallery: rows of the bank gallery, sorted.
+    """
+
+    queries: Tensor
+    gallery: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Connected components of "this query belongs to this item".
+
+    All captions of a video are one group, so that no half holds another caption of a video that
+    the other half is judged on. Items without a query and queries without an item stand alone.
+
+    Attributes:
+        queries: (n,) group of each query, gallery: (m,) group of each item.
+        count: number of groups.
+        judged: number of groups with at least one known pair.
+    """
+
+    queries: np.ndarray
+    gallery: np.ndarray
+    count: int
+    judged: int
+
+
+def group_pairs(positives: Sequence[np.ndarray], n_gallery: int) -> Groups:
+    """Groups of a bank from its known pairs.
+
+    Raises:
+        RerankError: a positive that is no row of the bank gallery.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(positives)
+    lengths = np.asarray([len(rows) for rows in positives], dtype=np.int64)
+    queries = np.repeat(np.arange(n), lengths)
+    items = np.concatenate([np.asarray(rows, dtype=np.int64) for rows in positives] or [[]])
+    items = items.astype(np.int64)
+    if len(items) and (items.min() < 0 or items.max() >= n_gallery):
+        row = int(queries[(items < 0) | (items >= n_gallery)][0])
+        raise RerankError(
+            f"bank positives: query {row} points outside the {n_gallery} items of the bank "
+            f"gallery; positives are rows of bank.pairs"
+        )
+    size = n + n_gallery
+    graph = coo_array((np.ones(len(items), dtype=np.int8), (queries, n + items)), (size, size))
+    count, label = connected_components(graph.tocsr(), directed=False)
+    judged = len(np.unique(label[queries]))
+    return Groups(label[:n], label[n:], int(count), judged)
+
+
+def halves(groups: Groups, generator: np.random.Generator) -> tuple[Half, Half]:
+    """Two random halves of the groups, each with its own queries and its own gallery.
+
+    Groups with pairs are halved exactly, and so are the lonely queries and lonely items.
+    A half with more than MAX_QUERIES queries or MAX_GALLERY items is thinned by whole groups.
+    """
+    kind = np.zeros(groups.count, dtype=np.int64)
+    kind[groups.queries] |= 1
+    kind[groups.gallery] |= 2
+    side = np.full(groups.count, -1)
+    for which in (1, 2, 3):
+        members = generator.permutation(np.flatnonzero(kind == which))
+        side[members[: len(members) // 2]] = 0
+        side[members[len(members) // 2 :]] = 1
+    made = []
+    for here in (0, 1):
+        members = generator.permutation(np.flatnonzero(side == here))
+        queries = np.bincount(groups.queries, minlength=groups.count)[members].cumsum()
+        items = np.bincount(groups.gallery, minlength=groups.count)[members].cumsum()
+        keep = np.zeros(groups.count, dtype=bool)
+        keep[members[(queries <= MAX_QUERIES) & (items <= MAX_GALLERY)]] = True
+        made.append(
+            Half(
+                torch.from_numpy(np.flatnonzero(keep[groups.queries])),
+                torch.from_numpy(np.flatnonzero(keep[groups.gallery])),
+            )
+        )
+    return made[0], made[1]
+
+
+def part_bank(pairs: Similarity, fit: Half, target: Half, *, label: str) -> Bank:
+    """The bank that one half is to the other half's gallery, as the whole is to the real one."""
+    return Bank(
+        taken(pairs, fit.queries, target.gallery),
+        gallery=_gallery_gallery(pairs, fit.gallery, target.gallery),
+        pairs=taken(pairs, fit.queries, fit.gallery),
+        label=label,  # type: ignore[arg-type]
+    )
+
+
+def _gallery_gallery(pairs: Similarity, first: Tensor, second: Tensor) -> Similarity | None:
+    """Bank gallery items against bank gallery items; only embeddings can be compared so."""
+    if not isinstance(pairs, Pair) or pairs.left is not None:
+        return None
+    return replace(
+        pairs,
+        queries=pairs.gallery[first.to(pairs.device)],
+        gallery=pairs.gallery[second.to(pairs.device)],
+        query_mass=None,
+        gallery_mass=None,
+    )
+
 
 SPLITS = 3
 # Judged blocks are thinned to about this many scores, but never below MIN_JUDGED queries: the

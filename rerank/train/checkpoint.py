@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rerank.errors import FormatError
-from rerank.train import tensorfile
+from rerank.core.errors import FormatError
+from rerank.io import tensorfile
 from rerank.train.settings import TrainSettings
 
 KIND = "rerank/checkpoint"

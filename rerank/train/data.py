@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rerank.errors import RerankError
-from rerank.metrics import as_positives
-from rerank.similarity import ArrayLike, as_matrix, check_finite
+from rerank.core.errors import RerankError
+from rerank.core.similarity import ArrayLike, as_matrix, check_finite
+from rerank.metrics.ranks import as_positives
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rerank.errors import RerankError
-from rerank.similarity import ArrayLike, as_matrix, check_finite, unit_rows
+from rerank.core.errors import RerankError
+from rerank.core.similarity import ArrayLike, as_matrix, check_finite, unit_rows
 from rerank.train.ridge import Affine, Start
 
 _ROWS = 8192

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rerank.errors import RerankError
-from rerank.store import replacing
+from rerank.core.errors import RerankError
+from rerank.io.files import replacing
 
 
 def write_jsonl(path: Path, history: Sequence[dict[str, Any]]) -> None:

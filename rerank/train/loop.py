@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rerank import comm, progress
+from rerank.core import comm, progress
 from rerank.train import checkpoint
 from rerank.train.checkpoint import Progress
 from rerank.train.data import PairedData

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rerank.directions import transpose_positives
-from rerank.errors import RerankError
-from rerank.metrics import Ranks, ranks
-from rerank.similarity import Pair
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Pair
+from rerank.methods.directions import transpose_positives
+from rerank.metrics.ranks import Ranks, ranks
 from rerank.train.data import PairedData
 
 LAMBDAS = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)

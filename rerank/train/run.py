@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rerank import comm
-from rerank.errors import RerankError
-from rerank.metrics import recall_at
+from rerank.core import comm
+from rerank.core.errors import RerankError
+from rerank.metrics.ranks import recall_at
 from rerank.train.data import Batch, PairedData, batches, batches_per_epoch
 from rerank.train.heads import Heads, make_heads
 from rerank.train.objectives import Context, Features, Loss, Objective, build

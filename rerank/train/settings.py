@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rerank.errors import RerankError
+from rerank.core.errors import RerankError
 
 # Chosen with the rate and the epochs on held-out training videos of the published table.
 LARGE_BATCH = 4096

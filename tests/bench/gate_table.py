@@ -26,11 +26,11 @@ import torch
 from real_sets import RealSet, hits, load_pair
 from torch import Tensor
 
+from rerank.core.similarity import Pair
+from rerank.methods.base import Bank, Fitted, Pipeline
+from rerank.methods.inverted_softmax import InvertedSoftmax
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.methods.softmax import InvertedSoftmax
-from rerank.reranker import Bank, Fitted, Pipeline
 from rerank.selection import GateReport, gated_fit
-from rerank.similarity import Pair
 
 SPLITS = 10
 Outcome = tuple[Fitted, GateReport | None]

@@ -20,11 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from rerank import memory, reduce
-from rerank.kernels import choose, gpu, gpu_sweepers, plain
+from rerank.core import memory
+from rerank.core.similarity import Pair
 from rerank.methods.potentials import solve
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.similarity import Pair
+from rerank.passes import reduce
+from rerank.passes.sinkhorn import choose, plain
+from rerank.passes.sinkhorn import gpu as gpu_sweepers
+from rerank.passes.sinkhorn import gpu_kernels as gpu
 
 D, TAU = 512, 0.02
 TILES = [

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rerank import indexes
-from rerank.fold import plan_folding
+from rerank.core.similarity import Pair
 from rerank.io import read_embeddings
+from rerank.methods.base import FittedPipeline
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.recall import Truth, folding_of
-from rerank.reranker import FittedPipeline
-from rerank.similarity import Pair
-from rerank.standins import moments_of, stand_ins
-from rerank.stores import Usearch
+from rerank.serving.fold import plan_folding
+from rerank.serving.recall import Truth, folding_of
+from rerank.serving.standins import moments_of, stand_ins
+from rerank.serving.stores import indexes
+from rerank.serving.stores.plain_files import Usearch
 
 EFFORTS = {"hnsw": (16, 32, 64, 128), "usearch": (16, 32, 64, 128), "ivf": (1, 2, 4, 8, 16, 32, 64)}
 NONE = FittedPipeline(())

@@ -80,8 +80,10 @@ def status(name: str) -> int:
 
 def run(what: str, folder: Path, *, sweeps: int, tau: float | None, memory: str | None) -> dict:
     """One command on the files, watched."""
-    from rerank import files, progress, serve
-    from rerank import memory as budgets
+    from rerank.core import memory as budgets
+    from rerank.core import progress
+    from rerank.tasks import apply as files
+    from rerank.tasks import serve
 
     watch, since, imported = Watch(), time.perf_counter(), status("VmHWM")
     paths = {side: folder / f"{side}.h5" for side in SIDES}

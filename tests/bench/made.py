@@ -2,7 +2,7 @@
 
 import torch
 
-from rerank.similarity import Pair
+from rerank.core.similarity import Pair
 
 
 def hard(n: int, m: int, d: int = 512, *, noise: float = 1.0, seed: int = 0) -> Pair:

@@ -19,9 +19,9 @@ import torch
 from real_sets import all_sets, hits
 from torch import Tensor
 
+from rerank.core.similarity import Dense
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.selection import recommend_marginals
-from rerank.similarity import Dense
 
 SEEDS = int(sys.argv[1]) if len(sys.argv) > 1 else 2
 

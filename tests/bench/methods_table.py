@@ -17,11 +17,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 import real_sets
 
-from rerank import directions, metrics
-from rerank.directions import Direction, Name
-from rerank.errors import RerankError
-from rerank.evaluation import views
-from rerank.presets import METHODS, pipeline
+from rerank.core.errors import RerankError
+from rerank.methods import directions
+from rerank.methods.directions import Direction, Name
+from rerank.methods.registry import METHODS, pipeline
+from rerank.metrics import ranks as metrics
+from rerank.metrics.judge import views
 
 COMPOSED = ("em+sinkhorn", "center+sinkhorn", "center+csls", "center+nnn", "em+dsl", "center+dsl")
 

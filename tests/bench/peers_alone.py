@@ -21,7 +21,7 @@ import torch
 from made import hard
 from peers_table import CPU, Contender, sweeps
 
-from rerank.cost import measured
+from rerank.core.memory import measured
 
 # Iterations between which the slope is taken; of ours more, because they are shorter.
 _FEW, _MORE, _OURS = 1, 3, 21

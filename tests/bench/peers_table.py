@@ -25,11 +25,13 @@ import sinkhorn as bench
 import torch
 from made import hard
 
-from rerank import NNN, Bank, order, search
-from rerank.cost import measured
-from rerank.kernels.choose import Regime
-from rerank.products import inner, inner_bfloat16
-from rerank.similarity import Pair
+from rerank import NNN, Bank
+from rerank.core.arrays import inner, inner_bfloat16
+from rerank.core.memory import measured
+from rerank.core.similarity import Pair
+from rerank.passes import order
+from rerank.passes import topk as search
+from rerank.passes.sinkhorn.choose import Regime
 
 CPU = torch.device("cpu")
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from made import hard
 from stages import timed_apply
 
-from rerank import planning, rates
 from rerank.io import write_embeddings
+from rerank.tasks import plan as planning
+from rerank.tasks import plan as rates
 
 
 def main() -> None:

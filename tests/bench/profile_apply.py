@@ -61,7 +61,7 @@ def main() -> None:
         )
         subprocess.run([sys.executable, "-c", made], check=True)
         profile.enable()
-        from rerank import files
+        from rerank.tasks import apply as files
 
         files.apply_files(
             texts=paths[0], videos=paths[1], out=paths[2], settings={"method": given.method}

@@ -10,7 +10,7 @@ import h5py
 import torch
 from torch import Tensor
 
-from rerank.similarity import Dense, Pair, Similarity
+from rerank.core.similarity import Dense, Pair, Similarity
 
 
 @dataclass(frozen=True, eq=False)

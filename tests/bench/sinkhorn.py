@@ -23,12 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
-from rerank import order
-from rerank.kernels import certified, choose
-from rerank.kernels.choose import Regime
-from rerank.kernels.stored import StoredNumba
+from rerank.core.similarity import Dense, Pair
 from rerank.methods.potentials import solve
-from rerank.similarity import Dense, Pair
+from rerank.passes import certified, order
+from rerank.passes.sinkhorn import choose
+from rerank.passes.sinkhorn.choose import Regime
+from rerank.passes.sinkhorn.stored import StoredNumba
 
 D, TAU = 512, 0.02
 # Iterations that OTT-JAX is always asked for, so that it compiles once; None for those asked for.
@@ -315,7 +315,7 @@ def topk(size, rounds):
 CHILD = """
 import sys; sys.path.insert(0, {root!r}); sys.path.insert(0, {bench!r})
 import resource, sinkhorn as b, torch
-from rerank.kernels.choose import Regime
+from rerank.passes.sinkhorn.choose import Regime
 sim = b.embeddings({size})
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 {code}

@@ -18,10 +18,10 @@ import torch
 from made import hard
 from real_sets import embeddings, folder, load_pair, video_rows
 
-from rerank import reduce
-from rerank.kernels.sparse import Graph, Sparse
+from rerank.core.similarity import Pair
 from rerank.methods.potentials import solve
-from rerank.similarity import Pair
+from rerank.passes import reduce
+from rerank.passes.sinkhorn.sparse import Graph, Sparse
 
 TAUS = (0.01, 0.02, 0.03, 0.05)
 MOST = 200

@@ -9,8 +9,12 @@ from unittest import mock
 import rerank.methods.em
 import rerank.methods.sinkhorn
 import rerank.selection
-from rerank import api, files, io, runs, similarity
+from rerank import io
+from rerank.core import similarity
+from rerank.methods import engine as api
 from rerank.methods.potentials import Solution
+from rerank.tasks import apply as files
+from rerank.tasks import apply as runs
 
 # Stage, owner and name of what is timed. Time inside a nested one counts for that one alone.
 WRAPPED = (

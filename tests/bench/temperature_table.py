@@ -13,10 +13,10 @@ import math
 import torch
 from real_sets import RealSet, all_sets, floored, recall
 
-from rerank import reduce
+from rerank.core.similarity import Dense
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.methods.temperature import RELIABLE_QUERIES
-from rerank.similarity import Dense
+from rerank.passes import reduce
 
 GRID = torch.logspace(math.log10(0.01), math.log10(1.5), 16).tolist()
 

@@ -15,7 +15,7 @@ import time
 import numpy as np
 from real_sets import embeddings, folder, video_rows
 
-from rerank.metrics import recall_at
+from rerank.metrics.ranks import recall_at
 from rerank.train import PairedData, TrainSettings, candidates, fit_heads, paired, split_by_video
 from rerank.train.ridge import both_ranks
 

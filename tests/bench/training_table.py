@@ -29,10 +29,10 @@ from training_claims import (
     normalisation_error,
 )
 
-from rerank.directions import transpose_positives
+from rerank.core.similarity import Pair, Similarity
+from rerank.methods.directions import transpose_positives
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.metrics import Ranks, ranks, recall_at
-from rerank.similarity import Pair, Similarity
+from rerank.metrics.ranks import Ranks, ranks, recall_at
 from rerank.train import PairedData, TrainSettings, candidates, fit_heads, paired, split_by_video
 from rerank.train.ridge import both_ranks
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from rerank.errors import RerankError
+from rerank.core.errors import RerankError
 from rerank.train.objectives.base import Context, Features, Loss, Objective
 from rerank.train.objectives.cali_nce import CaliNCE, CaliNCESettings
 from rerank.train.objectives.emcl import EMCL, EMCLSettings

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rerank.errors import RerankError
+from rerank.core.errors import RerankError
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 _SPECIAL = ["[PAD]", "[START]", "[END]", "[UNK]"]

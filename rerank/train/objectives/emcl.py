@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rerank.errors import RerankError
+from rerank.core.errors import RerankError
 from rerank.methods.em import em_basis, reconstruction
 from rerank.train.objectives.base import Context, Features, Loss, Objective, info_nce
 

@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rerank.errors import RerankError
+from rerank.core.errors import RerankError
 from rerank.train.objectives.base import Context, Features, Loss, Objective, info_nce
 from rerank.train.objectives.queues import FeatureQueue
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rerank.errors import RerankError
+from rerank.core.errors import RerankError
 from rerank.train.objectives.base import EXCLUDED, Context, Features, Loss, Objective, info_nce
 from rerank.train.objectives.captions import caption_tokens
 from rerank.train.objectives.decoder import CaptionDecoder

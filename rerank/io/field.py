@@ -1,0 +1,306 @@
+"""The door: what every array and every list of ids from a file has to pass, once.
+
+Arrays are read and checked block by block into the one array that is returned, so a file costs its
+own size and a few megabytes; what is too large for that is mapped, where it lies or unpacked.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from rerank.core import memory, progress
+from rerank.core.errors import FormatError
+from rerank.io.files import BLOCK_BYTES, ArrayHash
+from rerank.io.scratch import Scratch
+
+Kind: TypeAlias = Literal["float", "integer", "text", "other"]
+
+# Deflate cannot shrink anything by more than this factor; what declares more is not data.
+MAX_RATIO = 1032
+
+# How to call each sort of number in a refusal.
+_WORDS = {"i": "integers", "u": "integers", "b": "booleans", "c": "complex numbers"}
+
+
+def no_check() -> None:
+    """For fields whose size was checked when the file was opened."""
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """One array inside a file, described but not read yet.
+
+    Attributes:
+        where: the file and the place in it, for messages.
+        shape: as declared.
+        dtype: as declared; `object` for text of any length.
+        blocks: `blocks(start, stop)` reads the rows start..stop as consecutive arrays of any
+            number of rows each.
+        check: raises when the file cannot hold what it declares; called before any memory is
+            taken.
+        mapped: the whole array as read-only memory over the file, where its rows lie there one
+            after the other in native byte order; None elsewhere.
+    """
+
+    where: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    blocks: Callable[[int, int], Iterator[np.ndarray]]
+    check: Callable[[], None] = no_check
+    mapped: Callable[[], np.ndarray] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What the values are good for."""
+        if self.dtype.kind == "f" and self.dtype.itemsize <= 8:
+            return "float"
+        if self.dtype.kind in "iu":
+            return "integer"
+        return "text" if self.dtype.kind in "OSU" else "other"
+
+    @property
+    def nbytes(self) -> int:
+        """Declared size; a Python integer, so that it cannot overflow."""
+        size = self.dtype.itemsize
+        for extent in self.shape:
+            size *= extent
+        return size
+
+    def describe(self) -> str:
+        """Shape and type in a few characters, for lists of candidates."""
+        return f"{'x'.join(map(str, self.shape)) or 'scalar'} {self.dtype.name}"
+
+
+def rows_per_block(row_bytes: int, multiple: int = 1) -> int:
+    """How many rows to read at once; a multiple of the rows that the file stores together."""
+    return max(1, BLOCK_BYTES // max(1, row_bytes) // multiple) * multiple
+
+
+def bounds(rows: slice | None, count: int, where: str) -> tuple[int, int]:
+    """First row and end of a slice of `count` rows.
+
+    Raises:
+        FormatError: the slice skips rows or runs backwards.
+    """
+    if rows is None:
+        return 0, count
+    start, stop, step = rows.indices(count)
+    if step != 1:
+        raise FormatError(f"{where}: rows can be read in steps of 1 only, got step {step}")
+    return start, max(start, stop)
+
+
+def check_matrix(field: Field, what: str) -> None:
+    """A 2-D array of float16, float32 or float64 with at least one row and one column.
+
+    Raises:
+        FormatError: anything else; the message says how to get there.
+    """
+    dtype = field.dtype
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        raise FormatError(f"{field.where}: holds {dtype.name}; convert it with .astype('float64')")
+    if dtype.kind in _WORDS:
+        raise FormatError(
+            f"{field.where}: holds {_WORDS[dtype.kind]} ({dtype.name}), but {what} are float16, "
+            "float32 or float64; if the numbers are right, convert them with .astype('float32')"
+        )
+    if field.kind != "float":
+        raise FormatError(f"{field.where}: holds {dtype.name}, but {what} are numbers")
+    if len(field.shape) == 3:
+        raise FormatError(
+            f"{field.where}: is 3-D {field.shape}, but {what} are 2-D, one row for each item; "
+            "average over the middle axis (the frames) first: .mean(axis=1)"
+        )
+    if len(field.shape) != 2:
+        raise FormatError(
+            f"{field.where}: is {len(field.shape)}-D {field.shape}, but {what} are 2-D, "
+            "one row for each item"
+        )
+    if 0 in field.shape:
+        raise FormatError(f"{field.where}: is empty {field.shape}; write it again")
+
+
+def read_matrix(
+    field: Field,
+    *,
+    what: str,
+    rows: tuple[int, int] | None = None,
+    row_name: Callable[[int], str],
+    column_name: Callable[[int], str] = str,
+    keep_half: bool = False,
+    map_large: bool = False,
+    zero_rows: bool = True,
+) -> np.ndarray:
+    """Read and check rows of a matrix into one new array in native byte order.
+
+    Args:
+        field: the matrix.
+        what: the word for it in messages, in the plural.
+        rows: first row and end; None reads all.
+        row_name: row number in the file -> how to call the row, "3 (id 'video3')".
+        column_name: column number -> how to call the column.
+        keep_half: float16 stays float16; otherwise it is widened to float32.
+        map_large: a matrix that `memory.is_large` is neither widened nor held: it is looked
+            through and mapped, from its own file or, where that cannot be, from an unpacked one.
+        zero_rows: whether a row of zeros may pass.
+
+    Returns:
+        (stop - start, d) float16, float32 or float64.
+
+    Raises:
+        FormatError: wrong type or shape, NaN, infinity, a forbidden zero row, too few rows in the
+            file.
+    """
+    check_matrix(field, what)
+    dtype = np.dtype(f"f{field.dtype.itemsize}")
+    start, stop = (0, field.shape[0]) if rows is None else rows
+    large = map_large and memory.is_large((stop - start) * field.shape[1])
+    if dtype == np.float16 and not (keep_half or large):
+        dtype = np.dtype(np.float32)
+
+    def look(at: int, part: np.ndarray) -> None:
+        found = _first_bad(part, zero_rows=zero_rows)
+        if found is not None:
+            _refuse(field, what, part, at, found, row_name=row_name, column_name=column_name)
+
+    if large and field.mapped is None:
+        return _unpack(field, start, stop, dtype, look)
+    if large and field.mapped is not None:
+        field.check()
+        out = field.mapped()[start:stop]
+        parts = _walk(out, start)
+    else:
+        out = _empty(field, stop - start, dtype)
+        parts = _fill(field, out, start, stop)
+    for at, part in parts:
+        look(at, part)
+    return out
+
+
+def _unpack(
+    field: Field, start: int, stop: int, dtype: np.dtype, look: Callable[[int, np.ndarray], None]
+) -> np.ndarray:
+    """Rows start..stop, looked at and copied to a file that can be mapped, never all held."""
+    field.check()
+    shape = (stop - start, field.shape[1])
+    scratch = Scratch(shape, dtype, field.where)
+    with progress.task("unpacking", stop - start) as advance:
+        for at, block in _read(field, start, stop):
+            part = np.asarray(block, dtype=dtype)
+            look(at, part)
+            scratch.write(part)
+            advance(len(part))
+    return scratch.mapped()
+
+
+def hash_matrix(field: Field) -> str:
+    """`sha256_of` what `read_matrix` returns for all rows, which are read in blocks and not kept.
+
+    Raises:
+        FormatError: too few rows in the file.
+    """
+    field.check()
+    digest = ArrayHash(np.dtype(f"f{field.dtype.itemsize}"), field.shape)
+    for _, block in _read(field, 0, field.shape[0]):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def read_array(field: Field) -> np.ndarray:
+    """A whole array of numbers in native byte order, whatever its values are.
+
+    Raises:
+        FormatError: not numbers, or not all of it is there.
+    """
+    if field.dtype.kind not in "iuf" or not field.shape:
+        raise FormatError(f"{field.where}: is {field.describe()}, expected an array of numbers")
+    out = _empty(field, field.shape[0], field.dtype.newbyteorder("="))
+    for _ in _fill(field, out, 0, field.shape[0]):
+        pass
+    return out
+
+
+def _empty(field: Field, rows: int, dtype: np.dtype) -> np.ndarray:
+    """Memory for rows of a field, after the file was asked whether it can hold them."""
+    field.check()
+    shape = (rows, *field.shape[1:])
+    try:
+        return np.empty(shape, dtype=dtype)
+    except (MemoryError, ValueError) as error:
+        raise FormatError(
+            f"{field.where}: {shape} {dtype.name} does not fit into memory; read fewer rows at a "
+            "time"
+        ) from error
+
+
+def _walk(out: np.ndarray, start: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Parts of rows that are there already, as `_fill` yields them."""
+    step = rows_per_block(out.itemsize * out.shape[1])
+    for at in range(0, len(out), step):
+        yield start + at, out[at : at + step]
+
+
+def _fill(field: Field, out: np.ndarray, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Read rows start..stop into an array; yields every part and the number of its first row."""
+    for at, block in _read(field, start, stop):
+        part = out[at - start : at - start + len(block)]
+        part[...] = block
+        yield at, part
+
+
+def _read(field: Field, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks of rows start..stop as the file has them, no more and no fewer than declared."""
+    at = start
+    for block in field.blocks(start, stop):
+        end = at + len(block)
+        if end > stop or block.shape[1:] != field.shape[1:]:
+            raise FormatError(f"{field.where}: row {at}: the file does not hold what it declares")
+        yield at, block
+        at = end
+    if at != stop:
+        raise FormatError(
+            f"{field.where}: ends after row {at - 1}, {stop} were declared; the file is truncated"
+        )
+
+
+def _first_bad(part: np.ndarray, *, zero_rows: bool) -> int | None:
+    """The first row with a value that is not finite, or of zeros; None when all are good."""
+    values = part.astype(np.float32) if part.dtype == np.float16 else part
+    with np.errstate(over="ignore", invalid="ignore"):
+        # One pass and no temporary: a sum of squares that is finite and positive vouches for the
+        # whole row. Squares of good numbers can still overflow or vanish, so the rest is looked
+        # at again below.
+        squares = np.einsum("ij,ij->i", values, values)
+    for row in np.flatnonzero(~(np.isfinite(squares) & (squares > 0))):
+        line = values[row]
+        if not np.isfinite(line).all() or (not zero_rows and not line.any()):
+            return int(row)
+    return None
+
+
+def _refuse(
+    field: Field,
+    what: str,
+    part: np.ndarray,
+    first: int,
+    row: int,
+    *,
+    row_name: Callable[[int], str],
+    column_name: Callable[[int], str],
+) -> None:
+    line = part[row]
+    place = f"{field.where}: row {row_name(first + row)}"
+    bad = np.flatnonzero(~np.isfinite(line))
+    if not bad.size:
+        raise FormatError(
+            f"{place}: is all zeros and has no direction, which cosine needs; leave the item out "
+            "or use the metric dot"
+        )
+    column = int(bad[0])
+    value = "NaN" if np.isnan(line[column]) else f"{line[column]:+}".replace("inf", "infinity")
+    reason = f"{what} have to be finite; compute this row again or leave the item out"
+    if value != "NaN" and field.dtype.itemsize == 2:
+        reason = "float16 ends at 65504, so larger numbers became infinite; save float32"
+    raise FormatError(f"{place}: {value} in column {column_name(column)}: {reason}")

@@ -1,0 +1,284 @@
+"""HDF5, read without trusting it.
+
+An HDF5 file can point out of itself (external links, external storage, virtual datasets), so that
+reading it would read other files of the machine, and it can declare far more data than it holds.
+Only data inside the file, of a size the file can hold, is read.
+
+HDF5, written whole or not at all, so that a full disk is an error and no crash.
+"""
+
+import contextlib
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5d, h5o  # pyright: ignore[reportAttributeAccessIssue]  compiled modules
+
+from rerank.core.errors import FormatError
+from rerank.io.field import Field, rows_per_block
+from rerank.io.files import PathLike, atomic_path, foreign, named, regular_file
+from rerank.io.formats.hdf5_guard import GuardedFile, check_size
+
+_MAX_DEPTH = 32
+# One block of rows, where whole chunks of few columns would make a larger one.
+_MOST_BYTES = 64 << 20
+_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether the file starts like HDF5."""
+    with path.open("rb") as stream:
+        return stream.read(8) == _MAGIC
+
+
+@contextlib.contextmanager
+def open_hdf5(path: PathLike) -> Iterator[tuple[h5py.File, dict[str, Field]]]:
+    """An HDF5 file opened for reading, and its datasets by their path without the leading slash.
+
+    Raises:
+        FormatError: not HDF5, truncated, or with links, storage or virtual datasets that point out
+            of the file.
+    """
+    path = regular_file(path)
+    with contextlib.ExitStack() as stack:
+        with foreign(path, "HDF5"):
+            guarded = stack.enter_context(GuardedFile(path))
+            file = stack.enter_context(h5py.File(guarded, "r"))
+            fields: dict[str, Field] = {}
+            _walk(file, "", path, fields, {_token(file)})
+        yield file, fields
+
+
+def _token(item: h5py.Group | h5py.Dataset) -> tuple[int, object]:
+    info = h5o.get_info(item.id)
+    return info.fileno, info.addr
+
+
+def _walk(
+    group: h5py.Group,
+    prefix: str,
+    path: Path,
+    fields: dict[str, Field],
+    seen: set[tuple[int, object]],
+) -> None:
+    """Collect the datasets below a group; depth and repeated groups are bounded."""
+    if prefix.count("/") > _MAX_DEPTH:
+        raise FormatError(f"{path}: groups are nested more than {_MAX_DEPTH} deep; flatten them")
+    for name in group:
+        where = f"{path}: {named([f'/{prefix}{name}'])}"
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise FormatError(
+                f"{where}: is a link to another file ({named([link.filename])}), which is not "
+                "followed; copy the data into this file"
+            )
+        if not isinstance(link, h5py.HardLink):
+            raise FormatError(f"{where}: is a soft link, which is not followed; copy the data")
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            token = _token(item)
+            if token in seen:
+                raise FormatError(f"{where}: is a group that appears twice or holds itself")
+            seen.add(token)
+            _walk(item, f"{prefix}{name}/", path, fields, seen)
+        elif isinstance(item, h5py.Dataset):
+            fields[f"{prefix}{name}"] = _field(item, where, path)
+
+
+def _field(dataset: h5py.Dataset, where: str, path: Path) -> Field:
+    plist = dataset.id.get_create_plist()
+    if plist.get_external_count():
+        raise FormatError(f"{where}: keeps its data in other files, which are not read; copy it")
+    if plist.get_layout() == h5d.VIRTUAL:
+        raise FormatError(f"{where}: is a virtual dataset over other files; copy the data")
+    shape = dataset.shape
+    if shape is None:
+        raise FormatError(f"{where}: is a dataset without any data; write it again")
+    dtype = dataset.dtype
+    if dtype.kind == "O" and h5py.check_string_dtype(dtype) is None:
+        # References or ragged arrays: named for what they are when somebody asks for them.
+        dtype = np.dtype("V16")
+    return Field(
+        where,
+        tuple(int(extent) for extent in shape),
+        dtype,
+        lambda start, stop: _blocks(dataset, where, start, stop),
+        lambda: check_size(dataset, where, path),
+        _map(dataset, where, path),
+    )
+
+
+def _map(dataset: h5py.Dataset, where: str, path: Path) -> Callable[[], np.ndarray] | None:
+    """How to map a dataset that lies in the file as one piece of plain numbers, or None."""
+    plist, offset = dataset.id.get_create_plist(), dataset.id.get_offset()
+    # The size of a block before the file would have to be added to the offset.
+    plain = plist.get_layout() == h5d.CONTIGUOUS and dataset.file.userblock_size == 0
+    if not plain or offset is None or not dataset.dtype.isnative or dataset.dtype.kind != "f":
+        return None
+
+    def mapped() -> np.ndarray:
+        with foreign(where, "HDF5 data"):
+            return np.memmap(path, dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
+
+    return mapped
+
+
+def _blocks(dataset: h5py.Dataset, where: str, start: int, stop: int) -> Iterator[np.ndarray]:
+    """Rows start..stop, in blocks that end where the stored chunks end."""
+    row_bytes = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=object))
+    chunk = dataset.chunks[0] if dataset.chunks else 1
+    step = rows_per_block(row_bytes, chunk)
+    if dataset.chunks and step * row_bytes > _MOST_BYTES:
+        # Chunks of few columns: better unpacked several times than side by side in memory.
+        chunk_bytes = dataset.dtype.itemsize * math.prod(dataset.chunks)
+        step = min(step, max(1, max(_MOST_BYTES, chunk_bytes) // row_bytes))
+    at = start
+    while at < stop:
+        end = min(stop, (at // step + 1) * step)
+        with foreign(where, "HDF5 data"):
+            block = dataset[at:end]
+        yield block
+        at = end
+
+
+class _Sink(io.RawIOBase):
+    """A file for HDF5 to write to, which keeps the first error instead of handing it on.
+
+    When the disk is full, the library fails a second time while it closes the file, and then
+    brings the process down. Here it is left in the belief that all went well; the error is raised
+    once the file is closed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = path.open("rb+", buffering=0)
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:  # noqa: ANN401  any buffer
+        view = memoryview(data).cast("B")
+        done = 0
+        while self.error is None and done < len(view):
+            try:
+                done += self._file.write(view[done:]) or 0
+            except OSError as error:
+                self.error = error
+        if self.error is not None:
+            # Positions have to go on as if it had been written.
+            self._file.seek(len(view) - done, io.SEEK_CUR)
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  any buffer
+        view = memoryview(buffer).cast("B")
+        done = self._file.readinto(view) or 0
+        if self.error is not None:
+            view[done:] = bytes(len(view) - done)
+            done = len(view)
+        return done
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
+
+
+class Writer:
+    """What may be written into a new HDF5 file; made by `create_hdf5`."""
+
+    def __init__(self, file: h5py.File, sink: _Sink) -> None:
+        self._file, self._sink = file, sink
+
+    def attribute(self, name: str, value: str | bool | int | float, *, group: str = "/") -> None:
+        """An attribute of a group."""
+        self._file.require_group(group).attrs[name] = value
+
+    def ids(self, name: str, ids: Sequence[str]) -> None:
+        """A 1-D dataset of UTF-8 text."""
+        self._file.create_dataset(
+            name,
+            data=np.array(list(ids), dtype=object),
+            dtype=h5py.string_dtype("utf-8"),
+            track_times=False,
+        )
+        self.check()
+
+    def dataset(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
+        """An empty dataset with checksums, to be filled row by row; little-endian."""
+        row_bytes = max(1, dtype.itemsize * int(np.prod(shape[1:])))
+        # Chunks of about a megabyte, and never larger than the data.
+        rows = max(1, min(shape[0], (1 << 20) // row_bytes))
+        return self._file.create_dataset(
+            name,
+            shape=shape,
+            dtype=dtype.newbyteorder("<"),
+            chunks=(rows, *(max(1, extent) for extent in shape[1:])) if all(shape) else None,
+            fletcher32=bool(all(shape)) or None,
+            track_times=False,
+            fillvalue=None,
+        )
+
+    def array(self, name: str, array: np.ndarray) -> None:
+        """A dataset with checksums, written block by block."""
+        made = self.dataset(name, array.shape, array.dtype)
+        if array.size:
+            row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:]))
+            step = rows_per_block(row_bytes, made.chunks[0] if made.chunks else 1)
+            for start in range(0, len(array), step):
+                made[start : start + step] = array[start : start + step]
+                self.check()
+
+    def check(self) -> None:
+        """Stop early when the disk is full."""
+        if self._sink.error is not None:
+            raise self._sink.error
+
+
+@contextlib.contextmanager
+def create_hdf5(path: PathLike) -> Iterator[Writer]:
+    """A new HDF5 file that takes the place of `path` when the body succeeds; see `atomic_path`.
+
+    The same content gives the same bytes: no times are stored.
+
+    Raises:
+        FormatError: not writable, or the disk is full.
+    """
+    with atomic_path(path) as temporary:
+        sink = _Sink(temporary)
+        try:
+            # Format of HDF5 1.10, which every installation in use reads; it checksums its
+            # metadata, which the oldest one does not.
+            with h5py.File(sink, "w", libver=("v108", "v110")) as file:
+                yield Writer(file, sink)
+        except Exception as error:
+            # Whatever came of a failed write, the write is what failed.
+            if sink.error is not None:
+                raise sink.error from error
+            raise
+        finally:
+            sink.close()
+        if sink.error is not None:
+            raise sink.error

@@ -1,0 +1,129 @@
+"""Tensors saved by safetensors and by torch; neither is ever unpickled."""
+
+import contextlib
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rerank.core.errors import FormatError
+from rerank.io.container import Container
+from rerank.io.field import Field, rows_per_block
+from rerank.io.files import foreign, named, parse_json
+from rerank.io.formats.npy import PICKLE_RECIPE
+
+
+@contextlib.contextmanager
+def open_safetensors(path: Path) -> Iterator[Container]:
+    """Tensors by name; ids as a JSON list under "ids" in the metadata, or in a side-car."""
+    from safetensors import safe_open
+
+    with contextlib.ExitStack() as stack:
+        fields: dict[str, Field] = {}
+        with foreign(path, "safetensors"):
+            # Through torch, because numpy has no bfloat16.
+            file: Any = stack.enter_context(safe_open(path, framework="pt"))
+            metadata = file.metadata() or {}
+            for name in file.keys():  # noqa: SIM118  not a mapping
+                view = file.get_slice(name)
+                shape = tuple(view.get_shape())
+                probe = file.get_tensor(name) if not shape else view[0:0]
+                where = f"{path}: {named([name])}"
+                fields[name] = _tensor_field(where, shape, probe.dtype, _slices(view))
+        if "ids" in metadata:
+            fields["ids"] = _list_field(
+                f"{path}: metadata 'ids'", parse_json(metadata["ids"], f"{path}: metadata 'ids'")
+            )
+        yield Container(path, fields)
+
+
+def _slices(view: Any) -> Callable[[int, int], Any]:  # noqa: ANN401  made by safetensors
+    return lambda start, stop: view[start:stop]
+
+
+def _tensor_field(
+    where: str,
+    shape: tuple[int, ...],
+    dtype: Any,  # noqa: ANN401  a torch.dtype; torch is imported by who has one
+    rows: Callable[[int, int], Any],
+) -> Field:
+    import torch
+
+    widened = dtype == torch.bfloat16
+    try:
+        plain = np.dtype(str(dtype).removeprefix("torch.").replace("bfloat16", "float32"))
+    except TypeError:
+        # 8-bit floats and quantised numbers have no numpy name; refused when asked for.
+        plain = np.dtype("V1")
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        row_bytes = plain.itemsize * int(np.prod(shape[1:], dtype=object))
+        step = rows_per_block(row_bytes)
+        for at in range(start, stop, step):
+            with foreign(where, "a tensor"):
+                part = rows(at, min(stop, at + step))
+                block = (part.float() if widened else part).numpy()
+            yield block
+
+    return Field(where, shape, plain, blocks)
+
+
+def _list_field(where: str, items: object) -> Field:
+    """A list of ids that is in memory already."""
+    if not isinstance(items, list | tuple):
+        raise FormatError(f"{where}: is {named([items])}, expected a list of ids")
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))
+
+
+@contextlib.contextmanager
+def open_torch(path: Path) -> Iterator[Container]:
+    """A tensor, or a dictionary of tensors and id lists, written by `torch.save`.
+
+    Read with `weights_only=True`, and mapped: the data is then cut out of the file, so that a
+    storage cannot reach beyond it.
+    """
+    with foreign(path, "a file of torch.save"):
+        if not zipfile.is_zipfile(path):
+            raise FormatError(
+                f"{path}: is not in the zip format of torch.save (1.6 or newer); if it is an older "
+                "one that you trust, load it and save it again; if it is a pickle: "
+                f"{PICKLE_RECIPE}"
+            )
+        with zipfile.ZipFile(path) as archive:
+            packed = [i for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        raise FormatError(f"{path}: is compressed, which torch.save never does; save it again")
+    import torch
+
+    with foreign(path, "a file of torch.save"):
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    fields: dict[str, Field] = {}
+    _collect(path, "", content, fields, depth=0)
+    yield Container(path, fields)
+
+
+def _collect(path: Path, name: str, value: object, fields: dict[str, Field], *, depth: int) -> None:
+    import torch
+
+    where = f"{path}: {named([name])}" if name else str(path)
+    if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided or value.is_quantized or value.is_nested:
+            raise FormatError(f"{where}: is a sparse or quantised tensor; save a plain one")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise FormatError(
+                f"{where}: declares {value.numel():,} numbers but stores fewer; save "
+                "tensor.contiguous()"
+            )
+        plain = value.detach()
+        fields[name or "embeddings"] = _tensor_field(
+            where, tuple(plain.shape), plain.dtype, lambda start, stop: plain[start:stop]
+        )
+    elif isinstance(value, dict) and depth < 8:
+        for key, item in value.items():
+            _collect(path, f"{name}/{key}" if name else str(key), item, fields, depth=depth + 1)
+    elif isinstance(value, list | tuple) and value and isinstance(value[0], str | int):
+        fields[name or "list"] = _list_field(where, value)

@@ -1,0 +1,163 @@
+"""Two directions of retrieval and the bank that each may use, decided in one place.
+
+Text to video ranks videos, so its bias is estimated from bank *texts*; video to text ranks texts,
+so its bias needs bank *videos*. A direction without its bank stays raw: it is never quietly fitted
+on the test queries. With no bank at all both are fitted on the test queries, and say so.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from rerank.core.errors import RerankError
+from rerank.core.similarity import ArrayLike, Axis, Metric, Pair, Similarity
+from rerank.methods.base import Bank, Label
+from rerank.passes import reduce
+
+Name: TypeAlias = Literal["t2v", "v2t"]
+
+WORDS: dict[Name, tuple[str, str]] = {"t2v": ("texts", "videos"), "v2t": ("videos", "texts")}
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """One direction before fitting.
+
+    Attributes:
+        name: "t2v" or "v2t".
+        sim: test queries x gallery.
+        bank: what may be fitted on; None leaves the direction raw.
+        warnings: what the user should know, one sentence each.
+    """
+
+    name: Name
+    sim: Similarity
+    bank: Bank | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> Label:
+        """Label of anything fitted on this direction's bank."""
+        return "none" if self.bank is None else self.bank.label
+
+
+def from_scores(sim: Similarity) -> dict[Name, Direction]:
+    """Both directions of one similarity, texts x videos, without a bank: transductive."""
+    return {
+        "t2v": Direction("t2v", sim, Bank(sim, pairs=sim, label="transductive")),
+        "v2t": Direction("v2t", sim.T, Bank(sim.T, pairs=sim.T, label="transductive")),
+    }
+
+
+def from_embeddings(
+    texts: ArrayLike,
+    videos: ArrayLike,
+    *,
+    bank_texts: ArrayLike | None = None,
+    bank_videos: ArrayLike | None = None,
+    bank_positives: tuple[np.ndarray, ...] | None = None,
+    metric: Metric = "cosine",
+    sharded: bool = False,
+    whole_bank: bool = False,
+) -> dict[Name, Direction]:
+    """Both directions of embeddings, with the banks that were given.
+
+    Args:
+        texts: (n, d) test texts; videos: (m, d) test videos.
+        videos: see `texts`.
+        bank_texts: texts that are not test queries, for text to video.
+        bank_videos: videos that are not in the test gallery, for video to text.
+        bank_positives: for each bank text the bank video rows that are right, where known.
+        metric: "cosine" or "dot".
+        sharded: `texts` and `bank_texts` are this process's share of their rows; videos are whole
+            in every process.
+        whole_bank: with `sharded`, `bank_texts` are whole in every process too.
+
+    Raises:
+        RerankError: embeddings that do not fit together.
+    """
+    split: Axis | None = "queries" if sharded else None
+    split_bank = None if whole_bank else split
+    sim = Pair(texts, videos, metric=metric, shard=split)
+    if bank_texts is None and bank_videos is None:
+        return from_scores(sim)
+    made: dict[Name, Direction] = {}
+    pairs = None
+    if bank_texts is not None and bank_videos is not None:
+        pairs = Pair(bank_texts, bank_videos, metric=metric, shard=split_bank)
+    sides: tuple[tuple[Name, Pair, ArrayLike | None, ArrayLike | None], ...] = (
+        ("t2v", sim, bank_texts, bank_videos),
+        ("v2t", sim.T, bank_videos, bank_texts),
+    )
+    for name, test, queries, gallery_bank in sides:
+        if queries is None:
+            missing = WORDS[name][0]
+            made[name] = Direction(
+                name, test, None,
+                (f"stays raw: its bias needs a bank of {missing} (--bank-{missing})",),
+            )  # fmt: skip
+            continue
+        # Of text to video the bank's queries are split, of video to text the searched gallery.
+        shard = split_bank if name == "t2v" else test.shard
+        bank_sim = Pair(queries, test.gallery, metric=metric, shard=shard)
+        label, warnings = _label(bank_sim, test)
+        made[name] = Direction(
+            name, test,
+            Bank(
+                bank_sim,
+                gallery=None
+                if gallery_bank is None
+                else _second_bank(gallery_bank, test, split_bank=split_bank),
+                pairs=pairs if pairs is None or name == "t2v" else pairs.T,
+                positives=_side(bank_positives, name, pairs),
+                label=label,
+            ), warnings,
+        )  # fmt: skip
+    return made
+
+
+def _second_bank(gallery_bank: ArrayLike, test: Pair, *, split_bank: Axis | None) -> Pair | None:
+    """Bank gallery x gallery; None where both are texts and this process holds shares of both."""
+    if test.shard == "gallery" and split_bank is not None:
+        return None
+    shard: Axis | None = "gallery" if test.shard == "gallery" else None
+    return Pair(gallery_bank, test.gallery, metric=test.metric, shard=shard)
+
+
+def _side(
+    positives: tuple[np.ndarray, ...] | None, name: Name, pairs: Pair | None
+) -> tuple[np.ndarray, ...] | None:
+    """Known pairs of the bank seen from this direction's queries."""
+    if positives is None or pairs is None:
+        return None
+    if len(positives) != pairs.shape[0]:
+        raise RerankError(
+            f"bank_positives: got {len(positives)} entries, expected one for each of the "
+            f"{pairs.shape[0]} bank texts"
+        )
+    return positives if name == "t2v" else transpose_positives(positives, pairs.shape[1])
+
+
+def transpose_positives(
+    positives: tuple[np.ndarray, ...] | list[np.ndarray], n_gallery: int
+) -> tuple[np.ndarray, ...]:
+    """From gallery rows per query to query rows per gallery item."""
+    lengths = [len(rows) for rows in positives]
+    queries = np.repeat(np.arange(len(positives)), lengths)
+    items = np.concatenate([np.asarray(rows, dtype=np.int64) for rows in positives] or [[]])
+    order = np.lexsort((queries, items))
+    bounds = np.searchsorted(items[order], np.arange(n_gallery + 1))
+    ordered = queries[order].astype(np.int64)
+    return tuple(ordered[bounds[j] : bounds[j + 1]] for j in range(n_gallery))
+
+
+def _label(bank: Similarity, test: Similarity) -> tuple[Label, tuple[str, ...]]:
+    """Inductive, unless most test queries are in the bank."""
+    count, total = reduce.shared_queries(test, bank)
+    if count == 0:
+        return "inductive", ()
+    text = f"{count} of {total} test queries are also in the bank"
+    if count > total / 2:
+        return "transductive", (f"{text}: this is labelled transductive",)
+    return "inductive", (text,)

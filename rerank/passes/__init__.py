@@ -1,0 +1,1 @@
+"""Every pass over a similarity, written once."""

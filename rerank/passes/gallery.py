@@ -1,0 +1,112 @@
+"""What belongs to gallery items, wherever they are: the gallery may be split over processes.
+
+Part of the floor of `reduce`. Places count over the whole gallery; what is held per item, (m, ...),
+is this process's share of it where the gallery is split. Every function is a look-up or a sum in
+one process, and ends in a collective otherwise.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rerank.core import comm
+from rerank.core.errors import RerankError
+from rerank.core.rows import Rows
+from rerank.core.similarity import Dense, Pair, Similarity
+from rerank.passes.order import gallery_place
+
+
+def at(sim: Similarity, held: Rows, places: Tensor) -> Tensor:
+    """What is held for the gallery items at some places: (*places.shape, ...) of (m, ...)."""
+    if sim.shard != "gallery":
+        return held[places]
+    offset, _ = gallery_place(sim)
+    mine = places - offset
+    here = (mine >= 0) & (mine < sim.shape[1])
+    flags = held.dtype == torch.bool
+    kind = torch.uint8 if flags else held.dtype
+    out = torch.zeros((*places.shape, *held.shape[1:]), dtype=kind, device=sim.device)
+    out[here] = held[mine[here]].to(kind)
+    # One process has the item, the others add zeros.
+    out = comm.all_sum(out)
+    return out.bool() if flags else out
+
+
+def taken(sim: Similarity, rows: Tensor, places: Tensor) -> Similarity:
+    """Some queries against the gallery items at some places, corrections included, not split."""
+    rows, places = rows.to(sim.device), places.to(sim.device)
+    changes = {
+        "left": None if sim.left is None else sim.left[rows],
+        "right": None if sim.right is None else at(sim, sim.right, places),
+        "query_mass": None if sim.query_mass is None else sim.query_mass[rows],
+        "gallery_mass": None if sim.gallery_mass is None else at(sim, sim.gallery_mass, places),
+        "shard": None if sim.shard == "gallery" else sim.shard,
+    }
+    if isinstance(sim, Pair):
+        gallery = at(sim, sim.gallery, places)
+        return replace(sim, queries=sim.queries[rows], gallery=gallery, **changes)
+    if isinstance(sim, Dense):
+        base = at(sim, sim.base[rows].T, places).T
+        return replace(sim, base=base, **changes)
+    base = torch.empty((len(rows), sim.shape[1]), dtype=sim.dtype, device=sim.device)
+    for panel, block in sim.blocks():
+        here = (rows >= panel.start) & (rows < panel.stop)
+        base[here] = block[rows[here] - panel.start]
+    out = Dense(at(sim, base.T, places).T, unscored=True, shard=changes["shard"])
+    return replace(out, query_mass=changes["query_mass"], gallery_mass=changes["gallery_mass"])
+
+
+def share_of(sim: Similarity, x: Tensor) -> Tensor:
+    """(m, ...) this process's part of what is known for every item of the whole gallery."""
+    offset, _ = gallery_place(sim)
+    return x[offset : offset + sim.shape[1]]
+
+
+def my_share(sim: Similarity) -> Similarity:
+    """The same similarity with a gallery that every process holds split between them.
+
+    Raises:
+        RerankError: neither embeddings nor stored scores.
+    """
+    rows = comm.my_rows(sim.shape[1])
+    changes = {
+        "right": None if sim.right is None else sim.right[rows],
+        "gallery_mass": None if sim.gallery_mass is None else sim.gallery_mass[rows],
+        "shard": "gallery",
+    }
+    if isinstance(sim, Pair):
+        return replace(sim, gallery=sim.gallery[rows], **changes)
+    if isinstance(sim, Dense):
+        return replace(sim, base=sim.base[:, rows], **changes)
+    raise RerankError(
+        f"a gallery of {type(sim).__name__} cannot be split over processes: give embeddings or "
+        f"stored scores, or run in one process"
+    )
+
+
+def neutral(sim: Similarity, bias: Tensor) -> Tensor:
+    """A bias whose undefined entries (items that no query scored) are the mean of the rest."""
+    finite = torch.isfinite(bias)
+    total = torch.stack([torch.where(finite, bias, 0).double().sum(), finite.double().sum()])
+    if sim.shard == "gallery":
+        total = comm.all_sum(total)
+    return torch.where(finite, bias, (total[0] / total[1].clamp_min(1)).to(bias.dtype))
+
+
+def log_total(sim: Similarity, x: Tensor) -> Tensor:
+    """Logarithm of sum_j exp(x_j) over all gallery items, for one number x (m,) per item."""
+    total = torch.logsumexp(x, dim=0)
+    return comm.all_logsumexp(total) if sim.shard == "gallery" else total
+
+
+def scores_at(sim: Similarity, places: Tensor) -> Tensor:
+    """(N, c) scores of all queries, of every process, against the gallery items at c places."""
+    mine = places - gallery_place(sim)[0]
+    here = (mine >= 0) & (mine < sim.shape[1])
+    out = torch.zeros((sim.shape[0], len(places)), dtype=sim.dtype, device=sim.device)
+    for rows, block in sim.blocks():
+        out[rows, here] = block[:, mine[here]]
+    if sim.shard == "queries":
+        return comm.gather_rows(out)
+    return comm.all_sum(out) if sim.shard == "gallery" else out

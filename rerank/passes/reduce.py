@@ -1,0 +1,380 @@
+"""Every pass over a similarity, written once.
+
+A pass reads row panels with `sim.blocks()` and keeps statistics of O(n + m) numbers. Methods call
+these, so dense, streamed and distributed are properties of this floor alone (here, in `order`,
+`moments` and `items`): reductions over an axis that is split over processes end in a collective.
+
+Passes that return means: of the scores of every gallery item, and of the embeddings.
+
+They belong to the floor of `reduce` and follow its rule: one read of the row panels, O(m) numbers,
+a collective where the axis is split over processes.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rerank.core import comm, progress
+from rerank.core.errors import NeedsEmbeddings
+from rerank.core.rows import Rows, slices
+from rerank.core.similarity import Pair, Similarity
+from rerank.passes.order import (
+    TopK,
+    check_k,
+    count_better,
+    gather_pairs,
+    k_occurrence,
+    mean_topk,
+    occurrences,
+    topk,
+)
+from rerank.passes.sinkhorn import choose, plain
+from rerank.passes.sinkhorn.choose import sweeper
+from rerank.passes.sinkhorn.plain import check_tau, logsumexp, sweep
+
+__all__ = [
+    "TopK", "check_k", "check_tau", "count_better", "everywhere", "extremes", "gallery_masses",
+    "gallery_mean", "gather_pairs", "gram", "k_occurrence", "logsumexp", "mean_topk", "occurrences",
+    "peaks", "query_masses", "regime", "row_hashes", "spread", "sweep", "sweeper", "topk",
+    "total_gallery", "total_queries",
+]  # fmt: skip
+
+
+def regime(sim: Similarity, *, sweeps: int = 50) -> str:
+    """How Sinkhorn's sweeps over a similarity would be done, for a person to read."""
+    return str(choose.regime(sim, sweeps=sweeps))
+
+
+def extremes(sim: Similarity, *, query_bias: Tensor, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Row maxima of S + g and column maxima of S + f, one pass: (n,), (m,)."""
+    n, m = sim.shape
+    row_max = torch.empty(n, dtype=sim.dtype, device=sim.device)
+    col_max = torch.full((m,), -math.inf, dtype=sim.dtype, device=sim.device)
+    with progress.task("maxima", n) as advance:
+        for rows, block in sim.blocks():
+            row_max[rows] = plain.row_maxima(block + gallery_bias)
+            col_max = torch.maximum(col_max, block.add_(query_bias[rows, None]).amax(dim=0))
+            advance(len(block))
+    if sim.shard == "queries":
+        col_max = comm.all_max(col_max)
+    elif sim.shard == "gallery":
+        row_max = comm.all_max(row_max)
+    return row_max, col_max
+
+
+def peaks(
+    sim: Similarity, tau: float, *, query_bias: Tensor, gallery_bias: Tensor, column_shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Largest log share of every row of S + g and of every column of S + f, one pass.
+
+        rows_i    = max_j (S_ij + g_j) / tau - log sum_j exp((S_ij + g_j) / tau)        (n,)
+        columns_j = max_i (S_ij + f_i) / tau - log sum_i exp((S_ij + f_i) / tau)        (m,)
+
+    Args:
+        sim: the similarity.
+        tau: temperature in score units.
+        query_bias: (n,) f.
+        gallery_bias: (m,) g.
+        column_shift: (m,) roughly the second logarithm, so that one pass does for sum and maximum.
+    """
+    n, m = sim.shape
+    row_max = torch.empty(n, dtype=sim.dtype, device=sim.device)
+    row_sum = torch.empty_like(row_max)
+    col_max = torch.full((m,), -math.inf, dtype=sim.dtype, device=sim.device)
+    col_sum = torch.zeros(m, dtype=torch.float64, device=sim.device)
+    shift = plain.finite_or_zero(column_shift)
+    offset = shift * tau
+    with progress.task("shares", n) as advance:
+        for rows, block in sim.blocks():
+            _, row_max[rows], row_sum[rows] = plain.exp_rows(block + gallery_bias, tau)
+            block.add_(query_bias[rows, None])
+            col_max = torch.maximum(col_max, block.amax(dim=0))
+            col_sum += plain.exp_over(block.sub_(offset), tau).sum(dim=0)
+            advance(len(block))
+    row_all = row_sum.log() + row_max / tau
+    if sim.shard == "queries":
+        col_max, col_sum = comm.all_max(col_max), comm.all_sum(col_sum)
+    elif sim.shard == "gallery":
+        # Where no item of this process is scored the maximum is none, and not the 0 that stands in.
+        row_max = comm.all_max(torch.where(row_sum > 0, row_max, -math.inf))
+        row_max, row_all = plain.finite_or_zero(row_max), comm.all_logsumexp(row_all)
+    return row_max / tau - row_all, col_max / tau - (col_sum.log().to(sim.dtype) + shift)
+
+
+def spread(sim: Similarity) -> tuple[float, float]:
+    """Mean score, and sigma: the mean over queries of the standard deviation over the gallery.
+
+    Unscored entries (-inf) are left out. Embeddings need no pass over the scores:
+    the variance of <q, v_j> over j is q^T C q with the gallery's covariance C.
+    """
+    moments = _pair_spread(sim) if isinstance(sim, Pair) else _block_spread(sim)
+    count, mean, second = moments.unbind(dim=1)
+    std = (second / count.clamp(min=1)).clamp(min=0).sqrt()
+    total = torch.stack([mean.sum(), count.sum(), std.sum(), torch.ones_like(std).sum()])
+    if sim.shard == "queries":
+        total = comm.all_sum(total)
+    score_sum, score_count, std_sum, rows = total.tolist()
+    return score_sum / max(score_count, 1.0), std_sum / rows
+
+
+def _pair_spread(sim: Pair) -> Tensor:
+    """(n, 3) for every query: how many scores, their sum, their squared deviations."""
+    n, m = sim.shape
+    width = sim.augmented_rows("gallery", slice(0, 1)).shape[1]
+    sums = torch.zeros(width + 1, dtype=torch.float64, device=sim.device)
+    sums[-1] = m
+    for part in slices(m):
+        sums[:-1] += sim.augmented_rows("gallery", part).sum(dim=0, dtype=torch.float64)
+    if sim.shard == "gallery":
+        sums = comm.all_sum(sums)
+    count, mean = sums[-1], sums[:-1] / sums[-1]
+    scatter = torch.zeros((len(mean), len(mean)), dtype=torch.float64, device=sim.device)
+    for part in slices(m):
+        rows = sim.augmented_rows("gallery", part).double() - mean
+        scatter.addmm_(rows.T, rows)
+    if sim.shard == "gallery":
+        scatter = comm.all_sum(scatter)
+    out = torch.empty((n, 3), dtype=torch.float64, device=sim.device)
+    for part in slices(n):
+        rows = sim.augmented_rows("queries", part).double()
+        held = out[part]
+        held[:, 0] = count
+        held[:, 1] = rows @ mean * count
+        held[:, 2] = (rows @ scatter).mul_(rows).sum(dim=1)
+    return out
+
+
+def _block_spread(sim: Similarity) -> Tensor:
+    """The same for stored scores, without those that are -inf."""
+    out = torch.empty((sim.shape[0], 3), dtype=torch.float64, device=sim.device)
+    for power in (1, 2):
+        for rows, block in sim.blocks():
+            finite = torch.isfinite(block)
+            block = torch.where(finite, block, torch.zeros_like(block)).double()
+            if power == 1:
+                out[rows, 0] = finite.sum(dim=1).double()
+                out[rows, 1] = block.sum(dim=1)
+            else:
+                mean = out[rows, 1] / out[rows, 0].clamp(min=1)
+                block = torch.where(finite, block - mean[:, None], torch.zeros_like(block))
+                out[rows, 2] = block.square().sum(dim=1)
+        if sim.shard == "gallery":
+            out[:, 2 * power - 2 : power + 1] = comm.all_sum(out[:, 2 * power - 2 : power + 1])
+    return out
+
+
+def gram(sim: Similarity, *, query_mass: Tensor, gallery_mass: Tensor) -> tuple[Tensor, Tensor]:
+    """Second and first moments of the embeddings, both modalities weighing the same.
+
+        G = T^T diag(a) T + V^T diag(b) V      (d, d)
+        c = T^T a + V^T b                      (d,)
+
+    with masses a (n,), b (m,) that sum to one. One pass over the rows, float64.
+
+    Raises:
+        NeedsEmbeddings: the similarity stores scores only.
+    """
+    if not isinstance(sim, Pair):
+        raise NeedsEmbeddings(
+            f"EM rewrites embeddings; give a Pair(queries, gallery), got {type(sim).__name__} "
+            f"(on the command line: --videos and --texts instead of --sims)"
+        )
+    second, first = _moments(sim.queries, query_mass)
+    other_second, other_first = _moments(sim.gallery, gallery_mass)
+    if sim.shard == "queries":
+        second, first = comm.all_sum(second), comm.all_sum(first)
+    elif sim.shard == "gallery":
+        other_second, other_first = comm.all_sum(other_second), comm.all_sum(other_first)
+    return second + other_second, first + other_first
+
+
+def _moments(x: Rows, mass: Tensor) -> tuple[Tensor, Tensor]:
+    d = x.shape[1]
+    second = torch.zeros((d, d), dtype=torch.float64, device=x.device)
+    first = torch.zeros(d, dtype=torch.float64, device=x.device)
+    for rows in slices(len(x)):
+        block = x[rows].double()
+        weighted = block * mass[rows, None].double()
+        second += block.T @ weighted
+        first += weighted.sum(dim=0)
+    return second, first
+
+
+def row_hashes(sim: Similarity) -> Tensor:
+    """(n,) int64 content hashes of the queries: equal rows have equal hashes.
+
+    Bytes are hashed, not projections: a projection's last bits depend on a row's place in a block.
+    """
+    rows = sim.queries if isinstance(sim, Pair) else None
+    digests: list[int] = []
+    step = 4096 if rows is not None else sim.rows_per_block()
+    for start in range(0, sim.shape[0], step):
+        panel = slice(start, min(start + step, sim.shape[0]))
+        block = rows[panel] if rows is not None else sim.block(panel)
+        # + 0.0 turns -0.0 into 0.0, so that equal numbers have equal bytes.
+        for row in (block + 0.0).cpu().contiguous().numpy():
+            digest = hashlib.blake2b(row.data, digest_size=8).digest()
+            digests.append(int.from_bytes(digest, "little", signed=True))
+    return torch.tensor(digests, dtype=torch.int64, device=sim.device)
+
+
+def query_masses(sim: Similarity, *, duplicates: Literal["share", "count"] = "share") -> Tensor:
+    """(n,) float64 masses of the queries, summing to one over all processes.
+
+    The similarity's own `query_mass` where it has one; else every distinct query has the same
+    mass and exact duplicates share it ("share"), or every row has the same ("count").
+    """
+    n = sim.shape[0]
+    if sim.query_mass is not None:
+        mass = sim.query_mass.double()
+    elif duplicates == "share":
+        hashes = row_hashes(sim)
+        if sim.shard == "gallery" and not isinstance(sim, Pair):
+            # Rows of scores are split, rows of embeddings are not: copies agree in every part.
+            parts = comm.gather_rows(hashes[None]).T
+            _, hashes = torch.unique(parts, dim=0, return_inverse=True)
+        everyone = comm.gather_rows(hashes) if sim.shard == "queries" else hashes
+        distinct, counts = torch.unique(everyone, return_counts=True)
+        mass = 1.0 / counts[torch.searchsorted(distinct, hashes)].double()
+    else:
+        mass = torch.ones(n, dtype=torch.float64, device=sim.device)
+    total = mass.sum()
+    return mass / (comm.all_sum(total) if sim.shard == "queries" else total)
+
+
+def gallery_masses(sim: Similarity) -> Tensor:
+    """(m,) float64 masses of the gallery items, summing to one; uniform unless given."""
+    m = sim.shape[1]
+    mass = sim.gallery_mass
+    mass = torch.ones(m, dtype=torch.float64, device=sim.device) if mass is None else mass.double()
+    total = mass.sum()
+    return mass / (comm.all_sum(total) if sim.shard == "gallery" else total)
+
+
+def everywhere(sim: Similarity, flag: bool) -> bool:
+    """Whether something holds in every process that has a share of a similarity."""
+    return flag if sim.shard is None else comm.everywhere(flag)
+
+
+def total_queries(sim: Similarity) -> int:
+    """Number of queries over all processes."""
+    return sum(comm.gather_counts(sim.shape[0])) if sim.shard == "queries" else sim.shape[0]
+
+
+def total_gallery(sim: Similarity) -> int:
+    """Number of gallery items over all processes."""
+    return sum(comm.gather_counts(sim.shape[1])) if sim.shard == "gallery" else sim.shape[1]
+
+
+def gallery_mean(sim: Similarity, gallery_bias: Tensor) -> float:
+    """Mean of one number per gallery item, over all processes."""
+    total = torch.stack(
+        [
+            gallery_bias.double().sum(),
+            torch.tensor(float(len(gallery_bias))).to(gallery_bias.device),
+        ]
+    ).double()
+    if sim.shard == "gallery":
+        total = comm.all_sum(total)
+    return float(total[0] / total[1])
+
+
+def shared_queries(sim: Similarity, other: Similarity) -> tuple[int, int]:
+    """How many queries of `sim` are also queries of `other`, and how many it has in all."""
+    theirs = row_hashes(other)
+    if other.shard == "queries":
+        theirs = comm.gather_rows(theirs)
+    counts = torch.stack(
+        [torch.isin(row_hashes(sim), theirs).sum(), torch.tensor(sim.shape[0]).to(theirs.device)]
+    )
+    if sim.shard == "queries":
+        counts = comm.all_sum(counts)
+    return int(counts[0]), int(counts[1])
+
+
+def column_moments(sim: Similarity) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every gallery item's scores over the queries, (m,) each.
+
+    Unscored entries (-inf) are left out; an item that no query has scored has NaN for both.
+    Accumulated in float64, shifted by the first scored row, so that a small spread around a large
+    mean keeps its digits.
+    """
+    n, m = sim.shape
+    count = torch.zeros(m, dtype=torch.float64, device=sim.device)
+    first, second = torch.zeros_like(count), torch.zeros_like(count)
+    pivot = _pivot(sim)
+    with progress.task("column moments", n) as advance:
+        for _, block in sim.blocks():
+            finite = torch.isfinite(block)
+            centred = torch.where(finite, block.double() - pivot, 0.0)
+            count += finite.sum(dim=0)
+            first += centred.sum(dim=0)
+            second += centred.square().sum(dim=0)
+            advance(len(block))
+    if sim.shard == "queries":
+        count, first, second = comm.all_sum(torch.stack([count, first, second])).unbind()
+    mean = first / count
+    std = (second / count - mean.square()).clamp_min(0).sqrt()
+    return (mean + pivot).to(sim.dtype), std.to(sim.dtype)
+
+
+def standard_rows(sim: Similarity) -> Callable[[slice, Tensor], Tensor]:
+    """What turns a panel of scores into (S_ij - mean_i) / std_i over the whole gallery.
+
+    Unscored entries (-inf) count neither in the mean nor in the deviation. A panel that holds whole
+    rows tells both; where the gallery is split, one pass over the scores finds them.
+    """
+    tiny = torch.finfo(sim.dtype).tiny
+    if sim.shard == "gallery":
+        mean, std = column_moments(sim.T)
+        return lambda rows, block: (block - mean[rows, None]) / std[rows, None].clamp_min(tiny)
+
+    def standard(rows: slice, block: Tensor) -> Tensor:
+        finite = torch.isfinite(block)
+        count = finite.sum(dim=1, keepdim=True).clamp_min(1)
+        filled = torch.where(finite, block, 0.0)
+        centred = block - filled.sum(dim=1, keepdim=True) / count
+        square = torch.where(finite, centred, 0.0).square().sum(dim=1, keepdim=True) / count
+        return centred / square.sqrt().clamp_min(tiny)
+
+    return standard
+
+
+def _pivot(sim: Similarity) -> float:
+    """A typical score, the same in every process."""
+    block = sim.block(slice(0, 1))
+    finite = block[torch.isfinite(block)].double()
+    pair = torch.stack([finite.sum(), finite.new_tensor(float(len(finite)))])
+    total, count = (comm.all_sum(pair) if sim.shard is not None else pair).tolist()
+    return total / count if count else 0.0
+
+
+def embedding_means(sim: Similarity, *, query_mass: Tensor, gallery_mass: Tensor) -> Tensor:
+    """(2, d) weighted means of the query and of the gallery embeddings, float64.
+
+    Raises:
+        NeedsEmbeddings: the similarity stores scores only.
+    """
+    if not isinstance(sim, Pair):
+        raise NeedsEmbeddings(
+            f"centring rewrites embeddings; give a Pair(queries, gallery), got "
+            f"{type(sim).__name__} (on the command line: --videos and --texts instead of --sims)"
+        )
+    queries = _weighted_sum(sim.queries, query_mass)
+    gallery = _weighted_sum(sim.gallery, gallery_mass)
+    if sim.shard == "queries":
+        queries = comm.all_sum(queries)
+    elif sim.shard == "gallery":
+        gallery = comm.all_sum(gallery)
+    return torch.stack([queries, gallery])
+
+
+def _weighted_sum(x: Rows, mass: Tensor) -> Tensor:
+    out = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
+    for rows in slices(len(x)):
+        out += mass[rows].double() @ x[rows].double()
+    return out

@@ -1,0 +1,189 @@
+"""Sinkhorn sweeps on a GPU: from embeddings, from panels, or from a stored float16 kernel."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rerank.core import comm
+from rerank.core.similarity import Pair, Similarity
+from rerank.passes.panels import centre
+from rerank.passes.sinkhorn import gpu_kernels as gpu
+from rerank.passes.sinkhorn import plain
+from rerank.passes.sinkhorn.stored import Stored
+from rerank.passes.sinkhorn.sweepers import Plain, Sweeper, potentials
+
+# Numbers in a panel: 256 MB of float16, so that launches cost nothing beside the work.
+_PANEL_ELEMENTS = 128 * 1024 * 1024
+
+
+class HalfPanels:
+    """Row panels in float16 around the means of both sides, or the scores as they are.
+
+    float16 has 3 bits more than bfloat16 at the same speed, and inner products of centred rows fit
+    its range; rows are scaled so that the longest ones have norm 1.
+    """
+
+    def __init__(self, sim: Similarity) -> None:
+        self.sim, self.row, self.column = sim, None, None
+        self._sides: tuple[Tensor, Tensor] | None = None
+        self.factor = 1.0
+        if isinstance(sim, Pair) and sim.left is None:
+            q0, v0 = centre(sim)
+            queries, gallery = sim.queries[:] - q0, sim.gallery[:] - v0
+            scale = [_longest(side, sim) for side in (queries, gallery)]
+            self.factor = scale[0] * scale[1]
+            self._sides = (
+                gpu.padded(queries / scale[0], torch.float16),
+                gpu.padded(gallery / scale[1], torch.float16),
+            )
+            self.row = (sim.queries @ v0).double()
+            self.column = (sim.gallery @ q0) - torch.dot(v0, q0)
+
+    @property
+    def sides(self) -> tuple[Tensor, Tensor] | None:
+        """Half-precision rows of both sides, where the scores are inner products."""
+        return self._sides
+
+    def bias(self, gallery_bias: Tensor) -> Tensor:
+        """Biases of the columns in the units of the panels."""
+        whole = gallery_bias if self.column is None else gallery_bias + self.column
+        return whole / self.factor
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        if self._sides is None:
+            yield from self.sim.blocks()
+            return
+        queries, gallery = self._sides
+        step = max(1, min(_PANEL_ELEMENTS // len(gallery), -(-len(queries) // 2)))
+        for start in range(0, len(queries), step):
+            rows = slice(start, min(start + step, len(queries)))
+            yield rows, queries[rows] @ gallery.T
+
+
+def _longest(rows: Tensor, sim: Similarity) -> float:
+    """The largest norm of any row, over all processes; 1 where there is none."""
+    norms = torch.linalg.vector_norm(rows, dim=1)
+    top = norms.amax() if len(norms) else norms.new_zeros(())
+    if sim.shard is not None:
+        top = comm.all_max(top)
+    return float(top) or 1.0
+
+
+class _OnGpu(Sweeper):
+    """What the streamed sweeps share: constants of rows, collectives, columns that underflowed."""
+
+    rounded = True
+
+    def __init__(self, sim: Similarity, tau: float, log_a: Tensor) -> None:
+        super().__init__(sim, tau, log_a)
+        self.panels = HalfPanels(sim)
+        self.tau_units = tau / self.panels.factor
+
+    def polish(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        return plain.sweep(self.sim, self.tau, gallery_bias, self.log_a)
+
+    def _f(self, lse: Tensor) -> Tensor:
+        return potentials(lse, self.panels.row, self.log_a, self.tau)
+
+
+class FromPanels(_OnGpu):
+    """One matrix product per sweep: a panel, its rows, its columns while it is at hand."""
+
+    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        n, m = self.sim.shape
+        bias = self.panels.bias(gallery_bias)
+        lse = torch.empty(n, dtype=torch.float64, device=self.sim.device)
+        mass = torch.zeros(m, dtype=torch.float64, device=self.sim.device)
+        for rows, panel in self.panels:
+            lse[rows], columns = gpu.panel_sweep(panel, bias, self.tau_units, self.log_a[rows])
+            mass += columns
+        f = self._f(lse)
+        if self.sim.shard == "queries":
+            mass = comm.all_sum(mass)
+        lost = mass < plain.TINY_MASS
+        log_mass = mass.log().to(self.sim.dtype)
+        return f, plain.repair(self.sim, self.tau, gallery_bias, f, log_mass, lost)
+
+
+class Fused(_OnGpu):
+    """Two fused products per sweep and no panel at all: the least memory."""
+
+    def __init__(
+        self, sim: Similarity, tau: float, log_a: Tensor, tiles: tuple[int, ...] = gpu.FUSED_TILES
+    ) -> None:
+        super().__init__(sim, tau, log_a)
+        self.tiles = tiles
+
+    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        sides = self.panels.sides
+        assert sides is not None, "stored scores have panels"
+        bias = self.panels.bias(gallery_bias)
+        lse = gpu.fused_logsumexp(*sides, bias, self.tau_units, self.tiles)
+        shift = plain.finite_or_zero(self.log_a.double() - lse)
+        back = gpu.fused_logsumexp(
+            sides[1], sides[0], (shift * self.tau_units).float(), self.tau_units, self.tiles
+        )
+        log_mass = back + bias.double() / self.tau_units
+        if self.sim.shard == "queries":
+            log_mass = comm.all_logsumexp(log_mass)
+        return self._f(lse), log_mass.to(self.sim.dtype)
+
+
+class StoredHalf(Stored):
+    """A float16 kernel, read twice per sweep."""
+
+    smallest = gpu.STORED_SMALLEST
+    drift = 4.0
+    rounded = True
+
+    def __init__(self, sim: Similarity, tau: float, log_a: Tensor) -> None:
+        self._panels = HalfPanels(sim)
+        super().__init__(sim, tau, log_a, self._panels)
+        # float16 spans little: the first potentials come from a streamed sweep.
+        self._first: Sweeper | None = FromPanels(sim, tau, log_a)
+
+    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            f, log_mass = first(gallery_bias)
+            self._seen = gallery_bias, log_mass
+            return f, log_mass
+        return super().__call__(gallery_bias)
+
+    def _unstored(self) -> Sweeper:
+        return FromPanels(self.sim, self.tau, self.log_a)
+
+    def polish(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        return Plain(self.sim, self.tau, self.log_a)(gallery_bias)
+
+    def _allocate(self, rows: int, columns: int) -> Tensor:
+        return torch.empty((rows, columns), dtype=torch.float16, device=self.sim.device)
+
+    def _store(self, panel: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+        factor = self._panels.factor
+        return gpu.store_panel(panel, bias / factor, self.tau / factor, out) * factor
+
+    def _sweep(self, piece: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        return gpu.stored_sweep(piece, v, a)
+
+
+def make(
+    name: str,
+    sim: Similarity,
+    tau: float,
+    log_a: Tensor,
+    *,
+    tiles: tuple[int, ...] = gpu.FUSED_TILES,
+) -> Sweeper:
+    """The sweep "fused", "panels" or "stored float16" of a similarity on a GPU."""
+    if name == "stored float16":
+        return StoredHalf(sim, tau, log_a)
+    if name == "fused" and isinstance(sim, Pair) and sim.left is None:
+        return Fused(sim, tau, log_a, tiles)
+    return FromPanels(sim, tau, log_a)

@@ -1,0 +1,251 @@
+"""Sinkhorn sweeps over a stored kernel exp((S + g0 - row max) / tau) with potentials g0 absorbed.
+
+A sweep then needs v = exp((g - g0) / tau) only. When g has drifted too far from g0 for the range of
+the stored numbers, the kernel is built again with the new g.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from rerank.core import comm, progress
+from rerank.core.similarity import Similarity
+from rerank.passes import panels as panels_of
+from rerank.passes.panels import Panels
+from rerank.passes.sinkhorn import plain
+from rerank.passes.sinkhorn.sweepers import (
+    Fresh,
+    Plain,
+    ScorePanels,
+    Sweeper,
+    as_array,
+    plus,
+    potentials,
+)
+from rerank.passes.threads import Workers, torch_threads
+
+# How far (g - g0) / tau may spread before the kernel is built again, for float32's range.
+_DRIFT = 25.0
+# A column of e^-2 of the average mass or less is light; none is stored larger than e^60 times.
+_LIGHT, _HEAVIEST = 2.0, 60.0
+
+
+class Stored(Sweeper):
+    """A kernel kept in memory, in a few pieces so that none has n x m numbers.
+
+    Subclasses say how a panel becomes a piece (`_store`) and how a piece is swept (`_sweep`).
+    """
+
+    # Entries below this may have been rounded to 0.
+    smallest: float = 1e-33
+    drift: float = _DRIFT
+    # Share of a column's mass that may be rounded away before it is counted again exactly.
+    tolerated: float = 1e-2
+
+    def __init__(self, sim: Similarity, tau: float, log_a: Tensor, panels: ScorePanels) -> None:
+        super().__init__(sim, tau, log_a)
+        self.panels = panels
+        self._pieces: list[tuple[slice, Tensor]] = []
+        self._absorbed: Tensor | None = None
+        self._built_for: Tensor | None = None
+        # Potentials of the last sweep and the log column masses it found.
+        self._seen: tuple[Tensor, Tensor] | None = None
+        self._instead: Sweeper | None = None
+        self._tops = torch.empty(sim.shape[0], dtype=torch.float64, device=sim.device)
+        self._stale = True
+        self._a = log_a.exp().float()
+
+    @abstractmethod
+    def _allocate(self, rows: int, columns: int) -> Tensor:
+        """Memory for a piece."""
+
+    @abstractmethod
+    def _store(self, panel: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+        """Fill `out` with exp((panel + bias - row max) / tau); returns the row maxima (b,)."""
+
+    @abstractmethod
+    def _sweep(self, piece: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Row sums s = K v and column sums K^T (a / s), float64."""
+
+    def _build(self, gallery_bias: Tensor) -> None:
+        n, m = self.sim.shape
+        if not self._pieces and n:
+            half = -(-n // 2)
+            for start in range(0, n, half):
+                rows = slice(start, min(start + half, n))
+                self._pieces.append((rows, self._allocate(rows.stop - rows.start, m)))
+        # Columns that will hardly weigh anything are stored larger, lest they are rounded away.
+        absorbed = gallery_bias.clone()
+        if self._seen is not None:
+            at, log_mass = self._seen
+            expected = log_mass.double() + (gallery_bias - at).double() / self.tau
+            lack = -(expected + math.log(m)) - _LIGHT
+            absorbed += (lack.nan_to_num(0).clamp(0, _HEAVIEST) * self.tau).to(absorbed.dtype)
+        bias = plus(absorbed, self.panels.column)
+        with progress.task("Sinkhorn kernel", n) as advance:
+            for rows in self._fill(bias):
+                advance(rows.stop - rows.start)
+        self._absorbed, self._built_for, self._stale = absorbed, gallery_bias.clone(), False
+
+    def _fill(self, bias: Tensor) -> Iterator[slice]:
+        """Store every panel; yields the rows that are done."""
+        for rows, panel in self.panels:
+            self._place(rows, panel, bias)
+            yield rows
+
+    def _place(self, rows: slice, panel: Tensor, bias: Tensor) -> None:
+        """Store a panel in the pieces that it belongs to."""
+        for held, piece in self._pieces:
+            low, high = max(rows.start, held.start), min(rows.stop, held.stop)
+            if low < high:
+                part = panel[low - rows.start : high - rows.start]
+                out = piece[low - held.start : high - held.start]
+                self._tops[low:high] = self._store(part, bias, out)
+
+    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        if self._instead is not None:
+            with self._busy():
+                return self._instead(gallery_bias)
+        n, m = self.sim.shape
+        middle, width = self._spread(gallery_bias)
+        fresh = self._stale or width > self.drift
+        if fresh:
+            self._build(gallery_bias)
+            middle = 0.0
+        assert self._absorbed is not None
+        v = ((gallery_bias - self._absorbed).double() / self.tau - middle).exp()
+        sums = torch.empty(n, dtype=torch.float64, device=self.sim.device)
+        # The last number is the weight of all rows, which says what a smallest entry amounts to.
+        total = torch.zeros(m + 1, dtype=torch.float64, device=self.sim.device)
+        with progress.task("Sinkhorn sweep", n) as advance:
+            for rows, piece in self._pieces:
+                sums[rows], columns = self._sweep(piece, v.float(), self._a[rows])
+                total[:-1] += columns
+                advance(len(piece))
+        filled = sums > 0
+        total[-1] = (self._a[filled] / sums[filled]).sum()
+        if self.sim.shard == "queries":
+            total = comm.all_sum(total)
+        lse = sums.log() + self._tops / self.tau + middle
+        f = potentials(lse, self.panels.row, self.log_a, self.tau)
+        lost = total[:-1] < self.smallest / self.tolerated * total[-1]
+        log_mass = (total[:-1] * v).log().to(self.sim.dtype)
+        if bool(lost.any()):
+            # These columns' entries were rounded away: count them exactly, and build a kernel
+            # for what that makes of them. A second time in a row, no kernel will do.
+            self._stale = True
+            with self._busy():
+                log_mass = plain.repair(self.sim, self.tau, gallery_bias, f, log_mass, lost)
+                if fresh and self._seen is not None:
+                    self._pieces.clear()
+                    self._instead = self._unstored()
+        self._seen = gallery_bias, log_mass
+        return f, log_mass
+
+    def _busy(self) -> AbstractContextManager[None]:
+        """Where passes with matrix products should run."""
+        return nullcontext()
+
+    def _unstored(self) -> Sweeper:
+        """The sweep for scores that no kernel of this kind can hold."""
+        return Plain(self.sim, self.tau, self.log_a)
+
+    def _spread(self, gallery_bias: Tensor) -> tuple[float, float]:
+        """Middle and half-width of how far g is, in tau, from where the kernel was built."""
+        if self._built_for is None:
+            return 0.0, 0.0
+        low, high = torch.aminmax((gallery_bias - self._built_for).double() / self.tau)
+        return float(high + low) / 2, float(high - low) / 2
+
+
+class StoredTorch(Stored):
+    """float32 kernel and two matrix-vector products: small sizes, or no Numba."""
+
+    def _allocate(self, rows: int, columns: int) -> Tensor:
+        return torch.empty((rows, columns), dtype=torch.float32, device=self.sim.device)
+
+    def _store(self, panel: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+        block, top, _ = plain.exp_rows(panel.add_(bias), self.tau)
+        out.copy_(block)
+        return top.double()
+
+    def _sweep(self, piece: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        sums = piece @ v
+        u = torch.where(sums > 0, a / sums, torch.zeros_like(sums))
+        return sums.double(), torch.mv(piece.T, u).double()
+
+
+class StoredNumba(Stored):
+    """The fused one-read sweep over a kernel of float32, bfloat16 or 8-bit entries."""
+
+    def __init__(
+        self, sim: Similarity, tau: float, log_a: Tensor, panels: Panels, form: torch.dtype
+    ) -> None:
+        super().__init__(sim, tau, log_a, panels)
+        from rerank.passes.sinkhorn.cpu import SMALLEST
+
+        self.form, self._workers, self._source = form, Workers(), panels
+        self.smallest = SMALLEST[str(form).removeprefix("torch.")]
+        if form == torch.uint8:
+            # 8 bits span 2^30 only: absorb potentials that are nearly right, and often.
+            self.drift, self.rounded = 3.0, True
+            self._first: Fresh | None = Fresh(sim, tau, log_a, panels)
+        else:
+            self._first = None
+        self.rounded = self.rounded or panels.half is not None
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """See `Sweeper`."""
+        return torch_threads(1)
+
+    def _busy(self) -> AbstractContextManager[None]:
+        return torch_threads(self._workers.threads)
+
+    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            with self._busy():
+                f, log_mass = first(gallery_bias)
+            self._seen = gallery_bias, log_mass
+            return f, log_mass
+        return super().__call__(gallery_bias)
+
+    def _fill(self, bias: Tensor) -> Iterator[slice]:
+        def fill(rows: slice) -> slice:
+            self._place(rows, self._source.block(rows), bias)
+            return rows
+
+        return self._workers.each(fill, self._source.slices(), 4 * self.sim.shape[1])
+
+    def _unstored(self) -> Sweeper:
+        return Fresh(self.sim, self.tau, self.log_a, self._source)
+
+    def polish(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
+        if not self.rounded:
+            return self(gallery_bias)
+        with self._busy():
+            full = panels_of.full(self.sim)
+            return Fresh(self.sim, self.tau, self.log_a, full)(gallery_bias)
+
+    def _allocate(self, rows: int, columns: int) -> Tensor:
+        return torch.empty((rows, columns), dtype=self.form)
+
+    def _store(self, panel: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+        from rerank.passes.sinkhorn.cpu import build
+
+        return torch.from_numpy(
+            build(as_array(panel), as_array(bias), self.tau, out.numpy())
+        ).double()
+
+    def _sweep(self, piece: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        from rerank.passes.sinkhorn.cpu import sweep
+
+        sums, columns = sweep(self._workers, piece.numpy(), as_array(v), as_array(a))
+        return torch.from_numpy(sums).double(), torch.from_numpy(columns)

@@ -1,0 +1,1 @@
+"""A fitted gallery that people hold: search, growth, folding and stores."""

@@ -1,0 +1,187 @@
+"""Growing galleries: new items get their bias from the stored bank, old ones keep theirs.
+
+The bias of an item depends on its own scores against the bank only, once the bank's side is
+fixed: Sinkhorn's query potentials, or the temperature of an inverted softmax. So adding an item
+costs one pass of the bank over that item. `rerank fit --keep-bank` stores what is needed.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from rerank.core.errors import RerankError
+from rerank.core.similarity import ArrayLike, Metric, Pair, Similarity, as_matrix
+from rerank.methods.base import Bank, Fitted, FittedPipeline, Reranker, transform_bank
+from rerank.methods.centering import Centred
+from rerank.methods.registry import METHODS
+from rerank.methods.saved import Model
+from rerank.methods.sinkhorn import Potentials
+from rerank.serving.model import check_served, describe_gallery, item_hashes, with_manifest
+
+# Settings whose bias of an item depends on that item's scores against the bank alone.
+PER_ITEM = frozenset({"InvertedSoftmax", "CSLS", "NNN", "DistributionNormalization"})
+
+
+@runtime_checkable
+class GrowsByBank(Protocol):
+    """A fitted stage that knows the bias of other items against the same bank."""
+
+    def bias_of(self, bank: Similarity) -> Tensor:
+        """(p,) biases of the gallery items of `bank`."""
+        ...
+
+
+def add_items(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Model:
+    """A model of a larger gallery: old biases as they are, new items charged by the stored bank.
+
+    An item that is already in the gallery would get its own bias again, up to how far the fit had
+    converged.
+
+    Args:
+        model: fitted with `keep_bank`.
+        ids: p names that are not in the gallery yet.
+        vectors: (p, d) embeddings of the same model.
+
+    Raises:
+        RerankError: no stored bank, a method that has no bias for a single item, ids that are
+            there already, or another dimension.
+    """
+    check_served(model)
+    assert model.gallery_ids is not None
+    bank = model.kept.get("bank.queries")
+    if bank is None:
+        raise RerankError(
+            "the model does not hold its bank, so new items have no bias; fit it again with "
+            "`rerank fit --keep-bank`"
+        )
+    if "online.log_mass" in model.kept:
+        raise RerankError(
+            "the model has learned from past queries that it did not store, so new items have no "
+            "bias; update the model from before the stream, or fit again"
+        )
+    known = set(model.gallery_ids)
+    names = [str(name) for name in ids]
+    twice = next((name for name in names if name in known), None)
+    if twice is not None or len(set(names)) < len(names):
+        raise RerankError(
+            f"item {twice if twice is not None else 'ids given twice'!r} is in the gallery "
+            f"already; give new items only, or remove it first with `rerank update --remove`"
+        )
+    new = as_matrix(vectors, "new items", keep_half=True).cpu()
+    if len(new) != len(names):
+        raise RerankError(f"new items: got {len(names)} ids for {len(new)} rows")
+    metric: Metric = model.manifest["metric"]
+    sim: Any = Pair(bank, new, metric=metric)
+    banks = model.kept.get("bank.gallery")
+    gallery: Any = None if banks is None else Pair(banks, new, metric=metric)
+    stages: list[Fitted] = []
+    for position, stage in enumerate(model.fitted.stages):
+        seen = Bank(sim, gallery=gallery)
+        if _maps(stage):
+            stages.append(stage)
+            seen = transform_bank(stage, seen)
+            sim, gallery = seen.sim, seen.gallery
+            continue
+        bias = _bias_of(stage, seen, _settings(model, position), bool(model.manifest.get("gated")))
+        old: Tensor = stage.gallery_bias  # type: ignore[attr-defined]
+        stages.append(_with_bias(stage, torch.cat([old, bias.to(old)])))
+        sim, gallery = sim.add_gallery_bias(bias.to(sim.dtype)), None
+    hashes = torch.cat([model.kept["gallery.hashes"], item_hashes(new)])
+    return with_manifest(
+        replace(
+            model,
+            fitted=FittedPipeline(tuple(stages)),
+            gallery_ids=(*model.gallery_ids, *names),
+            kept={**model.kept, "gallery.hashes": hashes},
+        ),
+        gallery=describe_gallery(model, hashes),
+    )
+
+
+def remove_items(model: Model, ids: Sequence[str]) -> Model:
+    """A model of a smaller gallery; the items that stay keep their biases.
+
+    Raises:
+        RerankError: an id that is not in the gallery, or nothing would be left.
+    """
+    check_served(model)
+    assert model.gallery_ids is not None
+    rows = {name: row for row, name in enumerate(model.gallery_ids)}
+    unknown = next((name for name in ids if name not in rows), None)
+    if unknown is not None:
+        raise RerankError(f"--remove: {unknown!r} is not in the model's gallery")
+    gone = set(ids)
+    keep = torch.tensor([row for name, row in rows.items() if name not in gone], dtype=torch.int64)
+    if len(keep) == 0:
+        raise RerankError("--remove: nothing would be left of the gallery")
+    hashes = model.kept["gallery.hashes"][keep]
+    kept = {**model.kept, "gallery.hashes": hashes}
+    if "online.log_mass" in kept:
+        kept["online.log_mass"] = kept["online.log_mass"][keep]
+    return with_manifest(
+        replace(
+            model,
+            fitted=FittedPipeline(tuple(_kept(stage, keep) for stage in model.fitted.stages)),
+            gallery_ids=tuple(name for name in model.gallery_ids if name not in gone),
+            kept=kept,
+        ),
+        gallery=describe_gallery(model, hashes),
+    )
+
+
+def _settings(model: Model, position: int) -> Reranker | None:
+    """The settings that fitted a stage, where its bias can be had for items alone."""
+    stages = model.manifest.get("stages", [])
+    if position >= len(stages) or stages[position]["class"] not in PER_ITEM:
+        return None
+    name = stages[position]["class"]
+    build = next((m.build for m in METHODS.values() if m.build.__name__ == name), None)
+    return None if build is None else build(**stages[position]["settings"])
+
+
+def _maps(stage: Fitted) -> bool:
+    """Whether a stage rewrites embeddings only, so that it holds nothing per item."""
+    return hasattr(stage, "matrix") or isinstance(stage, Centred)
+
+
+def _bias_of(stage: Fitted, bank: Bank, settings: Reranker | None, gated: bool) -> Tensor:
+    if isinstance(stage, Potentials) and math.isnan(stage.tau):
+        return torch.zeros(bank.sim.shape[1])  # scores without a temperature got no biases
+    if isinstance(stage, GrowsByBank):
+        return stage.bias_of(bank.sim)
+    if settings is not None:
+        return settings.fit(bank).gallery_bias  # type: ignore[attr-defined]
+    if gated:
+        raise RerankError(
+            "the gate mixed several biases, which new items cannot be given one by one; fit with "
+            "`rerank fit --no-gate --keep-bank`, or fit again with the new items"
+        )
+    raise RerankError(
+        f"the bias of this method ({type(stage).__name__}) depends on the whole gallery, so new "
+        f"items cannot be added; fit again with them"
+    )
+
+
+def _kept(stage: Fitted, keep: Tensor) -> Fitted:
+    """The stage with the biases of the items that stay."""
+    if _maps(stage):
+        return stage
+    if not (is_dataclass(stage) and "gallery_bias" in {f.name for f in fields(stage)}):
+        raise RerankError(
+            f"this method ({type(stage).__name__}) holds more than one number per item, so items "
+            f"cannot be removed; fit again without them"
+        )
+    return _with_bias(stage, stage.gallery_bias[keep])  # type: ignore[attr-defined]
+
+
+def _with_bias(stage: Any, bias: Tensor) -> Fitted:  # noqa: ANN401  a frozen dataclass
+    if isinstance(stage, Potentials) and len(stage.query_bias):
+        # `bias_of` gives an item the mass 1 / m of the gallery as it is now. Moving f by the
+        # change of log m leaves every bias where it was and later items in the same gauge.
+        shift = stage.tau * math.log(len(bias) / len(stage.gallery_bias))
+        return replace(stage, gallery_bias=bias, query_bias=stage.query_bias - shift)
+    return replace(stage, gallery_bias=bias)

@@ -1,0 +1,1 @@
+"""Vector stores: write folded vectors with ids, and search what was written."""

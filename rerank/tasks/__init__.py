@@ -1,0 +1,1 @@
+"""One file per command: files or arrays in, one answer out."""

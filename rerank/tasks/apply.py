@@ -1,0 +1,736 @@
+"""`apply`: both directions of embeddings or of a matrix, re-ranked, with what a file records.
+
+What several processes may share: which methods, which bank, and that they came to one end.
+
+Queries and bank queries are split over processes, galleries of videos are held whole. That serves
+every method made of passes over row panels; the rest is refused here, before anything is fitted.
+
+`rerank apply` on files: read, re-rank, write, and say what happened.
+"""
+
+import functools
+import math
+import platform
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rerank import io
+from rerank.core import comm
+from rerank.core.arrays import as_matrix
+from rerank.core.errors import RerankError
+from rerank.core.memory import limit
+from rerank.core.similarity import ArrayLike, Dense, Metric, Pair, Similarity
+from rerank.core.version import __version__
+from rerank.io import DirectionResult, Embeddings
+from rerank.methods import directions
+from rerank.methods.base import FittedPipeline, Label, Pipeline, strongest_label
+from rerank.methods.directions import Direction, Name
+from rerank.methods.dual_bank import DualDIS, DualIS
+from rerank.methods.em import EM, Basis
+from rerank.methods.engine import ScoresAre, dense, fit_both, fit_one, notes_of, rewritten
+from rerank.methods.registry import METHODS, pipeline
+from rerank.methods.sinkhorn import Potentials, Sinkhorn
+from rerank.metrics import hubness
+from rerank.metrics.hubness import Hubness
+from rerank.passes import reduce
+from rerank.passes import topk as search
+from rerank.passes.reduce import TopK
+from rerank.selection.candidates import PIPELINE, STACK
+from rerank.selection.gate_report import GateReport
+from rerank.selection.trials import NAMES
+from rerank.tasks.read import Inputs, describe_inputs, pick_device, read_inputs
+
+DEFAULT_FOR_EMBEDDINGS = "em+sinkhorn"
+DEFAULT_FOR_SCORES = "sinkhorn"
+# Above this many scores the marginals are not looked into: it costs about two more fits.
+MAX_SUITED = 50_000_000
+# From here on a neighbour graph, two passes over all pairs, is cheaper than dozens of sweeps.
+SPARSE_FROM = 100_000_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One direction, re-ranked.
+
+    Attributes:
+        direction: what went in: similarity, bank, warnings.
+        fitted: the fitted stages, or None where the direction stays raw.
+        sim: the rewritten similarity.
+        topk: the k best gallery items per query.
+        before: hubness of the raw ranking.
+        after: hubness of the rewritten ranking.
+        label: which queries the fit used.
+        notes: what the user should know, one sentence each.
+    """
+
+    direction: Direction
+    fitted: FittedPipeline | None
+    sim: Similarity
+    topk: TopK
+    before: hubness.Hubness
+    after: hubness.Hubness
+    label: Label
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Reranked:
+    """Both directions, re-ranked.
+
+    Attributes:
+        t2v: texts rank videos.
+        v2t: videos rank texts.
+        method: what was applied.
+        settings: as given.
+    """
+
+    t2v: Outcome
+    v2t: Outcome
+    method: str
+    settings: dict[str, Any]
+
+    @property
+    def label(self) -> Label:
+        """The strongest label of the two."""
+        return strongest_label([self.t2v.label, self.v2t.label])
+
+    def matrix(self) -> Similarity:
+        """The rewritten similarity, texts x videos, S + f + g, for both directions."""
+        for outcome in (self.t2v, self.v2t):
+            if outcome.fitted is not None and not outcome.fitted.foldable:
+                raise RerankError(
+                    f"--scores: method {self.method!r} rewrites each direction on its own; "
+                    f"one matrix cannot hold both"
+                )
+        fits: dict[Name, FittedPipeline | None] = {
+            "t2v": self.t2v.fitted,
+            "v2t": self.v2t.fitted,
+        }
+        return rewritten(self.t2v.direction.sim, fits)
+
+    def scores(self) -> Tensor:
+        """The rewritten matrix, texts x videos. Builds n x m."""
+        return self.matrix().scores()
+
+
+def apply(
+    texts: ArrayLike | None = None,
+    videos: ArrayLike | None = None,
+    *,
+    scores: ArrayLike | None = None,
+    bank_texts: ArrayLike | None = None,
+    bank_videos: ArrayLike | None = None,
+    bank_positives: tuple[np.ndarray, ...] | None = None,
+    method: str | None = None,
+    metric: Metric = "cosine",
+    k: int = 10,
+    gate: bool = True,
+    scores_are: ScoresAre = "auto",
+    device: str | torch.device | None = None,
+    sharded: bool = False,
+    whole_bank: bool = False,
+    **settings: Any,  # noqa: ANN401  fields of the method
+) -> Reranked:
+    """Re-rank both directions of embeddings, or of a texts x videos matrix.
+
+    Args:
+        texts: (n, d) numpy or torch.
+        videos: (m, d), of the same model.
+        scores: (n, m) instead of embeddings; transductive.
+        bank_texts: texts that are not test queries; they fit text to video.
+        bank_videos: videos outside the test gallery; they fit video to text.
+        bank_positives: for each bank text the bank video rows that are right, where known: the
+            do-no-harm gate then judges the biases on the bank before they are used.
+        method: see `rerank methods`; "em+sinkhorn" for embeddings, "sinkhorn" for scores.
+        metric: "cosine" or "dot".
+        k: results per query, at most the smaller gallery.
+        gate: judge biases on the bank's known pairs, where there are any.
+        scores_are: see `rerank`.
+        device: where to compute; None = where the tensors are.
+        sharded: `texts`, `bank_texts` and the rows of `scores` are this process's share of them
+            (`comm.my_rows`), `bank_positives` are those of the whole bank; every process gets the
+            whole top-k.
+        whole_bank: with `sharded`, `bank_texts` are the whole bank's (see `wants_whole_bank`);
+            shares of it are gathered where it is needed.
+        **settings: fields of the stages, such as tau, n_iters, strength.
+
+    Returns:
+        A `Reranked`. With no bank both directions are transductive; with a bank, a direction that
+        misses its own stays raw with label "none" and a warning.
+
+    Raises:
+        RerankError: input that does not fit together, unknown settings.
+    """
+    if (scores is None) == (texts is None or videos is None):
+        raise RerankError("apply: give texts and videos, or scores, not both and not neither")
+    if scores is not None:
+        if bank_texts is not None or bank_videos is not None:
+            raise RerankError(
+                "a bank of embeddings cannot be compared with stored scores: "
+                "give --videos and --texts, or leave the bank out"
+            )
+        sim = dense(scores, scores_are=scores_are, sharded=sharded)
+        both = directions.from_scores(sim if device is None else _moved(sim, device))
+    else:
+        gated = gate and bank_positives is not None
+        if sharded and not whole_bank:
+            whole_bank = wants_whole_bank(method, gated=gated, **settings)
+            bank_texts = whole(bank_texts, "bank texts") if whole_bank else bank_texts
+        if sharded and not gated:
+            # Those of the whole bank do not fit a share of it, and nobody asks for them.
+            bank_positives = None
+        inputs = (texts, videos, bank_texts, bank_videos)
+        texts, videos, bank_texts, bank_videos = (_on(x, device) for x in inputs)
+        assert texts is not None and videos is not None
+        both = directions.from_embeddings(
+            texts, videos, bank_texts=bank_texts, bank_videos=bank_videos,
+            bank_positives=bank_positives, metric=metric,
+            sharded=sharded, whole_bank=whole_bank,
+        )  # fmt: skip
+    return rerank_directions(both, method=method, k=k, gate=gate, **settings)
+
+
+def wants_whole_bank(
+    method: str | None,
+    *,
+    gated: bool,
+    **settings: Any,  # noqa: ANN401  fields of the stages
+) -> bool:
+    """Whether several processes each need all bank texts to fit a method on embeddings."""
+    stages = pipeline(method or DEFAULT_FOR_EMBEDDINGS, **settings)
+    return needs_whole_bank(stages, gated=gated)
+
+
+def rerank_directions(
+    both: Mapping[Name, Direction],
+    *,
+    method: str | None = None,
+    k: int = 10,
+    gate: bool = True,
+    **settings: Any,  # noqa: ANN401  fields of the stages
+) -> Reranked:
+    """`apply` for directions that are already made."""
+    for direction in both.values():
+        items = reduce.total_queries(direction.sim.T)
+        reduce.check_k(k, items, f"gallery items of {direction.name}")
+    embeddings = isinstance(both["t2v"].sim, Pair)
+    chosen = method or (DEFAULT_FOR_EMBEDDINGS if embeddings else DEFAULT_FOR_SCORES)
+    stages = pipeline(chosen, **settings)
+    sharded = both["t2v"].sim.shard is not None
+    if sharded:
+        check_method(chosen, stages)
+    extra: dict[Name, list[str]] = {"t2v": [], "v2t": []}
+    if method is None:
+        stages, reason = _drop_em(stages, both)
+        for name in extra:
+            if reason and both[name].bank is not None:
+                extra[name].append(reason)
+    for name, direction in both.items():
+        if advice := _sparse_advice(chosen, stages, direction.sim):
+            extra[name].append(advice)
+    fits: dict[Name, FittedPipeline | None]
+    if gate and any(_gated(direction) for direction in both.values()):
+        fits = {}
+        for name, direction in both.items():
+            if _gated(direction) and direction.bank is not None:
+                from rerank.selection import gated_fit  # heavier than all the rest
+
+                check = check_gates_agree if sharded else None
+                fitted, report = gated_fit(stages, direction.bank, check=check)
+                fits[name] = (
+                    fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
+                )
+                extra[name] += report.sentences
+            else:
+                fits[name] = fit_one(stages, direction)
+    else:
+        fits = _fit_suited(stages, both, extra, ask="rho" not in settings)
+    outcomes = {
+        name: _outcome(direction, fits[name], k, extra[name]) for name, direction in both.items()
+    }
+    return Reranked(outcomes["t2v"], outcomes["v2t"], chosen, dict(settings))
+
+
+def _fit_suited(
+    stages: Pipeline, both: Mapping[Name, Direction], extra: dict[Name, list[str]], *, ask: bool
+) -> dict[Name, FittedPipeline | None]:
+    """Fit both directions, with the marginals that the data ask for unless rho was chosen.
+
+    Only where the queries themselves are fitted on: there repeated queries and items without a
+    query show, and equality would be wrong for them.
+    """
+    from rerank.selection import recommend_marginals
+
+    plans: dict[Name, tuple[Pipeline, Direction]] = {}
+    for name, direction in both.items():
+        pairs = reduce.total_queries(direction.sim) * reduce.total_gallery(direction.sim)
+        bank = direction.bank
+        if (
+            not ask
+            or bank is None
+            or bank.label != "transductive"
+            or pairs > MAX_SUITED
+            or not any(isinstance(stage, Sinkhorn) for stage in stages.stages)
+        ):
+            continue
+        found = recommend_marginals(direction.sim)
+        if not found.notes:
+            continue
+        sim = found.apply(bank.sim)
+        suited = replace(bank, sim=sim, pairs=sim if bank.pairs is bank.sim else bank.pairs)
+        softer = tuple(
+            replace(stage, rho=found.rho) if isinstance(stage, Sinkhorn) else stage
+            for stage in stages.stages
+        )
+        plans[name] = Pipeline(softer), replace(direction, bank=suited)
+        extra[name] += [f"{note} (--rho 1 overrides)" for note in found.notes]
+    if not plans:
+        return fit_both(stages, both)
+    return {name: fit_one(*plans.get(name, (stages, both[name]))) for name in both}
+
+
+def _sparse_advice(method: str, stages: Pipeline, sim: Similarity) -> str:
+    """Which method to take where there are too many pairs for dozens of sweeps, or nothing."""
+    pairs = reduce.total_queries(sim) * sim.shape[1]
+    dense = any(isinstance(stage, Sinkhorn) and stage.neighbours is None for stage in stages.stages)
+    if not dense or pairs < SPARSE_FROM or not isinstance(sim, Pair) or sim.shard is not None:
+        return ""
+    sparse = "+".join("sinkhorn-sparse" if x == "sinkhorn" else x for x in method.split("+"))
+    return f"{pairs:.0e} pairs take long to sweep: --method {sparse} reads them twice"
+
+
+def _gated(direction: Direction) -> bool:
+    return direction.bank is not None and direction.bank.positives is not None
+
+
+def _drop_em(stages: Pipeline, both: Mapping[Name, Direction]) -> tuple[Pipeline, str]:
+    """The default pipeline without EM, where EM has nothing to be fitted on or does nothing."""
+    em = next((stage for stage in stages.stages if isinstance(stage, EM)), None)
+    if em is None:
+        return stages, ""
+    reason = ""
+    if em.strength == 0:
+        reason = "EM inactive: its strength is 0"
+    elif any(d.bank is not None and d.bank.pairs is None for d in both.values()):
+        reason = "EM inactive: it needs both --bank-texts and --bank-videos"
+    if not reason:
+        return stages, ""
+    return Pipeline(tuple(stage for stage in stages.stages if stage is not em)), reason
+
+
+def _outcome(
+    direction: Direction, fitted: FittedPipeline | None, k: int, extra: list[str]
+) -> Outcome:
+    raw = direction.sim
+    sim = raw if fitted is None else fitted.transform(raw)
+    items = reduce.total_queries(raw.T)
+    found = search.topk(sim, min(max(k, 10), items))
+    kept = TopK(found.scores[:, :k].contiguous(), found.indices[:, :k].contiguous())
+    before = found if sim is raw else search.topk(raw, min(10, items))
+    return Outcome(
+        direction=direction,
+        fitted=fitted,
+        sim=sim,
+        topk=kept,
+        before=hubness.from_lists(before.indices, items, min(10, max(1, items // 2))),
+        after=hubness.from_lists(found.indices, items, min(10, max(1, items // 2))),
+        label="none" if fitted is None else fitted.label,
+        notes=(*direction.warnings, *extra, *notes_of(fitted)),
+    )
+
+
+def _on(x: ArrayLike | None, device: str | torch.device | None) -> ArrayLike | None:
+    if x is None or device is None:
+        return x
+    if isinstance(x, np.ndarray) and torch.device(device).type == "cpu":
+        # Where it is: a large one may be a file mapped into memory.
+        return x
+    tensor = torch.from_numpy(x) if isinstance(x, np.ndarray) and x.flags.writeable else x
+    return tensor.to(device) if isinstance(tensor, Tensor) else torch.tensor(tensor).to(device)
+
+
+def _moved(sim: Dense, device: str | torch.device) -> Dense:
+    return replace(sim, base=sim.base.to(device))
+
+
+# Figures of the gate may differ by rounding between processors of different makes.
+_ROUNDING = 1e-3
+# What rows may be stored as.
+_KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_method(method: str, stages: Pipeline) -> None:
+    """Refuse a method that needs everything in one process.
+
+    Raises:
+        RerankError: it does.
+    """
+    dense = [x for x in method.split("+") if x != "none" and "dense matrix" in METHODS[x].needs]
+    sparse = any(
+        isinstance(stage, Sinkhorn) and stage.neighbours is not None for stage in stages.stages
+    )
+    if dense or sparse:
+        what = "its neighbour graph" if sparse else "the whole matrix"
+        raise RerankError(
+            f"--method {method}: needs {what} in one process; run it without torchrun, or take a "
+            f"method that streams such as sinkhorn, csls or mp"
+        )
+
+
+def needs_whole_bank(stages: Pipeline, *, gated: bool) -> bool:
+    """Whether every process needs all texts of the bank.
+
+    The gate does, which judges all known pairs, and so does a stage that compares the bank's own
+    gallery with the searched one: from video to text both are texts, and shares of both would
+    leave most pairs out.
+    """
+    return gated or any(isinstance(stage, DualIS | DualDIS) for stage in stages.stages)
+
+
+def whole(rows: ArrayLike | None, what: str) -> Tensor | None:
+    """The rows of all processes, in every process, of a type that holds them all."""
+    if rows is None:
+        return None
+    mine = as_matrix(rows, what, keep_half=True, no_rows=True)
+    # A share that is large to its process is left half, a smaller one may have been widened.
+    there = comm.all_max(torch.tensor([int(mine.dtype == kind) for kind in _KINDS])).tolist()
+    kinds = [kind for kind, is_there in zip(_KINDS, there, strict=True) if is_there]
+    return comm.gather_rows(mine.to(functools.reduce(torch.promote_types, kinds)).contiguous())
+
+
+def check_gates_agree(report: GateReport) -> None:
+    """Compare what the gate found in this process with what it found in the others.
+
+    Every process judges the whole bank by itself, from the same seed. A process that chose another
+    candidate would wait for the others in passes that they do not make.
+
+    Raises:
+        RerankError: they differ by more than rounding.
+    """
+    best = report.chosen
+    name = ("none", STACK, PIPELINE, *NAMES).index(best.name)
+    figures = [name, best.mapped, best.strength, report.shrink, best.gain, *report.weights]
+    gap = float(comm.disagreement(torch.tensor(figures, dtype=torch.float64)).max())
+    if not gap < _ROUNDING:
+        raise RerankError(
+            f"the gate came to different ends in different processes (off by {gap:.2g}): run all "
+            f"of them on the same kind of machine, or give --no-gate"
+        )
+
+
+SCHEMA = "rerank-results/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What `apply_files` did.
+
+    Attributes:
+        manifest: everything that the result file says about itself.
+        text: the same for a person.
+        warnings: what to look at, one sentence each.
+        notes: how it went, one sentence each.
+    """
+
+    manifest: dict[str, Any]
+    text: str
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def rerank_inputs(
+    inputs: Inputs, *, metric: str, k: int, scores_are: str, gate: bool, device: torch.device,
+    settings: Mapping[str, Any],
+) -> tuple[Reranked, list[str]]:  # fmt: skip
+    """`apply` on what was read; also returns what Python would have warned about."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = apply(
+            inputs.vectors("texts"),
+            inputs.vectors("videos"),
+            scores=None if inputs.scores is None else inputs.scores.scores,
+            bank_texts=inputs.vectors("bank_texts"),
+            bank_videos=inputs.vectors("bank_videos"),
+            bank_positives=inputs.bank_positives,
+            metric=metric,  # type: ignore[arg-type]
+            k=k,
+            scores_are=scores_are,  # type: ignore[arg-type]
+            gate=gate,
+            device=device,
+            sharded=inputs.sharded,
+            whole_bank=inputs.whole_bank,
+            **settings,
+        )
+    return result, [str(item.message) for item in caught if item.category is UserWarning]
+
+
+def apply_files(
+    *,
+    videos: Path | None = None,
+    texts: Path | None = None,
+    sims: Path | None = None,
+    bank_texts: Path | None = None,
+    bank_videos: Path | None = None,
+    bank_gt: Path | None = None,
+    metric: str = "cosine",
+    k: int | None = None,
+    scores_are: str = "auto",
+    gate: bool = True,
+    out: Path = Path("reranked.h5"),
+    store_scores: bool = False,
+    device: str = "auto",
+    pool: str | None = None,
+    memory: str | None = None,
+    model: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Report:
+    """Read, re-rank both directions, write `out`, and report.
+
+    Raises:
+        RerankError: input, settings or paths that do not work; nothing is written then.
+    """
+    settings = dict(settings or {})
+    sharded = comm.start_from_environment()
+    target = pick_device(device)
+    whole_bank = sharded and sims is None and wants_whole_bank(
+        gated=gate and bank_gt is not None, **{"method": None, **settings}
+    )  # fmt: skip
+    with limit(memory):
+        inputs = read_inputs(
+            videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
+            bank_gt=bank_gt, metric=metric, pool=pool, model=model, sharded=sharded,
+            whole_bank=whole_bank,
+        )  # fmt: skip
+        if k is None:
+            k = min(10, len(inputs.text_ids), len(inputs.video_ids))
+        result, warned = rerank_inputs(
+            inputs, metric=metric, k=k, scores_are=scores_are, gate=gate, device=target,
+            settings=settings,
+        )  # fmt: skip
+        regime = _sweeps(result)
+        found = {
+            "t2v": _direction_result(result.t2v, inputs.text_ids, inputs.video_ids),
+            "v2t": _direction_result(result.v2t, inputs.video_ids, inputs.text_ids),
+        }
+        both = (result.t2v, result.v2t)
+        cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
+        notes = _said(both, lambda outcome: outcome.notes[len(outcome.direction.warnings) :])
+        read = _read_lines(inputs)
+        matrix = _rows_of(result) if store_scores else None
+        if comm.rank() > 0:
+            # One output: the first process writes and speaks.
+            for _ in matrix or ():
+                pass
+            comm.barrier()
+            return Report({}, "", (), ())
+        em_map = _em_map(result)
+        manifest = _manifest(
+            inputs, result, em_map, folder=out.resolve().parent,
+            settings={
+                "method": result.method, "metric": None if sims else metric, "k": k,
+                "scores_are": scores_are, "gate": gate, "device": target.type, "pool": pool,
+                **{key: value for key, value in settings.items() if key != "method"},
+            },
+        )  # fmt: skip
+        io.write_results(
+            out,
+            directions=found,
+            manifest=manifest,
+            em_map=em_map,
+            scores=matrix,
+        )
+        comm.barrier()
+        said = _text(read, result, out, k, regime, store_scores)
+        return Report(manifest, said, tuple(_unique(cautions)), tuple(_unique(notes)))
+
+
+def _rows_of(result: Reranked) -> Iterator[np.ndarray]:
+    """The rewritten matrix a block of rows at a time, all of it in the first process."""
+    sim = result.matrix()
+    blocks = (block.cpu() for _, block in sim.blocks())
+    return (block.numpy() for block in comm.rows_to_first(blocks, dtype=sim.dtype))
+
+
+def _sweeps(result: Reranked) -> str:
+    """How the sweeps of the fit were done; "" for methods that sweep nothing."""
+    fitted = [outcome.fitted for outcome in (result.t2v, result.v2t) if outcome.fitted is not None]
+    if not any(isinstance(stage, Potentials) for each in fitted for stage in each.stages):
+        return ""
+    notes = (note for outcome in (result.t2v, result.v2t) for note in outcome.notes)
+    sparse = next((note for note in notes if "sparse: " in note), "")
+    return sparse[sparse.find("sparse: ") :] or reduce.regime(result.t2v.direction.sim)
+
+
+def _said(both: Sequence[Outcome], sentences: Callable[[Outcome], Sequence[str]]) -> list[str]:
+    """Sentences of both directions, each with the name of its own."""
+    return [f"{o.direction.name}: {text}" for o in both for text in sentences(o)]
+
+
+def _unique(notes: list[str]) -> list[str]:
+    """Say once what holds for both directions."""
+    bodies = [note.split(": ", 1)[-1] if note[:4] in ("t2v:", "v2t:") else note for note in notes]
+    out: list[str] = []
+    for note, body in zip(notes, bodies, strict=True):
+        text = body if bodies.count(body) > 1 else note
+        if text not in out:
+            out.append(text)
+    return out
+
+
+def _direction_result(
+    outcome: Outcome, query_ids: tuple[str, ...], gallery_ids: tuple[str, ...]
+) -> DirectionResult:
+    bias = None
+    if outcome.fitted is None:
+        bias = np.zeros(len(gallery_ids), dtype=np.float32)
+    elif outcome.fitted.foldable:
+        found = outcome.fitted.gallery_bias
+        if found is not None and outcome.direction.sim.shard == "gallery":
+            found = comm.gather_rows(found)
+        bias = np.zeros(len(gallery_ids)) if found is None else found.cpu().numpy()
+    return DirectionResult(
+        query_ids=query_ids,
+        gallery_ids=gallery_ids,
+        indices=outcome.topk.indices.cpu().numpy(),
+        scores=outcome.topk.scores.cpu().numpy(),
+        gallery_bias=bias,
+        label=outcome.label,
+    )
+
+
+def _em_map(result: Reranked) -> np.ndarray | None:
+    """The linear map, of the first direction that has one (both share it, but for the gate)."""
+    maps = (_map_of(outcome) for outcome in (result.t2v, result.v2t))
+    return next((matrix for matrix in maps if matrix is not None), None)
+
+
+def _map_of(outcome: Outcome) -> np.ndarray | None:
+    found = None if outcome.fitted is None else outcome.fitted.map
+    return None if found is None else found.cpu().numpy()
+
+
+def _stored(outcome: Outcome, em_map: np.ndarray | None) -> bool:
+    """Whether the file's bias and map are all that this direction's rewriting consists of."""
+    if outcome.fitted is None:
+        return True
+    own = _map_of(outcome)
+    return outcome.fitted.foldable and (
+        own is None or (em_map is not None and np.array_equal(own, em_map))
+    )
+
+
+def _manifest(
+    inputs: Inputs,
+    result: Reranked,
+    em_map: np.ndarray | None,
+    *,
+    folder: Path,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "label": result.label,
+        "labels": {"t2v": result.t2v.label, "v2t": result.v2t.label},
+        "inputs": describe_inputs(inputs, folder=folder),
+        "settings": settings,
+        "fits": {
+            o.direction.name: describe_fit(o)
+            | {"stored": _stored(o, em_map), "mapped": _map_of(o) is not None}
+            for o in (result.t2v, result.v2t)
+        },
+        "versions": {
+            "rerank": __version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+        },
+    }
+
+
+def _antihub_share(found: Hubness) -> float:
+    return len(found.antihubs) / len(found.counts)
+
+
+def describe_fit(outcome: Outcome) -> dict[str, Any]:
+    """The figures of a fit and of its hubness, for the manifest."""
+    facts: dict[str, Any] = {
+        "hub_skewness_before": round(outcome.before.skewness, 4),
+        "hub_skewness_after": round(outcome.after.skewness, 4),
+        "antihubs_before": round(_antihub_share(outcome.before), 4),
+        "antihubs_after": round(_antihub_share(outcome.after), 4),
+        "notes": list(outcome.notes),
+    }
+    for stage in () if outcome.fitted is None else outcome.fitted.stages:
+        if isinstance(stage, Potentials) and math.isfinite(stage.tau):
+            facts |= {"tau": stage.tau, "iterations": stage.n_iters, "marginal_error": stage.error}
+        elif isinstance(stage, Basis):
+            facts |= {"em_shift": stage.shift}
+    return facts
+
+
+def _read_lines(inputs: Inputs) -> list[str]:
+    """What was read, a line per file."""
+    lines: list[str] = []
+    for role, unit in (
+        ("texts", "texts"), ("videos", "videos"),
+        ("bank_texts", "bank texts"), ("bank_videos", "bank videos"),
+    ):  # fmt: skip
+        embeddings: Embeddings | None = getattr(inputs, role)
+        if embeddings is not None:
+            low, mean, high = inputs.norms(role)
+            lines.append(
+                f"read  {Path(embeddings.source).name}: {embeddings.total_rows} {unit}, "
+                f"d = {embeddings.vectors.shape[1]}, norms {low:.3g} to {high:.3g} "
+                f"(mean {mean:.3g})"
+            )
+    if inputs.scores is not None:
+        n, m = inputs.scores.total_rows, len(inputs.scores.gallery_ids)
+        lines.append(f"read  {Path(inputs.scores.source).name}: {n} texts x {m} videos")
+    return lines
+
+
+def _text(
+    read: list[str], result: Reranked, out: Path, k: int, regime: str, store_scores: bool
+) -> str:
+    shifts = [
+        stage.shift
+        for o in (result.t2v, result.v2t)
+        for stage in (o.fitted.stages if o.fitted is not None else ())
+        if isinstance(stage, Basis)
+    ]
+    moved = f"; EM moved the embeddings by {shifts[0]:.1%} of their norm" if shifts else ""
+    swept = [f"sweeps  {regime}"] if regime else []
+    lines = [*read, "", f"method  {result.method}{moved}", *swept, ""]
+    header = ["", "label", "tau", "steps", "marginal error", "hub skewness", "antihubs"]
+    rows = [_row(outcome) for outcome in (result.t2v, result.v2t)]
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in (header, *rows):
+        lines.append("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+    stored = " and the rewritten matrix" if store_scores else ""
+    lines += [
+        "",
+        f"wrote {out}: top {k} of both directions{stored}",
+        f"next  rerank eval --gt gt.json{'' if out.name == 'reranked.h5' else f' --results {out}'}",
+    ]
+    return "\n".join(lines)
+
+
+def _row(outcome: Outcome) -> list[str]:
+    facts = describe_fit(outcome)
+    before, after = outcome.before, outcome.after
+    return [
+        outcome.direction.name,
+        outcome.label,
+        f"{facts['tau']:.4g}" if facts.get("tau", 0) > 0 else "-",
+        str(facts.get("iterations", "-")),
+        f"{facts['marginal_error']:.1e}" if facts.get("tau", 0) > 0 else "-",
+        f"{before.skewness:.2f} -> {after.skewness:.2f}",
+        f"{_antihub_share(before):.1%} -> {_antihub_share(after):.1%}",
+    ]

@@ -1,0 +1,333 @@
+"""`rerank eval` on files: exact ranks before and after, from a result file or from raw input."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rerank import io
+from rerank.core.errors import FormatError, RerankError
+from rerank.core.similarity import Dense, Pair, Similarity, as_matrix
+from rerank.io import Results
+from rerank.io.files import atomic_path
+from rerank.methods import engine as api
+from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
+from rerank.methods.directions import Name
+from rerank.metrics import ranks as metrics
+from rerank.metrics.hubness import Hubness, summary
+from rerank.metrics.judge import Judgement, bootstrap_of, paired_changes
+from rerank.metrics.page import before_after, render
+from rerank.metrics.ranks import Ranks, Ties
+from rerank.metrics.uncertainty import Difference
+from rerank.tasks import apply as files
+from rerank.tasks.read import Inputs, pick_device, positives_of, read_inputs
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Exact ranks of both directions, before and after.
+
+    Attributes:
+        label: which queries the re-ranking used; "none" for raw input.
+        labels: the same per direction.
+        ties: how ties were resolved.
+        raw: ranks of the embeddings before trained heads, where both have one dimension.
+        before: ranks per direction of the similarity as it was re-ranked (behind trained heads, if
+            there are any), or None where the inputs are gone.
+        after: ranks per direction of the rewritten one, or None for raw input.
+        distractors: gallery videos without a text.
+        unjudged: texts without an entry (only with `allow_unjudged`).
+        notes: what the user should know.
+        changes: of R@K and MnR, paired by query, with 95 % intervals and p-values.
+        hubness: before and after, where it was asked for.
+        gallery_ids: names of the gallery items per direction.
+    """
+
+    label: str
+    labels: dict[str, str]
+    ties: Ties
+    before: dict[Name, Ranks] | None
+    after: dict[Name, Ranks] | None
+    distractors: int
+    unjudged: int
+    notes: tuple[str, ...] = ()
+    raw: dict[Name, Ranks] | None = None
+    changes: dict[Name, dict[str, Difference]] = field(default_factory=dict)
+    hubness: dict[Name, tuple[Hubness, Hubness]] = field(default_factory=dict)
+    gallery_ids: dict[Name, tuple[str, ...]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """One object: label, ties, and per direction R@1, R@5, R@10, MdR, MnR, queries."""
+        out: dict[str, Any] = {"label": self.label, "ties": self.ties}
+        both = (("raw", self.raw), ("before", self.before), ("after", self.after))
+        for when, ranks in both:
+            if ranks is not None:
+                out[when] = {name: metrics.summary(found) for name, found in ranks.items()}
+        for name, changes in self.changes.items():
+            out.setdefault("change", {})[name] = {
+                key: {"change": found.change, "low": found.low, "high": found.high, "p": found.p}
+                for key, found in changes.items()
+            }
+        out["labels"] = self.labels
+        out["distractors"] = self.distractors
+        out["unjudged"] = self.unjudged
+        return out
+
+
+def judge_raw(
+    gt: Path, *, videos: Path | None = None, texts: Path | None = None, sims: Path | None = None,
+    metric: str = "cosine", ties: Ties = "expected", allow_unjudged: bool = False,
+    scores_are: str = "auto", device: str = "auto", pool: str | None = None,
+) -> Judged:  # fmt: skip
+    """Evaluate embeddings, or a matrix, as they are.
+
+    Raises:
+        RerankError: input that does not fit together.
+    """
+    inputs = read_inputs(videos=videos, texts=texts, sims=sims, metric=metric, pool=pool)
+    truth = io.read_ground_truth(
+        gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged
+    )
+    sim = _raw(inputs, metric=metric, scores_are=scores_are, device=pick_device(device))
+    ranks = _ranks({"t2v": sim, "v2t": sim.T}, truth, ties)
+    return Judged(
+        "none", {"t2v": "none", "v2t": "none"}, ties, ranks, None,
+        truth.distractors, len(truth.unjudged),
+    )  # fmt: skip
+
+
+def judge_results(
+    gt: Path, results: Path, *, videos: Path | None = None, texts: Path | None = None,
+    sims: Path | None = None, ties: Ties = "expected", allow_unjudged: bool = False,
+    device: str = "auto", hubs: bool = False,
+) -> Judged:  # fmt: skip
+    """Evaluate a result file: the raw similarity before, the rewritten one after.
+
+    Ranks are exact: the inputs that the file names are read again (and checked against their
+    content hashes), or the stored matrix is used where they are gone.
+
+    Raises:
+        RerankError: inputs that moved or changed; FormatError: not a result file.
+    """
+    found = io.read_results(results)
+    settings = found.manifest["settings"]
+    target = pick_device(device)
+    t2v = found.directions["t2v"]
+    truth = io.read_ground_truth(gt, t2v.query_ids, t2v.gallery_ids, allow_unjudged=allow_unjudged)
+    given = {"videos": videos, "texts": texts, "sims": sims}
+    try:
+        inputs = _recorded(found, results, given)
+    except FormatError as error:
+        if found.scores is None or any(path is not None for path in given.values()):
+            raise
+        matrix = torch.from_numpy(found.scores).to(target)
+        sim = Dense(matrix, unscored=True)
+        return Judged(
+            found.manifest["label"], found.manifest["labels"], ties, None,
+            _ranks({"t2v": sim, "v2t": sim.T}, truth, ties), truth.distractors,
+            len(truth.unjudged), (f"only the stored matrix is judged: {error}",),
+        )  # fmt: skip
+    raw = _raw(
+        inputs, metric=settings.get("metric") or "cosine",
+        scores_are=settings.get("scores_are", "auto"), device=target,
+    )  # fmt: skip
+    both: dict[Name, Similarity] = {"t2v": raw, "v2t": raw.T}
+    rewritten = _rewritten(found, results, inputs, both, given, target)
+    before, after = _ranks(both, truth, ties), _ranks(rewritten, truth, ties)
+    return Judged(
+        found.manifest["label"], found.manifest["labels"], ties, before, after,
+        truth.distractors, len(truth.unjudged), raw=_untrained(inputs, settings, truth, ties),
+        changes=_changes(before, after, positives_of(truth, raw.shape[1])),
+        hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
+        if hubs else {},
+        gallery_ids={"t2v": t2v.gallery_ids, "v2t": t2v.query_ids},
+    )  # fmt: skip
+
+
+def _changes(
+    before: Mapping[Name, Ranks],
+    after: Mapping[Name, Ranks],
+    positives: Sequence[Sequence[np.ndarray]],
+) -> dict[Name, dict[str, Difference]]:
+    """Paired changes with intervals; queries of one video are drawn together."""
+    out: dict[Name, dict[str, Difference]] = {}
+    for name, right in zip(("t2v", "v2t"), positives, strict=True):
+        boot = bootstrap_of(right, before[name].n_gallery)
+        out[name] = paired_changes(boot, Judgement(before[name], {}), Judgement(after[name], {}))
+    return out
+
+
+def _untrained(
+    inputs: Inputs, settings: Mapping[str, Any], truth: io.GroundTruth, ties: Ties
+) -> dict[Name, Ranks] | None:
+    """Ranks of the embeddings themselves, where a trained model stands between."""
+    if inputs.heads is None or inputs.texts is None or inputs.videos is None:
+        return None
+    if inputs.texts.vectors.shape[1] != inputs.videos.vectors.shape[1]:
+        return None
+    sim = Pair(inputs.texts.vectors, inputs.videos.vectors, metric=settings["metric"])
+    return _ranks({"t2v": sim, "v2t": sim.T}, truth, ties)
+
+
+def _ranks(both: Mapping[Name, Similarity], truth: io.GroundTruth, ties: Ties) -> dict[Name, Ranks]:
+    positives = positives_of(truth, both["t2v"].shape[1])
+    return {
+        "t2v": metrics.ranks(both["t2v"], positives[0], ties=ties),
+        "v2t": metrics.ranks(both["v2t"], positives[1], ties=ties),
+    }
+
+
+def _raw(inputs: Inputs, *, metric: str, scores_are: str, device: torch.device) -> Similarity:
+    if inputs.scores is not None:
+        import warnings
+
+        with warnings.catch_warnings():
+            # Said once, by apply; a logarithm changes no rank anyway.
+            warnings.simplefilter("ignore", UserWarning)
+            scores = torch.from_numpy(inputs.scores.scores).to(device)
+            return api.dense(scores, scores_are=scores_are)  # type: ignore[arg-type]
+    texts, videos = (
+        as_matrix(found, role).to(device)
+        for role in ("texts", "videos")
+        if (found := inputs.vectors(role)) is not None
+    )
+    return Pair(texts, videos, metric=metric)  # type: ignore[arg-type]
+
+
+def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -> Inputs:
+    """Read what the manifest names, or where the user says it moved, and check the hashes."""
+    settings, recorded = found.manifest["settings"], found.manifest["inputs"]
+    folder = results.resolve().parent
+    roles = ("sims",) if "sims" in recorded else ("texts", "videos")
+    roles += ("model",) if "model" in recorded else ()
+    paths = {role: given.get(role) or folder / recorded[role]["path"] for role in roles}
+    for role, path in paths.items():
+        if not path.exists():
+            raise FormatError(
+                f"{results}: its input {recorded[role]['path']} is not there; "
+                f"say where it is with --{role}"
+            )
+    inputs = read_inputs(
+        sims=paths.get("sims"),
+        texts=paths.get("texts"),
+        videos=paths.get("videos"),
+        model=paths.get("model"),
+        metric=settings.get("metric") or "cosine",
+        pool=settings.get("pool"),
+    )
+    _check_hashes(inputs, recorded, roles, paths, results)
+    return inputs
+
+
+def _check_hashes(
+    inputs: Inputs,
+    recorded: Mapping[str, Any],
+    roles: tuple[str, ...],
+    paths: Mapping[str, Path],
+    results: Path,
+) -> None:
+    for role in roles:
+        if role == "model":
+            found = hashlib.sha256(paths[role].read_bytes()).hexdigest()
+        else:
+            read = inputs.scores if role == "sims" else getattr(inputs, role)
+            found = None if read is None else read.content_sha256
+        if found != recorded[role]["sha256"]:
+            raise FormatError(
+                f"{paths[role]}: its content is not what {results} was made from; "
+                f"run apply again, or name the original with --{role}"
+            )
+
+
+def _rewritten(
+    found: Results,
+    results: Path,
+    inputs: Inputs,
+    both: Mapping[Name, Similarity],
+    given: Mapping[str, Path | None],
+    device: torch.device,
+) -> dict[Name, Similarity]:
+    """The rewritten similarity of each direction, from the stored numbers where they suffice."""
+    fits = found.manifest["fits"]
+    if all(fits[name]["stored"] for name in both):
+        out: dict[Name, Similarity] = {}
+        for name, sim in both.items():
+            stages = _stages(found, name, device)
+            out[name] = FittedPipeline(tuple(stages)).transform(sim)
+        return out
+    # Dual softmax and the like rewrite entry by entry: the same settings on the same files.
+    settings, recorded = found.manifest["settings"], found.manifest["inputs"]
+    folder = results.resolve().parent
+    banks = {
+        role: folder / recorded[role]["path"]
+        for role in ("bank_texts", "bank_videos", "bank_gt")
+        if role in recorded
+    }
+    if banks:
+        if inputs.texts is None or inputs.videos is None:
+            raise RerankError(f"{results}: a bank needs embeddings")
+        for role, path in banks.items():
+            if not path.exists():
+                raise FormatError(f"{results}: its bank {recorded[role]['path']} is not there")
+        inputs = read_inputs(
+            texts=given["texts"] or folder / recorded["texts"]["path"],
+            videos=given["videos"] or folder / recorded["videos"]["path"],
+            metric=settings["metric"],
+            pool=settings.get("pool"),
+            model=inputs.model,
+            bank_texts=banks.get("bank_texts"),
+            bank_videos=banks.get("bank_videos"),
+            bank_gt=banks.get("bank_gt"),
+        )
+        roles = tuple(role for role in banks if role != "bank_gt")
+        _check_hashes(inputs, recorded, roles, banks, results)
+    known = {"metric", "k", "scores_are", "gate", "device", "pool"}
+    result, _ = files.rerank_inputs(
+        inputs, metric=settings["metric"] or "cosine", k=1,
+        scores_are=settings["scores_are"], gate=settings["gate"], device=device,
+        settings={key: value for key, value in settings.items() if key not in known},
+    )  # fmt: skip
+    return {"t2v": result.t2v.sim, "v2t": result.v2t.sim}
+
+
+def _stages(found: Results, name: Name, device: torch.device) -> list[LinearMap | GalleryBias]:
+    direction = found.directions[name]
+    label = found.manifest["labels"][name]
+    stages: list[LinearMap | GalleryBias] = []
+    if label == "none":
+        return stages
+    if found.em_map is not None and found.manifest["fits"][name]["mapped"]:
+        stages.append(LinearMap(torch.from_numpy(found.em_map).to(device), label))
+    if direction.gallery_bias is not None:
+        stages.append(GalleryBias(torch.from_numpy(direction.gallery_bias).to(device), label))
+    return stages
+
+
+def write_report(path: Path, judged: Judged, table: Mapping[Name, tuple[list, list]]) -> None:
+    """One self-contained HTML page about a re-ranking.
+
+    Args:
+        path: where to.
+        judged: with hubness.
+        table: headers and rows per direction, as the terminal shows them.
+    """
+    if judged.before is None or judged.after is None:
+        raise RerankError("--report needs a result file and the inputs it was made from")
+    sections = []
+    for name in judged.before:
+        raw, rewritten = judged.hubness.get(name, (None, None))
+        headers, rows = table[name]
+        sections.append(
+            before_after(
+                name, judged.labels[name], before=judged.before[name], after=judged.after[name],
+                hubness_before=raw, hubness_after=rewritten, ids=judged.gallery_ids[name],
+                headers=headers, rows=rows,
+            )
+        )  # fmt: skip
+    page = render(sections, title="Re-ranking, before and after", subtitle=f"ties: {judged.ties}")
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text(page, encoding="utf-8")

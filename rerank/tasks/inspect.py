@@ -1,0 +1,219 @@
+"""`rerank compare` and `rerank inspect` on files: read, hand over, write the report."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rerank import io
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Pair, Similarity, as_matrix
+from rerank.io.files import atomic_path
+from rerank.methods import directions
+from rerank.methods import engine as api
+from rerank.methods.directions import WORDS, Direction, Name
+from rerank.metrics import hubness
+from rerank.metrics.figures import parse
+from rerank.metrics.page import from_comparison, render
+from rerank.metrics.tables import Comparison, footnotes
+from rerank.tasks.compare import compare
+from rerank.tasks.read import Inputs, parse_tau, pick_device, read_inputs
+
+
+def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Direction]:
+    """Both directions of what was read, on a device."""
+    if inputs.scores is not None:
+        sim = api.dense(inputs.scores.scores)
+        return directions.from_scores(replace(sim, base=sim.base.to(device)))
+
+    def on_device(embeddings: io.Embeddings | None) -> torch.Tensor | None:
+        if embeddings is None:
+            return None
+        return as_matrix(embeddings.vectors, str(embeddings.source), keep_half=True).to(device)
+
+    texts, videos = on_device(inputs.texts), on_device(inputs.videos)
+    if texts is None or videos is None:
+        raise RerankError("give --videos and --texts, or --sims")
+    return directions.from_embeddings(
+        texts,
+        videos,
+        bank_texts=on_device(inputs.bank_texts),
+        bank_videos=on_device(inputs.bank_videos),
+        bank_positives=inputs.bank_positives,
+        metric=metric,  # type: ignore[arg-type]
+    )
+
+
+def compare_files(
+    gt: Path,
+    *,
+    videos: Path | None = None,
+    texts: Path | None = None,
+    sims: Path | None = None,
+    bank_texts: Path | None = None,
+    bank_videos: Path | None = None,
+    bank_gt: Path | None = None,
+    methods: str = "all",
+    metric: str = "cosine",
+    tau: str | None = None,
+    figures: str = "R@1,R@5,R@10",
+    allow_unjudged: bool = False,
+    pool: str | None = None,
+    device: str = "auto",
+    report: Path | None = None,
+    **options: Any,  # noqa: ANN401  of `rerank.tasks.compare.compare`
+) -> Comparison:
+    """Compare methods on files, and write the HTML report where one is asked for.
+
+    Raises:
+        RerankError: files, ids, settings or a report path that do not work; nothing is written.
+    """
+    target = pick_device(device)
+    parsed = parse_tau(tau)
+    ks, measures = parse_figures(figures)
+    with ExitStack() as stack:
+        # Opened first: a path that cannot be written is found before the work, not after.
+        page = None if report is None else stack.enter_context(atomic_path(report))
+        inputs = read_inputs(
+            videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
+            bank_videos=bank_videos, bank_gt=bank_gt, metric=metric, pool=pool,
+        )  # fmt: skip
+        truth = io.read_ground_truth(
+            gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged
+        )
+        both = read_directions(inputs, metric=metric, device=target)
+        found = compare(
+            both,
+            tuple(truth.positives),
+            methods=methods,
+            ks=ks,
+            measures=measures,
+            settings={} if parsed is None else {"tau": parsed},
+            **options,
+        )
+        if page is not None:
+            names = " and ".join(path.name for path in (texts, videos, sims) if path is not None)
+            html = render(
+                from_comparison(found, {"t2v": inputs.video_ids, "v2t": inputs.text_ids}),
+                title="Re-ranking methods compared",
+                subtitle=f"{names}, judged by {gt.name}",
+                notes=footnotes(found),
+            )
+            page.write_text(html, encoding="utf-8")
+    return found
+
+
+def parse_figures(text: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Cutoffs of recalls, and other measures, from names joined by commas.
+
+    >>> parse_figures("R@1, R@50, MRR, nDCG@10")
+    ((1, 50), ('MRR', 'nDCG@10'))
+
+    Raises:
+        RerankError: an unknown measure, or no recall.
+    """
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    recalls = [name for name in names if name.startswith("R@")]
+    bad = [name for name in recalls if not name[2:].isdecimal() or int(name[2:]) < 1]
+    if bad or not recalls:
+        raise RerankError(
+            f"--figures: got {(bad or [text])[0]!r}, expected recalls such as R@1,R@5, "
+            f"and measures such as MRR, MAP or nDCG@10"
+        )
+    others = tuple(name for name in names if name not in recalls)
+    for name in others:
+        parse(name)
+    return tuple(int(name[2:]) for name in recalls), others
+
+
+def inspect_files(
+    *,
+    videos: Path | None = None,
+    texts: Path | None = None,
+    sims: Path | None = None,
+    metric: str = "cosine",
+    k: int = 10,
+    top: int = 5,
+    pool: str | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Hubness per direction and geometry of raw files.
+
+    Returns:
+        {"hubness": {direction: figures with "sentence"}, "geometry": {...}}.
+
+    Raises:
+        RerankError: no file, or one that is not usable.
+    """
+    target = pick_device(device)
+    if sims is None and (videos is None or texts is None):
+        path = videos or texts
+        if path is None:
+            raise RerankError("inspect: give --videos, --texts, both, or --sims")
+        return _alone(io.read_embeddings(path, metric=metric, pool=pool), metric, k, top, target)
+    inputs = read_inputs(videos=videos, texts=texts, sims=sims, metric=metric, pool=pool)
+    sim = read_directions(inputs, metric=metric, device=target)["t2v"].sim
+    found: dict[str, Any] = {"hubness": {}, "geometry": {}}
+    sides: tuple[tuple[Name, Similarity, Sequence[str]], ...] = (
+        ("t2v", sim, inputs.video_ids),
+        ("v2t", sim.T, inputs.text_ids),
+    )
+    for name, side, ids in sides:
+        found["hubness"][name] = _facts(hubness.summary(side, k), ids, top, WORDS[name][1])
+    if isinstance(sim, Pair):
+        shape = hubness.geometry(sim)
+        found["geometry"] = {
+            "dimension": shape.dimension,
+            "modality_gap": shape.gap,
+            "files": {
+                "texts": _cloud(sim.shape[0], shape.text_anisotropy, shape.text_rank),
+                "videos": _cloud(sim.shape[1], shape.video_anisotropy, shape.video_rank),
+            },
+        }
+    return found
+
+
+def _cloud(count: int, anisotropy: float, rank: float) -> dict[str, float]:
+    return {"count": count, "anisotropy": anisotropy, "effective_rank": rank}
+
+
+def _facts(found: hubness.Hubness, ids: Sequence[str], top: int, items: str) -> dict[str, Any]:
+    return {**found.as_dict(ids, top=top), "sentence": hubness.sentence(found, items)}
+
+
+def _alone(
+    embeddings: io.Embeddings, metric: str, k: int, top: int, device: torch.device
+) -> dict[str, Any]:
+    """One file searched by itself: every item asks for its neighbours, itself left out."""
+    vectors = as_matrix(embeddings.vectors, str(embeddings.source), keep_half=True).to(device)
+    pair = Pair(vectors, vectors, metric=metric)  # type: ignore[arg-type]
+    n = len(vectors)
+    if n < 3:
+        raise RerankError(f"{embeddings.source}: {n} items are too few to inspect; give three")
+    lists = _neighbours(pair, min(k, (n - 1) // 2 or 1))
+    shape = hubness.geometry(pair)
+    found = hubness.from_lists(lists, n)
+    facts = _facts(found, embeddings.ids, top, "items")
+    # What to do depends on the queries, which are in another file.
+    facts["sentence"] = f"{facts['sentence'].split(';')[0].rstrip('.')}, searched among themselves."
+    return {
+        "hubness": {"itself": facts},
+        "geometry": {
+            "dimension": shape.dimension,
+            "files": {"items": _cloud(n, shape.text_anisotropy, shape.text_rank)},
+        },
+    }
+
+
+def _neighbours(pair: Pair, k: int) -> np.ndarray:
+    """(n, k) nearest other rows of each row."""
+    out = np.empty((pair.shape[0], k), dtype=np.int64)
+    for rows, block in pair.blocks():
+        place = torch.arange(rows.start, rows.stop, device=block.device)
+        block[place - rows.start, place] = -torch.inf
+        out[rows] = torch.topk(block, k, dim=1).indices.cpu().numpy()
+    return out

@@ -1,0 +1,79 @@
+"""`rerank tune` on files: read, hand over, write the settings."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+from rerank import io
+from rerank.core.similarity import Pair
+from rerank.io.files import atomic_path
+from rerank.selection.tune import METHODS, TuneReport, tune
+from rerank.tasks.inspect import read_directions
+from rerank.tasks.read import pick_device, read_inputs
+
+
+def tune_files(
+    gt: Path,
+    out: Path,
+    *,
+    videos: Path | None = None,
+    texts: Path | None = None,
+    sims: Path | None = None,
+    bank_texts: Path | None = None,
+    bank_videos: Path | None = None,
+    methods: str | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    metric: str = "cosine",
+    device: str = "auto",
+) -> TuneReport:
+    """Tune on files and write the settings as JSON.
+
+    Args:
+        gt: labelled pairs; texts without an entry are left out.
+        out: settings file.
+        videos: embeddings; texts, sims, bank_texts, bank_videos likewise.
+        texts: see `videos`.
+        sims: see `videos`.
+        bank_texts: see `videos`.
+        bank_videos: see `videos`.
+        methods: names joined by commas; None = Sinkhorn, and EM before it on embeddings.
+        folds: of the nested cross-validation.
+        seed: of the folds.
+        metric: "cosine" or "dot".
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        RerankError: files, ids or settings that do not work; nothing is written.
+    """
+    target = pick_device(device)
+    with ExitStack() as stack:
+        # Opened first: a path that cannot be written is found before the work, not after.
+        page = stack.enter_context(atomic_path(out))
+        inputs = read_inputs(
+            videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
+            bank_videos=bank_videos, metric=metric,
+        )  # fmt: skip
+        truth = io.read_ground_truth(gt, inputs.text_ids, inputs.video_ids, allow_unjudged=True)
+        both = read_directions(inputs, metric=metric, device=target)
+        names = tuple(name.strip() for name in methods.split(",")) if methods else METHODS
+        if methods is None and not isinstance(both["t2v"].sim, Pair):
+            names = tuple(name for name in names if not name.startswith("em"))
+        report = tune(both, tuple(truth.positives), methods=names, folds=folds, seed=seed)
+        page.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def outcome(report: TuneReport) -> str:
+    """What a person should be told."""
+    recalls = ", ".join(
+        f"{name} R@1 {raw:.1f} -> {tuned:.1f}" for name, (raw, tuned) in report.recall.items()
+    )
+    head = f"chosen: {report.settings.method}"
+    if report.settings.method == "none":
+        head = "chosen: none, nothing gains more than its standard error"
+    return (
+        f"{head} ({report.label}, {report.n_pairs} pairs). On pairs that tuning did not see "
+        f"({report.n_folds} folds): {recalls}, log-probability {report.gain:+.4f} "
+        f"(standard error {report.error:.4f})"
+    )
