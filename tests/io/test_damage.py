@@ -16,8 +16,8 @@ from rerank.io import (
     read_scores,
     write_embeddings,
 )
+from tests.io.test_results import directions, some_results
 from tests.io_writers import ARROW, IDS, in_order, vectors, write
-from tests.test_io_results import directions, some_results
 
 
 def mutate(raw: bytes, rng: random.Random) -> bytes:

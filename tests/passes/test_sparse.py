@@ -13,7 +13,7 @@ from rerank.passes import reduce
 from rerank.passes.sinkhorn import plain
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
 from rerank.tasks import apply as runs
-from tests.test_cli import run
+from tests.cli.test_cli import run
 
 
 def pair(n=500, m=400, d=24, seed=0, dtype=torch.float64):

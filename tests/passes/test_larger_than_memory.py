@@ -19,7 +19,7 @@ from rerank.io.scratch import Scratch, joined
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.tasks import apply as files
 from rerank.tasks.read import Inputs, describe_inputs
-from tests.test_cli import run
+from tests.cli.test_cli import run
 
 TINY = "20kB"
 COUNTS = {"videos": 150, "texts": 120, "bank_texts": 140, "bank_videos": 130}

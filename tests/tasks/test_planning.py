@@ -8,7 +8,7 @@ import pytest
 from rerank import RerankError
 from rerank.tasks import plan as rates
 from rerank.tasks.plan import CARDS, Card, of_card, plan
-from tests.test_cli import run
+from tests.cli.test_cli import run
 
 SHEET = of_card(Card("test", 1e11, 1e9, 1e10, 1e9, 8e9), 256)
 CPU = replace(

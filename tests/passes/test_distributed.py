@@ -14,7 +14,7 @@ import pytest
 
 from tests import distributed_worker as worker
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WORLDS = (2, 3, 4)
 # What `distributed_methods.in_three` is asked for.
 LEFT_OUT = re.compile(

@@ -9,7 +9,7 @@ import pytest
 from rerank.core.errors import RerankError
 from rerank.io import DirectionResult, write_topk, write_trec_run
 from rerank.io.rankings import strictly_falling
-from tests.test_io_results import TEXTS, VIDEOS, both
+from tests.io.test_results import TEXTS, VIDEOS, both
 
 
 def exported(tmp_path, name, **options):

@@ -16,9 +16,9 @@ import pytest
 
 from rerank.core.errors import FormatError, RerankError
 from rerank.io import DirectionResult, read_results, write_results
-from tests.test_io_files import names
+from tests.io.test_files import names
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TEXTS = ("t0", "t1", "t/2", "日本")
 VIDEOS = ("v0", "v1", "v2")
 MANIFEST = {"label": "transductive", "words": "Überraschung", "settings": {"tau": 0.05}}
@@ -171,7 +171,7 @@ import numpy as np
 from rerank.core.errors import FormatError
 from rerank import io
 from rerank.io.formats.hdf5 import create_hdf5
-from tests.test_io_results import both, MANIFEST
+from tests.io.test_results import both, MANIFEST
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = sys.argv[1]
 matrix = np.ones((4, 3))
