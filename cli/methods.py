@@ -5,20 +5,20 @@ from rerank_cli.options import Json
 
 def methods_command(json: Json = False) -> None:
     """List the methods with source, needs, direction and whether they fold into an index."""
-    from rerank.methods.registry import METHODS
+    from rerank.methods.registry import METHODS, settings_of
     from rerank_cli.console import emit, emit_json
 
     listed = [
         {
             "name": name,
-            "what": method.what,
-            "source": method.source,
-            "needs": list(method.needs),
-            "direction": "rows only" if method.rows_only else "both",
-            "folds": method.folds,
-            "settings": _settings(method),
+            "what": card.help,
+            "source": card.facts.source,
+            "needs": list(card.facts.needs),
+            "direction": "rows only" if card.facts.rows_only else "both",
+            "folds": card.facts.folds,
+            "settings": settings_of(card),
         }
-        for name, method in METHODS.items()
+        for name, card in METHODS.cards().items()
     ]
     if json:
         emit_json({"methods": listed})
@@ -39,13 +39,6 @@ def methods_command(json: Json = False) -> None:
         "`rerank apply` does by itself. folds: becomes vectors of an index (`rerank export`)."
     )
     emit("No bank given: the test queries themselves are the bank, and the label says so.")
-
-
-def _settings(method) -> dict:  # noqa: ANN001  rerank.methods.registry.Method, imported late
-    """Defaults of a method's settings, its preset included."""
-    from dataclasses import fields
-
-    return {f.name: method.preset.get(f.name, f.default) for f in fields(method.build)}
 
 
 def _cell(value: object) -> str:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from rerank.methods.base import Pipeline as Pipeline
     from rerank.methods.dual_softmax import DualSoftmax as DualSoftmax
     from rerank.methods.em import EM as EM
-    from rerank.methods.engine import rerank as rerank
     from rerank.methods.inverted_softmax import InvertedSoftmax as InvertedSoftmax
     from rerank.methods.neighbors import CSLS as CSLS
     from rerank.methods.neighbors import NNN as NNN
@@ -32,12 +31,13 @@ if TYPE_CHECKING:
     from rerank.metrics.judge import evaluate as evaluate
     from rerank.passes.topk import topk as topk
     from rerank.tasks.apply import apply as apply
+    from rerank.tasks.matrix import rerank as rerank
 
 
 _HOME = {
     "__version__": "rerank.core.version",
     "apply": "rerank.tasks.apply",
-    "rerank": "rerank.methods.engine",
+    "rerank": "rerank.tasks.matrix",
     "evaluate": "rerank.metrics.judge",
     "topk": "rerank.passes.topk",
     "save": "rerank.methods.saved",

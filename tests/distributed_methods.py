@@ -21,7 +21,7 @@ from rerank.selection.gate_report import GateReport
 from rerank.tasks import apply as runs
 from rerank.tasks import apply as sharding
 
-DENSE = [name for name, method in METHODS.items() if "dense matrix" in method.needs]
+DENSE = [name for name, method in METHODS.cards().items() if "dense matrix" in method.facts.needs]
 REFUSED = [*DENSE, "sinkhorn-sparse"]
 STREAMING = [name for name in METHODS if name not in REFUSED]
 TWO_BANKS = [name for name in STREAMING if name.startswith("dual") or name.startswith("dbsn")]

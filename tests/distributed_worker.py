@@ -1,4 +1,4 @@
-"""One of several processes of tests/passes/test_distributed.py: every pass on a share of the rows."""
+"""One of several processes of test_distributed: every pass on a share of the rows."""
 
 import os
 import sys

@@ -6,9 +6,10 @@ Nearly every fitted reranker is a `LinearMap` of the embeddings, (d, d), or a `G
 number per gallery item; `FittedPipeline` shows both as `.map` and `.gallery_bias`.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeAlias
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -60,25 +61,105 @@ class Bank:
                 raise RerankError(f"bank: got {other.shape[axis]} {what}, expected {count}")
 
 
-class Fitted(Protocol):
-    """Frozen tensors that rewrite a similarity."""
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A fitted stage of the family "one linear map and one number per gallery item".
 
-    @property
-    def label(self) -> Label:
-        """Which queries it was estimated from."""
-        ...
+    Attributes:
+        matrix: (d, d) map of both sides, x -> x A, or None.
+        gallery_bias: (m,) numbers in score units, or None.
+        centres: what queries and what items lose before anything else, two (d,), or None.
+    """
 
+    matrix: Tensor | None = None
+    gallery_bias: Tensor | None = None
+    centres: tuple[Tensor, Tensor] | None = None
+
+
+class Fitted(ABC):
+    """Frozen tensors that rewrite a similarity, and what they can say and do.
+
+    A stage overrides what it has; the defaults are those of a stage outside the family, without
+    facts, that serves as it is and cannot grow.
+    """
+
+    label: Label
+
+    @abstractmethod
     def transform(self, sim: Similarity) -> Similarity:
         """A new, rewritten similarity."""
-        ...
+
+    @property
+    def parts(self) -> Parts | None:
+        """What it is made of, or None where it is no linear map and no number per item."""
+        return None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Figures of the fit by name, JSON values: tau, iterations, marginal_error, em_shift."""
+        return {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, one sentence each."""
+        return ()
+
+    def transform_bank(self, bank: Bank) -> Bank:
+        """The similarities of a bank as the next stage must see them.
+
+        A map rewrites all of them; a gallery bias belongs to the searched gallery, and the bank's
+        own gallery has none.
+        """
+        sim = self.transform(bank.sim)
+        shared = bank.pairs is bank.sim
+        if self.parts is not None and self.parts.matrix is not None:
+            # One bank similarity is often the same object as another; keep them shared.
+            gallery = None if bank.gallery is None else self.transform(bank.gallery)
+            pairs = bank.pairs if bank.pairs is None or shared else self.transform(bank.pairs)
+            return replace(bank, sim=sim, gallery=gallery, pairs=sim if shared else pairs)
+        return replace(bank, sim=sim, gallery=None, pairs=sim if shared else None)
+
+    def served(self) -> "Fitted":
+        """The part that unseen queries need."""
+        return self
+
+    def grown(self, bank: Similarity) -> Tensor:
+        """(m',) biases of new gallery items, from bank queries x new items.
+
+        Raises:
+            RerankError: a stage whose items are not scored one by one.
+        """
+        raise RerankError(
+            f"{type(self).__name__} cannot give a bias to new items; fit again on the new gallery"
+        )
 
 
-class Reranker(Protocol):
+class Reranker(ABC):
     """Frozen settings that can be fitted."""
 
-    def fit(self, bank: Similarity | Bank) -> Fitted:
+    @abstractmethod
+    def fit(self, bank: "Similarity | Bank") -> Fitted:
         """Estimate from a bank; a bare similarity is taken for the test queries themselves."""
-        ...
+
+    # Whether its fitted form is a linear map of both sides.
+    maps: ClassVar[bool] = False
+
+    def idle(self, bank: "Bank") -> str:
+        """Why it cannot be fitted on a bank or would do nothing; "" where it works."""
+        return ""
+
+    def varied(self, fitted: Fitted) -> Fitted | None:
+        """The fit of these settings from one of others that differ in strength alone, if it can."""
+        return None
+
+    def settled(self, bank: "Bank") -> "Reranker":
+        """The settings with what is chosen from the whole gallery written down as a number."""
+        return self
+
+    def scaled(self, **settings: Any) -> "Reranker":  # noqa: ANN401  fields
+        """The same settings with those of the given that it has."""
+        own = {f.name for f in fields(self)}  # type: ignore[arg-type]
+        return replace(self, **{k: v for k, v in settings.items() if k in own})  # type: ignore[type-var]
 
 
 def as_bank(bank: Similarity | Bank) -> Bank:
@@ -97,7 +178,7 @@ def as_bank(bank: Similarity | Bank) -> Bank:
 
 
 @dataclass(frozen=True, eq=False)
-class LinearMap:
+class LinearMap(Fitted):
     """x -> x A on both sides; A is (d, d)."""
 
     matrix: Tensor
@@ -107,9 +188,13 @@ class LinearMap:
         """Map the embeddings of both sides (unit norm again when the metric is cosine)."""
         return sim.map(self.matrix)
 
+    @property
+    def parts(self) -> Parts:  # noqa: D102
+        return Parts(matrix=self.matrix)
+
 
 @dataclass(frozen=True, eq=False)
-class GalleryBias:
+class GalleryBias(Fitted):
     """S_ij -> S_ij + g_j; one number per gallery item, (m,), in score units."""
 
     gallery_bias: Tensor
@@ -119,15 +204,31 @@ class GalleryBias:
         """Add the bias; serves any query, one or many, each independently of the others."""
         return sim.add_gallery_bias(self.gallery_bias)
 
+    @property
+    def parts(self) -> Parts:  # noqa: D102
+        return Parts(gallery_bias=self.gallery_bias)
+
 
 @dataclass(frozen=True)
-class Pipeline:
+class Pipeline(Reranker):
     """Stages fitted in order, each on what the one before made of the bank."""
 
     stages: tuple[Reranker, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stages", tuple(self.stages))
+        given: Any = self.stages
+        if isinstance(given, str):
+            from rerank.methods.registry import pipeline  # which makes pipelines itself
+
+            given = pipeline(given).stages
+        stages = (given,) if isinstance(given, Reranker) else tuple(given)
+        for stage in stages:
+            if not isinstance(stage, Reranker):
+                raise RerankError(
+                    f"Pipeline: got {type(stage).__name__}, expected settings such as "
+                    f"Pipeline((EM(), Sinkhorn())), or a name such as Pipeline('em+sinkhorn')"
+                )
+        object.__setattr__(self, "stages", stages)
 
     def fit(self, bank: Similarity | Bank) -> "FittedPipeline":
         """Fit every stage on the bank as the stages before it left it."""
@@ -136,37 +237,18 @@ class Pipeline:
         for stage in self.stages:
             fitted.append(stage.fit(bank))
             if len(fitted) < len(self.stages):
-                bank = transform_bank(fitted[-1], bank)
+                bank = fitted[-1].transform_bank(bank)
         return FittedPipeline(tuple(fitted))
 
 
-def transform_bank(fitted: Fitted, bank: Bank) -> Bank:
-    """Rewrite the similarities of a bank, as the next stage must see them."""
-    own = getattr(fitted, "transform_bank", None)
-    if own is not None:
-        # A stage that treats the two modalities differently knows which side is which.
-        return own(bank)
-    if isinstance(fitted, LinearMap) or hasattr(fitted, "matrix"):
-        # One bank similarity is often the same object as another; keep them shared.
-        sim = fitted.transform(bank.sim)
-        gallery = None if bank.gallery is None else fitted.transform(bank.gallery)
-        pairs = sim if bank.pairs is bank.sim else bank.pairs
-        if bank.pairs is not None and bank.pairs is not bank.sim:
-            pairs = fitted.transform(bank.pairs)
-        return replace(bank, sim=sim, gallery=gallery, pairs=pairs)
-    # A gallery bias belongs to the searched gallery; the bank's own gallery has none.
-    sim = fitted.transform(bank.sim)
-    return replace(bank, sim=sim, gallery=None, pairs=sim if bank.pairs is bank.sim else None)
-
-
 @dataclass(frozen=True)
-class FittedPipeline:
+class FittedPipeline(Fitted):
     """Fitted stages, applied in order."""
 
     stages: tuple[Fitted, ...]
 
     @property
-    def label(self) -> Label:
+    def label(self) -> Label:  # type: ignore[override]
         """The strongest label of the stages."""
         return strongest_label([stage.label for stage in self.stages])
 
@@ -179,24 +261,57 @@ class FittedPipeline:
     @property
     def foldable(self) -> bool:
         """Whether the whole is one linear map and one number per gallery item."""
-        return all(hasattr(s, "matrix") or hasattr(s, "gallery_bias") for s in self.stages)
+        return all(s.parts is not None and s.parts.centres is None for s in self.stages)
 
     @property
     def map(self) -> Tensor | None:
         """The (d, d) linear map of all stages, or None where no stage maps embeddings."""
-        matrices = [stage.matrix for stage in self.stages if hasattr(stage, "matrix")]  # type: ignore[attr-defined]
-        if not matrices:
-            return None
-        out = matrices[0]
-        for matrix in matrices[1:]:
-            out = out @ matrix.to(out)
+        out: Tensor | None = None
+        for parts in self._parts():
+            if parts.matrix is not None:
+                out = parts.matrix if out is None else out @ parts.matrix.to(out)
         return out
 
     @property
     def gallery_bias(self) -> Tensor | None:
         """The (m,) bias of all stages, or None where no stage adds one."""
-        biases = [s.gallery_bias for s in self.stages if hasattr(s, "gallery_bias")]  # type: ignore[attr-defined]
+        biases = [p.gallery_bias for p in self._parts() if p.gallery_bias is not None]
         return torch.stack([b.to(biases[0]) for b in biases]).sum(dim=0) if biases else None
+
+    @property
+    def parts(self) -> Parts | None:
+        """Map and bias of the whole, where every stage has such parts."""
+        return Parts(self.map, self.gallery_bias) if self.foldable else None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Those of all stages; of the later one where two have the same name."""
+        return {key: value for stage in self.stages for key, value in stage.facts.items()}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Those of all stages."""
+        return tuple(note for stage in self.stages for note in stage.notes)
+
+    def transform_bank(self, bank: Bank) -> Bank:
+        """Through every stage."""
+        for stage in self.stages:
+            bank = stage.transform_bank(bank)
+        return bank
+
+    def served(self) -> "FittedPipeline":
+        """What unseen queries need of every stage."""
+        return FittedPipeline(tuple(stage.served() for stage in self.stages))
+
+    def _parts(self) -> Iterator[Parts]:
+        return (stage.parts for stage in self.stages if stage.parts is not None)
 
     def __iter__(self) -> Iterator[Fitted]:
         return iter(self.stages)
+
+
+def as_pipeline(fitted: Fitted) -> FittedPipeline:
+    """One stage as a pipeline of one; pipelines within pipelines become one."""
+    if isinstance(fitted, FittedPipeline):
+        return FittedPipeline(tuple(s for stage in fitted.stages for s in as_pipeline(stage)))
+    return FittedPipeline((fitted,))

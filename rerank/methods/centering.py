@@ -2,21 +2,22 @@
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.rows import centred
 from rerank.core.similarity import Pair, Similarity
-from rerank.methods.base import Bank, GalleryBias, Label, as_bank
+from rerank.methods.base import Bank, Fitted, GalleryBias, Label, Parts, Reranker, as_bank
 from rerank.methods.checks import need_pair
+from rerank.methods.registry import method
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 from rerank.passes import reduce as moments
 
 
+@method("dn", help=".25 of the mean over the bank", source="Zhou et al., NeurIPS 2023")
 @dataclass(frozen=True)
-class DistributionNormalization:
+class DistributionNormalization(Reranker):
     """S_ij - weight mean_b S_bj: each item is charged its mean score over the bank.
 
     With inner products this is <x - weight mean(bank), v> up to what is constant in a row, so the
@@ -38,8 +39,15 @@ class DistributionNormalization:
         return GalleryBias(items.neutral(bank.sim, -self.weight * mean), bank.label)
 
 
+@method(
+    "center",
+    help="each modality minus its mean, unit norm again",
+    source="Liang et al., NeurIPS 2022",
+    needs=("embeddings", "bank"),
+    stage="embeddings",
+)
 @dataclass(frozen=True)
-class Centering:
+class Centering(Reranker):
     """x - weight mean of its modality, then unit norm again: closes the modality gap.
 
     The queries' mean comes from the bank queries (exact copies of a query count once), the
@@ -71,7 +79,7 @@ class Centering:
 
 
 @dataclass(frozen=True, eq=False)
-class Centred:
+class Centred(Fitted):
     """Fitted centring.
 
     Attributes:
@@ -87,6 +95,10 @@ class Centred:
     def transform(self, sim: Similarity) -> Similarity:
         """Centre both sides, each by its own mean."""
         return self._shift(sim, self.query_mean)
+
+    @property
+    def parts(self) -> Parts:  # noqa: D102
+        return Parts(centres=(self.query_mean, self.gallery_mean))
 
     def transform_bank(self, bank: Bank) -> Bank:
         """Centre a bank; the rows of `bank.gallery` are gallery items, not queries."""
@@ -111,10 +123,3 @@ class Centred:
         queries = centred(pair.queries, q0, "queries after centring", unit=unit)
         gallery = centred(pair.gallery, v0, "gallery after centring", unit=unit)
         return replace(pair, queries=queries, gallery=gallery)
-
-
-def gap(sim: Pair) -> float:
-    """Distance between the means of the two modalities."""
-    mass = (reduce.query_masses(sim), reduce.gallery_masses(sim))
-    means = moments.embedding_means(sim, query_mass=mass[0], gallery_mass=mass[1])
-    return float(torch.linalg.vector_norm(means[0] - means[1]))

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
-from rerank.methods.base import Bank, Label, as_bank
+from rerank.methods.base import Bank, Fitted, Label, Reranker, as_bank
 from rerank.methods.checks import check_columns, check_whole_rows, mapped, whole_matrix
+from rerank.methods.registry import method
 from rerank.passes import gallery as items
 from rerank.passes import reduce as moments
 
@@ -44,8 +45,17 @@ def tie_break(block: Tensor) -> Tensor:
     return 0.5 + torch.atan(centred / scale.clamp_min(torch.finfo(block.dtype).tiny)) / math.pi
 
 
+@method(
+    "gc",
+    help="rank of the query in each list",
+    source="Dinu et al., ICLR workshop 2015",
+    needs=("bank", "dense matrix"),
+    stage="rows",
+    folds=False,
+    rows_only=True,
+)
 @dataclass(frozen=True)
-class GloballyCorrectedRank:
+class GloballyCorrectedRank(Reranker):
     """Rank items by the query's place in the item's own list: -(bank queries it prefers) + tie.
 
     An item's list holds the bank queries, so a hub, which many queries score highly, has this
@@ -64,7 +74,7 @@ class GloballyCorrectedRank:
 
 
 @dataclass(frozen=True, eq=False)
-class SortedColumns:
+class SortedColumns(Fitted):
     """Fitted globally-corrected rank.
 
     Attributes:
@@ -83,8 +93,26 @@ class SortedColumns:
         return mapped(sim, lambda rows, block: tie_break(block) - above(columns, block), _GC)
 
 
+@method(
+    "mp",
+    help="mutual proximity, Gaussian",
+    source="Schnitzer et al., JMLR 2012",
+    stage="rows",
+    folds=False,
+    rows_only=True,
+)
+@method(
+    "mp-empirical",
+    help="mutual proximity, by counting",
+    source="Schnitzer et al., JMLR 2012",
+    needs=("bank", "dense matrix"),
+    stage="rows",
+    folds=False,
+    rows_only=True,
+    preset={"form": "empirical"},
+)
 @dataclass(frozen=True)
-class MutualProximity:
+class MutualProximity(Reranker):
     """How surely each of query and item finds the other closer than a random one.
 
         gaussian    log Phi((S_ij - mean_i) / std_i) + log Phi((S_ij - mean_j) / std_j)
@@ -120,7 +148,7 @@ class MutualProximity:
 
 
 @dataclass(frozen=True, eq=False)
-class ColumnGaussians:
+class ColumnGaussians(Fitted):
     """Fitted Gaussian mutual proximity.
 
     Attributes:
@@ -153,7 +181,7 @@ def log_phi(z: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class ColumnCounts:
+class ColumnCounts(Fitted):
     """Fitted empirical mutual proximity.
 
     Attributes:

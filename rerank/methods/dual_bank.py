@@ -13,10 +13,11 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.rows import equal
 from rerank.core.similarity import Pair, Similarity
-from rerank.methods.base import Bank, GalleryBias, Label, as_bank
+from rerank.methods.base import Bank, Fitted, GalleryBias, Label, Reranker, as_bank
 from rerank.methods.checks import bank_tau, check_columns, check_temperature, mapped
 from rerank.methods.inverted_softmax import active_items
 from rerank.methods.potentials import solve
+from rerank.methods.registry import method
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 
@@ -111,8 +112,28 @@ def _same_here(one: Similarity, two: Similarity) -> bool:
     return torch.equal(one.block(first), two.block(first))
 
 
+@method(
+    "dbsn",
+    help="Sinkhorn on two galleries",
+    source="DBSN, ACM MM 2025",
+    needs=("bank", "gallery bank"),
+)
+@method(
+    "dbsn-1",
+    help="the same, one iteration",
+    source="DBSN, ACM MM 2025",
+    needs=("bank", "gallery bank"),
+    preset={"n_iters": 1},
+)
+@method(
+    "dbsn-published",
+    help="published temperature .01",
+    source="DBSN, ACM MM 2025",
+    needs=("bank", "gallery bank"),
+    preset={"tau": 0.01},
+)
 @dataclass(frozen=True)
-class DualBankSinkhorn:
+class DualBankSinkhorn(Reranker):
     """Sinkhorn of the bank queries on [gallery, bank gallery]; the searched gallery's biases stay.
 
         f_b = -tau log sum_j exp((S_bj + g_j) / tau)       j over both galleries
@@ -157,8 +178,23 @@ class DualBankSinkhorn:
         return GalleryBias(g - reduce.gallery_mean(bank.sim, g), bank.label)
 
 
+@method(
+    "dualis",
+    help="inverted softmax by two banks",
+    source="DBNorm, EMNLP 2023",
+    needs=("bank", "gallery bank"),
+    whole_bank=True,
+)
+@method(
+    "dualis-published",
+    help="published temperatures",
+    source="DBNorm, EMNLP 2023",
+    needs=("bank", "gallery bank"),
+    preset={"tau": 1.99, "tau_gallery": 0.3333333333333333},
+    whole_bank=True,
+)
 @dataclass(frozen=True)
-class DualIS:
+class DualIS(Reranker):
     """S_ij + g_j, charged by a bank of queries and a bank of gallery items at once.
 
         g_j = -(log sum_b exp(S_bj / tau) + log sum_c exp(G_cj / tau_gallery))
@@ -232,8 +268,29 @@ _WHAT = "dual dynamic inverted softmax (dualdis)"
 _LOG_FLOOR = 1e-6
 
 
+@method(
+    "dualdis",
+    help="product of two gated softmaxes",
+    source="DBNorm, EMNLP 2023",
+    needs=("bank", "gallery bank"),
+    stage="rows",
+    folds=False,
+    rows_only=True,
+    whole_bank=True,
+)
+@method(
+    "dualdis-published",
+    help="published temperatures",
+    source="DBNorm, EMNLP 2023",
+    needs=("bank", "gallery bank"),
+    stage="rows",
+    folds=False,
+    rows_only=True,
+    preset={"tau": 1.99, "tau_gallery": 0.3333333333333333},
+    whole_bank=True,
+)
 @dataclass(frozen=True)
-class DualDIS:
+class DualDIS(Reranker):
     """The product of two dynamic inverted softmaxes, by bank queries and by bank gallery items.
 
     With a query's top item active in both banks, in one, in none, its row becomes
@@ -288,7 +345,7 @@ class DualDIS:
 
 
 @dataclass(frozen=True, eq=False)
-class DualGated:
+class DualGated(Fitted):
     """Fitted DualDIS.
 
     Attributes:

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
-from rerank.methods.base import Bank, Label, as_bank
+from rerank.methods.base import Bank, Fitted, Label, Reranker, as_bank
 from rerank.methods.checks import bank_tau, check_columns, check_temperature, mapped
+from rerank.methods.registry import method
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 
@@ -17,8 +18,43 @@ Form = Literal["camoe", "clip-vip", "internvideo"]
 _WHAT = "dual softmax (dsl)"
 
 
+@method(
+    "dsl",
+    help="scores times their softmax over the queries",
+    source="CAMoE, 2021",
+    stage="rows",
+    folds=False,
+    rows_only=True,
+)
+@method(
+    "dsl-camoe",
+    help="published: tau .01",
+    source="CAMoE, 2021; EMCL-Net++",
+    stage="rows",
+    folds=False,
+    rows_only=True,
+    preset={"tau": 0.01, "form": "camoe"},
+)
+@method(
+    "dsl-clip-vip",
+    help="published: tau .01",
+    source="CLIP-ViP, ICLR 2023; T-MASS",
+    stage="rows",
+    folds=False,
+    rows_only=True,
+    preset={"tau": 0.01, "form": "clip-vip"},
+)
+@method(
+    "dsl-internvideo",
+    help="published: logits times their softmax",
+    source="InternVideo, 2022",
+    stage="rows",
+    folds=False,
+    rows_only=True,
+    preset={"tau": 0.01, "form": "internvideo"},
+)
 @dataclass(frozen=True)
-class DualSoftmax:
+class DualSoftmax(Reranker):
     """Scores times their own softmax over the queries, P_ij = exp(S_ij/tau) / sum_b exp(S_bj/tau).
 
         camoe         S_ij P_ij N            (N bank queries)
@@ -63,7 +99,7 @@ class DualSoftmax:
 
 
 @dataclass(frozen=True, eq=False)
-class SoftmaxWeights:
+class SoftmaxWeights(Fitted):
     """Fitted dual softmax.
 
     Attributes:

@@ -15,14 +15,17 @@ repeats one row, through the column sums of X: X^T M = G Z / d and d_k = sqrt(z_
 number of rows leaves the loop, fitting streams and shards, and an unseen query is just mapped.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
-from rerank.methods.base import Bank, Label, as_bank
+from rerank.methods.base import Bank, Fitted, Label, Parts, Reranker, as_bank
+from rerank.methods.registry import method
 from rerank.passes import reduce
 
 _EPS = 1e-6
@@ -100,8 +103,15 @@ def momentum_row(
     return momentum * init_row.reshape(1, -1) + (1 - momentum) * mean
 
 
+@method(
+    "em",
+    help="linear map from EM bases",
+    source="EMCL, NeurIPS 2022",
+    needs=("embeddings", "bank", "gallery bank"),
+    stage="embeddings",
+)
 @dataclass(frozen=True)
-class EM:
+class EM(Reranker):
     """EM basis decomposition of both modalities: x -> x A, A = I + strength R / |R|.
 
     R is the reconstruction operator of the fitted bases and |R| its largest eigenvalue, so
@@ -145,6 +155,21 @@ class EM:
             if value is not None and value < 1:
                 raise RerankError(f"{name}: got {value}, expected at least 1")
 
+    maps: ClassVar[bool] = True
+
+    def idle(self, bank: Bank) -> str:
+        """Without a bank gallery there is nothing to fit on; at strength 0 nothing is done."""
+        if self.strength == 0:
+            return "EM inactive: its strength is 0"
+        if bank.pairs is None:
+            return "EM inactive: it needs both --bank-texts and --bank-videos"
+        return ""
+
+    def varied(self, fitted: Fitted) -> "Basis":
+        """Bases do not depend on their weight."""
+        assert isinstance(fitted, Basis)
+        return replace(fitted, strength=self.strength)
+
     def fit(self, bank: Similarity | Bank) -> "Basis":
         """Fit on the embeddings of `bank.pairs`: bank queries and bank gallery.
 
@@ -183,7 +208,7 @@ class EM:
 
 
 @dataclass(frozen=True, eq=False)
-class Basis:
+class Basis(Fitted):
     """Fitted EM bases, a linear map of rank at most K beside the identity.
 
     Attributes:
@@ -209,3 +234,11 @@ class Basis:
     def transform(self, sim: Similarity) -> Similarity:
         """Map both sides; unit norm again when the metric is cosine."""
         return sim.map(self.matrix)
+
+    @property
+    def parts(self) -> Parts:  # noqa: D102
+        return Parts(matrix=self.matrix)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:  # noqa: D102
+        return {"em_shift": self.shift}

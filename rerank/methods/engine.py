@@ -1,163 +1,280 @@
-"""One Python call on a matrix, and the fitting of both directions that everything shares."""
+"""The one engine: two directions, a method and its settings in, both fits out.
 
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal, TypeAlias, TypeVar
+Every door calls it: `rerank()`, `apply`, `compare`, `fit`, `tune`, `eval`. So the same input,
+method and settings give the same numbers everywhere.
+"""
 
-import numpy as np
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
 import torch
-from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.core.similarity import ArrayLike, Axis, Dense, Similarity
-from rerank.io.scores import as_log_scores, kind_of_scores
-from rerank.methods import directions
-from rerank.methods.base import Fitted, FittedPipeline, Pipeline
+from rerank.core.similarity import Pair, Similarity
+from rerank.methods import marginals
+from rerank.methods.base import Bank, FittedPipeline, Label, Pipeline, strongest_label
 from rerank.methods.directions import Direction, Name
 from rerank.methods.em import Basis
-from rerank.methods.registry import pipeline
+from rerank.methods.registry import canonical, cards_of, pipeline
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
 from rerank.passes import reduce
 
-ScoresAre: TypeAlias = Literal["auto", "similarities", "probabilities"]
-Array = TypeVar("Array", np.ndarray, Tensor)
+DEFAULT_FOR_EMBEDDINGS = "em+sinkhorn"
+DEFAULT_FOR_SCORES = "sinkhorn"
 
 # Where two fits would each take seconds, one converged fit serves both directions.
 ONE_FIT_ELEMENTS = 2**24
 # Sweeps of large problems round scores: in full precision their solutions are this far off, and a
 # fit of the other direction would be as far.
 _ONE_FIT_ERROR = 0.05
+# From here on a neighbour graph, two passes over all pairs, is cheaper than dozens of sweeps.
+SPARSE_FROM = 100_000_000_000
 
 
-def rerank(
-    scores: Array,
-    method: str = "sinkhorn",
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What a gate lets through: a fit, what a person should be told, and the figures behind it."""
+
+    fitted: FittedPipeline
+    sentences: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+# (stages that were asked for, bank with known pairs) -> what may be used.
+Gate: TypeAlias = Callable[[Pipeline, Bank], Verdict]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One direction, fitted.
+
+    Attributes:
+        direction: what went in.
+        fitted: the fitted stages, or None where the direction stays raw.
+        stages: the settings that were fitted; empty behind a gate, which chooses by itself.
+        notes: what the engine did besides, one sentence each.
+        gate: figures of the gate, where one judged.
+    """
+
+    direction: Direction
+    fitted: FittedPipeline | None
+    stages: Pipeline
+    notes: tuple[str, ...] = ()
+    gate: Mapping[str, Any] | None = None
+
+    @property
+    def label(self) -> Label:
+        """Which queries the fit used."""
+        return "none" if self.fitted is None else self.fitted.label
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Figures of the fit."""
+        return {} if self.fitted is None else self.fitted.facts
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All that a person should be told about this direction, besides its warnings."""
+        return (*self.notes, *(() if self.fitted is None else self.fitted.notes))
+
+    @property
+    def sim(self) -> Similarity:
+        """The rewritten similarity."""
+        raw = self.direction.sim
+        return raw if self.fitted is None else self.fitted.transform(raw)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Both directions, fitted by one method.
+
+    Attributes:
+        method: what was fitted, as the registry spells it.
+        settings: as given.
+        fits: by direction; usually both.
+    """
+
+    method: str
+    settings: Mapping[str, Any]
+    fits: Mapping[Name, Fit]
+
+    @property
+    def label(self) -> Label:
+        """The strongest label of the directions."""
+        return strongest_label([fit.label for fit in self.fits.values()])
+
+    @property
+    def t2v(self) -> Fit:
+        """Texts rank videos."""
+        return self.fits["t2v"]
+
+    @property
+    def v2t(self) -> Fit:
+        """Videos rank texts."""
+        return self.fits["v2t"]
+
+    def __getitem__(self, name: Name) -> Fit:
+        return self.fits[name]
+
+    def matrix(self) -> Similarity:
+        """S + f + g, texts x videos: columns carry the video bias, rows the text bias.
+
+        The text bias changes no ranking of videos and the video bias none of texts, so both
+        directions live in one matrix.
+
+        Raises:
+            RerankError: a method that rewrites each direction on its own.
+        """
+        for fit in self.fits.values():
+            if fit.fitted is not None and not fit.fitted.foldable:
+                raise RerankError(
+                    f"--scores: method {self.method!r} rewrites each direction on its own; "
+                    f"one matrix cannot hold both"
+                )
+        return self.rows()
+
+    def rows(self) -> Similarity:
+        """As `matrix`; of methods that are not one number per item the row direction only."""
+        sim = self.t2v.sim
+        back = self.v2t.fitted
+        if self.t2v.fitted is None and back is not None and back.map is not None:
+            raise RerankError("one matrix for both directions needs the same map in both")
+        if back is not None and back.foldable and back.gallery_bias is not None:
+            sim = sim.add_query_bias(back.gallery_bias)
+        return sim
+
+
+def default_method(both: Mapping[Name, Direction]) -> str:
+    """What is fitted where nothing is asked for."""
+    return (
+        DEFAULT_FOR_EMBEDDINGS
+        if isinstance(next(iter(both.values())).sim, Pair)
+        else DEFAULT_FOR_SCORES
+    )
+
+
+def fit(
+    both: Mapping[Name, Direction],
+    method: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     *,
-    tau: float | Literal["auto"] = "auto",
-    rho: float | tuple[float, float] = 1.0,
-    query_mass: ArrayLike | None = None,
-    gallery_mass: ArrayLike | None = None,
-    scores_are: ScoresAre = "auto",
-    **settings: Any,  # noqa: ANN401  fields of the method
-) -> Array:
-    """Rewrite a matrix of scores: S + f + g, right in both directions.
-
-    g comes from the fit on S (rows rank columns), f from the fit on its transpose (columns rank
-    rows), each with its own query masses and `rho`. Rows of the result rank the gallery for each
-    query, columns rank the queries for each gallery item.
+    each: Mapping[Name, Mapping[str, Any]] | None = None,
+    gate: Gate | None = None,
+) -> Run:
+    """Fit both directions.
 
     Args:
-        scores: (n, m) numpy or torch, rows = queries, higher = better, any scale. Not modified.
-        method: a name of `rerank methods` that works on scores, several joined by "+".
-        tau: temperature in score units, or "auto".
-        rho: softness of the gallery marginal, 1 = every item equally probable; a pair gives one
-            for each direction.
-        query_mass: (n,) weights of the rows, for example how often a query is asked.
-        gallery_mass: (m,) weights of the columns, for example how many captions a video has.
-        scores_are: "auto" recognises rows (or columns) that sum to one as probabilities; their
-            logarithm is re-ranked and zeros mean "not scored" (-inf in the result).
-        **settings: fields of the method's settings class, such as n_iters or tol.
-
-    Returns:
-        (n, m), the same kind, dtype and device as `scores`. Half precision is computed in float32.
-        For methods that rewrite the row direction only (`rerank methods` says which), the rows.
-
-    The result is transductive: it is fitted on the very queries that it ranks.
+        both: directions as `rerank.methods.directions` makes them; one without a bank stays raw.
+        method: a name of `rerank methods`; by default EM and Sinkhorn on embeddings, Sinkhorn on
+            scores, without EM where a bank has no gallery of its own.
+        settings: fields of the stages.
+        each: further settings of one direction.
+        gate: judges a direction whose bank has known pairs, instead of fitting it unseen.
 
     Raises:
-        RerankError: not a matrix of real numbers, NaN or infinite entries, unknown settings.
-
-    >>> import numpy as np
-    >>> hub = np.array([[0.6, 0.1, 0.7], [0.1, 0.6, 0.7], [0.1, 0.1, 0.9]], dtype=np.float32)
-    >>> hub.argmax(axis=1), rerank(hub, tau=0.1).argmax(axis=1)
-    (array([2, 2, 2]), array([0, 1, 2]))
+        RerankError: an unknown method or setting, or a method that cannot be fitted on these.
     """
-    sim = dense(scores, scores_are=scores_are).with_mass(queries=query_mass, gallery=gallery_mass)
-    both = directions.from_scores(sim)
-    rhos = rho if isinstance(rho, tuple) else (rho, rho)
-    rho_t2v, rho_v2t = (None if value == 1.0 else value for value in rhos)
-    fits: dict[Name, FittedPipeline | None]
-    if rho_t2v == rho_v2t:
-        fits = fit_both(pipeline(method, tau=tau, rho=rho_t2v, **settings), both)
-    else:
-        fits = {
-            "t2v": fit_one(pipeline(method, tau=tau, rho=rho_t2v, **settings), both["t2v"]),
-            "v2t": fit_one(pipeline(method, tau=tau, rho=rho_v2t, **settings), both["v2t"]),
-        }
-    for note in sorted({note for fitted in fits.values() for note in notes_of(fitted)}):
-        warnings.warn(note, stacklevel=2)
-    return _like(rewritten(both["t2v"].sim, fits).scores(), scores)
+    given = dict(settings or {})
+    name = canonical(method or default_method(both))
+    if any(direction.sim.shard is not None for direction in both.values()):
+        check_shares(name)
+    plans: dict[Name, Pipeline] = {
+        side: pipeline(name, **{**given, **(each or {}).get(side, {})}) for side in both
+    }
+    notes: dict[Name, list[str]] = {side: [] for side in both}
+    if method is None:
+        plans = _without_idle(plans, both, notes)
+    for side, direction in both.items():
+        if advice := _sparse_advice(name, direction.sim):
+            notes[side].append(advice)
+    fits: dict[Name, Fit] = {}
+    mirrored: FittedPipeline | None = None
+    for side, direction in both.items():
+        stages, bank = plans[side], direction.bank
+        if gate is not None and bank is not None and bank.positives is not None:
+            said = gate(stages, bank)
+            fits[side] = Fit(
+                direction, said.fitted, Pipeline(()), (*notes[side], *said.sentences), said.facts
+            )
+            continue
+        fitted = mirrored
+        if fitted is None and bank is not None:
+            fitted = stages.fit(bank)
+        if side == "t2v" and fitted is not None and plans["t2v"] == plans.get("v2t"):
+            mirrored = _mirror(fitted, both, stages)
+        fits[side] = Fit(direction, fitted, stages, tuple(notes[side]))
+    return Run(name, given, fits)
 
 
-def dense(scores: ArrayLike, *, scores_are: ScoresAre = "auto", sharded: bool = False) -> Dense:
-    """Stored scores as a similarity; probabilities become logarithms, with a warning that says so.
-
-    `sharded`: these are this process's share of the rows; what they are is decided for all.
+def check_shares(method: str) -> None:
+    """Refuse a method that needs everything in one process.
 
     Raises:
-        RerankError: not a matrix of real numbers, NaN or infinite entries.
+        RerankError: it does.
     """
-    if scores_are not in ("auto", "similarities", "probabilities"):
-        raise RerankError(
-            f"scores_are: got {scores_are!r}, expected 'auto', 'similarities' or 'probabilities'"
-        )
-    shard: Axis | None = "queries" if sharded else None
-    sim = Dense(scores, shard=shard)
-    if scores_are == "similarities":
-        return sim
-    kind = kind_of_scores(sim.base.cpu().numpy(), sharded=sharded)
-    if scores_are == "auto" and kind == "similarities":
-        return sim
-    if scores_are == "auto":
-        side = "rows" if kind == "row-probabilities" else "columns"
-        warnings.warn(
-            f"{side} of the scores sum to one: taken for probabilities, their logarithm is "
-            f"re-ranked and zeros count as not scored; scores_are='similarities' "
-            f"(--scores-are similarities) overrides",
-            stacklevel=3,
-        )
-    elif bool((sim.base < 0).any()):
-        raise RerankError("scores: negative entries are no probabilities; use 'similarities'")
-    logs = torch.from_numpy(as_log_scores(sim.base.cpu().numpy())).to(sim.base)
-    return Dense(logs, unscored=True, shard=shard)
+    needs = {need for card in cards_of(method) for need in card.facts.needs}
+    whole = {"dense matrix": "the whole matrix", "graph": "its neighbour graph"}
+    for need, words in whole.items():
+        if need in needs:
+            raise RerankError(
+                f"--method {method}: needs {words} in one process; run it without torchrun, or "
+                f"take a method that streams such as sinkhorn, csls or mp"
+            )
 
 
-def _like(result: Tensor, scores: Array) -> Array:
-    if isinstance(scores, Tensor):
-        return result.to(dtype=scores.dtype, device=scores.device)
-    return result.cpu().numpy().astype(scores.dtype, copy=False)
+def _without_idle(
+    plans: Mapping[Name, Pipeline], both: Mapping[Name, Direction], notes: dict[Name, list[str]]
+) -> dict[Name, Pipeline]:
+    """The default pipeline without stages that cannot be fitted on these banks, or do nothing."""
+    banks = [direction.bank for direction in both.values() if direction.bank is not None]
+    out: dict[Name, Pipeline] = {}
+    for side, stages in plans.items():
+        kept = []
+        for stage in stages.stages:
+            reasons = [reason for bank in banks if (reason := stage.idle(bank))]
+            if not reasons:
+                kept.append(stage)
+            elif both[side].bank is not None:
+                notes[side].append(reasons[0])
+        out[side] = Pipeline(tuple(kept))
+    return out
 
 
-def fit_one(stages: Pipeline, direction: Direction) -> FittedPipeline | None:
-    """Fit one direction on its bank; none without a bank."""
-    return None if direction.bank is None else stages.fit(direction.bank)
+def _sparse_advice(method: str, sim: Similarity) -> str:
+    """Which method to take where there are too many pairs for dozens of sweeps, or nothing."""
+    names = method.split("+")
+    pairs = reduce.total_queries(sim) * sim.shape[1]
+    if "sinkhorn" not in names or pairs < SPARSE_FROM:
+        return ""
+    if not isinstance(sim, Pair) or sim.shard is not None:
+        return ""
+    sparse = "+".join("sinkhorn-sparse" if x == "sinkhorn" else x for x in names)
+    return f"{pairs:.0e} pairs take long to sweep: --method {sparse} reads them twice"
 
 
-def fit_both(stages: Pipeline, both: Mapping[Name, Direction]) -> dict[Name, FittedPipeline | None]:
-    """Fit both directions; a direction without a bank has no fit.
+def _mirror(
+    first: FittedPipeline, both: Mapping[Name, Direction], stages: Pipeline
+) -> FittedPipeline | None:
+    """The transposed fit, from the potentials of this one, or None where it must be done.
 
     A large transductive Sinkhorn is solved once where one fit serves both: the marginals of the
     two directions agree and the solution is as good as sweeps of that size make it.
     """
-    first = fit_one(stages, both["t2v"])
-    mirrored = None
-    if first is not None and both["t2v"].label == both["v2t"].label == "transductive":
-        mirrored = _mirror(first, both["t2v"].sim, stages)
-    return {"t2v": first, "v2t": mirrored or fit_one(stages, both["v2t"])}
-
-
-def _mirror(first: FittedPipeline, sim: Similarity, stages: Pipeline) -> FittedPipeline | None:
-    """The transposed fit, from the potentials of this one, or None where it must be done."""
-    n, m = reduce.total_queries(sim), reduce.total_queries(sim.T)
-    if n * m < ONE_FIT_ELEMENTS or not first.stages:
+    if len(both) < 2 or not first.stages:
         return None
+    if not all(d.label == "transductive" for d in both.values()):
+        return None
+    sim = both["t2v"].sim
+    pairs = reduce.total_queries(sim) * reduce.total_queries(sim.T)
     last, settings = first.stages[-1], stages.stages[-1]
-    if not (isinstance(last, Potentials) and isinstance(settings, Sinkhorn)):
+    if pairs < ONE_FIT_ELEMENTS or not isinstance(last, Potentials):
+        return None
+    if not isinstance(settings, Sinkhorn) or last.softened:
         return None
     if not all(isinstance(stage, Basis) for stage in first.stages[:-1]):
         return None
-    if settings.rho != 1.0 or not last.error <= max(settings.tol or 0.0, _ONE_FIT_ERROR):
+    if not last.error <= max(settings.tol or 0.0, _ONE_FIT_ERROR):
         return None
     for side in (sim, sim.T):
         queries = reduce.query_masses(side, duplicates=settings.duplicates)
@@ -166,35 +283,15 @@ def _mirror(first: FittedPipeline, sim: Similarity, stages: Pipeline) -> FittedP
             return None
     for stage in first.stages[:-1]:
         sim = stage.transform(sim)
+    if settings.rho == "auto" and pairs <= marginals.MAX_SUITED:
+        if marginals.recommend_marginals(sim.T).notes:
+            return None
     f = last.complete(sim)
     offset = reduce.gallery_mean(sim.T, f)
     mirrored = replace(
         last,
         query_bias=last.gallery_bias + offset,
         gallery_bias=f - offset,
-        offset=last.offset - offset,
+        offset=last.offset - float(offset),
     )
     return FittedPipeline((*first.stages[:-1], mirrored))
-
-
-def rewritten(sim: Similarity, fits: Mapping[Name, FittedPipeline | None]) -> Similarity:
-    """S + f + g, texts x videos: columns carry the video bias, rows the text bias.
-
-    The text bias changes no ranking of videos and the video bias none of texts, so both
-    directions live in one matrix. Methods that are not one number per gallery item rewrite the
-    row direction only.
-    """
-    forward, backward = fits["t2v"], fits["v2t"]
-    if forward is not None:
-        sim = forward.transform(sim)
-    elif backward is not None and backward.map is not None:
-        raise RerankError("one matrix for both directions needs the same map in both")
-    if backward is not None and backward.foldable and backward.gallery_bias is not None:
-        sim = sim.add_query_bias(backward.gallery_bias)
-    return sim
-
-
-def notes_of(fitted: FittedPipeline | None) -> list[str]:
-    """What the stages want the user to know."""
-    stages: Sequence[Fitted] = () if fitted is None else fitted.stages
-    return [note for stage in stages if (note := getattr(stage, "note", ""))]

@@ -6,16 +6,25 @@ import torch
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity, unit_rows
-from rerank.methods.base import Bank, Label, as_bank
+from rerank.methods.base import Bank, Fitted, Label, Reranker, as_bank
 from rerank.methods.checks import need_pair
+from rerank.methods.registry import method
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 
 _WHAT = "query expansion (alpha-qe)"
 
 
+@method(
+    "alpha-qe",
+    help="query plus its 10 nearest items, alpha 3",
+    source="Radenovic et al., TPAMI 2019",
+    needs=("embeddings",),
+    stage="embeddings",
+    folds=False,
+)
 @dataclass(frozen=True)
-class AlphaQE:
+class AlphaQE(Reranker):
     """x + sum of cos(x, v)^alpha v over the query's `n` nearest gallery items, then unit norm.
 
     Each query uses the gallery and itself only: nothing is fitted, and one query can be served.
@@ -48,7 +57,7 @@ class AlphaQE:
 
 
 @dataclass(frozen=True)
-class Expansion:
+class Expansion(Fitted):
     """alpha query expansion, which has no fitted numbers.
 
     Attributes:

@@ -4,7 +4,7 @@ Dynamic inverted softmax, the normalisation of QB-Norm (Bogolin et al., CVPR 202
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,14 +12,16 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
-from rerank.methods.base import Bank, GalleryBias, Label, as_bank
+from rerank.methods.base import Bank, Fitted, GalleryBias, Label, Reranker, as_bank
 from rerank.methods.checks import bank_tau, check_columns, check_temperature, rows_only
+from rerank.methods.registry import method
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 
 
+@method("is", help="inverted softmax", source="Smith et al., ICLR 2017")
 @dataclass(frozen=True)
-class InvertedSoftmax:
+class InvertedSoftmax(Reranker):
     """S_ij - tau log mean_b exp(S_bj / tau): each item is charged what the bank likes it.
 
     Equal to one gallery half-step of Sinkhorn from f = 0 with every bank query of equal mass.
@@ -36,6 +38,10 @@ class InvertedSoftmax:
 
     def __post_init__(self) -> None:
         check_temperature(self.tau)
+
+    def settled(self, bank: Bank) -> "InvertedSoftmax":
+        """A temperature from the scores depends on the whole gallery: new items need this one."""
+        return replace(self, tau=bank_tau(self.tau, bank.sim))
 
     def fit(self, bank: Similarity | Bank) -> GalleryBias:
         """Estimate the charge of every gallery item on the bank."""
@@ -63,8 +69,25 @@ def gate(sim: Similarity, active: Tensor) -> Tensor:
     return items.at(sim, active.to(sim.device), best).to(sim.dtype)
 
 
+@method(
+    "dis",
+    help="inverted softmax where a hub leads",
+    source="QB-Norm, CVPR 2022",
+    stage="rows",
+    folds=False,
+    rows_only=True,
+)
+@method(
+    "qb-norm",
+    help="published: tau 1/20, k 1",
+    source="QB-Norm, CVPR 2022",
+    stage="rows",
+    folds=False,
+    rows_only=True,
+    preset={"tau": 0.05, "k": 1, "min_count": 1},
+)
 @dataclass(frozen=True)
-class DynamicInvertedSoftmax:
+class DynamicInvertedSoftmax(Reranker):
     """S_ij + gate_i h_j, h_j = -tau log sum_b exp(S_bj / tau): charge hubs only where one leads.
 
     An item is active when some bank query retrieves it among its k best; a query is gated (1) when
@@ -100,7 +123,7 @@ class DynamicInvertedSoftmax:
 
 
 @dataclass(frozen=True, eq=False)
-class GatedBias:
+class GatedBias(Fitted):
     """One number per gallery item, added to the rows of gated queries only.
 
     Attributes:

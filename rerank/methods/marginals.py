@@ -11,12 +11,14 @@ want the same item, and where many items are wanted by none. Both leave traces i
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rerank.core.similarity import Similarity
+from rerank.methods.base import Bank
 from rerank.methods.potentials import solve
 from rerank.methods.temperature import auto_tau
 from rerank.passes import gallery as items
@@ -34,6 +36,8 @@ _ALIKE, _FOUND = 0.95, 0.3
 _PROFILE = 256
 # Near-duplicates are compared in pairs, so their search is bounded.
 MAX_COMPARED = 20_000
+# Above this many scores the marginals are not looked into: it costs about two more fits.
+MAX_SUITED = 50_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,25 @@ class Marginals:
     def apply(self, sim: Similarity) -> Similarity:
         """The similarity with the recommended masses."""
         return sim if self.query_mass is None else sim.with_mass(queries=self.query_mass)
+
+
+EQUALITY = Marginals(1.0, None, (), math.nan, math.nan, math.nan)
+
+
+def suited(bank: Bank, rho: float | Literal["auto"]) -> Marginals:
+    """The marginals to fit a bank with: those that were asked for, or that the queries suggest.
+
+    Only where the test queries themselves are fitted on do repeated queries and items without a
+    query show; on a bank it is equality.
+    """
+    if rho != "auto":
+        return replace(EQUALITY, rho=float(rho))
+    pairs = reduce.total_queries(bank.sim) * reduce.total_gallery(bank.sim)
+    if bank.label != "transductive" or pairs > MAX_SUITED:
+        return EQUALITY
+    found = recommend_marginals(bank.sim)
+    notes = tuple(f"{note} (--rho 1 overrides)" for note in found.notes)
+    return replace(found, notes=notes)
 
 
 def recommend_marginals(sim: Similarity) -> Marginals:

@@ -6,15 +6,23 @@ from typing import Literal
 import torch
 
 from rerank.core.similarity import Similarity
-from rerank.methods.base import Bank, GalleryBias, as_bank
+from rerank.methods.base import Bank, GalleryBias, Reranker, as_bank
 from rerank.methods.checks import bank_tau, check_temperature
 from rerank.methods.potentials import solve
+from rerank.methods.registry import method
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 
 
+@method("ncl", help="published loop, temperature from the scores", source="Park et al., EMNLP 2022")
+@method(
+    "ncl-published",
+    help="published loop and logit scale 100",
+    source="Park et al., EMNLP 2022",
+    preset={"tau": 0.01},
+)
 @dataclass(frozen=True)
-class NCL:
+class NCL(Reranker):
     """Gallery bias after one gallery half-step and `n_iters` (query, gallery) steps on the bank.
 
         b_j = -log sum_i exp(S_ij / tau)

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
-from rerank.methods.base import Bank, GalleryBias, as_bank
+from rerank.methods.base import Bank, GalleryBias, Reranker, as_bank
+from rerank.methods.registry import method
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 
@@ -24,8 +25,9 @@ def _check(k: int) -> None:
         raise RerankError(f"k: got {k}, expected at least 1")
 
 
+@method("csls", help="half the mean of 10 nearest queries", source="Conneau et al., ICLR 2018")
 @dataclass(frozen=True)
-class CSLS:
+class CSLS(Reranker):
     """S_ij - r_j / 2, r_j = mean of item j's k largest scores over the bank queries.
 
     Args:
@@ -47,8 +49,9 @@ class CSLS:
         return GalleryBias(-0.5 * closeness(bank.sim, self.k), bank.label)
 
 
+@method("nnn", help=".75 of the mean of 128 nearest queries", source="Chowdhury et al., EMNLP 2024")
 @dataclass(frozen=True)
-class NNN:
+class NNN(Reranker):
     """S_ij - alpha r_j, r_j = mean of item j's k largest scores over the bank queries.
 
     Args:

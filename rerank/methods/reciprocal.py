@@ -10,8 +10,9 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity
-from rerank.methods.base import Bank, Label, as_bank
+from rerank.methods.base import Bank, Fitted, Label, Reranker, as_bank
 from rerank.methods.checks import mapped, need_pair
+from rerank.methods.registry import method
 from rerank.passes import reduce
 
 # scipy ships no types for its matrices: csr unless a name says csc.
@@ -22,8 +23,17 @@ _WHAT = "k-reciprocal re-ranking"
 MAX_ITEMS = 20_000
 
 
+@method(
+    "k-reciprocal",
+    help="reciprocal-neighbour sets, k1 20, k2 6, .3",
+    source="Zhong et al., CVPR 2017",
+    needs=("embeddings", "all queries", "dense matrix"),
+    stage="rows",
+    folds=False,
+    rows_only=True,
+)
 @dataclass(frozen=True)
-class KReciprocal:
+class KReciprocal(Reranker):
     """Mix squared distances with the Jaccard distance of reciprocal-neighbour sets.
 
     Queries and gallery items are nodes of one graph. A node's set holds the nodes that are among
@@ -67,7 +77,7 @@ class KReciprocal:
 
 
 @dataclass(frozen=True)
-class Reciprocal:
+class Reciprocal(Fitted):
     """k-reciprocal re-ranking of whatever queries it is handed, all together.
 
     Attributes:

@@ -1,23 +1,36 @@
 """Sinkhorn-Knopp normalisation of a similarity (NCL, Park et al., EMNLP 2022; Cuturi 2013)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
-from rerank.methods.base import Bank, Label, as_bank
+from rerank.methods.base import Bank, Fitted, Label, Parts, Reranker, as_bank
+from rerank.methods.marginals import suited
 from rerank.methods.potentials import solve
+from rerank.methods.registry import method
 from rerank.methods.temperature import auto_tau, bank_tau
 from rerank.passes import reduce
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
 
 
+@method(
+    "sinkhorn", help="every item equally probable", source="NCL, EMNLP 2022; Cuturi, NeurIPS 2013"
+)
+@method(
+    "sinkhorn-sparse",
+    help="from 128 neighbours and samples: beyond 1e11 pairs",
+    source="the same, on a graph",
+    needs=("embeddings", "bank", "graph"),
+    preset={"neighbours": 128},
+)
 @dataclass(frozen=True)
-class Sinkhorn:
+class Sinkhorn(Reranker):
     """One number per gallery item that makes every item equally probable over the bank.
 
         g_j = tau (log b_j - log sum_i exp((S_ij + f_i) / tau))
@@ -32,7 +45,8 @@ class Sinkhorn:
         n_iters: most (query, gallery) steps.
         tol: stop when the gallery marginal is met within this L1 distance; None = never early.
         rho: 1 asks for the gallery marginal exactly, smaller values pull towards it: about .9
-            where some items may have no query, about .7 where queries repeat.
+            where some items may have no query, about .7 where queries repeat. "auto" takes what
+            the test queries themselves suggest (`rerank.methods.marginals`), and 1 on a bank.
         relaxation: 1 is the plain iteration; above it gallery steps are extrapolated from the ones
             before (`rerank.methods.potentials`), at last by this factor.
         duplicates: "share" gives exact copies of a query one query's mass together, so that a
@@ -53,7 +67,7 @@ class Sinkhorn:
     tau: float | Literal["auto"] = "auto"
     n_iters: int = 50
     tol: float | None = 1e-3
-    rho: float = 1.0
+    rho: float | Literal["auto"] = "auto"
     relaxation: float = 1.4
     duplicates: Literal["share", "count"] = "share"
     neighbours: int | None = None
@@ -72,7 +86,8 @@ class Sinkhorn:
     def fit(self, bank: Similarity | Bank) -> "Potentials":
         """Estimate the potentials on bank queries x gallery."""
         bank = as_bank(bank)
-        sim = bank.sim
+        found = suited(bank, self.rho)
+        sim = found.apply(bank.sim)
         log_a = reduce.query_masses(sim, duplicates=self.duplicates).log().to(sim.dtype)
         log_b = reduce.gallery_masses(sim).log().to(sim.dtype)
         tau, note = self.tau, ""
@@ -82,25 +97,23 @@ class Sinkhorn:
         if tau == "auto":
             # Only a fit on the test queries themselves has matches in the scores.
             transductive = bank.label == "transductive"
-            found = bank_tau(sim)
+            chosen = bank_tau(sim)
             if transductive:
-                found = auto_tau(sim, log_a=log_a, log_b=log_b, graph=graph)
-            tau, note = found.tau, found.note
+                chosen = auto_tau(sim, log_a=log_a, log_b=log_b, graph=graph)
+            tau, note = chosen.tau, chosen.note
         if tau is None:
             n, m = sim.shape
             return Potentials(
                 query_bias=torch.zeros(n, dtype=sim.dtype, device=sim.device),
                 gallery_bias=torch.zeros(m, dtype=sim.dtype, device=sim.device),
-                tau=math.nan, n_iters=0, error=math.nan, offset=0.0, rho=self.rho,
+                tau=math.nan, n_iters=0, error=math.nan, offset=0.0, rho=found.rho,
                 label="none", note=note,
             )  # fmt: skip
         step = None if graph is None else Sparse(graph, tau, log_a)
         solution = solve(
             sim, tau, log_a=log_a, log_b=log_b, n_iters=self.n_iters, tol=self.tol or 0.0,
-            rho=self.rho, relaxation=self.relaxation, step=step,
+            rho=found.rho, relaxation=self.relaxation, step=step,
         )  # fmt: skip
-        if step is not None:
-            note = "; ".join(part for part in (note, str(step)) if part)
         # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
         # their scale and the appended index dimension small.
         offset = float(reduce.gallery_mean(sim, solution.g))
@@ -111,14 +124,16 @@ class Sinkhorn:
             n_iters=solution.n_iters,
             error=solution.error,
             offset=offset,
-            rho=self.rho,
+            rho=found.rho,
             label=bank.label,
             note=note,
+            marginals=found.notes,
+            sparse="" if step is None else str(step),
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Potentials:
+class Potentials(Fitted):
     """Fitted Sinkhorn potentials, in score units.
 
     Attributes:
@@ -131,6 +146,8 @@ class Potentials:
         rho: softness of the gallery marginal.
         label: which queries it was estimated from.
         note: "" or what the user should know.
+        sparse: "" or from what the sums over all pairs were estimated, and with what error.
+        marginals: why the marginals are other than equal, one sentence each.
     """
 
     query_bias: Tensor
@@ -142,10 +159,42 @@ class Potentials:
     rho: float
     label: Label
     note: str = ""
+    sparse: str = ""
+    marginals: tuple[str, ...] = ()
+
+    @property
+    def softened(self) -> bool:
+        """Whether the marginals are not those of the data as given."""
+        return self.rho != 1.0 or bool(self.marginals)
 
     def transform(self, sim: Similarity) -> Similarity:
         """S_ij + g_j: serves any queries, each independently of the others."""
         return sim.add_gallery_bias(self.gallery_bias)
+
+    @property
+    def parts(self) -> Parts:  # noqa: D102
+        return Parts(gallery_bias=self.gallery_bias)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:  # noqa: D102
+        if not math.isfinite(self.tau):
+            return {}
+        facts = {"tau": self.tau, "iterations": self.n_iters, "marginal_error": self.error}
+        return facts | ({"sparse": self.sparse} if self.sparse else {})
+
+    @property
+    def notes(self) -> tuple[str, ...]:  # noqa: D102
+        return tuple(note for note in (*self.marginals, self.note, self.sparse) if note)
+
+    def served(self) -> "Potentials":
+        """Without the bank's own potentials."""
+        return replace(self, query_bias=self.query_bias[:0])
+
+    def grown(self, bank: Similarity) -> Tensor:
+        """See `bias_of`."""
+        if not len(self.query_bias):
+            raise RerankError("new items need the bank's potentials; fit again with --keep-bank")
+        return self.bias_of(bank)
 
     def complete(self, sim: Similarity) -> Tensor:
         """(n,) query potentials of any queries: one half-step with the fitted g.
@@ -175,8 +224,3 @@ class Potentials:
         f = self.query_bias - self.offset
         lse = reduce.logsumexp(bank, self.tau, over="queries", plus=f.to(bank.dtype))
         return self.rho * self.tau * (log_b - lse) - self.offset
-
-
-def without_query_bias(potentials: Potentials) -> Potentials:
-    """The part that serves unseen queries; the bank's own potentials are dropped."""
-    return replace(potentials, query_bias=potentials.query_bias[:0])

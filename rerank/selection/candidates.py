@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rerank.selection.likelihood import Judged, clustered_mean, fit_beta, fit_weights, log_prob
-from rerank.selection.trials import NAMES, Trial
+from rerank.selection.trials import Trial
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 PIPELINE, STACK = "pipeline", "stack"
@@ -19,7 +19,7 @@ class Candidate:
     """A correction and its figures against raw scores.
 
     Attributes:
-        name: "stack", one of the biases it is made of, "pipeline" or "none".
+        name: "stack", "pipeline" or "none".
         strength: what its bias is multiplied with.
         mapped: whether it comes after the pipeline's EM stage.
         gain: held-out mean log-probability of the true pairs less that of raw scores, in nats.
@@ -60,7 +60,6 @@ def judge(
     trials: Sequence[tuple[Trial, Trial]],
     base: Sequence[tuple[Baseline, Baseline]],
     *,
-    single: bool,
     penalty: float,
     mapped: bool,
 ) -> list[Candidate]:
@@ -69,7 +68,6 @@ def judge(
     Args:
         trials: of `rehearse`.
         base: of `baselines`, on scores before any map.
-        single: one bias of the stack at a time instead of the weighted stack.
         penalty: of the stack's weights.
         mapped: whether the trials are behind an EM map; then the map alone is a candidate too.
     """
@@ -77,7 +75,7 @@ def judge(
     for pair, raw in zip(trials, base, strict=True):
         for test, train, against in ((*pair, raw[0]), (*pair[::-1], raw[1])):
             for name, strengths, fit_bias, bias, seen, held in _options(
-                train, test, single=single, penalty=penalty, mapped=mapped
+                train, test, penalty=penalty, mapped=mapped
             ):
                 for strength in strengths:
                     beta = fit_beta(seen, strength * fit_bias)
@@ -89,7 +87,7 @@ def judge(
 
 
 def _options(
-    train: Trial, test: Trial, *, single: bool, penalty: float, mapped: bool
+    train: Trial, test: Trial, *, penalty: float, mapped: bool
 ) -> list[tuple[str, Sequence[float], Tensor, Tensor, Judged, Judged]]:
     """(name, strengths, bias on train, bias on test, train, test) of every family."""
     seen, held = train.judged, test.judged
@@ -97,12 +95,8 @@ def _options(
     if mapped:
         zero = torch.zeros_like
         made.append(("none", (1.0,), zero(seen.scores[0]), zero(held.scores[0]), seen, held))
-    if single:
-        for k, name in enumerate(NAMES):
-            made.append((name, STRENGTHS, seen.biases[:, k], held.biases[:, k], seen, held))
-    else:
-        weights = fit_weights([seen], penalty=penalty)[0].to(seen.biases)
-        made.append((STACK, STRENGTHS, seen.biases @ weights, held.biases @ weights, seen, held))
+    weights = fit_weights([seen], penalty=penalty)[0].to(seen.biases)
+    made.append((STACK, STRENGTHS, seen.biases @ weights, held.biases @ weights, seen, held))
     if train.given is not None and test.given is not None:
         made.append((PIPELINE, STRENGTHS, train.given, test.given, seen, held))
     if train.rewritten is not None and test.rewritten is not None:

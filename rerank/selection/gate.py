@@ -7,11 +7,11 @@ again on all of the bank for the real gallery, and shrunk by how foreign the ban
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from rerank.core import comm
 from rerank.core.errors import RerankError
 from rerank.methods.base import (
     Bank,
@@ -21,19 +21,20 @@ from rerank.methods.base import (
     LinearMap,
     Pipeline,
     Reranker,
-    transform_bank,
+    as_pipeline,
 )
-from rerank.methods.em import EM
+from rerank.methods.engine import Gate, Verdict
 from rerank.selection.candidates import PIPELINE, STACK, Candidate, baselines, judge
 from rerank.selection.foreign import foreign_bank
 from rerank.selection.gate_report import GateReport
 from rerank.selection.likelihood import fit_weights
 from rerank.selection.trials import NAMES, Trial, bank_biases, group_pairs, rehearse
 
+# Figures of the gate may differ by rounding between processors of different makes.
+_ROUNDING = 1e-3
 # With fewer groups of pairs a half has too few to weigh anything by.
 MIN_GROUPS = 20
 
-Mode = Literal["stack", "strict"]
 _NOTHING = Candidate("none", 0.0, False, 0.0, 0.0, 0.0)
 
 
@@ -47,12 +48,21 @@ class _Plan:
     trials: list[tuple[Trial, Trial]]
 
 
+def gate(*, sharded: bool = False) -> Gate:
+    """The gate as the engine calls it; with `sharded` all processes must come to one end."""
+
+    def judged(stages: Pipeline, bank: Bank) -> Verdict:
+        fitted, report = gated_fit(stages, bank, check=agree if sharded else None)
+        return Verdict(as_pipeline(fitted), report.sentences, report.as_dict())
+
+    return judged
+
+
 def gated_fit(
     pipeline: Pipeline | Sequence[Reranker] | None,
     bank: Bank,
     *,
     seed: int = 0,
-    mode: Mode = "stack",
     check: Callable[[GateReport], None] | None = None,
 ) -> tuple[Fitted, GateReport]:
     """Fit on a bank only what its own known pairs show to help.
@@ -65,8 +75,6 @@ def gated_fit(
         pipeline: stages that were asked for, or None for the stack alone.
         bank: of one direction, with `pairs` and `positives`.
         seed: of the halves and of the foreign-bank classifier.
-        mode: "stack", or "strict": one bias only, and only if its gain in log-probability
-            exceeds two standard errors.
         check: called with what was found before anything is fitted on it.
 
     Returns:
@@ -78,8 +86,6 @@ def gated_fit(
     Raises:
         RerankError: the bank has no known pairs.
     """
-    if mode not in ("stack", "strict"):
-        raise RerankError(f"mode: got {mode!r}, expected 'stack' or 'strict'")
     if bank.pairs is None or bank.positives is None:
         raise RerankError(
             "the gate needs known pairs of the bank: give Bank(..., pairs=..., positives=...) "
@@ -101,25 +107,21 @@ def gated_fit(
     stages = tuple(pipeline.stages if isinstance(pipeline, Pipeline) else pipeline or ())
     basis, rest = _leading_map(stages, bank)
     penalty = max(0.02, 5 / groups.judged)
-    single = mode == "strict"
-
     plain = rehearse(bank, groups, rest, seed=seed)
     base = baselines(plain)
     seen = {False: (bank, plain)}
-    candidates = judge(plain, base, single=single, penalty=penalty, mapped=False)
+    candidates = judge(plain, base, penalty=penalty, mapped=False)
     if basis is not None:
-        mapped_bank = transform_bank(basis, bank)
+        mapped_bank = basis.transform_bank(bank)
         seen[True] = (mapped_bank, rehearse(mapped_bank, groups, rest, seed=seed))
-        candidates += judge(seen[True][1], base, single=single, penalty=penalty, mapped=True)
+        candidates += judge(seen[True][1], base, penalty=penalty, mapped=True)
 
-    best = choose(candidates, strict=single)
+    best = choose(candidates)
     foreign = foreign_bank(bank, groups, seed=seed)
     weights = torch.zeros(len(NAMES))
     if best.name == STACK:
         trials = [trial.judged for pair in seen[best.mapped][1] for trial in pair]
         weights = fit_weights(trials, penalty=penalty)[0]
-    elif best.name in NAMES:
-        weights[NAMES.index(best.name)] = 1.0
     report = GateReport(
         chosen=best, candidates=tuple(candidates), foreign=foreign,
         weights=tuple((best.strength * weights).tolist()),
@@ -136,15 +138,11 @@ def gated_fit(
     return FittedPipeline((_shrunken_map(basis, foreign.shrink, bank), stage)), report
 
 
-def choose(candidates: Sequence[Candidate], *, strict: bool) -> Candidate:
+def choose(candidates: Sequence[Candidate]) -> Candidate:
     """The candidate whose gain is surest: the largest gain less its standard error, if positive.
 
-    An uncertain gain so ends in a smaller strength, or in nothing. Strict: the largest gain among
-    those of more than two standard errors.
+    An uncertain gain so ends in a smaller strength, or in nothing.
     """
-    if strict:
-        sure = [c for c in candidates if c.gain > 2 * c.error]
-        return max(sure, key=lambda c: c.gain, default=_NOTHING)
     sure = [c for c in candidates if c.gain > c.error]
     return max(sure, key=lambda c: c.gain - c.error, default=_NOTHING)
 
@@ -156,14 +154,15 @@ def _zeros(bank: Bank) -> Tensor:
 def _leading_map(
     stages: tuple[Reranker, ...], bank: Bank
 ) -> tuple[Fitted | None, tuple[Reranker, ...]]:
-    """A leading EM stage fitted on the whole bank (it sees no pairs), and the other stages."""
-    if stages and isinstance(stages[0], EM):
+    """A leading linear map fitted on the whole bank (it sees no pairs), and the other stages."""
+    if stages and stages[0].maps:
         return stages[0].fit(bank), stages[1:]
     return None, stages
 
 
 def _shrunken_map(basis: Fitted, shrink: float, bank: Bank) -> LinearMap:
-    matrix: Tensor = basis.matrix  # type: ignore[attr-defined]
+    assert basis.parts is not None and basis.parts.matrix is not None
+    matrix = basis.parts.matrix
     eye = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     return LinearMap(eye + shrink * (matrix - eye), bank.label)
 
@@ -184,3 +183,23 @@ def _bias(
         columns = bank_biases(bank).columns
         bias = columns @ (best.strength * weights).to(columns)
     return GalleryBias((shrink * bias).to(bank.sim.dtype), bank.label)
+
+
+def agree(report: GateReport) -> None:
+    """Compare what the gate found in this process with what it found in the others.
+
+    Every process judges the whole bank by itself, from the same seed. A process that chose another
+    candidate would wait for the others in passes that they do not make.
+
+    Raises:
+        RerankError: they differ by more than rounding.
+    """
+    best = report.chosen
+    name = ("none", STACK, PIPELINE, *NAMES).index(best.name)
+    figures = [name, best.mapped, best.strength, report.shrink, best.gain, *report.weights]
+    gap = float(comm.disagreement(torch.tensor(figures, dtype=torch.float64)).max())
+    if not gap < _ROUNDING:
+        raise RerankError(
+            f"the gate came to different ends in different processes (off by {gap:.2g}): run all "
+            f"of them on the same kind of machine, or give --no-gate"
+        )

@@ -78,13 +78,6 @@ def bank_biases(bank: Bank) -> BankBiases:
     return BankBiases(torch.stack(columns, dim=1), sigma)
 
 
-def unpaired_bias(bank: Bank) -> Tensor:
-    """(m,) half of CSLS, -0.5 mean of the ten nearest queries: for banks without known pairs."""
-    k = min(_NEAREST, reduce.total_queries(bank.sim))
-    bias = -0.5 * reduce.mean_topk(bank.sim, k, over="queries")
-    return bias - reduce.gallery_mean(bank.sim, bias)
-
-
 # Largest part that biases are fitted on and judged with: 4,096 queries x 4,096 items are 64 MB.
 MAX_QUERIES = 4096
 MAX_GALLERY = 4096

@@ -21,11 +21,10 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.core.similarity import Similarity
+from rerank.core.similarity import Pair, Similarity
 from rerank.methods import registry as presets
-from rerank.methods.base import Label, Pipeline, strongest_label, transform_bank
+from rerank.methods.base import Fitted, Label, Pipeline, strongest_label
 from rerank.methods.directions import Direction, Name, transpose_positives
-from rerank.methods.em import EM, Basis
 from rerank.passes import reduce
 from rerank.selection.likelihood import clustered_mean
 from rerank.selection.trials import Groups, group_pairs
@@ -78,10 +77,7 @@ def tunable(method: str) -> tuple[str, ...]:
     Raises:
         RerankError: an unknown method.
     """
-    presets.pipeline(method)
-    names = [] if method == "none" else method.split("+")
-    builds = [presets.METHODS[name].build for name in names]
-    have = {f.name for build in builds for f in fields(build)}  # type: ignore[arg-type]
+    have = {setting.name for card in presets.cards_of(method) for setting in card.settings}
     return tuple(name for name in TUNED if name in have)
 
 
@@ -138,7 +134,7 @@ class Evidence:
         self.sides = dict(sides)
         self._known: dict[Settings, dict[Name, Figures]] = {}
         self._latest: tuple[Settings, dict[Name, Similarity]] | None = None
-        self._bases: dict[tuple[Name, int | None], Basis] = {}
+        self._maps: dict[tuple[Name, int | None], Fitted] = {}
 
     def figures(self, settings: Settings) -> dict[Name, Figures]:
         """Per direction. `settings.tau` is the temperature of the probabilities in any case."""
@@ -174,13 +170,13 @@ class Evidence:
         sim, bank, stages = direction.sim, direction.bank, own.pipeline().stages
         if bank is None:
             return sim
-        if stages and isinstance(stages[0], EM):
-            # Bases do not depend on their weight: fitted once for each number of them.
+        if stages and stages[0].maps:
+            # A map does not depend on its weight: fitted once for each number of bases.
             key = (name, own.n_bases)
-            if key not in self._bases:
-                self._bases[key] = stages[0].fit(bank)
-            basis = replace(self._bases[key], strength=stages[0].strength)
-            mapped = transform_bank(basis, bank)
+            if key not in self._maps:
+                self._maps[key] = stages[0].fit(bank)
+            basis = stages[0].varied(self._maps[key]) or stages[0].fit(bank)
+            mapped = basis.transform_bank(bank)
             sim = mapped.sim if sim is bank.sim else basis.transform(sim)
             bank, stages = mapped, stages[1:]
         return Pipeline(stages).fit(bank).transform(sim)
@@ -249,8 +245,7 @@ def search(evidence: Evidence, method: str, train: np.ndarray, sigma: float) -> 
 
 def _dimension(evidence: Evidence) -> int:
     sim = next(iter(evidence.sides.values())).direction.sim
-    queries = getattr(sim, "queries", None)
-    return 0 if queries is None else int(queries.shape[1])
+    return int(sim.queries.shape[1]) if isinstance(sim, Pair) else 0
 
 
 def _refine_tau(best: Settings, value: Callable[[Settings], float], *, width: float) -> Settings:

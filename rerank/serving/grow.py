@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Metric, Pair, Similarity, as_matrix
-from rerank.methods.base import Bank, Fitted, FittedPipeline, Reranker, transform_bank
+from rerank.methods.base import Bank, Fitted, FittedPipeline, Reranker
 from rerank.methods.centering import Centred
 from rerank.methods.registry import METHODS
 from rerank.methods.saved import Model
@@ -83,7 +83,7 @@ def add_items(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Model:
         seen = Bank(sim, gallery=gallery)
         if _maps(stage):
             stages.append(stage)
-            seen = transform_bank(stage, seen)
+            seen = stage.transform_bank(seen)
             sim, gallery = seen.sim, seen.gallery
             continue
         bias = _bias_of(stage, seen, _settings(model, position), bool(model.manifest.get("gated")))
@@ -139,7 +139,8 @@ def _settings(model: Model, position: int) -> Reranker | None:
     if position >= len(stages) or stages[position]["class"] not in PER_ITEM:
         return None
     name = stages[position]["class"]
-    build = next((m.build for m in METHODS.values() if m.build.__name__ == name), None)
+    cards = (card for card in METHODS.cards().values() if card.home[1] == name)
+    build = next((card.load() for card in cards), None)
     return None if build is None else build(**stages[position]["settings"])
 
 

@@ -25,14 +25,10 @@ from rerank.methods.base import (
     Label,
     Pipeline,
     Reranker,
-    transform_bank,
 )
-from rerank.methods.checks import bank_tau
 from rerank.methods.em import EM
-from rerank.methods.inverted_softmax import InvertedSoftmax
-from rerank.methods.registry import METHODS, pipeline
+from rerank.methods.registry import cards_of, pipeline
 from rerank.methods.saved import Model
-from rerank.methods.sinkhorn import Potentials, without_query_bias
 from rerank.serving import standins
 
 Name: TypeAlias = Literal["t2v", "v2t"]
@@ -105,7 +101,7 @@ def fit_model(
         notes += report.sentences
     else:
         fitted, used = _fit_each(stages, bank)
-    notes += [note for stage in fitted.stages if (note := getattr(stage, "note", ""))]
+    notes += fitted.notes
     hashes = item_hashes(gallery)
     kept = {"gallery.hashes": hashes, "bank.hashes": item_hashes(bank_queries)}
     if len(bank_queries) > 1:
@@ -116,9 +112,7 @@ def fit_model(
         if bank_gallery is not None:
             kept["bank.gallery"] = as_matrix(bank_gallery, "bank gallery").cpu()
     else:
-        fitted = FittedPipeline(
-            tuple(without_query_bias(s) if isinstance(s, Potentials) else s for s in fitted.stages)
-        )
+        fitted = fitted.served()
     manifest = {
         "schema": SCHEMA,
         "direction": direction,
@@ -139,9 +133,9 @@ def fit_model(
 
 
 def _check_servable(method: str) -> None:
-    for name in method.split("+"):
-        known = METHODS.get(name)
-        if known is not None and "all queries" in known.needs:
+    for card in cards_of(method):
+        name = card.name
+        if "all queries" in card.facts.needs:
             raise RerankError(
                 f"method {name!r} needs all queries at once and cannot serve unseen ones; "
                 f"use `rerank apply`, or fit a method that `rerank methods` lists without "
@@ -154,12 +148,10 @@ def _fit_each(stages: Pipeline, bank: Bank) -> tuple[FittedPipeline, list[Rerank
     fitted: list[Fitted] = []
     used: list[Reranker] = []
     for stage in stages.stages:
-        if isinstance(stage, InvertedSoftmax) and stage.tau == "auto":
-            # A temperature from the scores depends on the whole gallery: new items need this one.
-            stage = replace(stage, tau=bank_tau("auto", bank.sim))
+        stage = stage.settled(bank)
         used.append(stage)
         fitted.append(stage.fit(bank))
-        bank = transform_bank(fitted[-1], bank)
+        bank = fitted[-1].transform_bank(bank)
     return FittedPipeline(tuple(fitted)), used
 
 

@@ -1,15 +1,5 @@
-"""`apply`: both directions of embeddings or of a matrix, re-ranked, with what a file records.
+"""`apply`: both directions of embeddings or of a matrix, re-ranked, from arrays or from files."""
 
-What several processes may share: which methods, which bank, and that they came to one end.
-
-Queries and bank queries are split over processes, galleries of videos are held whole. That serves
-every method made of passes over row panels; the rest is refused here, before anything is fitted.
-
-`rerank apply` on files: read, re-rank, write, and say what happened.
-"""
-
-import functools
-import math
 import platform
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,61 +13,72 @@ from torch import Tensor
 
 from rerank import io
 from rerank.core import comm
-from rerank.core.arrays import as_matrix
+from rerank.core.arrays import ArrayLike, as_matrix
 from rerank.core.errors import RerankError
 from rerank.core.memory import limit
-from rerank.core.similarity import ArrayLike, Dense, Metric, Pair, Similarity
+from rerank.core.similarity import Metric, Similarity
 from rerank.core.version import __version__
 from rerank.io import DirectionResult, Embeddings
-from rerank.methods import directions
-from rerank.methods.base import FittedPipeline, Label, Pipeline, strongest_label
+from rerank.methods import directions, engine
+from rerank.methods.base import FittedPipeline, Label
 from rerank.methods.directions import Direction, Name
-from rerank.methods.dual_bank import DualDIS, DualIS
-from rerank.methods.em import EM, Basis
-from rerank.methods.engine import ScoresAre, dense, fit_both, fit_one, notes_of, rewritten
-from rerank.methods.registry import METHODS, pipeline
-from rerank.methods.sinkhorn import Potentials, Sinkhorn
+from rerank.methods.engine import Fit, Run
+from rerank.methods.kinds import ScoresAre, dense
+from rerank.methods.registry import cards_of
 from rerank.metrics import hubness
 from rerank.metrics.hubness import Hubness
 from rerank.passes import reduce
 from rerank.passes import topk as search
 from rerank.passes.reduce import TopK
-from rerank.selection.candidates import PIPELINE, STACK
-from rerank.selection.gate_report import GateReport
-from rerank.selection.trials import NAMES
+from rerank.tasks.answer import Answer
 from rerank.tasks.read import Inputs, describe_inputs, pick_device, read_inputs
 
-DEFAULT_FOR_EMBEDDINGS = "em+sinkhorn"
-DEFAULT_FOR_SCORES = "sinkhorn"
-# Above this many scores the marginals are not looked into: it costs about two more fits.
-MAX_SUITED = 50_000_000
-# From here on a neighbour graph, two passes over all pairs, is cheaper than dozens of sweeps.
-SPARSE_FROM = 100_000_000_000
+SCHEMA = "rerank-results/1"
+
+# What rows may be stored as.
+_KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class Ranking:
     """One direction, re-ranked.
 
     Attributes:
-        direction: what went in: similarity, bank, warnings.
-        fitted: the fitted stages, or None where the direction stays raw.
-        sim: the rewritten similarity.
+        fit: what went in and what was fitted.
         topk: the k best gallery items per query.
         before: hubness of the raw ranking.
         after: hubness of the rewritten ranking.
-        label: which queries the fit used.
-        notes: what the user should know, one sentence each.
     """
 
-    direction: Direction
-    fitted: FittedPipeline | None
-    sim: Similarity
+    fit: Fit
     topk: TopK
-    before: hubness.Hubness
-    after: hubness.Hubness
-    label: Label
-    notes: tuple[str, ...]
+    before: Hubness
+    after: Hubness
+
+    @property
+    def direction(self) -> Direction:
+        """Similarity, bank and warnings."""
+        return self.fit.direction
+
+    @property
+    def fitted(self) -> FittedPipeline | None:
+        """The fitted stages, or None where the direction stays raw."""
+        return self.fit.fitted
+
+    @property
+    def label(self) -> Label:
+        """Which queries the fit used."""
+        return self.fit.label
+
+    @property
+    def sim(self) -> Similarity:
+        """The rewritten similarity."""
+        return self.fit.sim
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, one sentence each."""
+        return (*self.direction.warnings, *self.fit.sentences)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,35 +86,33 @@ class Reranked:
     """Both directions, re-ranked.
 
     Attributes:
+        run: the fits.
         t2v: texts rank videos.
         v2t: videos rank texts.
-        method: what was applied.
-        settings: as given.
     """
 
-    t2v: Outcome
-    v2t: Outcome
-    method: str
-    settings: dict[str, Any]
+    run: Run
+    t2v: Ranking
+    v2t: Ranking
+
+    @property
+    def method(self) -> str:
+        """What was applied."""
+        return self.run.method
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """As given."""
+        return self.run.settings
 
     @property
     def label(self) -> Label:
         """The strongest label of the two."""
-        return strongest_label([self.t2v.label, self.v2t.label])
+        return self.run.label
 
     def matrix(self) -> Similarity:
         """The rewritten similarity, texts x videos, S + f + g, for both directions."""
-        for outcome in (self.t2v, self.v2t):
-            if outcome.fitted is not None and not outcome.fitted.foldable:
-                raise RerankError(
-                    f"--scores: method {self.method!r} rewrites each direction on its own; "
-                    f"one matrix cannot hold both"
-                )
-        fits: dict[Name, FittedPipeline | None] = {
-            "t2v": self.t2v.fitted,
-            "v2t": self.v2t.fitted,
-        }
-        return rewritten(self.t2v.direction.sim, fits)
+        return self.run.matrix()
 
     def scores(self) -> Tensor:
         """The rewritten matrix, texts x videos. Builds n x m."""
@@ -177,11 +176,13 @@ def apply(
                 "give --videos and --texts, or leave the bank out"
             )
         sim = dense(scores, scores_are=scores_are, sharded=sharded)
-        both = directions.from_scores(sim if device is None else _moved(sim, device))
+        both = directions.from_scores(
+            sim if device is None else replace(sim, base=sim.base.to(device))
+        )
     else:
         gated = gate and bank_positives is not None
         if sharded and not whole_bank:
-            whole_bank = wants_whole_bank(method, gated=gated, **settings)
+            whole_bank = wants_whole_bank(method, gated=gated)
             bank_texts = whole(bank_texts, "bank texts") if whole_bank else bank_texts
         if sharded and not gated:
             # Those of the whole bank do not fit a share of it, and nobody asks for them.
@@ -197,15 +198,15 @@ def apply(
     return rerank_directions(both, method=method, k=k, gate=gate, **settings)
 
 
-def wants_whole_bank(
-    method: str | None,
-    *,
-    gated: bool,
-    **settings: Any,  # noqa: ANN401  fields of the stages
-) -> bool:
-    """Whether several processes each need all bank texts to fit a method on embeddings."""
-    stages = pipeline(method or DEFAULT_FOR_EMBEDDINGS, **settings)
-    return needs_whole_bank(stages, gated=gated)
+def wants_whole_bank(method: str | None, *, gated: bool) -> bool:
+    """Whether several processes each need all bank texts to fit a method on embeddings.
+
+    The gate does, which judges all known pairs, and so does a method that compares the bank's own
+    gallery with the searched one: from video to text both are texts, and shares of both would
+    leave most pairs out.
+    """
+    cards = cards_of(method or engine.DEFAULT_FOR_EMBEDDINGS)
+    return gated or any(card.facts.whole_bank for card in cards)
 
 
 def rerank_directions(
@@ -220,129 +221,28 @@ def rerank_directions(
     for direction in both.values():
         items = reduce.total_queries(direction.sim.T)
         reduce.check_k(k, items, f"gallery items of {direction.name}")
-    embeddings = isinstance(both["t2v"].sim, Pair)
-    chosen = method or (DEFAULT_FOR_EMBEDDINGS if embeddings else DEFAULT_FOR_SCORES)
-    stages = pipeline(chosen, **settings)
-    sharded = both["t2v"].sim.shard is not None
-    if sharded:
-        check_method(chosen, stages)
-    extra: dict[Name, list[str]] = {"t2v": [], "v2t": []}
-    if method is None:
-        stages, reason = _drop_em(stages, both)
-        for name in extra:
-            if reason and both[name].bank is not None:
-                extra[name].append(reason)
-    for name, direction in both.items():
-        if advice := _sparse_advice(chosen, stages, direction.sim):
-            extra[name].append(advice)
-    fits: dict[Name, FittedPipeline | None]
-    if gate and any(_gated(direction) for direction in both.values()):
-        fits = {}
-        for name, direction in both.items():
-            if _gated(direction) and direction.bank is not None:
-                from rerank.selection import gated_fit  # heavier than all the rest
+    judge = None
+    if gate and any(d.bank is not None and d.bank.positives is not None for d in both.values()):
+        from rerank.selection.gate import gate as gate_of  # heavier than all the rest
 
-                check = check_gates_agree if sharded else None
-                fitted, report = gated_fit(stages, direction.bank, check=check)
-                fits[name] = (
-                    fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
-                )
-                extra[name] += report.sentences
-            else:
-                fits[name] = fit_one(stages, direction)
-    else:
-        fits = _fit_suited(stages, both, extra, ask="rho" not in settings)
-    outcomes = {
-        name: _outcome(direction, fits[name], k, extra[name]) for name, direction in both.items()
-    }
-    return Reranked(outcomes["t2v"], outcomes["v2t"], chosen, dict(settings))
+        judge = gate_of(sharded=both["t2v"].sim.shard is not None)
+    run = engine.fit(both, method, settings, gate=judge)
+    return Reranked(run, ranking(run.t2v, k), ranking(run.v2t, k))
 
 
-def _fit_suited(
-    stages: Pipeline, both: Mapping[Name, Direction], extra: dict[Name, list[str]], *, ask: bool
-) -> dict[Name, FittedPipeline | None]:
-    """Fit both directions, with the marginals that the data ask for unless rho was chosen.
-
-    Only where the queries themselves are fitted on: there repeated queries and items without a
-    query show, and equality would be wrong for them.
-    """
-    from rerank.selection import recommend_marginals
-
-    plans: dict[Name, tuple[Pipeline, Direction]] = {}
-    for name, direction in both.items():
-        pairs = reduce.total_queries(direction.sim) * reduce.total_gallery(direction.sim)
-        bank = direction.bank
-        if (
-            not ask
-            or bank is None
-            or bank.label != "transductive"
-            or pairs > MAX_SUITED
-            or not any(isinstance(stage, Sinkhorn) for stage in stages.stages)
-        ):
-            continue
-        found = recommend_marginals(direction.sim)
-        if not found.notes:
-            continue
-        sim = found.apply(bank.sim)
-        suited = replace(bank, sim=sim, pairs=sim if bank.pairs is bank.sim else bank.pairs)
-        softer = tuple(
-            replace(stage, rho=found.rho) if isinstance(stage, Sinkhorn) else stage
-            for stage in stages.stages
-        )
-        plans[name] = Pipeline(softer), replace(direction, bank=suited)
-        extra[name] += [f"{note} (--rho 1 overrides)" for note in found.notes]
-    if not plans:
-        return fit_both(stages, both)
-    return {name: fit_one(*plans.get(name, (stages, both[name]))) for name in both}
-
-
-def _sparse_advice(method: str, stages: Pipeline, sim: Similarity) -> str:
-    """Which method to take where there are too many pairs for dozens of sweeps, or nothing."""
-    pairs = reduce.total_queries(sim) * sim.shape[1]
-    dense = any(isinstance(stage, Sinkhorn) and stage.neighbours is None for stage in stages.stages)
-    if not dense or pairs < SPARSE_FROM or not isinstance(sim, Pair) or sim.shard is not None:
-        return ""
-    sparse = "+".join("sinkhorn-sparse" if x == "sinkhorn" else x for x in method.split("+"))
-    return f"{pairs:.0e} pairs take long to sweep: --method {sparse} reads them twice"
-
-
-def _gated(direction: Direction) -> bool:
-    return direction.bank is not None and direction.bank.positives is not None
-
-
-def _drop_em(stages: Pipeline, both: Mapping[Name, Direction]) -> tuple[Pipeline, str]:
-    """The default pipeline without EM, where EM has nothing to be fitted on or does nothing."""
-    em = next((stage for stage in stages.stages if isinstance(stage, EM)), None)
-    if em is None:
-        return stages, ""
-    reason = ""
-    if em.strength == 0:
-        reason = "EM inactive: its strength is 0"
-    elif any(d.bank is not None and d.bank.pairs is None for d in both.values()):
-        reason = "EM inactive: it needs both --bank-texts and --bank-videos"
-    if not reason:
-        return stages, ""
-    return Pipeline(tuple(stage for stage in stages.stages if stage is not em)), reason
-
-
-def _outcome(
-    direction: Direction, fitted: FittedPipeline | None, k: int, extra: list[str]
-) -> Outcome:
-    raw = direction.sim
-    sim = raw if fitted is None else fitted.transform(raw)
+def ranking(fit: Fit, k: int) -> Ranking:
+    """The k best items per query, and hubness before and after."""
+    raw, sim = fit.direction.sim, fit.sim
     items = reduce.total_queries(raw.T)
     found = search.topk(sim, min(max(k, 10), items))
     kept = TopK(found.scores[:, :k].contiguous(), found.indices[:, :k].contiguous())
     before = found if sim is raw else search.topk(raw, min(10, items))
-    return Outcome(
-        direction=direction,
-        fitted=fitted,
-        sim=sim,
+    deep = min(10, max(1, items // 2))
+    return Ranking(
+        fit=fit,
         topk=kept,
-        before=hubness.from_lists(before.indices, items, min(10, max(1, items // 2))),
-        after=hubness.from_lists(found.indices, items, min(10, max(1, items // 2))),
-        label="none" if fitted is None else fitted.label,
-        notes=(*direction.warnings, *extra, *notes_of(fitted)),
+        before=hubness.from_lists(before.indices, items, deep),
+        after=hubness.from_lists(found.indices, items, deep),
     )
 
 
@@ -356,44 +256,6 @@ def _on(x: ArrayLike | None, device: str | torch.device | None) -> ArrayLike | N
     return tensor.to(device) if isinstance(tensor, Tensor) else torch.tensor(tensor).to(device)
 
 
-def _moved(sim: Dense, device: str | torch.device) -> Dense:
-    return replace(sim, base=sim.base.to(device))
-
-
-# Figures of the gate may differ by rounding between processors of different makes.
-_ROUNDING = 1e-3
-# What rows may be stored as.
-_KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-def check_method(method: str, stages: Pipeline) -> None:
-    """Refuse a method that needs everything in one process.
-
-    Raises:
-        RerankError: it does.
-    """
-    dense = [x for x in method.split("+") if x != "none" and "dense matrix" in METHODS[x].needs]
-    sparse = any(
-        isinstance(stage, Sinkhorn) and stage.neighbours is not None for stage in stages.stages
-    )
-    if dense or sparse:
-        what = "its neighbour graph" if sparse else "the whole matrix"
-        raise RerankError(
-            f"--method {method}: needs {what} in one process; run it without torchrun, or take a "
-            f"method that streams such as sinkhorn, csls or mp"
-        )
-
-
-def needs_whole_bank(stages: Pipeline, *, gated: bool) -> bool:
-    """Whether every process needs all texts of the bank.
-
-    The gate does, which judges all known pairs, and so does a stage that compares the bank's own
-    gallery with the searched one: from video to text both are texts, and shares of both would
-    leave most pairs out.
-    """
-    return gated or any(isinstance(stage, DualIS | DualDIS) for stage in stages.stages)
-
-
 def whole(rows: ArrayLike | None, what: str) -> Tensor | None:
     """The rows of all processes, in every process, of a type that holds them all."""
     if rows is None:
@@ -402,47 +264,14 @@ def whole(rows: ArrayLike | None, what: str) -> Tensor | None:
     # A share that is large to its process is left half, a smaller one may have been widened.
     there = comm.all_max(torch.tensor([int(mine.dtype == kind) for kind in _KINDS])).tolist()
     kinds = [kind for kind, is_there in zip(_KINDS, there, strict=True) if is_there]
-    return comm.gather_rows(mine.to(functools.reduce(torch.promote_types, kinds)).contiguous())
+    return comm.gather_rows(mine.to(_widest(kinds)).contiguous())
 
 
-def check_gates_agree(report: GateReport) -> None:
-    """Compare what the gate found in this process with what it found in the others.
-
-    Every process judges the whole bank by itself, from the same seed. A process that chose another
-    candidate would wait for the others in passes that they do not make.
-
-    Raises:
-        RerankError: they differ by more than rounding.
-    """
-    best = report.chosen
-    name = ("none", STACK, PIPELINE, *NAMES).index(best.name)
-    figures = [name, best.mapped, best.strength, report.shrink, best.gain, *report.weights]
-    gap = float(comm.disagreement(torch.tensor(figures, dtype=torch.float64)).max())
-    if not gap < _ROUNDING:
-        raise RerankError(
-            f"the gate came to different ends in different processes (off by {gap:.2g}): run all "
-            f"of them on the same kind of machine, or give --no-gate"
-        )
-
-
-SCHEMA = "rerank-results/1"
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """What `apply_files` did.
-
-    Attributes:
-        manifest: everything that the result file says about itself.
-        text: the same for a person.
-        warnings: what to look at, one sentence each.
-        notes: how it went, one sentence each.
-    """
-
-    manifest: dict[str, Any]
-    text: str
-    warnings: tuple[str, ...]
-    notes: tuple[str, ...]
+def _widest(kinds: Sequence[torch.dtype]) -> torch.dtype:
+    found = kinds[0]
+    for kind in kinds[1:]:
+        found = torch.promote_types(found, kind)
+    return found
 
 
 def rerank_inputs(
@@ -490,7 +319,7 @@ def apply_files(
     memory: str | None = None,
     model: Path | None = None,
     settings: Mapping[str, Any] | None = None,
-) -> Report:
+) -> Answer:
     """Read, re-rank both directions, write `out`, and report.
 
     Raises:
@@ -521,7 +350,7 @@ def apply_files(
         }
         both = (result.t2v, result.v2t)
         cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
-        notes = _said(both, lambda outcome: outcome.notes[len(outcome.direction.warnings) :])
+        notes = _said(both, lambda outcome: outcome.fit.sentences)
         read = _read_lines(inputs)
         matrix = _rows_of(result) if store_scores else None
         if comm.rank() > 0:
@@ -529,7 +358,7 @@ def apply_files(
             for _ in matrix or ():
                 pass
             comm.barrier()
-            return Report({}, "", (), ())
+            return Answer({}, "")
         em_map = _em_map(result)
         manifest = _manifest(
             inputs, result, em_map, folder=out.resolve().parent,
@@ -548,7 +377,7 @@ def apply_files(
         )
         comm.barrier()
         said = _text(read, result, out, k, regime, store_scores)
-        return Report(manifest, said, tuple(_unique(cautions)), tuple(_unique(notes)))
+        return Answer(manifest, said, tuple(_unique(cautions)), tuple(_unique(notes)))
 
 
 def _rows_of(result: Reranked) -> Iterator[np.ndarray]:
@@ -560,15 +389,14 @@ def _rows_of(result: Reranked) -> Iterator[np.ndarray]:
 
 def _sweeps(result: Reranked) -> str:
     """How the sweeps of the fit were done; "" for methods that sweep nothing."""
-    fitted = [outcome.fitted for outcome in (result.t2v, result.v2t) if outcome.fitted is not None]
-    if not any(isinstance(stage, Potentials) for each in fitted for stage in each.stages):
+    facts = [outcome.fit.facts for outcome in (result.t2v, result.v2t)]
+    if not any("iterations" in found for found in facts):
         return ""
-    notes = (note for outcome in (result.t2v, result.v2t) for note in outcome.notes)
-    sparse = next((note for note in notes if "sparse: " in note), "")
-    return sparse[sparse.find("sparse: ") :] or reduce.regime(result.t2v.direction.sim)
+    sparse = next((found["sparse"] for found in facts if "sparse" in found), "")
+    return sparse or reduce.regime(result.t2v.direction.sim)
 
 
-def _said(both: Sequence[Outcome], sentences: Callable[[Outcome], Sequence[str]]) -> list[str]:
+def _said(both: Sequence[Ranking], sentences: Callable[[Ranking], Sequence[str]]) -> list[str]:
     """Sentences of both directions, each with the name of its own."""
     return [f"{o.direction.name}: {text}" for o in both for text in sentences(o)]
 
@@ -585,7 +413,7 @@ def _unique(notes: list[str]) -> list[str]:
 
 
 def _direction_result(
-    outcome: Outcome, query_ids: tuple[str, ...], gallery_ids: tuple[str, ...]
+    outcome: Ranking, query_ids: tuple[str, ...], gallery_ids: tuple[str, ...]
 ) -> DirectionResult:
     bias = None
     if outcome.fitted is None:
@@ -611,12 +439,12 @@ def _em_map(result: Reranked) -> np.ndarray | None:
     return next((matrix for matrix in maps if matrix is not None), None)
 
 
-def _map_of(outcome: Outcome) -> np.ndarray | None:
+def _map_of(outcome: Ranking) -> np.ndarray | None:
     found = None if outcome.fitted is None else outcome.fitted.map
     return None if found is None else found.cpu().numpy()
 
 
-def _stored(outcome: Outcome, em_map: np.ndarray | None) -> bool:
+def _stored(outcome: Ranking, em_map: np.ndarray | None) -> bool:
     """Whether the file's bias and map are all that this direction's rewriting consists of."""
     if outcome.fitted is None:
         return True
@@ -658,7 +486,7 @@ def _antihub_share(found: Hubness) -> float:
     return len(found.antihubs) / len(found.counts)
 
 
-def describe_fit(outcome: Outcome) -> dict[str, Any]:
+def describe_fit(outcome: Ranking) -> dict[str, Any]:
     """The figures of a fit and of its hubness, for the manifest."""
     facts: dict[str, Any] = {
         "hub_skewness_before": round(outcome.before.skewness, 4),
@@ -667,12 +495,9 @@ def describe_fit(outcome: Outcome) -> dict[str, Any]:
         "antihubs_after": round(_antihub_share(outcome.after), 4),
         "notes": list(outcome.notes),
     }
-    for stage in () if outcome.fitted is None else outcome.fitted.stages:
-        if isinstance(stage, Potentials) and math.isfinite(stage.tau):
-            facts |= {"tau": stage.tau, "iterations": stage.n_iters, "marginal_error": stage.error}
-        elif isinstance(stage, Basis):
-            facts |= {"em_shift": stage.shift}
-    return facts
+    if outcome.fit.gate is not None:
+        facts["gate"] = dict(outcome.fit.gate)
+    return facts | dict(outcome.fit.facts)
 
 
 def _read_lines(inputs: Inputs) -> list[str]:
@@ -700,10 +525,7 @@ def _text(
     read: list[str], result: Reranked, out: Path, k: int, regime: str, store_scores: bool
 ) -> str:
     shifts = [
-        stage.shift
-        for o in (result.t2v, result.v2t)
-        for stage in (o.fitted.stages if o.fitted is not None else ())
-        if isinstance(stage, Basis)
+        o.fit.facts["em_shift"] for o in (result.t2v, result.v2t) if "em_shift" in o.fit.facts
     ]
     moved = f"; EM moved the embeddings by {shifts[0]:.1%} of their norm" if shifts else ""
     swept = [f"sweeps  {regime}"] if regime else []
@@ -722,7 +544,7 @@ def _text(
     return "\n".join(lines)
 
 
-def _row(outcome: Outcome) -> list[str]:
+def _row(outcome: Ranking) -> list[str]:
     facts = describe_fit(outcome)
     before, after = outcome.before, outcome.after
     return [

@@ -1,19 +1,19 @@
 """Fit and measure methods side by side, each with every kind of bank there is."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from rerank.core.errors import RerankError
 from rerank.core.memory import measured
-from rerank.core.similarity import Similarity
+from rerank.core.similarity import Pair, Similarity
+from rerank.methods import engine
 from rerank.methods import registry as presets
-from rerank.methods.base import LABELS, Bank, Fitted
+from rerank.methods.base import LABELS, Bank
 from rerank.methods.directions import WORDS, Direction, Name, transpose_positives
+from rerank.methods.engine import Fit
 from rerank.metrics import crossfit, hubness, protocols
 from rerank.metrics import ranks as metrics
 from rerank.metrics.figures import ranked_measures
@@ -93,29 +93,34 @@ def compare(
             fitted is no error: it is listed with the reason.
     """
     sim = both["t2v"].sim
-    names = resolve_methods(methods, embeddings=hasattr(sim, "queries"))
+    names = resolve_methods(methods, embeddings=isinstance(sim, Pair))
     rows = metrics.as_positives(tuple(positives), *sim.shape)
     protocol = protocols.resolve(protocol, rows, sim.shape[1])
-    tables: list[Table] = []
-    skipped: list[Skipped] = []
-    notes: list[str] = []
+    tasks: dict[Name, _Task] = {}
     for name, direction in both.items():
         right = rows if name == "t2v" else transpose_positives(rows, direction.sim.shape[0])
-        task = _Task(
+        tasks[name] = _Task(
             direction, right, tuple(ks), tuple(measures), ties,
             pooled=name == "v2t" and protocol == "rank-videos-by-best-caption",
             boot=bootstrap_of(right, direction.sim.shape[1], resamples=resamples, seed=seed),
             seed=seed,
         )  # fmt: skip
-        raw = _raw(task)
-        found = list(_full_gallery(task, names, raw.judgement, transductive, gate, settings or {}))
-        tables += _tables(name, raw, found, _gallery_words(name, direction.sim))
-        skipped += [entry for entry in found if isinstance(entry, Skipped)]
+    raws: dict[Name, Entry] = {name: _raw(task) for name, task in tasks.items()}
+    found: dict[Name, list[Entry | Skipped]] = {name: [] for name in tasks}
+    for method, variant in _attempts(both, names, transductive=transductive, gate=gate):
+        own = {} if method is None else _own_settings(method, settings or {})
+        for name, entry in _attempt(method, variant, own, tasks, raws):
+            found[name].append(entry)
+    tables: list[Table] = []
+    skipped: list[Skipped] = []
+    for name, task in tasks.items():
+        tables += _tables(name, raws[name], found[name], _gallery_words(name, task.direction.sim))
+        skipped += [entry for entry in found[name] if isinstance(entry, Skipped)]
         if cross_fit:
             table, missing = _cross_fitted(task, names, settings or {})
             tables += [table] if table is not None else []
             skipped += missing
-        notes += [f"{name}: {note}" for note in direction.warnings]
+    notes = (f"{name}: {note}" for name, d in both.items() for note in d.warnings)
     return Comparison(tuple(tables), tuple(skipped), protocol, ties, tuple(notes))
 
 
@@ -140,83 +145,104 @@ def _best_first(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple(sorted(entries, key=lambda e: (-next(iter(e.figures.values())), e.method)))
 
 
-def _full_gallery(
-    task: _Task,
-    names: Sequence[str],
-    raw: Judgement,
-    transductive: bool,
-    gate: bool,
-    settings: Mapping[str, Any],
-) -> Iterator[Entry | Skipped]:
-    """Every method on the whole gallery, with each bank there is."""
-    direction = task.direction
-    own = Bank(direction.sim, pairs=direction.sim, label="transductive")
-    banks = [] if direction.bank is None else [direction.bank]
-    if transductive and direction.label != "transductive":
-        banks.append(own)
+Both: TypeAlias = Mapping[Name, Direction]
+
+
+def _attempts(
+    both: Both, names: Sequence[str], *, transductive: bool, gate: bool
+) -> Iterator[tuple[str | None, Both]]:
+    """Every method with each kind of bank there is; None is what the gate chooses by itself."""
+    variants: list[Both] = [both]
+    others: dict[Name, Direction] = {
+        name: d for name, d in both.items() if d.label != "transductive"
+    }
+    if transductive and others:
+        variants.append({name: _by_itself(direction) for name, direction in others.items()})
     for method in names:
-        if not banks:
-            queries = WORDS[direction.name][0]
-            yield Skipped(method, direction.name, f"stays raw: it needs a bank of {queries}")
-        for bank in banks:
-            stages = presets.pipeline(method, **_own_settings(method, settings))
-            yield _attempt(task, method, bank, partial(stages.fit, bank), raw)
-    for bank in banks:
-        if gate and bank.positives is not None:
-            # The gate weighs candidates of its own beside the pipeline; one row shows its choice.
-            default = "em+sinkhorn" if hasattr(direction.sim, "queries") else "sinkhorn"
-            yield _attempt(task, "gated", bank, partial(_gated, default, bank), raw)
+        for variant in variants:
+            yield method, variant
+    if gate and any(d.bank is not None and d.bank.positives is not None for d in both.values()):
+        yield None, both
 
 
-def _gated(method: str, bank: Bank) -> Fitted:
-    from rerank.selection import gated_fit  # heavier than all the rest
-
-    return gated_fit(presets.pipeline(method), bank)[0]
+def _by_itself(direction: Direction) -> Direction:
+    """A direction whose bank are the test queries themselves."""
+    sim = direction.sim
+    return replace(direction, bank=Bank(sim, pairs=sim, label="transductive"))
 
 
 def _own_settings(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that some stage of a method has; the others belong to other methods."""
-    own: dict[str, Any] = {}
-    for key, value in settings.items():
-        try:
-            presets.pipeline(method, **{key: value})
-        except RerankError as error:
-            if "no such setting" not in str(error):
-                raise
-        else:
-            own[key] = value
-    return own
+    known = {setting.name for card in presets.cards_of(method) for setting in card.settings}
+    return {key: value for key, value in settings.items() if key in known}
 
 
 def _attempt(
-    task: _Task, method: str, bank: Bank, fit: Callable[[], Fitted], raw: Judgement
+    method: str | None,
+    both: Both,
+    settings: Mapping[str, Any],
+    tasks: Mapping[Name, _Task],
+    raws: Mapping[Name, Entry],
+) -> Iterator[tuple[Name, Entry | Skipped]]:
+    """Fit both directions by the engine, rank and measure; what cannot be fitted says why."""
+    called = method or "gated"
+    gate = None
+    if method is None:
+        from rerank.selection.gate import gate as gate_of  # heavier than all the rest
+
+        gate = gate_of()
+    made: dict[Name, Fit | RerankError] = {}
+    with measured(next(iter(both.values())).sim.device) as spent:
+        try:
+            made.update(engine.fit(both, method, settings, gate=gate).fits)
+        except RerankError:
+            # One direction may do where the other does not.
+            for name, direction in both.items():
+                try:
+                    made[name] = engine.fit({name: direction}, method, settings, gate=gate)[name]
+                except RerankError as error:
+                    made[name] = error
+    for name, direction in both.items():
+        found = made[name]
+        if method is None and (direction.bank is None or direction.bank.positives is None):
+            continue
+        if direction.bank is None:
+            if method is not None:
+                queries = WORDS[name][0]
+                yield name, Skipped(called, name, f"stays raw: it needs a bank of {queries}")
+        elif isinstance(found, RerankError):
+            said = " ".join(str(found).split())
+            yield name, Skipped(called, name, f"{direction.label}: {said}")
+        else:
+            yield name, _judged(called, found, tasks[name], raws[name].judgement, spent["seconds"])
+
+
+def _judged(
+    method: str, fit: Fit, task: _Task, raw: Judgement, fit_seconds: float
 ) -> Entry | Skipped:
-    """Fit, rank and measure; what cannot be fitted says why."""
+    """Rank and measure one direction of a fit."""
     sim = task.direction.sim
     try:
         with measured(sim.device) as spent:
-            fitted = fit()
-            fit_seconds = time.perf_counter() - spent["start"]
-            rewritten = fitted.transform(sim)
+            rewritten = fit.sim
             searched, right = _view(task, rewritten)
             ranks = metrics.ranks(searched, right, ties=task.ties)
         found = Judgement(ranks, _measures(task, searched, right))
     except RerankError as error:
-        return Skipped(method, task.direction.name, f"{bank.label}: {' '.join(str(error).split())}")
-    stages = getattr(fitted, "stages", ())
+        return Skipped(method, fit.direction.name, f"{fit.label}: {' '.join(str(error).split())}")
     return Entry(
         method=method,
-        direction=task.direction.name,
-        label=fitted.label,
+        direction=fit.direction.name,
+        label=fit.label,
         figures=found.figures(task.ks),
         intervals={},
         changes=paired_changes(task.boot, raw, found, task.ks),
         judgement=found,
         hubness=hubness.summary(rewritten),
         fit_seconds=fit_seconds,
-        seconds=spent["seconds"],
+        seconds=fit_seconds + spent["seconds"],
         peak_bytes=spent["peak"],
-        notes=tuple(note for stage in stages if (note := getattr(stage, "note", ""))),
+        notes=fit.sentences,
     )
 
 

@@ -14,7 +14,7 @@ from rerank.core.errors import FormatError, RerankError
 from rerank.core.similarity import Dense, Pair, Similarity, as_matrix
 from rerank.io import Results
 from rerank.io.files import atomic_path
-from rerank.methods import engine as api
+from rerank.methods import kinds
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
 from rerank.methods.directions import Name
 from rerank.metrics import ranks as metrics
@@ -189,7 +189,7 @@ def _raw(inputs: Inputs, *, metric: str, scores_are: str, device: torch.device) 
             # Said once, by apply; a logarithm changes no rank anyway.
             warnings.simplefilter("ignore", UserWarning)
             scores = torch.from_numpy(inputs.scores.scores).to(device)
-            return api.dense(scores, scores_are=scores_are)  # type: ignore[arg-type]
+            return kinds.dense(scores, scores_are=scores_are)  # type: ignore[arg-type]
     texts, videos = (
         as_matrix(found, role).to(device)
         for role in ("texts", "videos")

@@ -13,8 +13,7 @@ from rerank import io
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity, as_matrix
 from rerank.io.files import atomic_path
-from rerank.methods import directions
-from rerank.methods import engine as api
+from rerank.methods import directions, kinds
 from rerank.methods.directions import WORDS, Direction, Name
 from rerank.metrics import hubness
 from rerank.metrics.figures import parse
@@ -27,7 +26,7 @@ from rerank.tasks.read import Inputs, parse_tau, pick_device, read_inputs
 def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Direction]:
     """Both directions of what was read, on a device."""
     if inputs.scores is not None:
-        sim = api.dense(inputs.scores.scores)
+        sim = kinds.dense(inputs.scores.scores)
         return directions.from_scores(replace(sim, base=sim.base.to(device)))
 
     def on_device(embeddings: io.Embeddings | None) -> torch.Tensor | None:

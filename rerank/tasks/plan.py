@@ -33,6 +33,7 @@ from rerank.core.arrays import has_fast_bfloat16
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair
 from rerank.methods import engine as api
+from rerank.methods import marginals
 from rerank.methods.em import EM
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.passes import panels, reduce
@@ -40,7 +41,6 @@ from rerank.passes import topk as search
 from rerank.passes.sinkhorn import choose
 from rerank.passes.sinkhorn.choose import Regime
 from rerank.passes.sinkhorn.stored import Stored
-from rerank.tasks import apply as runs
 
 # The problem that passes are timed on: as large as the roads for large ones ask for.
 TIMED = 2048, 8192
@@ -325,7 +325,7 @@ def plan(
     sinkhorn = solve(sweeps) + polish
     # One converged fit serves both directions of a large problem, but where the marginals were
     # looked into each may have its own.
-    suited = n * m <= runs.MAX_SUITED and devices == 1
+    suited = n * m <= marginals.MAX_SUITED and devices == 1
     fits = directions if suited or n * m < api.ONE_FIT_ELEMENTS else 1
     look = temperature + 2 * sinkhorn + 3 * pairs * exact if suited else 0.0
     moments = fits * (rows * costs.moments + costs.basis) + _MAPS * rows * costs.mapped
@@ -361,7 +361,7 @@ def _notes(made: Plan, pairs: float, rows: float, gallery: float) -> tuple[str, 
         notes.append(f"{costs.name}: estimated from its data sheet, not measured")
     elif made.devices > 1:
         notes.append(f"for accelerators: --hardware {', '.join(CARDS)}")
-    if pairs >= runs.SPARSE_FROM and made.devices == 1:
+    if pairs >= api.SPARSE_FROM and made.devices == 1:
         graph = pairs * 2 * costs.nearest
         samples = 4 * rows * Sinkhorn.samples
         notes.append(

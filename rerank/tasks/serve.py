@@ -119,7 +119,7 @@ def fit_files(
     count, d = len(gallery), model.manifest["gallery"]["dimension"]
     double = heads is None and np.float64 in (gallery.vectors.dtype, bank.vectors.dtype)
     swept = any(
-        isinstance(stage, Potentials) and stage.tau > 0 and "sparse: " not in stage.note
+        isinstance(stage, Potentials) and stage.tau > 0 and not stage.sparse
         for stage in model.fitted.stages
     )
     lines = [

@@ -20,10 +20,10 @@ def test_the_list_names_every_method_with_source_needs_direction_and_folding(mon
     lines = run(monkeypatch, capsys).splitlines()
     listed = {line.split()[0]: line for line in lines[1 : len(METHODS) + 1]}
     assert list(listed) == list(METHODS)
-    for name, method in METHODS.items():
-        assert method.source in listed[name] and ", ".join(method.needs) in listed[name]
-        assert ("rows only" in listed[name]) == method.rows_only
-        assert listed[name].endswith("yes" if method.folds else "no")
+    for name, method in METHODS.cards().items():
+        assert method.facts.source in listed[name] and ", ".join(method.facts.needs) in listed[name]
+        assert ("rows only" in listed[name]) == method.facts.rows_only
+        assert listed[name].endswith("yes" if method.facts.folds else "no")
 
 
 def test_json_is_one_object_with_the_settings_of_presets(monkeypatch, capsys):

@@ -12,7 +12,7 @@ from rerank.methods.temperature import auto_tau
 from rerank.passes import reduce
 from tests.reference import inverted_softmax, planted, sinkhorn, unit
 
-EXACT = {"n_iters": 5000, "tol": 1e-13}
+EXACT = {"n_iters": 5000, "tol": 1e-13, "rho": 1.0}
 
 
 def centred(x):
@@ -82,8 +82,8 @@ def test_streamed_equals_dense_equals_formula(block, tau):
 @pytest.mark.parametrize("tau", [0.002, 0.01, 0.1])
 def test_float32_stays_near_float64(tau):
     queries, gallery, _ = planted(n=80)
-    double = Sinkhorn(tau=tau, n_iters=30, tol=None).fit(Pair(queries, gallery))
-    single = Sinkhorn(tau=tau, n_iters=30, tol=None).fit(
+    double = Sinkhorn(tau=tau, n_iters=30, tol=None, rho=1.0).fit(Pair(queries, gallery))
+    single = Sinkhorn(tau=tau, n_iters=30, tol=None, rho=1.0).fit(
         Pair(queries.astype(np.float32), gallery.astype(np.float32))
     )
     assert single.gallery_bias.dtype == torch.float32
@@ -104,7 +104,7 @@ def test_marginals_are_met_and_masses_respected():
 def test_rho_is_the_power_of_the_gallery_step(rho):
     queries, gallery, _ = planted(n=30)
     sim, tau = Pair(queries, gallery), 0.1
-    got = Sinkhorn(tau=tau, rho=rho, **EXACT).fit(sim)
+    got = Sinkhorn(tau=tau, **{**EXACT, "rho": rho}).fit(sim)
     lse = reduce.logsumexp(sim, tau, over="queries", plus=got.query_bias).numpy()
     np.testing.assert_allclose(got.gallery_bias.numpy(), centred(-rho * tau * lse), atol=1e-9)
     if rho == 0:
@@ -114,8 +114,8 @@ def test_rho_is_the_power_of_the_gallery_step(rho):
 def test_the_relaxed_iteration_has_the_same_solution_in_fewer_steps():
     rng = np.random.default_rng(0)
     sim = Pair(rng.normal(size=(150, 16)), rng.normal(size=(150, 16)))
-    plain = Sinkhorn(tau=0.03, n_iters=2000, tol=1e-6, relaxation=1.0).fit(sim)
-    fast = Sinkhorn(tau=0.03, n_iters=2000, tol=1e-6).fit(sim)
+    plain = Sinkhorn(tau=0.03, n_iters=2000, tol=1e-6, relaxation=1.0, rho=1.0).fit(sim)
+    fast = Sinkhorn(tau=0.03, n_iters=2000, tol=1e-6, rho=1.0).fit(sim)
     np.testing.assert_allclose(fast.gallery_bias, plain.gallery_bias, atol=1e-5)
     assert fast.n_iters < plain.n_iters
 
@@ -243,6 +243,6 @@ def test_an_unpopular_item_does_not_underflow():
     """A column whose share is far below the smallest float32 still gets its exact bias."""
     scores = np.zeros((40, 40), dtype=np.float32)
     scores[:, 5] = -3.0
-    got = Sinkhorn(tau=0.01, n_iters=3, tol=None).fit(Dense(scores)).gallery_bias
+    got = Sinkhorn(tau=0.01, n_iters=3, tol=None, rho=1.0).fit(Dense(scores)).gallery_bias
     assert torch.isfinite(got).all()
     assert float(got[5] - got[4]) == pytest.approx(3.0, abs=1e-3)

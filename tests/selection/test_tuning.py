@@ -69,7 +69,7 @@ def test_the_figures_are_those_of_the_plan():
     direction = from_scores(Dense(scores))["t2v"]
     evidence = Evidence({"t2v": make_side(direction, positives, np.arange(20))})
     found = evidence.figures(Settings("sinkhorn", tau=0.05, rho=1.0))["t2v"]
-    biased = scores + Sinkhorn(tau=0.05).fit(Dense(scores)).gallery_bias.numpy()
+    biased = scores + Sinkhorn(tau=0.05, rho=1.0).fit(Dense(scores)).gallery_bias.numpy()
     p = np.exp(biased / 0.05)
     p /= p.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found.log_prob, np.log(np.diag(p)), rtol=1e-6)

@@ -51,7 +51,9 @@ def test_search_ranks_as_the_rewritten_matrix_does():
     assert torch.equal(Searcher.of(model, IDS, GALLERY).search(QUERIES, 10).indices, expected)
 
 
-SERVED = [name for name, method in METHODS.items() if "all queries" not in method.needs]
+SERVED = [
+    name for name, method in METHODS.cards().items() if "all queries" not in method.facts.needs
+]
 
 
 @pytest.mark.parametrize("method", [*SERVED, "center+nnn"])

@@ -24,7 +24,9 @@ IDS, GALLERY, QUERIES, BANK, BANK_GALLERY = (
 TINY = "1kB"
 METRICS = ["cosine", "dot"]
 FOLDING = ["em+sinkhorn", "sinkhorn", "is", "em", "none", "center", "center+nnn"]
-SERVED = [name for name, method in METHODS.items() if "all queries" not in method.needs]
+SERVED = [
+    name for name, method in METHODS.cards().items() if "all queries" not in method.facts.needs
+]
 
 
 def fit(method, metric="cosine", **settings):

@@ -19,7 +19,7 @@ def test_same_kind_and_dtype_come_back_and_the_input_stays(kind, dtype):
     queries, gallery, _ = planted(n=30)
     scores = (queries @ gallery.T).astype(dtype)
     given = torch.from_numpy(scores.copy()) if kind == "torch" else scores.copy()
-    got = rerank(given, tau=0.1, n_iters=3000, tol=1e-9 if dtype == "float64" else 1e-5)
+    got = rerank(given, tau=0.1, rho=1.0, n_iters=3000, tol=1e-9 if dtype == "float64" else 1e-5)
     assert type(got) is type(given) and got.dtype == given.dtype and got.shape == given.shape
     np.testing.assert_array_equal(np.asarray(given), scores)
     f, g = sinkhorn(scores, 0.1)
@@ -65,7 +65,7 @@ def test_masses_are_used_in_both_directions():
     queries, gallery, _ = planted(n=30)
     scores = queries @ gallery.T
     a, b = np.linspace(0.5, 2, 30), np.linspace(2, 0.5, 30)
-    got = rerank(scores, tau=0.1, query_mass=a, gallery_mass=b, n_iters=3000, tol=1e-12)
+    got = rerank(scores, tau=0.1, query_mass=a, gallery_mass=b, rho=1.0, n_iters=3000, tol=1e-12)
     f, g = sinkhorn(scores, 0.1, a=a / a.sum(), b=b / b.sum())
     want = scores + f[:, None] + g
     np.testing.assert_allclose(got - got.mean(), want - want.mean(), atol=1e-9)
@@ -76,7 +76,7 @@ def test_one_large_fit_serves_both_directions(monkeypatch):
 
     queries, gallery, _ = planted(n=40)
     scores = queries @ gallery.T
-    settings = {"tau": 0.1, "n_iters": 3000, "tol": 1e-12}
+    settings = {"tau": 0.1, "rho": 1.0, "n_iters": 3000, "tol": 1e-12}
     two = rerank(scores, **settings)
     monkeypatch.setattr(api, "ONE_FIT_ELEMENTS", 1)
     calls = []
@@ -89,7 +89,7 @@ def test_one_large_fit_serves_both_directions(monkeypatch):
     assert len(calls) == 3
     for tau, fits in ((0.1, 1), (0.001, 2)):  # nearly there after five steps, and far from it
         calls.clear()
-        rerank(scores, tau=tau, n_iters=5)
+        rerank(scores, tau=tau, rho=1.0, n_iters=5)
         assert len(calls) == fits
 
 

@@ -1,0 +1,76 @@
+"""One Python call on a matrix of scores."""
+
+import warnings
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from rerank.core.similarity import ArrayLike
+from rerank.methods import directions, engine
+from rerank.methods.directions import Name
+from rerank.methods.kinds import ScoresAre, dense
+
+Array = TypeVar("Array", np.ndarray, Tensor)
+
+
+def rerank(
+    scores: Array,
+    method: str = "sinkhorn",
+    *,
+    tau: float | Literal["auto"] = "auto",
+    rho: float | tuple[float | None, float | None] | None = None,
+    query_mass: ArrayLike | None = None,
+    gallery_mass: ArrayLike | None = None,
+    scores_are: ScoresAre = "auto",
+    **settings: Any,  # noqa: ANN401  fields of the method
+) -> Array:
+    """Rewrite a matrix of scores: S + f + g, right in both directions.
+
+    g comes from the fit on S (rows rank columns), f from the fit on its transpose (columns rank
+    rows), each with its own query masses and `rho`. Rows of the result rank the gallery for each
+    query, columns rank the queries for each gallery item.
+
+    Args:
+        scores: (n, m) numpy or torch, rows = queries, higher = better, any scale. Not modified.
+        method: a name of `rerank methods` that works on scores, several joined by "+".
+        tau: temperature in score units, or "auto".
+        rho: softness of the gallery marginal, 1 = every item equally probable, None = what the
+            queries suggest; a pair gives one for each direction.
+        query_mass: (n,) weights of the rows, for example how often a query is asked.
+        gallery_mass: (m,) weights of the columns, for example how many captions a video has.
+        scores_are: "auto" recognises rows (or columns) that sum to one as probabilities; their
+            logarithm is re-ranked and zeros mean "not scored" (-inf in the result).
+        **settings: fields of the method's settings class, such as n_iters or tol.
+
+    Returns:
+        (n, m), the same kind, dtype and device as `scores`. Half precision is computed in float32.
+        For methods that rewrite the row direction only (`rerank methods` says which), the rows.
+
+    The result is transductive: it is fitted on the very queries that it ranks.
+
+    Raises:
+        RerankError: not a matrix of real numbers, NaN or infinite entries, unknown settings.
+
+    >>> import numpy as np
+    >>> hub = np.array([[0.6, 0.1, 0.7], [0.1, 0.6, 0.7], [0.1, 0.1, 0.9]], dtype=np.float32)
+    >>> hub.argmax(axis=1), rerank(hub, tau=0.1).argmax(axis=1)
+    (array([2, 2, 2]), array([0, 1, 2]))
+    """
+    sim = dense(scores, scores_are=scores_are).with_mass(queries=query_mass, gallery=gallery_mass)
+    rhos = rho if isinstance(rho, tuple) else (rho, rho)
+    each: dict[Name, dict[str, Any]] = {
+        "t2v": {} if rhos[0] is None else {"rho": rhos[0]},
+        "v2t": {} if rhos[1] is None else {"rho": rhos[1]},
+    }
+    run = engine.fit(directions.from_scores(sim), method, {"tau": tau, **settings}, each=each)
+    notes = (note for fit in (run.t2v, run.v2t) for note in fit.sentences)
+    for note in dict.fromkeys(notes):
+        warnings.warn(note, stacklevel=2)
+    return _like(run.rows().scores(), scores)
+
+
+def _like(result: Tensor, scores: Array) -> Array:
+    if isinstance(scores, Tensor):
+        return result.to(dtype=scores.dtype, device=scores.device)
+    return result.cpu().numpy().astype(scores.dtype, copy=False)
