@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
+from rerank.core.pairs import Name
 from rerank.core.similarity import ArrayLike, Axis, Dense, Similarity
 from rerank.io.scores import as_log_scores, kind_of_scores
 from rerank.methods import directions
 from rerank.methods.base import Fitted, FittedPipeline, Pipeline
-from rerank.methods.directions import Direction, Name
+from rerank.methods.directions import Direction
 from rerank.methods.em import Basis
 from rerank.methods.registry import pipeline
 from rerank.methods.sinkhorn import Potentials, Sinkhorn

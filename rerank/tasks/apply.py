@@ -26,12 +26,13 @@ from rerank.core import comm
 from rerank.core.arrays import as_matrix
 from rerank.core.errors import RerankError
 from rerank.core.memory import limit
+from rerank.core.pairs import Name
 from rerank.core.similarity import ArrayLike, Dense, Metric, Pair, Similarity
 from rerank.core.version import __version__
 from rerank.io import DirectionResult, Embeddings
 from rerank.methods import directions
 from rerank.methods.base import FittedPipeline, Label, Pipeline, strongest_label
-from rerank.methods.directions import Direction, Name
+from rerank.methods.directions import Direction
 from rerank.methods.dual_bank import DualDIS, DualIS
 from rerank.methods.em import EM, Basis
 from rerank.methods.engine import ScoresAre, dense, fit_both, fit_one, notes_of, rewritten
