@@ -9,7 +9,7 @@ import typer
 from rerank_cli.options import Device, DeviceName, Json, Metric, MetricName, Sims, Texts, Videos
 
 if TYPE_CHECKING:
-    from rerank.methods.directions import Name
+    from rerank.core.pairs import Name
     from rerank.tasks.evaluate_files import Judged
 
 

@@ -6,18 +6,14 @@ on the test queries. With no bank at all both are fitted on the test queries, an
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 
 from rerank.core.errors import RerankError
+from rerank.core.pairs import WORDS, Name, transpose_positives
 from rerank.core.similarity import ArrayLike, Axis, Metric, Pair, Similarity
 from rerank.methods.base import Bank, Label
 from rerank.passes import reduce
-
-Name: TypeAlias = Literal["t2v", "v2t"]
-
-WORDS: dict[Name, tuple[str, str]] = {"t2v": ("texts", "videos"), "v2t": ("videos", "texts")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,19 +133,6 @@ def _side(
             f"{pairs.shape[0]} bank texts"
         )
     return positives if name == "t2v" else transpose_positives(positives, pairs.shape[1])
-
-
-def transpose_positives(
-    positives: tuple[np.ndarray, ...] | list[np.ndarray], n_gallery: int
-) -> tuple[np.ndarray, ...]:
-    """From gallery rows per query to query rows per gallery item."""
-    lengths = [len(rows) for rows in positives]
-    queries = np.repeat(np.arange(len(positives)), lengths)
-    items = np.concatenate([np.asarray(rows, dtype=np.int64) for rows in positives] or [[]])
-    order = np.lexsort((queries, items))
-    bounds = np.searchsorted(items[order], np.arange(n_gallery + 1))
-    ordered = queries[order].astype(np.int64)
-    return tuple(ordered[bounds[j] : bounds[j + 1]] for j in range(n_gallery))
 
 
 def _label(bank: Similarity, test: Similarity) -> tuple[Label, tuple[str, ...]]:

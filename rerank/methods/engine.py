@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 import torch
 
 from rerank.core.errors import RerankError
+from rerank.core.pairs import Name
 from rerank.core.similarity import Pair, Similarity
 from rerank.methods import marginals
 from rerank.methods.base import Bank, FittedPipeline, Label, Pipeline, strongest_label
-from rerank.methods.directions import Direction, Name
+from rerank.methods.directions import Direction
 from rerank.methods.em import Basis
 from rerank.methods.registry import canonical, cards_of, pipeline
 from rerank.methods.sinkhorn import Potentials, Sinkhorn

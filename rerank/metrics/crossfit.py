@@ -14,13 +14,12 @@ import numpy as np
 import torch
 
 from rerank.core.errors import RerankError
+from rerank.core.pairs import as_positives, clusters_of
 from rerank.core.similarity import Dense, Pair, Similarity
 from rerank.methods.base import Bank, Reranker
 from rerank.metrics import protocols
-from rerank.metrics import ranks as metrics
 from rerank.metrics.judge import Judgement, judge
 from rerank.metrics.ranks import Ranks, Ties
-from rerank.metrics.uncertainty import clusters_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +95,7 @@ def halves(sim: Similarity, positives: Sequence[np.ndarray], *, seed: int = 0) -
         RerankError: all queries hang together through shared answers, so they cannot be split.
     """
     n, m = sim.shape
-    rows_of = metrics.as_positives(tuple(positives), n, m)
+    rows_of = as_positives(tuple(positives), n, m)
     judged = np.flatnonzero([len(items) > 0 for items in rows_of])
     clusters = clusters_of([rows_of[row] for row in judged], m)
     count = int(clusters.max(initial=-1)) + 1

@@ -12,8 +12,9 @@ import numpy as np
 
 from rerank.core import progress
 from rerank.core.errors import RerankError
+from rerank.core.pairs import Positives, as_positives
 from rerank.core.similarity import Similarity
-from rerank.metrics.ranks import Positives, Ties, as_positives
+from rerank.metrics.ranks import Ties
 
 ALIASES = {"MRR": "RR", "MAP": "AP"}
 # Random orders that "expected" averages over, for queries in which items tie.
@@ -55,7 +56,7 @@ def ranked_measures(
 
     Args:
         sim: (n, m) queries x gallery.
-        positives: see `metrics.as_positives`.
+        positives: see `rerank.core.pairs.as_positives`.
         names: see `parse`.
         ties: "expected", "optimistic" or "pessimistic".
         seed: of the random orders of tied items.

@@ -7,13 +7,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from rerank.core.errors import RerankError
+from rerank.core.pairs import Name, Positives, as_positives, clusters_of, transpose_positives
 from rerank.core.similarity import ArrayLike, Dense, Similarity
-from rerank.methods.directions import Name, transpose_positives
 from rerank.metrics import hubness, protocols
 from rerank.metrics import ranks as metrics
 from rerank.metrics.figures import ranked_measures
-from rerank.metrics.ranks import Positives, Ranks, Ties
-from rerank.metrics.uncertainty import Bootstrap, Combine, Difference, clusters_of, geometric
+from rerank.metrics.ranks import Ranks, Ties
+from rerank.metrics.uncertainty import Bootstrap, Combine, Difference, geometric
 
 Sims: TypeAlias = Similarity | ArrayLike | Mapping[Name, Similarity]
 NamedPositives: TypeAlias = Mapping[str, str | Sequence[str]]
@@ -159,9 +159,9 @@ def text_positives(
             raise RerankError(
                 f"positives: {n} texts x {m} videos have no diagonal; say which videos are right"
             )
-        return metrics.as_positives(np.arange(n), n, m)
+        return as_positives(np.arange(n), n, m)
     if query_ids is None and gallery_ids is None:
-        return metrics.as_positives(positives, n, m)  # type: ignore[arg-type]
+        return as_positives(positives, n, m)  # type: ignore[arg-type]
     if query_ids is None or gallery_ids is None or not isinstance(positives, Mapping):
         raise RerankError(
             "positives by name need a dict from text id to video ids, query_ids and gallery_ids"
@@ -177,7 +177,7 @@ def text_positives(
                     f"positives of {text!r}: no video is called {video!r} in gallery_ids"
                 )
             rows[texts[text]].append(videos[video])  # type: ignore[index]
-    return metrics.as_positives(rows, n, m)
+    return as_positives(rows, n, m)
 
 
 def _places(ids: Sequence[str], count: int, what: str) -> dict[str, int]:

@@ -16,7 +16,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from rerank.methods.directions import WORDS, Name
+from rerank.core.pairs import WORDS, Name
 from rerank.metrics import hubness as hubs
 from rerank.metrics import tables
 from rerank.metrics.hubness import Hubness

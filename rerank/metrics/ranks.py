@@ -20,7 +20,7 @@ Recalls are in percent. Published tools differ: CLIP4Clip's `compute_metrics` em
 tied column, so that ties give more ranks than queries.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
@@ -29,12 +29,10 @@ import torch
 
 from rerank.core import progress
 from rerank.core.errors import RerankError
+from rerank.core.pairs import Positives, as_positives
 from rerank.core.similarity import Similarity
 
 Ties: TypeAlias = Literal["expected", "mid", "optimistic", "pessimistic"]
-Positives: TypeAlias = (
-    Sequence[np.ndarray] | Sequence[Sequence[int]] | Mapping[int, Sequence[int]] | np.ndarray
-)
 
 TIES: tuple[Ties, ...] = get_args(Ties)
 
@@ -131,51 +129,6 @@ def _check_cutoff(k: int) -> int:
     return int(k)
 
 
-def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[np.ndarray, ...]:
-    """Gallery rows that are right for each query row, sorted, without repetitions.
-
-    Args:
-        positives: one sequence of gallery rows per query; or a 1-D integer array, one gallery row
-            per query; or a dict from query row to gallery rows (absent rows are unjudged).
-        n_queries: number of query rows.
-        n_gallery: number of gallery rows.
-
-    Raises:
-        RerankError: another number of queries, or a row outside the gallery.
-    """
-    if isinstance(positives, Mapping):
-        outside = [row for row in positives if not 0 <= int(row) < n_queries]
-        if outside:
-            raise RerankError(
-                f"positives: got query row {outside[0]}, expected rows from 0 to {n_queries - 1}"
-            )
-        given: Sequence | np.ndarray = [positives.get(row, ()) for row in range(n_queries)]
-    else:
-        given = positives
-    if len(given) != n_queries:
-        raise RerankError(
-            f"positives: got {len(given)} entries, expected one for each of {n_queries} queries"
-        )
-    out = []
-    for row, items in enumerate(given):
-        items = np.atleast_1d(np.asarray(items))
-        if items.size and items.dtype.kind not in "iu":
-            raise RerankError(
-                f"positives of query row {row}: got dtype {items.dtype}, expected integer "
-                f"gallery rows (names are matched by rerank.evaluate(query_ids=, gallery_ids=))"
-            )
-        # np.unique is slow by the thousand, and one positive needs no sorting.
-        items = np.unique(items.astype(np.int64)) if items.size > 1 else items.astype(np.int64)
-        if items.size and not (items[0] >= 0 and items[-1] < n_gallery):
-            bad = items[0] if items[0] < 0 else items[-1]
-            raise RerankError(
-                f"positives of query row {row}: got gallery row {bad}, expected 0 to "
-                f"{n_gallery - 1}"
-            )
-        out.append(items)
-    return tuple(out)
-
-
 def ranks(sim: Similarity, positives: Positives, *, ties: Ties = "expected") -> Ranks:
     """Rank of the best positive of every query, exactly, in one pass.
 
@@ -185,7 +138,8 @@ def ranks(sim: Similarity, positives: Positives, *, ties: Ties = "expected") -> 
 
     Args:
         sim: (n, m) queries x gallery.
-        positives: see `as_positives`; queries without any are unjudged, counted, and not ranked.
+        positives: see `rerank.core.pairs.as_positives`; queries without any are unjudged, counted,
+            and not ranked.
         ties: "expected", "mid", "optimistic" or "pessimistic".
 
     Raises:

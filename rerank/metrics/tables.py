@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from rerank.core.errors import RerankError
+from rerank.core.pairs import WORDS, Name
 from rerank.methods.base import Label
-from rerank.methods.directions import WORDS, Name
 from rerank.metrics.hubness import Hubness
 from rerank.metrics.judge import Judgement
 from rerank.metrics.ranks import Ranks, Ties

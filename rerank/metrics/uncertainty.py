@@ -10,13 +10,11 @@ that the sample holds no example of the other outcome.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from rerank.core.errors import RerankError
 
@@ -72,24 +70,6 @@ def format_change(difference: Difference, digits: int = 1) -> str:
     if math.isnan(difference.low):
         return f"{text})"
     return f"{text} [{difference.low:.{digits}f}, {difference.high:.{digits}f}])"
-
-
-def clusters_of(positives: Sequence[np.ndarray], n_gallery: int) -> np.ndarray:
-    """Queries that share a right answer, directly or through others, are one cluster.
-
-    Args:
-        positives: gallery rows per query, as `metrics.as_positives` returns them.
-        n_gallery: number of gallery items.
-
-    Returns:
-        (n,) int64 cluster of every query, numbered from 0; one without positives is alone.
-    """
-    n = len(positives)
-    rows = np.repeat(np.arange(n), [len(items) for items in positives])
-    columns = np.concatenate([*positives, np.empty(0, dtype=np.int64)]).astype(np.int64) + n
-    edges = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), (n + n_gallery,) * 2)
-    labels = connected_components(edges, directed=False)[1][:n]
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rerank.core.pairs import Groups
 from rerank.core.similarity import Pair, Similarity
 from rerank.methods.base import Bank
 from rerank.passes import gallery as items_of
 from rerank.passes import reduce
-from rerank.selection.trials import Groups
 
 MAX_ITEMS = 2000
 MAX_QUERIES = 1000

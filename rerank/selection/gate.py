@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rerank.core import comm
 from rerank.core.errors import RerankError
+from rerank.core.pairs import group_pairs
 from rerank.methods.base import (
     Bank,
     Fitted,
@@ -28,7 +29,7 @@ from rerank.selection.candidates import PIPELINE, STACK, Candidate, baselines, j
 from rerank.selection.foreign import foreign_bank
 from rerank.selection.gate_report import GateReport
 from rerank.selection.likelihood import fit_weights
-from rerank.selection.trials import NAMES, Trial, bank_biases, group_pairs, rehearse
+from rerank.selection.trials import NAMES, Trial, bank_biases, rehearse
 
 # Figures of the gate may differ by rounding between processors of different makes.
 _ROUNDING = 1e-3

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
+from rerank.core.pairs import Groups
 from rerank.core.similarity import Pair, Similarity
 from rerank.methods.base import Bank, Pipeline, Reranker
 from rerank.methods.sinkhorn import Sinkhorn
@@ -94,52 +95,6 @@ class Half:
 
     queries: Tensor
     gallery: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Groups:
-    """Connected components of "this query belongs to this item".
-
-    All captions of a video are one group, so that no half holds another caption of a video that
-    the other half is judged on. Items without a query and queries without an item stand alone.
-
-    Attributes:
-        queries: (n,) group of each query, gallery: (m,) group of each item.
-        count: number of groups.
-        judged: number of groups with at least one known pair.
-    """
-
-    queries: np.ndarray
-    gallery: np.ndarray
-    count: int
-    judged: int
-
-
-def group_pairs(positives: Sequence[np.ndarray], n_gallery: int) -> Groups:
-    """Groups of a bank from its known pairs.
-
-    Raises:
-        RerankError: a positive that is no row of the bank gallery.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(positives)
-    lengths = np.asarray([len(rows) for rows in positives], dtype=np.int64)
-    queries = np.repeat(np.arange(n), lengths)
-    items = np.concatenate([np.asarray(rows, dtype=np.int64) for rows in positives] or [[]])
-    items = items.astype(np.int64)
-    if len(items) and (items.min() < 0 or items.max() >= n_gallery):
-        row = int(queries[(items < 0) | (items >= n_gallery)][0])
-        raise RerankError(
-            f"bank positives: query {row} points outside the {n_gallery} items of the bank "
-            f"gallery; positives are rows of bank.pairs"
-        )
-    size = n + n_gallery
-    graph = coo_array((np.ones(len(items), dtype=np.int8), (queries, n + items)), (size, size))
-    count, label = connected_components(graph.tocsr(), directed=False)
-    judged = len(np.unique(label[queries]))
-    return Groups(label[:n], label[n:], int(count), judged)
 
 
 def halves(groups: Groups, generator: np.random.Generator) -> tuple[Half, Half]:

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
+from rerank.core.pairs import Groups, Name, group_pairs, transpose_positives
 from rerank.core.similarity import Pair, Similarity
 from rerank.methods import registry as presets
 from rerank.methods.base import Fitted, Label, Pipeline, strongest_label
-from rerank.methods.directions import Direction, Name, transpose_positives
+from rerank.methods.directions import Direction
 from rerank.passes import reduce
 from rerank.selection.likelihood import clustered_mean
-from rerank.selection.trials import Groups, group_pairs
 
 # What tuning may set; a method has those that one of its stages has.
 TUNED = ("tau", "rho", "strength", "n_bases")

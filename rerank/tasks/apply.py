@@ -16,12 +16,13 @@ from rerank.core import comm
 from rerank.core.arrays import ArrayLike, as_matrix
 from rerank.core.errors import RerankError
 from rerank.core.memory import limit
+from rerank.core.pairs import Name
 from rerank.core.similarity import Metric, Similarity
 from rerank.core.version import __version__
 from rerank.io import DirectionResult, Embeddings
 from rerank.methods import directions, engine
 from rerank.methods.base import FittedPipeline, Label
-from rerank.methods.directions import Direction, Name
+from rerank.methods.directions import Direction
 from rerank.methods.engine import Fit, Run
 from rerank.methods.kinds import ScoresAre, dense
 from rerank.methods.registry import cards_of

@@ -8,11 +8,12 @@ import numpy as np
 
 from rerank.core.errors import RerankError
 from rerank.core.memory import measured
+from rerank.core.pairs import WORDS, Name, as_positives, transpose_positives
 from rerank.core.similarity import Pair, Similarity
 from rerank.methods import engine
 from rerank.methods import registry as presets
 from rerank.methods.base import LABELS, Bank
-from rerank.methods.directions import WORDS, Direction, Name, transpose_positives
+from rerank.methods.directions import Direction
 from rerank.methods.engine import Fit
 from rerank.metrics import crossfit, hubness, protocols
 from rerank.metrics import ranks as metrics
@@ -94,7 +95,7 @@ def compare(
     """
     sim = both["t2v"].sim
     names = resolve_methods(methods, embeddings=isinstance(sim, Pair))
-    rows = metrics.as_positives(tuple(positives), *sim.shape)
+    rows = as_positives(tuple(positives), *sim.shape)
     protocol = protocols.resolve(protocol, rows, sim.shape[1])
     tasks: dict[Name, _Task] = {}
     for name, direction in both.items():

@@ -11,12 +11,12 @@ import torch
 
 from rerank import io
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.pairs import Name, positives_of
 from rerank.core.similarity import Dense, Pair, Similarity, as_matrix
 from rerank.io import Results
 from rerank.io.files import atomic_path
 from rerank.methods import kinds
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
-from rerank.methods.directions import Name
 from rerank.metrics import ranks as metrics
 from rerank.metrics.hubness import Hubness, summary
 from rerank.metrics.judge import Judgement, bootstrap_of, paired_changes
@@ -24,7 +24,7 @@ from rerank.metrics.page import before_after, render
 from rerank.metrics.ranks import Ranks, Ties
 from rerank.metrics.uncertainty import Difference
 from rerank.tasks import apply as files
-from rerank.tasks.read import Inputs, pick_device, positives_of, read_inputs
+from rerank.tasks.read import Inputs, pick_device, read_inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,7 @@ def judge_results(
     return Judged(
         found.manifest["label"], found.manifest["labels"], ties, before, after,
         truth.distractors, len(truth.unjudged), raw=_untrained(inputs, settings, truth, ties),
-        changes=_changes(before, after, positives_of(truth, raw.shape[1])),
+        changes=_changes(before, after, positives_of(truth.positives, raw.shape[1])),
         hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
         if hubs else {},
         gallery_ids={"t2v": t2v.gallery_ids, "v2t": t2v.query_ids},
@@ -151,11 +151,11 @@ def judge_results(
 def _changes(
     before: Mapping[Name, Ranks],
     after: Mapping[Name, Ranks],
-    positives: Sequence[Sequence[np.ndarray]],
+    positives: Mapping[Name, Sequence[np.ndarray]],
 ) -> dict[Name, dict[str, Difference]]:
     """Paired changes with intervals; queries of one video are drawn together."""
     out: dict[Name, dict[str, Difference]] = {}
-    for name, right in zip(("t2v", "v2t"), positives, strict=True):
+    for name, right in positives.items():
         boot = bootstrap_of(right, before[name].n_gallery)
         out[name] = paired_changes(boot, Judgement(before[name], {}), Judgement(after[name], {}))
     return out
@@ -174,10 +174,10 @@ def _untrained(
 
 
 def _ranks(both: Mapping[Name, Similarity], truth: io.GroundTruth, ties: Ties) -> dict[Name, Ranks]:
-    positives = positives_of(truth, both["t2v"].shape[1])
+    positives = positives_of(truth.positives, both["t2v"].shape[1])
     return {
-        "t2v": metrics.ranks(both["t2v"], positives[0], ties=ties),
-        "v2t": metrics.ranks(both["v2t"], positives[1], ties=ties),
+        "t2v": metrics.ranks(both["t2v"], positives["t2v"], ties=ties),
+        "v2t": metrics.ranks(both["v2t"], positives["v2t"], ties=ties),
     }
 
 

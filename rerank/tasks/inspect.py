@@ -11,10 +11,11 @@ import torch
 
 from rerank import io
 from rerank.core.errors import RerankError
+from rerank.core.pairs import WORDS, Name
 from rerank.core.similarity import Pair, Similarity, as_matrix
 from rerank.io.files import atomic_path
 from rerank.methods import directions, kinds
-from rerank.methods.directions import WORDS, Direction, Name
+from rerank.methods.directions import Direction
 from rerank.metrics import hubness
 from rerank.metrics.figures import parse
 from rerank.metrics.page import from_comparison, render

@@ -6,9 +6,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from torch import Tensor
 
+from rerank.core.pairs import Name
 from rerank.core.similarity import ArrayLike
 from rerank.methods import directions, engine
-from rerank.methods.directions import Name
 from rerank.methods.kinds import ScoresAre, dense
 
 Array = TypeVar("Array", np.ndarray, Tensor)

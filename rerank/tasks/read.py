@@ -24,7 +24,6 @@ from rerank.core.rows import slices
 from rerank.core.similarity import ArrayLike, as_matrix
 from rerank.io import Embeddings, ScoreMatrix
 from rerank.io.scratch import joined
-from rerank.methods.directions import transpose_positives
 from rerank.methods.saved import Model, save
 
 
@@ -252,12 +251,6 @@ def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:
     if inputs.bank_gt is not None:
         described["bank_gt"] = {"path": os.path.relpath(inputs.bank_gt, folder)}
     return described
-
-
-def positives_of(truth: io.GroundTruth, n_videos: int) -> tuple[tuple[np.ndarray, ...], ...]:
-    """Positives of both directions: per text, and per video."""
-    texts = tuple(truth.positives)
-    return texts, transpose_positives(texts, n_videos)
 
 
 # The file that `rerank train` wrote, kept whole inside a model.

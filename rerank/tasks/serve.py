@@ -14,10 +14,10 @@ import torch
 
 from rerank import io
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.pairs import Name, transpose_positives
 from rerank.core.rows import StoredRows
 from rerank.core.similarity import Pair
 from rerank.io import DirectionResult
-from rerank.methods.directions import Name, transpose_positives
 from rerank.methods.saved import Model, read_model
 from rerank.methods.sinkhorn import Potentials
 from rerank.passes import reduce

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
+from rerank.core.pairs import as_positives
 from rerank.core.similarity import ArrayLike, as_matrix, check_finite
-from rerank.metrics.ranks import as_positives
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
+from rerank.core.pairs import transpose_positives
 from rerank.core.similarity import Pair
-from rerank.methods.directions import transpose_positives
 from rerank.metrics.ranks import Ranks, ranks
 from rerank.train.data import PairedData
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from rerank import EM, Pair, Pipeline, Sinkhorn, io
-from rerank.methods.directions import transpose_positives
+from rerank.core.pairs import transpose_positives
 from rerank.metrics import ranks as metrics
 
 SETS = ("coco500", "msrvtt100", "msvd_aligned")

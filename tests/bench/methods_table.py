@@ -18,8 +18,9 @@ import numpy as np
 import real_sets
 
 from rerank.core.errors import RerankError
+from rerank.core.pairs import Name
 from rerank.methods import directions
-from rerank.methods.directions import Direction, Name
+from rerank.methods.directions import Direction
 from rerank.methods.registry import METHODS, pipeline
 from rerank.metrics import ranks as metrics
 from rerank.metrics.judge import views

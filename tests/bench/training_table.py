@@ -29,8 +29,8 @@ from training_claims import (
     normalisation_error,
 )
 
+from rerank.core.pairs import transpose_positives
 from rerank.core.similarity import Pair, Similarity
-from rerank.methods.directions import transpose_positives
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.metrics.ranks import Ranks, ranks, recall_at
 from rerank.train import PairedData, TrainSettings, candidates, fit_heads, paired, split_by_video

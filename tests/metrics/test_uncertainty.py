@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from rerank.core.errors import RerankError
-from rerank.metrics.uncertainty import Bootstrap, Difference, clusters_of, format_change, geometric
+from rerank.core.pairs import clusters_of
+from rerank.metrics.uncertainty import Bootstrap, Difference, format_change, geometric
 
 
 def draw(rng, videos=80, captions=5, spread=1.5):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rerank.core.errors import RerankError
+from rerank.core.pairs import group_pairs
 from rerank.core.similarity import Dense, Pair
 from rerank.methods.base import Bank
 from rerank.methods.em import EM
@@ -15,7 +16,7 @@ from rerank.selection.candidates import Candidate
 from rerank.selection.foreign import Foreign, auc, foreign_bank
 from rerank.selection.gate import choose
 from rerank.selection.likelihood import Judged, clustered_mean, fit_beta, fit_weights, log_prob
-from rerank.selection.trials import group_pairs, halves
+from rerank.selection.trials import halves
 
 N, D = 120, 24
 

@@ -1,0 +1,178 @@
+"""Which gallery items are right for which queries: read, turned around, grouped, graded.
+
+Positives are one array of gallery rows per query, sorted, without repetitions; a query without any
+is not judged. Grades say how right an item is: a dict of gallery rows for each graded query, in
+which 0 and less mean "judged, and not right".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from rerank.core.errors import RerankError
+
+Name: TypeAlias = Literal["t2v", "v2t"]
+Positives: TypeAlias = (
+    Sequence[np.ndarray] | Sequence[Sequence[int]] | Mapping[int, Sequence[int]] | np.ndarray
+)
+Grades: TypeAlias = Mapping[int, Mapping[int, int]]
+
+NAMES: tuple[Name, Name] = ("t2v", "v2t")
+# Of each direction what asks and what is searched, as plurals.
+WORDS: dict[Name, tuple[str, str]] = {"t2v": ("texts", "videos"), "v2t": ("videos", "texts")}
+
+
+def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[np.ndarray, ...]:
+    """Gallery rows that are right for each query row, sorted, without repetitions.
+
+    Args:
+        positives: one sequence of gallery rows per query; or a 1-D integer array, one gallery row
+            per query; or a dict from query row to gallery rows (absent rows are unjudged).
+        n_queries: number of query rows.
+        n_gallery: number of gallery rows.
+
+    Raises:
+        RerankError: another number of queries, or a row outside the gallery.
+
+    Example:
+        >>> [rows.tolist() for rows in as_positives({0: [2, 1]}, 2, 3)]
+        [[1, 2], []]
+    """
+    if isinstance(positives, Mapping):
+        given: Sequence | np.ndarray = _by_row(positives, n_queries)
+    else:
+        given = positives
+    if len(given) != n_queries:
+        raise RerankError(
+            f"positives: got {len(given)} entries, expected one for each of {n_queries} queries"
+        )
+    out = []
+    for row, items in enumerate(given):
+        items = np.atleast_1d(np.asarray(items))
+        if items.size and items.dtype.kind not in "iu":
+            raise RerankError(
+                f"positives of query row {row}: got {items.flat[0]!r}, expected integer "
+                f"gallery rows (names are matched by rerank.evaluate(query_ids=, gallery_ids=))"
+            )
+        # np.unique is slow by the thousand, and one positive needs no sorting.
+        items = np.unique(items.astype(np.int64)) if items.size > 1 else items.astype(np.int64)
+        if items.size and not (items[0] >= 0 and items[-1] < n_gallery):
+            bad = items[0] if items[0] < 0 else items[-1]
+            raise RerankError(
+                f"positives of query row {row}: got gallery row {bad}, expected 0 to "
+                f"{n_gallery - 1}"
+            )
+        out.append(items)
+    return tuple(out)
+
+
+def _by_row(positives: Mapping[int, Sequence[int]], n_queries: int) -> list[Sequence[int]]:
+    for row in positives:
+        if not isinstance(row, int | np.integer):
+            raise RerankError(
+                f"positives: got the key {row!r}, expected query rows (names are matched by "
+                f"rerank.evaluate(query_ids=, gallery_ids=))"
+            )
+        if not 0 <= row < n_queries:
+            raise RerankError(
+                f"positives: got query row {row}, expected rows from 0 to {n_queries - 1}"
+            )
+    return [positives.get(row, ()) for row in range(n_queries)]
+
+
+def transpose_positives(positives: Sequence[np.ndarray], n_gallery: int) -> tuple[np.ndarray, ...]:
+    """From gallery rows per query to query rows per gallery item."""
+    lengths = [len(rows) for rows in positives]
+    queries = np.repeat(np.arange(len(positives)), lengths)
+    items = _flat(positives)
+    order = np.lexsort((queries, items))
+    bounds = np.searchsorted(items[order], np.arange(n_gallery + 1))
+    ordered = queries[order].astype(np.int64)
+    return tuple(ordered[bounds[j] : bounds[j + 1]] for j in range(n_gallery))
+
+
+def positives_of(
+    positives: Sequence[np.ndarray], n_gallery: int
+) -> dict[Name, tuple[np.ndarray, ...]]:
+    """Positives of both directions: per text, and per video.
+
+    Args:
+        positives: video rows per text.
+        n_gallery: number of videos.
+    """
+    return {"t2v": tuple(positives), "v2t": transpose_positives(positives, n_gallery)}
+
+
+def transpose_grades(grades: Grades) -> dict[int, dict[int, int]]:
+    """From grades of gallery rows per query to grades of query rows per gallery item."""
+    out: dict[int, dict[int, int]] = {}
+    for query, items in grades.items():
+        for item, grade in items.items():
+            out.setdefault(item, {})[query] = grade
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Connected components of "this query belongs to this item".
+
+    All captions of a video are one group, so that no half holds another caption of a video that
+    the other half is judged on. Items without a query and queries without an item stand alone.
+
+    Attributes:
+        queries: (n,) group of each query, gallery: (m,) group of each item.
+        count: number of groups.
+        judged: number of groups with at least one known pair.
+    """
+
+    queries: np.ndarray
+    gallery: np.ndarray
+    count: int
+    judged: int
+
+
+def group_pairs(positives: Sequence[np.ndarray], n_gallery: int) -> Groups:
+    """Queries and items that hang together through right answers, directly or through others.
+
+    Raises:
+        RerankError: a positive that is no row of the gallery.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(positives)
+    queries = np.repeat(np.arange(n), [len(rows) for rows in positives])
+    items = _flat(positives)
+    if len(items) and (items.min() < 0 or items.max() >= n_gallery):
+        row = int(queries[(items < 0) | (items >= n_gallery)][0])
+        raise RerankError(
+            f"positives: query {row} points outside the gallery of {n_gallery} items; positives "
+            f"are gallery rows, counted from 0"
+        )
+    size = n + n_gallery
+    graph = coo_array((np.ones(len(items), dtype=np.int8), (queries, n + items)), (size, size))
+    count, label = connected_components(graph.tocsr(), directed=False)
+    judged = len(np.unique(label[queries]))
+    return Groups(label[:n].astype(np.int64), label[n:].astype(np.int64), int(count), judged)
+
+
+def clusters_of(positives: Sequence[np.ndarray], n_gallery: int) -> np.ndarray:
+    """Queries that share a right answer, directly or through others, are one cluster.
+
+    Args:
+        positives: gallery rows per query.
+        n_gallery: number of gallery items.
+
+    Returns:
+        (n,) int64 cluster of every query, numbered from 0; one without positives is alone.
+    """
+    groups = group_pairs(positives, n_gallery).queries
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+
+def _flat(positives: Sequence[np.ndarray]) -> np.ndarray:
+    """All gallery rows, query by query, int64."""
+    parts = [np.asarray(rows, dtype=np.int64) for rows in positives]
+    return np.concatenate([*parts, np.empty(0, dtype=np.int64)])
