@@ -18,9 +18,9 @@ from rerank.core.similarity import ArrayLike, Metric, Pair, Similarity, as_matri
 from rerank.methods.base import Bank, Fitted, FittedPipeline, Reranker, transform_bank
 from rerank.methods.centering import Centred
 from rerank.methods.registry import METHODS
-from rerank.methods.saved import Model
+from rerank.methods.saved import Saved
 from rerank.methods.sinkhorn import Potentials
-from rerank.serving.model import check_served, describe_gallery, item_hashes, with_manifest
+from rerank.serving.matching import check_served, describe_gallery, item_hashes, with_manifest
 
 # Settings whose bias of an item depends on that item's scores against the bank alone.
 PER_ITEM = frozenset({"InvertedSoftmax", "CSLS", "NNN", "DistributionNormalization"})
@@ -35,7 +35,7 @@ class GrowsByBank(Protocol):
         ...
 
 
-def add_items(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Model:
+def add_items(model: Saved, ids: Sequence[str], vectors: ArrayLike) -> Saved:
     """A model of a larger gallery: old biases as they are, new items charged by the stored bank.
 
     An item that is already in the gallery would get its own bias again, up to how far the fit had
@@ -102,7 +102,7 @@ def add_items(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Model:
     )
 
 
-def remove_items(model: Model, ids: Sequence[str]) -> Model:
+def remove_items(model: Saved, ids: Sequence[str]) -> Saved:
     """A model of a smaller gallery; the items that stay keep their biases.
 
     Raises:
@@ -133,7 +133,7 @@ def remove_items(model: Model, ids: Sequence[str]) -> Model:
     )
 
 
-def _settings(model: Model, position: int) -> Reranker | None:
+def _settings(model: Saved, position: int) -> Reranker | None:
     """The settings that fitted a stage, where its bias can be had for items alone."""
     stages = model.manifest.get("stages", [])
     if position >= len(stages) or stages[position]["class"] not in PER_ITEM:

@@ -23,12 +23,12 @@ from rerank.core import memory
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Metric, as_matrix
 from rerank.methods.base import FittedPipeline, GalleryBias, strongest_label
-from rerank.methods.saved import Model
+from rerank.methods.saved import Saved
 from rerank.methods.sinkhorn import Potentials
 from rerank.passes import reduce
 from rerank.passes.reduce import TopK
 from rerank.serving.fold import fold_gallery, fold_queries
-from rerank.serving.model import describe_gallery, item_hashes, with_manifest
+from rerank.serving.matching import describe_gallery, item_hashes, with_manifest
 from rerank.serving.streamed import stream_gallery
 
 Rule: TypeAlias = Literal["sinkhorn", "is"]
@@ -85,7 +85,7 @@ class OnlineBank:
         return replace(self, log_mass=mass, total=total, past=self.past + 1)
 
 
-def start(model: Model, *, weight: float = 1.0, decay: float = 1.0) -> OnlineBank:
+def start(model: Saved, *, weight: float = 1.0, decay: float = 1.0) -> OnlineBank:
     """The state of a fitted model before its first query, or where an earlier stream ended.
 
     Args:
@@ -132,7 +132,7 @@ def start(model: Model, *, weight: float = 1.0, decay: float = 1.0) -> OnlineBan
 
 
 def stream(
-    model: Model, gallery: Tensor, queries: ArrayLike, k: int, *, state: OnlineBank
+    model: Saved, gallery: Tensor, queries: ArrayLike, k: int, *, state: OnlineBank
 ) -> tuple[TopK, OnlineBank]:
     """Rank queries in their order, each with the bank as the queries before it left it.
 
@@ -177,7 +177,7 @@ def _scorer(maps: FittedPipeline, gallery: Tensor, metric: Metric) -> Callable[[
     return lambda query: torch.mv(held, query)
 
 
-def grown(model: Model, state: OnlineBank) -> Model:
+def grown(model: Saved, state: OnlineBank) -> Saved:
     """The model with the biases that a stream left behind, labelled "online"."""
     label = strongest_label([model.fitted.label, "online" if state.past else "none"])
     bias = state.gallery_bias
