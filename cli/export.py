@@ -1,47 +1,12 @@
 """`rerank export`: a fitted gallery as plain vectors for FAISS and vector stores."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rerank_cli.named import store_values, stores
 from rerank_cli.options import Json, Memory
-
-
-class TargetName(StrEnum):
-    """Where the vectors go."""
-
-    faiss = "faiss"
-    npy = "npy"
-    parquet = "parquet"
-    qdrant = "qdrant"
-    lancedb = "lancedb"
-    pgvector = "pgvector"
-    usearch = "usearch"
-
-
-class IndexName(StrEnum):
-    """Kinds of FAISS index."""
-
-    flat = "flat"
-    hnsw = "hnsw"
-    ivf = "ivf"
-
-
-class SideName(StrEnum):
-    """What clients send."""
-
-    mapped = "mapped"
-    raw = "raw"
-
-
-class SpaceName(StrEnum):
-    """What the store compares by."""
-
-    ip = "ip"
-    cosine = "cosine"
-    l2 = "l2"
 
 
 def export_command(
@@ -54,33 +19,45 @@ def export_command(
         list[Path] | None,
         typer.Option("--texts", help="Queries to measure with (the gallery for v2t)."),
     ] = None,
-    bank_videos: Annotated[
-        Path | None, typer.Option("--bank-videos", help="v2t: as --bank-texts.")
+    to: Annotated[str, typer.Option("--to", help=f"Where to. {stores()}")] = "faiss",
+    index: Annotated[
+        str | None, typer.Option("--index", help=f"FAISS index: {store_values('index')}.")
     ] = None,
-    bank_texts: Annotated[
-        Path | None,
+    recall: Annotated[
+        float | None,
         typer.Option(
-            "--bank-texts",
-            help="Bank of the fit, for hnsw, ivf and usearch [default: kept in the model].",
+            "--recall", help="Overlap with the exact top 10 to raise the effort to [default: 0.99]."
         ),
     ] = None,
-    to: Annotated[TargetName, typer.Option("--to", help="Where to.")] = TargetName.faiss,
-    index: Annotated[IndexName, typer.Option("--index", help="FAISS index.")] = IndexName.flat,
     effort: Annotated[
-        int | None, typer.Option("--effort", help="hnsw: efSearch; ivf: lists read.")
+        int | None, typer.Option("--effort", help="efSearch, nprobe or expansion, as it is.")
     ] = None,
     queries: Annotated[
-        SideName, typer.Option("--queries", help="raw: clients send unit embeddings, no map.")
-    ] = SideName.mapped,
+        str, typer.Option("--queries", help="mapped, or raw: clients send unit embeddings, no map.")
+    ] = "mapped",
     space: Annotated[
-        SpaceName, typer.Option("--space", help="What the store compares by.")
-    ] = SpaceName.ip,
+        str | None,
+        typer.Option("--space", help=f"What the store compares by: {store_values('space')}."),
+    ] = None,
     centre: Annotated[
         bool | None,
         typer.Option("--centre/--no-centre", help="Subtract the gallery mean [default: graphs]."),
     ] = None,
+    table: Annotated[
+        str | None, typer.Option("--table", help="Table to write [default: gallery].")
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", help="The same for Qdrant.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a table or collection that is there.")
+    ] = False,
     url: Annotated[
         str | None, typer.Option("--url", help="Running Qdrant or PostgreSQL to load into.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="NAME=VALUE: any other setting of the store."),
     ] = None,
     pool: Annotated[
         str | None, typer.Option("--pool", help="How frames become one vector: mean.")
@@ -88,16 +65,22 @@ def export_command(
     memory: Memory = None,
     json: Json = False,
 ) -> None:
-    """Write `[v, g]` vectors with ids, search them, and print the overlap with the exact top 10."""
+    """Write `[v, g]` vectors with ids, search them, and print the overlap with the exact top 10.
+
+    Prints and saves (OUT.query.py) the Python that queries the export.
+    """
     from rerank.core.memory import limit
-    from rerank.tasks import update as serve_update
+    from rerank.tasks import export as task
     from rerank_cli.console import emit, emit_json, progress, say
 
+    settings = {
+        "index": index, "space": space, "table": table, "collection": collection, "url": url,
+        **task.parse_options(option or ()),
+    }  # fmt: skip
     with limit(memory), progress():
-        said = serve_update.export_files(
-            model, videos=videos or (), texts=texts or (), out=out, to=to.value, index=index.value,
-            bank_videos=bank_videos, bank_texts=bank_texts,
-            query_side=queries.value, space=space.value, centre=centre, effort=effort, url=url,
+        said = task.export_files(
+            model, videos=videos or (), texts=texts or (), out=out, to=to, query_side=queries,
+            centre=centre, recall=recall, effort=effort, replace=replace, settings=settings,
             pool=pool,
         )  # fmt: skip
     for warning in said.warnings:

@@ -43,8 +43,8 @@ def fit_command(
         DirectionName,
         typer.Option("--direction", help="t2v: texts search --videos; v2t: videos search --texts."),
     ] = DirectionName.t2v,
-    model: Annotated[
-        Path | None, typer.Option("--model", help="Heads that `rerank train` learned.")
+    heads: Annotated[
+        Path | None, typer.Option("--heads", help="Heads that `rerank train` learned.")
     ] = None,
     method: Method = None,
     metric: Metric = MetricName.cosine,
@@ -54,6 +54,12 @@ def fit_command(
     ] = None,
     keep_bank: Annotated[
         bool, typer.Option("--keep-bank", help="Store the bank, so that the gallery can grow.")
+    ] = False,
+    keep_gallery: Annotated[
+        bool,
+        typer.Option(
+            "--keep-gallery", help="Store the gallery, so that the model searches on its own."
+        ),
     ] = False,
     gate: Annotated[
         bool, typer.Option("--gate/--no-gate", help="Judge biases on the bank's known pairs.")
@@ -70,18 +76,19 @@ def fit_command(
     Needs the gallery (--videos) and --bank-texts; --bank-videos lets EM in, and --bank-gt the gate.
     """
     from rerank.core.memory import limit
+    from rerank.tasks import fit as task
     from rerank.tasks import read as inputs
-    from rerank.tasks import serve
     from rerank_cli.console import emit, emit_json, progress, say
 
     chosen: dict[str, Any] = inputs.read_settings(settings) if settings else {}
     given = {"method": method, "tau": inputs.parse_tau(tau)}
     chosen |= {key: value for key, value in given.items() if value is not None}
     with limit(memory), progress():
-        said = serve.fit_files(
+        said = task.fit_files(
             out, videos=videos, texts=texts, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_gt=bank_gt, direction=direction.value, trained=model, metric=metric.value,
-            settings=chosen, keep_bank=keep_bank, gate=gate, device=device.value, pool=pool,
+            bank_gt=bank_gt, direction=direction.value, heads=heads, metric=metric.value,
+            settings=chosen, keep_bank=keep_bank, keep_gallery=keep_gallery, gate=gate,
+            device=device.value, pool=pool,
         )  # fmt: skip
     for warning in said.warnings:
         say(f"note: {warning}")

@@ -20,7 +20,18 @@ def search_command(
         list[Path] | None, typer.Option("--texts", help="New queries (the gallery for v2t).")
     ] = None,
     index: Annotated[
-        Path | None, typer.Option("--index", help="FAISS index of `rerank export` instead.")
+        Path | None, typer.Option("--index", help="What `rerank export` wrote, instead.")
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option("--table", "--collection", help="Table of the export [default: gallery]."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Running Qdrant or PostgreSQL of the export.")
+    ] = None,
+    effort: Annotated[
+        int | None,
+        typer.Option("--effort", help="Of an approximate index [default: stored with it]."),
     ] = None,
     k: K = 10,
     out: Annotated[
@@ -50,13 +61,14 @@ def search_command(
     Results go to --out, or to the terminal: one line a query.
     """
     from rerank.core.memory import limit
-    from rerank.tasks import serve
+    from rerank.tasks import search as task
     from rerank_cli.console import emit, emit_json, progress, say
 
     with limit(memory), progress():
-        said = serve.search_files(
-            model=model, videos=videos or (), texts=texts or (), index=index, k=k, out=out,
-            online=online, weight=weight, decay=decay, save_model=save_model, pool=pool,
+        said = task.search_files(
+            model=model, videos=videos or (), texts=texts or (), index=index, table=table,
+            url=url, effort=effort, k=k, out=out, online=online, weight=weight, decay=decay,
+            save_model=save_model, pool=pool,
         )  # fmt: skip
     for warning in said.warnings:
         say(f"warning: {warning}")

@@ -33,11 +33,11 @@ def update_command(
 ) -> None:
     """Give new items their bias from the stored bank, and take items out."""
     from rerank.core.memory import limit
-    from rerank.tasks import update as serve_update
+    from rerank.tasks import update as task
     from rerank_cli.console import emit, emit_json, progress
 
     with limit(memory), progress():
-        said = serve_update.update_files(
+        said = task.update_files(
             model, videos=videos or (), texts=texts or (), remove=remove, index=index, out=out,
             pool=pool,
         )  # fmt: skip

@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from rerank.methods.inverted_softmax import InvertedSoftmax as InvertedSoftmax
     from rerank.methods.neighbors import CSLS as CSLS
     from rerank.methods.neighbors import NNN as NNN
-    from rerank.methods.saved import load as load
     from rerank.methods.saved import save as save
     from rerank.methods.sinkhorn import Sinkhorn as Sinkhorn
     from rerank.metrics.judge import evaluate as evaluate
     from rerank.passes.topk import topk as topk
+    from rerank.serving.model import Found as Found
+    from rerank.serving.model import Model as Model
+    from rerank.serving.model import load as load
+    from rerank.serving.stores.registry import store as store
     from rerank.tasks.apply import apply as apply
+    from rerank.tasks.fit import fit as fit
     from rerank.tasks.matrix import rerank as rerank
 
 
@@ -41,7 +45,11 @@ _HOME = {
     "evaluate": "rerank.metrics.judge",
     "topk": "rerank.passes.topk",
     "save": "rerank.methods.saved",
-    "load": "rerank.methods.saved",
+    "load": "rerank.serving.model",
+    "Model": "rerank.serving.model",
+    "Found": "rerank.serving.model",
+    "store": "rerank.serving.stores.registry",
+    "fit": "rerank.tasks.fit",
     "Pair": "rerank.core.similarity",
     "Dense": "rerank.core.similarity",
     "Bank": "rerank.methods.base",

@@ -76,6 +76,21 @@ class Parts:
     centres: tuple[Tensor, Tensor] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Running:
+    """Where a stream of queries goes on from.
+
+    Attributes:
+        log_mass: (m,) log sum over the bank's queries of exp((S + f) / tau), mean over queries.
+        tau: temperature in score units.
+        rho: softness of the gallery marginal.
+    """
+
+    log_mass: Tensor
+    tau: float
+    rho: float
+
+
 class Fitted(ABC):
     """Frozen tensors that rewrite a similarity, and what they can say and do.
 
@@ -123,6 +138,26 @@ class Fitted(ABC):
         """The part that unseen queries need."""
         return self
 
+    def rebiased(self, gallery_bias: Tensor) -> "Fitted":
+        """The same stage for a gallery with these biases, more items or fewer.
+
+        Raises:
+            RerankError: a stage that holds more than one number per item.
+        """
+        raise RerankError(
+            f"this method ({type(self).__name__}) holds more than one number per item, so items "
+            f"cannot be added or removed; fit again with the gallery as it is now"
+        )
+
+    def streamed(self, gallery_bias: Tensor, label: Label) -> "Fitted":
+        """The same stage with the biases that a stream of queries left behind, (m,) uncentred."""
+        return self.rebiased(gallery_bias)
+
+    @property
+    def running(self) -> "Running | None":
+        """The column masses that a stream of queries can go on from, where it has such."""
+        return None
+
     def grown(self, bank: Similarity) -> Tensor:
         """(m',) biases of new gallery items, from bank queries x new items.
 
@@ -143,6 +178,8 @@ class Reranker(ABC):
 
     # Whether its fitted form is a linear map of both sides.
     maps: ClassVar[bool] = False
+    # Whether the bias of an item depends on that item's scores against the bank alone.
+    per_item: ClassVar[bool] = False
 
     def idle(self, bank: "Bank") -> str:
         """Why it cannot be fitted on a bank or would do nothing; "" where it works."""
@@ -208,6 +245,12 @@ class GalleryBias(Fitted):
     def parts(self) -> Parts:  # noqa: D102
         return Parts(gallery_bias=self.gallery_bias)
 
+    def rebiased(self, gallery_bias: Tensor) -> "GalleryBias":  # noqa: D102
+        return replace(self, gallery_bias=gallery_bias)
+
+    def streamed(self, gallery_bias: Tensor, label: Label) -> "GalleryBias":  # noqa: D102
+        return replace(self, gallery_bias=gallery_bias.to(self.gallery_bias), label=label)
+
 
 @dataclass(frozen=True)
 class Pipeline(Reranker):
@@ -232,13 +275,20 @@ class Pipeline(Reranker):
 
     def fit(self, bank: Similarity | Bank) -> "FittedPipeline":
         """Fit every stage on the bank as the stages before it left it."""
+        return self.fit_settled(bank)[0]
+
+    def fit_settled(self, bank: Similarity | Bank) -> "tuple[FittedPipeline, Pipeline]":
+        """The fit, and the settings with all that was chosen from the bank written down."""
         bank = as_bank(bank)
         fitted: list[Fitted] = []
+        settled: list[Reranker] = []
         for stage in self.stages:
+            stage = stage.settled(bank)
+            settled.append(stage)
             fitted.append(stage.fit(bank))
             if len(fitted) < len(self.stages):
                 bank = fitted[-1].transform_bank(bank)
-        return FittedPipeline(tuple(fitted))
+        return FittedPipeline(tuple(fitted)), Pipeline(tuple(settled))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Taking out the mean: distribution normalisation (a bias) and mean-centring (of embeddings)."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -31,6 +32,8 @@ class DistributionNormalization(Reranker):
     """
 
     weight: float = 0.25
+
+    per_item: ClassVar[bool] = True
 
     def fit(self, bank: Similarity | Bank) -> GalleryBias:
         """Estimate every gallery item's mean score on the bank."""

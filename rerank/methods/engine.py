@@ -201,7 +201,7 @@ def fit(
             continue
         fitted = mirrored
         if fitted is None and bank is not None:
-            fitted = stages.fit(bank)
+            fitted, stages = stages.fit_settled(bank)
         if side == "t2v" and fitted is not None and plans["t2v"] == plans.get("v2t"):
             mirrored = _mirror(fitted, both, stages)
         fits[side] = Fit(direction, fitted, stages, tuple(notes[side]))

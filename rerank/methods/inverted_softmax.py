@@ -5,7 +5,7 @@ Dynamic inverted softmax, the normalisation of QB-Norm (Bogolin et al., CVPR 202
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -42,6 +42,8 @@ class InvertedSoftmax(Reranker):
     def settled(self, bank: Bank) -> "InvertedSoftmax":
         """A temperature from the scores depends on the whole gallery: new items need this one."""
         return replace(self, tau=bank_tau(self.tau, bank.sim))
+
+    per_item: ClassVar[bool] = True
 
     def fit(self, bank: Similarity | Bank) -> GalleryBias:
         """Estimate the charge of every gallery item on the bank."""

@@ -1,6 +1,7 @@
 """CSLS and NNN: an item is charged its closeness to its k nearest bank queries."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -43,6 +44,8 @@ class CSLS(Reranker):
     def __post_init__(self) -> None:
         _check(self.k)
 
+    per_item: ClassVar[bool] = True
+
     def fit(self, bank: Similarity | Bank) -> GalleryBias:
         """Estimate the closeness of every gallery item to the bank."""
         bank = as_bank(bank)
@@ -66,6 +69,8 @@ class NNN(Reranker):
 
     def __post_init__(self) -> None:
         _check(self.k)
+
+    per_item: ClassVar[bool] = True
 
     def fit(self, bank: Similarity | Bank) -> GalleryBias:
         """Estimate the closeness of every gallery item to the bank."""

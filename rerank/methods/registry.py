@@ -107,6 +107,15 @@ def settings_of(card: Card[MethodFacts]) -> dict[str, Any]:
     return {s.name: card.facts.preset.get(s.name, s.default) for s in card.settings}
 
 
+def name_of(stage: object) -> str:
+    """The name under which a stage's settings class is registered; the plain one of several."""
+    home = (type(stage).__module__, type(stage).__qualname__)
+    names = [card.name for card in METHODS.cards().values() if card.home == home]
+    if not names:
+        raise RerankError(f"{home[1]} is no registered method; declare it with rerank.method")
+    return min(names, key=len)
+
+
 def pipeline(name: str, **settings: Any) -> Pipeline:  # noqa: ANN401  values of any stage's fields
     """Build the pipeline that a method name stands for.
 

@@ -32,7 +32,7 @@ _Json = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Saved:
     """What a model file holds.
 
     Attributes:
@@ -68,6 +68,11 @@ def save(
     Raises:
         RerankError: a stage that cannot be stored, or a folder that cannot be written.
     """
+    if not isinstance(path, str | Path) or isinstance(fitted, str | Path):
+        raise RerankError(
+            f"save: got {type(path).__name__} and {type(fitted).__name__}, expected a path and "
+            f"what was fitted: save(path, fitted)"
+        )
     tensors: dict[str, Tensor] = {}
     stages = [_encode(s, str(i), tensors) for i, s in enumerate(_flatten(fitted))]
     for name, tensor in (kept or {}).items():
@@ -94,7 +99,7 @@ def load(path: str | Path) -> FittedPipeline:
     return read_model(path).fitted
 
 
-def read_model(path: str | Path) -> Model:
+def read_model(path: str | Path) -> Saved:
     """Read everything in a model file; see `load`."""
     document, tensors = tensorfile.read(path, KIND, made_by="`rerank fit`", versions=(VERSION,))
     try:
@@ -103,7 +108,7 @@ def read_model(path: str | Path) -> Model:
         if _IDS in tensors:
             ids = tuple(str(i) for i in json.loads(tensors[_IDS].numpy().tobytes()))
         kept = {n[len(_KEPT) :]: t for n, t in tensors.items() if n.startswith(_KEPT)}
-        model = Model(fitted, ids, dict(document["manifest"]), kept)
+        model = Saved(fitted, ids, dict(document["manifest"]), kept)
         if fitted.label != document["label"]:
             raise ValueError(f"label {document['label']!r} is not that of its stages")
     except (KeyError, TypeError, ValueError, AttributeError) as error:

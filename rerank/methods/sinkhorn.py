@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
-from rerank.methods.base import Bank, Fitted, Label, Parts, Reranker, as_bank
+from rerank.methods.base import Bank, Fitted, Label, Parts, Reranker, Running, as_bank
 from rerank.methods.marginals import suited
 from rerank.methods.potentials import solve
 from rerank.methods.registry import method
@@ -190,8 +190,37 @@ class Potentials(Fitted):
         """Without the bank's own potentials."""
         return replace(self, query_bias=self.query_bias[:0])
 
+    @property
+    def running(self) -> Running | None:  # noqa: D102
+        if not (math.isfinite(self.tau) and self.rho > 0):
+            return None
+        g = self.gallery_bias.double() + self.offset
+        return Running(-g / (self.rho * self.tau) - math.log(len(g)), self.tau, self.rho)
+
+    def rebiased(self, gallery_bias: Tensor) -> "Potentials":
+        """With f moved by the change of log m, so that biases and later items keep their gauge.
+
+        `bias_of` gives an item the mass 1 / m of the gallery as it is now.
+        """
+        if not len(self.query_bias):
+            return replace(self, gallery_bias=gallery_bias)
+        shift = self.tau * math.log(len(gallery_bias) / len(self.gallery_bias))
+        return replace(self, gallery_bias=gallery_bias, query_bias=self.query_bias - shift)
+
+    def streamed(self, gallery_bias: Tensor, label: Label) -> "Potentials":  # noqa: D102
+        offset = float(gallery_bias.mean())
+        return replace(
+            self,
+            gallery_bias=(gallery_bias - offset).to(self.gallery_bias),
+            query_bias=self.query_bias[:0],
+            offset=offset,
+            label=label,
+        )
+
     def grown(self, bank: Similarity) -> Tensor:
-        """See `bias_of`."""
+        """See `bias_of`; scores without a temperature got no biases."""
+        if math.isnan(self.tau):
+            return torch.zeros(bank.shape[1], dtype=self.gallery_bias.dtype)
         if not len(self.query_bias):
             raise RerankError("new items need the bank's potentials; fit again with --keep-bank")
         return self.bias_of(bank)

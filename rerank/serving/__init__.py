@@ -1,1 +1,1 @@
-"""A fitted gallery that people hold: search, growth, folding and stores."""
+"""A fitted gallery: models that serve unseen queries, and vectors of it in any store."""

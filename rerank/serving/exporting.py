@@ -1,170 +1,167 @@
-"""A fitted gallery as vectors with ids, for FAISS, plain files and vector stores.
+"""A fitted gallery as vectors with ids, in any store, and searches of what was written.
 
-Beside every export lies `<name>.npz`: ids, the map and the numbers of the folding, all that a
-client needs to turn an embedding into a query (`rerank.serving.fold`). Every export is
-searched after writing, and the overlap with the exact top 10 is part of the result.
+Beside every export lies `<name>.npz` (see `sidecar`) with all that a client needs to turn an
+embedding into a query, and `<name>.query.py`, which does it. Every export is searched before it
+gets its name, and the overlap with the exact top 10 is part of the result.
 """
 
 import hashlib
-import io
-import json
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from rerank.core.errors import FormatError, RerankError
+from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Metric
-from rerank.io.files import replacing
+from rerank.io.files import write_text
 from rerank.methods.base import FittedPipeline
-from rerank.methods.saved import Model
+from rerank.methods.saved import Saved
 from rerank.passes.reduce import TopK, check_k
-from rerank.serving.fold import (
-    Folding,
-    QuerySide,
-    Space,
-    centres_of,
-    folding_from,
-    folding_settings,
-    folding_to_arrays,
-    plan_folding,
-)
-from rerank.serving.model import align
-from rerank.serving.recall import Truth, bank_of, folding_of, queries_of, without_bias
-from rerank.serving.searcher import exact_topk
-from rerank.serving.stores import databases, indexes
-from rerank.serving.stores.indexes import IndexKind
-from rerank.serving.stores.plain_files import Usearch
+from rerank.serving import sidecar
+from rerank.serving.fold import QuerySide, Space, centres_of, folding_settings, plan_folding
+from rerank.serving.matching import align
+from rerank.serving.recall import Truth, measured_with, reach
+from rerank.serving.sidecar import DEFAULT_TABLE, SCHEMA, Exported
+from rerank.serving.snippets import snippet_path, snippet_text
+from rerank.serving.stores.contract import Hits, Store, TableStore
+from rerank.serving.stores.registry import STORES, make_store
 
-SCHEMA = "rerank-export/1"
-
-
-@dataclass(frozen=True, eq=False)
-class Exported:
-    """What lies beside an export.
-
-    Attributes:
-        ids: names of the items, in the order of the rows.
-        folding: how queries become vectors.
-        manifest: settings, hashes and the measured overlap, as JSON values.
-        head: `head` (d_in, d) and `head_bias` (d,) that queries pass first, for trained models.
-    """
-
-    ids: tuple[str, ...]
-    folding: Folding
-    manifest: Mapping[str, Any]
-    head: Mapping[str, np.ndarray] = field(default_factory=dict)
+RECALL = 0.99
+_TRIES = 5
 
 
 def export(
-    model: Model,
+    saved: Saved,
     ids: Sequence[str],
     gallery: ArrayLike,
     out: Path,
     *,
     to: str = "faiss",
-    index: IndexKind = "flat",
     query_side: QuerySide = "mapped",
-    space: Space = "ip",
     centre: bool | None = None,
     queries: ArrayLike | None = None,
-    bank: ArrayLike | None = None,
+    recall: float = RECALL,
     effort: int | None = None,
-    url: str | None = None,
+    replace: bool = False,
     head: Mapping[str, np.ndarray] | None = None,
+    **settings: Any,  # noqa: ANN401  fields of the store
 ) -> Exported:
     """Write folded vectors and their side-car, search them, and measure what is found.
 
+    An approximate index is built plainly; then the effort of its searches is raised until the
+    measured overlap with the exact top 10 reaches `recall`, and stored with it.
+
     Args:
-        model: a fitted model.
+        saved: a fitted model.
         ids: names of the gallery; matched with the model's by id and content.
         gallery: (m, d) embeddings.
         out: the file, or the folder for stores that are one; `<out>.npz` goes beside it.
-        to: one of `databases.NAMES`.
-        index: kind of FAISS index.
+        to: name of a store.
         query_side: "mapped", or "raw" where clients can only send unit embeddings.
-        space: what the store compares by; "cosine" and "l2" get one more dimension. FAISS
-            indexes choose their own.
-        centre: subtract the gallery mean; by default for graph indexes (hnsw, usearch).
-        queries: (n, d) embeddings to measure the overlap with; by default the last quarter of
-            the bank, else stand-ins for its queries (`rerank.serving.standins`).
-        bank: (p, d) the bank queries of the fit, which approximate indexes are taught beside
-            stand-ins (`rerank.serving.routes`); by default the stored ones. Those that measure do not
-            teach.
-        effort: ef_search of hnsw, lists read of ivf.
-        url: of a running Qdrant or PostgreSQL to load instead of `out`.
+        centre: subtract the gallery mean, which changes no order; by default for approximate
+            indexes.
+        queries: (n, d) embeddings to measure with; by default the bank where the model holds it,
+            else gallery items.
+        recall: overlap that is wanted of an approximate index.
+        effort: search effort of an approximate index, instead of raising it.
+        replace: whether a table or collection that is there may be replaced.
         head: a trained head of the queries, for the side-car.
+        **settings: of the store, such as index="hnsw", space="cosine", table="videos".
 
     Raises:
-        RerankError: a method that does not fold, a gallery or bank that is not the model's, a
-            library that is missing, or an output that exists and is a folder.
+        RerankError: a method that does not fold, a gallery that is not the model's, a library that
+            is missing, or an output that exists and is a folder.
     """
-    if to not in databases.NAMES:
-        raise RerankError(f"--to: got {to!r}, expected one of {', '.join(databases.NAMES)}")
-    if url is None:
-        # Before the work; the writers look again.
-        if not out.resolve().parent.is_dir():
-            raise RerankError(f"{out}: the folder {str(out.parent)!r} does not exist; create it")
-        if to in databases.FOLDERS:
-            databases.check_new(out)
-    vectors = align(model, ids, gallery)
-    metric: Metric = model.manifest["metric"]
-    graph = to == "usearch"
-    if to == "faiss":
-        space, graph = indexes.space_of(index)
+    store: Store = make_store(to, **settings)
+    facts = STORES.find(to).facts
+    if not out.resolve().parent.is_dir():
+        raise RerankError(f"{out}: the folder {str(out.parent)!r} does not exist; create it")
+    _check_effort(store, effort)
+    if replace and facts.kind != "database":
+        raise RerankError(f"--replace: store {to!r} has no tables; its file is replaced anyway")
+    vectors = align(saved, ids, gallery)
+    metric: Metric = saved.manifest["metric"]
+    centre = store.graph if centre is None else centre
     folding, items = plan_folding(
-        model.fitted, vectors, metric, query_side=query_side, space=space,
-        centre=graph if centre is None else centre,
-    )  # fmt: skip
-    assert model.gallery_ids is not None
-    sample, source, teaching = queries_of(model, vectors, queries, bank_of(model, bank))
-    asked = folding.queries(sample)
-    plain = folding_of(model.fitted, vectors, metric, query_side)
-    truth = Truth(plain[0].queries(sample), plain[1])
-    options = indexes.effort(index, effort)
-    recall: dict[str, Any] = {"k": truth.k, "queries": len(sample), "queries_from": source}
-    routes = None
-    approximate = to == "usearch" or (to == "faiss" and index != "flat")
-    if approximate and folding.has_bias and teaching is not None:
-        routes = folding.queries(teaching)
-    if to == "faiss":
-        built = indexes.build_index(items, index, asked=routes, **options)
-        data = indexes.index_bytes(built)
-        with replacing(out) as file:
-            file.write(data)
-        rows, taken = indexes.search_counted(built, asked, truth.k)
-        recall["overlap"] = truth.overlap(rows)
-        if approximate:
-            recall["distances"] = taken
-    else:
-        store = Usearch(routes) if to == "usearch" else databases.STORES[to]
-        target = store.write(out, items.numpy(), model.gallery_ids, space=space, url=url)
-        for name, found in store.search(target, asked.numpy(), truth.k, space=space).items():
-            recall[name] = truth.overlap(torch.from_numpy(found))
-    if approximate:
-        recall["taught_by"] = 0 if routes is None else len(routes)
-        recall |= without_bias(model.fitted, vectors, sample, metric, to, space, index, options)
-    manifest = {
-        "schema": SCHEMA,
-        "to": to,
-        "space": space,
-        "label": model.fitted.label,
-        "trained": bool(model.manifest.get("trained")),
-        "direction": model.manifest["direction"],
-        "gallery": dict(model.manifest["gallery"]),
-        "fitted": fitted_hash(model.fitted),
-        "recall": recall,
-        **folding_settings(folding),
-    }
-    if to == "faiss":
-        manifest |= {"index": index, "hash": content_hash(out.read_bytes()), **options}
-    exported = Exported(model.gallery_ids, folding, manifest, head or {})
-    write_side_car(out, exported, vectors.shape[1])
+        saved.fitted, vectors, metric, query_side=query_side, space=store.space, centre=centre
+    )
+    sample, source = measured_with(saved, vectors, queries)
+    asked = np.ascontiguousarray(folding.queries(sample).numpy())
+    plain, exact = plan_folding(saved.fitted, vectors, metric, query_side=query_side)
+    truth = Truth(plain.queries(sample), exact)
+    assert saved.gallery_ids is not None
+    names = saved.gallery_ids
+    stamp = _stamp(names, items.numpy())
+    with sidecar.staged(store, out, replace=replace) as place:
+        place.store.write(place.target, items.numpy(), names, stamp=stamp)
+
+        def overlap(effort: int | None) -> float:
+            found = place.store.search(place.target, asked, truth.k, effort=effort)
+            return truth.overlap(found.rows)
+
+        efforts = store.efforts(len(items)) if effort is None else (effort,)
+        reached = reach(overlap, efforts, recall)
+        if reached.effort is not None:
+            place.store.settle(place.target, reached.effort)
+        table = table_of(store)
+        manifest = {
+            "schema": SCHEMA,
+            "to": to,
+            "store": {k: v for k, v in _settings_of(to, store).items() if k != "url"},
+            "server": store.server is not None,
+            "space": store.space,
+            "label": saved.fitted.label,
+            "trained": bool(saved.manifest.get("trained")),
+            "direction": saved.manifest["direction"],
+            "gallery": dict(saved.manifest["gallery"]),
+            "fitted": fitted_hash(saved.fitted),
+            "hash": place.store.fingerprint(place.target),
+            "effort": reached.effort,
+            "effort_name": store.effort_name,
+            "recall": {
+                "k": truth.k,
+                "queries": len(sample),
+                "queries_from": source,
+                "overlap": reached.overlap,
+                "wanted": recall if store.effort_name and effort is None else None,
+            },
+            **folding_settings(folding),
+        }
+        exported = Exported(names, folding, manifest, head or {})
+        sidecar.commit(
+            out, table, exported, vectors.shape[1], publish=place.publish,
+            fingerprint=lambda: store.fingerprint(out),
+        )  # fmt: skip
+    write_text(snippet_path(out, table), [snippet_text(out, exported, store)])
     return exported
+
+
+def table_of(store: Store) -> str:
+    """The table of a store, which names its side-car; the usual one for files."""
+    return store.table_name if isinstance(store, TableStore) else DEFAULT_TABLE
+
+
+def _settings_of(to: str, store: Store) -> dict[str, Any]:
+    return {setting.name: getattr(store, setting.name) for setting in STORES.find(to).settings}
+
+
+def _check_effort(store: Store, effort: int | None) -> None:
+    if effort is None:
+        return
+    if effort < 1:
+        raise RerankError(f"--effort: got {effort}, expected at least 1")
+    if not store.effort_name:
+        able = ", ".join(n for n, card in STORES.cards().items() if card.facts.effort)
+        raise RerankError(f"--effort: this store is searched exactly; leave it out, or use {able}")
+
+
+def _stamp(ids: Sequence[str], vectors: np.ndarray) -> str:
+    """Content hash of what goes into a database."""
+    digest = hashlib.blake2b("\0".join(ids).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(vectors).data)
+    return digest.hexdigest()
 
 
 def fitted_hash(fitted: FittedPipeline) -> str:
@@ -175,119 +172,154 @@ def fitted_hash(fitted: FittedPipeline) -> str:
     return digest.hexdigest()
 
 
-def content_hash(data: bytes) -> str:
-    """Content hash of a file."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+def open_export(
+    out: Path, *, table: str | None = None, url: str | None = None
+) -> tuple[Exported, Store]:
+    """The side-car and the store of an export, checked against each other.
 
-
-def side_car(out: Path) -> Path:
-    """Where the ids and the map of an export lie: `videos.faiss` -> `videos.faiss.npz`."""
-    return out.with_name(out.name + ".npz")
-
-
-def write_side_car(out: Path, exported: Exported, dimension: int) -> None:
-    """Write ids, map, mean and manifest as plain numpy arrays."""
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        ids=np.array(exported.ids),
-        manifest=np.array(json.dumps(dict(exported.manifest), sort_keys=True)),
-        **folding_to_arrays(exported.folding, dimension),  # type: ignore[arg-type]
-        **exported.head,  # type: ignore[arg-type]
-    )
-    with replacing(side_car(out)) as file:
-        file.write(buffer.getvalue())
-
-
-def read_side_car(out: Path) -> Exported:
-    """Read what `write_side_car` wrote.
+    Args:
+        out: what `export` wrote.
+        table: its table or collection.
+        url: of the server that was loaded, which no file keeps.
 
     Raises:
-        FormatError: missing, damaged, or not of an export.
+        FormatError: a side-car that is missing, damaged, or of something else.
     """
-    path = side_car(out)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        manifest = json.loads(str(arrays["manifest"]))
-        if manifest["schema"] != SCHEMA:
-            raise ValueError(f"schema {manifest['schema']!r}, expected {SCHEMA!r}")
-        ids = tuple(str(name) for name in arrays["ids"])
-        head = {name: arrays[name] for name in ("head", "head_bias") if name in arrays}
-        return Exported(ids, folding_from(manifest, arrays), manifest, head)
-    except OSError as error:
-        raise FormatError(
-            f"{path}: cannot be read ({error.strerror or error}); it lies beside the index that "
-            f"`rerank export` wrote, keep the two together"
-        ) from None
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise FormatError(
-            f"{path}: not the side-car of an export ({error}); export again"
-        ) from None
+
+    def store_of(exported: Exported) -> Store:
+        server = exported.manifest["server"]
+        if server and url is None:
+            raise RerankError(
+                f"{out}: this export is in a running {exported.manifest['to']}; give its --url"
+            )
+        if url is not None and not server:
+            raise RerankError("--url: this export is in files; leave --url out")
+        given = {**exported.manifest["store"], **({"url": url} if server else {})}
+        return make_store(exported.manifest["to"], **given)
+
+    return sidecar.partner(out, table or DEFAULT_TABLE, store_of)
 
 
-def open_index(path: Path) -> tuple[Exported, Any]:
-    """A FAISS export and its side-car, checked against each other.
-
-    Raises:
-        FormatError: a file that is no index, or not the one that the side-car belongs to.
-    """
-    exported = read_side_car(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if exported.manifest.get("hash") != content_hash(data):
-        raise FormatError(
-            f"{path}: not the index that {side_car(path).name} belongs to, or damaged; export again"
-        )
-    return exported, indexes.read_index(path)
-
-
-def check_index(model: Model, exported: Exported) -> None:
+def check_index(saved: Saved, exported: Exported) -> None:
     """Refuse an index of another gallery or another fit.
 
     Raises:
         RerankError: naming what differs.
     """
-    if exported.manifest["gallery"] != dict(model.manifest["gallery"]):
+    if exported.manifest["gallery"] != dict(saved.manifest["gallery"]):
         raise RerankError(
             f"--index: it holds {len(exported.ids)} items of another gallery than the model's "
-            f"{len(model.gallery_ids or ())}; export again from this model"
+            f"{len(saved.gallery_ids or ())}; export again from this model"
         )
-    if exported.manifest["fitted"] != fitted_hash(model.fitted):
+    if exported.manifest["fitted"] != fitted_hash(saved.fitted):
         raise RerankError("--index: made from another fit of this gallery; export again")
 
 
-def search_index(exported: Exported, index: Any, queries: ArrayLike, k: int) -> TopK:  # noqa: ANN401
-    """Search a FAISS export; scores are those of the rewritten similarity.
-
-    A flat index is exact. Every query is searched by itself, so results do not depend on the batch.
+def extend(
+    out: Path, exported: Exported, saved: Saved, ids: Sequence[str], vectors: ArrayLike
+) -> None:
+    """Add items to a FAISS export in the folding and with the effort that it has.
 
     Args:
-        exported: the side-car.
-        index: the FAISS index.
+        out: the export.
+        exported: its side-car.
+        saved: the model, which has the new items last.
+        ids: names of the new items.
+        vectors: (p, d) their embeddings.
+    """
+    from rerank.serving.stores.faiss import add_rows
+
+    bias = saved.fitted.gallery_bias
+    rows = exported.folding.gallery(vectors, None if bias is None else bias[-len(ids) :])
+    store: Store = make_store("faiss", **exported.manifest["store"])
+    with sidecar.staged(store, out, replace=True) as place:
+        place.target.write_bytes(add_rows(out, rows.numpy()))
+        manifest = {
+            **exported.manifest,
+            "gallery": dict(saved.manifest["gallery"]),
+            "fitted": fitted_hash(saved.fitted),
+            "hash": store.fingerprint(place.target),
+            "recall": {**exported.manifest["recall"], "items": len(exported.ids)},
+        }
+        grown = Exported((*exported.ids, *ids), exported.folding, manifest, exported.head)
+        sidecar.commit(
+            out, DEFAULT_TABLE, grown, vectors.shape[1], publish=place.publish,
+            fingerprint=lambda: store.fingerprint(out),
+        )  # fmt: skip
+
+
+def search_export(
+    out: Path,
+    queries: ArrayLike,
+    k: int,
+    *,
+    table: str | None = None,
+    url: str | None = None,
+    effort: int | None = None,
+) -> tuple[Exported, TopK]:
+    """Search any export; scores are those of the rewritten similarity.
+
+    Every query is searched by itself, so results do not depend on the batch.
+
+    Args:
+        out: what `export` wrote.
         queries: (n, d) embeddings.
         k: between 1 and the number of items.
+        table: its table or collection.
+        url: of the server that was loaded.
+        effort: by default the one that was stored.
+
+    Raises:
+        RerankError: a k beyond the items, or an approximate index that found fewer.
     """
-    k = check_k(k, len(exported.ids))
+    for attempt in range(_TRIES):
+        before = _stat(out)
+        exported, store = open_export(out, table=table, url=url)
+        k = check_k(k, len(exported.ids))
+        _check_effort(store, effort)
+        asked = np.ascontiguousarray(exported.folding.queries(queries).numpy())
+        hits = store.search(out, asked, k, effort=effort or exported.manifest["effort"])
+        # What was replaced meanwhile is read again, so that ids and rows are of one export.
+        if _stat(out) == before or attempt + 1 == _TRIES:
+            return exported, _checked(hits, asked, exported, store.space)
+    raise AssertionError("unreachable")
+
+
+def _checked(hits: Hits, asked: np.ndarray, exported: Exported, space: Space) -> TopK:
+    """A whole result in scores of the rewritten similarity, or why it is none."""
+    if (hits.rows < 0).any():
+        query = int(np.flatnonzero((hits.rows < 0).any(axis=1))[0])
+        raise RerankError(
+            f"query {query}: the approximate index found fewer than k = {hits.rows.shape[1]} "
+            f"items; give a higher --effort, or search with the model and its gallery"
+        )
+    scores = torch.from_numpy(_similarities(hits, asked, exported, space)).float()
+    return TopK(scores, torch.from_numpy(np.ascontiguousarray(hits.rows)))
+
+
+def _stat(out: Path) -> tuple[int, ...]:
+    try:
+        status = out.stat()
+    except OSError:
+        return ()
+    return (status.st_ino, status.st_mtime_ns, status.st_size) if out.is_file() else ()
+
+
+def _similarities(hits: Hits, q: np.ndarray, exported: Exported, space: Space) -> np.ndarray:
+    """Scores of the rewritten similarity from those of a store."""
     folding = exported.folding
-    asked = folding.queries(queries)
-    if exported.manifest["index"] == "flat":
-        found = exact_topk(asked, torch.from_numpy(index.reconstruct_n(0, index.ntotal)), k)
-        scores, rows = found.scores, found.indices
-    else:
-        scores, rows = indexes.search_each(index, asked, k)
-    q = asked.double().numpy()  # numpy sums every contiguous row by itself, whatever the batch
-    if folding.radius is not None:
-        # |q - v|^2 = |q|^2 + R^2 - 2 <q, v>
-        norms = torch.from_numpy((q**2).sum(axis=1, keepdims=True))
-        scores = (norms + folding.radius**2 - scores) / 2
+    scores, q = hits.scores.astype(np.float64), q.astype(np.float64)
+    # numpy sums every contiguous row by itself, whatever the batch.
+    squares = (q**2).sum(axis=1, keepdims=True)
+    if folding.radius is not None and space == "l2":
+        # -|q - v|^2 = 2 <q, v> - |q|^2 - R^2
+        scores = (scores + squares + folding.radius**2) / 2
+    if folding.radius is not None and space == "cosine":
+        scores = scores * np.sqrt(squares) * folding.radius
     if folding.mean is not None:
         mean = folding.mean.double().numpy()
-        shift = (np.ascontiguousarray(q[:, : len(mean)]) * mean).sum(axis=1, keepdims=True)
-        scores = scores + torch.from_numpy(shift)
+        scores = scores + (np.ascontiguousarray(q[:, : len(mean)]) * mean).sum(1, keepdims=True)
     if folding.query_side == "raw" and folding.has_bias and folding.metric == "cosine":
-        width = asked.shape[1] - (folding.radius is not None)
-        scores = scores / asked[:, width - 1 : width]
-    return TopK(scores.float(), rows)
+        width = q.shape[1] - (folding.radius is not None)
+        scores = scores / q[:, width - 1 : width]
+    return scores

@@ -28,7 +28,6 @@ from rerank.core.errors import RerankError
 from rerank.core.rows import slices
 from rerank.core.similarity import ArrayLike, Metric, as_matrix, check_finite, unit_rows
 from rerank.methods.base import Fitted, FittedPipeline
-from rerank.methods.centering import Centred
 
 QuerySide: TypeAlias = Literal["mapped", "raw"]
 Space: TypeAlias = Literal["ip", "cosine", "l2"]
@@ -269,7 +268,7 @@ def plain_folding(
 def centres_of(fitted: FittedPipeline) -> tuple[Tensor, Tensor] | None:
     """The means that a pipeline begins by taking from queries and items, or None."""
     first = next(iter(fitted), None)
-    return (first.query_mean, first.gallery_mean) if isinstance(first, Centred) else None
+    return None if first is None or first.parts is None else first.parts.centres
 
 
 def folds(fitted: FittedPipeline) -> bool:

@@ -5,37 +5,22 @@ fixed: Sinkhorn's query potentials, or the temperature of an inverted softmax. S
 costs one pass of the bank over that item. `rerank fit --keep-bank` stores what is needed.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.core.similarity import ArrayLike, Metric, Pair, Similarity, as_matrix
+from rerank.core.similarity import ArrayLike, Metric, Pair, as_matrix
 from rerank.methods.base import Bank, Fitted, FittedPipeline, Reranker
-from rerank.methods.centering import Centred
 from rerank.methods.registry import METHODS
-from rerank.methods.saved import Model
-from rerank.methods.sinkhorn import Potentials
-from rerank.serving.model import check_served, describe_gallery, item_hashes, with_manifest
-
-# Settings whose bias of an item depends on that item's scores against the bank alone.
-PER_ITEM = frozenset({"InvertedSoftmax", "CSLS", "NNN", "DistributionNormalization"})
+from rerank.methods.saved import Saved
+from rerank.serving.matching import check_served, describe_gallery, item_hashes, with_manifest
 
 
-@runtime_checkable
-class GrowsByBank(Protocol):
-    """A fitted stage that knows the bias of other items against the same bank."""
-
-    def bias_of(self, bank: Similarity) -> Tensor:
-        """(p,) biases of the gallery items of `bank`."""
-        ...
-
-
-def add_items(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Model:
+def add_items(model: Saved, ids: Sequence[str], vectors: ArrayLike) -> Saved:
     """A model of a larger gallery: old biases as they are, new items charged by the stored bank.
 
     An item that is already in the gallery would get its own bias again, up to how far the fit had
@@ -87,8 +72,9 @@ def add_items(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Model:
             sim, gallery = seen.sim, seen.gallery
             continue
         bias = _bias_of(stage, seen, _settings(model, position), bool(model.manifest.get("gated")))
-        old: Tensor = stage.gallery_bias  # type: ignore[attr-defined]
-        stages.append(_with_bias(stage, torch.cat([old, bias.to(old)])))
+        assert stage.parts is not None and stage.parts.gallery_bias is not None
+        old = stage.parts.gallery_bias
+        stages.append(stage.rebiased(torch.cat([old, bias.to(old)])))
         sim, gallery = sim.add_gallery_bias(bias.to(sim.dtype)), None
     hashes = torch.cat([model.kept["gallery.hashes"], item_hashes(new)])
     return with_manifest(
@@ -102,7 +88,7 @@ def add_items(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Model:
     )
 
 
-def remove_items(model: Model, ids: Sequence[str]) -> Model:
+def remove_items(model: Saved, ids: Sequence[str]) -> Saved:
     """A model of a smaller gallery; the items that stay keep their biases.
 
     Raises:
@@ -133,56 +119,37 @@ def remove_items(model: Model, ids: Sequence[str]) -> Model:
     )
 
 
-def _settings(model: Model, position: int) -> Reranker | None:
+def _settings(model: Saved, position: int) -> Reranker | None:
     """The settings that fitted a stage, where its bias can be had for items alone."""
     stages = model.manifest.get("stages", [])
-    if position >= len(stages) or stages[position]["class"] not in PER_ITEM:
+    if position >= len(stages):
         return None
-    name = stages[position]["class"]
-    cards = (card for card in METHODS.cards().values() if card.home[1] == name)
-    build = next((card.load() for card in cards), None)
-    return None if build is None else build(**stages[position]["settings"])
+    settings = METHODS.find(stages[position]["method"]).load()(**stages[position]["settings"])
+    return settings if settings.per_item else None
 
 
 def _maps(stage: Fitted) -> bool:
     """Whether a stage rewrites embeddings only, so that it holds nothing per item."""
-    return hasattr(stage, "matrix") or isinstance(stage, Centred)
+    return stage.parts is not None and stage.parts.gallery_bias is None
 
 
 def _bias_of(stage: Fitted, bank: Bank, settings: Reranker | None, gated: bool) -> Tensor:
-    if isinstance(stage, Potentials) and math.isnan(stage.tau):
-        return torch.zeros(bank.sim.shape[1])  # scores without a temperature got no biases
-    if isinstance(stage, GrowsByBank):
-        return stage.bias_of(bank.sim)
     if settings is not None:
-        return settings.fit(bank).gallery_bias  # type: ignore[attr-defined]
+        parts = settings.fit(bank).parts
+        assert parts is not None and parts.gallery_bias is not None
+        return parts.gallery_bias
     if gated:
         raise RerankError(
             "the gate mixed several biases, which new items cannot be given one by one; fit with "
             "`rerank fit --no-gate --keep-bank`, or fit again with the new items"
         )
-    raise RerankError(
-        f"the bias of this method ({type(stage).__name__}) depends on the whole gallery, so new "
-        f"items cannot be added; fit again with them"
-    )
+    return stage.grown(bank.sim)
 
 
 def _kept(stage: Fitted, keep: Tensor) -> Fitted:
     """The stage with the biases of the items that stay."""
     if _maps(stage):
         return stage
-    if not (is_dataclass(stage) and "gallery_bias" in {f.name for f in fields(stage)}):
-        raise RerankError(
-            f"this method ({type(stage).__name__}) holds more than one number per item, so items "
-            f"cannot be removed; fit again without them"
-        )
-    return _with_bias(stage, stage.gallery_bias[keep])  # type: ignore[attr-defined]
-
-
-def _with_bias(stage: Any, bias: Tensor) -> Fitted:  # noqa: ANN401  a frozen dataclass
-    if isinstance(stage, Potentials) and len(stage.query_bias):
-        # `bias_of` gives an item the mass 1 / m of the gallery as it is now. Moving f by the
-        # change of log m leaves every bias where it was and later items in the same gauge.
-        shift = stage.tau * math.log(len(bias) / len(stage.gallery_bias))
-        return replace(stage, gallery_bias=bias, query_bias=stage.query_bias - shift)
-    return replace(stage, gallery_bias=bias)
+    if stage.parts is None or stage.parts.gallery_bias is None:
+        return stage.rebiased(torch.empty(0))  # which says why it cannot
+    return stage.rebiased(stage.parts.gallery_bias[keep])

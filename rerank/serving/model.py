@@ -1,280 +1,354 @@
-"""Fit once, serve: a model of one gallery that ranks queries it has never seen.
+"""The object a user holds: a fitted gallery that ranks queries it has never seen.
 
-model = fit_model(ids, videos, bank_texts)      # or `rerank fit`
-Searcher.of(model, ids, videos).search(texts)   # or `rerank search`, see `searcher`
+model = rerank.fit(videos, bank_texts=..., bank_videos=...)
+model.search(new_texts, k=10)                # ids and scores
+model = model.add(more_videos).remove(["v7"])
+model.save("m.safetensors"); model.export("faiss", "videos.faiss")
+rerank.load("m.safetensors").search(new_texts)
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass, replace
-from typing import Any, Literal, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rerank.core import memory
 from rerank.core.errors import RerankError
-from rerank.core.rows import slices
-from rerank.core.similarity import ArrayLike, Metric, Pair, as_matrix
-from rerank.io.scratch import joined
-from rerank.methods.base import (
-    Bank,
-    Fitted,
-    FittedPipeline,
-    Label,
-    Pipeline,
-    Reranker,
-)
-from rerank.methods.em import EM
-from rerank.methods.registry import cards_of, pipeline
-from rerank.methods.saved import Model
-from rerank.serving import standins
+from rerank.core.similarity import ArrayLike, Metric, Similarity, as_matrix
+from rerank.methods import saved as files
+from rerank.methods.base import FittedPipeline, Label
+from rerank.methods.saved import Saved
+from rerank.serving import grow
+from rerank.serving.fold import plain_folding
+from rerank.serving.matching import align, check_served, label_of
+from rerank.serving.searcher import Searcher
+from rerank.serving.trained import each_through, folded_head, heads_of, through
 
-Name: TypeAlias = Literal["t2v", "v2t"]
-
-SCHEMA = "rerank-model/1"
-DEFAULT_METHOD = "em+sinkhorn"
-_HASHED_AT_ONCE = 2048
+_GALLERY = "gallery.vectors"
 
 
-def fit_model(
-    gallery_ids: Sequence[str],
-    gallery: ArrayLike,
-    bank_queries: ArrayLike,
-    *,
-    bank_gallery: ArrayLike | None = None,
-    bank_positives: tuple[np.ndarray, ...] | None = None,
-    direction: Name = "t2v",
-    method: str | None = None,
-    metric: Metric = "cosine",
-    keep_bank: bool = False,
-    gate: bool = True,
-    device: str | torch.device | None = None,
-    **settings: Any,  # noqa: ANN401  fields of the method
-) -> Model:
-    """Fit a reranker of one gallery on a bank of queries that are not the ones to come.
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search found: the k best items of every query, best first.
 
-    Args:
-        gallery_ids: m names, in the order of `gallery`.
-        gallery: (m, d) embeddings that will be searched: videos for "t2v", texts for "v2t".
-        bank_queries: (n, d) queries of the same kind as those to come.
-        bank_gallery: gallery items that go with the bank queries; EM and methods with two banks
-            need them.
-        bank_positives: for each bank query the bank gallery rows that are right; turns the gate on.
-        direction: "t2v" (texts search videos) or "v2t".
-        method: a name of `rerank methods`; by default EM, where it has a bank gallery, and
-            Sinkhorn.
-        metric: how embeddings are compared.
-        keep_bank: store the bank too, so that `add_items` can give new items their bias.
-        gate: whether known pairs may veto or shrink the biases.
-        device: where to fit.
-        **settings: fields of the method, such as tau.
-
-    Raises:
-        RerankError: data that do not fit together, or a method that cannot serve unseen queries.
+    Attributes:
+        ids: (n, k) names of the items.
+        scores: (n, k) float32.
+        label: which queries were used to fit: none, inductive, online or transductive.
+        notes: what the user should know, one sentence each.
+        rows: (n, k) int64 places of the items in the gallery.
     """
-    if len(gallery_ids) != len(gallery):
-        raise RerankError(f"gallery: got {len(gallery_ids)} ids for {len(gallery)} rows")
-    chosen = method or DEFAULT_METHOD
-    _check_servable(chosen)
-    stages, notes = pipeline(chosen, **settings), []
-    if method is None and bank_gallery is None:
-        stages = Pipeline(tuple(s for s in stages.stages if not isinstance(s, EM)))
-        notes.append("EM inactive: it needs a bank of both modalities")
-    sims = [
-        None if rows is None else Pair(_on(rows, device), _on(other, device), metric=metric)
-        for rows, other in (
-            (bank_queries, gallery),
-            (bank_gallery, gallery),
-            (None if bank_gallery is None else bank_queries, bank_gallery),
+
+    ids: np.ndarray
+    scores: np.ndarray
+    label: Label
+    notes: tuple[str, ...]
+    rows: np.ndarray
+
+    def __repr__(self) -> str:
+        n, k = self.ids.shape
+        first = f", first {self.ids[0, 0]!r} {self.scores[0, 0]:.4f}" if n else ""
+        return f"Found({n} queries x {k} items{first}, label {self.label})"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to_pandas(self) -> Any:  # noqa: ANN401  a pandas.DataFrame
+        """A table of `query` (a row number), `rank` (from 1), `id` and `score`.
+
+        Raises:
+            RerankError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise RerankError("pandas is not installed: pip install pandas") from error
+        n, k = self.ids.shape
+        return pandas.DataFrame(
+            {
+                "query": np.repeat(np.arange(n), k),
+                "rank": np.tile(np.arange(1, k + 1), n),
+                "id": self.ids.reshape(-1),
+                "score": self.scores.reshape(-1),
+            }
         )
-    ]
-    assert sims[0] is not None
-    bank = Bank(sims[0], gallery=sims[1], pairs=sims[2], positives=bank_positives)
-    if gate and bank_positives is not None:
-        from rerank.selection import gated_fit  # heavier than all the rest
-
-        gated, report = gated_fit(stages, bank)
-        fitted = gated if isinstance(gated, FittedPipeline) else FittedPipeline((gated,))
-        used: list[Reranker] = []
-        notes += report.sentences
-    else:
-        fitted, used = _fit_each(stages, bank)
-    notes += fitted.notes
-    hashes = item_hashes(gallery)
-    kept = {"gallery.hashes": hashes, "bank.hashes": item_hashes(bank_queries)}
-    if len(bank_queries) > 1:
-        # An export teaches its index with them where the bank is not at hand.
-        kept |= standins.to_kept(standins.moments_of(sims[0].queries))
-    if keep_bank:
-        kept["bank.queries"] = as_matrix(bank_queries, "bank").cpu()
-        if bank_gallery is not None:
-            kept["bank.gallery"] = as_matrix(bank_gallery, "bank gallery").cpu()
-    else:
-        fitted = fitted.served()
-    manifest = {
-        "schema": SCHEMA,
-        "direction": direction,
-        "method": chosen,
-        "metric": metric,
-        "label": fitted.label,
-        "settings": {key: value for key, value in settings.items() if value is not None},
-        "stages": [_settings_of(stage) for stage in used],
-        "notes": notes,
-        "gated": gate and bank_positives is not None,
-        "keep_bank": keep_bank,
-        "gallery": _described(hashes, gallery),
-        "bank": _described(kept["bank.hashes"], bank_queries),
-    }
-    if bank_gallery is not None:
-        manifest["bank_gallery"] = _described(item_hashes(bank_gallery), bank_gallery)
-    return Model(fitted, tuple(str(i) for i in gallery_ids), manifest, kept)
 
 
-def _check_servable(method: str) -> None:
-    for card in cards_of(method):
-        name = card.name
-        if "all queries" in card.facts.needs:
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A fitted reranker of one gallery. Every method returns something new.
+
+    Attributes:
+        saved: fitted stages, ids, manifest and what else a model file holds.
+        gallery: (m, d) embeddings in the order of the ids, as the fit saw them; None where the
+            file was written without them, then `with_gallery` gives them back.
+    """
+
+    saved: Saved
+    gallery: Tensor | None = None
+
+    def __repr__(self) -> str:
+        about = self.saved.manifest
+        ids = self.saved.gallery_ids
+        items = "no gallery" if ids is None else f"{len(ids)} items"
+        searched = "" if self.gallery is not None or ids is None else ", vectors not kept"
+        return (
+            f"Model({items}{searched}, {about.get('direction', '?')}, "
+            f"{about.get('method', '?')}, label {self.saved.fitted.label})"
+        )
+
+    def __len__(self) -> int:
+        return len(self.saved.gallery_ids or ())
+
+    @property
+    def ids(self) -> tuple[str, ...] | None:
+        """Names of the items."""
+        return self.saved.gallery_ids
+
+    @property
+    def fitted(self) -> FittedPipeline:
+        """The fitted stages."""
+        return self.saved.fitted
+
+    @property
+    def label(self) -> Label:
+        """Which queries were used to fit."""
+        return self.saved.fitted.label
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Settings, hashes and notes, as JSON values."""
+        return dict(self.saved.manifest)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the fit wants the user to know."""
+        return tuple(self.saved.manifest.get("notes", ()))
+
+    @property
+    def metric(self) -> Metric:
+        """How embeddings are compared."""
+        return self.saved.manifest["metric"]
+
+    @cached_property
+    def _words(self) -> tuple[str, str]:
+        """What the gallery and the queries are."""
+        t2v = self.saved.manifest["direction"] == "t2v"
+        return ("videos", "texts") if t2v else ("texts", "videos")
+
+    @cached_property
+    def _heads(self) -> Any:  # noqa: ANN401  rerank.train.heads.Heads
+        return heads_of(self.saved)
+
+    @cached_property
+    def _searcher(self) -> Searcher:
+        return Searcher.of_aligned(self.saved, self._vectors())
+
+    def _vectors(self) -> Tensor:
+        check_served(self.saved)
+        if self.gallery is None:
             raise RerankError(
-                f"method {name!r} needs all queries at once and cannot serve unseen ones; "
-                f"use `rerank apply`, or fit a method that `rerank methods` lists without "
-                f"'all queries'"
+                "the model was saved without the vectors of its gallery; give them: "
+                "model.with_gallery(embeddings)"
             )
+        return self.gallery
+
+    def with_gallery(self, gallery: Any, *, ids: Sequence[str] | None = None) -> "Model":  # noqa: ANN401
+        """The same model with the embeddings that it was fitted on, matched by id and checked.
+
+        Args:
+            gallery: embeddings: an array, a tensor, a DataFrame, `Embeddings` or a path.
+            ids: their names, where `gallery` has none; by default in the model's order.
+
+        Raises:
+            RerankError: items that are missing, new, or other than when the model was fitted.
+        """
+        check_served(self.saved)
+        names, vectors = named_vectors(gallery, ids, self.saved.gallery_ids, self.metric)
+        x = through(self._heads, vectors, self._words[0])
+        return replace(self, gallery=align(self.saved, names, x))
+
+    def search(self, queries: Any, k: int = 10) -> Found:  # noqa: ANN401  embeddings
+        """The k best items of every query, each ranked independently of the others.
+
+        Args:
+            queries: (n, d) embeddings or one (d,): array, tensor, DataFrame, `Embeddings` or path.
+            k: between 1 and the number of items.
+
+        Raises:
+            RerankError: a model without its gallery, queries of another dimension.
+        """
+        x = self._queries(queries)
+        found = self._searcher.search(x, k)
+        label, said = label_of(self.saved, x)
+        rows = found.indices.numpy()
+        return Found(self._names[rows], found.scores.numpy(), label, (said,) if said else (), rows)
+
+    @cached_property
+    def _names(self) -> np.ndarray:
+        """(m,) the ids, for look-ups."""
+        return np.array(self.saved.gallery_ids, dtype=object)
+
+    def _queries(self, queries: Any) -> Tensor:  # noqa: ANN401  embeddings
+        _, vectors = named_vectors(queries, None, None, self.metric)
+        return each_through(self._heads, vectors, self._words[1])
+
+    def fold(self, queries: Any) -> np.ndarray:  # noqa: ANN401  embeddings
+        """(n, d + r) float32 vectors whose inner products with the exported items are the scores.
+
+        For a store that was exported with its defaults and space "ip"; other exports say in their
+        side-car how queries become vectors.
+
+        Raises:
+            RerankError: a method that does not fold.
+        """
+        folding, _ = plain_folding(self.saved.fitted, self.metric)
+        return folding.queries(self._queries(queries)).numpy()
+
+    def transform(self, sim: Similarity) -> Similarity:
+        """A rewritten similarity, see `Fitted.transform`."""
+        return self.saved.fitted.transform(sim)
+
+    def add(self, items: Any, *, ids: Sequence[str] | None = None) -> "Model":  # noqa: ANN401
+        """A model of a larger gallery: new items get a bias from the bank, old ones keep theirs.
+
+        Args:
+            items: (p, d) embeddings of new items.
+            ids: their names, where `items` has none.
+
+        Raises:
+            RerankError: a model without its bank, a method that has no bias for a single item, or
+                ids that are there already.
+        """
+        names, vectors = named_vectors(items, ids, None, self.metric)
+        if names is None:
+            raise RerankError(
+                "add: the new items have no names; give them: model.add(vectors, ids=[...])"
+            )
+        x = through(self._heads, vectors, self._words[0])
+        grown = grow.add_items(self.saved, names, x)
+        old = self.gallery
+        if old is None:
+            return Model(grown)
+        return Model(grown, torch.cat([old, x.cpu().to(old.dtype)]))
+
+    def remove(self, ids: Sequence[str]) -> "Model":
+        """A model of a smaller gallery; the items that stay keep their biases.
+
+        Raises:
+            RerankError: an id that is not in the gallery, or nothing would be left.
+        """
+        if isinstance(ids, str):
+            raise RerankError(f"remove: got the text {ids!r}, expected a list of ids: [{ids!r}]")
+        smaller = grow.remove_items(self.saved, list(ids))
+        if self.gallery is None:
+            return Model(smaller)
+        gone = set(ids)
+        keep = [row for row, name in enumerate(self.saved.gallery_ids or ()) if name not in gone]
+        return Model(smaller, self.gallery[torch.tensor(keep)])
+
+    def save(self, path: str | Path, *, keep_gallery: bool = True) -> None:
+        """Write a model file; with the gallery's vectors it searches on its own.
+
+        Args:
+            path: the file, replaced as a whole or not at all.
+            keep_gallery: whether the vectors go in; without them the file is tiny and
+                `with_gallery` gives them back.
+
+        Raises:
+            RerankError: a folder that cannot be written.
+        """
+        if not isinstance(path, str | Path):
+            raise RerankError(f"save: got {type(path).__name__}, expected a path")
+        kept = dict(self.saved.kept)
+        if keep_gallery and self.gallery is not None:
+            kept[_GALLERY] = self.gallery
+        files.save(
+            path, self.saved.fitted, gallery_ids=self.saved.gallery_ids,
+            manifest=self.saved.manifest, kept=kept,
+        )  # fmt: skip
+
+    def export(self, to: str, out: str | Path, *, queries: Any = None, **options: Any) -> Any:  # noqa: ANN401
+        """Write the folded gallery for a store, search it, and measure what is found.
+
+        Args:
+            to: name of a store: faiss, npy, parquet, qdrant, lancedb, pgvector, usearch.
+            out: the file or folder; ids, map and a query script go beside it.
+            queries: embeddings to measure with.
+            **options: see `rerank.serving.exporting.export`: index="hnsw", recall=.99, ...
+
+        Returns:
+            What lies beside the export; `.manifest["recall"]` is what was measured.
+        """
+        from rerank.serving.exporting import export
+
+        vectors = self._vectors()
+        assert self.saved.gallery_ids is not None
+        head = folded_head(self._heads, self._words[1])
+        asked = None if queries is None else self._queries(queries)
+        return export(
+            self.saved, self.saved.gallery_ids, vectors, Path(out), to=to, queries=asked,
+            head=head, **options,
+        )  # fmt: skip
 
 
-def _fit_each(stages: Pipeline, bank: Bank) -> tuple[FittedPipeline, list[Reranker]]:
-    """Like `Pipeline.fit`, and the settings with which each stage was really fitted."""
-    fitted: list[Fitted] = []
-    used: list[Reranker] = []
-    for stage in stages.stages:
-        stage = stage.settled(bank)
-        used.append(stage)
-        fitted.append(stage.fit(bank))
-        bank = fitted[-1].transform_bank(bank)
-    return FittedPipeline(tuple(fitted)), used
-
-
-def _settings_of(stage: Reranker) -> dict[str, Any]:
-    assert is_dataclass(stage) and not isinstance(stage, type)
-    return {"class": type(stage).__name__, "settings": asdict(stage)}
-
-
-def _on(x: ArrayLike | None, device: str | torch.device | None) -> Any:  # noqa: ANN401
-    if x is None or device is None:
-        return x
-    return as_matrix(x, "embeddings", keep_half=True).to(device)
-
-
-def item_hashes(vectors: ArrayLike) -> Tensor:
-    """(m,) int64 content hashes of the rows as float32: equal rows have equal hashes."""
-    x = as_matrix(vectors, "embeddings", keep_half=True)
-    # No list of numbers: small objects between the blocks keep the memory of all of them.
-    out = np.empty(len(x), dtype=np.int64)
-    for rows in slices(len(x), _HASHED_AT_ONCE):
-        block = x[rows].cpu().float() + 0.0  # turns -0.0 into 0.0
-        digests = (
-            hashlib.blake2b(row.data, digest_size=8).digest() for row in block.contiguous().numpy()
-        )
-        out[rows] = np.frombuffer(b"".join(digests), dtype="<i8")
-    return torch.from_numpy(out)
-
-
-def _described(hashes: Tensor, vectors: ArrayLike) -> dict[str, Any]:
-    digest = hashlib.blake2b(hashes.numpy().tobytes(), digest_size=16).hexdigest()
-    return {"count": len(hashes), "dimension": int(vectors.shape[1]), "hash": digest}
-
-
-def describe_gallery(model: Model, hashes: Tensor) -> dict[str, Any]:
-    """The manifest entry of a gallery with these item hashes."""
-    digest = hashlib.blake2b(hashes.numpy().tobytes(), digest_size=16).hexdigest()
-    return {**model.manifest["gallery"], "count": len(hashes), "hash": digest}
-
-
-def check_served(model: Model) -> None:
-    """Refuse a model file that holds no gallery, such as one saved with `rerank.save` alone."""
-    if model.manifest.get("schema") != SCHEMA or model.gallery_ids is None:
-        raise RerankError(
-            "the model names no gallery: it was saved from Python without one; write it with "
-            "`rerank fit`, or give rerank.save(..., gallery_ids=...) and use rerank.load"
-        )
-
-
-def align(model: Model, ids: Sequence[str], vectors: ArrayLike) -> Tensor:
-    """The gallery in the model's order, matched by id and checked by content.
+def load(path: str | Path) -> Model:
+    """Read a model that `Model.save`, `rerank.save` or `rerank fit` wrote; nothing is unpickled.
 
     Raises:
-        RerankError: items that are missing, new, or other than when the model was fitted; the
-            message names the first.
+        FormatError: not such a file, damaged, or of another format version.
     """
-    check_served(model)
-    assert model.gallery_ids is not None
-    x = as_matrix(vectors, "gallery", keep_half=True).cpu()
-    dimension = model.manifest["gallery"]["dimension"]
-    if x.shape[1] != dimension:
-        raise RerankError(f"gallery: got d = {x.shape[1]}, the model was fitted on d = {dimension}")
-    rows = {name: row for row, name in enumerate(ids)}
-    missing = [name for name in model.gallery_ids if name not in rows]
-    if len(missing) == len(model.gallery_ids):
-        raise RerankError(
-            f"gallery: none of its {len(rows)} ids is in the model, which was fitted on a gallery "
-            f"that begins with {missing[0]!r}; give that gallery, or fit one of this"
-        )
-    if missing:
-        raise RerankError(
-            f"gallery: {len(missing)} of the model's {len(model.gallery_ids)} items are missing, "
-            f"first {missing[0]!r}; give the gallery that was fitted, or take them out with "
-            f"`rerank update --remove`"
-        )
-    if len(rows) > len(model.gallery_ids):
-        known = set(model.gallery_ids)
-        new = next(name for name in ids if name not in known)
-        raise RerankError(
-            f"gallery: {len(rows) - len(model.gallery_ids)} items are not in the model, first "
-            f"{new!r}; add them with `rerank update`, or take them out of the file where they were "
-            f"removed from the model"
-        )
-    if tuple(ids) != model.gallery_ids:
-        order = torch.tensor([rows[name] for name in model.gallery_ids])
-        x = _in_order(x, order)
-    changed = (item_hashes(x) != model.kept["gallery.hashes"]).nonzero()
-    if len(changed):
-        name = model.gallery_ids[int(changed[0])]
-        raise RerankError(
-            f"gallery: the embeddings of {len(changed)} items are not those that the model was "
-            f"fitted on, first {name!r}; fit again on these embeddings"
-        )
-    return x
+    if not isinstance(path, str | Path):
+        raise RerankError(f"load: got {type(path).__name__}, expected a path")
+    read = files.read_model(path)
+    gallery = read.kept.get(_GALLERY)
+    kept = {name: tensor for name, tensor in read.kept.items() if name != _GALLERY}
+    return Model(replace(read, kept=kept), gallery)
 
 
-def _in_order(x: Tensor, order: Tensor) -> Tensor:
-    """Rows in another order; a copy that is large lies in a file as `x` did."""
-    if x.dtype == torch.bfloat16 or not memory.is_large(x.numel()):
-        return x[order]
-    blocks = (x[order[rows]].numpy() for rows in slices(len(order)))
-    return as_matrix(joined(blocks, (len(order), x.shape[1]), "gallery"), "gallery", keep_half=True)
+def named_vectors(
+    given: Any,  # noqa: ANN401  embeddings of any kind
+    ids: Sequence[str] | None,
+    otherwise: Sequence[str] | None,
+    metric: str,
+) -> tuple[Any, ArrayLike]:
+    """(ids, vectors) of embeddings as people have them; `otherwise` names those without ids.
 
-
-def label_of(model: Model, queries: ArrayLike) -> tuple[Label, str]:
-    """What results for these queries may be called, and what the user should know.
-
-    Queries that were in the bank were seen: with more than half of them it is transductive.
+    Raises:
+        RerankError: what is no embeddings, or as many ids as do not fit.
     """
-    label = model.fitted.label
-    bank = model.kept.get("bank.hashes")
-    if bank is None or label == "none":
-        return label, ""
-    known = torch.isin(item_hashes(queries), bank)
-    count = int(known.sum())
-    if count == 0:
-        return label, ""
-    text = f"{count} of {len(known)} queries are also in the bank that the model was fitted on"
-    if 2 * count > len(known):
-        return "transductive", f"{text}: this is labelled transductive"
-    return label, text
+    names, vectors = _taken(given, metric)
+    if ids is not None:
+        names = [str(name) for name in ids]
+    if names is None and otherwise is not None:
+        names = otherwise
+    if names is not None and len(names) != len(vectors):
+        raise RerankError(f"got {len(names)} ids for {len(vectors)} rows of embeddings")
+    return names, vectors
 
 
-def with_manifest(model: Model, **changes: Any) -> Model:  # noqa: ANN401  JSON values
-    """A model with other manifest entries."""
-    manifest: Mapping[str, Any] = {**model.manifest, **changes}
-    return replace(model, manifest=manifest)
+def _taken(given: Any, metric: str) -> tuple[Sequence[str] | None, ArrayLike]:  # noqa: ANN401
+    from rerank.io import embeddings
+
+    if isinstance(given, str | Path):
+        given = embeddings.read_embeddings(given, metric=metric)
+    if isinstance(given, embeddings.Embeddings):
+        return given.ids, given.vectors
+    if hasattr(given, "to_numpy") and hasattr(given, "index"):  # a DataFrame: index and columns
+        named = given.index.dtype == object or str(given.index.dtype).startswith("str")
+        return [str(i) for i in given.index] if named else None, given.to_numpy(dtype=np.float32)
+    if not isinstance(given, torch.Tensor):
+        try:
+            given = np.asarray(given)
+        except ValueError:
+            raise RerankError("embeddings: got a list of rows of different lengths") from None
+        if given.dtype.kind not in "fiu":
+            raise RerankError(
+                f"embeddings: got {given.dtype} values, expected numbers (n, d), Embeddings or a "
+                f"path"
+            )
+    return None, as_matrix(given[None] if given.ndim == 1 else given, "embeddings", keep_half=True)

@@ -22,13 +22,12 @@ from torch import Tensor
 from rerank.core import memory
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Metric, as_matrix
-from rerank.methods.base import FittedPipeline, GalleryBias, strongest_label
-from rerank.methods.saved import Model
-from rerank.methods.sinkhorn import Potentials
+from rerank.methods.base import FittedPipeline, strongest_label
+from rerank.methods.saved import Saved
 from rerank.passes import reduce
 from rerank.passes.reduce import TopK
 from rerank.serving.fold import fold_gallery, fold_queries
-from rerank.serving.model import describe_gallery, item_hashes, with_manifest
+from rerank.serving.matching import describe_gallery, item_hashes, with_manifest
 from rerank.serving.streamed import stream_gallery
 
 Rule: TypeAlias = Literal["sinkhorn", "is"]
@@ -85,7 +84,7 @@ class OnlineBank:
         return replace(self, log_mass=mass, total=total, past=self.past + 1)
 
 
-def start(model: Model, *, weight: float = 1.0, decay: float = 1.0) -> OnlineBank:
+def start(model: Saved, *, weight: float = 1.0, decay: float = 1.0) -> OnlineBank:
     """The state of a fitted model before its first query, or where an earlier stream ended.
 
     Args:
@@ -101,20 +100,22 @@ def start(model: Model, *, weight: float = 1.0, decay: float = 1.0) -> OnlineBan
             f"weight, decay: got {weight}, {decay}, expected a positive weight and a decay above 0 "
             f"and at most 1"
         )
-    biased = [s for s in model.fitted.stages if not hasattr(s, "matrix")]
+    biased = [s for s in model.fitted.stages if s.parts is None or s.parts.matrix is None]
     stage = biased[0] if len(biased) == 1 else None
     state = model.manifest.get("online") or {}
     stages = model.manifest.get("stages") or [{}]
     total = float(model.manifest.get("bank", {}).get("count", 0))
-    if isinstance(stage, Potentials) and math.isfinite(stage.tau) and stage.rho > 0:
-        g = stage.gallery_bias.double() + stage.offset
-        log_mass = -g / (stage.rho * stage.tau) - math.log(len(g))
-        made = OnlineBank("sinkhorn", log_mass, total, stage.tau, stage.rho)
-    elif isinstance(stage, GalleryBias) and (
-        state.get("rule") == "is" or stages[-1].get("class") == "InvertedSoftmax"
+    parts = None if stage is None else stage.parts
+    if stage is not None and stage.running is not None:
+        run = stage.running
+        made = OnlineBank("sinkhorn", run.log_mass, total, run.tau, run.rho)
+    elif (
+        parts is not None
+        and parts.gallery_bias is not None
+        and "is" in (state.get("rule"), stages[-1].get("method"))
     ):
         tau = state.get("tau") or stages[-1]["settings"]["tau"]
-        made = OnlineBank("is", -stage.gallery_bias.double() / tau, total, tau)
+        made = OnlineBank("is", -parts.gallery_bias.double() / tau, total, tau)
     else:
         raise RerankError(
             "this model's bank cannot grow query by query: only Sinkhorn and the inverted softmax "
@@ -132,7 +133,7 @@ def start(model: Model, *, weight: float = 1.0, decay: float = 1.0) -> OnlineBan
 
 
 def stream(
-    model: Model, gallery: Tensor, queries: ArrayLike, k: int, *, state: OnlineBank
+    model: Saved, gallery: Tensor, queries: ArrayLike, k: int, *, state: OnlineBank
 ) -> tuple[TopK, OnlineBank]:
     """Rank queries in their order, each with the bank as the queries before it left it.
 
@@ -146,7 +147,9 @@ def stream(
     Returns:
         The results, and the state after the last query.
     """
-    maps = FittedPipeline(tuple(s for s in model.fitted.stages if hasattr(s, "matrix")))
+    maps = FittedPipeline(
+        tuple(s for s in model.fitted.stages if s.parts is not None and s.parts.matrix is not None)
+    )
     metric = model.manifest["metric"]
     score = _scorer(maps, gallery, metric)
     asked = fold_queries(maps, queries, metric).double()
@@ -177,24 +180,16 @@ def _scorer(maps: FittedPipeline, gallery: Tensor, metric: Metric) -> Callable[[
     return lambda query: torch.mv(held, query)
 
 
-def grown(model: Model, state: OnlineBank) -> Model:
+def grown(model: Saved, state: OnlineBank) -> Saved:
     """The model with the biases that a stream left behind, labelled "online"."""
     label = strongest_label([model.fitted.label, "online" if state.past else "none"])
     bias = state.gallery_bias
-    offset = float(bias.mean())
-    stages = []
-    for stage in model.fitted.stages:
-        if isinstance(stage, Potentials):
-            stage = replace(
-                stage,
-                gallery_bias=(bias - offset).to(stage.gallery_bias),
-                query_bias=stage.query_bias[:0],
-                offset=offset,
-                label=label,
-            )
-        elif isinstance(stage, GalleryBias):
-            stage = replace(stage, gallery_bias=bias.to(stage.gallery_bias), label=label)
-        stages.append(stage)
+    stages = [
+        stage.streamed(bias, label)
+        if stage.parts is not None and stage.parts.gallery_bias is not None
+        else stage
+        for stage in model.fitted.stages
+    ]
     kept: Mapping[str, Tensor] = {
         **model.kept,
         _MASS: state.log_mass,

@@ -17,12 +17,12 @@ from rerank.core import memory
 from rerank.core.rows import StoredRows, slices
 from rerank.core.similarity import ArrayLike, Metric, Pair, as_matrix
 from rerank.methods.base import FittedPipeline
-from rerank.methods.saved import Model
+from rerank.methods.saved import Saved
 from rerank.passes import reduce
 from rerank.passes import topk as search
 from rerank.passes.reduce import TopK
 from rerank.serving.fold import Folding, folds, plan_folding
-from rerank.serving.model import align
+from rerank.serving.matching import align
 from rerank.serving.streamed import Streamed, stream_gallery
 
 # Candidates beyond k that are scored again in float64.
@@ -50,9 +50,13 @@ class Searcher:
     metric: Metric
 
     @classmethod
-    def of(cls, model: Model, ids: Sequence[str], gallery: ArrayLike) -> "Searcher":
+    def of(cls, model: Saved, ids: Sequence[str], gallery: ArrayLike) -> "Searcher":
         """Match, check and fold the gallery of a model; see `align`."""
-        found = align(model, ids, gallery)
+        return cls.of_aligned(model, align(model, ids, gallery))
+
+    @classmethod
+    def of_aligned(cls, model: Saved, found: Tensor) -> "Searcher":
+        """The same for a gallery that is the model's, in its order."""
         metric: Metric = model.manifest["metric"]
         assert model.gallery_ids is not None
         vectors: Tensor | Streamed | StoredRows = found

@@ -24,7 +24,7 @@ from rerank.core.rows import slices
 from rerank.core.similarity import ArrayLike, as_matrix
 from rerank.io import Embeddings, ScoreMatrix
 from rerank.io.scratch import joined
-from rerank.methods.saved import Model, save
+from rerank.methods.saved import Saved, save
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +272,7 @@ class Said:
     warnings: tuple[str, ...] = ()
 
 
-def write_model(out: Path, model: Model) -> None:
+def write_model(out: Path, model: Saved) -> None:
     """Write everything in a model."""
     save(out, model.fitted, gallery_ids=model.gallery_ids, manifest=model.manifest, kept=model.kept)
 
@@ -303,7 +303,7 @@ def one_file(paths: Sequence[Path], word: str) -> Path:
 
 
 def gallery_of(
-    model: Model, paths: Sequence[Path], metric: str, pool: str | None
+    model: Saved, paths: Sequence[Path], metric: str, pool: str | None
 ) -> tuple[tuple[str, ...], Tensor]:
     """One gallery from one or more files, through the model's head."""
     if not paths:
@@ -341,7 +341,7 @@ def lines_of(path: Path) -> list[str]:
         raise FormatError(f"{path}: not a text file of ids, one a line ({error})") from None
 
 
-def heads_of(model: Model | None) -> Any:  # noqa: ANN401  rerank.train.heads.Heads
+def heads_of(model: Saved | None) -> Any:  # noqa: ANN401  rerank.train.heads.Heads
     """The trained heads that travel inside a model, or None."""
     if model is None or HEADS not in model.kept:
         return None

@@ -133,25 +133,27 @@ def test_the_gate_speaks_where_pairs_are_known(files, rerank):
     assert status == 0 and "the gate is off" in err
 
 
-def test_export_prints_the_measured_recall(files, rerank):
+def test_export_prints_the_measured_recall_and_the_effort(files, rerank):
     good(rerank(FIT))
-    out = good(rerank("export --model m.safetensors --videos videos.h5 --texts texts.h5 --out i"))
-    assert re.search(r"top 10, 60 queries from the texts: found 1\.0000", out)
-    status, out, err = rerank(
-        "export --model m.safetensors --videos videos.h5 --index hnsw --out i2 --json"
-    )
+    line = "export --model m.safetensors --videos videos.h5 --texts texts.h5 --out i "
+    out = good(rerank(line))
+    assert re.search(r"top 10, 60 queries from the texts: found 1\.0000\n", out)
+    out = good(rerank(line + "--index hnsw --recall 1"))
+    effort = int(re.search(r"found 1\.0000 with efSearch (\d+), stored", out)[1])
+    out = good(rerank(line + "--index hnsw --recall .5"))
+    less = int(re.search(r"with efSearch (\d+), stored", out)[1])
+    assert less < effort
+    status, out, err = rerank(line.replace("--texts texts.h5", "") + "--index hnsw --json")
     recall = json.loads(out)["recall"]
-    assert recall["overlap"] >= recall["overlap_without_bias"] - 0.005
-    assert status == 0 and "stand-ins for queries" in err
-    assert recall["taught_by"] > 0 and "earlier version" not in err
-    line = "export --model m.safetensors --videos videos.h5 --index hnsw --out i2 --bank-"
-    status, out, err = rerank(line + "texts bank_texts.h5")
-    assert re.search(r"50 queries from the bank: .*; distances per query \d+, without", out), err
-    assert "--keep-bank" not in err
-    status, _, err = rerank(line + "texts texts.h5")
-    assert status == 2 and "not the 200 that the model was fitted on" in err
-    status, _, err = rerank(line + "videos bank_videos.h5")
-    assert status == 2 and "the queries of this model are texts" in err
+    assert status == 0 and "gallery items as queries" in err
+    assert recall["overlap"] >= recall["wanted"] == 0.99 and recall["queries_from"] == "gallery"
+    good(rerank(FIT + " --keep-bank"))
+    out = good(rerank(line.replace("--texts texts.h5", "") + "--index ivf"))
+    assert "200 queries from the bank" in out
+    status, _, err = rerank(line + "--index hnsw --effort 1")
+    assert status == 0
+    status, _, err = rerank(line + "--effort 5")
+    assert status == 2 and "searched exactly" in err
 
 
 def test_a_trained_head_travels_with_the_model(files, rerank):
@@ -167,7 +169,7 @@ def test_a_trained_head_travels_with_the_model(files, rerank):
     good(rerank(FIT))
     search = "search --videos videos.h5 --json --k 5 --model "
     plain = json.loads(good(rerank(search + "m.safetensors --texts texts.h5")))
-    good(rerank(FIT.replace("bank_texts.h5", "bank_texts2.h5") + " --model h.safetensors"))
+    good(rerank(FIT.replace("bank_texts.h5", "bank_texts2.h5") + " --heads h.safetensors"))
     trained = json.loads(good(rerank(search + "m.safetensors --texts texts2.h5")))
     ids = [[item["id"] for item in entry["items"]] for entry in plain["results"]]
     assert [[item["id"] for item in entry["items"]] for entry in trained["results"]] == ids
@@ -197,7 +199,7 @@ def test_a_trained_head_travels_with_the_model(files, rerank):
         ("export --model m.safetensors --videos more.h5 --out x", "none of its 20 ids is"),
         ("fit --videos videos.h5", "--bank-texts is missing"),
         ("fit --bank-texts bank_texts.h5", "--videos is missing"),
-        ("fit --videos videos.h5 --bank-texts bank_texts.h5 --model texts.h5", "texts.h5|trained"),
+        ("fit --videos videos.h5 --bank-texts bank_texts.h5 --heads texts.h5", "texts.h5|trained"),
     ],
 )  # fmt: skip
 def test_what_does_not_work_is_one_line_and_leaves_no_file(files, rerank, line, message):

@@ -245,8 +245,6 @@ def test_a_fitted_method_is_plain_frozen_data_and_survives_a_file(data, method, 
         for f in fields(stage):
             value = getattr(stage, f.name)
             assert isinstance(value, torch.Tensor | float | int | str | tuple), f.name
-                f.name
-            )
     store.save(tmp_path / "model.safetensors", fitted)
     loaded = store.load(tmp_path / "model.safetensors")
     assert loaded.label == fitted.label

@@ -139,7 +139,7 @@ def forged(path, change) -> None:
         (lambda d: d.update(kind="rerank/other"), "kind 'rerank/other'"),
         (lambda d: d["stages"][0].update({"class": "os.system"}), "unknown class"),
         (lambda d: d["stages"][0].update({"class": "rerank.methods.em.em_basis"}), "unknown class"),
-        (lambda d: d["stages"][0].update({"class": "rerank.methods.saved.Model"}), "unknown class"),
+        (lambda d: d["stages"][0].update({"class": "rerank.methods.saved.Saved"}), "unknown class"),
         (lambda d: d["stages"][0]["fields"].pop("scale"), "scale"),
         (lambda d: d["stages"][0]["fields"].update(label="fair"), "unknown label 'fair'"),
         (lambda d: d.pop("stages"), "stages"),

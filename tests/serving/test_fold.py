@@ -7,18 +7,12 @@ import torch
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.similarity import Pair
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
-from rerank.methods.inverted_softmax import InvertedSoftmax
 from rerank.serving.fold import complete_norm, fold_gallery, fold_queries, plan_folding
-from rerank.serving.stores.indexes import (
-    build_index,
-    index_bytes,
-    read_index,
-    search_rows,
-    space_of,
-)
-from tests.serving_data import make, unit
+from rerank.serving.stores.faiss import Faiss, read_index
+from rerank.serving.stores.registry import make_store
+from tests.serving_data import make
 
-IDS, GALLERY, QUERIES, BANK, _ = make()
+IDS, GALLERY, QUERIES, _, _ = make()
 RNG = np.random.default_rng(0)
 # Far from symmetric and far from a rotation, so that A and its transpose cannot be mixed up.
 MATRIX = torch.from_numpy(np.eye(32) + 0.3 * RNG.normal(size=(32, 32)))
@@ -125,12 +119,14 @@ def test_what_does_not_fold_says_so():
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
 def test_an_index_opens_in_plain_faiss_and_ranks_as_the_rewritten_matrix(tmp_path, kind):
     faiss = pytest.importorskip("faiss")
-    stages = STAGES["map+bias"]
-    space, centre = space_of(kind)
-    folding, items = plan_folding(FittedPipeline(stages), GALLERY, space=space, centre=centre)
-    data = index_bytes(build_index(items, kind, ef_search=300, n_probe=64))
-    assert data == index_bytes(build_index(items, kind, ef_search=300, n_probe=64))
-    (tmp_path / "i").write_bytes(data)
+    stages, store = STAGES["map+bias"], Faiss(kind)
+    folding, items = plan_folding(
+        FittedPipeline(stages), GALLERY, space=store.space, centre=store.graph
+    )
+    for name in ("i", "j"):
+        store.write(tmp_path / name, items.numpy(), IDS, stamp="")
+        store.settle(tmp_path / name, 300)
+    assert (tmp_path / "i").read_bytes() == (tmp_path / "j").read_bytes()
     index = faiss.read_index(str(tmp_path / "i"))
     found = torch.from_numpy(index.search(folding.queries(QUERIES).numpy(), 10)[1])
     assert torch.equal(found.sort(1).values, top(rewritten(stages)).sort(1).values)
@@ -141,38 +137,5 @@ def test_not_an_index_is_refused_by_name(tmp_path):
     (tmp_path / "i").write_bytes(b"hello")
     with pytest.raises(FormatError, match="not a FAISS index"):
         read_index(tmp_path / "i")
-    with pytest.raises(RerankError, match="flat, hnsw or ivf"):
-        space_of("tree")
-
-
-def gap_data(m: int = 2500, d: int = 48):
-    """(gallery, queries, bank) in low rank plus noise, the modalities far apart."""
-    rng = np.random.default_rng(0)
-    basis = rng.normal(size=(16, d))
-    centres = 4 * rng.normal(size=(2, d))
-
-    def side(content: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        return unit(content @ basis + centre + 1.5 * rng.normal(size=(len(content), d)))
-
-    content = rng.normal(size=(m, 16))
-    bank = rng.normal(size=(800, 16))
-    return side(content, centres[0]), side(content[:300], centres[1]), side(bank, centres[1])
-
-
-# Lists are drawn by content, which a bias spreads over more of them: within a point.
-@pytest.mark.parametrize(("kind", "margin"), [("hnsw", 0.0), ("ivf", 0.01)])
-def test_an_approximate_index_loses_nothing_to_the_bias_at_equal_effort(kind, margin):
-    pytest.importorskip("faiss")
-    gallery, queries, bank = gap_data()
-    fitted = FittedPipeline((InvertedSoftmax().fit(Pair(bank, gallery)),))
-
-    def recall(stages, centre) -> float:
-        exact = fold_queries(stages, queries) @ fold_gallery(stages, gallery).T
-        folding, items = plan_folding(stages, gallery, space=space_of(kind)[0], centre=centre)
-        index = build_index(items, kind, ef_search=32, n_probe=24)
-        rows = search_rows(index, folding.queries(queries), 10)
-        return float((rows[:, :, None] == top(exact)[:, None, :]).any(dim=2).float().mean())
-
-    without = recall(FittedPipeline(()), False)
-    assert 0.5 < without < 0.999
-    assert recall(fitted, space_of(kind)[1]) >= without - margin
+    with pytest.raises(RerankError, match="--index: got 'tree', expected one of flat, hnsw, ivf"):
+        make_store("faiss", index="tree")

@@ -12,8 +12,9 @@ from rerank.methods.base import Bank
 from rerank.methods.inverted_softmax import InvertedSoftmax
 from rerank.methods.registry import METHODS
 from rerank.methods.saved import read_model, save
+from rerank.serving.fitting import fit_model
 from rerank.serving.grow import add_items, remove_items
-from rerank.serving.model import align, fit_model, label_of
+from rerank.serving.matching import align, label_of
 from rerank.serving.online import grown, start, stream
 from rerank.serving.searcher import Searcher, exact_topk
 from tests.serving_data import make

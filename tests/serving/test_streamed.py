@@ -10,9 +10,10 @@ from rerank.core.rows import StoredRows
 from rerank.core.similarity import Pair
 from rerank.methods.registry import METHODS
 from rerank.serving import grow as growing
+from rerank.serving.fitting import fit_model
 from rerank.serving.fold import plan_folding
 from rerank.serving.grow import add_items
-from rerank.serving.model import align, fit_model
+from rerank.serving.matching import align
 from rerank.serving.online import start, stream
 from rerank.serving.searcher import Searcher, exact_topk
 from rerank.serving.streamed import Streamed, stream_gallery

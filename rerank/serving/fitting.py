@@ -1,0 +1,131 @@
+"""Fit a reranker of one gallery on a bank of queries that are not the ones to come."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from rerank.core.errors import RerankError
+from rerank.core.pairs import Name
+from rerank.core.similarity import ArrayLike, Metric, Pair, as_matrix
+from rerank.methods import engine
+from rerank.methods.base import Bank, Reranker
+from rerank.methods.directions import Direction
+from rerank.methods.registry import canonical, cards_of, name_of
+from rerank.methods.saved import Saved
+from rerank.serving import moments
+from rerank.serving.matching import SCHEMA, described, item_hashes
+
+DEFAULT_METHOD = "em+sinkhorn"
+
+
+def fit_model(
+    gallery_ids: Sequence[str],
+    gallery: ArrayLike,
+    bank_queries: ArrayLike,
+    *,
+    bank_gallery: ArrayLike | None = None,
+    bank_positives: tuple[np.ndarray, ...] | None = None,
+    direction: Name = "t2v",
+    method: str | None = None,
+    metric: Metric = "cosine",
+    keep_bank: bool = False,
+    gate: bool = True,
+    device: str | torch.device | None = None,
+    **settings: Any,  # noqa: ANN401  fields of the method
+) -> Saved:
+    """Fit a reranker of one gallery on a bank of queries that are not the ones to come.
+
+    Args:
+        gallery_ids: m names, in the order of `gallery`.
+        gallery: (m, d) embeddings that will be searched: videos for "t2v", texts for "v2t".
+        bank_queries: (n, d) queries of the same kind as those to come.
+        bank_gallery: gallery items that go with the bank queries; EM and methods with two banks
+            need them.
+        bank_positives: for each bank query the bank gallery rows that are right; turns the gate on.
+        direction: "t2v" (texts search videos) or "v2t".
+        method: a name of `rerank methods`; by default EM, where it has a bank gallery, and
+            Sinkhorn.
+        metric: how embeddings are compared.
+        keep_bank: store the bank too, so that `add_items` can give new items their bias.
+        gate: whether known pairs may veto or shrink the biases.
+        device: where to fit.
+        **settings: fields of the method, such as tau.
+
+    Raises:
+        RerankError: data that do not fit together, or a method that cannot serve unseen queries.
+    """
+    if len(gallery_ids) != len(gallery):
+        raise RerankError(f"gallery: got {len(gallery_ids)} ids for {len(gallery)} rows")
+    chosen = canonical(method or DEFAULT_METHOD)
+    _check_servable(chosen)
+    sims = [
+        None if rows is None else Pair(_on(rows, device), _on(other, device), metric=metric)
+        for rows, other in (
+            (bank_queries, gallery),
+            (bank_gallery, gallery),
+            (None if bank_gallery is None else bank_queries, bank_gallery),
+        )
+    ]
+    assert sims[0] is not None
+    bank = Bank(sims[0], gallery=sims[1], pairs=sims[2], positives=bank_positives)
+    asked: dict[Name, Direction] = {direction: Direction(direction, sims[0], bank)}
+    judge = None
+    if gate and bank.positives is not None:
+        from rerank.selection.gate import gate as gate_of  # heavier than all the rest
+
+        judge = gate_of()
+    found = engine.fit(asked, method, settings, gate=judge)[direction]
+    assert found.fitted is not None
+    fitted = found.fitted
+    hashes = item_hashes(gallery)
+    kept = {"gallery.hashes": hashes, "bank.hashes": item_hashes(bank_queries)}
+    if len(bank_queries) > 1:
+        # What queries of this kind look like, where the bank is not at hand.
+        kept |= moments.to_kept(moments.moments_of(sims[0].queries))
+    if keep_bank:
+        kept["bank.queries"] = as_matrix(bank_queries, "bank").cpu()
+        if bank_gallery is not None:
+            kept["bank.gallery"] = as_matrix(bank_gallery, "bank gallery").cpu()
+    else:
+        fitted = fitted.served()
+    manifest = {
+        "schema": SCHEMA,
+        "direction": direction,
+        "method": chosen,
+        "metric": metric,
+        "label": fitted.label,
+        "settings": {key: value for key, value in settings.items() if value is not None},
+        "stages": [_settings_of(stage) for stage in found.stages.stages],
+        "notes": list(found.sentences),
+        "gated": judge is not None,
+        "keep_bank": keep_bank,
+        "gallery": described(hashes, gallery),
+        "bank": described(kept["bank.hashes"], bank_queries),
+    }
+    if bank_gallery is not None:
+        manifest["bank_gallery"] = described(item_hashes(bank_gallery), bank_gallery)
+    return Saved(fitted, tuple(str(i) for i in gallery_ids), manifest, kept)
+
+
+def _check_servable(method: str) -> None:
+    for card in cards_of(method):
+        if "all queries" in card.facts.needs:
+            raise RerankError(
+                f"method {card.name!r} needs all queries at once and cannot serve unseen ones; "
+                f"use `rerank apply`, or fit a method that `rerank methods` lists without "
+                f"'all queries'"
+            )
+
+
+def _settings_of(stage: Reranker) -> dict[str, Any]:
+    assert is_dataclass(stage) and not isinstance(stage, type)
+    return {"method": name_of(stage), "settings": asdict(stage)}
+
+
+def _on(x: ArrayLike | None, device: str | torch.device | None) -> Any:  # noqa: ANN401
+    if x is None or device is None:
+        return x
+    return as_matrix(x, "embeddings", keep_half=True).to(device)

@@ -1,0 +1,253 @@
+"""What lies beside an export: ids, map and numbers of the folding, and its index's hash.
+
+Nothing is lost for pairs. Writing goes: the index under a temporary name, the complete side-car
+(with the index's hash in its content and its name) beside its final name, the index's rename, the
+side-car's rename. After an end at any point a reader finds the old pair, or the new index with the
+new side-car beside the old one, and completes the swap.
+"""
+
+import contextlib
+import glob
+import io
+import json
+import os
+import secrets
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rerank.core.errors import FormatError, RerankError
+from rerank.io.files import replacing
+from rerank.serving.fold import Folding, folding_from, folding_to_arrays
+from rerank.serving.stores.contract import Store, TableStore
+
+SCHEMA = "rerank-export/2"
+# Name of the table that needs no word in the side-car's name.
+DEFAULT_TABLE = "gallery"
+_TRIES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """What lies beside an export.
+
+    Attributes:
+        ids: names of the items, in the order of the rows.
+        folding: how queries become vectors.
+        manifest: settings, hashes and the measured overlap, as JSON values.
+        head: `head` (d_in, d) and `head_bias` (d,) that queries pass first, for trained models.
+    """
+
+    ids: tuple[str, ...]
+    folding: Folding
+    manifest: Mapping[str, Any]
+    head: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def side_car(out: Path, table: str = DEFAULT_TABLE) -> Path:
+    """Where ids and map of an export lie: `videos.faiss` -> `videos.faiss.npz`."""
+    middle = "" if table == DEFAULT_TABLE else f".{table}"
+    return out.with_name(f"{out.name}{middle}.npz")
+
+
+def pending(out: Path, table: str, fingerprint: str) -> Path:
+    """Where the side-car of an index with this hash waits for the index."""
+    return out.with_name(f".{side_car(out, table).name}.{fingerprint}.npz")
+
+
+def to_bytes(exported: Exported, dimension: int) -> bytes:
+    """Ids, map, mean and manifest as plain numpy arrays."""
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        ids=np.array(exported.ids),
+        manifest=np.array(json.dumps(dict(exported.manifest), sort_keys=True)),
+        **folding_to_arrays(exported.folding, dimension),  # type: ignore[arg-type]
+        **exported.head,  # type: ignore[arg-type]
+    )
+    return buffer.getvalue()
+
+
+def read_side_car(path: Path) -> Exported:
+    """Read what `to_bytes` made.
+
+    Raises:
+        FormatError: missing, damaged, or not of an export.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        manifest = json.loads(str(arrays["manifest"]))
+        if manifest["schema"] != SCHEMA:
+            raise ValueError(f"schema {manifest['schema']!r}, expected {SCHEMA!r}")
+        ids = tuple(str(name) for name in arrays["ids"])
+        head = {name: arrays[name] for name in ("head", "head_bias") if name in arrays}
+        return Exported(ids, folding_from(manifest, arrays), manifest, head)
+    except OSError as error:
+        raise FormatError(
+            f"{path}: cannot be read ({error.strerror or error}); it lies beside the index that "
+            f"`rerank export` wrote, keep the two together"
+        ) from None
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise FormatError(
+            f"{path}: not the side-car of an export ({error}); export again"
+        ) from None
+
+
+def partner(out: Path, table: str, store_of: Callable[[Exported], Store]) -> tuple[Exported, Store]:
+    """The side-car of what lies at `out`, and its store; completes a swap that was cut short.
+
+    Args:
+        out: the export.
+        table: the table that is meant.
+        store_of: the store that a side-car is of.
+
+    Raises:
+        FormatError: no side-car, or that of something else.
+    """
+    path = side_car(out, table)
+    error: RerankError | None = None
+    for _ in range(_TRIES):  # read afresh: somebody may be writing
+        waiting = out.parent.glob(f".{glob.escape(path.name)}.*.npz")
+        for candidate in (path, *sorted(waiting)):
+            try:
+                found = read_side_car(candidate)
+                store = store_of(found)
+                now = store.fingerprint(out)
+            except OSError as failed:
+                raise FormatError(
+                    f"{out}: cannot be read ({failed.strerror or failed}); export again"
+                ) from None
+            except RerankError as failed:
+                error = error or failed
+                continue
+            if found.manifest["hash"] == now:
+                if candidate != path:
+                    with contextlib.suppress(OSError):
+                        candidate.replace(path)
+                return found, store
+            error = FormatError(
+                f"{out}: not the index that {path.name} belongs to, or damaged; export again"
+            )
+    assert error is not None
+    raise error
+
+
+@dataclass(frozen=True, eq=False)
+class Staged:
+    """Where an export is built before it gets its name.
+
+    Attributes:
+        store: the store, with a temporary table where it gets one.
+        target: the temporary place, or the database that holds the temporary table.
+        publish: gives the whole its name, at once.
+    """
+
+    store: Store
+    target: Path
+    publish: Callable[[], None]
+
+
+@contextlib.contextmanager
+def staged(store: Store, out: Path, *, replace: bool) -> Iterator[Staged]:
+    """A temporary place, of which nothing is left when the block ends.
+
+    Args:
+        store: the store.
+        out: where the export shall lie.
+        replace: whether a table that is there may be replaced.
+
+    Raises:
+        RerankError: something is there that is not replaced.
+    """
+    token, folder = secrets.token_hex(6), store.folder
+    if isinstance(store, TableStore) and (store.server or (folder and out.exists())):
+        if store.exists(out) and not replace:
+            raise RerankError(
+                f"{out.name}: {store.table_name!r} is there already; give --replace, or another "
+                f"name for it"
+            )
+        held = store.named(f"{store.table_name}_{token}")
+        try:
+            yield Staged(held, out, lambda: store.publish(out, held.table_name))
+        except BaseException:
+            with contextlib.suppress(Exception):
+                held.drop(out)
+            raise
+        return
+    real = Path(os.path.realpath(out))
+    if real.exists() and (folder or not real.is_file()):
+        kind = "exists" if folder else "is a folder"
+        raise RerankError(f"{out}: {kind}; remove it or choose another --out")
+    short = real.name[:100]
+    temporary = real.with_name(f".{short}.{token}.tmp")
+    try:
+        if folder:
+            temporary.mkdir()
+        yield Staged(store, temporary, lambda: _renamed(temporary, real))
+    except OSError as error:
+        raise FormatError(f"{out}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if folder:
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _renamed(temporary: Path, out: Path) -> None:
+    """A file or a folder on the disk, under its name."""
+    parts = sorted(temporary.rglob("*")) if temporary.is_dir() else [temporary]
+    for part in parts:
+        if part.is_file():
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+    if temporary.is_file() and out.exists():
+        temporary.chmod(out.stat().st_mode & 0o777)
+    temporary.replace(out)
+
+
+def commit(
+    out: Path, table: str, exported: Exported, dimension: int, *, publish: Callable[[], None],
+    fingerprint: Callable[[], str],
+) -> None:  # fmt: skip
+    """Give an index that is complete its name, and its side-car too.
+
+    Args:
+        out: the export.
+        table: its table.
+        exported: what the side-car holds; its manifest's "hash" is the index's.
+        dimension: d of the embeddings.
+        publish: gives the index its name, at once.
+        fingerprint: of what lies at `out` now.
+    """
+    waiting = pending(out, table, exported.manifest["hash"])
+    with replacing(waiting) as file:
+        file.write(to_bytes(exported, dimension))
+    try:
+        publish()
+    except BaseException:
+        # It may have happened all the same; the side-car goes only where it surely has not.
+        with contextlib.suppress(Exception):
+            if fingerprint() == exported.manifest["hash"]:
+                waiting.replace(side_car(out, table))
+            else:
+                waiting.unlink()
+        raise
+    with contextlib.suppress(FileNotFoundError):  # a reader was faster
+        waiting.replace(side_car(out, table))
+    _sync(out.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Renames reach the disk; some file systems cannot be asked for that."""
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

@@ -1,0 +1,44 @@
+"""One .npy file, (m, D) float32."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from rerank.serving.stores.contract import (
+    NUMPY_BEST,
+    NUMPY_SEARCH,
+    BaseStore,
+    Hits,
+    brute_force,
+)
+from rerank.serving.stores.registry import store
+
+
+@store("npy", help="one .npy file, searched exactly", order=1)
+@dataclass(frozen=True)
+class Npy(BaseStore):
+    """A numpy file.
+
+    Attributes:
+        space: what it will be compared by.
+    """
+
+    space: Literal["ip", "cosine", "l2"] = "ip"
+
+    def write(self, target: Path, vectors: np.ndarray, ids: Sequence[str], *, stamp: str) -> None:
+        """See `Store`."""
+        with target.open("wb") as file:
+            np.save(file, np.ascontiguousarray(vectors))
+
+    def search(
+        self, target: Path, queries: np.ndarray, k: int, *, effort: int | None = None
+    ) -> Hits:
+        """See `Store`."""
+        return brute_force(np.load(target, allow_pickle=False), queries, k, self.space)
+
+    def snippet(self, target: str) -> str:
+        """See `Store`."""
+        return f"vectors = np.load(here / {target!r})\n{NUMPY_SEARCH[self.space]}{NUMPY_BEST}"

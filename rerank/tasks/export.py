@@ -1,0 +1,108 @@
+"""`rerank export`: a fitted gallery as vectors for a store, searched and measured."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rerank.core.errors import RerankError
+from rerank.serving import exporting
+from rerank.serving.matching import check_served
+from rerank.serving.model import load
+from rerank.serving.sidecar import side_car
+from rerank.serving.snippets import snippet_path, snippet_text
+from rerank.serving.stores.registry import make_store
+from rerank.serving.trained import HEADS, each_through, folded_head, heads_of
+from rerank.tasks.read import Said, gallery_of, one_file, read, sides
+
+
+def parse_options(given: Sequence[str]) -> dict[str, Any]:
+    """`NAME=VALUE` as settings; a value that is JSON is read as such.
+
+    Raises:
+        RerankError: no "=".
+    """
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise RerankError(f"--option: got {text!r}, expected NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def export_files(
+    model: Path,
+    *,
+    out: Path,
+    videos: Sequence[Path] = (),
+    texts: Sequence[Path] = (),
+    to: str = "faiss",
+    query_side: str = "mapped",
+    centre: bool | None = None,
+    recall: float | None = None,
+    effort: int | None = None,
+    replace: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    pool: str | None = None,
+) -> Said:
+    """Write folded vectors for a store, and measure what a search finds.
+
+    Raises:
+        RerankError: as `rerank.serving.exporting.export`.
+    """
+    held = load(model)
+    fitted = held.saved
+    check_served(fitted)
+    metric = fitted.manifest["metric"]
+    gallery, queries, words = sides(fitted.manifest["direction"], videos, texts)
+    if gallery or held.gallery is None:
+        names, vectors = gallery_of(fitted, gallery, metric, pool)
+    else:
+        names, vectors = fitted.gallery_ids or (), held.gallery
+    asked = None
+    if queries:
+        x = read(one_file(queries, words[1]), metric, pool).vectors
+        asked = each_through(heads_of(fitted), x, words[1])
+    if recall is not None and effort is not None:
+        raise RerankError("--recall raises the effort by itself; give it or --effort")
+    made = exporting.export(
+        fitted, names, vectors, out, to=to, query_side=query_side,  # type: ignore[arg-type]
+        centre=centre, queries=asked, recall=exporting.RECALL if recall is None else recall,
+        effort=effort, replace=replace, head=folded_head(heads_of(fitted), words[1]),
+        **dict(settings or {}),
+    )  # fmt: skip
+    found, reached = made.manifest["recall"], made.manifest["effort"]
+    store = make_store(made.manifest["to"], **dict(settings or {}))
+    table = exporting.table_of(store)
+    with_effort = ""
+    if reached is not None:
+        with_effort = f" with {made.manifest['effort_name']} {reached}, stored with the index"
+    script = snippet_path(out, table)
+    lines = [
+        f"{len(made.ids)} items to {to}, label {made.manifest['label']}; written: {out}, "
+        f"{side_car(out, table).name} and {script.name}",
+        f"overlap with the exact top {found['k']}, {found['queries']} queries from the "
+        f"{found['queries_from']}: found {found['overlap']:.4f}{with_effort}",
+        f"query it: python {script} QUERIES.npy {found['k']}, which is:",
+        "",
+        snippet_text(out, made, store),
+    ]
+    warnings = []
+    if found["wanted"] is not None and found["overlap"] < found["wanted"]:
+        warnings.append(
+            f"this index does not reach --recall {found['wanted']:g}: at its largest "
+            f"{made.manifest['effort_name']}, {reached}, it finds {found['overlap']:.4f}; "
+            f"--to faiss --index flat is exact"
+        )
+    if found["queries_from"] == "gallery":
+        warnings.append(
+            f"measured with gallery items as queries; give --{words[1]} for a figure that counts"
+        )
+    if HEADS in fitted.kept:
+        how = "the script does it" if made.head else "an MLP, in the model only"
+        warnings.append(f"queries must pass the trained head before the map: {how}")
+    return Said({**made.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))

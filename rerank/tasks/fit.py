@@ -1,0 +1,253 @@
+"""`rerank fit` and `rerank.fit`: a gallery and a bank in, a model that serves unseen queries out.
+
+A gallery is videos for "t2v" and texts for "v2t"; queries are the other. Heads that `rerank train`
+learned travel inside the model file and are applied to everything that is read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rerank import io
+from rerank.core.errors import FormatError, RerankError
+from rerank.core.rows import StoredRows
+from rerank.core.similarity import Metric, Pair
+from rerank.methods.directions import Name, transpose_positives
+from rerank.methods.saved import Saved
+from rerank.passes import reduce
+from rerank.serving.fitting import fit_model
+from rerank.serving.matching import with_manifest
+from rerank.serving.model import Model, named_vectors
+from rerank.serving.trained import kept_heads, load_heads_from, through
+from rerank.tasks.read import Said, bytes_of, pick_device, read
+
+
+def fit(
+    gallery: Any,  # noqa: ANN401  embeddings of any kind
+    *,
+    bank_texts: Any = None,  # noqa: ANN401
+    bank_videos: Any = None,  # noqa: ANN401
+    bank_gt: Any = None,  # noqa: ANN401
+    ids: Sequence[str] | None = None,
+    direction: Name = "t2v",
+    method: str | None = None,
+    metric: Metric = "cosine",
+    heads: str | Path | None = None,
+    keep_bank: bool = True,
+    keep_gallery: bool = True,
+    gate: bool = True,
+    device: str | torch.device | None = None,
+    **settings: Any,  # noqa: ANN401  fields of the method
+) -> Model:
+    """Fit a model of one gallery on a bank of queries that are not the ones to come.
+
+    Embeddings are arrays, tensors, lists, DataFrames, `Embeddings` or paths.
+
+    Args:
+        gallery: (m, d) what will be searched: videos for "t2v", texts for "v2t".
+        bank_texts: (n, d) texts that no test query is among; the bank of "t2v".
+        bank_videos: (p, d) videos outside the gallery; the bank of "v2t". For "t2v" they let EM in.
+        bank_gt: known pairs of the bank, which turn the gate on: a path, or for every bank text
+            the rows of its bank videos.
+        ids: names of the gallery items, where `gallery` has none; by default "0", "1", ...
+        direction: "t2v" (texts search videos) or "v2t".
+        method: names of `rerank methods` joined by "+".
+        metric: "cosine" or "dot".
+        heads: file of heads that `rerank train` learned.
+        keep_bank: hold the bank, so that `Model.add` can give new items their bias.
+        keep_gallery: hold the gallery, so that the model searches on its own.
+        gate: whether known pairs may veto or shrink the biases.
+        device: where to fit.
+        **settings: fields of the method, such as tau.
+
+    Raises:
+        RerankError: data that do not fit together, or a method that cannot serve unseen queries.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> videos, bank = rng.normal(size=(50, 8)), rng.normal(size=(40, 8))
+    >>> model = fit(videos, bank_texts=bank, method="sinkhorn", tau=0.1)
+    >>> model.search(rng.normal(size=(2, 8)), k=3).ids.shape
+    (2, 3)
+    """
+    if direction not in ("t2v", "v2t"):
+        raise RerankError(f"direction: got {direction!r}, expected 't2v' or 'v2t'")
+    bank, other = (bank_texts, bank_videos) if direction == "t2v" else (bank_videos, bank_texts)
+    words = ("videos", "texts") if direction == "t2v" else ("texts", "videos")
+    if bank is None:
+        raise RerankError(
+            f"fit: bank_{words[1]} is missing: unseen queries are served by biases from a bank of "
+            f"other {words[1]}; to re-rank known queries use rerank.apply"
+        )
+    names, vectors = named_vectors(gallery, ids, None, metric)
+    if names is None:
+        names = [str(row) for row in range(len(vectors))]
+    if len(set(names)) < len(names):
+        raise RerankError(f"ids: {_twice(names)!r} is given twice; every item needs its own name")
+    bank_names, bank_vectors = named_vectors(bank, None, None, metric)
+    sides = [(bank_names, bank_vectors)]
+    if other is not None:
+        sides.append(named_vectors(other, None, None, metric))
+    positives = None if bank_gt is None else _positives(bank_gt, sides, direction)
+    data = None if heads is None else bytes_of(Path(heads))
+    trained = None if data is None else load_heads_from(data)
+    x = through(trained, vectors, words[0])
+    saved = fit_model(
+        names,
+        x,
+        through(trained, bank_vectors, words[1]),
+        bank_gallery=None if other is None else through(trained, sides[1][1], words[0]),
+        bank_positives=positives,
+        direction=direction,
+        method=method,
+        metric=metric,
+        keep_bank=keep_bank,
+        gate=gate,
+        device=device,
+        **settings,
+    )
+    if data is not None:
+        saved = with_manifest(replace(saved, kept={**saved.kept, **kept_heads(data)}), trained=True)
+    if not keep_gallery:
+        return Model(saved)
+    return Model(saved, x.cpu().float() if x.dtype == torch.float64 else x.cpu())
+
+
+def _twice(names: Sequence[str]) -> str:
+    seen: set[str] = set()
+    return next(name for name in names if name in seen or seen.add(name))
+
+
+def _positives(
+    truth: Any,  # noqa: ANN401  a path, or rows for every text
+    sides: Sequence[tuple[Any, Any]],
+    direction: Name,
+) -> tuple[np.ndarray, ...]:
+    """For every bank query the rows of the bank's gallery that are right."""
+    if len(sides) < 2:
+        raise RerankError("bank_gt needs bank_texts and bank_videos, which it refers to")
+    texts, videos = sides if direction == "t2v" else sides[::-1]
+    if isinstance(truth, str | Path):
+        named = [[str(r) for r in range(len(v))] if n is None else n for n, v in (texts, videos)]
+        truth = io.read_ground_truth(truth, *named).positives
+    positives = tuple(np.atleast_1d(np.asarray(rows, dtype=np.int64)) for rows in truth)
+    if len(positives) != len(texts[1]):
+        raise RerankError(f"bank_gt: got {len(positives)} entries for {len(texts[1])} bank texts")
+    return positives if direction == "t2v" else transpose_positives(positives, len(videos[1]))
+
+
+def fit_files(
+    out: Path,
+    *,
+    videos: Path | None,
+    texts: Path | None,
+    bank_texts: Path | None,
+    bank_videos: Path | None,
+    bank_gt: Path | None = None,
+    direction: Name = "t2v",
+    heads: Path | None = None,
+    metric: str = "cosine",
+    settings: Mapping[str, Any] | None = None,
+    keep_bank: bool = False,
+    keep_gallery: bool = False,
+    gate: bool = True,
+    device: str = "auto",
+    pool: str | None = None,
+) -> Said:
+    """Fit a model of one gallery and write it.
+
+    Raises:
+        RerankError: files that are missing or do not fit together; nothing is written then.
+    """
+    gallery_path, bank_path, other_path = (
+        (videos, bank_texts, bank_videos)
+        if direction == "t2v"
+        else (texts, bank_videos, bank_texts)
+    )
+    words = ("videos", "texts") if direction == "t2v" else ("texts", "videos")
+    if gallery_path is None:
+        raise RerankError(f"--{words[0]} is missing: {direction} searches {words[0]}")
+    if bank_path is None:
+        raise RerankError(
+            f"--bank-{words[1]} is missing: unseen queries are served by biases from a bank of "
+            f"other {words[1]}; to re-rank known queries use `rerank apply`"
+        )
+    target = pick_device(device)
+    gallery, bank = (read(path, metric, pool) for path in (gallery_path, bank_path))
+    other = None if other_path is None else read(other_path, metric, pool)
+    if heads is None:
+        d = gallery.vectors.shape[1]
+        for side in (bank, other):
+            if side is not None and side.vectors.shape[1] != d:
+                raise FormatError(
+                    f"{side.source}: embeddings have d = {side.vectors.shape[1]} but "
+                    f"{gallery.source} has d = {d}; both must come from the same model"
+                )
+    positives = None
+    if bank_gt is not None:
+        if other is None:
+            raise RerankError("--bank-gt needs --bank-texts and --bank-videos, which it refers to")
+        pair = (bank, other) if direction == "t2v" else (other, bank)
+        positives = tuple(io.read_ground_truth(bank_gt, pair[0].ids, pair[1].ids).positives)
+        if direction == "v2t":
+            positives = transpose_positives(positives, len(bank))
+    data = None if heads is None else bytes_of(heads)
+    trained = None if data is None else load_heads_from(data)
+    model = fit_model(
+        gallery.ids,
+        through(trained, gallery.vectors, words[0]),
+        through(trained, bank.vectors, words[1]),
+        bank_gallery=None if other is None else through(trained, other.vectors, words[0]),
+        bank_positives=positives,
+        direction=direction,
+        metric=metric,  # type: ignore[arg-type]
+        keep_bank=keep_bank,
+        gate=gate,
+        device=target,
+        **dict(settings or {}),
+    )
+    if data is not None:
+        model = with_manifest(replace(model, kept={**model.kept, **kept_heads(data)}), trained=True)
+    items = through(trained, gallery.vectors, words[0]) if keep_gallery else None
+    Model(model, items).save(out)
+    count, d = len(gallery), model.manifest["gallery"]["dimension"]
+    double = trained is None and np.float64 in (gallery.vectors.dtype, bank.vectors.dtype)
+    swept = any(
+        "iterations" in stage.facts and "sparse" not in stage.facts for stage in model.fitted.stages
+    )
+    lines = [
+        f"gallery: {count} {words[0]}, d = {d}; bank: {len(bank)} {words[1]}"
+        + ("" if other is None else f" and {len(other)} {words[0]}"),
+        f"{direction}: {model.manifest['method']}, label {model.fitted.label}{_numbers(model)}",
+        *([f"sweeps: {_regime(len(bank), count, d, target, double=double)}"] if swept else []),
+        f"written: {out}"
+        + (" (with its bank, so that the gallery can grow)" if keep_bank else "")
+        + (" (with its gallery, so that it searches on its own)" if keep_gallery else ""),
+    ]
+    warnings = [*model.manifest["notes"]]
+    if gate and bank_gt is None:
+        warnings.append("the gate is off: without --bank-gt nothing judges whether the bank helps")
+    return Said({**model.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))
+
+
+def _regime(n: int, m: int, d: int, device: torch.device, *, double: bool) -> str:
+    """How sweeps of so many queries and items are done, without any of their numbers."""
+    one = torch.ones((1, 1), dtype=torch.float64 if double else torch.float32, device=device)
+    sides = [one.expand(n, d), one.expand(m, d)]
+    if device.type == "cpu" and not double:
+        sides = [StoredRows(side) for side in sides]  # not looked through, however many
+    return reduce.regime(Pair(*sides, metric="dot"))
+
+
+def _numbers(model: Saved) -> str:
+    parts = []
+    for stage in model.fitted.stages:
+        for name, word in (("tau", "tau"), ("n_iters", "iterations"), ("error", "marginal error")):
+            value = getattr(stage, name, None)
+            if value is not None:
+                parts.append(f"{word} {value:.4g}")
+    return "".join(f", {part}" for part in parts)

@@ -1,0 +1,134 @@
+"""`rerank search`: rank a gallery, or what was exported of it, for queries that are new to it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rerank import io
+from rerank.core.errors import RerankError
+from rerank.io import DirectionResult
+from rerank.methods.directions import Name
+from rerank.passes.reduce import TopK
+from rerank.serving.exporting import check_index, open_export, search_export
+from rerank.serving.matching import align, check_served, label_of
+from rerank.serving.model import Model, load
+from rerank.serving.online import grown, start, stream
+from rerank.serving.searcher import Searcher
+from rerank.serving.sidecar import Exported
+from rerank.serving.trained import each_through, heads_of
+from rerank.tasks.read import Said, gallery_of, one_file, read, sides
+
+
+def search_files(
+    *,
+    model: Path | None,
+    videos: Sequence[Path] = (),
+    texts: Sequence[Path] = (),
+    index: Path | None = None,
+    table: str | None = None,
+    url: str | None = None,
+    effort: int | None = None,
+    k: int = 10,
+    out: Path | None = None,
+    online: bool = False,
+    weight: float = 1.0,
+    decay: float = 1.0,
+    save_model: Path | None = None,
+    pool: str | None = None,
+) -> Said:
+    """Rank a gallery for queries that the model has never seen.
+
+    Raises:
+        RerankError: a model, gallery, index and queries that do not belong together.
+    """
+    held = None if model is None else load(model)
+    fitted = None if held is None else held.saved
+    if fitted is not None:
+        check_served(fitted)
+    if fitted is None and index is None:
+        raise RerankError("--model is missing; only --index can be searched without one")
+    if online and (fitted is None or index is not None):
+        raise RerankError("--online needs --model and the gallery: an index cannot learn")
+    if save_model is not None and not online:
+        raise RerankError("--save-model keeps what --online learned; give both, or neither")
+    given = {"--table": table, "--url": url, "--effort": effort}
+    alone = next((name for name, value in given.items() if value is not None), None)
+    if index is None and alone is not None:
+        raise RerankError(f"{alone} belongs to --index; leave it out, or give the export")
+    exported: Exported | None = None
+    if index is not None:
+        exported, _ = open_export(index, table=table, url=url)
+        if fitted is not None:
+            check_index(fitted, exported)
+        elif exported.manifest["trained"]:
+            raise RerankError("--model is missing: queries of this index pass its trained head")
+    metric = exported.folding.metric if fitted is None else fitted.manifest["metric"]  # type: ignore[union-attr]
+    direction: Name = (exported.manifest if fitted is None else fitted.manifest)["direction"]  # type: ignore[union-attr]
+    gallery, queries, words = sides(direction, videos, texts)
+    if index is not None and gallery:
+        raise RerankError(f"give the gallery (--{words[0]}) or --index, one of them")
+    if index is None and not gallery and (held is None or held.gallery is None):
+        raise RerankError(
+            f"give the gallery (--{words[0]}) or --index, one of them; only a model of `rerank fit "
+            f"--keep-gallery` searches without"
+        )
+    asked = read(one_file(queries, words[1]), metric, pool)
+    x = each_through(heads_of(fitted), asked.vectors, words[1])
+    warnings = []
+    label = str(exported.manifest["label"]) if exported is not None else "none"
+    if fitted is not None:
+        label, said = label_of(fitted, x)
+        warnings = [said] if said else []
+    if exported is not None:
+        assert index is not None
+        exported, found = search_export(index, x, k, table=table, url=url, effort=effort)
+        ids = exported.ids
+    else:
+        assert fitted is not None and fitted.gallery_ids is not None
+        ids = fitted.gallery_ids
+        rows = held.gallery if held is not None else None
+        if gallery or rows is None:
+            rows = align(fitted, *gallery_of(fitted, gallery, metric, pool))
+        if online:
+            state = start(fitted, weight=weight, decay=decay)
+            found, state = stream(fitted, rows, x, k, state=state)
+            after = grown(fitted, state)
+            label = "transductive" if label == "transductive" else after.fitted.label
+            if save_model is not None:
+                Model(after, None if held is None else held.gallery).save(save_model)
+        else:
+            found = Searcher.of_aligned(fitted, rows).search(x, k)
+    result = DirectionResult(
+        asked.ids, ids, found.indices.numpy(), found.scores.numpy(), None, label
+    )
+    manifest = {"direction": direction, "label": label, "k": k, "queries": len(asked)}
+    lines = []
+    if out is None:
+        manifest["results"] = _named(asked.ids, ids, found)
+        lines = [
+            f"{entry['query']}\t" + "  ".join(f"{i['id']} {i['score']:.4f}" for i in entry["items"])
+            for entry in manifest["results"]
+        ]
+    else:
+        _write_results(out, direction, result, manifest)
+        manifest["out"] = str(out)
+        lines = [f"{len(asked)} {words[1]} x {k} {words[0]}, label {label}; written: {out}"]
+    return Said(manifest, "\n".join(lines), tuple(warnings))
+
+
+def _write_results(
+    out: Path, direction: Name, result: DirectionResult, manifest: Mapping[str, Any]
+) -> None:
+    if out.suffix.lower() in (".h5", ".hdf5"):
+        io.write_results(out, directions={direction: result}, manifest=manifest)
+    else:
+        io.write_topk(out, {direction: result})
+
+
+def _named(queries: Sequence[str], ids: Sequence[str], found: TopK) -> list[dict[str, Any]]:
+    return [
+        {"query": query, "items": [{"id": ids[j], "score": s} for j, s in zip(js, ss, strict=True)]}
+        for query, js, ss in zip(
+            queries, found.indices.tolist(), found.scores.tolist(), strict=True
+        )
+    ]
