@@ -64,7 +64,6 @@ def test_files_in_and_a_model_out(objective, folder):
         assert heads.videos(file["embeddings"][:]).shape == (8, heads.dim)
     lines = (folder / "m.safetensors.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1, 2]
-    assert not (folder / "m.safetensors.checkpoint").exists()
 
 
 def test_the_same_command_writes_the_same_bytes(folder):
@@ -82,7 +81,7 @@ def test_validation_files_settings_json_and_pair_scores(folder):
     assert options["warm_up"] == 1 and options["lam"] == 1.0
     scores = json.loads((folder / "scores.json").read_text())
     assert len(scores) == 90 and all(0 <= v[0] <= 1 for v in scores.values())
-    load_heads(folder / "model.safetensors")
+    load_heads(folder / "heads.safetensors")
 
 
 def test_tensorboard_logs_are_written(folder):
@@ -113,7 +112,7 @@ def test_mistakes_are_one_clear_error_and_no_model(words, message, folder):
     drop(folder, "captions.json")
     with pytest.raises(RerankError, match=message):
         run(words)
-    assert not (folder / "model.safetensors").exists()
+    assert not (folder / "heads.safetensors").exists()
 
 
 def test_a_ground_truth_without_pairs_is_refused(folder):
@@ -151,7 +150,7 @@ def test_two_processes_train_the_model_of_one(folder):
     import torch
 
     # Validation on the training files, so that the trained heads are kept and not the start.
-    own = "--val-videos videos.h5 --val-texts texts.h5 --val-gt gt.json --lr 0.01"
+    own = "--allow-overlap --val-videos videos.h5 --val-texts texts.h5 --val-gt gt.json --lr 0.01"
     options = f"--objective ncl --hidden 4 {own}"
     words = [*BASE.split(), *options.split()]
     run(f"{options} --out one.safetensors")
