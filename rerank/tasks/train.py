@@ -381,10 +381,10 @@ def _train(
     done = [0]
 
     def on_epoch(history: list[Record]) -> None:
+        done[0] = history[-1]["epoch"]
         write_jsonl(log, history)
         if board is not None:
             board.add(history)
-        done[0] = history[-1]["epoch"]
 
     if extras.fresh and comm.rank() == 0:
         checkpoint.unlink(missing_ok=True)

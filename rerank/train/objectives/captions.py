@@ -70,18 +70,16 @@ def learn_vocabulary(
     return Vocabulary(tokenizer, length)
 
 
-def unigram_loss(tokens: Tensor, size: int, *, of: Tensor | None = None) -> float:
-    """Mean -log p of the tokens under token frequencies: what a decoder without a context reaches.
+def log_frequencies(tokens: Tensor, size: int) -> Tensor:
+    """(size,) float32 log frequencies of the tokens (n, length), each counted once more.
 
-    Args:
-        tokens: (n, length) that are told; starts and padding do not count.
-        size: of the vocabulary.
-        of: (m, length) tokens whose frequencies are used, each counted once more; `tokens` itself
-            by default.
+    Starts and padding do not count.
     """
-    source = tokens if of is None else of
-    wanted = source[:, 1:][source[:, 1:] != PAD]
-    counts = torch.bincount(wanted, minlength=size).double() + 1
-    log_p = (counts / counts.sum()).log()
     told = tokens[:, 1:][tokens[:, 1:] != PAD]
-    return -float(log_p[told].mean())
+    counts = torch.bincount(told, minlength=size).double() + 1
+    return (counts / counts.sum()).log().float()
+
+
+def unigram_loss(tokens: Tensor, log_p: Tensor) -> float:
+    """Mean -log p of tokens (n, length) by frequencies: what is reached without any context."""
+    return -float(log_p[tokens[:, 1:][tokens[:, 1:] != PAD]].mean())

@@ -22,7 +22,7 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.train.data import PairedData
 from rerank.train.objectives.base import EXCLUDED, Context, Features, Loss, Objective, nothing
-from rerank.train.objectives.captions import learn_vocabulary, unigram_loss
+from rerank.train.objectives.captions import learn_vocabulary, log_frequencies, unigram_loss
 from rerank.train.objectives.decoder import CaptionDecoder
 from rerank.train.objectives.queues import FeatureQueue
 from rerank.train.objectives.registry import check_choice, check_positive, check_range, objective
@@ -53,9 +53,9 @@ class SupportSetSettings:
     weight: float = 10.0
     tau: float = 0.1
     bank: int = 0
-    vocabulary: int = 1000
+    vocabulary: int = 500
     length: int = 16
-    width: int = 96
+    width: int = 64
     layers: int = 1
     captions_per_batch: int = 1024
 
@@ -126,12 +126,14 @@ class SupportSet(Objective):
         self._words = learn_vocabulary(
             captions, vocabulary=settings.vocabulary, length=settings.length
         )
-        self._tokens = self._words.encode(captions).to(data.texts.device)
+        tokens = self._words.encode(captions)
+        self._log_p = log_frequencies(tokens, len(self._words))
+        self._tokens = tokens.to(data.texts.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.seed)
             self.decoder = CaptionDecoder(
                 context.dim, len(self._words), settings.length,
-                width=settings.width, layers=settings.layers,
+                width=settings.width, layers=settings.layers, log_p=self._log_p,
             )  # fmt: skip
 
     def forward(self, features: Features) -> Loss:
@@ -164,9 +166,8 @@ class SupportSet(Objective):
         mixture, _ = support_mixture(texts[some], videos, allowed, tau=self.settings.tau)
         tokens = self._words.encode([data.captions[i] for i in some.tolist()]).to(texts.device)
         order = torch.randperm(len(some), generator=torch.Generator().manual_seed(0))
-        size = len(self._words)
         return {
             "caption_held_out": float(self.decoder(mixture, tokens)),
             "caption_shuffled": float(self.decoder(mixture[order.to(mixture.device)], tokens)),
-            "caption_unigram": unigram_loss(tokens.cpu(), size, of=self._tokens.cpu()),
+            "caption_unigram": unigram_loss(tokens.cpu(), self._log_p),
         }
