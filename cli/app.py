@@ -58,8 +58,9 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
 
 for _name in COMMANDS:
     # Command modules import nothing heavy at their top, so help answers at once.
-    _command = getattr(import_module(f"rerank_cli.{_name}"), f"{_name}_command")
-    app.command(_name)(_interruptible(_command))
+    _module = import_module(f"rerank_cli.{_name}")
+    _command = getattr(_module, f"{_name}_command")
+    app.command(_name, cls=getattr(_module, "Command", None))(_interruptible(_command))
 
 
 def main() -> None:

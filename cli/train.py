@@ -1,45 +1,51 @@
-"""`rerank train`: learn small heads on frozen embeddings, and write a model to serve them with."""
+"""`rerank train`: learn small heads on frozen embeddings, and write them to serve with."""
 
-from enum import StrEnum
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from rerank_cli.options import Device, DeviceName, Json
 
 
-class ObjectiveName(StrEnum):
-    """What is minimised."""
+class TrainCommand(typer.core.TyperCommand):
+    """Help that ends with the objectives of the registry, those of plugins included."""
 
-    infonce = "infonce"
-    emcl = "emcl"
-    ncl = "ncl"
-    support_set = "support-set"
-    cali_nce = "cali-nce"
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  of click or typer
+        """Write names, help and settings of the objectives; imports no torch."""
+        from rerank.train.objectives.registry import OBJECTIVES
+
+        with formatter.section("Objectives"):
+            formatter.write_dl(
+                [(name, _described(card)) for name, card in OBJECTIVES.cards().items()]
+            )
 
 
-class StartName(StrEnum):
-    """The closed-form start."""
+Command = TrainCommand
 
-    auto = "auto"
-    identity = "identity"
-    video_to_text = "video-to-text"
-    text_to_video = "text-to-video"
-    both = "both"
+
+def _described(card: Any) -> str:  # noqa: ANN401  rerank.core.registry.Card
+    settings = ", ".join(f"{s.name}={s.default}" for s in card.settings)
+    return card.help + (f" (--set {settings})" if settings else "")
 
 
 def train_command(
     objective: Annotated[
-        ObjectiveName, typer.Option("--objective", help="The loss.")
-    ] = ObjectiveName.infonce,
+        str | None,
+        typer.Option("--objective", help="The loss, see below [default: infonce].", metavar="NAME"),
+    ] = None,
     videos: Annotated[
         Path | None, typer.Option("--videos", help="Training video embeddings.")
     ] = None,
     texts: Annotated[Path | None, typer.Option("--texts", help="Training text embeddings.")] = None,
     gt: Annotated[Path | None, typer.Option("--gt", help="Training ground truth.")] = None,
     captions: Annotated[
-        Path | None, typer.Option("--captions", help="JSON {text id: caption}, for support-set.")
+        Path | None,
+        typer.Option(
+            "--captions", help="JSON {text id: caption}: for support-set, and to find duplicates."
+        ),
     ] = None,
     val_videos: Annotated[Path | None, typer.Option("--val-videos", help="Validation videos.")] = (
         None
@@ -49,35 +55,98 @@ def train_command(
         Path | None, typer.Option("--val-gt", help="Validation ground truth.")
     ] = None,
     test_videos: Annotated[
-        Path | None, typer.Option("--test-videos", help="Test videos, read once at the end.")
+        Path | None, typer.Option("--test-videos", help="Test videos, measured once at the end.")
     ] = None,
     test_texts: Annotated[Path | None, typer.Option("--test-texts", help="Test texts.")] = None,
     test_gt: Annotated[Path | None, typer.Option("--test-gt", help="Test ground truth.")] = None,
-    out: Annotated[Path, typer.Option("--out", help="The model.")] = Path("model.safetensors"),
+    allow_overlap: Annotated[
+        bool,
+        typer.Option("--allow-overlap", help="Validation or test data may be training data."),
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="The trained heads.")] = Path(
+        "heads.safetensors"
+    ),
+    settings: Annotated[
+        Path | None,
+        typer.Option("--settings", help="JSON object of settings; options override it."),
+    ] = None,
     start: Annotated[
-        StartName, typer.Option("--start", help="Closed-form start; auto lets validation choose.")
-    ] = StartName.auto,
+        str | None,
+        typer.Option(
+            "--start",
+            help="Closed-form start: auto (validation chooses), identity, video-to-text, "
+            "text-to-video, both [default: auto].",
+        ),
+    ] = None,
     hidden: Annotated[
-        int, typer.Option("--hidden", help="Width of residual MLP heads; 0 = linear heads.")
-    ] = 0,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the texts, at most.")] = 12,
+        int | None,
+        typer.Option("--hidden", help="Width of residual MLP heads; 0 is linear [default: 0]."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the texts, at most [default: 12].")
+    ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", help="Texts in a batch [default: 4096, or a quarter]."),
+        typer.Option("--batch-size", help="Most texts in a batch [default: 4096, or a quarter]."),
     ] = None,
-    lr: Annotated[float, typer.Option("--lr", help="Top of the learning rate.")] = 4e-3,
-    weight_decay: Annotated[float, typer.Option("--weight-decay", help="Of AdamW.")] = 0.01,
-    tau: Annotated[float, typer.Option("--tau", help="Initial temperature, learned.")] = 0.1,
+    lr: Annotated[
+        float | None, typer.Option("--lr", help="Top of the learning rate [default: 0.004].")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option("--weight-decay", help="Of AdamW [default: 0.01].")
+    ] = None,
+    tau: Annotated[
+        float | None,
+        typer.Option("--tau", help="Initial temperature, learned; 0.01 or more [default: 0.1]."),
+    ] = None,
+    logit_scale: Annotated[
+        float | None,
+        typer.Option("--logit-scale", help="Instead of --tau: logit scale of the source model."),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option("--loss", help="Contrast: infonce or hinge [default: infonce]."),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", help="On cosine scale [default: 0; 0.2 for the hinge]."),
+    ] = None,
+    hard_negatives: Annotated[
+        int | None,
+        typer.Option("--hard-negatives", help="Hardest negatives that count; 0 is all."),
+    ] = None,
+    duplicates: Annotated[
+        str | None,
+        typer.Option(
+            "--duplicates",
+            help="Equal captions or rows: neutral, or negatives as published [default: neutral].",
+        ),
+    ] = None,
     patience: Annotated[
-        int, typer.Option("--patience", help="Epochs that validation speaks against.")
-    ] = 5,
+        int | None,
+        typer.Option("--patience", help="Epochs that validation speaks against [default: 5]."),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            help="Of the log: auto, pairs, multi-caption, rank-captions-take-best, "
+            "rank-videos-by-best-caption [default: auto].",
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of the objective, name=value; repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the split and every draw.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of the split and every draw [default: 0].")
+    ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from OUT.checkpoint where there is one.")
+        bool,
+        typer.Option("--resume", help="Go on from OUT.checkpoint; --epochs extends an ended run."),
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over although there is OUT.checkpoint.")
     ] = False,
     log: Annotated[
         Path | None, typer.Option("--log", help="JSONL, one line an epoch (OUT.jsonl).")
@@ -97,46 +166,77 @@ def train_command(
 ) -> None:
     """Train projection heads from precomputed embeddings; start closed-form, keep what validates.
 
-    The model is then used by `rerank apply/fit/search/export --model`. `torchrun -m rerank_cli.app
-    train ...` uses several GPUs.
+    The heads are then used by `rerank apply --heads` and `rerank fit --heads`. `torchrun -m
+    rerank_cli.app train ...` uses several GPUs.
     """
-    from rerank.core import comm
     from rerank.core.errors import RerankError
-    from rerank.tasks.train import split_of, train_files
-    from rerank.train.settings import TrainSettings
-    from rerank_cli.console import emit, emit_json, progress
+    from rerank.train.objectives.registry import OBJECTIVES
+
+    given = {
+        "objective": objective, "start": start, "hidden": hidden, "epochs": epochs,
+        "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "tau": tau,
+        "logit_scale": logit_scale, "loss": loss, "margin": margin,
+        "hard_negatives": hard_negatives, "duplicates": duplicates, "patience": patience,
+        "protocol": protocol, "seed": seed,
+    }  # fmt: skip
+    if objective is not None:
+        given["objective"] = OBJECTIVES.find(objective).name
+    chosen = _settings(settings, given, option or [])
+
+    from rerank.core import comm
+    from rerank.tasks.train import Extras, split_of, train_files
+    from rerank_cli.console import emit, emit_json, progress, say
 
     training = split_of("", videos, texts, gt)
     if training is None:
         raise RerankError("give --videos, --texts and --gt of the training data")
-    options = {}
-    for item in option or []:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise RerankError(f"--set: got {item!r}, expected name=value, as in --set n_bases=16")
-        options[name.strip()] = value.strip()
-    settings = TrainSettings(
-        objective=objective.value, options=options, start=start.value, hidden=hidden,
-        epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, tau=tau,
-        patience=patience, seed=seed,
-    )  # fmt: skip
     comm.start_from_environment()
     try:
         with progress():
             report = train_files(
-                training, out=out, settings=settings,
+                training, out=out, settings=chosen,
                 validation=split_of("val-", val_videos, val_texts, val_gt),
                 test=split_of("test-", test_videos, test_texts, test_gt),
-                captions=captions, pool=pool, device=_device(device.value), resume=resume, log=log,
-                tensorboard=tensorboard, pair_scores=pair_scores,
+                extras=Extras(
+                    captions=captions, settings=settings, log=log, tensorboard=tensorboard,
+                    pair_scores=pair_scores, resume=resume, fresh=fresh,
+                    allow_overlap=allow_overlap,
+                ),
+                pool=pool, device=_device(device.value),
             )  # fmt: skip
         if comm.rank() == 0:
-            if json:
-                emit_json(report.manifest)
-            else:
-                emit(report.text)
+            for warning in report.warnings:
+                say(f"note: {warning}")
+            emit_json(report.manifest) if json else emit(report.text)
+    except KeyboardInterrupt as interrupt:
+        if not str(interrupt):
+            raise
+        say(str(interrupt))
+        sys.exit(130)
     finally:
         comm.stop()
+
+
+def _settings(path: Path | None, given: dict[str, Any], options: list[str]) -> Any:  # noqa: ANN401
+    """`TrainSettings` of a file with the options over it."""
+    from rerank.core.errors import RerankError
+    from rerank.io.files import read_json
+    from rerank.train.settings import TrainSettings, from_document
+
+    told = {} if path is None else from_document(read_json(path), str(path))
+    told |= {name: value for name, value in given.items() if value is not None}
+    # Each of the two names the temperature; the command line has the last word.
+    if given["tau"] is not None and given["logit_scale"] is None:
+        told.pop("logit_scale", None)
+    if given["logit_scale"] is not None and given["tau"] is None:
+        told.pop("tau", None)
+    of_objective = dict(told.get("options", {}))
+    for item in options:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise RerankError(f"--set: got {item!r}, expected name=value, as in --set n_bases=16")
+        of_objective[name.strip()] = value.strip()
+    return TrainSettings(**{**told, "options": of_objective})
 
 
 def _device(name: str) -> str:

@@ -21,7 +21,8 @@ class GroundTruth:
         positives: (n,) arrays int64, rising gallery rows; empty for a query that was not judged.
         gallery_size: m.
         grades: (n,) arrays float64 beside `positives`, or None where the file has no grades.
-        ignored: names of pairs that were skipped because one of them is not known.
+        ignored: pairs that were skipped because one of their names is not known.
+        unknown: those names, each once, in the order of the file.
         source: the file.
     """
 
@@ -30,6 +31,7 @@ class GroundTruth:
     grades: tuple[np.ndarray, ...] | None = None
     ignored: int = 0
     source: str = ""
+    unknown: tuple[str, ...] = ()
 
     @cached_property
     def unjudged(self) -> np.ndarray:
@@ -65,8 +67,9 @@ class GroundTruth:
             flat = np.concatenate([*self.grades, np.empty(0)])[order]
             grades = _frozen(np.split(flat, ends))
         return GroundTruth(
-            _frozen(np.split(rows[order], ends)), len(counts), grades, self.ignored, self.source
-        )
+            _frozen(np.split(rows[order], ends)), len(counts), grades, self.ignored, self.source,
+            self.unknown,
+        )  # fmt: skip
 
 
 def _frozen(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -193,6 +196,7 @@ def _build(
     """Rows for names, with everything that does not fit refused by name."""
     found: list[dict[int, float | None]] = [{} for _ in query_ids]
     ignored = 0
+    unknown: dict[str, None] = {}
     judged = set()
     for pair in pairs:
         row, column = texts.get(pair.first), videos.get(pair.second)
@@ -204,6 +208,9 @@ def _build(
                     "such entries with --allow-unjudged"
                 )
             ignored += 1
+            unknown |= dict.fromkeys(
+                [pair.first] * (row is None) + [pair.second] * (column is None)
+            )
             continue
         judged.add(row)
         known = found[row]
@@ -233,5 +240,6 @@ def _build(
     if not any(len(rows) for rows in positives):
         raise FormatError(f"{where}: has no right video for any of the texts; check the file")
     return GroundTruth(
-        _frozen(positives), len(videos), _frozen(grades) if graded else None, ignored, where
-    )
+        _frozen(positives), len(videos), _frozen(grades) if graded else None, ignored, where,
+        tuple(unknown),
+    )  # fmt: skip

@@ -21,6 +21,17 @@ from rerank.io.files import replacing
 
 # The library itself refuses longer headers.
 _LONGEST_HEADER = 100_000_000
+# For files that are often given in place of another: (kind found, kind expected) -> what to do.
+_WAYS_OUT = {
+    ("rerank/trained", "rerank/fitted"): (
+        "; it holds trained heads: make a model of them with `rerank fit --heads HEADS "
+        "--videos v.h5 --bank-texts bank.h5 --out model.safetensors`, then use --model "
+        "model.safetensors"
+    ),
+    ("rerank/checkpoint", "rerank/trained"): (
+        "; it is a run in progress: finish it with `rerank train ... --resume`"
+    ),
+}
 
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
@@ -82,6 +93,7 @@ def read(
     if found != kind:
         raise FormatError(
             f"{path}: a rerank file of kind {found!r}, expected {kind!r} as {made_by} writes it"
+            f"{_WAYS_OUT.get((found, kind), '')}"
         )
     if versions and document.get("version") not in versions:
         raise FormatError(

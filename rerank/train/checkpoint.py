@@ -1,7 +1,8 @@
 """The state of a run after an epoch, in one file, so that a killed run goes on where it was.
 
 All draws come from (seed, epoch), so no random state is stored and a resumed run equals an
-uninterrupted one to the bit.
+uninterrupted one to the bit. A run that is resumed with more epochs takes the learning rate of the
+longer schedule from there on.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from rerank.io import tensorfile
 from rerank.train.settings import TrainSettings
 
 KIND = "rerank/checkpoint"
+# What may differ from the settings that a run was started with: it can be extended.
+EXTENSIBLE = ("epochs", "patience", "protocol")
 
 
 @dataclass(eq=False)
@@ -28,12 +31,14 @@ class Progress:
         best_epoch: the epoch whose heads are kept; 0 is the closed-form start.
         best_score: its validation score.
         history: one JSON record for each epoch, the start included.
+        finished: whether the run came to its end; it can still be extended.
     """
 
     epoch: int
     best_epoch: int
     best_score: float
     history: list[dict[str, Any]]
+    finished: bool = False
 
 
 def save(
@@ -72,9 +77,9 @@ def load(
         FormatError: not a checkpoint, of another objective, settings, dimension or data.
     """
     document, tensors = tensorfile.read(path, KIND, made_by="a run of `rerank train`")
-    start_over = "start over without --resume, or resume with what it was started with"
+    start_over = "start over with --fresh, or resume with what it was started with"
     theirs, ours = document["settings"], asdict(settings)
-    for name in ("objective", *ours):
+    for name in ("objective", *(n for n in ours if n not in EXTENSIBLE)):
         if theirs.get(name) != ours[name]:
             raise FormatError(
                 f"{path}: a checkpoint with {name} = {theirs.get(name)!r}, this run has "
@@ -101,6 +106,16 @@ def load(
         moments.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": plain["param_groups"]})
     return Progress(**document["progress"]), state["best"]
+
+
+def peek(path: str | Path) -> Progress:
+    """Where the run of a checkpoint is.
+
+    Raises:
+        FormatError: not a checkpoint, or a damaged one.
+    """
+    document, _ = tensorfile.read(path, KIND, made_by="a run of `rerank train`")
+    return Progress(**document["progress"])
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

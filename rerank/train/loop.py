@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from rerank.core import comm, progress
+from rerank.core.errors import RerankError
 from rerank.train import checkpoint
 from rerank.train.checkpoint import Progress
 from rerank.train.data import PairedData
 from rerank.train.heads import Heads
-from rerank.train.objectives import Objective, full_settings
+from rerank.train.objectives.base import Objective
+from rerank.train.objectives.registry import effective, full_settings
 from rerank.train.ridge import Start, linear_start
-from rerank.train.run import Record, Run
+from rerank.train.run import Diverged, Record, Run
 from rerank.train.settings import TrainSettings
 
 # Key of the best epoch's video scores beside the kept state.
@@ -27,7 +29,9 @@ class Trained:
     """What a run gives.
 
     Attributes:
-        heads: the best heads by validation, on the CPU, in evaluation mode.
+        heads: the best heads by validation, on the CPU, in evaluation mode; where nothing beat the
+            closed form, the closed form.
+        name: of the objective; "reconstruction" for a support-set run without captions.
         objective: of the same epoch, with the parts that inference drops.
         start: the closed-form start.
         history: one record for each epoch; record 0 is the start.
@@ -36,6 +40,7 @@ class Trained:
     """
 
     heads: Heads
+    name: str
     objective: Objective
     start: Start
     history: list[Record]
@@ -63,27 +68,38 @@ def fit_heads(
         validation: what chooses the start, the epoch, and whether training is kept at all.
         settings: see `TrainSettings`.
         device: where to compute.
-        checkpoint_path: written after every epoch by the first process.
-        resume: go on from `checkpoint_path` where that file exists.
+        checkpoint_path: written after every epoch by the first process; at the end marked as
+            finished.
+        resume: go on from `checkpoint_path`; with more epochs also after a run's end.
         on_epoch: called by the first process with all records so far.
 
     Raises:
-        RerankError: unusable settings or data, a checkpoint of another run, or a loss that is no
-            number any more; the last good checkpoint is then still in place.
+        RerankError: unusable settings or data, a checkpoint that is missing or of another run, or
+            a loss that is no number any more; the last good checkpoint is then still in place.
     """
-    settings = replace(settings, options=full_settings(settings.objective, settings.options))
+    settings = completed(settings, captions=train.captions is not None)
     train, validation = train.to(torch.device(device)), validation.to(torch.device(device))
     start = linear_start(train, validation, kind=settings.start)
     run = Run.begin(train, validation, settings, start)
     fingerprint = train.fingerprint() + validation.fingerprint()
-    modules = {"heads": run.heads, "objective": run.objective, "temperature": run.temperature}
+    # The map behind the heads is made anew from these after every epoch.
+    modules = {
+        "text": run.heads.text, "video": run.heads.video,
+        "objective": run.objective, "temperature": run.temperature,
+    }  # fmt: skip
     keep: dict[str, Any] = {
         "modules": modules, "optimizer": run.optimizer, "settings": settings, "data": fingerprint,
     }  # fmt: skip
-    if resume and checkpoint_path is not None and Path(checkpoint_path).exists():
+    if resume:
+        if checkpoint_path is None or not Path(checkpoint_path).exists():
+            raise RerankError(
+                f"--resume: there is no checkpoint {checkpoint_path}; start without --resume"
+            )
         state, best = checkpoint.load(checkpoint_path, **keep)
+        state.finished = False
+        _announce(on_epoch, state)
     else:
-        first, scores = run.evaluate()
+        first, scores = run.evaluate(trained=False)
         state = Progress(0, 0, first["score"], [{"epoch": 0, "start": start.kind, **first}])
         best = {**_copy(run), TOP: scores}
         _announce(on_epoch, state)
@@ -92,7 +108,15 @@ def fit_heads(
         while state.epoch < settings.epochs:
             if state.epoch - state.best_epoch >= settings.patience:
                 break
-            record, scores = run.epoch(state.epoch)
+            try:
+                record, scores = run.epoch(state.epoch)
+            except Diverged as error:
+                kept = ""
+                if checkpoint_path is not None and state.epoch:
+                    kept = f"the checkpoint of epoch {state.epoch} is kept in {checkpoint_path}; "
+                raise RerankError(
+                    f"{error}; {kept}start over with --fresh and a lower --lr (now {settings.lr:g})"
+                ) from None
             state.epoch += 1
             state.history.append({"epoch": state.epoch, **record})
             top = best[TOP]
@@ -103,13 +127,22 @@ def fit_heads(
                 checkpoint.save(checkpoint_path, best=best, progress=state, **keep)
             _announce(on_epoch, state)
             advance(1)
+    state.finished = True
+    if checkpoint_path is not None and comm.rank() == 0:
+        checkpoint.save(checkpoint_path, best=best, progress=state, **keep)
     run.heads.final = best.get("heads.final")
     for name, module in (("heads", run.heads), ("objective", run.objective)):
         module.load_state_dict(checkpoint.part(best, name))
     return Trained(
-        run.heads.cpu().eval(), run.objective.cpu().eval(), start, state.history, state.best_epoch,
-        state.history[state.best_epoch]["tau"],
+        run.heads.cpu().eval(), settings.objective, run.objective.cpu().eval(), start,
+        state.history, state.best_epoch, state.history[state.best_epoch]["tau"],
     )  # fmt: skip
+
+
+def completed(settings: TrainSettings, *, captions: bool) -> TrainSettings:
+    """The settings with the objective that this data makes of it, and all its options."""
+    name = effective(settings.objective, captions=captions)
+    return replace(settings, objective=name, options=full_settings(name, settings.options))
 
 
 def is_kept(scores: Tensor, top: Tensor, *, start: float) -> bool:

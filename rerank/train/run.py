@@ -10,20 +10,30 @@ from torch import Tensor, nn
 
 from rerank.core import comm
 from rerank.core.errors import RerankError
-from rerank.metrics.ranks import recall_at
+from rerank.train import diagnostics
 from rerank.train.data import Batch, PairedData, batches, batches_per_epoch
 from rerank.train.heads import Heads, make_heads
-from rerank.train.objectives import Context, Features, Loss, Objective, build
+from rerank.train.objectives.base import Context, Contrast, Features, Loss, Objective
+from rerank.train.objectives.registry import build
 from rerank.train.ridge import Start, both_ranks, video_scores
-from rerank.train.settings import TrainSettings, batch_size, learning_rate
-
-MIN_TAU = 0.01
+from rerank.train.settings import MAX_TAU, MIN_TAU, TrainSettings, batch_size, learning_rate
 
 Record = dict[str, Any]
 
+# Of a record, what another run of the same settings has otherwise.
+TIMINGS = ("seconds", "samples_per_s")
+
+
+class Diverged(RerankError):
+    """A loss or an embedding that is no number any more."""
+
 
 class Temperature(nn.Module):
-    """The learned inverse temperature, exp(log_scale), not above 1 / MIN_TAU."""
+    """The learned inverse temperature, exp(log_scale).
+
+    As in CLIP the parameter itself is clamped, after each step: a clamp in `forward` would stop
+    its gradient, and a temperature that once passed the bound could never come back.
+    """
 
     def __init__(self, tau: float, *, learn: bool) -> None:
         super().__init__()
@@ -31,7 +41,12 @@ class Temperature(nn.Module):
 
     def forward(self) -> Tensor:
         """The scale, a scalar."""
-        return self.log_scale.clamp(max=-math.log(MIN_TAU)).exp()
+        return self.log_scale.exp()
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Back between MIN_TAU and MAX_TAU."""
+        self.log_scale.clamp_(min=-math.log(MAX_TAU), max=-math.log(MIN_TAU))
 
 
 @dataclass(eq=False)
@@ -57,8 +72,7 @@ class Run:
         ).to(device)
         context = Context(train, heads.dim, settings.seed)
         objective = build(settings.objective, context, settings.options).to(device)
-        _refresh_map(heads, objective, train)
-        temperature = Temperature(settings.tau, learn=settings.learn_tau).to(device)
+        temperature = Temperature(settings.first_tau, learn=settings.learn_tau).to(device)
         shared = [*objective.parameters()]
         matrices = [p for p in (*heads.parameters(), *shared) if p.ndim > 1]
         vectors = [p for p in (*heads.parameters(), *shared) if p.ndim <= 1]
@@ -72,20 +86,32 @@ class Run:
         )
         return cls(train, validation, settings, heads, objective, temperature, optimizer)
 
-    def evaluate(self) -> tuple[Record, Tensor]:
-        """Validation figures of the heads as they are, and what each video adds to the score."""
+    def evaluate(self, *, trained: bool = True) -> tuple[Record, Tensor]:
+        """Validation figures of the heads as they are, and what each video adds to the score.
+
+        Args:
+            trained: whether a map of the objective belongs behind the heads; before the first
+                step the heads are the closed form and nothing else.
+        """
         self.heads.eval()
         self.objective.eval()
-        _refresh_map(self.heads, self.objective, self.train)
-        data = self.validation
-        t2v, v2t = both_ranks(self.heads.texts(data.texts), self.heads.videos(data.videos), data)
+        if trained:
+            _refresh_map(self.heads, self.objective, self.train)
+        data, tau = self.validation, 1 / float(self.temperature().detach())
+        texts, videos = self.heads.texts(data.texts), self.heads.videos(data.videos)
+        t2v, v2t = both_ranks(texts, videos, data)
         scores = video_scores(t2v, v2t, data)
         figures = {
             "score": float(scores.mean()),
-            "t2v_R@1": recall_at(t2v, 1),
-            "v2t_R@1": recall_at(v2t, 1),
-            "tau": 1 / float(self.temperature().detach()),
+            **diagnostics.recalls(t2v, v2t, texts, videos, data, self.settings.protocol),
+            "tau": tau,
+            **diagnostics.shape(texts, videos, data, tau),
         }
+        with torch.no_grad():
+            t, v = self.heads.text_features(data.texts), self.heads.video_features(data.videos)
+            if self.heads.final is not None:
+                figures["map"] = diagnostics.moved_by(self.heads.final, torch.cat([t, v]))
+            figures |= self.objective.figures(t, v, data)
         return figures, scores
 
     def epoch(self, epoch: int) -> tuple[Record, Tensor]:
@@ -100,23 +126,27 @@ class Run:
         # Draws of this epoch depend on the seed and the epoch alone, on every process alike.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(s.seed * 1_000_003 + epoch)
-            order = batches(self.train, size=size, seed=s.seed, epoch=epoch)
+            order = batches(
+                self.train, size=size, seed=s.seed, epoch=epoch, duplicates=s.duplicates
+            )
             for number, batch in enumerate(order):
                 rate = learning_rate(epoch * per_epoch + number, s.epochs * per_epoch, s)
                 loss = self._step(batch, rate, epoch)
                 value = float(loss.total.detach())
                 if not math.isfinite(value):
-                    raise RerankError(
+                    raise Diverged(
                         f"the loss of {s.objective} became {value} in epoch {epoch + 1}, batch "
-                        f"{number + 1}; the checkpoint of epoch {epoch} is kept; lower --lr "
-                        f"(now {s.lr:g})"
+                        f"{number + 1}"
                     )
                 for name, part in {"loss": value, **loss.parts}.items():
                     sums[name] = sums.get(name, 0.0) + float(part) / per_epoch
         seconds = time.perf_counter() - began
         texts_per_s = len(self.train.positives) / seconds
+        if not all(bool(torch.isfinite(p).all()) for p in self.heads.parameters()):
+            raise Diverged(f"the heads of {s.objective} became NaN in epoch {epoch + 1}")
         figures, scores = self.evaluate()
-        return {**sums, "lr": rate, "samples_per_s": round(texts_per_s, 1), **figures}, scores
+        timings = {"seconds": round(seconds, 3), "samples_per_s": round(texts_per_s, 1)}
+        return {**sums, "lr": rate, **timings, **figures}, scores
 
     def _step(self, batch: Batch, rate: float, epoch: int) -> Loss:
         loss = self.objective(self._features(batch, epoch))
@@ -130,6 +160,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        self.temperature.clamp()
         return loss
 
     def _features(self, batch: Batch, epoch: int) -> Features:
@@ -143,9 +174,12 @@ class Run:
         # Norms, similarities and the loss stay in float32: temperatures are small.
         texts = nn.functional.normalize(texts.float(), dim=1)
         videos = nn.functional.normalize(videos.float(), dim=1)
+        s = self.settings
+        form = Contrast(s.loss, s.used_margin, s.hard_negatives)
         return Features(
-            _gathered(texts, mine_t), _gathered(videos, mine_v), batch, self.temperature(), epoch
-        )
+            _gathered(texts, mine_t), _gathered(videos, mine_v), batch, self.temperature(), epoch,
+            form,
+        )  # fmt: skip
 
     def _sum_gradients(self) -> None:
         """Every process has the whole loss but only its rows' gradient in the heads: add them up.

@@ -1,4 +1,7 @@
-"""What each training paper claims, as one number on held-out features."""
+"""What each training paper claims, as one number on held-out features.
+
+Normalisation error and effective rank are in `rerank.train.diagnostics`: the log has them too.
+"""
 
 import numpy as np
 import torch
@@ -12,25 +15,6 @@ def auc(score: Tensor, right: Tensor) -> float:
     good = right.numpy()
     n = good.sum()
     return float((ranks[good].sum() - n * (n + 1) / 2) / (n * (len(good) - n)))
-
-
-def normalisation_error(texts: Tensor, videos: Tensor, wanted: Tensor, tau: float) -> float:
-    """L1 distance of mean retrieval probabilities from what the queries want.
-
-    sum_j | mean_i softmax_j(<t_i, v_j> / tau) - wanted_j |, wanted (m,) summing to one.
-    """
-    mass = torch.zeros(len(videos), dtype=torch.float64)
-    for rows in texts.split(2048):
-        mass += torch.softmax(rows @ videos.T / tau, dim=1).sum(dim=0, dtype=torch.float64)
-    return float((mass / len(texts) - wanted).abs().sum())
-
-
-def effective_rank(texts: Tensor, videos: Tensor) -> float:
-    """exp of the entropy of the normalised eigenvalues of both modalities' mean second moment."""
-    moment = texts.T @ texts / len(texts) + videos.T @ videos / len(videos)
-    values = torch.linalg.eigvalsh(moment.double()).clamp_min(0)
-    p = values / values.sum()
-    return float(torch.exp(-(p * p.clamp_min(1e-300).log()).sum()))
 
 
 def neighbours(raw_texts: Tensor, captions: list[str], owner: np.ndarray, k: int = 5) -> np.ndarray:
@@ -55,19 +39,7 @@ def neighbours(raw_texts: Tensor, captions: list[str], owner: np.ndarray, k: int
     return np.argsort(-close, axis=1, kind="stable")[:, :k]
 
 
-def neighbour_similarity(
-    texts: Tensor, videos: Tensor, owner: np.ndarray, near: np.ndarray
-) -> dict[str, float]:
-    """Mean cosine of texts with the neighbours of their video; also as a z-score."""
-    cosines, z = [], []
-    for rows in torch.arange(len(texts)).split(2048):
-        sims = texts[rows] @ videos.T
-        mine = sims.gather(1, torch.from_numpy(near[owner[rows.numpy()]])).mean(dim=1)
-        cosines.append(mine)
-        z.append((mine - sims.mean(dim=1)) / sims.std(dim=1))
-    pairs = (videos[:, None] * videos[torch.from_numpy(near)]).sum(dim=2)
-    return {
-        "text_neighbour_cos": float(torch.cat(cosines).mean()),
-        "text_neighbour_z": float(torch.cat(z).mean()),
-        "video_neighbour_cos": float(pairs.mean()),
-    }
+def neighbour_similarity(videos: Tensor, near: np.ndarray) -> np.ndarray:
+    """(m,) mean cosine of each video with its neighbours."""
+    close = (videos[:, None] * videos[torch.from_numpy(near)]).sum(dim=2)
+    return close.mean(dim=1).double().numpy()

@@ -1,82 +1,77 @@
 """Choose training settings on training videos alone: no test file is opened.
 
-    RERANK_DATA=... python tests/bench/training_settings.py < settings.jsonl
+    RERANK_DATA=... python tests/bench/training_settings.py [--quick] [--folds 4]
 
-A line is a JSON object of `TrainSettings` (and `"noisy": true` for the ground truth with wrong
-pairs). Every fold sets a fifth of the training videos aside to measure on; the rest is split and
-trained as in the table. Wrong pairs are trained and early-stopped on, never measured on.
+Every objective gets the same candidates, in the same order, on the same folds: a fifth of the
+training videos is set aside to measure on, the rest is split and trained as in the table. Wrong
+pairs are trained and early-stopped on, never measured on. All that was tried and what was chosen
+is kept in `training_settings.json`, which the table reads; what is there is not tried again.
 """
 
 import argparse
 import json
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
-from real_sets import embeddings, folder, video_rows
+from training_data import tuning
 
-from rerank.metrics.ranks import recall_at
-from rerank.train import PairedData, TrainSettings, candidates, fit_heads, paired, split_by_video
+from rerank.train import TrainSettings, fit_heads
 from rerank.train.ridge import both_ranks
 
-
-def training_data(*, noisy: bool) -> PairedData:
-    """The training split of the MSVD features."""
-    at = folder() / "msvd"
-    texts, text_ids = embeddings(at / "train_texts.h5")
-    videos, video_ids = embeddings(at / "train_videos.h5")
-    gt = video_rows(
-        at / ("train_gt_noisy30.json" if noisy else "train_gt.json"), text_ids, video_ids
-    )
-    captions = json.loads((at / "train_captions.json").read_text())
-    return paired(texts, videos, gt.numpy(), captions=[captions[i] for i in text_ids])
-
-
-def split(fold: int, *, noisy: bool) -> tuple[PairedData, PairedData, PairedData]:
-    """Training, validation, and what is measured on, always with right pairs."""
-    rest, held = split_by_video(training_data(noisy=noisy), share=0.2, seed=1000 + fold)
-    if noisy:
-        _, held = split_by_video(training_data(noisy=False), share=0.2, seed=1000 + fold)
-    return *split_by_video(rest, seed=fold), held
+KEPT = Path(__file__).with_name("training_settings.json")
+TUNED = ("infonce", "emcl", "ncl", "support-set", "reconstruction", "cali-nce",
+         "infonce-noisy", "cali-nce-noisy")  # fmt: skip
+CANDIDATES = {
+    "quick": (
+        {"lr": 4e-3, "epochs": 8},
+        {"lr": 8e-3, "epochs": 8},
+        {"lr": 2e-3, "epochs": 8, "batch_size": 256},
+    ),
+    "full": (
+        {"lr": 4e-3},
+        {"lr": 8e-3},
+        {"lr": 1e-3, "batch_size": 512},
+        {"lr": 2e-3, "batch_size": 512},
+    ),
+}
 
 
-def measured(texts, videos, data: PairedData) -> list[float]:  # noqa: ANN001  tensors
-    """R@1 and mean reciprocal rank, text to video and video to text."""
-    found = both_ranks(texts, videos, data)
-    return [
-        f(r) for r in found for f in (lambda r: recall_at(r, 1), lambda r: (100 / r.values).mean())
-    ]
+def chosen(mode: str) -> dict[str, dict]:
+    """Settings of every tuned objective: the candidate with the best mean score over the folds."""
+    tried = json.loads(KEPT.read_text())[mode]
+    return {
+        name: json.loads(max(scores, key=lambda s: np.mean(scores[s])))
+        for name, scores in tried.items()
+    }
 
 
 def main() -> None:
-    """Print one line for each line of settings, the closed-form starts first."""
+    """Try what was not tried yet."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--folds", type=int, default=4)
-    folds = range(parser.parse_args().folds)
-    print("R@1 and MRR text to video, R@1 and MRR video to text, mean MRR")
-    starts: dict[str, list[list[float]]] = {}
-    for fold in folds:
-        train, validation, held = split(fold, noisy=False)
-        for kind, start in candidates(train, validation).items():
-            row = measured(start.texts(held.texts), start.videos(held.videos), held)
-            starts.setdefault(kind, []).append(row)
-    for kind, rows in starts.items():
-        show(rows, kind)
-    for line in filter(str.strip, sys.stdin):
-        told = json.loads(line)
-        noisy = told.pop("noisy", False)
-        rows, began = [], time.perf_counter()
-        for fold in folds:
-            train, validation, held = split(fold, noisy=noisy)
-            heads = fit_heads(train, validation, TrainSettings(**told, seed=fold)).heads
-            rows.append(measured(heads.texts(held.texts), heads.videos(held.videos), held))
-        show(rows, f"{line.strip()}  {(time.perf_counter() - began) / len(folds):.0f} s")
-
-
-def show(rows: list[list[float]], name: str) -> None:
-    """Means over folds."""
-    mean = np.mean(rows, axis=0)
-    print(" ".join(f"{x:6.2f}" for x in (*mean, (mean[1] + mean[3]) / 2)), name, flush=True)
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    mode = "quick" if args.quick else "full"
+    everything = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    tried = everything.setdefault(mode, {})
+    for fold in range(args.folds):
+        for name in TUNED:
+            objective = name.removesuffix("-noisy")
+            for candidate in CANDIDATES[mode]:
+                scores = tried.setdefault(name, {}).setdefault(json.dumps(candidate), [])
+                if len(scores) > fold:
+                    continue
+                began = time.perf_counter()
+                train, validation, held = tuning(fold, quick=args.quick, noisy=name != objective)
+                told = TrainSettings(objective=objective, seed=fold, **candidate)
+                heads = fit_heads(train, validation, told).heads
+                found = both_ranks(heads.texts(held.texts), heads.videos(held.videos), held)
+                scores.append(round(float(np.mean([(1 / r.values).mean() for r in found])), 4))
+                KEPT.write_text(json.dumps(everything, indent=1) + "\n")
+                print(fold, name, candidate, scores[-1], f"{time.perf_counter() - began:.0f} s",
+                      file=sys.stderr, flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Every objective against its formula in plain numpy, and the laws that they share."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -9,13 +8,13 @@ import torch
 
 from rerank.core.errors import RerankError
 from rerank.train.data import Batch, PairedData
-from rerank.train.objectives import OBJECTIVES, Context, Features, build, full_settings
-from rerank.train.objectives.base import info_nce
-from rerank.train.objectives.captions import END, PAD, START, caption_tokens
+from rerank.train.objectives.base import Context, Contrast, Features, info_nce
+from rerank.train.objectives.captions import END, PAD, START, learn_vocabulary
 from rerank.train.objectives.emcl import EMCL, EMCLSettings
 from rerank.train.objectives.ncl import sinkhorn_biases
 from rerank.train.objectives.queues import FeatureQueue
-from rerank.train.objectives.support_set import support_mixture
+from rerank.train.objectives.registry import OBJECTIVES, build, full_settings
+from rerank.train.objectives.support_set import support_mixture, support_of
 
 B, U, D = 9, 5, 6
 
@@ -107,9 +106,7 @@ def test_a_second_caption_leaves_the_loss_of_the_first_alone():
     both = positive.clone()
     both[1, 0] = True  # text 1 also belongs to video 0
     s = s.requires_grad_()
-    from rerank.train.objectives.base import pair_losses
-
-    losses, rows, columns = pair_losses(s.T, both.T)
+    losses, rows, columns = Contrast().pairs(s.T, both.T)
     first = losses[(rows == 0) & (columns == 0)]
     first.sum().backward()
     assert float(s.grad[1, 0]) == 0.0
@@ -182,15 +179,33 @@ def sinkhorn_numpy(s, b, iters):
 
 def test_ncl_is_its_formula_with_and_without_a_queue(arrays):
     texts, videos, positive = arrays
-    ncl = made("ncl", queue=30, n_iters=4)
-    for past_t, past_v in ((texts[:0], videos[:0]), (texts, videos)):
+    rng = np.random.default_rng(4)
+    old_t, old_v = unit(rng.standard_normal((4, D))), unit(rng.standard_normal((2, D)))
+    # Text B wants a video of the batch, text B + 1 two; text 0 also wants the first past video.
+    rows = [[int(p.argmax())] for p in positive] + [[1], [0, 2], [U], [U + 1]]
+    rows[0] = [*np.flatnonzero(positive[0]), U]
+    data = PairedData(
+        torch.zeros((B + 4, 7)), torch.zeros((U + 2, 8)), tuple(np.array(r) for r in rows)
+    )
+    ncl = build("ncl", Context(data, D, 0), {"queue": 30, "n_iters": 4}).double().train()
+    wanted_t, wanted_v = np.zeros((4, U)), np.zeros((2, B))
+    wanted_t[0, 1] = wanted_t[1, 0] = wanted_t[1, 2] = wanted_v[0, 0] = 1
+    for past_t, past_v in ((old_t[:0], old_v[:0]), (old_t, old_v)):
+        ncl.text_queue.filled.zero_(), ncl.video_queue.filled.zero_()
+        if len(past_t):
+            # The batch itself is in the queue too, and is left out.
+            ncl.text_queue.push(torch.from_numpy(texts), torch.arange(B))
+            ncl.text_queue.push(torch.from_numpy(old_t), torch.arange(B, B + 4))
+            ncl.video_queue.push(torch.from_numpy(old_v), torch.arange(U, U + 2))
         got = float(ncl(features(arrays)).total.detach())
         s = 5.0 * texts @ videos.T
         biases = []
-        for logits, past, gallery, pos in (
-            (s, past_t, videos, positive), (s.T, past_v, texts, positive.T),
+        for logits, past, gallery, pos, extra in (
+            (s, past_t, videos, positive, wanted_t), (s.T, past_v, texts, positive.T, wanted_v),
         ):  # fmt: skip
-            mass = (pos / pos.sum(axis=1, keepdims=True)).sum(axis=0) + len(past) / len(gallery)
+            both = np.concatenate([pos, extra[: len(past)]]).astype(float)
+            both[both.sum(axis=1) == 0] = 1
+            mass = (both / both.sum(axis=1, keepdims=True)).sum(axis=0)
             whole = np.concatenate([logits, 5.0 * past @ gallery.T])
             biases.append(sinkhorn_numpy(whole, mass / mass.sum(), 4)[1])
         want = nce_numpy(s + biases[0], s.T + biases[1], positive)
@@ -236,13 +251,36 @@ def test_ncl_gradient_flows_through_the_biases_or_not(arrays):
     assert torch.autograd.gradcheck(lambda x: sinkhorn_biases(3 * x)[1], (s,))
 
 
-def test_the_queue_is_first_in_first_out():
+def push(queue, *rows):
+    queue.push(torch.tensor(rows)[:, None].float(), torch.tensor(rows))
+
+
+def test_what_is_new_is_in_the_queue_and_what_is_oldest_falls_off():
     queue = FeatureQueue(3, 1)
-    for start in (0, 2):
-        rows = torch.tensor([start, start + 1])
-        queue.push(rows[:, None].float(), rows)
+    push(queue, 0, 1)
+    push(queue, 2, 3)
     found, rows = queue.contents()
-    assert rows.tolist() == [2, 3, 0] and found[:, 0].tolist() == [2.0, 3.0, 0.0]
+    assert {2, 3} < set(rows.tolist()) and len(rows) == 3
+    assert found[:, 0].tolist() == rows.tolist()
+
+
+def test_a_batch_larger_than_the_queue_is_drawn_from_as_a_whole():
+    seen = set()
+    for seed in range(60):
+        torch.manual_seed(seed)
+        queue = FeatureQueue(4, 1)
+        push(queue, *range(40))
+        seen |= set(queue.contents()[1].tolist())
+    assert seen == set(range(40))  # in file order only the first four ever enter
+
+
+def test_a_row_is_in_the_queue_once_and_at_its_newest():
+    queue = FeatureQueue(4, 1)
+    push(queue, 0, 1)
+    queue.push(torch.tensor([[7.0]]), torch.tensor([1]))
+    found, rows = queue.contents()
+    assert dict(zip(rows.tolist(), found[:, 0].tolist(), strict=True)) == {0: 0.0, 1: 7.0}
+    assert queue.contents(without=torch.tensor([1, 5]))[1].tolist() == [0]
 
 
 def test_support_sets_and_their_mixture(arrays):
@@ -262,7 +300,7 @@ def test_support_sets_and_their_mixture(arrays):
 @pytest.mark.parametrize("support", ["identity", "hybrid", "cross"])
 def test_support_set_uses_the_videos_that_its_name_says(support, arrays):
     objective = made("support-set", support=support)
-    _, allowed = objective._support(features(arrays), B)
+    _, allowed = support_of(support, features(arrays), B, objective.bank)
     positive = torch.from_numpy(arrays[2])
     want = {"identity": positive, "hybrid": positive | True, "cross": ~positive}[support]
     assert torch.equal(allowed, want)
@@ -271,9 +309,8 @@ def test_support_set_uses_the_videos_that_its_name_says(support, arrays):
 def test_the_bank_adds_past_videos_but_none_of_the_batch(arrays):
     objective = made("support-set", bank=8)
     objective.bank.push(torch.ones((2, D)), torch.tensor([1, 99]))
-    videos, allowed = objective._support(features(arrays), B)
-    assert len(videos) == U + 2
-    assert not bool(allowed[:, U].any()) and bool(allowed[:, U + 1].all())
+    videos, allowed = support_of("cross", features(arrays), B, objective.bank)
+    assert len(videos) == U + 1 and bool(allowed[:, U].all())
 
 
 def test_support_set_adds_the_captions_likelihood(arrays):
@@ -295,22 +332,23 @@ def test_support_set_adds_the_captions_likelihood(arrays):
     assert float(objective(f).total.detach()) == pytest.approx(want, abs=1e-6)
 
 
-def test_without_captions_support_set_reconstructs_and_says_so(arrays):
-    objective = made("support-set", captions=False)
-    loss = objective(features(arrays))
+def test_without_captions_there_is_no_support_set_but_a_reconstruction(arrays):
+    with pytest.raises(RerankError, match=r"--captions.*'reconstruction'"):
+        made("support-set", captions=False)
+    loss = made("reconstruction", captions=False)(features(arrays))
     assert set(loss.parts) == {"nce", "reconstruction"}
-    assert not hasattr(objective, "decoder")
 
 
 def test_captions_are_learned_padded_and_repeatable():
     captions = ["A dog runs", "a dog eats a very long meal of bones and then more", "dog"]
-    tokens, size = caption_tokens(captions, vocabulary=60, length=6)
-    again, _ = caption_tokens(captions, vocabulary=60, length=6)
+    words = learn_vocabulary(captions, vocabulary=60, length=6)
+    tokens, size = words.encode(captions), len(words)
+    again = learn_vocabulary(captions, vocabulary=60, length=6).encode(captions)
     assert torch.equal(tokens, again) and int(tokens.max()) < size <= 60
     assert bool((tokens[:, 0] == START).all()) and int(tokens[1, -1]) == END
     assert int(tokens[2, -1]) == PAD
     with pytest.raises(RerankError, match="no caption has a word"):
-        caption_tokens(["", " "])
+        learn_vocabulary(["", " "])
 
 
 def test_cali_nce_weighs_pairs_by_confidence_after_the_warm_up(arrays):
@@ -361,11 +399,11 @@ def test_unknown_names_settings_and_values_are_refused():
     for name, given, message in (
         ("triplet", {}, "expected one of infonce"),
         ("emcl", {"beta2": 1}, "has no setting 'beta2'"),
-        ("emcl", {"n_bases": "many"}, "expected int"),
-        ("emcl", {"gradient": "none"}, "'residual' or 'through'"),
+        ("emcl", {"n_bases": "many"}, "expected a whole number"),
+        ("emcl", {"gradient": "none"}, "residual, through"),
         ("support-set", {"support": "all"}, "identity, hybrid, cross"),
     ):
         with pytest.raises(RerankError, match=message):
             full_settings(name, given)
     typed = full_settings("ncl", {"gradient": "false", "queue": "64"})
-    assert typed == {**dataclasses.asdict(OBJECTIVES["ncl"][0]()), "gradient": False, "queue": 64}
+    assert typed == {"n_iters": 4, "queue": 64, "gradient": False, "marginals": "matched"}

@@ -6,7 +6,7 @@ together with predictive coding. This is a reconstruction of that idea, not the 
 
     c_ij   = sigmoid(h([t_i; v_j; t_i * v_j; |t_i - v_j|]) + a <t_i, v_j>)   correspondence head
     L_corr = binary cross-entropy: known pairs 1, drawn mismatches 0
-    w_ij   = stopgrad(c_ij)^sharpness / mean over known pairs        1 during the warm-up epochs
+    w_ij   = stopgrad(c_ij)^sharpness / its mean over known pairs    1 during the warm-up epochs
     L_nce  = InfoNCE with the pairs weighted by w
     L_pred = mean over pairs of w (1 - cos(f(t_i), raw v_j)) + w (1 - cos(g(v_j), raw t_i))
     L      = L_nce + lam L_corr + mu L_pred
@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rerank.core.errors import RerankError
-from rerank.train.objectives.base import Context, Features, Loss, Objective, info_nce
+from rerank.train.objectives.base import Context, Features, Loss, Objective, nothing
+from rerank.train.objectives.registry import check_range, objective
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class CaliNCESettings:
         mu: weight of the predictive term; 0 leaves it out.
         negatives: drawn mismatches for each pair.
         hidden: width of the correspondence head.
-        floor: smallest weight of a pair, relative to the mean.
+        floor: smallest weight of a pair, 0 to 1; the mean of the weights is one.
         sharpness: exponent of the confidence in the weights; 0 is plain InfoNCE.
     """
 
@@ -47,8 +47,12 @@ class CaliNCESettings:
     sharpness: float = 3.0
 
     def __post_init__(self) -> None:
-        if self.negatives < 1 or self.hidden < 1 or self.warm_up < 0:
-            raise RerankError("negatives, hidden: at least 1; warm_up: at least 0")
+        check_range(
+            self,
+            {"negatives": 1, "hidden": 1, "warm_up": 0, "lam": 0, "mu": 0, "floor": 0,
+             "sharpness": 0},
+            {"floor": 1, "sharpness": 100, "hidden": 65536, "negatives": 4096},
+        )  # fmt: skip
 
 
 class Correspondence(nn.Module):
@@ -69,6 +73,10 @@ class Correspondence(nn.Module):
         return seen + self.cosine * (texts * videos).sum(dim=1)
 
 
+@objective(
+    "cali-nce", help="pairs weighed by a learned correspondence; a reconstruction of the idea",
+    settings="CaliNCESettings", source="after Cali-NCE, CVPR workshops 2023", order=5,
+)  # fmt: skip
 class CaliNCE(Objective):
     """See the module."""
 
@@ -85,14 +93,15 @@ class CaliNCE(Objective):
         self._texts = data.texts - data.texts.mean(dim=0)
         self._videos = data.videos - data.videos.mean(dim=0)
 
-    def pair_weights(self, confidence: Tensor) -> Tensor:
-        """(p,) weights of mean one from the confidence (p,) of known pairs."""
-        weight = confidence.detach() ** self.settings.sharpness
-        weight = weight / weight.mean().clamp_min(1e-12)
-        if self.settings.floor:
-            weight = weight.clamp_min(self.settings.floor)
-            weight = weight / weight.mean()
-        return weight
+    def pair_weights(self, logits: Tensor) -> Tensor:
+        """(p,) weights of mean one from the correspondence logits (p,) of known pairs.
+
+        They are w = floor + (1 - floor) c^sharpness / mean c^sharpness with c = sigmoid(logits).
+        """
+        # Powers of tiny confidences underflow: the largest is divided out before.
+        powers = self.settings.sharpness * functional.logsigmoid(logits.detach())
+        weight = torch.exp(powers - powers.max())
+        return self.settings.floor + (1 - self.settings.floor) * weight / weight.mean()
 
     def forward(self, features: Features) -> Loss:
         """The loss of one batch."""
@@ -100,20 +109,21 @@ class CaliNCE(Objective):
         texts, videos = features.texts, features.videos
         i, j = batch.pairs
         known = self.head(texts[i], videos[j])
-        shifts = torch.randint(1, videos.shape[0], (s.negatives,)).tolist()
+        shifts = torch.randint(1, max(2, videos.shape[0]), (s.negatives,)).tolist()
         i_all = i.repeat(s.negatives)
         j_all = torch.cat([(j + shift) % videos.shape[0] for shift in shifts])
-        wrong = ~batch.positive[i_all, j_all]
+        wrong = ~batch.known[i_all, j_all]
         drawn = self.head(texts[i_all[wrong]], videos[j_all[wrong]])
-        corr = (functional.softplus(-known).mean() + functional.softplus(drawn).mean()) / 2
+        mismatch = functional.softplus(drawn).mean() if len(drawn) else nothing(known)
+        corr = (functional.softplus(-known).mean() + mismatch) / 2
 
         pair_weight = torch.ones_like(known)
         if features.epoch >= s.warm_up:
-            pair_weight = self.pair_weights(torch.sigmoid(known))
+            pair_weight = self.pair_weights(known)
         weights = torch.zeros_like(batch.positive, dtype=texts.dtype)
         weights[i, j] = pair_weight.to(texts.dtype)
         logits = features.scale * (texts @ videos.T)
-        nce = info_nce(logits, logits.T, batch.positive, weights)
+        nce = features.contrast(logits, logits.T, weights)
         total, parts = nce + s.lam * corr, {"nce": nce, "corr": corr}
         if s.mu:
             raw_t, raw_v = self._texts[batch.text_rows][i], self._videos[batch.video_rows][j]

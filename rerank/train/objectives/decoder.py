@@ -17,19 +17,22 @@ class CaptionDecoder(nn.Module):
         width: of the decoder; layers and heads: its depth and attention heads.
         layers: see `width`.
         heads: see `width`.
+        log_p: (vocabulary,) log frequencies of the tokens. They are where the output's bias begins,
+            so a decoder that has learned nothing yet is as good as they are.
     """
 
     mask: Tensor
 
     def __init__(
         self, dim: int, vocabulary: int, length: int, *, width: int = 96, layers: int = 1,
-        heads: int = 4,
+        heads: int = 4, log_p: Tensor | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.memory = nn.Linear(dim, width)
         self.token = nn.Embedding(vocabulary, width)
         self.position = nn.Parameter(torch.randn(length, width) * 0.02)
         nn.init.normal_(self.token.weight, std=0.02)
+        self.bias = nn.Parameter(torch.zeros(vocabulary) if log_p is None else log_p.clone())
         layer = nn.TransformerDecoderLayer(
             width, heads, 2 * width, dropout=0.0, batch_first=True, norm_first=True
         )
@@ -51,5 +54,5 @@ class CaptionDecoder(nn.Module):
         # Unit vectors have entries of size 1 / sqrt(d); the layer expects size one.
         memory = self.memory(vectors * vectors.shape[1] ** 0.5)[:, None]
         x = self.layers(x, memory, tgt_mask=self.mask[:steps, :steps])
-        logits = x @ self.token.weight.T
+        logits = x @ self.token.weight.T + self.bias
         return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=PAD)

@@ -21,9 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rerank.core.errors import RerankError
 from rerank.methods.em import em_basis, reconstruction
-from rerank.train.objectives.base import Context, Features, Loss, Objective, info_nce
+from rerank.train.objectives.base import Context, Features, Loss, Objective
+from rerank.train.objectives.registry import (
+    check_choice,
+    check_positive,
+    check_range,
+    objective,
+)
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,12 @@ class EMCLSettings:
     gradient: Literal["residual", "through"] = "residual"
 
     def __post_init__(self) -> None:
-        if self.gradient not in ("residual", "through"):
-            raise RerankError(f"gradient: got {self.gradient!r}, expected 'residual' or 'through'")
-        if self.n_bases < 1 or self.n_iters < 1 or not self.lamd > 0:
-            raise RerankError("n_bases, n_iters, lamd: expected positive numbers")
+        check_choice(self, "gradient", ("residual", "through"))
+        check_range(
+            self, {"n_bases": 1, "n_iters": 1, "momentum": 0, "beta": -1e6},
+            {"momentum": 1, "n_bases": 4096, "n_iters": 1000, "beta": 1e6},
+        )  # fmt: skip
+        check_positive(self, "lamd")
 
 
 def published_row(n_bases: int, seed: int) -> Tensor:
@@ -60,6 +67,10 @@ def published_row(n_bases: int, seed: int) -> Tensor:
     return row / (1e-6 + row.abs())
 
 
+@objective(
+    "emcl", help="EM basis decomposition inside the loss, and one map behind the heads",
+    settings="EMCLSettings", source="Jin et al., NeurIPS 2022", order=1,
+)  # fmt: skip
 class EMCL(Objective):
     """See the module; the initial row is the buffer `row` (1, K)."""
 
@@ -104,15 +115,15 @@ class EMCL(Objective):
             first = bool(self.rows_per_batch[0] == 0)
             self.rows_per_batch.copy_(seen if first else 0.9 * self.rows_per_batch + 0.1 * seen)
         logits = features.scale * (texts @ videos.T)
-        return Loss(info_nce(logits, logits.T, features.batch.positive))
+        return Loss(features.contrast(logits, logits.T))
 
     @torch.no_grad()
-    def final_map(self, texts: Tensor, videos: Tensor) -> Tensor:
+    def final_map(self, texts: Tensor, videos: Tensor) -> Tensor | None:
         """A = I + beta R, (d, d), at the statistics of an average batch of these features."""
         s = self.settings
         n_texts, n_videos = self.rows_per_batch.tolist()
-        if n_texts == 0:  # before the first batch
-            n_texts = n_videos = 64.0
+        if n_texts == 0:  # before the first batch there is nothing to follow
+            return None
         texts, videos = texts.double(), videos.double()
         gram = n_texts / len(texts) * texts.T @ texts + n_videos / len(videos) * videos.T @ videos
         colsum = n_texts * texts.mean(dim=0) + n_videos * videos.mean(dim=0)

@@ -8,7 +8,8 @@ where captions of one video are positives and never negatives of each other. Sou
 
 from dataclasses import dataclass
 
-from rerank.train.objectives.base import Context, Features, Loss, Objective, info_nce
+from rerank.train.objectives.base import Context, Features, Loss, Objective
+from rerank.train.objectives.registry import objective
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,10 @@ class InfoNCESettings:
     """InfoNCE has no settings of its own."""
 
 
+@objective(
+    "infonce", help="contrast of pairs with the rest of the batch; the baseline",
+    settings="InfoNCESettings", source="Oord et al. 2018; Radford et al. 2021", order=0,
+)  # fmt: skip
 class InfoNCE(Objective):
     """See the module."""
 
@@ -25,4 +30,4 @@ class InfoNCE(Objective):
     def forward(self, features: Features) -> Loss:
         """The loss of one batch."""
         logits = features.scale * (features.texts @ features.videos.T)
-        return Loss(info_nce(logits, logits.T, features.batch.positive))
+        return Loss(features.contrast(logits, logits.T))

@@ -10,8 +10,9 @@ S + b, texts to videos, and of S^T + a', videos to texts, where a' comes from th
 queue's videos against the batch's texts.
 
 Differs from the published routine: log domain where float32 would underflow; the queue's size,
-which the paper does not state; and, where a video has several captions, the mass of an item is
-that of the batch's queries that want it ("matched") instead of a uniform one.
+which the paper does not state, and what is in it: rows drawn from whole batches, none of which is
+in the batch at hand; and, where a video has several captions, the mass of an item is that of the
+queries that want it ("matched") instead of a uniform one.
 """
 
 import math
@@ -21,9 +22,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rerank.core.errors import RerankError
-from rerank.train.objectives.base import Context, Features, Loss, Objective, info_nce
+from rerank.train.objectives.base import Context, Features, Loss, Objective
 from rerank.train.objectives.queues import FeatureQueue
+from rerank.train.objectives.registry import check_choice, check_range, objective
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,8 @@ class NCLSettings:
     marginals: Literal["matched", "uniform"] = "matched"
 
     def __post_init__(self) -> None:
-        if self.n_iters < 0 or self.queue < 0:
-            raise RerankError("n_iters, queue: expected 0 or more")
-        if self.marginals not in ("matched", "uniform"):
-            raise RerankError(f"marginals: got {self.marginals!r}, expected 'matched' or 'uniform'")
+        check_range(self, {"n_iters": 0, "queue": 0}, {"n_iters": 10_000, "queue": 10_000_000})
+        check_choice(self, "marginals", ("matched", "uniform"))
 
 
 # Within this range of logits a float32 kernel loses nothing; beyond it the log domain is needed.
@@ -96,24 +95,35 @@ def _scalings(kernel: Tensor, n_iters: int, b: Tensor) -> tuple[Tensor, Tensor]:
     return u, v
 
 
+@objective(
+    "ncl", help="Sinkhorn biases of the batch and a queue inside the loss",
+    settings="NCLSettings", source="Park et al., EMNLP 2022", order=2,
+)  # fmt: skip
 class NCL(Objective):
     """See the module."""
 
     def __init__(self, settings: NCLSettings, context: Context) -> None:
         super().__init__()
         self.settings = settings
+        self._data = context.data
         self.text_queue = FeatureQueue(settings.queue, context.dim)
         self.video_queue = FeatureQueue(settings.queue, context.dim)
 
-    def _bias(self, logits: Tensor, past: Tensor, gallery: Tensor, scale: Tensor,
-              positive: Tensor) -> Tensor:  # fmt: skip
-        """(m,) gallery biases of batch logits (n, m) extended by past queries (q, d)."""
+    def _bias(
+        self, logits: Tensor, past: Tensor, gallery: Tensor, scale: Tensor, positive: Tensor,
+        wanted_by_past: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """(m,) gallery biases of batch logits (n, m) extended by past queries (q, d).
+
+        `wanted_by_past` (q, m) marks the items that are right for a past query.
+        """
         log_b = None
         if self.settings.marginals == "matched":
-            # Each query shares its mass among its positives; a past query wants any item.
-            wanted = (positive / positive.sum(dim=1, keepdim=True)).sum(dim=0)
-            mass = wanted + len(past) / logits.shape[1]
-            log_b = (mass / mass.sum()).log().to(logits.dtype)
+            # Each query shares its mass among its positives; a past one without any wants each.
+            right = torch.cat([positive, wanted_by_past]).to(logits.dtype)
+            some = right.sum(dim=1, keepdim=True)
+            mass = torch.where(some > 0, right / some.clamp_min(1), 1 / right.shape[1]).sum(dim=0)
+            log_b = (mass / mass.sum()).log()
         if len(past):
             logits = torch.cat([logits, scale * (past @ gallery.T)])
         if not self.settings.gradient:
@@ -123,14 +133,21 @@ class NCL(Objective):
     def forward(self, features: Features) -> Loss:
         """The loss of one batch."""
         texts, videos, scale = features.texts, features.videos, features.scale
-        positive = features.batch.positive
+        batch, known = features.batch, self._data.known
         logits = scale * (texts @ videos.T)
-        past_texts, _ = self.text_queue.contents()
-        past_videos, _ = self.video_queue.contents()
-        b = self._bias(logits, past_texts, videos, scale, positive)
-        a = self._bias(logits.T, past_videos, texts, scale, positive.T)
-        loss = info_nce(logits + b, logits.T + a, positive)
+        # What the batch holds is a query already.
+        past_t, rows_t = self.text_queue.contents(without=batch.text_rows)
+        past_v, rows_v = self.video_queue.contents(without=batch.video_rows)
+        b = self._bias(
+            logits, past_t, videos, scale, batch.positive, known(rows_t, batch.video_rows)
+        )
+        a = self._bias(
+            logits.T, past_v, texts, scale, batch.positive.T, known(batch.text_rows, rows_v).T
+        )
+        loss = features.contrast(logits + b, logits.T + a)
         if self.training:
-            self.text_queue.push(texts, features.batch.text_rows)
-            self.video_queue.push(videos, features.batch.video_rows)
-        return Loss(loss, {"bias_std": b.detach().std()})
+            self.text_queue.push(texts, batch.text_rows)
+            self.video_queue.push(videos, batch.video_rows)
+        counts = {"past_texts": len(past_t), "past_videos": len(past_v)}
+        parts = {name: logits.new_tensor(float(count)) for name, count in counts.items()}
+        return Loss(loss, {"bias_std": b.detach().std(correction=0), **parts})

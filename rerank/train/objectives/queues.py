@@ -1,11 +1,15 @@
-"""First-in first-out memories of past features, kept in the checkpoint."""
+"""Memories of past features, each data row once and at its newest, kept in the checkpoint."""
 
 import torch
 from torch import Tensor, nn
 
 
 class FeatureQueue(nn.Module):
-    """The last `size` feature rows, without gradient, and the data rows that they came from."""
+    """At most `size` past feature rows, without gradient, and the data rows that they came from.
+
+    A batch enters in a random order, so that of a batch larger than the queue every row has the
+    same chance to stay; a row that is there already is replaced; what is oldest falls off.
+    """
 
     features: Tensor
     rows: Tensor
@@ -18,18 +22,30 @@ class FeatureQueue(nn.Module):
         self.register_buffer("rows", torch.full((size,), -1, dtype=torch.int64))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
 
-    def contents(self) -> tuple[Tensor, Tensor]:
-        """Features (q, d) and data rows (q,) now in the queue, oldest last; copies."""
+    def contents(self, *, without: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features (q, d) and data rows (q,) now in the queue, oldest last; copies.
+
+        Args:
+            without: data rows to leave out, those of the batch at hand.
+        """
         count = int(self.filled)
-        return self.features[:count].clone(), self.rows[:count].clone()
+        features, rows = self.features[:count].clone(), self.rows[:count].clone()
+        if without is None or not count:
+            return features, rows
+        fresh = ~torch.isin(rows, without.to(rows))
+        return features[fresh], rows[fresh]
 
     @torch.no_grad()
     def push(self, features: Tensor, rows: Tensor) -> None:
         """Put a batch in front; what falls off the end is forgotten."""
         if not self.size:
             return
-        new = torch.cat([features.detach().to(self.features), self.features])[: self.size]
-        new_rows = torch.cat([rows.to(self.rows), self.rows])[: self.size]
-        self.features.copy_(new)
-        self.rows.copy_(new_rows)
-        self.filled.copy_((self.filled + len(features)).clamp(max=self.size))
+        order = torch.randperm(len(rows))[: self.size].to(rows.device)
+        features, rows = features.detach()[order].to(self.features), rows[order].to(self.rows)
+        old, old_rows = self.contents(without=rows)
+        new = torch.cat([features, old])[: self.size]
+        count = len(new)
+        self.features[:count] = new
+        self.rows[:count] = torch.cat([rows, old_rows])[: self.size]
+        self.rows[count:] = -1
+        self.filled.fill_(count)

@@ -2,31 +2,35 @@
 
     w_ij = softmax over j in S_i of <t_i, v_j> / tau        attention over the support set
     v~_i = sum_j w_ij v_j
-    L    = InfoNCE + weight * (-mean log p_decoder(caption_i | v~_i))
+    L    = contrast + weight * (-mean log p_decoder(caption_i | v~_i))
 
 S_i is {the text's own videos} ("identity"), the batch ("hybrid"), or the batch without its own
-videos ("cross", the paper's best); a memory bank of past videos may enlarge the last two. Without
-captions the decoder gives way to an *embedding reconstruction*, which is not the paper's
-objective: 1 - cos(g(v~_i), x_i) with x_i the text's centred input embedding.
+videos ("cross", the paper's best); a memory bank of past videos may enlarge the last two.
 
 No code was published. Differs from the paper: a small decoder trained from scratch instead of T5,
-InfoNCE instead of the hinge loss, frozen inputs.
+InfoNCE instead of the hinge loss unless it is asked for (`loss="hinge"`, margin .2), frozen inputs.
+Without captions this is no captioning and is called what it is, `reconstruction`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.train.objectives.base import EXCLUDED, Context, Features, Loss, Objective, info_nce
-from rerank.train.objectives.captions import caption_tokens
+from rerank.train.data import PairedData
+from rerank.train.objectives.base import EXCLUDED, Context, Features, Loss, Objective, nothing
+from rerank.train.objectives.captions import learn_vocabulary, log_frequencies, unigram_loss
 from rerank.train.objectives.decoder import CaptionDecoder
 from rerank.train.objectives.queues import FeatureQueue
+from rerank.train.objectives.registry import check_choice, check_positive, check_range, objective
 
 Support = Literal["identity", "hybrid", "cross"]
+
+# Validation captions that the log is measured on.
+_LOGGED = 512
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class SupportSetSettings:
 
     Attributes:
         support: "identity", "hybrid" or "cross".
-        weight: of the captioning (or reconstruction) term.
+        weight: of the captioning term; 10 as published.
         tau: temperature of the attention.
         bank: past videos kept as further support; 0 for none.
         vocabulary: most caption tokens.
@@ -46,24 +50,27 @@ class SupportSetSettings:
     """
 
     support: Support = "cross"
-    weight: float = 0.5
+    weight: float = 10.0
     tau: float = 0.1
     bank: int = 0
-    vocabulary: int = 1000
+    vocabulary: int = 500
     length: int = 16
-    width: int = 96
+    width: int = 64
     layers: int = 1
-    captions_per_batch: int = 256
+    captions_per_batch: int = 1024
 
     def __post_init__(self) -> None:
-        if self.support not in get_args(Support):
-            raise RerankError(
-                f"support: got {self.support!r}, expected one of {', '.join(get_args(Support))}"
-            )
-        if not self.tau > 0 or self.bank < 0 or self.length < 3 or self.captions_per_batch < 1:
-            raise RerankError(
-                "tau: above 0; bank: at least 0; length: at least 3; captions_per_batch: at least 1"
-            )
+        check_choice(self, "support", get_args(Support))
+        check_positive(self, "tau")
+        check_range(
+            self,
+            {"weight": 0, "bank": 0, "vocabulary": 8, "length": 3, "width": 4, "layers": 1,
+             "captions_per_batch": 1},
+            {"weight": 1e6, "bank": 10_000_000, "vocabulary": 1_000_000, "length": 4096,
+             "width": 65536, "layers": 64},
+        )  # fmt: skip
+        if self.width % 4:
+            raise RerankError(f"width: got {self.width}, expected a multiple of 4, the heads")
 
 
 def support_mixture(
@@ -86,62 +93,81 @@ def support_mixture(
     return weights @ videos, some
 
 
+def support_of(
+    kind: Support, features: Features, count: int, bank: FeatureQueue
+) -> tuple[Tensor, Tensor]:
+    """Videos (u + q, d), and which of them the first texts may attend (count, u + q)."""
+    positive = features.batch.positive[:count]
+    if kind == "identity":
+        return features.videos, positive
+    allowed = ~positive if kind == "cross" else torch.ones_like(positive)
+    # A past video that is in the batch would come twice, and may be a text's own; others are not.
+    past, _ = bank.contents(without=features.batch.video_rows)
+    if not len(past):
+        return features.videos, allowed
+    extra = allowed.new_ones((count, len(past)))
+    return torch.cat([features.videos, past]), torch.cat([allowed, extra], dim=1)
+
+
+@objective(
+    "support-set", help="captions written from other samples' videos; needs --captions",
+    settings="SupportSetSettings", source="Patrick et al., ICLR 2021", order=3,
+    needs="captions", otherwise="reconstruction",
+)  # fmt: skip
 class SupportSet(Objective):
-    """See the module. Captions make it the paper's objective; without them it reconstructs."""
+    """See the module."""
 
     def __init__(self, settings: SupportSetSettings, context: Context) -> None:
         super().__init__()
         self.settings = settings
         self.bank = FeatureQueue(settings.bank, context.dim)
         data = context.data
-        self._tokens, self._texts = None, data.texts - data.texts.mean(dim=0)
+        captions = data.captions or ()
+        self._words = learn_vocabulary(
+            captions, vocabulary=settings.vocabulary, length=settings.length
+        )
+        tokens = self._words.encode(captions)
+        self._log_p = log_frequencies(tokens, len(self._words))
+        self._tokens = tokens.to(data.texts.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.seed)
-            if data.captions is None:
-                self.reconstruct = nn.Sequential(
-                    nn.Linear(context.dim, context.dim), nn.GELU(),
-                    nn.Linear(context.dim, data.texts.shape[1]),
-                )  # fmt: skip
-                return
-            tokens, vocabulary = caption_tokens(
-                data.captions, vocabulary=settings.vocabulary, length=settings.length
-            )
-            self._tokens = tokens.to(data.texts.device)
             self.decoder = CaptionDecoder(
-                context.dim, vocabulary, settings.length,
-                width=settings.width, layers=settings.layers,
+                context.dim, len(self._words), settings.length,
+                width=settings.width, layers=settings.layers, log_p=self._log_p,
             )  # fmt: skip
-
-    def _support(self, features: Features, count: int) -> tuple[Tensor, Tensor]:
-        """Videos (u + q, d), and which of them the first texts may attend (count, u + q)."""
-        batch, kind = features.batch, self.settings.support
-        positive = batch.positive[:count]
-        if kind == "identity":
-            return features.videos, positive
-        allowed = ~positive if kind == "cross" else torch.ones_like(positive)
-        past, rows = self.bank.contents()
-        if not len(past):
-            return features.videos, allowed
-        # A past video that is in the batch would come twice, and may be a text's own.
-        fresh = ~torch.isin(rows, batch.video_rows)
-        extra = fresh[None].expand(count, -1)
-        return torch.cat([features.videos, past]), torch.cat([allowed, extra], dim=1)
 
     def forward(self, features: Features) -> Loss:
         """The loss of one batch."""
         s, batch = self.settings, features.batch
         logits = features.scale * (features.texts @ features.videos.T)
-        nce = info_nce(logits, logits.T, batch.positive)
+        nce = features.contrast(logits, logits.T)
         count = min(s.captions_per_batch, len(features.texts))
-        videos, allowed = self._support(features, count)
+        videos, allowed = support_of(s.support, features, count, self.bank)
         mixture, some = support_mixture(features.texts[:count], videos, allowed, tau=s.tau)
         rows = batch.text_rows[:count][some]
-        if self._tokens is not None:
-            name, term = "caption", self.decoder(mixture[some], self._tokens[rows])
-        else:
-            made = self.reconstruct(mixture[some])
-            term = (1 - functional.cosine_similarity(made, self._texts[rows], dim=1)).mean()
-            name = "reconstruction"
+        term = self.decoder(mixture[some], self._tokens[rows]) if len(rows) else nothing(nce)
         if self.training:
             self.bank.push(features.videos, batch.video_rows)
-        return Loss(nce + s.weight * term, {"nce": nce.detach(), name: term.detach()})
+        return Loss(nce + s.weight * term, {"nce": nce.detach(), "caption": term.detach()})
+
+    @torch.no_grad()
+    def figures(self, texts: Tensor, videos: Tensor, data: PairedData) -> Mapping[str, float]:
+        """Loss of captions that were not trained on.
+
+        From their own mixtures, from the mixtures of other captions, from token frequencies alone.
+        """
+        if data.captions is None:
+            return {}
+        some = torch.linspace(0, len(texts) - 1, min(_LOGGED, len(texts))).long().unique()
+        allowed = torch.ones((len(some), len(videos)), dtype=torch.bool, device=texts.device)
+        own = data.known(some, torch.arange(len(videos))).to(texts.device)
+        if self.settings.support != "hybrid":
+            allowed = own if self.settings.support == "identity" else ~own
+        mixture, _ = support_mixture(texts[some], videos, allowed, tau=self.settings.tau)
+        tokens = self._words.encode([data.captions[i] for i in some.tolist()]).to(texts.device)
+        order = torch.randperm(len(some), generator=torch.Generator().manual_seed(0))
+        return {
+            "caption_held_out": float(self.decoder(mixture, tokens)),
+            "caption_shuffled": float(self.decoder(mixture[order.to(mixture.device)], tokens)),
+            "caption_unigram": unigram_loss(tokens.cpu(), self._log_p),
+        }
