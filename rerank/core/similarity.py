@@ -160,7 +160,7 @@ class Similarity(ABC):
             )
         return out
 
-    def map(self, matrix: Tensor) -> "Pair":
+    def map(self, matrix: Tensor, *, renormalise: bool = True) -> "Pair":
         """Map the embeddings of both sides linearly. Only a `Pair` has embeddings."""
         raise NeedsEmbeddings(
             f"EM rewrites embeddings; give a Pair(queries, gallery), got {type(self).__name__} "
@@ -294,8 +294,11 @@ class Pair(Similarity):
     def _base(self, rows: slice) -> Tensor:
         return inner_products(self.queries[rows], self.gallery)
 
-    def map(self, matrix: Tensor) -> "Pair":
+    def map(self, matrix: Tensor, *, renormalise: bool = True) -> "Pair":
         """Map both sides, x -> x A, with unit norm afterwards when the metric is cosine.
+
+        Without `renormalise` rows keep the norm that the map gives them, and the metric becomes
+        "dot".
 
         Corrections are kept; they must have been estimated after the map, so a similarity
         that already carries some refuses.
@@ -310,9 +313,10 @@ class Pair(Similarity):
                 f"{self.queries.shape[1]}; fit on embeddings of the same model"
             )
         matrix = matrix.to(device=self.device, dtype=self.dtype)
-        unit = self.metric == "cosine"
+        unit = renormalise and self.metric == "cosine"
         return replace(
             self,
+            metric="cosine" if unit else "dot",
             queries=mapped(self.queries, matrix, "queries after the map", unit=unit),
             gallery=mapped(self.gallery, matrix, "gallery after the map", unit=unit),
         )

@@ -69,11 +69,13 @@ class Parts:
         matrix: (d, d) map of both sides, x -> x A, or None.
         gallery_bias: (m,) numbers in score units, or None.
         centres: what queries and what items lose before anything else, two (d,), or None.
+        unit: whether mapped rows get unit norm again where the metric is cosine.
     """
 
     matrix: Tensor | None = None
     gallery_bias: Tensor | None = None
     centres: tuple[Tensor, Tensor] | None = None
+    unit: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,7 +333,12 @@ class FittedPipeline(Fitted):
     @property
     def parts(self) -> Parts | None:
         """Map and bias of the whole, where every stage has such parts."""
-        return Parts(self.map, self.gallery_bias) if self.foldable else None
+        return Parts(self.map, self.gallery_bias, unit=self.unit) if self.foldable else None
+
+    @property
+    def unit(self) -> bool:
+        """Whether mapped rows get unit norm again where the metric is cosine."""
+        return all(parts.unit for parts in self._parts())
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -51,6 +51,7 @@ class Folding:
         mean: (d + r,) taken from every item, or None.
         radius: norm that every item is completed to, or None.
         centres: (d,) means taken from queries and from items before the map, or None.
+        unit_map: whether mapped rows get unit norm again where the metric is cosine.
     """
 
     metric: Metric
@@ -61,6 +62,7 @@ class Folding:
     mean: Tensor | None = None
     radius: float | None = None
     centres: tuple[Tensor, Tensor] | None = None
+    unit_map: bool = True
 
     def queries(self, vectors: ArrayLike) -> Tensor:
         """(n, d) embeddings -> (n, d + r) float32 query vectors.
@@ -83,7 +85,7 @@ class Folding:
         raw, norms = x, torch.ones(len(x), dtype=torch.float64)
         if self.matrix is not None:
             x = map_each(x, self.matrix)
-            if self.metric == "cosine":
+            if self.metric == "cosine" and self.unit_map:
                 norms = torch.from_numpy(np.sqrt((x.numpy() ** 2).sum(axis=1)))
                 x = _unit(x, "queries after the map")
         parts = [x.float()]
@@ -144,7 +146,7 @@ class Folding:
                     v = unit_rows(v, "gallery after centring", first=rows.start)
             if matrix is not None:
                 v = v @ matrix
-                if self.metric == "cosine":
+                if self.metric == "cosine" and self.unit_map:
                     v = unit_rows(v, "gallery after the map", first=rows.start)
                 if self.query_side == "raw":
                     v = v @ matrix.T
@@ -261,6 +263,7 @@ def plain_folding(
         has_bias=bias is not None,
         offset=0.0 if bias is None else float(bias.double().mean()),
         centres=centres,
+        unit_map=pipeline.unit,
     )
     return made, bias
 
@@ -294,10 +297,11 @@ def fold_queries(
 ) -> Tensor:
     """(n, d + r) query vectors that go with `fold_gallery`."""
     pipeline = fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
-    bias = pipeline.gallery_bias is not None
-    return Folding(metric, query_side, pipeline.map, bias, centres=centres_of(pipeline)).queries(
-        vectors
-    )
+    made = Folding(
+        metric, query_side, pipeline.map, pipeline.gallery_bias is not None,
+        centres=centres_of(pipeline), unit_map=pipeline.unit,
+    )  # fmt: skip
+    return made.queries(vectors)
 
 
 def folding_to_arrays(folding: Folding, dimension: int) -> dict[str, np.ndarray]:
@@ -332,10 +336,11 @@ def folding_from(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) 
         mean=None if mean is None else torch.from_numpy(mean),
         radius=settings["radius"],
         centres=(centres[0], centres[1]) if centres else None,
+        unit_map=settings["unit_map"],
     )
 
 
 def folding_settings(folding: Folding) -> dict[str, Any]:
     """The numbers of a folding, as JSON values."""
-    names = ("metric", "query_side", "has_bias", "offset", "radius")
+    names = ("metric", "query_side", "has_bias", "offset", "radius", "unit_map")
     return {name: getattr(folding, name) for name in names}

@@ -141,7 +141,8 @@ def stream_gallery(
                 last = _norms(v, metric, "gallery after centring", rows.start)
             if matrix is not None:
                 v = v @ matrix
-                last = _norms(v, metric, "gallery after the map", rows.start)
+                if folding.unit_map:
+                    last = _norms(v, metric, "gallery after the map", rows.start)
             norms[rows] = last
             longest = max(longest, float((length / last).max()))
             advance(len(v))

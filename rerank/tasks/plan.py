@@ -1,405 +1,187 @@
-"""A cost model: which regime, how much memory and how long, before anything is read.
+"""What a run of `rerank apply` will take: the regime, the memory, and about how long.
 
-A run is a number of passes over all n m pairs, counted as the code makes them, times what one pair
-costs in each:
-
-    lists       before and after, both directions; the nearest ones for the temperature
-    sweeps      steps of a fit and of the temperature's plan: over stored exponentials, or fresh
-    builds      of the stored kernel, again when potentials have drifted
-    exact       the last float32 sweep, and the other direction's potentials
-    shares      the largest share of every row and column, for the temperature
-
-beside moments, maps and files, which cost by the row, and an all-reduce of m floats a sweep. On
-this machine the passes themselves are timed on a small problem of the same dimension; those of a
-named card are counted in operations over the rates of its data sheet; `tests/bench/plan_check.py`
-holds predictions against runs. Queries are split over P devices, the gallery is whole on each.
-
-What one pass costs for every pair it reads: timed here, or counted from a card's data sheet.
+Nothing is modelled twice. The regime and what is copied are asked of the choosers that a run asks
+itself, with a pair of that shape which holds no numbers; the time is that of the same passes on a
+small problem of the same dimension, times the number of pairs.
 """
 
 import math
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from rerank import io
 from rerank.core import memory
-from rerank.core.arrays import has_fast_bfloat16
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair
-from rerank.methods import engine as api
-from rerank.methods import marginals
-from rerank.methods.em import EM
-from rerank.methods.sinkhorn import Sinkhorn
-from rerank.passes import panels, reduce
+from rerank.methods.engine import SPARSE_FROM
+from rerank.passes import reduce
 from rerank.passes import topk as search
 from rerank.passes.sinkhorn import choose
-from rerank.passes.sinkhorn.choose import Regime
-from rerank.passes.sinkhorn.stored import Stored
 
 # The problem that passes are timed on: as large as the roads for large ones ask for.
-TIMED = 2048, 8192
-
-
-@dataclass(frozen=True)
-class Card:
-    """What the data sheet of an accelerator says.
-
-    Attributes:
-        name: of the hardware.
-        matrix: floating-point operations a second of bfloat16 inner products.
-        exps: exponentials a second.
-        bandwidth: bytes of memory read a second.
-        link: bytes a second to the other devices.
-        memory: bytes that may be used.
-    """
-
-    name: str
-    matrix: float
-    exps: float
-    bandwidth: float
-    link: float
-    memory: float
-
-
-# Half of the dense bfloat16 rate, 80 % of the copy bandwidth, one exp per special-function slot.
-CARDS = {
-    "h200": Card("H200", 395e12, 4e12, 3.4e12, 200e9, 125e9),
-    "h100": Card("H100 80 GB", 395e12, 4e12, 2.6e12, 200e9, 70e9),
-    "a100": Card("A100 80 GB", 155e12, 2.4e12, 1.6e12, 150e9, 70e9),
-}
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Seconds of each kind of work on one device, for one dimension of the embeddings.
-
-    Attributes:
-        name: of the hardware.
-        lists: a pair, in the best items of a query; nearest: in those the temperature reads.
-        fresh: a pair, in a sweep that computes scores; exact: in a float32 one.
-        stored: a pair, in building the kernel of each regime that keeps one, and in its sweep.
-        shares: a pair, in `reduce.peaks`.
-        checked: a row, in what is asked of embeddings before and between stages.
-        moments: a row, in EM's moments; mapped: in a linear map.
-        basis: EM itself, whatever the size.
-        read: a byte of a file, checked; converted: a number, from float16 to float32.
-        link: bytes a second to the other devices; memory: bytes that may be used.
-        measured: False for estimates from data sheets.
-    """
-
-    name: str
-    lists: float
-    nearest: float
-    fresh: float
-    exact: float
-    shares: float
-    checked: float
-    moments: float
-    mapped: float
-    basis: float
-    read: float
-    link: float
-    memory: float
-    stored: dict[str, tuple[float, float]] = field(default_factory=dict)
-    converted: float = 0.0
-    measured: bool = False
-
-
-def of_card(card: Card, dim: int) -> Costs:
-    """What a data sheet promises for one dimension."""
-    product, exp = 2 * dim / card.matrix, 1 / card.exps
-    return Costs(
-        card.name,
-        lists=product + exp / 4,
-        nearest=product + exp / 4,
-        fresh=product + exp,
-        exact=product + exp,
-        # A float16 kernel is read twice.
-        stored={"stored float16": (product + exp, 4 / card.bandwidth)},
-        shares=product + 2 * exp,
-        checked=20 * 4 * dim / card.bandwidth,
-        # Moments are sums in float64.
-        moments=2 * dim * dim / (card.matrix / 8),
-        mapped=2 * dim * dim / (card.matrix / 8),
-        basis=0.1,
-        read=1 / 2e9,
-        link=card.link,
-        memory=card.memory,
-    )
-
-
-def measure(dim: int, *, clock: Callable[[], float] = time.perf_counter) -> Costs:
-    """Time the passes themselves on this machine's CPU, in a few seconds.
-
-    Args:
-        dim: of the embeddings.
-        clock: seconds; `time.process_time` on one thread is what a busy machine disturbs least.
-    """
-    generator = torch.Generator().manual_seed(0)
-    n, m = TIMED
-    queries, items = (torch.randn((rows, dim), generator=generator) for rows in (n, m))
-    sim = Pair(queries, items)
-    tau = reduce.spread(sim)[1] / 5
-    log_a, g = torch.full((n,), -math.log(n)), torch.zeros(m)
-    eye = torch.eye(dim)
-
-    def seconds(work: Callable[[], object]) -> float:
-        """The best of a few runs: a busy neighbour only ever slows them."""
-        times = []
-        for _ in range(3):
-            start = clock()
-            work()
-            times.append(clock() - start)
-        return min(times)
-
-    def pair(work: Callable[[], object]) -> float:
-        return seconds(work) / (n * m)
-
-    log_b = torch.full((m,), -math.log(m))
-    exact = pair(lambda: reduce.logsumexp(sim, tau, over="gallery", plus=g))
-    fresh, stored = exact, {}
-    if choose.has_numba():
-        half = has_fast_bfloat16(sim.device)
-        streaming = choose.build(Regime("streaming", half=half), sim, tau, log_a)
-        fresh = pair(lambda: streaming(g))
-        for name, halved in (
-            ("stored float32", False),
-            ("stored bfloat16", False),
-            ("stored 8-bit", half),
-        ):
-            step = choose.build(Regime(name, half=halved), sim, tau, log_a)  # type: ignore[arg-type]
-            assert isinstance(step, Stored)
-            # The 8-bit form computes its first sweep afresh, the second one builds the kernel.
-            step(g)
-            build = pair(partial(step._build, g))
-            with step.quiet():
-                stored[name] = build, pair(partial(step, g))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "x.h5"
-        io.write_embeddings(path, [str(i) for i in range(m)], items.numpy())
-        read = seconds(lambda: io.read_embeddings(path)) / (4 * m * dim)
-    # Too many to be read from the cache.
-    half = torch.zeros(2**25, dtype=torch.float16)
-    masses = {"query_mass": log_a.exp().double(), "gallery_mass": log_b.exp().double()}
-    return Costs(
-        "this machine's CPU",
-        lists=pair(lambda: search.topk(sim, 10)),
-        nearest=pair(lambda: reduce.topk(sim, 11)),
-        fresh=fresh,
-        exact=exact,
-        stored=stored,
-        shares=pair(
-            lambda: reduce.peaks(
-                sim, tau, query_bias=torch.zeros(n), gallery_bias=g, column_shift=log_b + 20
-            )
-        ),
-        # Rows are compared and hashed for each fit, in either direction.
-        checked=seconds(lambda: Pair(queries, items)) / (n + m)
-        + 3 * seconds(lambda: reduce.row_hashes(sim)) / n,
-        moments=seconds(lambda: reduce.gram(sim, **masses)) / (n + m),
-        mapped=seconds(lambda: sim.map(eye)) / (n + m),
-        basis=seconds(lambda: EM().fit(Pair(queries[:64], items[:64]))),
-        read=read,
-        converted=seconds(lambda: [len(part.float()) for part in half.split(2**21)]) / len(half),
-        link=1e9,
-        memory=float(memory.budget()),
-        measured=True,
-    )
-
-
+TIMED = 1024, 6144
+# Steps of a fit and of the plan at the temperature's first guess, as they usually are.
+SWEEPS, _TAU_STEPS = 30, 15
 _PANEL_BYTES = 100e6
-# Steps of the plan at the temperature's first guess, and how often drift has a kernel built again.
-_TAU_STEPS = 15
-_STEPS_A_BUILD = {"stored float32": 20, "stored bfloat16": 20, "stored 8-bit": 3.5}
-# EM maps both sides for the fit, the other direction and either result.
-_MAPS = 4
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of `rerank apply` and its seconds."""
-
-    name: str
-    seconds: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would cost.
+    """What a run will take.
 
     Attributes:
-        regime: how the Sinkhorn sweeps are done.
-        stages: in order.
-        memory: bytes on each device, by what takes them.
-        costs: of the hardware.
-        devices: how many share the queries.
-        notes: what the figures leave out, one sentence each.
+        queries: texts.
+        gallery: videos.
+        dim: of the embeddings.
+        regime: how Sinkhorn's sweeps are done.
+        seconds: by stage, about; starting Python and writing the result are not counted.
+        memory: bytes by what is held.
+        budget: bytes that may be used.
+        notes: what else to know, one sentence each.
     """
 
+    queries: int
+    gallery: int
+    dim: int
     regime: str
-    stages: tuple[Stage, ...]
+    seconds: dict[str, float]
     memory: dict[str, float]
-    costs: Costs
-    devices: int
+    budget: int
     notes: tuple[str, ...]
 
     @property
-    def seconds(self) -> float:
+    def total_seconds(self) -> float:
         """Of all stages."""
-        return sum(stage.seconds for stage in self.stages)
+        return sum(self.seconds.values())
 
     @property
     def fits(self) -> bool:
-        """Whether a device holds what it needs."""
-        return sum(self.memory.values()) <= self.costs.memory
+        """Whether the memory may be used."""
+        return sum(self.memory.values()) <= self.budget
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "queries": self.queries,
+            "gallery": self.gallery,
+            "dim": self.dim,
+            "regime": self.regime,
+            "seconds": self.seconds,
+            "total_seconds": self.total_seconds,
+            "memory_bytes": self.memory,
+            "budget_bytes": self.budget,
+            "fits": self.fits,
+            "notes": list(self.notes),
+        }
+
+
+def shape_of(queries: int, gallery: int, dim: int) -> Pair:
+    """A pair of that shape that holds no numbers: every row is the same one in memory."""
+    row = torch.zeros((1, dim))
+    return Pair(row.expand(queries, dim), row.expand(gallery, dim), _checked=True)  # type: ignore[call-arg]
 
 
 def plan(
-    queries: float,
-    gallery: float,
-    dim: int,
-    *,
-    devices: int = 1,
-    costs: Costs | None = None,
-    sweeps: int = 30,
-    em: bool = True,
-    both: bool = True,
+    queries: float, gallery: float, dim: int = 512, *, sweeps: int = SWEEPS, timed: bool = True
 ) -> Plan:
-    """Predict regime, memory and time of `rerank apply` without a bank.
+    """Regime, memory and time of both directions of a transductive run.
 
     Args:
-        queries: n; gallery: m; dim: d of the embeddings.
+        queries: texts; gallery: videos.
         gallery: see `queries`.
-        dim: see `queries`.
-        devices: how many share the queries.
-        costs: of one device, for this d; measured here by default.
-        sweeps: Sinkhorn steps of a fit.
-        em: whether EM comes first.
-        both: whether both directions are ranked; one fit serves both of a large problem.
+        dim: of the embeddings.
+        sweeps: steps of a fit.
+        timed: whether to time the passes; without, all times are 0.
 
     Raises:
-        RerankError: sizes that are not positive.
+        RerankError: sizes that are no positive whole numbers.
+
+    >>> plan(1e6, 1e6, timed=False).regime.split(",")[0]
+    'streaming'
     """
-    n, m, d = float(queries), float(gallery), int(dim)
-    if not (1 <= n < math.inf and 1 <= m < math.inf and d >= 1 and devices >= 1 and sweeps >= 1):
-        raise RerankError(
-            f"plan: got {queries} queries, {gallery} gallery items, d = {dim}, {devices} devices, "
-            f"expected positive numbers"
-        )
-    costs = costs or measure(d)
-    share = math.ceil(n / devices)
-    pairs, rows, directions = share * m, share + m, 2 if both else 1
-    regime, kernel = _regime(pairs, costs)
-    reduced = 0.0
-    if devices > 1:
-        reduced = 2 * (devices - 1) / devices * 4 * m / costs.link + 20e-6 * math.log2(devices)
-    exact, panel = costs.exact, _PANEL_BYTES
-    if _stays(m * d, costs):
-        # A gallery left in its file is made float32 again for every panel.
-        tall = panels.tall_rows_of(math.ceil(m), costs.memory)
-        exact += d * costs.converted / tall
-        panel = max(panel, 0.0 if kernel else 4 * m * tall)
-    # Two rounded copies make panels cheaper where they fit, see `kernels.panels.can_halve`.
-    fresh = costs.fresh if not costs.measured or 2 * rows * d <= costs.memory / 4 else exact
-    build, sweep = costs.stored.get(regime, (0.0, fresh))
-
-    def solve(steps: int) -> float:
-        """One loop of `methods.potentials.solve`."""
-        builds = 1 + int(steps / _STEPS_A_BUILD.get(regime, math.inf)) if kernel else 0
-        # A kernel once rounds away what light columns have, which is counted exactly then.
-        once = exact if kernel else 0.0
-        # 8 bits cannot hold potentials that are not known yet: the first sweep is a fresh one.
-        once += fresh if regime == "stored 8-bit" else 0.0
-        return pairs * (builds * build + steps * sweep + once) + steps * reduced
-
-    # The spread of the scores comes from moments of the embeddings.
-    temperature = pairs * (2 * costs.nearest + costs.shares) + rows * costs.moments
-    temperature += solve(_TAU_STEPS)
-    polish = 0.0 if regime == "stored bfloat16" else pairs * exact
-    sinkhorn = solve(sweeps) + polish
-    # One converged fit serves both directions of a large problem, but where the marginals were
-    # looked into each may have its own.
-    suited = n * m <= marginals.MAX_SUITED and devices == 1
-    fits = directions if suited or n * m < api.ONE_FIT_ELEMENTS else 1
-    look = temperature + 2 * sinkhorn + 3 * pairs * exact if suited else 0.0
-    moments = fits * (rows * costs.moments + costs.basis) + _MAPS * rows * costs.mapped
-    stages = [
-        Stage("reading", 4 * d * rows * costs.read),
-        Stage("checks", fits * rows * costs.checked),
-        Stage("EM", moments if em else 0.0),
-        Stage("marginals", directions * look),
-        Stage("temperature", fits * temperature),
-        Stage("Sinkhorn", fits * sinkhorn),
-        Stage("second direction", pairs * exact if fits < directions else 0.0),
-        # Lists before and after, for the hubness and the result.
-        Stage("top-k", 2 * directions * pairs * costs.lists),
-    ]
-    # Large sides stay in their files on a CPU, and are mapped and made float32 a block at a time.
-    copied = sum(4 * d * side for side in (share, m) if not _stays(side * d, costs))
+    n, m = (_whole(value, name) for value, name in ((queries, "queries"), (gallery, "gallery")))
+    sim = shape_of(n, m, _whole(dim, "dim"))
+    chosen = choose.regime(sim, sweeps=sweeps)
+    budget = memory.budget()
+    copied = sum(4.0 * dim * side for side in (n, m) if not memory.is_large(side * dim))
     held = {
         "embeddings": copied,
-        "mapped copy": copied if em else 0.0,
-        "stored kernel": kernel,
-        "panels": min(panel, 4 * pairs),
-        "biases": 8 * rows,
+        "mapped copy": copied,
+        "stored kernel": float(chosen.kernel_bytes),
+        "panels": min(_PANEL_BYTES, 4.0 * n * m),
+        "biases": 8.0 * (n + m),
     }
-    shown = tuple(stage for stage in stages if stage.seconds)
-    made = Plan(regime, shown, held, costs, devices, ())
-    return replace(made, notes=_notes(made, n * m, rows, m * d * 4))
-
-
-def _notes(made: Plan, pairs: float, rows: float, gallery: float) -> tuple[str, ...]:
-    """What the figures leave out, and ways out of what they say."""
-    costs, notes = made.costs, ["starting Python and writing the result are not counted"]
-    if not costs.measured:
-        notes.append(f"{costs.name}: estimated from its data sheet, not measured")
-    elif made.devices > 1:
-        notes.append(f"for accelerators: --hardware {', '.join(CARDS)}")
-    if pairs >= api.SPARSE_FROM and made.devices == 1:
-        graph = pairs * 2 * costs.nearest
-        samples = 4 * rows * Sinkhorn.samples
+    seconds = _seconds(chosen, n * m, dim, sweeps) if timed else {}
+    notes = ["starting Python and writing the result are not counted"]
+    if n * m >= SPARSE_FROM:
+        notes.append(f"{n * m:.0e} pairs: --method em+sinkhorn-sparse reads them twice only")
+    if sum(held.values()) > budget:
         notes.append(
-            f"--method em+sinkhorn-sparse reads all pairs twice, about {graph / 3600:,.2g} h, "
-            f"instead of temperature and Sinkhorn, and holds {samples / 1e9:,.1f} GB of samples"
+            f"needs {sum(held.values()) / 1e9:,.1f} GB, {budget / 1e9:,.1f} GB may be used: "
+            f"allow more with --memory"
         )
-    if not made.fits:
-        need = sum(made.memory.values())
-        notes.append(
-            f"does not fit: needs {need / 1e9:,.1f} GB a device, {costs.memory / 1e9:,.1f} GB may "
-            f"be used; {_way_out(2 * gallery, costs)}"
-        )
-    return tuple(notes)
+    return Plan(n, m, dim, str(chosen), seconds, held, budget, tuple(notes))
 
 
-def _stays(elements: float, costs: Costs) -> bool:
-    """Whether a side is left in its file, as `memory.is_large` decides."""
-    return costs.measured and 4 * elements > memory.COPY_SHARE * costs.memory
+def _whole(value: float, name: str) -> int:
+    if not (value >= 1 and float(value).is_integer()):
+        raise RerankError(f"--{name}: got {value:g}, expected a whole number such as 1e6")
+    return int(value)
 
 
-def _way_out(gallery: float, costs: Costs) -> str:
-    if costs.measured:
-        return "allow more with --memory"
-    if gallery < costs.memory:
-        return "use more devices"
-    return (
-        "the gallery alone is too large for one device: split it too, Pair(shard='gallery'), which "
-        "costs a second all-reduce a sweep, or use less d"
-    )
+def _seconds(chosen: choose.Regime, pairs: float, dim: int, sweeps: int) -> dict[str, float]:
+    """Each pass on a small problem, times what a run makes of it."""
+    n, m = TIMED
+    generator = torch.Generator().manual_seed(0)
+    queries, items = (torch.randn((rows, dim), generator=generator) for rows in (n, m))
+    small = Pair(queries, items)
+    tau = reduce.spread(small)[1] / 5
+    g = torch.zeros(m)
+    step = choose.build(chosen, small, tau, torch.full((n,), -math.log(n)))
+    first = _best(lambda: step(g), runs=1)
+    with step.quiet():
+        sweep = _best(lambda: step(g))
+    exact = _best(lambda: reduce.logsumexp(small, tau, over="gallery", plus=g))
+    lists = _best(lambda: search.topk(small, 10))
+    each = pairs / (n * m)
+    solve = max(0.0, first - sweep) + exact
+    return {
+        "temperature": each * (2 * lists + solve + _TAU_STEPS * sweep),
+        "Sinkhorn": each * (solve + sweeps * sweep),
+        "second direction": each * exact,
+        "top-k, before and after": each * 4 * lists,
+    }
 
 
-def _regime(pairs: float, costs: Costs) -> tuple[str, float]:
-    """Name and bytes of the stored kernel, as `kernels.choose` decides."""
-    room = choose.KERNEL_SHARE * costs.memory
-    sizes = {"stored bfloat16": 2, "stored float16": 2, "stored 8-bit": 1}
-    if "stored float32" in costs.stored and pairs <= choose.SMALL:
-        return "stored float32", 4 * pairs
-    for name in (name for name in sizes if name in costs.stored):
-        if sizes[name] * pairs <= room:
-            return name, sizes[name] * pairs
-    return "streaming" if costs.stored else "log domain", 0.0
+def _best(work: Callable[[], object], runs: int = 3) -> float:
+    """Seconds; the best of a few runs, because a busy neighbour only ever slows them."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def text(found: Plan) -> str:
+    """For a person."""
+    lines = [
+        f"{found.queries:,} texts x {found.gallery:,} videos, d = {found.dim}",
+        f"sweeps  {found.regime}",
+        f"memory  {sum(found.memory.values()) / 1e9:,.2f} GB of {found.budget / 1e9:,.2f} GB",
+    ]
+    lines += [f"  {what:<24}{size / 1e9:9,.2f} GB" for what, size in found.memory.items() if size]
+    if found.seconds:
+        lines.append(f"time    about {_time(found.total_seconds)}")
+        lines += [f"  {what:<24}{_time(spent):>12}" for what, spent in found.seconds.items()]
+    return "\n".join([*lines, *found.notes])
+
+
+def _time(seconds: float) -> str:
+    for limit, unit, size in ((1, "ms", 1e-3), (120, "s", 1), (7200, "min", 60)):
+        if seconds < limit:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds / 3600:,.1f} h"

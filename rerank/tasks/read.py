@@ -379,3 +379,22 @@ def folded_head(heads: Any, word: str) -> dict[str, np.ndarray]:  # noqa: ANN401
     weight, bias = heads.folded()[0 if word == "texts" else 1]
     names = ("head", "head_bias")
     return {n: t.detach().numpy() for n, t in zip(names, (weight, bias), strict=True)}
+
+
+def sizes(
+    *, texts: Path | None = None, videos: Path | None = None, sims: Path | None = None
+) -> tuple[int, int, int]:
+    """(texts, videos, dimension) of files, of which a row each is read; dimension 0 for scores.
+
+    Raises:
+        RerankError: no files.
+    """
+    if sims is not None:
+        found = io.read_scores(sims, rows=slice(0, 1))
+        return found.total_rows, len(found.gallery_ids), 0
+    if texts is None or videos is None:
+        raise RerankError(
+            "give --texts and --videos, or --queries and --gallery as numbers such as 1e6"
+        )
+    one, other = (io.read_embeddings(path, rows=slice(0, 1)) for path in (texts, videos))
+    return one.total_rows, other.total_rows, one.dim

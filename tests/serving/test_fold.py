@@ -6,7 +6,7 @@ import torch
 
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.similarity import Pair
-from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
+from rerank.methods.base import Fitted, FittedPipeline, GalleryBias, LinearMap
 from rerank.serving.fold import complete_norm, fold_gallery, fold_queries, plan_folding
 from rerank.serving.stores.faiss import Faiss, read_index
 from rerank.serving.stores.registry import make_store
@@ -99,7 +99,7 @@ def test_an_item_beyond_the_radius_is_refused_with_the_way_out():
 
 
 def test_what_does_not_fold_says_so():
-    class Rows:
+    class Rows(Fitted):
         label = "none"
 
         def transform(self, sim):
