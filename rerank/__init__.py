@@ -3,69 +3,24 @@
 A fitted reranker is one linear map and one number per gallery item: it is tiny, saves to a file,
 serves one unseen query, streams, and folds into any inner-product index as one extra dimension.
 
-Names are imported on first use, so that `rerank --help` need not import torch.
+The public names are written once, in `__init__.pyi`; each is imported on first use, so that
+`rerank --help` need not import torch.
 """
 
+import ast
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rerank.core.errors import FormatError as FormatError
-    from rerank.core.errors import NeedsEmbeddings as NeedsEmbeddings
-    from rerank.core.errors import RerankError as RerankError
-    from rerank.core.similarity import Dense as Dense
-    from rerank.core.similarity import Pair as Pair
-    from rerank.core.version import __version__ as __version__
-    from rerank.methods.base import Bank as Bank
-    from rerank.methods.base import GalleryBias as GalleryBias
-    from rerank.methods.base import LinearMap as LinearMap
-    from rerank.methods.base import Pipeline as Pipeline
-    from rerank.methods.dual_softmax import DualSoftmax as DualSoftmax
-    from rerank.methods.em import EM as EM
-    from rerank.methods.inverted_softmax import InvertedSoftmax as InvertedSoftmax
-    from rerank.methods.neighbors import CSLS as CSLS
-    from rerank.methods.neighbors import NNN as NNN
-    from rerank.methods.saved import save as save
-    from rerank.methods.sinkhorn import Sinkhorn as Sinkhorn
-    from rerank.metrics.judge import evaluate as evaluate
-    from rerank.passes.topk import topk as topk
-    from rerank.serving.model import Found as Found
-    from rerank.serving.model import Model as Model
-    from rerank.serving.model import load as load
-    from rerank.serving.stores.registry import store as store
-    from rerank.tasks.apply import apply as apply
-    from rerank.tasks.fit import fit as fit
-    from rerank.tasks.matrix import rerank as rerank
+from pathlib import Path
+from typing import Any
 
 
-_HOME = {
-    "__version__": "rerank.core.version",
-    "apply": "rerank.tasks.apply",
-    "rerank": "rerank.tasks.matrix",
-    "evaluate": "rerank.metrics.judge",
-    "topk": "rerank.passes.topk",
-    "save": "rerank.methods.saved",
-    "load": "rerank.serving.model",
-    "Model": "rerank.serving.model",
-    "Found": "rerank.serving.model",
-    "store": "rerank.serving.stores.registry",
-    "fit": "rerank.tasks.fit",
-    "Pair": "rerank.core.similarity",
-    "Dense": "rerank.core.similarity",
-    "Bank": "rerank.methods.base",
-    "Pipeline": "rerank.methods.base",
-    "LinearMap": "rerank.methods.base",
-    "GalleryBias": "rerank.methods.base",
-    "EM": "rerank.methods.em",
-    "Sinkhorn": "rerank.methods.sinkhorn",
-    "CSLS": "rerank.methods.neighbors",
-    "NNN": "rerank.methods.neighbors",
-    "DualSoftmax": "rerank.methods.dual_softmax",
-    "InvertedSoftmax": "rerank.methods.inverted_softmax",
-    "RerankError": "rerank.core.errors",
-    "FormatError": "rerank.core.errors",
-    "NeedsEmbeddings": "rerank.core.errors",
-}
+def _homes() -> dict[str, str]:
+    """Public name -> the module that defines it, from the stub that type checkers read."""
+    tree = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imports = (node for node in tree.body if isinstance(node, ast.ImportFrom))
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+_HOME = _homes()
 
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 

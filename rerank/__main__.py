@@ -1,6 +1,6 @@
 """`python -m rerank`: the command line."""
 
-from rerank_cli.app import main
+from rerank_cli.app import main  # pyright: ignore[reportMissingImports]  a name that exists once installed
 
 if __name__ == "__main__":
     main()
