@@ -242,6 +242,8 @@ def plain_folding(
     Raises:
         RerankError: see `plan_folding`.
     """
+    if query_side not in ("mapped", "raw"):
+        raise RerankError(f"--queries: got {query_side!r}, expected mapped or raw")
     pipeline = fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
     centres = centres_of(pipeline)
     if centres is not None and query_side == "raw":

@@ -194,6 +194,7 @@ class Model:
         return np.array(self.saved.gallery_ids, dtype=object)
 
     def _queries(self, queries: Any) -> Tensor:  # noqa: ANN401  embeddings
+        check_served(self.saved)
         _, vectors = named_vectors(queries, None, None, self.metric)
         return each_through(self._heads, vectors, self._words[1])
 
@@ -224,6 +225,7 @@ class Model:
             RerankError: a model without its bank, a method that has no bias for a single item, or
                 ids that are there already.
         """
+        check_served(self.saved)
         names, vectors = named_vectors(items, ids, None, self.metric)
         if names is None:
             raise RerankError(
@@ -340,7 +342,9 @@ def _taken(given: Any, metric: str) -> tuple[Sequence[str] | None, ArrayLike]:  
         return given.ids, given.vectors
     if hasattr(given, "to_numpy") and hasattr(given, "index"):  # a DataFrame: index and columns
         named = given.index.dtype == object or str(given.index.dtype).startswith("str")
-        return [str(i) for i in given.index] if named else None, given.to_numpy(dtype=np.float32)
+        return [str(i) for i in given.index] if named else None, np.ascontiguousarray(
+            given.to_numpy(dtype=np.float32)
+        )
     if not isinstance(given, torch.Tensor):
         try:
             given = np.asarray(given)

@@ -226,9 +226,9 @@ def commit(
         fingerprint: of what lies at `out` now.
     """
     waiting = pending(out, table, exported.manifest["hash"])
-    with replacing(waiting) as file:
-        file.write(to_bytes(exported, dimension))
     try:
+        with replacing(waiting) as file:
+            file.write(to_bytes(exported, dimension))
         publish()
     except BaseException:
         # It may have happened all the same; the side-car goes only where it surely has not.
@@ -236,7 +236,7 @@ def commit(
             if fingerprint() == exported.manifest["hash"]:
                 waiting.replace(side_car(out, table))
             else:
-                waiting.unlink()
+                waiting.unlink(missing_ok=True)
         raise
     with contextlib.suppress(FileNotFoundError):  # a reader was faster
         waiting.replace(side_car(out, table))

@@ -156,6 +156,55 @@ def test_export_prints_the_measured_recall_and_the_effort(files, rerank):
     assert status == 2 and "searched exactly" in err
 
 
+def test_a_model_that_keeps_its_gallery_needs_no_other_file(files, rerank):
+    good(rerank(FIT))
+    line = "search --model m.safetensors --texts texts.h5 --k 3 --json"
+    expected = json.loads(good(rerank(line + " --videos videos.h5")))
+    status, _, err = rerank(line)
+    assert status == 2 and "rerank fit --keep-gallery" in err
+    assert "with its gallery" in good(rerank(FIT + " --keep-gallery --keep-bank"))
+    assert json.loads(good(rerank(line)))["results"] == expected["results"]
+    good(rerank("export --model m.safetensors --texts texts.h5 --out i --to npy"))
+    good(rerank("update --model m.safetensors --videos more.h5"))
+    grown = json.loads(good(rerank(line)))["results"]
+    both = json.loads(good(rerank(line + " --videos videos.h5 --videos more.h5")))["results"]
+    assert grown == both != expected["results"]
+
+
+@pytest.mark.parametrize("to", ["npy", "parquet", "lancedb", "usearch", "pgvector"])
+def test_search_reads_what_export_wrote(files, rerank, to):
+    pytest.importorskip({"npy": "numpy", "parquet": "pyarrow", "pgvector": "numpy"}.get(to, to))
+    good(rerank(FIT))
+    search = "search --texts texts.h5 --k 3 --json "
+    expected = json.loads(good(rerank(search + "--model m.safetensors --videos videos.h5")))
+    more = {"lancedb": " --table films", "usearch": " --recall 1"}.get(to, "")
+    out = good(rerank(
+        f"export --model m.safetensors --videos videos.h5 --texts texts.h5 --to {to} --out o{more}"
+    ))  # fmt: skip
+    assert "import numpy as np" in out and "names" in out
+    table = " --table films" if to == "lancedb" else ""
+    for model in ("", " --model m.safetensors"):
+        got = json.loads(good(rerank(search + "--index o" + table + model)))
+        assert [[i["id"] for i in e["items"]] for e in got["results"]] == [
+            [i["id"] for i in e["items"]] for e in expected["results"]
+        ]
+    status, _, err = rerank(search + "--model m.safetensors --videos videos.h5 --table x")
+    assert status == 2 and "--table belongs to --index" in err
+
+
+def test_an_index_that_cannot_reach_the_recall_is_written_and_says_so(files, rerank, monkeypatch):
+    pytest.importorskip("faiss")
+    from rerank.serving.stores.faiss import Faiss
+
+    good(rerank(FIT))
+    monkeypatch.setattr(Faiss, "efforts", lambda self, m: (1,))
+    status, out, err = rerank(
+        "export --model m.safetensors --videos videos.h5 --texts texts.h5 --index ivf --out i"
+    )
+    assert status == 0 and "does not reach --recall 0.99: at its largest nprobe, 1" in err
+    assert (files / "i").exists() and "with nprobe 1, stored" in out
+
+
 def test_a_trained_head_travels_with_the_model(files, rerank):
     """Texts rotated and lengthened by an unknown map: served as if they had never been."""
     faiss = pytest.importorskip("faiss")
@@ -197,6 +246,11 @@ def test_a_trained_head_travels_with_the_model(files, rerank):
         ("update --model m.safetensors --videos more.h5", "--keep-bank"),
         ("update --model m.safetensors", "nothing to do"),
         ("export --model m.safetensors --videos more.h5 --out x", "none of its 20 ids is"),
+        ("export --model m.safetensors --videos videos.h5 --out x --to milvus", "of faiss, npy"),
+        ("export --model m.safetensors --videos videos.h5 --out x --option a", "NAME=VALUE"),
+        ("export --model m.safetensors --videos videos.h5 --out x --table a", "no such setting"),
+        ("export --model m.safetensors --videos videos.h5 --out x --recall 2", "--recall: got 2"),
+        ("export --model m.safetensors --videos videos.h5 --out x --queries y", "--queries: got"),
         ("fit --videos videos.h5", "--bank-texts is missing"),
         ("fit --bank-texts bank_texts.h5", "--videos is missing"),
         ("fit --videos videos.h5 --bank-texts bank_texts.h5 --heads texts.h5", "texts.h5|trained"),

@@ -177,8 +177,11 @@ def file_hash(path: Path) -> str:
 
 def rising(first: int, last: int) -> tuple[int, ...]:
     """Efforts from first to last, each about 1.4 times the one before."""
-    out = [step * 2**power for power in range(0, 40) for step in (first, first + first // 2)]
-    return (*dict.fromkeys(effort for effort in out if 0 < effort < last), last)
+    out, power = [], 1
+    while first * power < last:
+        out += [first * power, first * power * 3 // 2]
+        power *= 2
+    return (*sorted({effort for effort in out if effort < last}), last)
 
 
 def brute_force(vectors: np.ndarray, queries: np.ndarray, k: int, space: Space) -> Hits:
