@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rerank.core.pairs import transpose_positives
 from rerank.core.similarity import Pair
-from rerank.methods.directions import transpose_positives
 from rerank.metrics.protocols import pool_captions, resolve
 from rerank.metrics.ranks import Ranks, median_rank, ranks, recall_at
 from rerank.train.data import PairedData

@@ -73,6 +73,19 @@ def fit_heads(
         resume: go on from `checkpoint_path`; with more epochs also after a run's end.
         on_epoch: called by the first process with all records so far.
 
+    Example:
+        >>> import numpy as np
+        >>> from rerank.train import TrainSettings, fit_heads, paired, split_by_video
+        >>> rng = np.random.default_rng(0)
+        >>> hidden, owner = rng.standard_normal((40, 5)), np.repeat(np.arange(40), 3)
+        >>> videos = hidden @ rng.standard_normal((5, 8))
+        >>> said = hidden[owner] + 0.3 * rng.standard_normal((120, 5))
+        >>> data = paired(said @ rng.standard_normal((5, 6)), videos, owner)
+        >>> train, validation = split_by_video(data, share=0.25)
+        >>> trained = fit_heads(train, validation, TrainSettings(epochs=2))
+        >>> trained.history[trained.best_epoch]["score"] >= trained.history[0]["score"]
+        True
+
     Raises:
         RerankError: unusable settings or data, a checkpoint that is missing or of another run, or
             a loss that is no number any more; the last good checkpoint is then still in place.
