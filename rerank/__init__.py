@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rerank.methods.saved import save as save
     from rerank.methods.sinkhorn import Sinkhorn as Sinkhorn
     from rerank.metrics.judge import evaluate as evaluate
+    from rerank.metrics.registry import figure as figure
     from rerank.passes.topk import topk as topk
     from rerank.serving.model import Found as Found
     from rerank.serving.model import Model as Model
@@ -43,6 +44,7 @@ _HOME = {
     "apply": "rerank.tasks.apply",
     "rerank": "rerank.tasks.matrix",
     "evaluate": "rerank.metrics.judge",
+    "figure": "rerank.metrics.registry",
     "topk": "rerank.passes.topk",
     "save": "rerank.methods.saved",
     "load": "rerank.serving.model",
