@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from rerank_cli.options import (
+    FIGURES,
     BankGt,
     BankTexts,
     BankVideos,
     Device,
     DeviceName,
+    Figures,
     Metric,
     MetricName,
     Sims,
@@ -25,8 +27,10 @@ class FormatName(StrEnum):
     """How the tables are printed."""
 
     table = "table"
-    markdown = "markdown"
     latex = "latex"
+    markdown = "markdown"
+    csv = "csv"
+    html = "html"
     json = "json"
 
 
@@ -71,9 +75,7 @@ def compare_command(
     ties: Annotated[
         CompareTies, typer.Option("--ties", help="How equal scores count.")
     ] = CompareTies.expected,
-    figures: Annotated[
-        str, typer.Option("--figures", help="Recalls R@K, and MRR, MAP, nDCG@10, ...")
-    ] = "R@1,R@5,R@10",
+    figures: Figures = FIGURES,
     transductive: Annotated[
         bool, typer.Option("--transductive", help="With a bank: also fit on the test queries.")
     ] = False,
@@ -94,6 +96,9 @@ def compare_command(
     style: Annotated[
         FormatName, typer.Option("--format", help="How the tables are printed.")
     ] = FormatName.table,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Also show time and memory, which differ every run.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write one self-contained HTML file.")
     ] = None,
@@ -103,12 +108,12 @@ def compare_command(
     device: Device = DeviceName.auto,
 ) -> None:
     """Fit and evaluate methods side by side, with intervals; labels are never mixed."""
-    from rerank.metrics import tables as comparison
-    from rerank.tasks import inspect as sources
-    from rerank_cli.console import emit, emit_json, progress, say
+    from rerank.metrics.tables import render
+    from rerank.tasks import compare as task
+    from rerank_cli.console import emit, progress, say
 
     with progress():
-        found = sources.compare_files(
+        found = task.compare_files(
             gt, videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
             bank_videos=bank_videos, bank_gt=bank_gt, methods=methods, metric=metric.value,
             tau=tau, protocol=protocol.value, figures=figures, ties=ties.value,
@@ -118,7 +123,4 @@ def compare_command(
         )  # fmt: skip
     if report is not None:
         say(f"wrote {report}")
-    if style is FormatName.json:
-        emit_json(comparison.to_json(found))
-    else:
-        emit(comparison.render(found, style.value))
+    emit(render(found, style.value, cost=cost))

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rerank_cli.options import Device, DeviceName, Json, Metric, MetricName, Sims, Texts, Videos
+from rerank_cli.options import (
+    FIGURES,
+    Device,
+    DeviceName,
+    Figures,
+    Json,
+    Metric,
+    MetricName,
+    Sims,
+    Texts,
+    Videos,
+)
 
 if TYPE_CHECKING:
     from rerank.core.pairs import Name
@@ -14,7 +25,6 @@ if TYPE_CHECKING:
 
 
 NAMES: "tuple[Name, ...]" = ("t2v", "v2t")
-KEYS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 
 
 class TiesName(StrEnum):
@@ -47,6 +57,7 @@ def eval_command(
     pool: Annotated[
         str | None, typer.Option("--pool", help="How frames become one vector: mean.")
     ] = None,
+    figures: Figures = FIGURES,
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write one HTML page with plots.")
     ] = None,
@@ -67,12 +78,13 @@ def eval_command(
             judged = judging.judge_raw(
                 gt, videos=videos, texts=texts, sims=sims, metric=metric.value,
                 ties=ties.value, allow_unjudged=allow_unjudged, device=device.value, pool=pool,
+                figures=figures,
             )  # fmt: skip
         else:
             judged = judging.judge_results(
                 gt, results or Path("reranked.h5"), videos=videos, texts=texts, sims=sims,
                 ties=ties.value, allow_unjudged=allow_unjudged, device=device.value,
-                hubs=report is not None,
+                hubs=report is not None, figures=figures,
             )  # fmt: skip
     if report is not None:
         judging.write_report(report, judged, {name: _rows(judged, name) for name in NAMES})
@@ -85,8 +97,14 @@ def eval_command(
 
 
 def _rows(judged: "Judged", name: "Name") -> tuple[list[str], list[list[str]]]:
-    """Headers and rows of one direction; R@1 after carries its change and 95 % interval."""
+    """Headers and rows of one direction; the first figure after carries its change."""
+    from rerank.metrics.figures import as_text
+    from rerank.metrics.tables import p_text
+    from rerank.metrics.uncertainty import format_change
+
     found = judged.as_json()
+    shown = next(one for one in (judged.before, judged.after) if one is not None)[name].figures
+    first = shown[0]
     rows = []
     for when in ("raw", "before", "after"):
         if when not in found:
@@ -95,14 +113,12 @@ def _rows(judged: "Judged", name: "Name") -> tuple[list[str], list[list[str]]]:
         label = judged.labels[name] if when == "after" else "raw"
         if when == "before" and judged.raw is not None:
             label = "trained"
-        cells = [f"{figures[key]:.1f}" for key in KEYS]
-        changes = judged.changes.get(name) if when == "after" else None
-        p = ""
-        if changes:
-            cells[0] = str(changes["R@1"])
-            p = f"{changes['R@1'].p:.3f}" if changes["R@1"].p >= 0.001 else "<0.001"
-        rows.append([f"{name} {when}", label, *cells, p, str(figures["queries"])])
-    return ["", "label", *KEYS, "p", "queries"], rows
+        cells = [as_text(figures[one.name], one.facts) for one in shown]
+        change = judged.changes.get(name, {}).get(first.name) if when == "after" else None
+        if change:
+            cells[0] = format_change(change, first.facts.digits)
+        rows.append([f"{name} {when}", label, *cells, p_text(change), str(figures["queries"])])
+    return ["", "label", *(one.name for one in shown), "p", "queries"], rows
 
 
 def _text(judged: "Judged") -> str:
@@ -111,7 +127,8 @@ def _text(judged: "Judged") -> str:
     headers, rows = _rows(judged, "t2v")
     rows += _rows(judged, "v2t")[1]
     if judged.after is None:
-        headers, rows = [h for h in headers if h != "p"], [row[:7] + row[8:] for row in rows]
+        place = headers.index("p")
+        headers, *rows = [[*row[:place], *row[place + 1 :]] for row in (headers, *rows)]
     lines = [table(headers, rows), ""]
     found = judged.as_json()
     tied = sum(
@@ -121,7 +138,11 @@ def _text(judged: "Judged") -> str:
         for name in NAMES
     )
     if judged.changes:
-        lines.append("R@1 after: (change [95 % interval]), p: paired by query against before")
+        lines.append(
+            f"{headers[2]} after: (change [95 % interval]), p: paired by query against before"
+        )
+        if any(one.low != one.low for of in judged.changes.values() for one in of.values()):
+            lines.append("no interval: fewer than 10 groups of queries that share no right answer")
     lines.append(f"ties: {judged.ties}{f' ({tied} tied queries)' if tied else ', none occurred'}")
     if judged.distractors:
         lines.append(f"{judged.distractors} gallery videos have no text: distractors, no queries")

@@ -62,4 +62,13 @@ Memory: TypeAlias = Annotated[
     str | None,
     typer.Option("--memory", help="Memory to use, such as 8GB [default: a share of what is free]."),
 ]
+FIGURES = "R@1,R@5,R@10,MdR,MnR"
+Figures: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--figures",
+        "--columns",
+        help="What to measure: R@k, MdR, MnR, RSum, geo, nDCG@10, MRR, AP(rel=2), ...",
+    ),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -23,6 +23,7 @@ from rerank.methods.registry import method as method
 from rerank.methods.saved import save as save
 from rerank.methods.sinkhorn import Sinkhorn as Sinkhorn
 from rerank.metrics.judge import evaluate as evaluate
+from rerank.metrics.registry import figure as figure
 from rerank.passes.topk import topk as topk
 from rerank.serving.model import Found as Found
 from rerank.serving.model import Model as Model

@@ -105,6 +105,18 @@ def positives_of(
     return {"t2v": tuple(positives), "v2t": transpose_positives(positives, n_gallery)}
 
 
+def as_grades(
+    grades: Grades | Sequence[np.ndarray] | None, positives: Sequence[np.ndarray]
+) -> Grades | None:
+    """Grades as a dict of dicts, from that or from arrays that lie beside the positives."""
+    if grades is None or isinstance(grades, Mapping):
+        return grades
+    return {
+        query: {int(j): int(grade) for j, grade in zip(rows, given, strict=True)}
+        for query, (rows, given) in enumerate(zip(positives, grades, strict=True))
+    }
+
+
 def transpose_grades(grades: Grades) -> dict[int, dict[int, int]]:
     """From grades of gallery rows per query to grades of query rows per gallery item."""
     out: dict[int, dict[int, int]] = {}

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from rerank.core.errors import RerankError
-from rerank.core.pairs import as_positives, clusters_of
+from rerank.core.pairs import Grades, as_positives, clusters_of
 from rerank.core.similarity import Dense, Pair, Similarity
 from rerank.methods.base import Bank, Reranker
 from rerank.metrics import protocols
+from rerank.metrics.figures import Figure
 from rerank.metrics.judge import Judgement, judge
 from rerank.metrics.ranks import Ranks, Ties
 
@@ -151,7 +152,8 @@ def cross_fit(
     ties: Ties = "expected",
     seed: int = 0,
     pool_captions: bool = False,
-    measures: Sequence[str] = (),
+    figures: Sequence[Figure] | None = None,
+    grades: Grades | None = None,
 ) -> CrossFit:
     """Rank every judged query with biases fitted on the half it is not in.
 
@@ -162,7 +164,8 @@ def cross_fit(
         ties: see `rerank.metrics.ranks`.
         seed: of the split.
         pool_captions: video to text under `rank-videos-by-best-caption`.
-        measures: names of ir_measures, besides the ranks.
+        figures: see `rerank.metrics.figures.find_all`; the default ones without.
+        grades: of gallery rows, per query row.
 
     Raises:
         RerankError: the queries cannot be split, or the method cannot be fitted.
@@ -173,10 +176,11 @@ def cross_fit(
     for half in parts:
         fitted = stages.fit(half.bank)
         for found, scored in ((before, half.sim), (after, fitted.transform(half.sim))):
-            right = half.positives
+            right, graded = half.positives, _grades_of(half, grades)
             if pool_captions:
                 scored, right = protocols.pool_captions(scored, right)
-            found.append(judge(scored, right, ties=ties, measures=measures))
+                graded = None
+            found.append(judge(scored, right, figures=figures, ties=ties, grades=graded))
     rows = np.concatenate([half.queries for half in parts])
     return CrossFit(
         _joined(before, rows, sim.shape[0]),
@@ -196,8 +200,18 @@ def _joined(parts: Sequence[Judgement], rows: np.ndarray, n: int) -> Judgement:
     )
     largest = max(part.ranks.n_gallery for part in parts)
     ranks = Ranks(better, tied, positives, largest, judged, parts[0].ranks.ties)
-    measures = {
-        name: np.concatenate([part.measures[name] for part in parts])[order]
-        for name in parts[0].measures
+    both = {
+        name: np.concatenate([part.parts[name] for part in parts])[order] for name in parts[0].parts
     }
-    return Judgement(ranks, measures)
+    return Judgement(ranks, parts[0].figures, both)
+
+
+def _grades_of(half: Half, grades: Grades | None) -> Grades | None:
+    """Grades in rows of a half; those of items that are kept out are gone."""
+    if grades is None:
+        return None
+    place = {int(row): new for new, row in enumerate(half.gallery)}
+    return {
+        new: {place[j]: grade for j, grade in grades.get(int(row), {}).items() if j in place}
+        for new, row in enumerate(half.queries)
+    }

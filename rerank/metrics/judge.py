@@ -2,20 +2,56 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from rerank.core.errors import RerankError
-from rerank.core.pairs import Name, Positives, as_positives, clusters_of, transpose_positives
+from rerank.core.pairs import (
+    NAMES,
+    Grades,
+    Name,
+    Positives,
+    as_positives,
+    clusters_of,
+    transpose_grades,
+    transpose_positives,
+)
 from rerank.core.similarity import ArrayLike, Dense, Similarity
 from rerank.metrics import hubness, protocols
 from rerank.metrics import ranks as metrics
-from rerank.metrics.figures import ranked_measures
+from rerank.metrics.figures import DEFAULT, Figure, as_text, find_all
+from rerank.metrics.graded import ranked_measures
 from rerank.metrics.ranks import Ranks, Ties
-from rerank.metrics.uncertainty import Bootstrap, Combine, Difference, geometric
+from rerank.metrics.uncertainty import Bootstrap, Combine, Difference, Interval
 
-Sims: TypeAlias = Similarity | ArrayLike | Mapping[Name, Similarity]
+
+@runtime_checkable
+class OneDirection(Protocol):
+    """A direction of a result: what was re-ranked."""
+
+    @property
+    def sim(self) -> Similarity:
+        """Queries x gallery."""
+        ...
+
+
+@runtime_checkable
+class TwoDirections(Protocol):
+    """A result of both directions, such as `rerank.apply` returns."""
+
+    @property
+    def t2v(self) -> OneDirection:
+        """Texts rank videos."""
+        ...
+
+    @property
+    def v2t(self) -> OneDirection:
+        """Videos rank texts."""
+        ...
+
+
+Sims: TypeAlias = Similarity | ArrayLike | Mapping[Name, Similarity] | TwoDirections
 NamedPositives: TypeAlias = Mapping[str, str | Sequence[str]]
 
 # Above this many clusters an interval moves by less than what more draws would resolve.
@@ -28,93 +64,166 @@ class Judgement:
 
     Attributes:
         ranks: of the best positives.
-        measures: further measures by name, (q,) each, in percent.
+        figures: what was asked for.
+        parts: (q, s) numbers of the queries behind each figure, by name.
     """
 
     ranks: Ranks
-    measures: dict[str, np.ndarray]
+    figures: tuple[Figure, ...]
+    parts: Mapping[str, np.ndarray]
 
-    def figures(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
-        """R@K and "geo" in percent, MdR, MnR, and the mean of each measure."""
-        table = metrics.summary(self.ranks, ks=ks)
-        return {
-            **{f"R@{k}": table[f"R@{k}"] for k in ks},
-            "geo": metrics.geometric_mean(self.ranks),
-            **{name: float(values.mean()) for name, values in self.measures.items()},
-            "MdR": table["MdR"],
-            "MnR": table["MnR"],
-        }
+    def table(self) -> dict[str, float]:
+        """The figures by name, recalls and shares in percent."""
+        return {figure.name: figure.value(self.parts[figure.name]) for figure in self.figures}
+
+    def intervals(self, boot: Bootstrap) -> dict[str, Interval]:
+        """How far each figure would move with other queries."""
+        out: dict[str, Interval] = {}
+        for figure in self.figures:
+            parts = self.parts[figure.name]
+            if figure.facts.combine == "median":
+                out[figure.name] = boot.median_interval(parts[:, 0])
+            elif figure.facts.hits:
+                out[figure.name] = boot.share_interval(parts[:, 0])
+            else:
+                out[figure.name] = boot.interval(parts, figure.combine(len(parts)))
+        return out
 
 
 def judge(
     sim: Similarity,
     right: Positives,
     *,
+    figures: Sequence[Figure] | None = None,
     ties: Ties = "expected",
-    measures: Sequence[str] = (),
+    grades: Grades | None = None,
 ) -> Judgement:
-    """Ranks and measures of one direction; one pass for the ranks, one more for the measures.
+    """Figures of one direction; one pass for the ranks, one more for whole rankings.
 
     Args:
         sim: queries x gallery.
         right: gallery rows per query.
+        figures: see `rerank.metrics.figures.find_all`; the default ones without.
         ties: see `rerank.metrics.ranks`.
-        measures: names of ir_measures.
+        grades: how right each judged item is, gallery rows per query row.
     """
+    wanted = find_all(DEFAULT) if figures is None else tuple(figures)
     ranks = metrics.ranks(sim, right, ties=ties)
-    return Judgement(ranks, ranked_measures(sim, right, measures, ties=ties) if measures else {})
+    parts = {figure.name: figure.parts(ranks) for figure in wanted if figure.of_ranks is not None}
+    whole = {
+        figure.name: figure.of_ranking or figure.measure
+        for figure in wanted
+        if figure.of_ranks is None
+    }
+    if whole:
+        found = ranked_measures(sim, right, whole, ties=ties, grades=grades)
+        parts |= {name: values[:, None] for name, values in found.items()}
+    return Judgement(ranks, wanted, parts)
+
+
+class Evaluation(dict[Name, dict[str, Any]]):
+    """Figures per direction, exact in the dict and rounded where they are printed."""
+
+    def _rows(self) -> tuple[list[str], list[list[str]]]:
+        names = list(dict.fromkeys(name for found in self.values() for name in found))
+        rows = []
+        for direction, found in self.items():
+            cells = [self._cell(name, found.get(name)) for name in names]
+            rows.append([str(direction), *cells])
+        return ["", *names], rows
+
+    @staticmethod
+    def _cell(name: str, value: Any) -> str:  # noqa: ANN401  figures, counts and a protocol
+        if not isinstance(value, float):
+            return "" if value is None else str(value)
+        try:
+            facts = find_all([name])[0].facts
+        except RerankError:
+            return f"{value:.1f}"
+        return as_text(value, facts)
+
+    def __repr__(self) -> str:
+        headers, rows = self._rows()
+        said = [
+            f"{row[0]}: "
+            + ", ".join(f"{name} {cell}" for name, cell in zip(headers[1:], row[1:], strict=True))
+            for row in rows
+        ]
+        return "; ".join(said)
+
+    def __str__(self) -> str:
+        headers, rows = self._rows()
+        widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+        lines = [
+            "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+            for line in (headers, *rows)
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        from markupsafe import escape
+
+        headers, rows = self._rows()
+        head = "".join(f"<th>{escape(cell)}</th>" for cell in headers)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def evaluate(
     sim: Sims,
     positives: Positives | NamedPositives | None = None,
     *,
+    figures: str | Sequence[str] = (*DEFAULT[:3], "geo", *DEFAULT[3:]),
     ties: Ties = "expected",
-    ks: Sequence[int] = (1, 5, 10),
     protocol: str = "auto",
-    measures: Sequence[str] = (),
+    grades: Grades | None = None,
     query_ids: Sequence[str] | None = None,
     gallery_ids: Sequence[str] | None = None,
-) -> dict[Name, dict[str, Any]]:
-    """Recall, ranks and hubness of both directions.
+) -> Evaluation:
+    """Figures and hubness of both directions.
 
     Args:
-        sim: texts x videos: a matrix, numpy or torch, or a `Similarity` such as
-            `Pair(texts, videos)`, which is streamed. Where each direction was rewritten by
-            itself, a dict {"t2v": texts x videos, "v2t": videos x texts}.
+        sim: texts x videos: a matrix (numpy, torch or lists), or a `Similarity` such as
+            `Pair(texts, videos)`, which is streamed; what `rerank.apply` returned; or, where each
+            direction was rewritten by itself, a dict {"t2v": texts x videos, "v2t": videos x
+            texts}.
         positives: for each text the rows of its videos: a list of lists, a 1-D integer array (one
             video per text), or a dict from text row to video rows. None is the diagonal of a
             square matrix. With `query_ids` and `gallery_ids`, a dict from text id to a video id or
             several.
+        figures: names of the registry and of ir_measures: `R@1`, `MdR`, `RSum`, `nDCG@10`.
         ties: how ties are resolved, see `rerank.metrics.ranks`.
-        ks: cutoffs of the recalls.
         protocol: see `rerank.metrics.protocols`.
-        measures: further measures by their ir_measures name (`MRR`, `MAP`, `nDCG@10`), in percent.
+        grades: how right each judged video is, for graded figures: {text row: {video row: grade}};
+            0 and less mean judged and not right.
         query_ids: names of the texts, in row order.
         gallery_ids: names of the videos, in row order.
 
     Returns:
-        For "t2v" and "v2t": R@K in percent for each K, "geo" (the geometric mean of R@1, R@5 and
-        R@10), MdR, MnR, "queries", "tied_queries", the measures asked for, the "skewness" of the
-        10-occurrence, and the "protocol" that was used.
+        For "t2v" and "v2t" a dict: the figures asked for (recalls and shares in percent),
+        "queries", "tied_queries", the "skewness" of the 10-occurrence, and the "protocol" used.
 
     Raises:
-        RerankError: NaN among the scores, or a ground truth that does not fit.
+        RerankError: NaN among the scores, an unknown figure, or a ground truth that does not fit.
 
     Example:
         >>> import numpy as np
-        >>> found = evaluate(np.array([[0.9, 0.1], [0.8, 0.3]]))
+        >>> found = evaluate(np.array([[0.9, 0.1], [0.8, 0.3]]), figures="R@1,MdR")
         >>> found["t2v"]["R@1"], found["v2t"]["R@1"]
         (50.0, 100.0)
     """
+    wanted = find_all(figures)
     sims = both_directions(sim)
     rows = text_positives(sims, positives, query_ids=query_ids, gallery_ids=gallery_ids)
     protocol = protocols.resolve(protocol, rows, _text_shape(sims)[1])
-    out: dict[Name, dict[str, Any]] = {}
-    for name, (searched, right) in views(sims, rows, protocol=protocol).items():
-        found = judge(searched, right, ties=ties, measures=measures)
+    out = Evaluation()
+    seen = views(sims, rows, protocol=protocol, grades=grades)
+    for name, (searched, right, graded) in seen.items():
+        found = judge(searched, right, figures=wanted, ties=ties, grades=graded)
         out[name] = {
-            **found.figures(ks),
+            **found.table(),
             "queries": len(found.ranks),
             "tied_queries": found.ranks.tied_queries,
             "skewness": hubness.summary(sims[name]).skewness,
@@ -126,15 +235,36 @@ def evaluate(
 def both_directions(sim: Sims) -> dict[Name, Similarity]:
     """A similarity of texts x videos, seen from both sides; a dict of directions is kept."""
     if isinstance(sim, Mapping):
-        given: dict[Name, Similarity] = {name: sim[name] for name in ("t2v", "v2t") if name in sim}
+        given: dict[Name, Similarity] = {
+            name: _similarity(sim[name]) for name in NAMES if name in sim
+        }
         if not given or len(given) != len(sim):
             raise RerankError(
                 f"directions: got {', '.join(map(str, sim)) or 'none'}, expected 't2v' and 'v2t'"
             )
         return given
-    if not isinstance(sim, Similarity):
-        sim = Dense(sim, unscored=True)  # type: ignore[arg-type]
+    if not isinstance(sim, Similarity) and isinstance(sim, TwoDirections):
+        return {"t2v": sim.t2v.sim, "v2t": sim.v2t.sim}
+    sim = _similarity(sim)
     return {"t2v": sim, "v2t": sim.T}
+
+
+def _similarity(sim: Any) -> Similarity:  # noqa: ANN401  whatever a user holds
+    if isinstance(sim, Similarity):
+        return sim
+    if isinstance(sim, str):
+        raise RerankError(
+            f"evaluate: got the text {sim!r}, expected a matrix of texts x videos; files are "
+            f"judged by rerank eval --gt ... on the command line"
+        )
+    if isinstance(sim, list | tuple):
+        try:
+            sim = np.asarray(sim, dtype=np.float64)
+        except (ValueError, TypeError) as error:
+            raise RerankError(
+                f"evaluate: got a list that is no matrix ({error}), expected texts x videos"
+            ) from error
+    return Dense(sim, unscored=True)
 
 
 def _text_shape(sims: Mapping[Name, Similarity]) -> tuple[int, int]:
@@ -194,36 +324,27 @@ def views(
     positives: tuple[np.ndarray, ...],
     *,
     protocol: str = "multi-caption",
-) -> dict[Name, tuple[Similarity, tuple[np.ndarray, ...]]]:
-    """What each direction ranks under a protocol: queries x gallery, and what is right.
+    grades: Grades | None = None,
+) -> dict[Name, tuple[Similarity, tuple[np.ndarray, ...], Grades | None]]:
+    """What each direction ranks under a protocol: queries x gallery, what is right, its grades.
 
     Args:
         sims: the directions, each with its queries as rows.
         positives: video rows per text.
         protocol: a name of `rerank.metrics.protocols.PROTOCOLS`.
+        grades: of video rows, per text row. Videos pooled over captions have none.
     """
-    out: dict[Name, tuple[Similarity, tuple[np.ndarray, ...]]] = {}
+    out: dict[Name, tuple[Similarity, tuple[np.ndarray, ...], Grades | None]] = {}
     for name, sim in sims.items():
-        right = positives if name == "t2v" else transpose_positives(positives, sim.shape[0])
-        if name == "v2t" and protocol == "rank-videos-by-best-caption":
-            out[name] = protocols.pool_captions(sim, right)
+        if name == "t2v":
+            out[name] = sim, positives, grades
+            continue
+        right = transpose_positives(positives, sim.shape[0])
+        if protocol == "rank-videos-by-best-caption":
+            out[name] = (*protocols.pool_captions(sim, right), None)
         else:
-            out[name] = sim, right
+            out[name] = sim, right, None if grades is None else transpose_grades(grades)
     return out
-
-
-def ranks_of(
-    sims: Mapping[Name, Similarity],
-    positives: tuple[np.ndarray, ...],
-    *,
-    ties: Ties = "expected",
-    protocol: str = "multi-caption",
-) -> dict[Name, Ranks]:
-    """Ranks of every direction under a protocol; see `views`."""
-    return {
-        name: metrics.ranks(sim, right, ties=ties)
-        for name, (sim, right) in views(sims, positives, protocol=protocol).items()
-    }
 
 
 def bootstrap_of(
@@ -247,35 +368,40 @@ def bootstrap_of(
     )
 
 
-def paired_changes(
-    boot: Bootstrap,
-    before: Judgement,
-    after: Judgement,
-    ks: Sequence[int] = (1, 5, 10),
-) -> dict[str, Difference]:
-    """Changes of R@K, "geo", MnR and the measures, with intervals and p-values from one draw.
+def paired_changes(boot: Bootstrap, before: Judgement, after: Judgement) -> dict[str, Difference]:
+    """Changes of every figure but medians, with intervals and p-values from one draw.
 
     Args:
         boot: see `bootstrap_of`.
         before: of the judged queries.
-        after: of the same queries.
-        ks: cutoffs of the recalls.
+        after: of the same queries and figures.
     """
     if not np.array_equal(before.ranks.judged, after.ranks.judged):
         raise RerankError("paired changes: before and after judge different queries")
-    cutoffs = sorted({*ks, 1, 5, 10})
-    names = [name for name in before.measures if name in after.measures]
+    figures = [
+        figure
+        for figure in after.figures
+        if figure.facts.combine != "median" and figure.name in before.parts
+    ]
+    if not figures:
+        return {}
+    places: dict[str, slice] = {}
+    start = 0
+    for figure in figures:
+        width = after.parts[figure.name].shape[1]
+        places[figure.name] = slice(start, start + width)
+        start += width
 
     def columns(found: Judgement) -> np.ndarray:
-        hits = [100 * found.ranks.hits(k) for k in cutoffs]
-        return np.stack([*hits, found.ranks.values, *(found.measures[n] for n in names)], axis=1)
+        return np.concatenate([found.parts[figure.name] for figure in figures], axis=1)
 
-    def pick(index: int) -> Combine:
-        return lambda means: means[..., index]
+    def part(figure: Figure) -> Combine:
+        combine, place = figure.combine(len(after.ranks)), places[figure.name]
+        return lambda means: combine(means[..., place])
 
-    three = [cutoffs.index(k) for k in (1, 5, 10)]
-    figures: dict[str, Combine] = {f"R@{k}": pick(cutoffs.index(k)) for k in ks}
-    figures["geo"] = lambda means: geometric(means[..., three])
-    figures["MnR"] = pick(len(cutoffs))
-    figures |= {name: pick(len(cutoffs) + 1 + i) for i, name in enumerate(names)}
-    return boot.differences(columns(before), columns(after), figures)
+    return boot.differences(
+        columns(before),
+        columns(after),
+        {figure.name: part(figure) for figure in figures},
+        shares={f.name: places[f.name].start for f in figures if f.facts.hits},
+    )

@@ -21,7 +21,7 @@ tied column, so that ties give more ranks than queries.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -95,10 +95,6 @@ class Ranks:
         if self.ties != "expected":
             return (self.values <= k).astype(float)
         return 1.0 - _miss_probability(k - self.better, self.tied, self.tied_positives)
-
-    def with_ties(self, ties: Ties) -> "Ranks":
-        """The same counts under another policy; no new pass."""
-        return replace(self, ties=_check_ties(ties))
 
 
 def _miss_probability(places: np.ndarray, tied: np.ndarray, positives: np.ndarray) -> np.ndarray:
@@ -197,12 +193,6 @@ def median_rank(ranks: Ranks) -> float:
 def mean_rank(ranks: Ranks) -> float:
     """MnR: mean rank of the best positive, counted from 1."""
     return float(ranks.values.mean())
-
-
-def geometric_mean(ranks: Ranks) -> float:
-    """Geometric mean of R@1, R@5 and R@10, as Collaborative Experts and its successors report."""
-    recalls = np.array([recall_at(ranks, k) for k in (1, 5, 10)])
-    return float(np.prod(recalls) ** (1 / 3))
 
 
 def summary(ranks: Ranks, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:

@@ -1,22 +1,29 @@
-"""What a comparison of methods found, and how it is printed.
+"""What a comparison of methods found, and how a terminal shows it.
 
 A figure fitted on the test queries and one fitted on a bank answer different questions, so every
-(direction, label) is a table of its own, headed by the raw ranking on the same gallery.
+(direction, label) is a table of its own, headed by the raw ranking on the same gallery. Tables for
+papers, which put both directions on one line, are in `rerank.metrics.paper`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS, Name
+from rerank.core.version import __version__
 from rerank.methods.base import Label
+from rerank.metrics.figures import Figure, as_text
 from rerank.metrics.hubness import Hubness
 from rerank.metrics.judge import Judgement
 from rerank.metrics.ranks import Ranks, Ties
-from rerank.metrics.uncertainty import Difference, Interval, format_change
+from rerank.metrics.uncertainty import MIN_CLUSTERS, Difference, Interval, format_change
 
-Format: TypeAlias = Literal["table", "markdown", "latex"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+Format: TypeAlias = Literal["table", "latex", "markdown", "csv", "html", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -28,10 +35,10 @@ class Entry:
         method: its name; "none" is the raw ranking.
         direction: "t2v" or "v2t".
         label: which queries the fit used.
-        figures: R@K and geo, further measures in percent, MdR, MnR, in this order.
-        intervals: of R@K, MnR and the measures, where the method is "none".
+        figures: by name, in the order asked for.
+        intervals: of the figures, where the method is "none".
         changes: of the figures against "none" on the same gallery and queries.
-        judgement: ranks and measures of every judged query.
+        judgement: ranks and figures of every judged query.
         hubness: of the ranking; None under cross-fit, which has two galleries.
         fit_seconds: time to fit.
         seconds: time to fit and to rank every query (under cross-fit also the raw scores).
@@ -57,6 +64,13 @@ class Entry:
         """Of every judged query."""
         return self.judgement.ranks
 
+    def __repr__(self) -> str:
+        said = ", ".join(
+            f"{figure.name} {as_text(self.figures[figure.name], figure.facts)}"
+            for figure in self.judgement.figures
+        )
+        return f"Entry({self.method}, {self.direction}, {self.label}: {said})"
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -75,7 +89,7 @@ class Table:
         direction: "t2v" or "v2t".
         label: of the entries.
         raw: the raw ranking of the same queries on the same gallery.
-        entries: best R@1 first.
+        entries: best first figure first.
         gallery: what was searched, in words.
     """
 
@@ -84,6 +98,9 @@ class Table:
     raw: Entry
     entries: tuple[Entry, ...]
     gallery: str
+
+    def __repr__(self) -> str:
+        return f"Table({self.direction}, {self.label}: {len(self.entries)} methods)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,18 +121,83 @@ class Comparison:
     ties: Ties
     notes: tuple[str, ...] = ()
 
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """What was measured, in the order asked for."""
+        return self.tables[0].raw.judgement.figures if self.tables else ()
 
-def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Plain numbers of a comparison, without the ranks."""
+    def to_latex(self, **options: Any) -> str:  # noqa: ANN401  of paper.latex
+        """One table for a paper, see `rerank.metrics.paper.latex`."""
+        from rerank.metrics import paper
+
+        return paper.latex(self, **options)
+
+    def to_markdown(self, **options: Any) -> str:  # noqa: ANN401  of paper.markdown
+        """The same table for a README, see `rerank.metrics.paper.markdown`."""
+        from rerank.metrics import paper
+
+        return paper.markdown(self, **options)
+
+    def to_csv(self) -> str:
+        """One line for each method, label and direction, with changes and intervals."""
+        from rerank.metrics import paper
+
+        return paper.csv_text(self)
+
+    def to_html(self, **options: Any) -> str:  # noqa: ANN401  of paper.html
+        """The same table as an HTML fragment, see `rerank.metrics.paper.html`."""
+        from rerank.metrics import paper
+
+        return paper.html(self, **options)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The lines of `to_csv`, not rounded, as a DataFrame.
+
+        Raises:
+            RerankError: pandas is not installed.
+        """
+        from rerank.metrics import paper
+
+        return paper.frame(self)
+
+    def to_json(self, *, cost: bool = False) -> dict[str, Any]:
+        """Plain numbers, see `to_json`."""
+        return to_json(self, cost=cost)
+
+    def __repr__(self) -> str:
+        methods = dict.fromkeys(e.method for table in self.tables for e in table.entries)
+        found = [
+            f"{table.direction} {table.label} best {table.entries[0].method}"
+            for table in self.tables
+            if table.entries
+        ]
+        return f"Comparison({len(methods)} methods; {'; '.join(found) or 'nothing fitted'})"
+
+    def __str__(self) -> str:
+        return render(self)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+
+def to_json(comparison: Comparison, *, cost: bool = False) -> dict[str, Any]:
+    """Plain numbers of a comparison, without the ranks.
+
+    Args:
+        comparison: what was found.
+        cost: also seconds and memory, which differ from run to run.
+    """
     return {
+        "version": __version__,
         "protocol": comparison.protocol,
         "ties": comparison.ties,
+        "figures": [figure.name for figure in comparison.figures],
         "tables": [
             {
                 "direction": table.direction,
                 "label": table.label,
                 "gallery": table.gallery,
-                "rows": [_entry_json(entry) for entry in (table.raw, *table.entries)],
+                "rows": [_entry_json(entry, cost) for entry in (table.raw, *table.entries)],
             }
             for table in comparison.tables
         ],
@@ -124,7 +206,12 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _entry_json(entry: Entry) -> dict[str, Any]:
+def _entry_json(entry: Entry, cost: bool) -> dict[str, Any]:
+    spent = {
+        "fit_seconds": entry.fit_seconds,
+        "seconds": entry.seconds,
+        "peak_bytes": entry.peak_bytes,
+    }
     return {
         "method": entry.method,
         "label": entry.label,
@@ -137,9 +224,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
             for name, of in entry.changes.items()
         },
         "skewness": None if entry.hubness is None else entry.hubness.skewness,
-        "fit_seconds": entry.fit_seconds,
-        "seconds": entry.seconds,
-        "peak_bytes": entry.peak_bytes,
+        **(spent if cost else {}),
         "notes": list(entry.notes),
     }
 
@@ -162,35 +247,38 @@ def heading(table: Table) -> str:
     )
 
 
-def cells(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows: the figures, the change of R@K first, with its interval and p-value."""
-    # The figures come in the order of the table: recalls, geo, further measures, MdR, MnR.
-    first, *others = table.raw.figures
-    headers = ["method", first, "p", *others, "skew", "time", "memory"]
+def cells(table: Table, *, cost: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows: the first figure with its interval or change and p-value, the others.
+
+    Args:
+        table: one direction and label.
+        cost: also time and memory.
+    """
+    first, *others = table.raw.judgement.figures
+    headers = ["method", first.name, "p", *(figure.name for figure in others), "skew"]
+    headers += ["time", "memory"] if cost else []
     rows = []
     for entry in (table.raw, *table.entries):
-        figures = entry.figures
-        rows.append(
-            [
-                entry.method,
-                _main(entry, first),
-                _p(entry.changes.get(first)),
-                *(f"{figures[name]:.1f}" for name in others),
-                "-" if entry.hubness is None else f"{entry.hubness.skewness:.2f}",
-                f"{entry.seconds:.2f} s",
-                _memory(entry.peak_bytes),
-            ]
-        )
+        row = [
+            entry.method,
+            _main(entry, first),
+            p_text(entry.changes.get(first.name)),
+            *(as_text(entry.figures[figure.name], figure.facts) for figure in others),
+            "-" if entry.hubness is None else f"{entry.hubness.skewness:.2f}",
+        ]
+        row += [f"{entry.seconds:.2f} s", _memory(entry.peak_bytes)] if cost else []
+        rows.append(row)
     return headers, rows
 
 
-def _main(entry: Entry, name: str) -> str:
+def _main(entry: Entry, figure: Figure) -> str:
+    name, digits = figure.name, figure.facts.digits
     if name in entry.changes:
-        return format_change(entry.changes[name])
-    value, interval = entry.figures[name], entry.intervals.get(name)
-    if interval is None or not interval.low == interval.low:
-        return f"{value:.1f}"
-    return f"{value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+        return format_change(entry.changes[name], digits)
+    value, interval = as_text(entry.figures[name], figure.facts), entry.intervals.get(name)
+    if interval is None or math.isnan(interval.low):
+        return value
+    return f"{value} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
 def _memory(size: int | None) -> str:
@@ -199,37 +287,60 @@ def _memory(size: int | None) -> str:
     return "<1 MB" if size < 1e6 else f"{size / 1e6:.0f} MB"
 
 
-def _p(change: Difference | None) -> str:
-    if change is None or not change.p == change.p:
+def p_text(change: Difference | None) -> str:
+    """A p-value as tables show it."""
+    if change is None or math.isnan(change.p):
         return "-"
     return "<0.001" if change.p < 0.001 else f"{change.p:.3f}"
 
 
-def render(comparison: Comparison, style: Format = "table") -> str:
-    """All tables as text, for a terminal, a Markdown file or a LaTeX document.
+def render(comparison: Comparison, style: Format = "table", *, cost: bool = False) -> str:
+    """A comparison as text in one of `FORMATS`.
+
+    Args:
+        comparison: what was found.
+        style: "table" for a terminal, else a table for papers, or JSON.
+        cost: also time and memory, where the format has room for it: "table" and "json".
 
     Raises:
         RerankError: an unknown style.
     """
     if style not in FORMATS:
-        raise RerankError(f"format: got {style!r}, expected {', '.join(FORMATS)} or json")
-    draw = {"table": _aligned, "markdown": _markdown, "latex": _latex}[style]
-    parts = [draw(heading(table), *cells(table)) for table in comparison.tables]
-    comment = {"table": "", "markdown": "- ", "latex": "% "}[style]
-    tail = [f"{comment}{line}" for line in footnotes(comparison)]
-    return "\n\n".join([*parts, "\n".join(tail)])
+        raise RerankError(f"format: got {style!r}, expected one of {', '.join(FORMATS)}")
+    if style == "table":
+        parts = [aligned(heading(t), *cells(t, cost=cost)) for t in comparison.tables]
+        return "\n\n".join([*parts, "\n".join(footnotes(comparison))])
+    if style == "json":
+        import json
+
+        from rerank.metrics.paper import without_nan
+
+        return json.dumps(without_nan(to_json(comparison, cost=cost)), ensure_ascii=False)
+    draw: dict[str, Callable[[], str]] = {
+        "latex": comparison.to_latex,
+        "markdown": comparison.to_markdown,
+        "csv": comparison.to_csv,
+        "html": comparison.to_html,
+    }
+    return draw[style]()
 
 
 def footnotes(comparison: Comparison) -> list[str]:
     """How to read the tables, and what is missing in them."""
     tied = max((t.raw.ranks.tied_queries for t in comparison.tables), default=0)
+    first = comparison.figures[0].name if comparison.figures else "figures"
     lines = [
-        "R@K in percent; (change [95 % interval]) and p against raw, paired by query, clustered by "
-        "shared answers",
+        f"recalls and shares in percent; {first}: (change [95 % interval]) and p against raw, "
+        "paired by query, clustered by shared answers",
+        *few_clusters(comparison),
         f"protocol {comparison.protocol}, ties {comparison.ties}"
-        + (f" (up to {tied} tied queries)" if tied else ""),
-        "rows of different labels are not comparable: they were allowed to see different things",
+        + (f" (up to {tied} tied queries)" if tied else "")
+        + f", rerank {__version__}",
     ]
+    if len({table.label for table in comparison.tables}) > 1:
+        lines.append(
+            "rows of different labels are not comparable: they were allowed to see different things"
+        )
     reasons: dict[tuple[str, str], list[str]] = {}
     for skipped in comparison.skipped:
         reasons.setdefault((skipped.direction, skipped.reason), []).append(skipped.method)
@@ -240,7 +351,22 @@ def footnotes(comparison: Comparison) -> list[str]:
     return lines + list(comparison.notes)
 
 
-def _aligned(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def few_clusters(comparison: Comparison) -> list[str]:
+    """A note for directions with too few independent queries for an interval."""
+    few = dict.fromkeys(
+        table.direction
+        for table in comparison.tables
+        if any(math.isnan(of.low) for of in table.raw.intervals.values())
+    )
+    return [
+        f"{name}: fewer than {MIN_CLUSTERS} groups of queries that share no right answer, so no "
+        f"interval is given"
+        for name in few
+    ]
+
+
+def aligned(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Plain columns for a terminal."""
     lines = [headers, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(headers))]
     # The main figure is read from the left, where its value stands.
@@ -251,32 +377,3 @@ def _aligned(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) 
         for line in lines
     ]
     return "\n".join([title, *(line.rstrip() for line in drawn)])
-
-
-def _markdown(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(texts: Sequence[str]) -> str:
-        return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
-
-    rule = "|---|---|" + "---:|" * (len(headers) - 2)
-    return "\n".join([f"**{title}**", "", line(headers), rule, *map(line, rows)])
-
-
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "<": r"$<$"}
-
-
-def _latex(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(texts: Sequence[str]) -> str:
-        return " & ".join("".join(_LATEX.get(c, c) for c in text) for text in texts) + r" \\"
-
-    return "\n".join(
-        [
-            f"% {title}",
-            rf"\begin{{tabular}}{{ll{'r' * (len(headers) - 2)}}}",
-            r"\hline",
-            line(headers),
-            r"\hline",
-            *map(line, rows),
-            r"\hline",
-            r"\end{tabular}",
-        ]
-    )

@@ -1,23 +1,34 @@
-"""How far a figure would move with other queries: bootstrap intervals and paired differences.
+"""How far a figure would move with other queries: intervals and paired differences.
 
 Queries that share a right answer (the captions of one video) are not independent, so whole
 clusters are drawn. Intervals are percentiles of the resampled statistic (Efron and Tibshirani,
-1993); p-values come from a paired randomisation test, which swaps before and after within each
-cluster at random (Fisher; Smucker, Allan and Carterette, CIKM 2007). All seeded and vectorised.
+1993), widened for few clusters as Student's t is (expanded percentiles, Hesterberg, The American
+Statistician 2015); p-values come from a paired randomisation test, which swaps before and after
+within each cluster at random (Fisher; Smucker, Allan and Carterette, CIKM 2007). All seeded and
+vectorised.
 
-An interval collapses where every query has the same value (R@K of 0 or 100): it then says only
-that the sample holds no example of the other outcome.
+Where fewer than `FEW` queries are right, or wrong, resampling cannot show what the sample does not
+hold. A share then has the Wilson score interval (JASA 1927) and a paired change of shares that of
+Agresti and Min (Statistics in Medicine 2005), each for the effective number of independent
+queries (Korn and Graubard, Survey Methodology 1998). Below `MIN_CLUSTERS` clusters there is no
+interval: bounds are NaN.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
+from scipy import stats
 
 from rerank.core.errors import RerankError
 
+# With fewer right, or wrong, queries than this a share has no bootstrap interval.
+FEW = 10
+# With fewer clusters than this there is no interval at all.
+MIN_CLUSTERS = 10
 # Numbers of one chunk of resamples x clusters: 4 Mi float64 are 32 MB.
 _CHUNK = 4 * 1024 * 1024
 
@@ -61,7 +72,7 @@ class Difference:
 
 
 def format_change(difference: Difference, digits: int = 1) -> str:
-    """The figure after, its change and the interval of the change.
+    """The figure after, its change and the interval of the change, where there is one.
 
     >>> format_change(Difference(34.4, 41.7, 5.1, 9.4, 0.0001))
     '41.7 (+7.3 [5.1, 9.4])'
@@ -189,7 +200,12 @@ class Bootstrap:
         return self.differences(before, after, {"": combine or _only})[""]
 
     def differences(
-        self, before: np.ndarray, after: np.ndarray, figures: Mapping[str, Combine]
+        self,
+        before: np.ndarray,
+        after: np.ndarray,
+        figures: Mapping[str, Combine],
+        *,
+        shares: Mapping[str, int] = MappingProxyType({}),
     ) -> dict[str, Difference]:
         """Paired changes of several figures of the same queries, from the same draws.
 
@@ -197,29 +213,91 @@ class Bootstrap:
             before: (q, s).
             after: (q, s).
             figures: by name, from (..., s) means to (...) figures.
+            shares: figures that are the mean of one column of 0 or 100, and which column.
         """
         before, after = self._checked(before), self._checked(after)
         first, second = before.mean(axis=0), after.mean(axis=0)
         changes = {name: float(of(second) - of(first)) for name, of in figures.items()}
         p_values = self._swap_test(before, after, figures, changes)
         s = before.shape[1]
-        both = self.means(np.hstack([before, after])) if len(self.sizes) > 1 else None
+        both = self.means(np.hstack([before, after])) if self.enough else None
         out = {}
         for name, of in figures.items():
             bounds = (math.nan, math.nan)
             if both is not None:
-                bounds = self._percentiles(of(both[:, s:]) - of(both[:, :s]))
+                gains = (after - before)[:, shares[name]] / 100 if name in shares else None
+                if gains is not None and self._few_changes(gains):
+                    bounds = self._agresti_min(gains)
+                else:
+                    bounds = self._percentiles(of(both[:, s:]) - of(both[:, :s]))
             out[name] = Difference(float(of(first)), float(of(second)), *bounds, p_values[name])
         return out
 
+    @property
+    def enough(self) -> bool:
+        """Whether there are clusters enough for an interval."""
+        return len(self.sizes) >= MIN_CLUSTERS
+
+    @cached_property
+    def _z(self) -> float:
+        """Student's quantile of the level, for one less than the number of clusters."""
+        return float(stats.t.ppf((1 + self.level) / 2, len(self.sizes) - 1))
+
     def _bounds(self, resampled: Callable[[], np.ndarray]) -> tuple[float, float]:
-        """Percentiles; undefined with a single cluster, of which every resample is a copy."""
-        return (math.nan, math.nan) if len(self.sizes) < 2 else self._percentiles(resampled())
+        """Percentiles; undefined with few clusters, whose resamples are nearly copies."""
+        return self._percentiles(resampled()) if self.enough else (math.nan, math.nan)
 
     def _percentiles(self, resampled: np.ndarray) -> tuple[float, float]:
-        tail = (1 - self.level) / 2
+        count = len(self.sizes)
+        # Resamples of C clusters spread by sqrt((C - 1) / C) too little, and z is not t.
+        tail = stats.norm.cdf(-math.sqrt(count / (count - 1)) * self._z)
         low, high = np.quantile(resampled, [tail, 1 - tail])
         return float(low), float(high)
+
+    def share_interval(self, values: np.ndarray) -> Interval:
+        """Interval of a share: of the bootstrap, or Wilson's where few are right or wrong.
+
+        Args:
+            values: (q,) 100 where right and 0 where wrong, or between where ties decide.
+        """
+        values = self._checked(values)[:, 0]
+        share = float(values.mean()) / 100
+        count = self._effective(values / 100)
+        if not self.enough:
+            return Interval(100 * share, math.nan, math.nan)
+        if min(share, 1 - share) * count >= FEW:
+            return self.interval(values)
+        low, high = wilson(share, count, self._z)
+        return Interval(100 * share, 100 * low, 100 * high)
+
+    def _effective(self, values: np.ndarray) -> float:
+        """How many independent queries would be as uncertain about a mean as these clusters."""
+        n, clusters = len(values), len(self.sizes)
+        if clusters == n or clusters < 2:
+            return float(n)
+        mean = values.mean()
+        sums = np.bincount(self.clusters, values - mean)
+        variance = clusters / (clusters - 1) * float((sums**2).sum()) / n**2
+        alone = float(values.var()) / n
+        # At worst every cluster is one query; at best clusters do not matter.
+        least = n**2 / float((self.sizes**2).sum())
+        return min(max(n * alone / variance, least), n) if variance > 0 else least
+
+    def _few_changes(self, gains: np.ndarray) -> bool:
+        """Whether fewer than twice `FEW` queries changed from wrong to right or back."""
+        scale = self._effective(gains) / len(gains)
+        return float(np.abs(gains).sum()) * scale < 2 * FEW
+
+    def _agresti_min(self, gains: np.ndarray) -> tuple[float, float]:
+        """Interval of a paired change of shares, in percent, with half a query in every cell."""
+        n = self._effective(gains)
+        scale = n / len(gains)
+        better = scale * float(np.maximum(gains, 0).sum()) + 0.5
+        worse = scale * float(np.maximum(-gains, 0).sum()) + 0.5
+        total = n + 2
+        middle = (better - worse) / total
+        half = self._z * math.sqrt(better + worse - (better - worse) ** 2 / total) / total
+        return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
 
     def _swap_test(
         self,
@@ -256,6 +334,19 @@ def _only(means: np.ndarray) -> np.ndarray:
     return means[..., 0]
 
 
-def geometric(means: np.ndarray) -> np.ndarray:
-    """Geometric mean of s means, for `combine`."""
-    return np.prod(np.maximum(means, 0.0), axis=-1) ** (1 / means.shape[-1])
+def wilson(share: float, count: float, z: float) -> tuple[float, float]:
+    """The score interval of a share of `count` independent queries.
+
+        (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    Example:
+        >>> low, high = wilson(0.0, 100, 1.96)
+        >>> round(low, 4), round(high, 4)
+        (0.0, 0.037)
+    """
+    slack = z * z / count
+    middle = share + slack / 2
+    half = z * math.sqrt(share * (1 - share) / count + slack / (4 * count))
+    low, high = (middle - half) / (1 + slack), (middle + half) / (1 + slack)
+    # Rounding must not put the share outside its own interval.
+    return max(min(low, share), 0.0), min(max(high, share), 1.0)

@@ -1,27 +1,44 @@
-"""Fit and measure methods side by side, each with every kind of bank there is."""
+"""`rerank compare`: methods side by side, each with every kind of bank there is.
+
+Fitting is the first half, judging the second, files the last.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from rerank import io
 from rerank.core.errors import RerankError
 from rerank.core.memory import measured
-from rerank.core.pairs import WORDS, Name, as_positives, transpose_positives
+from rerank.core.pairs import (
+    WORDS,
+    Grades,
+    Name,
+    as_grades,
+    as_positives,
+    transpose_grades,
+    transpose_positives,
+)
 from rerank.core.similarity import Pair, Similarity
+from rerank.io.files import atomic_path
 from rerank.methods import engine
 from rerank.methods import registry as presets
 from rerank.methods.base import LABELS, Bank
 from rerank.methods.directions import Direction
 from rerank.methods.engine import Fit
 from rerank.metrics import crossfit, hubness, protocols
-from rerank.metrics import ranks as metrics
-from rerank.metrics.figures import ranked_measures
-from rerank.metrics.judge import Judgement, bootstrap_of, paired_changes
+from rerank.metrics.figures import DEFAULT, Figure, find_all
+from rerank.metrics.judge import Judgement, bootstrap_of, judge, paired_changes
+from rerank.metrics.page import from_comparison, render
 from rerank.metrics.ranks import Ties
-from rerank.metrics.tables import Comparison, Entry, Skipped, Table
+from rerank.metrics.tables import Comparison, Entry, Skipped, Table, footnotes
 from rerank.metrics.uncertainty import Bootstrap
+from rerank.tasks.inspect import read_directions
+from rerank.tasks.read import parse_tau, pick_device, read_inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +47,8 @@ class _Task:
 
     direction: Direction
     right: tuple[np.ndarray, ...]
-    ks: tuple[int, ...]
-    measures: tuple[str, ...]
+    grades: Grades | None
+    figures: tuple[Figure, ...]
     ties: Ties
     pooled: bool
     boot: Bootstrap
@@ -62,8 +79,8 @@ def compare(
     *,
     methods: str | Sequence[str] = "all",
     ties: Ties = "expected",
-    ks: Sequence[int] = (1, 5, 10),
-    measures: Sequence[str] = (),
+    figures: str | Sequence[str] = DEFAULT,
+    grades: Grades | None = None,
     protocol: str = "auto",
     transductive: bool = False,
     cross_fit: bool = False,
@@ -79,8 +96,8 @@ def compare(
         positives: video rows per text.
         methods: "all", or names of `presets.METHODS`, joined by "+" for pipelines.
         ties: see `rerank.metrics.ranks`.
-        ks: cutoffs of the recalls; tables are sorted by the first.
-        measures: further measures by their ir_measures name (`MRR`, `MAP`, `nDCG@10`).
+        figures: names of the registry and of ir_measures; tables are sorted by the first.
+        grades: how right each judged video is, {text row: {video row: grade}}.
         protocol: see `rerank.metrics.protocols`.
         transductive: where there is a bank, also fit on the test queries themselves.
         cross_fit: also fit on the other half of the queries, see `rerank.metrics.crossfit`.
@@ -97,11 +114,13 @@ def compare(
     names = resolve_methods(methods, embeddings=isinstance(sim, Pair))
     rows = as_positives(tuple(positives), *sim.shape)
     protocol = protocols.resolve(protocol, rows, sim.shape[1])
+    wanted = find_all(figures)
     tasks: dict[Name, _Task] = {}
     for name, direction in both.items():
         right = rows if name == "t2v" else transpose_positives(rows, direction.sim.shape[0])
+        graded = grades if grades is None or name == "t2v" else transpose_grades(grades)
         tasks[name] = _Task(
-            direction, right, tuple(ks), tuple(measures), ties,
+            direction, right, graded, wanted, ties,
             pooled=name == "v2t" and protocol == "rank-videos-by-best-caption",
             boot=bootstrap_of(right, direction.sim.shape[1], resamples=resamples, seed=seed),
             seed=seed,
@@ -143,7 +162,12 @@ def _tables(
 
 
 def _best_first(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    return tuple(sorted(entries, key=lambda e: (-next(iter(e.figures.values())), e.method)))
+    def key(entry: Entry) -> tuple[float, str]:
+        first = entry.judgement.figures[0]
+        value = entry.figures[first.name]
+        return (-value if first.facts.higher else value), entry.method
+
+    return tuple(sorted(entries, key=key))
 
 
 Both: TypeAlias = Mapping[Name, Direction]
@@ -226,18 +250,16 @@ def _judged(
     try:
         with measured(sim.device) as spent:
             rewritten = fit.sim
-            searched, right = _view(task, rewritten)
-            ranks = metrics.ranks(searched, right, ties=task.ties)
-        found = Judgement(ranks, _measures(task, searched, right))
+            found = _figures(task, rewritten)
     except RerankError as error:
         return Skipped(method, fit.direction.name, f"{fit.label}: {' '.join(str(error).split())}")
     return Entry(
         method=method,
         direction=fit.direction.name,
         label=fit.label,
-        figures=found.figures(task.ks),
+        figures=found.table(),
         intervals={},
-        changes=paired_changes(task.boot, raw, found, task.ks),
+        changes=paired_changes(task.boot, raw, found),
         judgement=found,
         hubness=hubness.summary(rewritten),
         fit_seconds=fit_seconds,
@@ -247,15 +269,13 @@ def _judged(
     )
 
 
-def _view(task: _Task, sim: Similarity) -> tuple[Similarity, tuple[np.ndarray, ...]]:
-    """What is ranked under the protocol, and what is right in it."""
-    return protocols.pool_captions(sim, task.right) if task.pooled else (sim, task.right)
-
-
-def _measures(task: _Task, sim: Similarity, right: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
-    if not task.measures:
-        return {}
-    return ranked_measures(sim, right, task.measures, ties=task.ties)
+def _figures(task: _Task, sim: Similarity) -> Judgement:
+    """The figures of a similarity under the protocol."""
+    right, grades = task.right, task.grades
+    if task.pooled:
+        sim, right = protocols.pool_captions(sim, right)
+        grades = None
+    return judge(sim, right, figures=task.figures, ties=task.ties, grades=grades)
 
 
 def _raw(task: _Task, found: Judgement | None = None) -> Entry:
@@ -263,18 +283,13 @@ def _raw(task: _Task, found: Judgement | None = None) -> Entry:
     whole = found is None
     with measured(task.direction.sim.device) as spent:
         if found is None:
-            sim, right = _view(task, task.direction.sim)
-            found = Judgement(metrics.ranks(sim, right, ties=task.ties), {})
-    if whole:
-        found = Judgement(found.ranks, _measures(task, *_view(task, task.direction.sim)))
-    values = {f"R@{k}": 100 * found.ranks.hits(k) for k in task.ks}
-    values |= {"MnR": found.ranks.values, **found.measures}
+            found = _figures(task, task.direction.sim)
     return Entry(
         method="none",
         direction=task.direction.name,
         label="none",
-        figures=found.figures(task.ks),
-        intervals={name: task.boot.interval(of) for name, of in values.items()},
+        figures=found.table(),
+        intervals=found.intervals(task.boot),
         changes={},
         judgement=found,
         hubness=hubness.summary(task.direction.sim) if whole else None,
@@ -299,7 +314,7 @@ def _cross_fitted(
             with measured(sim.device) as spent:
                 found = crossfit.cross_fit(
                     stages, sim, task.right, ties=task.ties, seed=task.seed,
-                    pool_captions=task.pooled, measures=task.measures,
+                    pool_captions=task.pooled, figures=task.figures, grades=task.grades,
                 )  # fmt: skip
         except RerankError as error:
             skipped.append(Skipped(method, name, f"cross-fit: {' '.join(str(error).split())}"))
@@ -311,8 +326,8 @@ def _cross_fitted(
         entries.append(
             Entry(
                 method=method, direction=name, label="cross-fit",
-                figures=found.after.figures(task.ks), intervals={},
-                changes=paired_changes(task.boot, found.before, found.after, task.ks),
+                figures=found.after.table(), intervals={},
+                changes=paired_changes(task.boot, found.before, found.after),
                 judgement=found.after, hubness=None, fit_seconds=spent["seconds"],
                 seconds=spent["seconds"], peak_bytes=spent["peak"],
             )
@@ -320,3 +335,62 @@ def _cross_fitted(
     if raw is None:
         return None, skipped
     return Table(name, "cross-fit", raw, _best_first(entries), gallery), skipped
+
+
+def compare_files(
+    gt: Path,
+    *,
+    videos: Path | None = None,
+    texts: Path | None = None,
+    sims: Path | None = None,
+    bank_texts: Path | None = None,
+    bank_videos: Path | None = None,
+    bank_gt: Path | None = None,
+    methods: str = "all",
+    metric: str = "cosine",
+    tau: str | None = None,
+    figures: str | Sequence[str] = DEFAULT,
+    allow_unjudged: bool = False,
+    pool: str | None = None,
+    device: str = "auto",
+    report: Path | None = None,
+    **options: Any,  # noqa: ANN401  of `compare`
+) -> Comparison:
+    """Compare methods on files, and write the HTML report where one is asked for.
+
+    Raises:
+        RerankError: files, ids, settings or a report path that do not work; nothing is written.
+    """
+    target = pick_device(device)
+    parsed = parse_tau(tau)
+    find_all(figures)  # a wrong name is found before the work
+    with ExitStack() as stack:
+        # Opened first: a path that cannot be written is found before the work, not after.
+        page = None if report is None else stack.enter_context(atomic_path(report))
+        inputs = read_inputs(
+            videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
+            bank_videos=bank_videos, bank_gt=bank_gt, metric=metric, pool=pool,
+        )  # fmt: skip
+        truth = io.read_ground_truth(
+            gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged
+        )
+        both = read_directions(inputs, metric=metric, device=target)
+        found = compare(
+            both,
+            tuple(truth.positives),
+            methods=methods,
+            figures=figures,
+            grades=as_grades(truth.grades, truth.positives),
+            settings={} if parsed is None else {"tau": parsed},
+            **options,
+        )
+        if page is not None:
+            names = " and ".join(path.name for path in (texts, videos, sims) if path is not None)
+            html = render(
+                from_comparison(found, {"t2v": inputs.video_ids, "v2t": inputs.text_ids}),
+                title="Re-ranking methods compared",
+                subtitle=f"{names}, judged by {gt.name}",
+                notes=footnotes(found),
+            )
+            page.write_text(html, encoding="utf-8")
+    return found

@@ -6,22 +6,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from rerank import io
 from rerank.core.errors import FormatError, RerankError
-from rerank.core.pairs import Name, positives_of
+from rerank.core.pairs import Name, as_grades
 from rerank.core.similarity import Dense, Pair, Similarity, as_matrix
 from rerank.io import Results
 from rerank.io.files import atomic_path
 from rerank.methods import kinds
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
-from rerank.metrics import ranks as metrics
+from rerank.metrics.figures import DEFAULT, Figure, find_all
 from rerank.metrics.hubness import Hubness, summary
-from rerank.metrics.judge import Judgement, bootstrap_of, paired_changes
+from rerank.metrics.judge import Judgement, bootstrap_of, judge, paired_changes, views
 from rerank.metrics.page import before_after, render
-from rerank.metrics.ranks import Ranks, Ties
+from rerank.metrics.ranks import Ties
 from rerank.metrics.uncertainty import Difference
 from rerank.tasks import apply as files
 from rerank.tasks.read import Inputs, pick_device, read_inputs
@@ -35,14 +34,14 @@ class Judged:
         label: which queries the re-ranking used; "none" for raw input.
         labels: the same per direction.
         ties: how ties were resolved.
-        raw: ranks of the embeddings before trained heads, where both have one dimension.
-        before: ranks per direction of the similarity as it was re-ranked (behind trained heads, if
-            there are any), or None where the inputs are gone.
-        after: ranks per direction of the rewritten one, or None for raw input.
+        raw: figures of the embeddings before trained heads, where both have one dimension.
+        before: figures per direction of the similarity as it was re-ranked (behind trained heads,
+            if there are any), or None where the inputs are gone.
+        after: figures per direction of the rewritten one, or None for raw input.
         distractors: gallery videos without a text.
         unjudged: texts without an entry (only with `allow_unjudged`).
         notes: what the user should know.
-        changes: of R@K and MnR, paired by query, with 95 % intervals and p-values.
+        changes: of the figures but medians, paired by query, with 95 % intervals and p-values.
         hubness: before and after, where it was asked for.
         gallery_ids: names of the gallery items per direction.
     """
@@ -50,23 +49,30 @@ class Judged:
     label: str
     labels: dict[str, str]
     ties: Ties
-    before: dict[Name, Ranks] | None
-    after: dict[Name, Ranks] | None
+    before: dict[Name, Judgement] | None
+    after: dict[Name, Judgement] | None
     distractors: int
     unjudged: int
     notes: tuple[str, ...] = ()
-    raw: dict[Name, Ranks] | None = None
+    raw: dict[Name, Judgement] | None = None
     changes: dict[Name, dict[str, Difference]] = field(default_factory=dict)
     hubness: dict[Name, tuple[Hubness, Hubness]] = field(default_factory=dict)
     gallery_ids: dict[Name, tuple[str, ...]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """One object: label, ties, and per direction R@1, R@5, R@10, MdR, MnR, queries."""
+        """One object: label, ties, and per direction the figures and the number of queries."""
         out: dict[str, Any] = {"label": self.label, "ties": self.ties}
         both = (("raw", self.raw), ("before", self.before), ("after", self.after))
-        for when, ranks in both:
-            if ranks is not None:
-                out[when] = {name: metrics.summary(found) for name, found in ranks.items()}
+        for when, judged in both:
+            if judged is not None:
+                out[when] = {
+                    name: {
+                        **found.table(),
+                        "queries": len(found.ranks),
+                        "tied_queries": found.ranks.tied_queries,
+                    }
+                    for name, found in judged.items()
+                }
         for name, changes in self.changes.items():
             out.setdefault("change", {})[name] = {
                 key: {"change": found.change, "low": found.low, "high": found.high, "p": found.p}
@@ -78,24 +84,57 @@ class Judged:
         return out
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """How everything is judged."""
+
+    truth: io.GroundTruth
+    figures: tuple[Figure, ...]
+    ties: Ties
+
+    def of(self, both: Mapping[Name, Similarity]) -> dict[Name, Judgement]:
+        """Figures of both directions."""
+        grades = as_grades(self.truth.grades, self.truth.positives)
+        seen = views(both, tuple(self.truth.positives), grades=grades)
+        return {
+            name: judge(sim, right, figures=self.figures, ties=self.ties, grades=graded)
+            for name, (sim, right, graded) in seen.items()
+        }
+
+    def changes(
+        self,
+        both: Mapping[Name, Similarity],
+        before: Mapping[Name, Judgement],
+        after: Mapping[Name, Judgement],
+    ) -> dict[Name, dict[str, Difference]]:
+        """Paired changes with intervals; queries of one video are drawn together."""
+        out: dict[Name, dict[str, Difference]] = {}
+        for name, (sim, right, _) in views(both, tuple(self.truth.positives)).items():
+            boot = bootstrap_of(right, sim.shape[1])
+            out[name] = paired_changes(boot, before[name], after[name])
+        return out
+
+
 def judge_raw(
     gt: Path, *, videos: Path | None = None, texts: Path | None = None, sims: Path | None = None,
     metric: str = "cosine", ties: Ties = "expected", allow_unjudged: bool = False,
     scores_are: str = "auto", device: str = "auto", pool: str | None = None,
+    figures: str | Sequence[str] = DEFAULT,
 ) -> Judged:  # fmt: skip
     """Evaluate embeddings, or a matrix, as they are.
 
     Raises:
         RerankError: input that does not fit together.
     """
+    wanted = find_all(figures)
     inputs = read_inputs(videos=videos, texts=texts, sims=sims, metric=metric, pool=pool)
     truth = io.read_ground_truth(
         gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged
     )
     sim = _raw(inputs, metric=metric, scores_are=scores_are, device=pick_device(device))
-    ranks = _ranks({"t2v": sim, "v2t": sim.T}, truth, ties)
+    found = _Asked(truth, wanted, ties).of({"t2v": sim, "v2t": sim.T})
     return Judged(
-        "none", {"t2v": "none", "v2t": "none"}, ties, ranks, None,
+        "none", {"t2v": "none", "v2t": "none"}, ties, found, None,
         truth.distractors, len(truth.unjudged),
     )  # fmt: skip
 
@@ -103,7 +142,7 @@ def judge_raw(
 def judge_results(
     gt: Path, results: Path, *, videos: Path | None = None, texts: Path | None = None,
     sims: Path | None = None, ties: Ties = "expected", allow_unjudged: bool = False,
-    device: str = "auto", hubs: bool = False,
+    device: str = "auto", hubs: bool = False, figures: str | Sequence[str] = DEFAULT,
 ) -> Judged:  # fmt: skip
     """Evaluate a result file: the raw similarity before, the rewritten one after.
 
@@ -113,11 +152,13 @@ def judge_results(
     Raises:
         RerankError: inputs that moved or changed; FormatError: not a result file.
     """
+    wanted = find_all(figures)
     found = io.read_results(results)
     settings = found.manifest["settings"]
     target = pick_device(device)
     t2v = found.directions["t2v"]
     truth = io.read_ground_truth(gt, t2v.query_ids, t2v.gallery_ids, allow_unjudged=allow_unjudged)
+    asked = _Asked(truth, wanted, ties)
     given = {"videos": videos, "texts": texts, "sims": sims}
     try:
         inputs = _recorded(found, results, given)
@@ -128,7 +169,7 @@ def judge_results(
         sim = Dense(matrix, unscored=True)
         return Judged(
             found.manifest["label"], found.manifest["labels"], ties, None,
-            _ranks({"t2v": sim, "v2t": sim.T}, truth, ties), truth.distractors,
+            asked.of({"t2v": sim, "v2t": sim.T}), truth.distractors,
             len(truth.unjudged), (f"only the stored matrix is judged: {error}",),
         )  # fmt: skip
     raw = _raw(
@@ -137,48 +178,27 @@ def judge_results(
     )  # fmt: skip
     both: dict[Name, Similarity] = {"t2v": raw, "v2t": raw.T}
     rewritten = _rewritten(found, results, inputs, both, given, target)
-    before, after = _ranks(both, truth, ties), _ranks(rewritten, truth, ties)
+    before, after = asked.of(both), asked.of(rewritten)
     return Judged(
         found.manifest["label"], found.manifest["labels"], ties, before, after,
-        truth.distractors, len(truth.unjudged), raw=_untrained(inputs, settings, truth, ties),
-        changes=_changes(before, after, positives_of(truth.positives, raw.shape[1])),
+        truth.distractors, len(truth.unjudged), raw=_untrained(inputs, settings, asked),
+        changes=asked.changes(both, before, after),
         hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
         if hubs else {},
         gallery_ids={"t2v": t2v.gallery_ids, "v2t": t2v.query_ids},
     )  # fmt: skip
 
 
-def _changes(
-    before: Mapping[Name, Ranks],
-    after: Mapping[Name, Ranks],
-    positives: Mapping[Name, Sequence[np.ndarray]],
-) -> dict[Name, dict[str, Difference]]:
-    """Paired changes with intervals; queries of one video are drawn together."""
-    out: dict[Name, dict[str, Difference]] = {}
-    for name, right in positives.items():
-        boot = bootstrap_of(right, before[name].n_gallery)
-        out[name] = paired_changes(boot, Judgement(before[name], {}), Judgement(after[name], {}))
-    return out
-
-
 def _untrained(
-    inputs: Inputs, settings: Mapping[str, Any], truth: io.GroundTruth, ties: Ties
-) -> dict[Name, Ranks] | None:
-    """Ranks of the embeddings themselves, where a trained model stands between."""
+    inputs: Inputs, settings: Mapping[str, Any], asked: _Asked
+) -> dict[Name, Judgement] | None:
+    """Figures of the embeddings themselves, where a trained model stands between."""
     if inputs.heads is None or inputs.texts is None or inputs.videos is None:
         return None
     if inputs.texts.vectors.shape[1] != inputs.videos.vectors.shape[1]:
         return None
     sim = Pair(inputs.texts.vectors, inputs.videos.vectors, metric=settings["metric"])
-    return _ranks({"t2v": sim, "v2t": sim.T}, truth, ties)
-
-
-def _ranks(both: Mapping[Name, Similarity], truth: io.GroundTruth, ties: Ties) -> dict[Name, Ranks]:
-    positives = positives_of(truth.positives, both["t2v"].shape[1])
-    return {
-        "t2v": metrics.ranks(both["t2v"], positives["t2v"], ties=ties),
-        "v2t": metrics.ranks(both["v2t"], positives["v2t"], ties=ties),
-    }
+    return asked.of({"t2v": sim, "v2t": sim.T})
 
 
 def _raw(inputs: Inputs, *, metric: str, scores_are: str, device: torch.device) -> Similarity:
@@ -323,7 +343,8 @@ def write_report(path: Path, judged: Judged, table: Mapping[Name, tuple[list, li
         headers, rows = table[name]
         sections.append(
             before_after(
-                name, judged.labels[name], before=judged.before[name], after=judged.after[name],
+                name, judged.labels[name], before=judged.before[name].ranks,
+                after=judged.after[name].ranks,
                 hubness_before=raw, hubness_after=rewritten, ids=judged.gallery_ids[name],
                 headers=headers, rows=rows,
             )

@@ -1,7 +1,6 @@
-"""`rerank compare` and `rerank inspect` on files: read, hand over, write the report."""
+"""`rerank inspect`: hubness, geometry and what is odd in raw files."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,10 @@ from rerank import io
 from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS, Name
 from rerank.core.similarity import Pair, Similarity, as_matrix
-from rerank.io.files import atomic_path
 from rerank.methods import directions, kinds
 from rerank.methods.directions import Direction
 from rerank.metrics import hubness
-from rerank.metrics.figures import parse
-from rerank.metrics.page import from_comparison, render
-from rerank.metrics.tables import Comparison, footnotes
-from rerank.tasks.compare import compare
-from rerank.tasks.read import Inputs, parse_tau, pick_device, read_inputs
+from rerank.tasks.read import Inputs, pick_device, read_inputs
 
 
 def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Direction]:
@@ -46,88 +40,6 @@ def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dic
         bank_positives=inputs.bank_positives,
         metric=metric,  # type: ignore[arg-type]
     )
-
-
-def compare_files(
-    gt: Path,
-    *,
-    videos: Path | None = None,
-    texts: Path | None = None,
-    sims: Path | None = None,
-    bank_texts: Path | None = None,
-    bank_videos: Path | None = None,
-    bank_gt: Path | None = None,
-    methods: str = "all",
-    metric: str = "cosine",
-    tau: str | None = None,
-    figures: str = "R@1,R@5,R@10",
-    allow_unjudged: bool = False,
-    pool: str | None = None,
-    device: str = "auto",
-    report: Path | None = None,
-    **options: Any,  # noqa: ANN401  of `rerank.tasks.compare.compare`
-) -> Comparison:
-    """Compare methods on files, and write the HTML report where one is asked for.
-
-    Raises:
-        RerankError: files, ids, settings or a report path that do not work; nothing is written.
-    """
-    target = pick_device(device)
-    parsed = parse_tau(tau)
-    ks, measures = parse_figures(figures)
-    with ExitStack() as stack:
-        # Opened first: a path that cannot be written is found before the work, not after.
-        page = None if report is None else stack.enter_context(atomic_path(report))
-        inputs = read_inputs(
-            videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
-            bank_videos=bank_videos, bank_gt=bank_gt, metric=metric, pool=pool,
-        )  # fmt: skip
-        truth = io.read_ground_truth(
-            gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged
-        )
-        both = read_directions(inputs, metric=metric, device=target)
-        found = compare(
-            both,
-            tuple(truth.positives),
-            methods=methods,
-            ks=ks,
-            measures=measures,
-            settings={} if parsed is None else {"tau": parsed},
-            **options,
-        )
-        if page is not None:
-            names = " and ".join(path.name for path in (texts, videos, sims) if path is not None)
-            html = render(
-                from_comparison(found, {"t2v": inputs.video_ids, "v2t": inputs.text_ids}),
-                title="Re-ranking methods compared",
-                subtitle=f"{names}, judged by {gt.name}",
-                notes=footnotes(found),
-            )
-            page.write_text(html, encoding="utf-8")
-    return found
-
-
-def parse_figures(text: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Cutoffs of recalls, and other measures, from names joined by commas.
-
-    >>> parse_figures("R@1, R@50, MRR, nDCG@10")
-    ((1, 50), ('MRR', 'nDCG@10'))
-
-    Raises:
-        RerankError: an unknown measure, or no recall.
-    """
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    recalls = [name for name in names if name.startswith("R@")]
-    bad = [name for name in recalls if not name[2:].isdecimal() or int(name[2:]) < 1]
-    if bad or not recalls:
-        raise RerankError(
-            f"--figures: got {(bad or [text])[0]!r}, expected recalls such as R@1,R@5, "
-            f"and measures such as MRR, MAP or nDCG@10"
-        )
-    others = tuple(name for name in names if name not in recalls)
-    for name in others:
-        parse(name)
-    return tuple(int(name[2:]) for name in recalls), others
 
 
 def inspect_files(

@@ -10,6 +10,7 @@ from rerank.core.views import Mapped
 from rerank.methods import registry as presets
 from rerank.metrics import ranks as metrics
 from rerank.metrics.crossfit import cross_fit, halves, subset
+from rerank.metrics.figures import find_all
 
 
 def case(n=60, m=40, seed=0):
@@ -77,8 +78,8 @@ def test_every_judged_query_has_one_rank_and_others_none():
 
 def test_measures_follow_the_queries_through_the_halves():
     scores, positives, _ = case()
-    found = cross_fit(presets.pipeline("none"), Dense(scores), positives, measures=["MRR"])
-    np.testing.assert_allclose(found.after.measures["MRR"], 100 / found.after.ranks.values)
+    found = cross_fit(presets.pipeline("none"), Dense(scores), positives, figures=find_all("MRR"))
+    np.testing.assert_allclose(found.after.parts["MRR"][:, 0], 100 / found.after.ranks.values)
 
 
 def test_raw_figures_stand_on_the_reduced_gallery():

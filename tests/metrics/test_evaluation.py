@@ -8,13 +8,18 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Dense, Pair
 from rerank.metrics import protocols
 from rerank.metrics import ranks as metrics
-from rerank.metrics.judge import both_directions, evaluate, ranks_of, text_positives
+from rerank.metrics.judge import both_directions, evaluate, text_positives, views
 
 # Two videos with three and two captions, one without; scores are texts x videos.
 SCORES = np.array(
     [[0.9, 0.1, 0.3], [0.2, 0.6, 0.1], [0.5, 0.4, 0.0], [0.3, 0.8, 0.2], [0.7, 0.1, 0.4]]
 )
 GT = [[0], [0], [0], [1], [1]]
+
+
+def ranks_of(sims, positives, protocol="multi-caption"):
+    seen = views(sims, positives, protocol=protocol)
+    return {name: metrics.ranks(sim, right) for name, (sim, right, _) in seen.items()}
 
 
 def clip4clip_video_to_text(scores, groups):
@@ -65,8 +70,8 @@ def test_best_caption_protocol_is_clip4clips_max_pooling(golden):
 
 
 def test_the_two_video_to_text_protocols_differ_beyond_the_first_place():
-    best_video = evaluate(SCORES, GT, protocol="rank-videos-by-best-caption", ks=(1, 2))
-    best_caption = evaluate(SCORES, GT, protocol="rank-captions-take-best", ks=(1, 2))
+    best_video = evaluate(SCORES, GT, protocol="rank-videos-by-best-caption", figures="R@1,R@2")
+    best_caption = evaluate(SCORES, GT, protocol="rank-captions-take-best", figures="R@1,R@2")
     assert best_video["v2t"]["R@1"] == best_caption["v2t"]["R@1"]
     assert best_video["v2t"]["R@2"] == 100.0
     assert best_video["t2v"]["R@1"] == best_caption["t2v"]["R@1"]

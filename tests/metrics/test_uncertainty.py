@@ -5,7 +5,8 @@ import pytest
 
 from rerank.core.errors import RerankError
 from rerank.core.pairs import clusters_of
-from rerank.metrics.uncertainty import Bootstrap, Difference, format_change, geometric
+from rerank.metrics.figures import geometric
+from rerank.metrics.uncertainty import Bootstrap, Difference, format_change
 
 
 def draw(rng, videos=80, captions=5, spread=1.5):
@@ -122,6 +123,10 @@ def test_one_cluster_has_no_interval():
     found = Bootstrap(np.zeros(5)).difference(np.zeros(5), np.ones(5))
     assert np.isnan(found.low) and np.isnan(found.p)
     assert format_change(found) == "1.0 (+1.0)"
+    nine = Bootstrap(np.arange(9))
+    assert np.isnan(nine.share_interval(np.full(9, 100.0)).low)
+    assert np.isnan(nine.interval(np.arange(9.0)).low)
+    assert not np.isnan(Bootstrap(np.arange(10)).interval(np.arange(10.0)).low)
 
 
 def test_changes_are_printed_with_their_interval():
