@@ -2,11 +2,21 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rerank_cli.options import Device, DeviceName, Json, Metric, MetricName, Sims, Texts, Videos
+from rerank_cli.options import (
+    Device,
+    DeviceName,
+    Json,
+    Metric,
+    MetricName,
+    Sims,
+    Texts,
+    Videos,
+    with_reading,
+)
 
 if TYPE_CHECKING:
     from rerank.core.pairs import Name
@@ -26,6 +36,7 @@ class TiesName(StrEnum):
     pessimistic = "pessimistic"
 
 
+@with_reading
 def eval_command(
     gt: Annotated[
         Path,
@@ -44,14 +55,13 @@ def eval_command(
     allow_unjudged: Annotated[
         bool, typer.Option("--allow-unjudged", help="Leave texts without an entry out.")
     ] = False,
-    pool: Annotated[
-        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
-    ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write one HTML page with plots.")
     ] = None,
     device: Device = DeviceName.auto,
     json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Evaluate ./reranked.h5, before and after; or raw embeddings or a matrix.
 
@@ -66,13 +76,14 @@ def eval_command(
         if raw:
             judged = judging.judge_raw(
                 gt, videos=videos, texts=texts, sims=sims, metric=metric.value,
-                ties=ties.value, allow_unjudged=allow_unjudged, device=device.value, pool=pool,
+                ties=ties.value, allow_unjudged=allow_unjudged, device=device.value,
+                reading=reading,
             )  # fmt: skip
         else:
             judged = judging.judge_results(
                 gt, results or Path("reranked.h5"), videos=videos, texts=texts, sims=sims,
                 ties=ties.value, allow_unjudged=allow_unjudged, device=device.value,
-                hubs=report is not None,
+                hubs=report is not None, reading=reading,
             )  # fmt: skip
     if report is not None:
         judging.write_report(report, judged, {name: _rows(judged, name) for name in NAMES})

@@ -24,7 +24,13 @@ from rerank.metrics.page import before_after, render
 from rerank.metrics.ranks import Ranks, Ties
 from rerank.metrics.uncertainty import Difference
 from rerank.tasks import apply as files
-from rerank.tasks.read import Inputs, pick_device, read_inputs
+from rerank.tasks.read import (
+    Inputs,
+    pick_device,
+    read_inputs,
+    read_truth,
+    reading_from,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,28 +88,29 @@ def judge_raw(
     gt: Path, *, videos: Path | None = None, texts: Path | None = None, sims: Path | None = None,
     metric: str = "cosine", ties: Ties = "expected", allow_unjudged: bool = False,
     scores_are: str = "auto", device: str = "auto", pool: str | None = None,
+    reading: io.Reading | None = None,
 ) -> Judged:  # fmt: skip
     """Evaluate embeddings, or a matrix, as they are.
 
     Raises:
         RerankError: input that does not fit together.
     """
-    inputs = read_inputs(videos=videos, texts=texts, sims=sims, metric=metric, pool=pool)
-    truth = io.read_ground_truth(
-        gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged
+    inputs = read_inputs(
+        videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading, gt=gt
     )
+    truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
     sim = _raw(inputs, metric=metric, scores_are=scores_are, device=pick_device(device))
     ranks = _ranks({"t2v": sim, "v2t": sim.T}, truth, ties)
     return Judged(
         "none", {"t2v": "none", "v2t": "none"}, ties, ranks, None,
-        truth.distractors, len(truth.unjudged),
+        truth.distractors, len(truth.unjudged), truth.notes,
     )  # fmt: skip
 
 
 def judge_results(
     gt: Path, results: Path, *, videos: Path | None = None, texts: Path | None = None,
     sims: Path | None = None, ties: Ties = "expected", allow_unjudged: bool = False,
-    device: str = "auto", hubs: bool = False,
+    device: str = "auto", hubs: bool = False, reading: io.Reading | None = None,
 ) -> Judged:  # fmt: skip
     """Evaluate a result file: the raw similarity before, the rewritten one after.
 
@@ -117,7 +124,10 @@ def judge_results(
     settings = found.manifest["settings"]
     target = pick_device(device)
     t2v = found.directions["t2v"]
-    truth = io.read_ground_truth(gt, t2v.query_ids, t2v.gallery_ids, allow_unjudged=allow_unjudged)
+    truth = io.read_ground_truth(
+        gt, t2v.query_ids, t2v.gallery_ids, allow_unjudged=allow_unjudged,
+        direction=(reading or io.Reading()).gt_direction,
+    )  # fmt: skip
     given = {"videos": videos, "texts": texts, "sims": sims}
     try:
         inputs = _recorded(found, results, given)
@@ -129,7 +139,8 @@ def judge_results(
         return Judged(
             found.manifest["label"], found.manifest["labels"], ties, None,
             _ranks({"t2v": sim, "v2t": sim.T}, truth, ties), truth.distractors,
-            len(truth.unjudged), (f"only the stored matrix is judged: {error}",),
+            len(truth.unjudged),
+            (*truth.notes, f"only the stored matrix is judged: {error}"),
         )  # fmt: skip
     raw = _raw(
         inputs, metric=settings.get("metric") or "cosine",
@@ -140,7 +151,8 @@ def judge_results(
     before, after = _ranks(both, truth, ties), _ranks(rewritten, truth, ties)
     return Judged(
         found.manifest["label"], found.manifest["labels"], ties, before, after,
-        truth.distractors, len(truth.unjudged), raw=_untrained(inputs, settings, truth, ties),
+        truth.distractors, len(truth.unjudged), truth.notes,
+        raw=_untrained(inputs, settings, truth, ties),
         changes=_changes(before, after, positives_of(truth.positives, raw.shape[1])),
         hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
         if hubs else {},
@@ -218,6 +230,7 @@ def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -
         model=paths.get("model"),
         metric=settings.get("metric") or "cosine",
         pool=settings.get("pool"),
+        reading=reading_from(settings.get("reading", {}), folder),
     )
     _check_hashes(inputs, recorded, roles, paths, results)
     return inputs
@@ -278,6 +291,7 @@ def _rewritten(
             videos=given["videos"] or folder / recorded["videos"]["path"],
             metric=settings["metric"],
             pool=settings.get("pool"),
+            reading=reading_from(settings.get("reading", {}), folder),
             model=inputs.model,
             bank_texts=banks.get("bank_texts"),
             bank_videos=banks.get("bank_videos"),
@@ -285,7 +299,7 @@ def _rewritten(
         )
         roles = tuple(role for role in banks if role != "bank_gt")
         _check_hashes(inputs, recorded, roles, banks, results)
-    known = {"metric", "k", "scores_are", "gate", "device", "pool"}
+    known = {"metric", "k", "scores_are", "gate", "device", "pool", "reading"}
     result, _ = files.rerank_inputs(
         inputs, metric=settings["metric"] or "cosine", k=1,
         scores_are=settings["scores_are"], gate=settings["gate"], device=device,

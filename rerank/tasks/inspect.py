@@ -21,7 +21,16 @@ from rerank.metrics.figures import parse
 from rerank.metrics.page import from_comparison, render
 from rerank.metrics.tables import Comparison, footnotes
 from rerank.tasks.compare import compare
-from rerank.tasks.read import Inputs, parse_tau, pick_device, read_inputs
+from rerank.tasks.read import (
+    Inputs,
+    check_names,
+    parse_tau,
+    pick_device,
+    read_inputs,
+    read_role,
+    read_truth,
+    reading_of,
+)
 
 
 def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Direction]:
@@ -65,6 +74,7 @@ def compare_files(
     pool: str | None = None,
     device: str = "auto",
     report: Path | None = None,
+    reading: io.Reading | None = None,
     **options: Any,  # noqa: ANN401  of `rerank.tasks.compare.compare`
 ) -> Comparison:
     """Compare methods on files, and write the HTML report where one is asked for.
@@ -75,16 +85,18 @@ def compare_files(
     target = pick_device(device)
     parsed = parse_tau(tau)
     ks, measures = parse_figures(figures)
+    io.check_outputs(
+        {"--report": report}, (gt, videos, texts, sims, bank_texts, bank_videos, bank_gt)
+    )
     with ExitStack() as stack:
         # Opened first: a path that cannot be written is found before the work, not after.
         page = None if report is None else stack.enter_context(atomic_path(report))
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
             bank_videos=bank_videos, bank_gt=bank_gt, metric=metric, pool=pool,
+            reading=reading, gt=gt,
         )  # fmt: skip
-        truth = io.read_ground_truth(
-            gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged
-        )
+        truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
         both = read_directions(inputs, metric=metric, device=target)
         found = compare(
             both,
@@ -140,6 +152,7 @@ def inspect_files(
     top: int = 5,
     pool: str | None = None,
     device: str = "auto",
+    reading: io.Reading | None = None,
 ) -> dict[str, Any]:
     """Hubness per direction and geometry of raw files.
 
@@ -154,8 +167,14 @@ def inspect_files(
         path = videos or texts
         if path is None:
             raise RerankError("inspect: give --videos, --texts, both, or --sims")
-        return _alone(io.read_embeddings(path, metric=metric, pool=pool), metric, k, top, target)
-    inputs = read_inputs(videos=videos, texts=texts, sims=sims, metric=metric, pool=pool)
+        said = reading_of(reading, pool)
+        role = "texts" if videos is None else "videos"
+        check_names(said, [path])
+        alone = read_role(path, role, said, metric=metric, row_numbers=True)
+        return _alone(alone, metric, k, top, target)
+    inputs = read_inputs(
+        videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading
+    )
     sim = read_directions(inputs, metric=metric, device=target)["t2v"].sim
     found: dict[str, Any] = {"hubness": {}, "geometry": {}}
     sides: tuple[tuple[Name, Similarity, Sequence[str]], ...] = (
