@@ -12,6 +12,7 @@ from rerank_cli.options import (
     BankVideos,
     Device,
     DeviceName,
+    Force,
     Json,
     Memory,
     Method,
@@ -21,6 +22,7 @@ from rerank_cli.options import (
     Tau,
     Texts,
     Videos,
+    with_reading,
 )
 
 
@@ -32,6 +34,7 @@ class ScoresAreName(StrEnum):
     probabilities = "probabilities"
 
 
+@with_reading
 def apply_command(
     videos: Videos = None,
     texts: Texts = None,
@@ -65,12 +68,12 @@ def apply_command(
     scores: Annotated[
         bool, typer.Option("--scores", help="Also store the rewritten matrix (n x m).")
     ] = False,
-    pool: Annotated[
-        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
-    ] = None,
+    force: Force = False,
     memory: Memory = None,
     device: Device = DeviceName.auto,
     json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Re-rank texts against videos, both directions, and write the result.
 
@@ -94,7 +97,8 @@ def apply_command(
                 videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
                 bank_videos=bank_videos, bank_gt=bank_gt, metric=metric.value, k=k,
                 scores_are=scores_are.value, gate=gate, out=out, store_scores=scores,
-                device=device.value, pool=pool, memory=memory, model=model, settings=chosen,
+                device=device.value, reading=reading, memory=memory, model=model, settings=chosen,
+                force=force,
             )  # fmt: skip
     finally:
         # gloo aborts at exit where the group is still up.

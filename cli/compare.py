@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from rerank_cli.options import (
     Tau,
     Texts,
     Videos,
+    with_reading,
 )
 
 
@@ -53,6 +54,7 @@ class ProtocolName(StrEnum):
     rank_videos_by_best_caption = "rank-videos-by-best-caption"
 
 
+@with_reading
 def compare_command(
     gt: Annotated[
         Path,
@@ -102,10 +104,9 @@ def compare_command(
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write one self-contained HTML file.")
     ] = None,
-    pool: Annotated[
-        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
-    ] = None,
     device: Device = DeviceName.auto,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Fit and evaluate methods side by side, with intervals; labels are never mixed."""
     from rerank.metrics.tables import render
@@ -118,7 +119,7 @@ def compare_command(
             bank_videos=bank_videos, bank_gt=bank_gt, methods=methods, metric=metric.value,
             tau=tau, protocol=protocol.value, figures=figures, ties=ties.value,
             transductive=transductive, cross_fit=cross_fit, gate=gate,
-            allow_unjudged=allow_unjudged, resamples=resamples, seed=seed, pool=pool,
+            allow_unjudged=allow_unjudged, resamples=resamples, seed=seed, reading=reading,
             device=device.value, report=report,
         )  # fmt: skip
     if report is not None:

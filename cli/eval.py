@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from rerank_cli.options import (
     Sims,
     Texts,
     Videos,
+    with_reading,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class TiesName(StrEnum):
     pessimistic = "pessimistic"
 
 
+@with_reading
 def eval_command(
     gt: Annotated[
         Path,
@@ -54,15 +56,14 @@ def eval_command(
     allow_unjudged: Annotated[
         bool, typer.Option("--allow-unjudged", help="Leave texts without an entry out.")
     ] = False,
-    pool: Annotated[
-        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
-    ] = None,
     figures: Figures = FIGURES,
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write one HTML page with plots.")
     ] = None,
     device: Device = DeviceName.auto,
     json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Evaluate ./reranked.h5, before and after; or raw embeddings or a matrix.
 
@@ -77,14 +78,14 @@ def eval_command(
         if raw:
             judged = judging.judge_raw(
                 gt, videos=videos, texts=texts, sims=sims, metric=metric.value,
-                ties=ties.value, allow_unjudged=allow_unjudged, device=device.value, pool=pool,
-                figures=figures,
+                ties=ties.value, allow_unjudged=allow_unjudged, device=device.value,
+                reading=reading, figures=figures,
             )  # fmt: skip
         else:
             judged = judging.judge_results(
                 gt, results or Path("reranked.h5"), videos=videos, texts=texts, sims=sims,
                 ties=ties.value, allow_unjudged=allow_unjudged, device=device.value,
-                hubs=report is not None, figures=figures,
+                hubs=report is not None, reading=reading, figures=figures,
             )  # fmt: skip
     if report is not None:
         judging.write_report(report, judged, {name: _rows(judged, name) for name in NAMES})

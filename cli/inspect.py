@@ -14,9 +14,11 @@ from rerank_cli.options import (
     Sims,
     Texts,
     Videos,
+    with_reading,
 )
 
 
+@with_reading
 def inspect_command(
     videos: Videos = None,
     texts: Texts = None,
@@ -24,12 +26,11 @@ def inspect_command(
     metric: Metric = MetricName.cosine,
     k: Annotated[int, typer.Option("--k", min=1, help="Length of the lists to count.")] = 10,
     top: Annotated[int, typer.Option("--top", min=0, help="How many hubs to name.")] = 5,
-    pool: Annotated[
-        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
-    ] = None,
     memory: Memory = None,
     device: Device = DeviceName.auto,
     json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Show hubness and geometry of raw embeddings or of a matrix; nothing is written.
 
@@ -41,8 +42,8 @@ def inspect_command(
 
     with limit(memory), progress():
         found = sources.inspect_files(
-            videos=videos, texts=texts, sims=sims, metric=metric.value, k=k, top=top, pool=pool,
-            device=device.value,
+            videos=videos, texts=texts, sims=sims, metric=metric.value, k=k, top=top,
+            device=device.value, reading=reading,
         )  # fmt: skip
     if json:
         emit_json(found)

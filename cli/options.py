@@ -1,8 +1,12 @@
 """Options that several commands share."""
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -72,3 +76,57 @@ Figures: TypeAlias = Annotated[
     ),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Force: TypeAlias = Annotated[
+    bool, typer.Option("--force", help="Replace an existing file of another kind.")
+]
+
+
+def with_reading(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with all options of `rerank.io.reading.Reading`, which it gets as `reading`.
+
+    The options, their help and their choices are those of the dataclass; this is the only place
+    that makes options of them.
+    """
+    from rerank.io.reading import Reading  # of the standard library alone
+
+    hints = get_type_hints(Reading)
+    added = {
+        each.name: inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=[] if hints[each.name] == tuple[str, ...] else each.default,
+            annotation=_option_of(each.name, hints[each.name], each.metadata["help"]),
+        )
+        for each in fields(Reading)
+    }
+    own = inspect.signature(command, eval_str=True)
+    kept = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, each in own.parameters.items()
+        if name != "reading"
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:  # noqa: ANN401  whatever the command takes
+        said = {name: given.pop(name) for name in added}
+        command(**given, reading=Reading(**said))
+
+    signature = own.replace(parameters=[*kept, *added.values()])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
+    return run
+
+
+def _option_of(name: str, kind: Any, help: str) -> Any:  # noqa: ANN401  types
+    """The annotation of one option."""
+    flag = f"--{name.replace('_', '-')}"
+    if kind == tuple[str, ...]:
+        return Annotated[list[str], typer.Option(flag, help=help, metavar="NAME")]
+    choices = [part for part in get_args(kind) if part is not type(None)]
+    words = get_args(choices[0]) if choices and get_origin(choices[0]) is not None else choices
+    if words and all(isinstance(word, str) for word in words):
+        made = StrEnum(
+            name.title().replace("_", ""), {word.replace("-", "_"): word for word in words}
+        )
+        return Annotated[made | None, typer.Option(flag, help=help)]
+    return Annotated[kind, typer.Option(flag, help=help)]

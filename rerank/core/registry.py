@@ -80,7 +80,8 @@ class Registry(Generic[Facts]):
     """The entries of one kind, by name.
 
     Attributes:
-        kind: a word for messages, such as "method"; also the name of the decorator.
+        kind: a word for messages, such as "method"; also, with underscores, the name of the
+            decorator.
         package: the room whose files declare entries.
         facts: a frozen dataclass; the decorator's further arguments are its fields.
         aliases: other names that people use, lower case, each for an entry.
@@ -147,7 +148,9 @@ class Registry(Generic[Facts]):
 
     def _of_room(self) -> dict[str, Card[Facts]]:
         found: dict[str, Card[Facts]] = {}
-        for name, help, facts, home, settings in _read_room(self.package, self.kind):
+        for name, help, facts, home, settings in _read_room(
+            self.package, self.kind.replace(" ", "_")
+        ):
             found[name] = Card(name, help, self._facts_of(name, dict(facts)), home, settings)
         return found
 

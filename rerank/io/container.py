@@ -12,10 +12,31 @@ VECTOR_NAMES = (
     "feats",
     "video_features",
     "text_features",
+    "image_features",
     "vectors",
     "emb",
+    "embedding",
+    "feature",
+    "vector",
+    "embeds",
+    "video_embeddings",
+    "text_embeddings",
+    "image_embeddings",
+    "video_embeds",
+    "text_embeds",
+    "image_embeds",
 )
 ID_NAMES = ("ids", "keys", "names", "video_ids")
+# What else ids are called, in the order in which they are believed.
+MORE_ID_NAMES = (
+    ("id", "key", "name", "video_id"),
+    ("text_ids", "image_ids", "caption_ids", "query_ids", "gallery_ids"),
+    ("text_id", "image_id", "caption_id", "query_id", "sen_id", "doc_id", "uuid"),
+    ("image_path", "video_path", "file_name", "filename", "path", "url"),
+)
+# What stands beside frames: which of them are there, or how many.
+MASK_NAMES = ("mask", "masks", "video_mask", "frame_mask", "attention_mask")
+LENGTH_NAMES = ("lengths", "length", "num_frames", "n_frames", "frame_counts")
 SCHEMA = "rerank/1"
 
 
@@ -30,14 +51,16 @@ class Container:
         id_names: names of id arrays, the first tuple with a match decides.
         per_item: whether one array per id is a layout of this kind of file.
         content_sha256: hash of ids and vectors, where the file states it.
+        columns: names of the columns of the array "values", which tables are gathered in.
     """
 
     path: Path
     fields: Mapping[str, Field]
     schema: str | None = None
-    id_names: tuple[tuple[str, ...], ...] = (ID_NAMES,)
+    id_names: tuple[tuple[str, ...], ...] = (ID_NAMES, *MORE_ID_NAMES)
     per_item: bool = True
     content_sha256: str | None = None
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,22 +69,29 @@ class Found:
 
     Attributes:
         rows: the vectors.
-        ids: checked, unique.
+        ids: checked, unique; row numbers where none are given.
         group_ids: the group of each row, where the file has it.
         as_stored: whether these are the rows that the hash of the file speaks of.
+        ids_given: False where the ids are row numbers.
     """
 
     rows: Field
     ids: tuple[str, ...]
     group_ids: tuple[str, ...] | None = None
     as_stored: bool = False
+    ids_given: bool = True
 
 
 def listing(container: Container) -> str:
     """What a file holds, and what was expected, for a refusal."""
-    found = [f"{name} ({item.describe()})" for name, item in sorted(container.fields.items())]
-    shown = ", ".join(found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "")
     return (
-        f"it holds {shown or 'nothing'}; expected a 2-D float array 'embeddings' with 'ids', "
-        "or one array per id"
+        f"it holds {contents(container.fields)}; expected a 2-D float array 'embeddings' with "
+        "'ids', or one array per id"
     )
+
+
+def contents(fields: Mapping[str, Field]) -> str:
+    """The arrays of a file, a few of them, with their shapes."""
+    found = [f"{name!r} ({item.describe()})" for name, item in sorted(fields.items())]
+    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+    return ", ".join(found[:8]) + more or "nothing"

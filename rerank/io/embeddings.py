@@ -1,5 +1,6 @@
 """Embeddings with their ids: read from any file people have, written as the canonical one."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,13 +10,17 @@ from typing import NamedTuple
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
-from rerank.io.container import SCHEMA
-from rerank.io.field import Field, bounds, hash_matrix, read_matrix
-from rerank.io.files import BLOCK_BYTES, PathLike, named, sha256_of
-from rerank.io.formats import open_container
+from rerank.io.container import SCHEMA, Found
+from rerank.io.field import Field, bounds, checked_blocks, hash_matrix, in_memory, read_matrix
+from rerank.io.files import BLOCK_BYTES, ArrayHash, PathLike, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
+from rerank.io.frames import pooled_cube, pooling
+from rerank.io.given import taken_apart
+from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_ids, check_unique
-from rerank.io.layouts import locate
+from rerank.io.layouts import Wanted, locate
+from rerank.io.opening import open_container
+from rerank.io.reading import ROWS
 
 
 class Norms(NamedTuple):
@@ -36,6 +41,10 @@ class Embeddings:
         source: the file it came from.
         group_ids: (N,) what each row belongs to (the video of a caption), where the file says so.
         total_rows: rows in the file; more than N when a slice was read.
+        ids_given: False where nothing names the rows; ids are then "0", "1", ...
+
+    >>> Embeddings(("a", "b"), np.ones((2, 3), np.float32), "v.h5")
+    Embeddings(2 x 3 float32, ids 'a', 'b', from v.h5)
     """
 
     ids: tuple[str, ...]
@@ -43,6 +52,12 @@ class Embeddings:
     source: str
     group_ids: tuple[str, ...] | None = None
     total_rows: int = 0
+    ids_given: bool = True
+
+    def __repr__(self) -> str:
+        n, d = self.vectors.shape
+        ids = f"ids {named(self.ids, limit=2)}" if self.ids_given else "numbered rows"
+        return f"Embeddings({n} x {d} {self.vectors.dtype}, {ids}, from {self.source})"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -79,36 +94,83 @@ def _content_hash(ids: Sequence[str], vectors: str, group_ids: Sequence[str] | N
     return sha256_of(parts)
 
 
+def _wanted(
+    path: PathLike,
+    *,
+    dataset: str | None,
+    id_column: str | None,
+    embedding_column: str | None,
+    ids: Sequence[str] | PathLike | None,
+    row_numbers: bool,
+    pool: str | None,
+    pool_raw: bool,
+    side: str,
+) -> Wanted:
+    given: tuple[str, ...] | None = None
+    forced = isinstance(ids, str) and ids == ROWS
+    if isinstance(ids, str | Path) and not forced:
+        given = read_id_file(Path(ids), column=id_column)
+    elif ids is not None and not forced:
+        given = check_ids(list(ids), f"{path}: the ids given")  # type: ignore[arg-type]
+    return Wanted(
+        dataset,
+        None if given is not None else id_column,
+        embedding_column,
+        pooling(pool, raw=pool_raw, where=str(path)),
+        given,
+        row_numbers,
+        forced,
+        side,
+    )
+
+
 def read_embeddings(
     path: PathLike,
     *,
     rows: slice | None = None,
     dataset: str | None = None,
+    id_column: str | None = None,
+    embedding_column: str | None = None,
+    ids: Sequence[str] | PathLike | None = None,
+    row_numbers: bool = False,
     pool: str | None = None,
+    pool_raw: bool = False,
     metric: str = "cosine",
     keep_half: bool = False,
+    side: str = "",
 ) -> Embeddings:
-    """Read embeddings from HDF5, npy, npz, safetensors, torch, parquet or clip-retrieval files.
+    """Read embeddings from any kind of file in `rerank.io.formats.registry.FORMATS`.
 
     The layout is found in the order of `rerank.io.layouts.locate`; what fits two ways is refused.
     Arrays without ids take them from a side-car: for `v.npy` that is `v.ids.json`, `v.ids.txt`,
-    `v.json` or `v.txt`. Rows are read and checked in blocks into one array, so a file costs its
-    own size in memory. A large one (`memory.is_large`) stays float16 where it is that, and costs
-    none: npy, and HDF5 without chunks and compression, are mapped; others are unpacked first, into
-    a temporary file without a name.
+    `v.npy.ids.txt`, `v.json` or `v.txt`. Rows are read and checked in blocks into one array, so a
+    file costs its own size in memory. A large one (`memory.is_large`) stays float16 where it is
+    that, and costs none: npy, and HDF5 without chunks and compression, are mapped; others are
+    unpacked first, into a temporary file without a name.
+
+    >>> read_embeddings("data_samples/videos.h5", rows=slice(0, 2))
+    Embeddings(2 x 128 float32, ids 'video0144', 'video0384', from data_samples/videos.h5)
 
     Args:
-        path: the file (or the folder `img_emb/` of clip-retrieval).
+        path: the file (or a folder: of clip-retrieval, of parts of a table, of `<id>.npy`).
         rows: a slice of the rows, so that a process reads only its share. All ids are still
             checked for duplicates.
         dataset: which array of the file, where more than one could be meant; for a file with one
-            array per id the group that holds them ("/" for the whole file).
-        pool: "mean" turns the frames of an item into one vector, their arithmetic mean as stored.
+            array per id the group that holds them ("/" for the whole file), for one with several
+            arrays per id which of them.
+        id_column: the array or column of ids.
+        embedding_column: the column of vectors of a table.
+        ids: ids for the rows in their order, or a file of them (see `read_id_file`), which win
+            over those in the file; "rows": the numbers of the rows.
+        row_numbers: whether the numbers of the rows are the ids where there are none.
+        pool: "mean" or "max" turns the frames of an item into one vector; padding is left out.
             Files with frames are refused without it.
+        pool_raw: pool frames as stored; otherwise each is normalised first.
         metric: "cosine" or "dot"; with "cosine" a row of zeros is refused, because it has no
             direction.
         keep_half: float16 stays float16 in memory; otherwise it is widened to float32, unless it
             is large.
+        side: "texts" or "videos", for messages that print options.
 
     Returns:
         The embeddings, float32 or float64 (float16 with `keep_half` or where large) in native byte
@@ -118,17 +180,20 @@ def read_embeddings(
         FormatError: anything the file does not hold as it should, naming file, dataset, row and
             id.
     """
-    if metric not in ("cosine", "dot"):
-        raise RerankError(f"metric is {metric!r}, expected 'cosine' or 'dot'")
+    _check_metric(metric)
+    wanted = _wanted(
+        path, dataset=dataset, id_column=id_column, embedding_column=embedding_column, ids=ids,
+        row_numbers=row_numbers, pool=pool, pool_raw=pool_raw, side=side,
+    )  # fmt: skip
     with open_container(Path(path)) as container:
-        found = locate(container, dataset=dataset, pool=pool)
+        found = locate(container, wanted)
         count = found.rows.shape[0]
         start, stop = bounds(rows, count, str(path))
         vectors = read_matrix(
             found.rows,
             what="embeddings",
             rows=(start, stop),
-            row_name=lambda row: f"{row} (id {named([found.ids[row]])})",
+            row_name=lambda row: _row_name(found.ids, row),
             keep_half=keep_half,
             map_large=True,
             zero_rows=metric != "cosine",
@@ -140,30 +205,196 @@ def read_embeddings(
             str(path),
             None if groups is None else groups[start:stop],
             count,
+            found.ids_given,
         )
-        stated = container.content_sha256
+        stated = container.content_sha256 if wanted.ids is None else None
     if stated is not None and found.as_stored and stop - start == count:
         # Checksums of HDF5 miss what happened before or beside them.
         _check_hash(made.source, made.content_sha256, stated)
     return made
 
 
-def hash_embeddings(path: PathLike, *, pool: str | None = None) -> str:
+def _check_metric(metric: str) -> None:
+    if metric not in ("cosine", "dot"):
+        raise RerankError(f"metric is {metric!r}, expected 'cosine' or 'dot'")
+
+
+def hash_embeddings(
+    path: PathLike,
+    *,
+    dataset: str | None = None,
+    id_column: str | None = None,
+    embedding_column: str | None = None,
+    ids: Sequence[str] | PathLike | None = None,
+    row_numbers: bool = False,
+    pool: str | None = None,
+    pool_raw: bool = False,
+) -> str:
     """`content_sha256` of all embeddings of a file, which are read in blocks and not kept.
 
     Args:
         path: a file that `read_embeddings` reads.
-        pool: see `read_embeddings`.
+        dataset: see `read_embeddings`, as for all others.
+        id_column: see there.
+        embedding_column: see there.
+        ids: see there.
+        row_numbers: see there.
+        pool: see there.
+        pool_raw: see there.
 
     Raises:
         FormatError: a file that changed since it was read.
     """
+    wanted = _wanted(
+        path, dataset=dataset, id_column=id_column, embedding_column=embedding_column, ids=ids,
+        row_numbers=row_numbers, pool=pool, pool_raw=pool_raw, side="",
+    )  # fmt: skip
     with open_container(Path(path)) as container:
-        found = locate(container, pool=pool)
+        found = locate(container, wanted)
         made = _content_hash(found.ids, hash_matrix(found.rows), found.group_ids)
-        if container.content_sha256 is not None and found.as_stored:
+        if container.content_sha256 is not None and found.as_stored and wanted.ids is None:
             _check_hash(str(path), made, container.content_sha256)
     return made
+
+
+def as_embeddings(
+    anything: object,
+    *,
+    role: str = "embeddings",
+    ids: Sequence[str] | PathLike | None = None,
+    pool: str | None = None,
+    pool_raw: bool = False,
+    metric: str = "cosine",
+) -> Embeddings:
+    """Embeddings from whatever a program holds them in.
+
+    numpy and torch arrays of any layout, byte order and precision, lists of vectors,
+    `{id: vector}`, frames and series of pandas and polars (with vectors in one column or numbers in
+    several, and ids in the index or in a column), `Embeddings`, and paths of files. What is not
+    copied is never written to.
+
+    >>> as_embeddings([[1.0, 0.0], [0.0, 2.0]], role="texts")
+    Embeddings(2 x 2 float64, numbered rows, from texts)
+    >>> as_embeddings({"a": [1.0, 0.0]}).ids
+    ('a',)
+    >>> as_embeddings(np.ones((500, 4)), ids=["a", "b", "c", "d"])
+    Traceback (most recent call last):
+    rerank.core.errors.RerankError: embeddings: 4 ids for the 500 rows; every row needs its id
+
+    Args:
+        anything: the embeddings.
+        role: what to call them in messages, such as "texts".
+        ids: (N,) names of the rows, or a file of them; they win over those that come with the rows.
+        pool: "mean" or "max" over the frames of (n, frames, d).
+        pool_raw: pool frames as they are; otherwise each is normalised first.
+        metric: with "cosine" a row of zeros is refused.
+
+    Raises:
+        RerankError: nothing that embeddings could be made of, or values that are not finite.
+    """
+    _check_metric(metric)
+    if isinstance(anything, Embeddings) and ids is None:
+        return anything
+    if isinstance(anything, str | os.PathLike):
+        side = role if role in ("texts", "videos") else ""
+        return read_embeddings(
+            anything, ids=ids, row_numbers=True, pool=pool, pool_raw=pool_raw, metric=metric,
+            side=side,
+        )  # fmt: skip
+    groups = None
+    if isinstance(anything, Embeddings):
+        names, array, groups = anything.ids, anything.vectors, anything.group_ids
+    else:
+        names, array = taken_apart(anything, role)
+    if ids is not None:
+        named_rows = read_id_file(Path(ids)) if isinstance(ids, str | os.PathLike) else list(ids)
+        names = check_ids(named_rows, f"{role}: ids")
+    field = in_memory(array, role)
+    if array.ndim == 3:
+        field = pooled_cube(field, {}, pooling(pool, raw=pool_raw, where=role))
+    given = names is not None
+    made = tuple(map(str, range(field.shape[0]))) if names is None else names
+    if field.shape and len(made) != field.shape[0]:
+        raise RerankError(
+            f"{role}: {len(made)} ids for the {field.shape[0]} rows; every row needs its id"
+        )
+    check_unique(made, role)
+    vectors = read_matrix(
+        field,
+        what="embeddings",
+        row_name=lambda row: _row_name(made, row),
+        keep_half=True,
+        map_large=True,
+        zero_rows=metric != "cosine",
+    )
+    return Embeddings(made, vectors, role, groups, len(made), given)
+
+
+def convert_embeddings(
+    source: PathLike,
+    target: PathLike,
+    *,
+    dataset: str | None = None,
+    id_column: str | None = None,
+    embedding_column: str | None = None,
+    ids: Sequence[str] | PathLike | None = None,
+    row_numbers: bool = False,
+    pool: str | None = None,
+    pool_raw: bool = False,
+    metric: str = "dot",
+    side: str = "",
+) -> tuple[int, int]:
+    """Write embeddings of any file as the canonical one, block by block, never held whole.
+
+    Args:
+        source: a file that `read_embeddings` reads.
+        target: where to; replaced when all went well.
+        dataset: see `read_embeddings`, as for all others.
+        id_column: see there.
+        embedding_column: see there.
+        ids: see there.
+        row_numbers: see there.
+        pool: see there.
+        pool_raw: see there.
+        metric: see there; "dot" lets rows of zeros through.
+        side: see there.
+
+    Returns:
+        (rows, dimensions).
+
+    Raises:
+        FormatError: not readable, or not writable.
+    """
+    wanted = _wanted(
+        source, dataset=dataset, id_column=id_column, embedding_column=embedding_column, ids=ids,
+        row_numbers=row_numbers, pool=pool, pool_raw=pool_raw, side=side,
+    )  # fmt: skip
+    with open_container(Path(source)) as container:
+        found: Found = locate(container, wanted)
+        dtype = np.dtype(f"f{found.rows.dtype.itemsize}")
+        shape = (found.rows.shape[0], found.rows.shape[1])
+        digest = ArrayHash(dtype, shape)
+        with create_hdf5(target) as out:
+            made = out.dataset("embeddings", shape, dtype)
+            for at, block in checked_blocks(
+                found.rows,
+                what="embeddings",
+                row_name=lambda row: _row_name(found.ids, row),
+                zero_rows=metric != "cosine",
+            ):
+                part = block.astype(dtype, copy=False)
+                made[at : at + len(part)] = part
+                digest.update(part)
+                out.check()
+            out.ids("ids", found.ids)
+            if found.group_ids is not None:
+                out.ids("group_ids", found.group_ids)
+            out.attribute("rerank_schema", SCHEMA)
+            stamp = _content_hash(found.ids, digest.hexdigest(), found.group_ids)
+            out.attribute("content_sha256", stamp)
+        if container.content_sha256 is not None and found.as_stored and wanted.ids is None:
+            _check_hash(str(source), stamp, container.content_sha256)
+    return shape
 
 
 def _check_hash(source: str, made: str, stated: str) -> None:

@@ -4,6 +4,7 @@ Arrays are read and checked block by block into the one array that is returned, 
 own size and a few megabytes; what is too large for that is mapped, where it lies or unpacked.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -42,6 +43,8 @@ class Field:
             taken.
         mapped: the whole array as read-only memory over the file, where its rows lie there one
             after the other in native byte order; None elsewhere.
+        odd: what it is, in words, where nothing here reads it.
+        fix: how to store it so that it can be read, where that is known.
     """
 
     where: str
@@ -50,10 +53,14 @@ class Field:
     blocks: Callable[[int, int], Iterator[np.ndarray]]
     check: Callable[[], None] = no_check
     mapped: Callable[[], np.ndarray] | None = None
+    odd: str = ""
+    fix: str = ""
 
     @property
     def kind(self) -> Kind:
         """What the values are good for."""
+        if self.odd:
+            return "other"
         if self.dtype.kind == "f" and self.dtype.itemsize <= 8:
             return "float"
         if self.dtype.kind in "iu":
@@ -70,7 +77,28 @@ class Field:
 
     def describe(self) -> str:
         """Shape and type in a few characters, for lists of candidates."""
+        if self.odd:
+            return f"{'x'.join(map(str, self.shape)) or 'scalar'}, {self.odd}"
         return f"{'x'.join(map(str, self.shape)) or 'scalar'} {self.dtype.name}"
+
+
+def afford(size: int, where: str, *, what: str = "this") -> None:
+    """Refuse what would take more memory than this run may use.
+
+    Args:
+        size: bytes.
+        where: the file and the place in it, for messages.
+        what: the word for it.
+
+    Raises:
+        FormatError: it would; the message says which --memory it takes.
+    """
+    if size > memory.budget():
+        need = -(-size // 10**8) / 10
+        raise FormatError(
+            f"{where}: {what} takes {size:,} bytes of memory, more than the {memory.budget():,} "
+            f"that this run may use; if that is right, give --memory {need:g}GB"
+        )
 
 
 def rows_per_block(row_bytes: int, multiple: int = 1) -> int:
@@ -99,6 +127,11 @@ def check_matrix(field: Field, what: str) -> None:
         FormatError: anything else; the message says how to get there.
     """
     dtype = field.dtype
+    if field.odd:
+        raise FormatError(
+            f"{field.where}: is {field.odd}, but {what} are one 2-D array of numbers"
+            f"{f'; {field.fix}' if field.fix else ''}"
+        )
     if dtype.kind == "f" and dtype.itemsize > 8:
         raise FormatError(f"{field.where}: holds {dtype.name}; convert it with .astype('float64')")
     if dtype.kind in _WORDS:
@@ -107,11 +140,16 @@ def check_matrix(field: Field, what: str) -> None:
             "float32 or float64; if the numbers are right, convert them with .astype('float32')"
         )
     if field.kind != "float":
+        if field.kind == "text":
+            raise FormatError(
+                f"{field.where}: holds text, but {what} are numbers; turn it into lists of floats "
+                "first, such as by .map(json.loads)"
+            )
         raise FormatError(f"{field.where}: holds {dtype.name}, but {what} are numbers")
     if len(field.shape) == 3:
         raise FormatError(
             f"{field.where}: is 3-D {field.shape}, but {what} are 2-D, one row for each item; "
-            "average over the middle axis (the frames) first: .mean(axis=1)"
+            "say how to combine the middle axis (the frames): pool='mean' (--pool mean)"
         )
     if len(field.shape) != 2:
         raise FormatError(
@@ -120,6 +158,12 @@ def check_matrix(field: Field, what: str) -> None:
         )
     if 0 in field.shape:
         raise FormatError(f"{field.where}: is empty {field.shape}; write it again")
+
+
+def _check_row(field: Field) -> None:
+    """Whatever is read block by block is held a row at a time at least."""
+    field.check()
+    afford(2 * field.dtype.itemsize * field.shape[1], field.where, what="a single row")
 
 
 def read_matrix(
@@ -154,6 +198,7 @@ def read_matrix(
             file.
     """
     check_matrix(field, what)
+    _check_row(field)
     dtype = np.dtype(f"f{field.dtype.itemsize}")
     start, stop = (0, field.shape[0]) if rows is None else rows
     large = map_large and memory.is_large((stop - start) * field.shape[1])
@@ -195,6 +240,41 @@ def _unpack(
     return scratch.mapped()
 
 
+def checked_blocks(
+    field: Field, *, what: str, row_name: Callable[[int], str], zero_rows: bool = True
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks of a matrix and the number of their first row, checked as by `read_matrix`.
+
+    Raises:
+        FormatError: see `read_matrix`.
+    """
+    check_matrix(field, what)
+    _check_row(field)
+    for at, block in _read(field, 0, field.shape[0]):
+        found = _first_bad(block, zero_rows=zero_rows)
+        if found is not None:
+            _refuse(field, what, block, at, found, row_name=row_name, column_name=str)
+        yield at, block
+
+
+def in_memory(array: np.ndarray, where: str) -> Field:
+    """An array that is there already; read-only views of it are handed on where it is large."""
+
+    def mapped() -> np.ndarray:
+        view = array.view()
+        view.setflags(write=False)
+        return view
+
+    plain = array.dtype.isnative and array.flags.c_contiguous and array.dtype.kind == "f"
+    return Field(
+        where,
+        array.shape,
+        array.dtype,
+        lambda start, stop: iter([array[start:stop]]),
+        mapped=mapped if plain else None,
+    )
+
+
 def hash_matrix(field: Field) -> str:
     """`sha256_of` what `read_matrix` returns for all rows, which are read in blocks and not kept.
 
@@ -208,13 +288,17 @@ def hash_matrix(field: Field) -> str:
     return digest.hexdigest()
 
 
-def read_array(field: Field) -> np.ndarray:
+def read_array(field: Field, *, booleans: bool = False) -> np.ndarray:
     """A whole array of numbers in native byte order, whatever its values are.
+
+    Args:
+        field: the array.
+        booleans: whether truth values count as numbers.
 
     Raises:
         FormatError: not numbers, or not all of it is there.
     """
-    if field.dtype.kind not in "iuf" or not field.shape:
+    if field.odd or field.dtype.kind not in ("iufb" if booleans else "iuf") or not field.shape:
         raise FormatError(f"{field.where}: is {field.describe()}, expected an array of numbers")
     out = _empty(field, field.shape[0], field.dtype.newbyteorder("="))
     for _ in _fill(field, out, 0, field.shape[0]):
@@ -226,6 +310,12 @@ def _empty(field: Field, rows: int, dtype: np.dtype) -> np.ndarray:
     """Memory for rows of a field, after the file was asked whether it can hold them."""
     field.check()
     shape = (rows, *field.shape[1:])
+    size = dtype.itemsize * math.prod(shape)
+    if size > memory.budget() and size > memory.available():
+        raise FormatError(
+            f"{field.where}: {shape} {dtype.name} takes {size:,} bytes of memory, and only "
+            f"{memory.available():,} are free; read fewer rows at a time"
+        )
     try:
         return np.empty(shape, dtype=dtype)
     except (MemoryError, ValueError) as error:

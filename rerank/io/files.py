@@ -11,7 +11,9 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
+import socket
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,9 +31,20 @@ BLOCK_BYTES = 8 << 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def printable(text: str) -> str:
+    r"""Text with everything that would act on a terminal escaped.
+
+    >>> printable("a\x1b[31mb\u202ec")
+    'a\\x1b[31mb\\u202ec'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def one_line(message: object, *, limit: int = 200) -> str:
-    """A foreign message as one line of bounded length."""
-    text = " ".join(str(message).split())
+    """A foreign message as one printable line of bounded length."""
+    text = printable(" ".join(str(message).split()))
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
@@ -85,7 +98,7 @@ def regular_file(path: PathLike) -> Path:
 
 
 def read_text(path: PathLike) -> str:
-    """The whole text of a UTF-8 file; a byte order mark is skipped.
+    """The whole text of a UTF-8 file, or of UTF-16 that says so; a byte order mark is skipped.
 
     Raises:
         FormatError: see `regular_file`; or the bytes are not UTF-8.
@@ -94,6 +107,8 @@ def read_text(path: PathLike) -> str:
     with foreign(path, "a text file"):
         raw = path.read_bytes()
     try:
+        if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return raw.decode("utf-16")
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
@@ -183,19 +198,27 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         if isinstance(error, RerankError):
             raise
         raise FormatError(f"{path}: cannot be written: {one_line(error)}") from error
-    short = target.stem[:100]
-    temporary = target.with_name(f".{short}.{secrets.token_hex(6)}.tmp{target.suffix}")
+    _remove_dead(target)
+    temporary = target.with_name(
+        f".{target.stem[:80]}.{_owner()}-{secrets.token_hex(6)}.tmp{target.suffix}"
+    )
     try:
-        # Created here, so that the umask decides the permissions and no other file is taken.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        # Created here, so that no other file is taken. A replaced file keeps its permissions, and
+        # nobody else can read the first byte; a new one has those that the umask decides.
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        handle = os.open(temporary, flags, 0o666 if mode is None else 0o600)
+        try:
+            if mode is not None:
+                os.fchmod(handle, mode)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise _cannot_write(path, error) from error
     try:
         yield temporary
         with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        if target.exists():
-            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            _sync(written.fileno())
         temporary.replace(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -210,6 +233,45 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _sync(handle: int) -> None:
+    """Wait until the disk has it; where the file system cannot say, it is taken on trust."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS):
+            raise
+
+
+def _owner() -> str:
+    """This process, as it stands in the names of its temporary files: machine and number."""
+    machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    return f"{machine}-{os.getpid()}"
+
+
+def _remove_dead(target: Path) -> None:
+    """Remove what runs that were killed left beside a file; those of other machines stay."""
+    machine = _owner().partition("-")[0]
+    left = re.compile(rf"\.(?P<stem>.+)\.{machine}-(?P<pid>\d+)-[0-9a-f]{{12}}\.tmp.*", re.DOTALL)
+    with contextlib.suppress(OSError):
+        for beside in target.parent.iterdir():
+            found = left.fullmatch(beside.name)
+            if found is None or found["stem"] != target.stem[:80]:
+                continue
+            if not _is_alive(int(found["pid"])):
+                with contextlib.suppress(OSError):
+                    beside.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_text(path: PathLike, pieces: Iterable[str]) -> None:

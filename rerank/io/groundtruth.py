@@ -12,6 +12,22 @@ from rerank.io.files import PathLike, named
 from rerank.io.groundtruth_formats import Pair, Reading, readings_of
 from rerank.io.ids import check_unique
 
+# So many pairs tell one reading from another.
+_SAMPLE = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Graded:
+    """All judgements of every query, those that say "not right" included.
+
+    Attributes:
+        rows: (n,) arrays int64, rising gallery rows that were judged.
+        grades: (n,) arrays float64 beside them; 0 or less: not right.
+    """
+
+    rows: tuple[np.ndarray, ...]
+    grades: tuple[np.ndarray, ...]
+
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
@@ -24,6 +40,13 @@ class GroundTruth:
         ignored: pairs that were skipped because one of their names is not known.
         unknown: those names, each once, in the order of the file.
         source: the file.
+        graded: all judgements with their grades, for measures that use them; None where the file
+            has no grades.
+        notes: what was taken for granted, one sentence each.
+
+    >>> truth = read_ground_truth("diagonal", ["t0", "t1"], ["v0", "v1"])
+    >>> truth
+    GroundTruth(2 pairs of 2 queries and 2 items, from diagonal)
     """
 
     positives: tuple[np.ndarray, ...]
@@ -32,6 +55,14 @@ class GroundTruth:
     ignored: int = 0
     source: str = ""
     unknown: tuple[str, ...] = ()
+    graded: Graded | None = None
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"GroundTruth({self.n_pairs} pairs of {len(self.positives)} queries and "
+            f"{self.gallery_size} items, from {self.source})"
+        )
 
     @cached_property
     def unjudged(self) -> np.ndarray:
@@ -56,20 +87,31 @@ class GroundTruth:
 
         Distractors have none; they are no queries of that direction.
         """
-        counts = [len(rows) for rows in self.positives]
-        rows = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-        columns = np.concatenate([*self.positives, np.empty(0, np.int64)])
-        # Stable, so that the rows stay rising for every column.
-        order = np.argsort(columns, kind="stable")
-        ends = np.cumsum(np.bincount(columns, minlength=self.gallery_size))[:-1]
-        grades = None
-        if self.grades is not None:
-            flat = np.concatenate([*self.grades, np.empty(0)])[order]
-            grades = _frozen(np.split(flat, ends))
+        n = len(self.positives)
+        positives, grades = _turned(self.positives, self.grades, self.gallery_size)
+        graded = None
+        if self.graded is not None:
+            rows, levels = _turned(self.graded.rows, self.graded.grades, self.gallery_size)
+            graded = Graded(rows, levels or ())
         return GroundTruth(
-            _frozen(np.split(rows[order], ends)), len(counts), grades, self.ignored, self.source,
-            self.unknown,
-        )  # fmt: skip
+            positives, n, grades, self.ignored, self.source, self.unknown, graded, self.notes
+        )
+
+
+def _turned(
+    rows: Sequence[np.ndarray], values: Sequence[np.ndarray] | None, width: int
+) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...] | None]:
+    """Lists of columns by row as lists of rows by column, with the values beside them."""
+    counts = [len(columns) for columns in rows]
+    flat = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    columns = np.concatenate([*rows, np.empty(0, np.int64)])
+    # Stable, so that the rows stay rising for every column.
+    order = np.argsort(columns, kind="stable")
+    ends = np.cumsum(np.bincount(columns, minlength=width))[:-1]
+    turned = None
+    if values is not None:
+        turned = _frozen(np.split(np.concatenate([*values, np.empty(0)])[order], ends))
+    return _frozen(np.split(flat[order], ends)), turned
 
 
 def _frozen(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -84,15 +126,27 @@ def read_ground_truth(
     gallery_ids: Sequence[str],
     *,
     allow_unjudged: bool = False,
+    direction: str = "auto",
 ) -> GroundTruth:
     """Read which videos are right for every text; ids are matched by name, never by position.
 
     JSON `{text: video}`, `{text: [videos]}`, `{text: {video: grade}}`, `{video: [texts]}` (which
-    of them it is follows from the ids), a list of `{query_id, video_id, relevance?}`, the files of
-    MSR-VTT, VATEX, DiDeMo and ActivityNet, the CSV of JSFusion, TREC qrels, the TSV of BEIR. A
-    grade of 0 or less means not right. Captions without an id of their own are found as
-    `video#0, video#1, ...` (also with `_` or `-`), by the caption itself, or by the video's name.
-    The word `diagonal` in place of a path pairs row i with row i; it has to be asked for.
+    of them it is follows from the ids, and is said), `{video: [captions]}`, a list of
+    `{query_id, video_id, relevance?}`, wrapped or split into `{"test": [...]}`; the files of
+    MSR-VTT, VATEX, DiDeMo, ActivityNet, YouCook, COCO and of Karpathy's splits; tables with a
+    header (comma, tab, semicolon, bar, parquet), TREC qrels, the TSV of BEIR, lines of an id and a
+    caption as those of Flickr30k.
+
+    A file that names its sides (a header, records, qrels) is believed: texts are the queries,
+    whatever the ids look like. A grade of 0 or less means not right. Captions without an id of
+    their own are found as `video#0, video#1, ...` (also with `_` or `-`), by the caption itself, or
+    by the video's name. The word `diagonal` in place of a path pairs row i with row i, or texts
+    `video#0, video#1, ...` with their video; it has to be asked for.
+
+    >>> read_ground_truth("data_samples/gt.json", ["text0001"], ["video0314"], allow_unjudged=True)
+    GroundTruth(1 pairs of 1 queries and 1 items, from data_samples/gt.json)
+    >>> read_ground_truth("diagonal", ["v0#0", "v0#1", "v1#0"], ["v0", "v1"]).positives[1]
+    array([0])
 
     Args:
         path: the file, or "diagonal".
@@ -100,87 +154,188 @@ def read_ground_truth(
         gallery_ids: (m,) video ids.
         allow_unjudged: texts without an entry stay without, and entries with unknown names are
             skipped; otherwise both are errors.
+        direction: which side stands on the left in the file, "text-video" or "video-text"; "auto"
+            believes the file, and looks at the ids where it says nothing.
 
     Raises:
-        FormatError: both directions fit, an unknown name, a text without an entry, a key given
-            twice, nothing in it.
+        FormatError: the file says another direction than the ids, both directions fit, an unknown
+            name, a text without an entry, a key given twice, nothing in it.
     """
     check_unique(query_ids, "texts")
     check_unique(gallery_ids, "videos")
     if str(path) == "diagonal":
-        return _diagonal(len(query_ids), len(gallery_ids))
+        return _diagonal(query_ids, gallery_ids)
     where = str(path)
     texts = {name: row for row, name in enumerate(query_ids)}
     videos = {name: row for row, name in enumerate(gallery_ids)}
-    readings = [reading for reading in readings_of(Path(path)) if reading.pairs]
+    readings = [reading for reading in readings_of(Path(path)) if reading.count]
     if not readings:
         raise FormatError(f"{where}: is a ground truth without a single pair; check the file")
-    pairs, empty = _decide(readings, texts, videos, where)
+    pairs, empty, notes = _decide(readings, texts, videos, where, direction)
     return _build(
-        pairs, empty, texts, videos, query_ids, where=where, allow_unjudged=allow_unjudged
-    )
+        pairs, empty, texts, videos, query_ids, where=where, allow_unjudged=allow_unjudged,
+        notes=notes,
+    )  # fmt: skip
 
 
-def _diagonal(n: int, m: int) -> GroundTruth:
-    if n != m:
-        raise FormatError(
-            f"diagonal: {n} texts and {m} videos; it pairs row i with row i and needs as many of "
-            "both; give a ground truth file"
-        )
+def _diagonal(query_ids: Sequence[str], gallery_ids: Sequence[str]) -> GroundTruth:
+    n, m = len(query_ids), len(gallery_ids)
     if not n:
         raise FormatError("diagonal: there are no texts and videos")
-    return GroundTruth(_frozen(np.split(np.arange(n, dtype=np.int64), n)), m, source="diagonal")
+    rows = list(range(n))
+    if n != m:
+        place = {name: row for row, name in enumerate(gallery_ids)}
+        found = [place.get(name.rpartition("#")[0]) for name in query_ids]
+        if None in found:
+            raise FormatError(
+                f"diagonal: {n} texts and {m} videos; it pairs row i with row i and needs as many "
+                "of both; give a ground truth file"
+            )
+        rows = [row for row in found if row is not None]
+    split = np.split(np.array(rows, dtype=np.int64), n)
+    return GroundTruth(_frozen(split), m, source="diagonal")
+
+
+def _shares(
+    reading: Reading, texts: dict[str, int], videos: dict[str, int], step: int
+) -> tuple[int, int, int, int]:
+    """Pairs that were looked at; those known forward, backward; names known on either side."""
+    pairs = reading.build(step)
+    forward = sum(p.first in texts and p.second in videos for p in pairs)
+    backward = sum(p.first in videos and p.second in texts for p in pairs)
+    known = sum((p.first in texts) + (p.second in videos) for p in pairs)
+    if not reading.fixed:
+        known = max(known, sum((p.first in videos) + (p.second in texts) for p in pairs))
+    return len(pairs), forward, backward, known
 
 
 def _decide(
-    readings: Sequence[Reading], texts: dict[str, int], videos: dict[str, int], where: str
-) -> tuple[list[Pair], list[str]]:
+    readings: Sequence[Reading],
+    texts: dict[str, int],
+    videos: dict[str, int],
+    where: str,
+    direction: str,
+) -> tuple[list[Pair], Sequence[str], tuple[str, ...]]:
     """The reading and the direction that the ids fit; pairs come back as (text, video).
 
-    The most pairs with both names known decide. Readings are in order of how literal they are, so
-    of equals the first counts; of the two directions of one reading neither does.
+    The largest share of pairs with both names known decides. Readings are in order of how literal
+    they are, so of equals the first counts; of the two directions of one reading neither does. A
+    reading that says which side is which counts in that direction only.
     """
-    best: tuple[int, Reading, int, int] | None = None
+    best: tuple[float, Reading] | None = None
+    nearest: tuple[float, Reading] = (-1.0, readings[0])
+    against: Reading | None = None
     for reading in readings:
-        forward = sum(p.first in texts and p.second in videos for p in reading.pairs)
-        backward = 0
-        if not reading.fixed:
-            backward = sum(p.first in videos and p.second in texts for p in reading.pairs)
-        score = max(forward, backward)
-        # Shares are compared, because readings differ in the number of their pairs.
-        if best is None or score * len(best[1].pairs) > best[0] * len(reading.pairs):
-            best = score, reading, forward, backward
-    assert best is not None
-    score, reading, forward, backward = best
-    if not score:
-        _refuse_unknown(readings[0], texts, videos, where)
+        step = max(1, reading.count // _SAMPLE)
+        looked, forward, backward, known = _shares(reading, texts, videos, step)
+        if direction == "video-text" and reading.fixed:
+            forward, backward = backward, forward
+        if reading.fixed and backward and not forward and against is None:
+            against = reading
+        usable = forward if reading.fixed else max(forward, backward)
+        if direction != "auto" and not reading.fixed:
+            usable = forward if direction == "text-video" else backward
+        share = usable / looked
+        if share and (best is None or share > best[0]):
+            best = share, reading
+        if known / looked > nearest[0]:
+            nearest = known / looked, reading
+    if best is None:
+        if against is not None:
+            _refuse_contradiction(against, texts, videos, where)
+        if nearest[1].missing:
+            raise FormatError(f"{where}: {nearest[1].missing}")
+        _refuse_unknown(nearest[1], texts, videos, where)
+    reading = best[1]  # type: ignore[index]
+    if reading.missing:
+        raise FormatError(f"{where}: {reading.missing}")
     turned = [Pair(p.second, p.first, p.grade) for p in reading.pairs]
-    if forward and backward:
-        one_sided = max(forward, backward) == len(reading.pairs) != min(forward, backward)
-        same = {p[:2] for p in reading.pairs} == {p[:2] for p in turned}
-        if not one_sided and not same:
-            odd = next(p for p in reading.pairs if p.first in texts and p.first in videos)
-            raise FormatError(
-                f"{where}: can be read as text: video and as video: text, because names such as "
-                f"{named([odd.first])} are ids of both; give texts and videos different ids, or a "
-                "list of {query_id, video_id}"
-            )
-    return (reading.pairs if forward >= backward else turned), reading.empty
+    if reading.fixed or direction != "auto":
+        backwards = direction == "video-text"
+        return (turned if backwards else reading.pairs), reading.empty, ()
+    pairs = reading.pairs
+    _, forward, backward, _ = _shares(reading, texts, videos, 1)
+    if not backward or forward == len(pairs):
+        if backward == forward:
+            _check_one_way(pairs, turned, texts, videos, where)
+        return pairs, reading.empty, ()
+    if forward:
+        _check_one_way(pairs, turned, texts, videos, where)
+    if reading.single and len({p.second for p in pairs}) < len(pairs):
+        odd = pairs[0]
+        raise FormatError(
+            f"{where}: gives {named([odd.first])}, the id of a video, one {named([odd.second])}, "
+            "the id of a text that others have as well: --videos and --texts seem to be swapped; "
+            "if they are not, give --gt-direction video-text"
+        )
+    note = (
+        f"{where} is read as video: text, because its first names, such as "
+        f"{named([pairs[0].first])}, are ids of the videos"
+    )
+    return turned, reading.empty, (note,)
+
+
+def _check_one_way(
+    pairs: Sequence[Pair],
+    turned: Sequence[Pair],
+    texts: dict[str, int],
+    videos: dict[str, int],
+    where: str,
+) -> None:
+    """Refuse what can be read both ways, unless both say the same."""
+    if {p[:2] for p in pairs} == {p[:2] for p in turned}:
+        return
+    odd = next((p for p in pairs if p.first in texts and p.first in videos), pairs[0])
+    raise FormatError(
+        f"{where}: can be read as text: video and as video: text, because names such as "
+        f"{named([odd.first])} are ids of both; say which stands on the left with --gt-direction "
+        "text-video or video-text, or give a list of {query_id, video_id}"
+    )
+
+
+def _refuse_contradiction(
+    reading: Reading, texts: dict[str, int], videos: dict[str, int], where: str
+) -> None:
+    pair = next(p for p in reading.pairs if p.first in videos and p.second in texts)
+    raise FormatError(
+        f"{where}: is {reading.how}, in which texts come first, but {named([pair.first])} is the "
+        f"id of a video and {named([pair.second])} of a text; --gt-direction video-text reads it "
+        "the other way, or --videos and --texts are swapped"
+    )
 
 
 def _refuse_unknown(
     reading: Reading, texts: dict[str, int], videos: dict[str, int], where: str
 ) -> None:
-    pair = reading.pairs[0]
+    pair = reading.build(1)[0]
     for name in pair[:2]:
         if name not in texts and name not in videos:
             raise FormatError(
-                f"{where}: {named([name])} is neither the id of a text ({named(list(texts)[:2])}, "
-                f"...) nor of a video ({named(list(videos)[:2])}, ...); ids are matched by name"
+                f"{where}: is read as {reading.how}, and {named([name])} is neither the id of a "
+                f"text ({named(list(texts)[:2])}, ...) nor of a video ({named(list(videos)[:2])}, "
+                f"...); ids are matched by name{_hint(name, texts, videos)}"
             )
     kind = "texts" if pair.first in texts else "videos"
     raise FormatError(f"{where}: pairs {named([pair.first])} with {named([pair.second])}, both "
                       f"{kind}; expected a text and a video")  # fmt: skip
+
+
+def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
+    """What small difference keeps a name from being known."""
+    changes = {
+        "without '.0' (numbers were saved as decimals)": name.removesuffix(".0"),
+        "without leading zeros": name.lstrip("0"),
+        "without blanks at its ends": name.strip(),
+        "without its file ending": name.rpartition(".")[0],
+        "without its folder": name.rpartition("/")[2],
+        "in lower case": name.lower(),
+        "without quotes": name.strip("'\""),
+    }
+    for what, changed in changes.items():
+        if changed != name and changed in texts.keys() | videos.keys():
+            side = "texts" if changed in texts else "videos"
+            return f"; {what} it would be {named([changed])} of the {side}: write both alike"
+    return ""
 
 
 def _build(
@@ -192,6 +347,7 @@ def _build(
     *,
     where: str,
     allow_unjudged: bool,
+    notes: tuple[str, ...] = (),
 ) -> GroundTruth:
     """Rows for names, with everything that does not fit refused by name."""
     found: list[dict[int, float | None]] = [{} for _ in query_ids]
@@ -205,7 +361,7 @@ def _build(
                 side, name = ("text", pair.first) if row is None else ("video", pair.second)
                 raise FormatError(
                     f"{where}: {named([name])} is not the id of a {side}; correct it, or skip "
-                    "such entries with --allow-unjudged"
+                    f"such entries with --allow-unjudged{_hint(name, texts, videos)}"
                 )
             ignored += 1
             unknown |= dict.fromkeys(
@@ -220,7 +376,7 @@ def _build(
                 f"{known[column]} and {pair.grade}; keep one"
             )
         known[column] = pair.grade
-    positives, grades = [], []
+    positives, grades, rows, levels = [], [], [], []
     graded = any(pair.grade is not None for pair in pairs)
     for row, known in enumerate(found):
         right = sorted((c, g) for c, g in known.items() if g is None or g > 0)
@@ -237,9 +393,18 @@ def _build(
             )
         positives.append(np.array([c for c, _ in right], dtype=np.int64))
         grades.append(np.array([1.0 if g is None else g for _, g in right]))
+        judgements = sorted((c, 1.0 if g is None else g) for c, g in known.items())
+        rows.append(np.array([c for c, _ in judgements], dtype=np.int64))
+        levels.append(np.array([g for _, g in judgements], dtype=np.float64))
     if not any(len(rows) for rows in positives):
         raise FormatError(f"{where}: has no right video for any of the texts; check the file")
     return GroundTruth(
-        _frozen(positives), len(videos), _frozen(grades) if graded else None, ignored, where,
+        _frozen(positives),
+        len(videos),
+        _frozen(grades) if graded else None,
+        ignored,
+        where,
         tuple(unknown),
-    )  # fmt: skip
+        Graded(_frozen(rows), _frozen(levels)) if graded else None,
+        notes,
+    )

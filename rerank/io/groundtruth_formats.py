@@ -1,49 +1,58 @@
 """The forms in which people write down which text belongs to which video.
 
 Every form becomes one or more *readings*: lists of pairs of names. Files that give captions no id
-of their own have several readings, because people name the captions in different ways; the ids at
-hand decide which is meant, see `rerank.io.groundtruth`.
-
-Lists of records that name a video and its text, and all the ways to call that text.
+of their own have several readings, because people name captions and videos in different ways; the
+ids at hand decide which is meant, see `rerank.io.groundtruth`. A file that says which side is which
+(a header, records with named sides, TREC qrels) has readings that are *fixed*: texts stand on the
+left, whatever the names look like.
 """
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from rerank.core.errors import FormatError
-from rerank.io.files import named, parse_json, read_text
+from rerank.io.files import named, parse_json, read_text, regular_file
+from rerank.io.recipes import (
+    is_pickle,
+    truth_from_archive,
+    truth_from_array,
+    truth_from_pickle,
+)
 
-# What tables and records call the two sides and the grade; the first that is there counts.
+# What tables and records call the two sides, the captions and the grade: letters and digits of the
+# name, lower case; the first that is there counts.
 TEXT_FIELDS = (
-    "query_id",
-    "query-id",
-    "text_id",
-    "caption_id",
-    "sen_id",
-    "sentence_id",
-    "annotation_id",
-    "qid",
-    "key",
-)
+    "queryid", "textid", "captionid", "senid", "sentenceid", "sentid", "annotationid", "annid",
+    "descid", "qid", "key", "query",
+)  # fmt: skip
 VIDEO_FIELDS = (
-    "video_id",
-    "corpus-id",
-    "item_id",
-    "gallery_id",
-    "image_id",
-    "doc_id",
-    "docid",
-    "videoID",
-    "video",
-    "vid",
+    "videoid", "corpusid", "itemid", "galleryid", "imageid", "docid", "documentid", "clipid",
+    "video", "vid", "image", "imagename", "videoname", "filename", "img", "imgid", "item", "doc",
+    "passageid", "pid", "videopath", "imagepath", "path", "ytid", "youtubeid", "audio", "audioid",
+    "targetid", "target", "clip",
+)  # fmt: skip
+GRADE_FIELDS = ("relevance", "grade", "score", "rel", "label")
+CAPTION_FIELDS = (
+    "caption", "captions", "sentence", "sentences", "description", "descriptions", "encap", "text",
+    "comment", "raw", "desc", "query",
+)  # fmt: skip
+_NUMBER_FIELDS = ("commentnumber", "captionnumber", "sentencenumber", "captionindex")
+_NUMBERED_CAPTION = re.compile(r"(caption|sentence|description|text|comment)\d+")
+_ENDINGS = tuple(
+    ".mp4 .avi .mkv .webm .mov .mpg .mpeg .wmv .3gp .flv .m4v .jpg .jpeg .png .webp .gif .bmp "
+    ".wav .flac .mp3 .npy".split()
 )
-GRADE_FIELDS = ("relevance", "grade", "score", "rel")
-_VIDEO_ENDINGS = tuple(".mp4 .avi .mkv .webm .mov .mpg .wmv .3gp .flv .m4v".split())
-CAPTION_FIELDS = ("caption", "captions", "sentence", "sentences", "description", "enCap", "text")
+_SPLITS = ("test", "testing", "val", "validation", "dev", "train", "training", "trainval")
+_WRAPPERS = (
+    "database", "data", "annotations", "captions", "records", "pairs", "gt", "groundtruth",
+    "qrels", "items", "sentences", "images", "videos",
+)  # fmt: skip
+HEADERS = "query_id,video_id (or sen_id, key, caption_id, ... and image_id, filename, ...)"
 
 
 class Pair(NamedTuple):
@@ -59,26 +68,53 @@ class Reading:
     """One way to read a file.
 
     Attributes:
-        pairs: names that belong together.
+        build: the pairs of names that belong together; of every so many entries only.
+        count: how many pairs there are.
         empty: names that have an entry with nothing in it.
-        how: how the first names were made, for messages.
-        fixed: the first names are known to be texts.
+        how: what the file was taken for, for messages.
+        fixed: the first names are texts, because the file says so.
+        single: every first name has one second name that is no list.
+        missing: what it lacks to be read like this, where it is not whole.
     """
 
-    pairs: list[Pair]
-    empty: list[str]
+    build: Callable[[int], list[Pair]]
+    count: int
+    empty: tuple[str, ...] = ()
     how: str = "as written"
     fixed: bool = False
+    single: bool = False
+    missing: str = ""
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """All pairs."""
+        return self.build(1)
+
+
+def reading(
+    pairs: Sequence[Pair],
+    how: str,
+    *,
+    empty: Sequence[str] = (),
+    fixed: bool = False,
+    single: bool = False,
+    missing: str = "",
+) -> Reading:
+    """A reading of pairs that are there already."""
+    held = list(pairs)
+    return Reading(lambda step: held[::step], len(held), tuple(empty), how, fixed, single, missing)
 
 
 def as_name(value: object, where: str) -> str:
-    """An id as text; integers become their digits.
+    """An id as text; whole numbers become their digits.
 
     Raises:
         FormatError: anything else.
     """
     if isinstance(value, str) and value:
         return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise FormatError(f"{where}: {named([value])} is not an id; expected text or an integer")
@@ -99,20 +135,58 @@ def as_grade(value: object, where: str) -> float:
     return grade
 
 
+def _plain(name: str) -> str:
+    return "".join(char for char in name.lower() if char.isalnum())
+
+
+def first_field(record: Iterable[str], names: Iterable[str]) -> str | None:
+    """The first of some plain names that a record has, as the record writes it.
+
+    >>> first_field(["Query-ID", "video"], TEXT_FIELDS)
+    'Query-ID'
+    """
+    by_name = {_plain(str(name)): name for name in record}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
 def captions_of(record: dict[str, Any]) -> list[str]:
-    """The captions of a record, however they are called; none when it has none."""
+    """The captions of a record, however they are called; none when it has none.
+
+    >>> captions_of({"caption_1": "a", "caption_2": "b"})
+    ['a', 'b']
+    >>> captions_of({"sentences": [{"raw": "a"}]})
+    ['a']
+    """
+    numbered = [key for key in record if _NUMBERED_CAPTION.fullmatch(_plain(str(key)))]
+    if len(numbered) > 1:
+        return [record[key] for key in numbered if isinstance(record[key], str) and record[key]]
+    by_name = {_plain(str(name)): value for name, value in record.items()}
     for name in CAPTION_FIELDS:
-        value = record.get(name)
-        if isinstance(value, str):
-            return [value]
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return value
+        found = _captions(by_name.get(name))
+        if found:
+            return found
+    parts = by_name.get("annotations") or by_name.get("segments")
+    if isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts):
+        return [caption for part in parts for caption in captions_of(part)]
     return []
 
 
-def first_field(record: dict[str, Any], names: Iterable[str]) -> str | None:
-    """The first of some names that a record has."""
-    return next((name for name in names if name in record), None)
+def _captions(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list) or not value:
+        return []
+    if all(isinstance(item, str) for item in value):
+        return value
+    if all(isinstance(item, dict) for item in value):
+        return [caption for item in value for caption in captions_of(item)]
+    if all(_is_words(item) for item in value):
+        return [" ".join(item) for item in value]
+    return []
+
+
+def _is_words(item: object) -> bool:
+    return isinstance(item, list) and bool(item) and all(isinstance(word, str) for word in item)
 
 
 class _Record(NamedTuple):
@@ -122,14 +196,26 @@ class _Record(NamedTuple):
     text: str | None
     captions: list[str]
     grade: float | None
+    others: tuple[str, ...] = ()
+    number: int | None = None
+    entry: str = ""
 
 
-def readings_of_records(records: Sequence[Any], where: str) -> list[Reading]:
+def readings_of_records(
+    records: Sequence[Any], where: str, *, how: str = "records", kind: str = "entry"
+) -> list[Reading]:
     """A list of objects, each of which names a video and its text or texts."""
-    found = [_record(record, f"{where}: entry {row}") for row, record in enumerate(records)]
-    cut = [record._replace(video=_without_ending(record.video)) for record in found]
-    readings = _namings(found, "")
-    return readings if cut == found else readings + _namings(cut, ", videos without file ending")
+    found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
+    readings: list[Reading] = []
+    seen: list[list[str]] = []
+    for note, change in _VIDEO_NAMES.items():
+        names = [change(record) for record in found]
+        if names in seen or any(name is None for name in names):
+            continue
+        seen.append(names)  # type: ignore[arg-type]
+        readings += _namings(found, names, f"{how}{note}")  # type: ignore[arg-type]
+    # What is not whole is the last to be believed.
+    return sorted(readings, key=lambda reading: bool(reading.missing))
 
 
 def _record(record: object, place: str) -> _Record:
@@ -138,143 +224,413 @@ def _record(record: object, place: str) -> _Record:
             f"{place} is {named([record])}, expected an object with a query_id and a video_id"
         )
     video = first_field(record, VIDEO_FIELDS)
+    text, captions = first_field(record, TEXT_FIELDS), captions_of(record)
+    if text == video:
+        text = None
+    own = first_field(record, ("id",))
+    if own is not None and video is None and captions:
+        video, own = own, None
     if video is None:
         raise FormatError(
-            f"{place} names no video; expected one of {', '.join(VIDEO_FIELDS[:4])}, ..."
+            f"{place} names no video; expected video_id, corpus-id, image_id, item_id, ... among "
+            f"{named(list(record))}"
         )
-    text, captions = first_field(record, TEXT_FIELDS), captions_of(record)
+    if text is None and own is not None and (captions or len(record) == 2):
+        text = own
+    if text is not None and not isinstance(record[text], str | int | float):
+        text = None
     if text is None and not captions:
         raise FormatError(
-            f"{place} names no text; expected one of {', '.join(TEXT_FIELDS[:4])}, ... or a caption"
+            f"{place} names no text; expected query_id, text_id, caption_id, sen_id, ... or a "
+            f"caption among {named(list(record))}"
         )
     grade = first_field(record, GRADE_FIELDS)
+    number = first_field(record, _NUMBER_FIELDS)
+    start, end = first_field(record, ("start",)), first_field(record, ("end",))
+    name = as_name(record[video], place)
+    clip = (f"{name}_{record[start]}_{record[end]}",) if start and end else ()
     return _Record(
-        as_name(record[video], place),
+        name,
         None if text is None else as_name(record[text], place),
         captions,
-        None if grade is None else as_grade(record[grade], place),
+        None if grade is None or text is None else as_grade(record[grade], place),
+        clip,
+        int(record[number]) if number and str(record[number]).strip().isdecimal() else None,
+        place.rpartition(": ")[2],
     )
 
 
 def _without_ending(name: str) -> str:
     path = PurePosixPath(name)
-    return name[: -len(path.suffix)] if path.suffix.lower() in _VIDEO_ENDINGS else name
+    return name[: -len(path.suffix)] if path.suffix.lower() in _ENDINGS else name
 
 
-def _namings(records: Sequence[_Record], note: str) -> list[Reading]:
-    """Every way to call the texts of some records."""
-    readings = []
-    if records and all(record.text is not None for record in records):
-        pairs = [Pair(str(r.text), r.video, r.grade) for r in records]
-        readings.append(Reading(pairs, [], f"by the id of the text{note}"))
+def _coco_number(record: _Record) -> str | None:
+    digits = re.search(r"(\d+)$", _without_ending(record.video))
+    return None if digits is None else str(int(digits.group(1)))
+
+
+# Every way in which people call a video that a record names.
+_VIDEO_NAMES: dict[str, Callable[[_Record], str | None]] = {
+    "": lambda record: record.video,
+    ", videos without file ending": lambda record: _without_ending(record.video),
+    ", videos without folder": lambda record: PurePosixPath(record.video).name,
+    ", videos without folder and ending": lambda record: _without_ending(
+        PurePosixPath(record.video).name
+    ),
+    ", videos as video_start_end": lambda record: record.others[0] if record.others else None,
+    ", images by the number in their name": _coco_number,
+}
+
+
+def _namings(records: Sequence[_Record], videos: Sequence[str], how: str) -> list[Reading]:
+    """Every way to call the texts of some records, of which the videos are called so."""
+    readings: list[Reading] = []
+    whole = [i for i, record in enumerate(records) if record.text is not None]
+    if whole:
+        missing = ""
+        if len(whole) < len(records):
+            odd = next(record for record in records if record.text is None)
+            missing = (
+                f"only {len(whole)} of its {len(records)} entries have an id of the text, "
+                f"{odd.entry} has none; give every entry one, or name the texts by their videos "
+                "(video#0, video#1, ...)"
+            )
+        pairs = [Pair(str(records[i].text), videos[i], records[i].grade) for i in whole]
+        readings.append(reading(pairs, f"{how}, texts by their id", fixed=True, missing=missing))
     if not any(record.captions for record in records):
         return readings
-    numbered = []
+    numbered: list[tuple[int, str, int]] = []
     # How many captions of a video came before: MSR-VTT and DiDeMo have one record for each.
     counts: dict[str, int] = {}
-    for record in records:
+    for i, record in enumerate(records):
         for caption in record.captions:
             number = counts.get(record.video, 0)
             counts[record.video] = number + 1
-            numbered.append((record, caption, number))
-    for sign in "#_-":
-        pairs = [Pair(f"{r.video}{sign}{number}", r.video, r.grade) for r, _, number in numbered]
-        readings.append(Reading(pairs, [], f"as video{sign}0, video{sign}1, ...{note}", fixed=True))
-    by_caption = [Pair(caption, r.video, r.grade) for r, caption, _ in numbered]
-    # One text for a video: the paragraph of all its captions goes by the name of the video.
-    by_video = list(dict.fromkeys(Pair(r.video, r.video, r.grade) for r in records))
-    return [
-        *readings,
-        Reading(by_caption, [], f"by the caption{note}", fixed=True),
-        Reading(by_video, [], f"by the video{note}", fixed=True),
+            numbered.append((i, caption, number if record.number is None else record.number))
+
+    def named_by(pattern: str, first: int, own: Sequence[str]) -> Callable[[int], list[Pair]]:
+        return lambda step: [
+            Pair(pattern.format(own[i], number + first), videos[i], records[i].grade)
+            for i, _, number in numbered[::step]
+        ]
+
+    count = len(numbered)
+    given = [record.video for record in records]
+    for own in [list(videos)] if given == videos else [list(videos), given]:
+        for first in (0, 1):
+            for pattern in ("{}#{}", "{}_{}", "{}-{}", "{}#enc#{}"):
+                example = pattern.format("video", first)
+                readings.append(
+                    Reading(
+                        named_by(pattern, first, own),
+                        count,
+                        fixed=True,
+                        how=f"{how}, texts as {example}",
+                    )  # fmt: skip
+                )
+    by_caption: Callable[[int], list[Pair]] = lambda step: [  # noqa: E731
+        Pair(caption, videos[i], records[i].grade) for i, caption, _ in numbered[::step]
     ]
+    readings.append(Reading(by_caption, count, fixed=True, how=f"{how}, texts by their caption"))
+    # One text for a video: the paragraph of all its captions goes by the name of the video.
+    by_video = list(dict.fromkeys(Pair(name, name) for name in videos))
+    readings.append(reading(by_video, f"{how}, texts by their video", fixed=True))
+    return readings
 
 
 def readings_of(path: Path) -> list[Reading]:
     """All readings of a ground truth file, the most literal first.
 
+    >>> found = readings_of(Path("data_samples/gt.json"))[0]
+    >>> found.how, len(found.pairs), found.fixed
+    ('an object {a: b}', 750, False)
+
     Raises:
-        FormatError: not a form that is known, an entry of another type, a key given twice.
+        FormatError: a pickle or another binary file, not a form that is known, an entry of another
+            type, a key given twice.
     """
-    text = read_text(path)
-    head = text.lstrip()[:1]
+    path = regular_file(path)
     suffix = path.suffix.lower()
+    if suffix in (".parquet", ".pq"):
+        return _parquet(path)
+    _refuse_binary(path)
+    text = read_text(path)
+    where = str(path)
+    head = text.lstrip()[:1]
     if suffix == ".jsonl":
         lines = [line for line in text.split("\n") if line.strip()]
         return readings_of_records(
-            [parse_json(line, f"{path}: line {i}") for i, line in enumerate(lines, 1)], str(path)
+            [parse_json(line, f"{path}: line {i}") for i, line in enumerate(lines, 1)], where
         )
     if suffix == ".json" or head in ("{", "["):
-        return _json(parse_json(text, str(path)), str(path))
-    return _table(text, str(path))
+        return _json(parse_json(text, where), where)
+    return _table(text, where)
 
 
-def _json(content: Any, where: str) -> list[Reading]:  # noqa: ANN401  JSON is any of six types
-    if isinstance(content, dict) and isinstance(content.get("sentences"), list):
-        # MSR-VTT.
-        return readings_of_records(content["sentences"], where)
+def _refuse_binary(path: Path) -> None:
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    kinds = "a ground truth is JSON, a table (.csv, .tsv, .parquet) or TREC qrels"
+    if is_pickle(path, head):
+        raise FormatError(f"{path}: is a pickle; {truth_from_pickle(path)}")
+    if head.startswith(b"\x93NUMPY"):
+        from rerank.io.formats.npy import Header
+
+        with path.open("rb") as stream:
+            objects = Header(stream, str(path)).dtype.hasobject
+        if objects:
+            raise FormatError(f"{path}: is an array of Python objects; {truth_from_array(path)}")
+        raise FormatError(f"{path}: is an array of numpy, which names no texts and videos; {kinds}")
+    if head.startswith(b"PK\x03\x04"):
+        raise FormatError(f"{path}: is an archive{_archive(path)}; {kinds}")
+    for magic, what in (
+        (b"\x89HDF", "an HDF5 file"), (b"PAR1", "a parquet table; call it .parquet"),
+        (b"\x1f\x8b", "compressed by gzip; unpack it first (gunzip)"),
+    ):  # fmt: skip
+        if head.startswith(magic):
+            raise FormatError(f"{path}: is {what}; {kinds}")
+
+
+def _archive(path: Path) -> str:
+    """Of which arrays, and how to make a table of two lists of one length."""
+    from rerank.io.formats.npz import open_npz
+
+    try:
+        with open_npz(path) as container:
+            fields = dict(container.fields)
+    except FormatError:
+        return ""
+    lists = [name for name, item in fields.items() if len(item.shape) == 1 and not item.odd]
+    text = f" with {named(list(fields))}"
+    if len(lists) != 2 or len({fields[name].shape for name in lists}) > 1:
+        return text
+    lists.sort(key=lambda name: not name.lower().startswith(("q", "t", "c", "s")))
+    return f"{text}; if these are the pairs: {truth_from_archive(path, *lists)}"
+
+
+def _parquet(path: Path) -> list[Reading]:
+    from rerank.io.ids import read_ids
+    from rerank.io.opening import open_container
+
+    with open_container(path) as container:
+        columns: dict[str, Any] = {}
+        for name, item in container.fields.items():
+            if item.odd or len(item.shape) != 1:
+                continue
+            if _plain(name) in GRADE_FIELDS:
+                values = [value for part in item.blocks(0, item.shape[0]) for value in part]
+                columns[name] = [float(value) for value in values]
+            elif item.kind in ("text", "integer"):
+                columns[name] = read_ids(item)
+    header = list(columns)
+    if not _names_both(header):
+        raise FormatError(
+            f"{path}: its columns are {named(header)}; expected columns such as {HEADERS}"
+        )
+    rows = [dict(zip(header, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return readings_of_records(rows, str(path), how="a table", kind="row")
+
+
+def _names_both(header: Sequence[str]) -> bool:
+    """Whether a header names a video, and a text or captions."""
+    video = first_field(header, VIDEO_FIELDS)
+    rest = [name for name in header if name != video]
+    numbered = [name for name in rest if _NUMBERED_CAPTION.fullmatch(_plain(name))]
+    text = first_field(rest, (*TEXT_FIELDS, *CAPTION_FIELDS))
+    return video is not None and (text is not None or len(numbered) > 1)
+
+
+def _json(content: Any, where: str, *, inside: str = "") -> list[Reading]:  # noqa: ANN401
+    """The readings of JSON; `inside` is the place in the file, for messages."""
+    place = f"{where}{inside}"
     if isinstance(content, list):
-        return readings_of_records(content, where)
+        if content and all(_is_pair(item) for item in content):
+            pairs = [Pair(as_name(a, place), as_name(b, place)) for a, b in content]
+            return [reading(pairs, "a list of pairs")]
+        return readings_of_records(content, place)
     if not isinstance(content, dict):
-        raise FormatError(f"{where}: is {named([content])}, expected an object or a list")
+        raise FormatError(f"{place}: is {named([content])}, expected an object or a list")
+    images, notes = content.get("images"), content.get("annotations")
+    if _are_objects(images) and _are_objects(notes):
+        return _coco(images, notes, place)
+    if _are_objects(images) and all("sentences" in image for image in images):
+        return _karpathy(images, place)
+    by_name = {_plain(key): key for key in content}
+    splits = [by_name[name] for name in _SPLITS if name in by_name]
+    if splits and len(splits) == len(content):
+        found = [
+            each
+            for split in splits
+            if content[split]
+            for each in _json(content[split], where, inside=f"{inside}: {split!r}")
+        ]
+        if not found:
+            raise FormatError(f"{place}: its parts {named(splits)} are all empty; fill one")
+        return found
+    boxed = [by_name[name] for name in _WRAPPERS if name in by_name]
+    boxed = [key for key in boxed if _are_objects(content[key]) or (
+        isinstance(content[key], dict) and content[key] and not _is_grades(content[key])
+    )]  # fmt: skip
+    if "sentences" in content and _are_objects(content["sentences"]):
+        # MSR-VTT, which lists the videos as well.
+        return _json(content["sentences"], where, inside=inside)
+    if len(boxed) == 1 and (len(content) == 1 or _plain(boxed[0]) != "videos"):
+        return _json(content[boxed[0]], where, inside=f"{inside}: {boxed[0]!r}")
+    if len(content) == 1 and _are_objects(next(iter(content.values()))):
+        key, value = next(iter(content.items()))
+        if first_field(value[0], VIDEO_FIELDS) is not None:
+            return _json(value, where, inside=f"{inside}: {key!r}")
     if any(isinstance(value, dict) and captions_of(value) for value in content.values()):
-        # ActivityNet: {video: {"sentences": [...], ...}}
+        # ActivityNet and YouCook: {video: {"sentences": [...], ...}}
         records = []
         for video, value in content.items():
             if not isinstance(value, dict):
                 raise FormatError(
-                    f"{where}: the entry {named([video])} is {named([value])}, but others have "
+                    f"{place}: the entry {named([video])} is {named([value])}, but others have "
                     "captions"
                 )
-            records.append({**value, "video_id": video})
-        return readings_of_records(records, where)
-    return [_mapping(content, where)]
+            records.append({"captions": captions_of(value), "video_id": video})
+        return readings_of_records(records, place)
+    if content and all(_are_objects(value) for value in content.values()):
+        return _objects_by_key(content, place)
+    return _mapping(content, place)
 
 
-def _mapping(content: dict[str, Any], where: str) -> Reading:
-    """`{a: b}`, `{a: [b, ...]}` or `{a: {b: grade}}`."""
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(x, dict) for x in value)
+
+
+def _is_pair(item: object) -> bool:
+    return (
+        isinstance(item, list)
+        and len(item) == 2
+        and all(isinstance(x, str | int) and not isinstance(x, bool) for x in item)
+    )
+
+
+def _is_grades(value: dict[str, Any]) -> bool:
+    return all(isinstance(x, int | float) and not isinstance(x, bool) for x in value.values())
+
+
+def _objects_by_key(content: dict[str, Any], where: str) -> list[Reading]:
+    """`{video: [{"caption": ...}]}`, or `{text: [{"video_id": ..., "score": ...}]}`."""
+    first = next(iter(content.values()))[0]
+    side = "video_id" if captions_of(first) or first_field(first, VIDEO_FIELDS) is None else "query"
+    records = [{**item, side: key} for key, items in content.items() for item in items]
+    return readings_of_records(records, where)
+
+
+def _coco(images: list[Any], notes: list[Any], where: str) -> list[Reading]:
+    """COCO captions: images with a file name, annotations with an image_id and an id."""
+    names = {image.get("id"): image.get("file_name") for image in images}
+    records = [{**note, "caption_id": note.get("id")} for note in notes]
+    readings = readings_of_records(records, where, how="COCO", kind="annotation")
+    if all(isinstance(names.get(note.get("image_id")), str) for note in notes):
+        by_name = [{**r, "image_id": names[r["image_id"]]} for r in records]
+        readings += readings_of_records(by_name, where, how="COCO, images by name")
+    return readings
+
+
+def _karpathy(images: list[Any], where: str) -> list[Reading]:
+    """The splits of Karpathy: images with their sentences; the test images where some are."""
+    test = [image for image in images if image.get("split") in ("test", None)]
+    readings = []
+    for chosen, note in ((test, "the test split"), (images, "all splits")):
+        if not chosen or (chosen == images and test == images and readings):
+            continue
+        for field in ("filename", "imgid", "cocoid", "filepath"):
+            if any(field not in image for image in chosen):
+                continue
+            records = [
+                {"image_id": image[field], "caption": sentence.get("raw", ""),
+                 "caption_id": sentence.get("sentid")}
+                for image in chosen
+                for sentence in image["sentences"]
+            ]  # fmt: skip
+            if any(record["caption_id"] is None for record in records):
+                records = [{k: v for k, v in r.items() if k != "caption_id"} for r in records]
+            how = f"Karpathy's splits, {note}, images by {field}"
+            readings += readings_of_records(records, where, how=how, kind="sentence")
+    return readings
+
+
+def _mapping(content: dict[str, Any], where: str) -> list[Reading]:
+    """`{a: b}`, `{a: [b, ...]}` or `{a: {b: grade}}`; the b may also be captions."""
     pairs: list[Pair] = []
     empty: list[str] = []
+    single = True
     for key, value in content.items():
         place = f"{where}: the entry {named([key])}"
         if isinstance(value, dict):
             found = [Pair(key, item, as_grade(grade, place)) for item, grade in value.items()]
         elif isinstance(value, list):
+            if value and all(_is_words(item) for item in value) and max(map(len, value)) > 1:
+                value = [" ".join(item) for item in value]
             found = [Pair(key, as_name(item, place)) for item in value]
         else:
             found = [Pair(key, as_name(value, place))]
+        single = single and not isinstance(value, dict | list)
         pairs += found
         if not found:
             empty.append(key)
-    return Reading(pairs, empty)
+    shape = "{a: b}" if single else "{a: [b, ...]}"
+    if any(pair.grade is not None for pair in pairs):
+        shape = "{a: {b: grade}}"
+    readings = [reading(pairs, f"an object {shape}", empty=empty, single=single)]
+    if all(pair.grade is None for pair in pairs) and not empty:
+        # Captions in place of ids: {video: [captions]}.
+        records = [
+            {"video_id": key, "captions": _captions(value)}
+            for key, value in content.items()
+            if _captions(value)
+        ]
+        if len(records) == len(content):
+            readings += readings_of_records(records, where, how="an object {video: captions}")
+    return readings
 
 
 def _table(text: str, where: str) -> list[Reading]:
-    """CSV with a header (JSFusion), TSV with a header (BEIR), or TREC qrels."""
-    lines = text.splitlines()
+    """A table with a header, TREC qrels, lines of an id and a caption, or columns of pairs."""
+    lines = [line for line in text.splitlines()]
     first = next((line for line in lines if line.strip()), "")
     if not first:
-        return [Reading([], [])]
-    delimiter = "\t" if "\t" in first else ","
-    header = [cell.strip() for cell in first.split(delimiter)]
-    if first_field(dict.fromkeys(header), (*TEXT_FIELDS, *CAPTION_FIELDS)) and first_field(
-        dict.fromkeys(header), VIDEO_FIELDS
-    ):
-        return readings_of_records(_rows(text, delimiter, where), where)
-    return [_qrels(lines, where)]
+        return []
+    delimiter = max("\t,;|", key=first.count)
+    header = [cell.strip().strip('"') for cell in first.split(delimiter)]
+    if len(header) > 1 and _names_both(header):
+        rows = _rows(text, delimiter, where)
+        return readings_of_records(rows, where, how="a table", kind="row")
+    readings: list[Reading] = []
+    qrels = _qrels(lines, where)
+    if isinstance(qrels, Reading):
+        readings.append(qrels)
+    readings += _caption_lines(lines)
+    readings += _pair_lines(lines, delimiter if delimiter in first else None)
+    if readings:
+        return readings
+    columns = f"; its first line has the columns {named(header)}" if len(header) > 1 else ""
+    raise FormatError(
+        f"{where}: {qrels}; expected TREC qrels (query 0 item grade), a table with a header that "
+        f"names query and video, such as {HEADERS}, or JSON{columns}"
+    )
 
 
 def _rows(text: str, delimiter: str, where: str) -> list[dict[str, Any]]:
     try:
         # BEIR writes plain tabs; quotes mean something in CSV only.
-        quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+        quoting = csv.QUOTE_MINIMAL if delimiter in ",;" else csv.QUOTE_NONE
         reader = csv.reader(
-            io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True
+            io.StringIO(text, newline=""),
+            delimiter=delimiter,
+            quoting=quoting,
+            strict=True,
+            skipinitialspace=True,
         )
-        table = [row for row in reader if row]
+        table = [[cell.strip() for cell in row] for row in reader if row]
     except csv.Error as error:
         raise FormatError(f"{where}: is not a valid table: {error}") from error
-    header = [cell.strip() for cell in table[0]]
+    header = table[0]
     for number, row in enumerate(table[1:], start=1):
         if len(row) != len(header):
             raise FormatError(
@@ -283,18 +639,61 @@ def _rows(text: str, delimiter: str, where: str) -> list[dict[str, Any]]:
     return [dict(zip(header, row, strict=True)) for row in table[1:]]
 
 
-def _qrels(lines: Sequence[str], where: str) -> Reading:
-    """`query 0 item grade`, separated by white space."""
+def _qrels(lines: Sequence[str], where: str) -> Reading | str:
+    """`query 0 item grade`, separated by white space; else why it is none.
+
+    Raises:
+        FormatError: a line whose grade is none, where all others are qrels.
+    """
     pairs = []
+    odd = ""
     for number, line in enumerate(lines, start=1):
         cells = line.split()
         if not cells:
             continue
         if len(cells) != 4:
-            raise FormatError(
-                f"{where}: line {number} has {len(cells)} columns; expected TREC qrels (query 0 "
-                "item grade), a table with a header that names query and video, or JSON"
-            )
-        grade = as_grade(cells[3], f"{where}: line {number}")
+            return f"line {number} has {len(cells)} columns"
+        if not (cells[1].upper() == "Q0" or cells[1].lstrip("-").isdecimal()):
+            return f"line {number} has {named([cells[1]])} in the column that qrels leave at 0"
+        try:
+            grade = as_grade(cells[3], f"{where}: line {number}")
+        except FormatError as error:
+            odd = odd or str(error)
+            continue
         pairs.append(Pair(cells[0], cells[2], grade))
-    return Reading(pairs, [])
+    if odd and pairs and all(line.split()[1:2] in ([], ["0"], ["Q0"]) for line in lines):
+        raise FormatError(odd)
+    if odd:
+        return odd.partition(f"{where}: ")[2]
+    return reading(pairs, "TREC qrels", fixed=True)
+
+
+def _caption_lines(lines: Sequence[str]) -> list[Reading]:
+    """`video#number caption`, the files of Flickr30k and of w2vv: no header, no qrels."""
+    records = []
+    for line in lines:
+        if not line.strip():
+            continue
+        name, _, caption = line.strip().replace("\t", " ", 1).partition(" ")
+        video, sign, _ = name.partition("#")
+        if not sign or not video or not caption.strip():
+            return []
+        records.append({"text_id": name, "video_id": video, "caption": caption.strip()})
+    return readings_of_records(records, "", how="lines of an id and a caption", kind="line")
+
+
+def _pair_lines(lines: Sequence[str], delimiter: str | None) -> list[Reading]:
+    """Two columns without a header, or three of which the last is a grade."""
+    pairs = []
+    for line in lines:
+        if not line.strip():
+            continue
+        cells = [cell.strip() for cell in line.split(delimiter)]
+        if len(cells) not in (2, 3) or not all(cells):
+            return []
+        try:
+            grade = float(cells[2]) if len(cells) == 3 else None
+        except ValueError:
+            return []
+        pairs.append(Pair(cells[0], cells[1], grade))
+    return [reading(pairs, "two columns without a header")]

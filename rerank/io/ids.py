@@ -5,19 +5,29 @@ Ids in a small file beside an array that has no room for them.
 
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 
 from rerank.core.errors import FormatError
-from rerank.io.field import Field
+from rerank.io.field import Field, afford
 from rerank.io.files import foreign, named, read_json, read_text
+
+# Larger whole numbers have neighbours that are written alike.
+_EXACT = 2.0**53
 
 
 def check_ids(raw: Sequence[object] | np.ndarray, where: str, *, first: int = 0) -> tuple[str, ...]:
-    """Ids as text: UTF-8 decoded, integers as their decimal digits.
+    """Ids as text: UTF-8 decoded, whole numbers as their decimal digits, UUIDs as usual.
+
+    >>> check_ids([b"a", 7, 8.0], "here")
+    ('a', '7', '8')
+    >>> check_ids(["a", None], "here")
+    Traceback (most recent call last):
+    rerank.core.errors.FormatError: here: the id in row 1 is missing; give it one
 
     Args:
-        raw: strings, bytes or integers.
+        raw: strings, bytes, whole numbers or UUIDs.
         where: the file and the place in it, for messages.
         first: number of the first entry, for messages.
 
@@ -37,11 +47,18 @@ def check_ids(raw: Sequence[object] | np.ndarray, where: str, *, first: int = 0)
                     f"{where}: the id in row {row} is not UTF-8 ({named([item])}); "
                     "write ids as UTF-8 text"
                 ) from error
-        elif isinstance(item, int) and not isinstance(item, bool):
+        elif isinstance(item, bool):
+            pass
+        elif isinstance(item, int | UUID):
             item = str(item)
+        elif isinstance(item, float) and item.is_integer() and abs(item) < _EXACT:
+            item = str(int(item))
+        elif item is None or (isinstance(item, float) and item != item):
+            raise FormatError(f"{where}: the id in row {row} is missing; give it one")
         if not isinstance(item, str):
             raise FormatError(
-                f"{where}: the id in row {row} is {named([item])}, expected text or an integer"
+                f"{where}: the id in row {row} is {named([item])}, expected text or an integer; "
+                "save ids as text"
             )
         problem = _id_problem(item)
         if problem:
@@ -100,28 +117,47 @@ def check_count(ids: Sequence[str], count: int, where: str, of: str) -> None:
         )
 
 
+def is_list(field: Field) -> bool:
+    """Whether a field is a list, or one row or column."""
+    return len(field.shape) == 1 or (len(field.shape) == 2 and 1 in field.shape)
+
+
 def read_ids(field: Field) -> tuple[str, ...]:
-    """All ids of a 1-D field of text or integers; not checked for duplicates.
+    """All ids of a list of text or whole numbers; not checked for duplicates.
 
     Raises:
-        FormatError: not 1-D, of another type, or see `check_ids`.
+        FormatError: not a list, of another type, or see `check_ids`; more text than this run may
+            hold.
     """
-    if len(field.shape) != 1 or field.kind not in ("text", "integer"):
+    if field.odd or field.kind == "other":
+        what = field.odd or f"of the type {field.dtype.name}"
+        fix = field.fix or "save them as text: np.array(ids, dtype=str)"
+        raise FormatError(f"{field.where}: the ids are there, but they are {what}; {fix}")
+    if not is_list(field):
         raise FormatError(
-            f"{field.where}: is {field.describe()}; ids are a list of text or integers"
+            f"{field.where}: the ids are there, but they are {field.describe()}; ids are a list, "
+            "one for each row: save them as ids.reshape(-1)"
         )
+    count = max(field.shape)
+    afford(field.dtype.itemsize, field.where, what="a single id")
     field.check()
     made: list[str] = []
+    size = 0
     for block in field.blocks(0, field.shape[0]):
-        made.extend(check_ids(block, field.where, first=len(made)))
-    if len(made) != field.shape[0]:
-        raise FormatError(f"{field.where}: holds {len(made)} of {field.shape[0]} declared ids")
+        part = check_ids(np.asarray(block).reshape(-1), field.where, first=len(made))
+        # Names that are one object are held once.
+        size += sum(map(len, {id(item): item for item in part}.values())) + 8 * len(part)
+        afford(size, field.where, what="the text of the ids")
+        made.extend(part)
+    if len(made) != count:
+        raise FormatError(f"{field.where}: holds {len(made)} of {count} declared ids")
     return tuple(made)
 
 
 HOW_TO_GIVE_IDS = (
-    "give them as 'ids' in the same file, or beside it as <name>.ids.json (a list) or "
-    "<name>.ids.txt (one in a line)"
+    "give them as 'ids' in the same file, or beside it as <name>.ids.txt (one in a line) or "
+    "<name>.ids.json (a list), or name a file of them with --text-ids and --video-ids; with "
+    "--text-ids rows --video-ids rows the numbers of the rows are the ids"
 )
 
 # A name that says what it is wins over one that may belong to something else.
@@ -129,20 +165,30 @@ _TIERS = ((".ids.json", ".ids.txt"), (".json", ".txt"))
 
 
 def find_sidecar(path: Path, *, tiers: tuple[tuple[str, ...], ...] = _TIERS) -> Path | None:
-    """The id file that belongs to `v.npy`: v.ids.json or v.ids.txt, else v.json or v.txt.
+    """The id file that belongs to `v.npy`: v.ids.txt or v.npy.ids.txt, else v.json or v.txt.
+
+    Each may be JSON or text.
 
     Raises:
         FormatError: two of the same rank.
     """
+    if not path.name:
+        return None
     for tier in tiers:
-        present = [side for ending in tier if (side := path.with_name(path.stem + ending)).exists()]
-        if len(present) > 1:
+        stems = (path.stem, path.name) if path.suffix else (path.name,)
+        found = [
+            side
+            for stem in stems
+            for ending in tier
+            if (side := path.with_name(stem + ending)).exists() and side != path
+        ]
+        if len(found) > 1:
             raise FormatError(
-                f"{path}: {named([side.name for side in present])} could both be its ids; "
+                f"{path}: {named([side.name for side in found])} could both be its ids; "
                 "keep one of them"
             )
-        if present:
-            return present[0]
+        if found:
+            return found[0]
     return None
 
 

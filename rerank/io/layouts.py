@@ -1,22 +1,26 @@
 """Which of the arrays in a file are the embeddings, and which are their ids.
 
-One set of rules for every container (HDF5, npz, safetensors, torch files, parquet), tried in a
-fixed order. What fits two ways is refused with the candidates listed; nothing is guessed.
-
-One row for each item, from frames or from one array per item.
-
-Files with one array, or one group, for each id.
+One set of rules for every container (HDF5, npz, safetensors, torch files, parquet, tables, folders
+of arrays), tried in a fixed order. What fits two ways is refused with the candidates listed;
+nothing is guessed, and nothing is merged.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from rerank.core.errors import FormatError
-from rerank.io.container import SCHEMA, VECTOR_NAMES, Container, Found, listing
-from rerank.io.field import MAX_RATIO, Field, check_matrix, rows_per_block
-from rerank.io.files import foreign, named
+from rerank.io.container import SCHEMA, VECTOR_NAMES, Container, Found, contents, listing
+from rerank.io.field import Field, check_matrix
+from rerank.io.files import named
+from rerank.io.frames import (
+    HOW_TO_POOL,
+    Pooling,
+    has_frames,
+    pooled_cube,
+    pooled_offsets,
+    stacked,
+)
 from rerank.io.ids import (
     HOW_TO_GIVE_IDS,
     check_count,
@@ -24,208 +28,322 @@ from rerank.io.ids import (
     check_unique,
     find_sidecar,
     first_duplicate,
+    is_list,
     read_ids,
     read_sidecar,
 )
 
 
-def pooled_offsets(frames: Field, offsets: Field, ids: tuple[str, ...]) -> Field:
-    """One averaged row for each item from stacked frames and where each item starts."""
-    check_matrix(frames, "frames")
-    if offsets.kind != "integer" or offsets.shape != (len(ids) + 1,):
+@dataclass(frozen=True)
+class Wanted:
+    """What a user said about one file.
+
+    Attributes:
+        dataset: the array, the group, or the array inside every item's group.
+        id_column: the array or column of ids.
+        embedding_column: the column of vectors; as `dataset`, for tables.
+        pooling: how frames become one vector; None refuses frames.
+        ids: ids that come from elsewhere; they win over those in the file.
+        row_numbers: whether the numbers of the rows are the ids where there are none.
+        force_rows: whether they are the ids even where there are some.
+        side: "texts" or "videos", for messages that print options.
+    """
+
+    dataset: str | None = None
+    id_column: str | None = None
+    embedding_column: str | None = None
+    pooling: Pooling | None = None
+    ids: tuple[str, ...] | None = None
+    row_numbers: bool = False
+    force_rows: bool = False
+    side: str = ""
+
+    def likely(self, names: Sequence[str]) -> str:
+        """The name to print in an example: one that sounds like this side."""
+        words = _WORDS.get(self.side, ())
+        return next((n for n in names if any(word in n.lower() for word in words)), names[0])
+
+    def say(self, option: str, name: str) -> str:
+        """How to choose a name, as it works on the command line and in Python."""
+        value = f"{self.side}={name}" if self.side else name
+        return f"--{option.replace('_', '-')} {value} ({option}={name!r} in Python)"
+
+
+_WORDS = {"texts": ("text", "caption", "query", "sentence"), "videos": ("vid", "image", "img")}
+
+
+def locate(container: Container, wanted: Wanted | None = None) -> Found:
+    """Find the embeddings and ids of a container, in the order of the documentation.
+
+    1. The canonical schema `rerank/1`. 2. A float array called `embeddings`, `features`, ... with
+    `ids`, `keys`, ... of equal length; 2-D, or 3-D with frames. 3. The only such array, with ids
+    beside it or in a side-car. 4. One array per id: 1-D is a vector, 2-D are frames. 5. One group
+    per id. 6. Refuse, listing what is there.
+
+    Raises:
+        FormatError: nothing fits, or more than one thing does.
+    """
+    wanted = wanted or Wanted()
+    if container.schema is not None:
+        return _canonical(container, wanted)
+    fields = container.fields
+    name = wanted.dataset if wanted.dataset is not None else wanted.embedding_column
+    if name is not None:
+        return _chosen(container, name, wanted)
+    root = {name: item for name, item in fields.items() if "/" not in name}
+    arrays = {name: item for name, item in root.items() if _is_rows(item)}
+    called = [name for name in VECTOR_NAMES if name in root]
+    good = [name for name in called if name in arrays]
+    if len(good) > 1:
         raise FormatError(
-            f"{offsets.where}: is {offsets.describe()}; expected {len(ids) + 1} integers, one "
-            f"more than the {len(ids)} ids"
+            f"{container.path}: {named(good)} could all be the embeddings; name one: "
+            f"{wanted.say(_option(container), wanted.likely(good))}"
         )
-    offsets.check()
-    ends = np.concatenate([block.astype(np.int64) for block in offsets.blocks(0, len(ids) + 1)])
-    if ends[0] != 0 or ends[-1] != frames.shape[0]:
+    if called and not good and _says_what_it_is(root[called[0]], root):
+        # Its name says what it should be, so say what is wrong with it.
+        check_matrix(root[called[0]], "embeddings")
+    if good:
+        return _matrix(container, good[0], root[good[0]], wanted)
+    if len(arrays) == 1 and not container.per_item:
+        return _matrix(container, *next(iter(arrays.items())), wanted)
+    if len(arrays) == 1 and _is_alone(container, root):
+        return _matrix(container, *next(iter(arrays.items())), wanted)
+    rows = {item.shape[0] for item in arrays.values()}
+    if len(arrays) > 1 and any(
+        is_list(item) and {max(item.shape)} == rows
+        for item in root.values()
+        if item.kind in ("text", "integer")
+    ):
         raise FormatError(
-            f"{offsets.where}: runs from {ends[0]} to {ends[-1]}, expected 0 to the number of "
-            f"frames, {frames.shape[0]}"
+            f"{container.path}: {named(list(arrays))} could all be the embeddings "
+            f"({listing(container)}); name one: "
+            f"{wanted.say(_option(container), wanted.likely(sorted(arrays)))}"
         )
-    empty = np.flatnonzero(np.diff(ends) <= 0)
-    if empty.size:
+    if container.per_item and fields:
+        return locate_items(container, dict(fields), wanted)
+    if arrays:
         raise FormatError(
-            f"{offsets.where}: row {empty[0]} (id {named([ids[empty[0]]])}) has no frames; leave "
-            "the item out"
+            f"{container.path}: {named(list(arrays))} could all be the embeddings; name one: "
+            f"{wanted.say(_option(container), wanted.likely(list(arrays)))}"
         )
-
-    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
-        for row in range(start, stop):
-            yield _mean_of(frames, int(ends[row]), int(ends[row + 1]))
-
-    return Field(frames.where, (len(ids), frames.shape[1]), frames.dtype, blocks, frames.check)
-
-
-def stacked(path: Path, by_id: Mapping[str, Field], *, frames: bool) -> Field:
-    """The arrays of all ids as the rows of one matrix."""
-    items = list(by_id.items())
-    first_id, first = items[0]
-    width = first.shape[-1]
-    for item_id, item in items:
-        if item.shape[-1] != width:
-            raise FormatError(
-                f"{item.where}: the embedding of {named([item_id])} has {item.shape[-1]} "
-                f"dimensions, that of {named([first_id])} has {width}; all items need the same "
-                "model"
-            )
-        if 0 in item.shape:
-            raise FormatError(f"{item.where}: is empty {item.shape}; leave the item out")
-    dtype = np.result_type(*{item.dtype.newbyteorder("=") for _, item in items})
-
-    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
-        for _, item in items[start:stop]:
-            if frames:
-                yield _mean_of(item, 0, item.shape[0])
-            else:
-                yield np.concatenate(list(item.blocks(0, width)))[None, :]
-
-    def check() -> None:
-        # One array under many names would otherwise grow without bound.
-        with foreign(path, "a file"):
-            size = path.stat().st_size
-        if sum(item.nbytes for _, item in items) > MAX_RATIO * size:
-            raise FormatError(f"{path}: declares more data than a file of {size:,} bytes can hold")
-        for _, item in items:
-            item.check()
-
-    return Field(f"{path}", (len(items), width), dtype, blocks, check)
+    odd = next((item for item in root.values() if item.odd and item.fix), None)
+    if odd is not None:
+        check_matrix(odd, "embeddings")
+    if integers := [item for item in root.values() if item.kind == "integer" and _depth(item) == 2]:
+        check_matrix(integers[0], "embeddings")
+    raise FormatError(f"{container.path}: no embeddings found; {listing(container)}")
 
 
-def _mean_of(frames: Field, start: int, stop: int) -> np.ndarray:
-    """Mean of some frames as one row, summed in float64 and block by block."""
-    total = np.zeros(frames.shape[1], dtype=np.float64)
-    step = rows_per_block(frames.shape[1] * 8)
-    for at in range(start, stop, step):
-        for block in frames.blocks(at, min(stop, at + step)):
-            total += block.sum(axis=0, dtype=np.float64)
-    return (total / (stop - start))[None, :]
+def _depth(item: Field) -> int:
+    return len(item.shape)
+
+
+def _option(container: Container) -> str:
+    return "dataset" if container.per_item else "embedding_column"
+
+
+def _is_rows(item: Field) -> bool:
+    """A float array that can hold one row for each item: 2-D, or 3-D with frames."""
+    return item.kind == "float" and _depth(item) in (2, 3)
+
+
+def _says_what_it_is(item: Field, root: Mapping[str, Field]) -> bool:
+    """Whether an array is named like embeddings, and not like one of several items."""
+    return len(root) == 1 or any(is_list(other) for other in root.values() if other is not item)
+
+
+def _is_alone(container: Container, root: Mapping[str, Field]) -> bool:
+    """Whether the one array of rows is a matrix of items, and not the frames of one item."""
+    beside = any(other in root for tier in container.id_names for other in tier)
+    alone = len(container.fields) == 1
+    return alone or beside or find_sidecar(container.path) is not None
+
+
+def _chosen(container: Container, dataset: str, wanted: Wanted) -> Found:
+    """The array, the group, or the array in the group of every item, that a user named."""
+    name = dataset.strip("/")
+    chosen = container.fields.get(name)
+    if chosen is not None:
+        return _matrix(container, name, chosen, wanted)
+    inside = _below(container.fields, name)
+    if inside:
+        return locate_items(container, inside, wanted, group=name)
+    ends = f"/{name}"
+    streams = {
+        key.removesuffix(ends): item for key, item in container.fields.items() if key.endswith(ends)
+    }
+    if streams and "*" not in name:
+        return _items(container, streams, wanted)
+    raise FormatError(f"{container.path}: there is no {dataset!r}; {listing(container)}")
+
+
+def holds(container: Container, dataset: str) -> bool:
+    """Whether a name that a user gave for all files means something in this one.
+
+    >>> from pathlib import Path
+    >>> holds(Container(Path("x.h5"), {}), "clip")
+    False
+    """
+    name = dataset.strip("/")
+    return any(
+        key == name or key.startswith(f"{name}/") or key.endswith(f"/{name}") or name == ""
+        for key in container.fields
+    )
 
 
 def locate_items(
-    container: Container, fields: dict[str, Field], *, group: str | None, pool: str | None
+    container: Container, fields: dict[str, Field], wanted: Wanted, *, group: str | None = None
 ) -> Found:
     """Layouts 4 and 5: one array per id, or one group per id with the array inside.
 
     Args:
         container: the file.
         fields: its arrays, or those of one group, by names below that group.
-        group: the group that the caller named; None when he named none.
-        pool: how to combine frames; None when nothing was said.
+        wanted: what the user said.
+        group: the group that the user named; None when he named none.
 
     Raises:
-        FormatError: the file is of neither layout, the ids could be read two ways, or frames come
-            without a word on how to combine them.
+        FormatError: the file is of neither layout, the ids could be read two ways, several groups
+            or streams could be meant, or frames come without a word on how to combine them.
     """
     path = container.path
-    by_id = _grouped_items(path, fields) or fields
-    ids = tuple(by_id)
-    odd = [name for name, item in by_id.items() if item.kind != "float"]
-    shapes = {len(item.shape) for item in by_id.values()}
-    if odd or not shapes <= {1, 2}:
+    arrays = {name: item for name, item in fields.items() if _is_item(item)}
+    matrices = [name for name in arrays if name in VECTOR_NAMES and _depth(arrays[name]) > 1]
+    if group is not None and len(matrices) == 1:
+        name = f"{group}/{matrices[0]}" if group else matrices[0]
+        return _matrix(container, name, arrays[matrices[0]], wanted)
+    if not arrays or _mostly_other(fields, arrays):
         raise FormatError(f"{path}: no embeddings found; {listing(container)}")
-    if len(shapes) == 2:
+    groups: dict[str, list[str]] = {}
+    for name in arrays:
+        head, slash, leaf = name.rpartition("/")
+        if slash:
+            groups.setdefault(head, []).append(leaf)
+    if group == "" or not groups:
+        return _items(container, arrays, wanted)
+    flat = [name for name in arrays if "/" not in name]
+    if flat:
+        # Ids such as a/b nest groups; a few of them among others are no groups of items.
+        if len(arrays) - len(flat) <= len(flat) and max(map(len, groups.values())) < len(flat):
+            return _items(container, arrays, wanted)
         raise FormatError(
-            f"{path}: holds vectors and frames side by side ({listing(container)}); keep one kind"
+            f"{path}: holds items and groups of items side by side ({contents(arrays)}); say which "
+            f"are meant: {wanted.say('dataset', _top(next(iter(groups))))}, or "
+            f"{wanted.say('dataset', '/')} for all"
         )
-    tops = {name.partition("/")[0] for name in ids}
-    if by_id is fields and group is None and len(tops) == 1 and "/" in ids[0]:
+    return _nested(container, arrays, groups, wanted, named_group=group)
+
+
+def _nested(
+    container: Container,
+    arrays: dict[str, Field],
+    groups: Mapping[str, Sequence[str]],
+    wanted: Wanted,
+    *,
+    named_group: str | None,
+) -> Found:
+    """Groups only: one for each item, or several collections of items."""
+    path = container.path
+    tops: dict[str, set[str]] = {}
+    for name in arrays:
+        top, _, rest = name.partition("/")
+        tops.setdefault(top, set()).add(rest)
+    leaves = next(iter(tops.values()))
+    if len(tops) == 1:
         top = next(iter(tops))
+        deeper = {rest.partition("/")[0] for rest in leaves}
+        if all("/" in rest for rest in leaves) and len(deeper) > 1:
+            # test/<id>/features: the group in which all items lie says nothing.
+            inside = {name.partition("/")[2]: item for name, item in arrays.items()}
+            below = {head.partition("/")[2]: list(names) for head, names in groups.items()}
+            return _nested(container, inside, below, wanted, named_group=named_group)
+        if len(leaves) == 1:
+            return _items(container, {top: next(iter(arrays.values()))}, wanted)
+        if named_group is not None:
+            return _items(
+                container, {name.partition("/")[2]: item for name, item in arrays.items()}, wanted
+            )
+        first = next(iter(arrays))
         raise FormatError(
             f"{path}: everything lies in the group {named([top])}, so the ids could be "
-            f"{named([ids[0]])} or {named([ids[0].partition('/')[2]])}; say which with "
-            "dataset='/' or "
-            f"dataset={top!r}"
+            f"{named([first])} or {named([first.partition('/')[2]])}; say which: "
+            f"{wanted.say('dataset', '/')} or {wanted.say('dataset', top)}"
         )
-    frames = shapes == {2}
-    if frames and pool is None:
+    if all(rest == leaves for rest in tops.values()) and len(leaves) <= len(tops):
+        if len(leaves) == 1:
+            leaf = next(iter(leaves))
+            return _items(
+                container,
+                {name[: -len(leaf) - 1]: item for name, item in arrays.items()},
+                wanted,
+            )
+        called = [leaf for leaf in VECTOR_NAMES if leaf in leaves]
+        if len(called) == 1:
+            leaf = called[0]
+            return _items(container, {top: arrays[f"{top}/{leaf}"] for top in tops}, wanted)
         raise FormatError(
-            f"{path}: every item has several rows (frames), such as {named([ids[0]])} with "
-            f"{by_id[ids[0]].shape[0]}; say how to combine them: pool='mean' (--pool mean)"
+            f"{path}: each of its {len(tops)} items, such as {named([next(iter(tops))])}, holds "
+            f"several arrays: {named(sorted(leaves))}; name one: "
+            f"{wanted.say('dataset', wanted.likely(sorted(leaves)))}"
+        )
+    called = {top: [leaf for leaf in VECTOR_NAMES if leaf in rest] for top, rest in tops.items()}
+    if all(len(found) == 1 for found in called.values()) and len(set(map(tuple, tops.values()))):
+        return _items(
+            container, {top: arrays[f"{top}/{found[0]}"] for top, found in called.items()}, wanted
+        )
+    sizes = [f"{top!r} ({len(rest)} arrays)" for top, rest in list(tops.items())[:6]]
+    raise FormatError(
+        f"{path}: holds several groups: {', '.join(sizes)}; say which one is meant: "
+        f"{wanted.say('dataset', wanted.likely(list(tops)))}, or {wanted.say('dataset', '/')} for "
+        "all"
+    )
+
+
+def _top(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _is_item(item: Field) -> bool:
+    """What one item may be stored as: a vector, frames, or a batch of one."""
+    depth = _depth(item)
+    return item.kind == "float" and (depth in (1, 2) or (depth == 3 and item.shape[0] == 1))
+
+
+def _mostly_other(fields: Mapping[str, Field], arrays: Mapping[str, Field]) -> bool:
+    """Whether what is no item could be one of another type, so that items would be left out."""
+    other = [item for name, item in fields.items() if name not in arrays]
+    return any(item.kind != "other" and _depth(item) > 0 for item in other) or (
+        len(other) > len(arrays)
+    )
+
+
+def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> Found:
+    """One array for each id, stacked."""
+    path = container.path
+    ids = tuple(by_id)
+    shapes = [item.shape for item in by_id.values()]
+    depths = {min(len(shape), 2) for shape in shapes}
+    if not all(_is_item(item) for item in by_id.values()):
+        raise FormatError(f"{path}: no embeddings found; {listing(container)}")
+    if all(len(shape) > 1 and shape[-1] == 1 for shape in shapes):
+        raise FormatError(
+            f"{path}: every item is a column {shapes[0]} of {shapes[0][-2]} numbers, neither a "
+            "vector nor frames; store each as x.reshape(-1)"
+        )
+    if len(depths) == 2 and has_frames(shapes):
+        raise FormatError(
+            f"{path}: holds vectors and frames side by side ({contents(by_id)}); keep one kind"
+        )
+    if has_frames(shapes) and wanted.pooling is None:
+        many = next(name for name, item in by_id.items() if has_frames([item.shape]))
+        raise FormatError(
+            f"{path}: every item has several rows (frames), such as {named([many])} with "
+            f"{by_id[many].shape[-2]}; {HOW_TO_POOL}"
         )
     ids = check_ids(ids, str(path))
     check_unique(ids, str(path))
-    return Found(stacked(path, dict(zip(ids, by_id.values(), strict=True)), frames=frames), ids)
-
-
-def _grouped_items(path: Path, fields: Mapping[str, Field]) -> dict[str, Field] | None:
-    """Layout 5, one group per id; None when the file is not of this layout."""
-    made: dict[str, Field] = {}
-    parents = {name.rpartition("/")[0] for name in fields}
-    if "" in parents:
-        return None
-    for name, item in fields.items():
-        parent, _, leaf = name.rpartition("/")
-        if leaf not in VECTOR_NAMES:
-            continue
-        if parent in made:
-            raise FormatError(
-                f"{path}: {named([parent])} has several arrays that could be its embedding; "
-                "keep one"
-            )
-        made[parent] = item
-    if made.keys() != parents:
-        return None
-    parts = [name.split("/") for name in made]
-    if all(len(part) == 2 for part in parts) and len({part[0] for part in parts}) == 1:
-        return {part[1]: item for part, item in zip(parts, made.values(), strict=True)}
-    return made
-
-
-def locate(container: Container, *, dataset: str | None = None, pool: str | None = None) -> Found:
-    """Find the embeddings and ids of a container, in the order of the documentation.
-
-    1. The canonical schema `rerank/1`. 2. A 2-D float array called `embeddings`, `features`, ...
-    with `ids`, `keys`, ... of equal length. 3. The only 2-D float array, with ids beside it or in
-    a side-car. 4. One array per id: 1-D is a vector, 2-D are frames. 5. `group/id/features`.
-    6. Refuse, listing what is there.
-
-    Args:
-        container: the arrays of the file.
-        dataset: name of the array (or, for layouts 4 and 5, of the group) to take.
-        pool: "mean" averages the frames of every item.
-
-    Raises:
-        FormatError: nothing fits, or more than one thing does.
-    """
-    if pool not in (None, "mean"):
-        raise FormatError(f"{container.path}: pooling {pool!r} is not known; expected 'mean'")
-    wanted = None if dataset is None else dataset.strip("/")
-    if container.schema is not None:
-        return _canonical(container, dataset=wanted, pool=pool)
-    root = {name: item for name, item in container.fields.items() if "/" not in name}
-    if wanted is not None:
-        chosen = container.fields.get(wanted)
-        if chosen is not None:
-            return _matrix(container, wanted, chosen)
-        inside = _below(container.fields, wanted)
-        if not inside:
-            raise FormatError(f"{container.path}: there is no {dataset!r}; {listing(container)}")
-        return locate_items(container, inside, group=wanted, pool=pool)
-    matrices = {
-        name: item for name, item in root.items() if item.kind == "float" and len(item.shape) == 2
-    }
-    called = [name for name in VECTOR_NAMES if name in root]
-    good = [name for name in called if name in matrices]
-    if len(good) > 1:
-        raise FormatError(
-            f"{container.path}: {named(good)} could all be the embeddings; name one with "
-            f"dataset={good[0]!r}, or keep only one in the file"
-        )
-    if called and not good:
-        # Its name says what it should be, so say what is wrong with it.
-        check_matrix(root[called[0]], "embeddings")
-    if good:
-        return _matrix(container, good[0], root[good[0]])
-    if len(matrices) == 1:
-        name, item = next(iter(matrices.items()))
-        beside = any(other in root for tier in container.id_names for other in tier)
-        if beside or find_sidecar(container.path) is not None or not container.per_item:
-            return _matrix(container, name, item)
-    if container.per_item and container.fields:
-        return locate_items(container, dict(container.fields), group=None, pool=pool)
-    raise FormatError(f"{container.path}: no embeddings found; {listing(container)}")
+    rows = stacked(Path(path), dict(zip(ids, by_id.values(), strict=True)), wanted.pooling)
+    return Found(rows, ids)
 
 
 def _below(fields: Mapping[str, Field], group: str) -> dict[str, Field]:
@@ -241,48 +359,100 @@ def _named_rows(ids: tuple[str, ...], rows: Field, where: str) -> tuple[str, ...
     return ids
 
 
-def _matrix(container: Container, name: str, item: Field) -> Found:
-    """Layouts 2 and 3: one matrix; ids from beside it, else from a side-car."""
-    check_matrix(item, "embeddings")
-    item.check()
+def _matrix(container: Container, name: str, item: Field, wanted: Wanted) -> Found:
+    """Layouts 2 and 3: one array of rows; ids from beside it, else from a side-car."""
     folder = name.rpartition("/")[0]
     siblings = _below(container.fields, folder)
-    for tier in container.id_names:
-        present = [
-            other
-            for other in tier
-            if other in siblings
-            and siblings[other].kind in ("text", "integer")
-            and len(siblings[other].shape) == 1
-        ]
-        fitting = [other for other in present if siblings[other].shape[0] == item.shape[0]]
-        if not present:
-            continue
-        if not fitting:
-            odd = siblings[present[0]]
+    if _depth(item) == 3 and item.kind == "float":
+        item = pooled_cube(item, siblings, wanted.pooling)
+    check_matrix(item, "embeddings")
+    if item.shape[1] == 1:
+        raise FormatError(
+            f"{item.where}: is one column {item.shape}, and embeddings have at least 2 dimensions; "
+            "store one row for each item"
+        )
+    item.check()
+    found = None
+    if not wanted.force_rows:
+        found = _ids_of(container, siblings, item, wanted)
+        if found is None and folder:
+            found = _ids_of(container, container.fields, item, wanted)
+    if found is not None:
+        return Found(item, *found)
+    if wanted.row_numbers or wanted.force_rows:
+        return Found(item, tuple(map(str, range(item.shape[0]))), ids_given=False)
+    return _without_ids(container, item)
+
+
+def _without_ids(container: Container, item: Field) -> Found:
+    columns = ""
+    if not container.per_item and len(container.fields) > 1:
+        others = [name for name, other in container.fields.items() if not _is_rows(other)]
+        if others:
+            columns = f"; its other columns are {named(others)}: name one with --id-column"
+    raise FormatError(f"{item.where}: there are no ids for its rows{columns}; {HOW_TO_GIVE_IDS}")
+
+
+Ids = tuple[tuple[str, ...], tuple[str, ...] | None]
+
+
+def _ids_of(
+    container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
+) -> Ids | None:
+    """Ids and groups: those that were given, those in the file, those in a side-car."""
+    groups = siblings.get("group_ids")
+    if wanted.ids is not None:
+        where = "the file of ids"
+        return _named_rows(wanted.ids, item, where), _groups(groups, item)
+    if wanted.id_column is not None:
+        field = siblings.get(wanted.id_column.strip("/"), container.fields.get(wanted.id_column))
+        if field is None:
             raise FormatError(
-                f"{odd.where}: {odd.shape[0]} ids for the {item.shape[0]} rows of {item.where}; "
-                "every row needs its id"
+                f"{container.path}: there is no {wanted.id_column!r}; it holds {contents(siblings)}"
             )
-        return Found(item, *_choose_ids(siblings, fitting, item))
+        return _named_rows(read_ids(field), item, field.where), _groups(groups, item)
+    for tier in container.id_names:
+        present = [other for other in tier if other in siblings and siblings[other] is not item]
+        if present:
+            return _choose_ids(siblings, present, item, wanted, container)
     side = find_sidecar(container.path)
     if side is None:
-        raise FormatError(f"{item.where}: there are no ids for its rows; {HOW_TO_GIVE_IDS}")
-    ids, groups = read_sidecar(side)
-    check_count(groups if groups is not None else ids, item.shape[0], str(side), item.where)
-    return Found(item, _named_rows(ids, item, str(side)), groups)
+        return None
+    ids, labels = read_sidecar(side)
+    if labels is not None:
+        check_count(labels, item.shape[0], str(side), item.where)
+    return _named_rows(ids, item, str(side)), labels
 
 
 def _choose_ids(
-    siblings: Mapping[str, Field], fitting: list[str], item: Field
-) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-    """The one array of ids; of several only those without repetition can be it."""
+    siblings: Mapping[str, Field],
+    present: list[str],
+    item: Field,
+    wanted: Wanted,
+    container: Container,
+) -> Ids:
+    """The one array of ids; of several only those that name every row once can be it."""
+    usable = [
+        name
+        for name in present
+        if not siblings[name].odd and siblings[name].kind != "other" and is_list(siblings[name])
+    ]
+    fitting = [name for name in usable if max(siblings[name].shape) == item.shape[0]]
+    if not fitting:
+        # What they are is said by whoever reads them, or they are too few.
+        odd = siblings[(usable or present)[0]]
+        if not usable:
+            read_ids(odd)
+        raise FormatError(
+            f"{odd.where}: {max(odd.shape, default=0)} ids for the {item.shape[0]} rows of "
+            f"{item.where}; every row needs its id"
+        )
     lists = {name: read_ids(siblings[name]) for name in fitting}
     unique = {name: ids for name, ids in lists.items() if first_duplicate(ids) is None}
     if len(set(unique.values())) > 1:
         raise FormatError(
-            f"{item.where}: {named(list(unique))} could all be its ids; keep only one of them, "
-            "named 'ids'"
+            f"{item.where}: {named(list(unique))} could all be its ids; name one: "
+            f"{wanted.say('id_column', next(iter(unique)))}"
         )
     name = next(iter(unique or lists))
     groups = siblings.get("group_ids")
@@ -297,7 +467,7 @@ def _groups(groups: Field | None, rows: Field) -> tuple[str, ...] | None:
     return made
 
 
-def _canonical(container: Container, *, dataset: str | None, pool: str | None) -> Found:
+def _canonical(container: Container, wanted: Wanted) -> Found:
     """Layout 1: what the toolkit itself writes, with or without frames."""
     path, fields = container.path, container.fields
     if container.schema != SCHEMA:
@@ -308,21 +478,25 @@ def _canonical(container: Container, *, dataset: str | None, pool: str | None) -
     if "ids" not in fields:
         raise FormatError(f"{path}: says it is {SCHEMA} but has no 'ids'; write it again")
     ids = read_ids(fields["ids"])
-    name = dataset or "embeddings"
+    name = (wanted.dataset or "embeddings").strip("/")
     framed = "frames" in fields and "offsets" in fields and name in ("embeddings", "frames")
     # One setting serves several files, of which not all have frames.
-    if name in fields and name != "frames" and not (framed and pool):
+    if name in fields and name != "frames" and not (framed and wanted.pooling):
         rows = fields[name]
         check_matrix(rows, "embeddings")
     elif framed:
-        if pool is None:
+        if wanted.pooling is None:
             raise FormatError(
-                f"{path}: holds frames of {len(ids)} items and no vector for each; say how to "
-                "combine them: pool='mean' (--pool mean)"
+                f"{path}: holds frames of {len(ids)} items and no vector for each; {HOW_TO_POOL}"
             )
-        rows = pooled_offsets(fields["frames"], fields["offsets"], ids)
+        rows = pooled_offsets(fields["frames"], fields["offsets"], ids, wanted.pooling)
+    elif wanted.dataset is not None:
+        raise FormatError(f"{path}: there is no {wanted.dataset!r}; {listing(container)}")
     else:
         raise FormatError(f"{path}: says it is {SCHEMA}; {listing(container)}")
-    ids = _named_rows(ids, rows, fields["ids"].where)
+    where = fields["ids"].where
+    if wanted.ids is not None:
+        ids, where = wanted.ids, "the file of ids"
+    ids = _named_rows(ids, rows, where)
     groups = _groups(fields.get("group_ids"), rows)
     return Found(rows, ids, groups, as_stored=rows is fields.get("embeddings"))

@@ -1,5 +1,6 @@
 """Score matrices: read from files, and recognised for what their numbers are."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,14 +10,31 @@ import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
 from rerank.io.container import Container
-from rerank.io.field import Field, bounds, check_matrix, hash_matrix, read_matrix, rows_per_block
+from rerank.io.field import (
+    Field,
+    afford,
+    bounds,
+    check_matrix,
+    hash_matrix,
+    read_array,
+    read_matrix,
+    rows_per_block,
+)
 from rerank.io.files import PathLike, named, sha256_of
-from rerank.io.formats import open_container
+from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_unique, find_sidecar, read_ids, read_sidecar
+from rerank.io.opening import open_container
+from rerank.io.reading import ROWS
 
 ScoreKind: TypeAlias = Literal["similarities", "row-probabilities", "column-probabilities"]
 
-_KINDS_OF_FILE = (".npy", ".npz", ".h5", ".hdf5")
+# What people call a matrix of scores, texts x videos, in the order in which they are believed.
+SCORE_NAMES = (
+    "scores", "t2v", "sims", "sim_matrix", "sim", "similarity", "similarities", "logits",
+    "similarity_matrix", "values",
+)  # fmt: skip
+_REVERSE = "v2t"
+_MASKS = ("query_mask", "text_mask", "caption_mask", "mask")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +48,10 @@ class ScoreMatrix:
         source: the file it came from.
         ids_given: False when the file has no ids; they are then "0", "1", ...
         total_rows: rows in the file; more than n when a slice was read.
+        reverse: (m, n) scores of the other direction, where they are no transpose of the first.
+
+    >>> ScoreMatrix(np.ones((2, 3), np.float32), ("a", "b"), ("x", "y", "z"), "s.npz")
+    ScoreMatrix(2 x 3 float32, from s.npz)
     """
 
     scores: np.ndarray
@@ -38,68 +60,167 @@ class ScoreMatrix:
     source: str
     ids_given: bool = True
     total_rows: int = 0
+    reverse: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        n, m = self.scores.shape
+        both = ", both directions" if self.reverse is not None else ""
+        return f"ScoreMatrix({n} x {m} {self.scores.dtype}{both}, from {self.source})"
 
     @cached_property
     def content_sha256(self) -> str:
         """Hash of the scores and the ids, the same for the same content in any kind of file."""
         parts = [sha256_of(self.query_ids), sha256_of(self.gallery_ids), sha256_of(self.scores)]
+        if self.reverse is not None:
+            parts.append(sha256_of(self.reverse))
         return sha256_of(parts)
 
 
-def read_scores(
-    path: PathLike, *, dataset: str | None = None, rows: slice | None = None
-) -> ScoreMatrix:
-    """Read a matrix of scores, queries x gallery, from .npy, .npz or .h5.
+@dataclass(frozen=True, eq=False)
+class _Located:
+    """A matrix found in a file, and the names of its rows and columns."""
 
-    npz and HDF5 hold `scores` (or exactly one 2-D float array) with `query_ids` and `gallery_ids`.
-    A `.npy` has ids in `v.query_ids.json` and `v.gallery_ids.json` (or `.txt`) beside it. Without
-    any ids rows and columns are called "0", "1", ... and `ids_given` is False.
+    rows: Field
+    query_ids: tuple[str, ...]
+    gallery_ids: tuple[str, ...]
+    given: bool
+    reverse: Field | None
+
+
+def read_scores(
+    path: PathLike,
+    *,
+    dataset: str | None = None,
+    rows: slice | None = None,
+    sims_rows: str = "texts",
+    query_ids: PathLike | None = None,
+    gallery_ids: PathLike | None = None,
+) -> ScoreMatrix:
+    """Read a matrix of scores, queries x gallery, from any kind of file of arrays.
+
+    Named arrays hold `scores`, `t2v`, `sims`, ... (or exactly one 2-D float array) with `query_ids`
+    and `gallery_ids`; tables the ids of the queries in a column of text and those of the gallery as
+    the names of the others. A `.npy` has ids in `v.query_ids.json` and `v.gallery_ids.json` (or
+    `.txt`) beside it. Without any ids rows and columns are called "0", "1", ... and `ids_given` is
+    False. A 3-D array (videos, captions, videos), as CLIP4Clip builds it for several captions of a
+    video, becomes one row for each caption, called `video#k`; its padding, rows of -inf, is
+    dropped, and so are the rows that a `query_mask` leaves out.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "s.npz"
+    >>> np.savez(path, scores=np.ones((3, 2)), query_ids=list("abc"), gallery_ids=list("xy"))
+    >>> read_scores(path).scores.shape
+    (3, 2)
+    >>> read_scores(path, sims_rows="videos").query_ids
+    ('x', 'y')
 
     Args:
         path: the file.
         dataset: the array to take, where more than one could be meant.
         rows: a slice of the rows, so that a process reads only its share.
+        sims_rows: which side the rows are as stored: "texts", or "videos" for a matrix that is to
+            be turned.
+        query_ids: a file with the names of the rows, or "rows".
+        gallery_ids: a file with the names of the columns, or "rows".
 
     Returns:
         The scores, float32 (also for float16 files) or float64, in native byte order.
 
     Raises:
-        FormatError: integers, complex numbers, NaN, infinities of either sign, 3-D, empty, ids
-            that are double or too few, ids for one side only; naming file, row and id.
+        FormatError: integers, complex numbers, NaN, infinities of either sign, empty, ids that are
+            double or too few, ids for one side only; naming file, row and id.
     """
-    if Path(path).suffix.lower() not in _KINDS_OF_FILE and Path(path).is_file():
-        raise FormatError(
-            f"{path}: scores are read from {', '.join(_KINDS_OF_FILE)}; convert the file to one "
-            "of them"
-        )
+    names = (query_ids, gallery_ids)
     with open_container(Path(path)) as container:
-        item = _find(container, dataset)
-        where = item.where
-        check_matrix(item, "scores")
-        item.check()
-        shape = item.shape
-        query_ids, gallery_ids, given = _both_ids(container, item)
-        start, stop = bounds(rows, shape[0], where)
-        scores = read_matrix(
-            item,
-            what="scores",
-            rows=(start, stop),
-            row_name=lambda row: f"{row} (query {named([query_ids[row]])})",
-            column_name=lambda column: f"{column} (item {named([gallery_ids[column]])})",
-        )
-    return ScoreMatrix(scores, query_ids[start:stop], gallery_ids, str(path), given, shape[0])
+        found = _located(container, dataset, sims_rows, names)
+        start, stop = bounds(rows, found.rows.shape[0], found.rows.where)
+        scores = _read(found.rows, found.query_ids, found.gallery_ids, (start, stop))
+        reverse = None
+        if found.reverse is not None:
+            reverse = _read(found.reverse, found.gallery_ids, found.query_ids, None)
+            if reverse.shape == scores.shape[::-1] and np.array_equal(reverse, scores.T):
+                reverse = None
+    return ScoreMatrix(
+        scores, found.query_ids[start:stop], found.gallery_ids, str(path), found.given,
+        found.rows.shape[0], reverse,
+    )  # fmt: skip
 
 
-def hash_scores(path: PathLike) -> str:
+def _read(
+    item: Field, queries: tuple[str, ...], gallery: tuple[str, ...], rows: tuple[int, int] | None
+) -> np.ndarray:
+    return read_matrix(
+        item,
+        what="scores",
+        rows=rows,
+        row_name=lambda row: f"{row} (query {named([queries[row]])})",
+        column_name=lambda column: f"{column} (item {named([gallery[column]])})",
+    )
+
+
+def hash_scores(
+    path: PathLike, *, dataset: str | None = None, sims_rows: str = "texts",
+    query_ids: PathLike | None = None, gallery_ids: PathLike | None = None,
+) -> str:  # fmt: skip
     """`content_sha256` of all scores of a file, which are read in blocks and not kept.
+
+    Args:
+        path: a file that `read_scores` reads, with one matrix.
+        dataset: see `read_scores`, as for all others.
+        sims_rows: see there.
+        query_ids: see there.
+        gallery_ids: see there.
 
     Raises:
         FormatError: a file that changed since it was read.
     """
     with open_container(Path(path)) as container:
-        item = _find(container, None)
-        query_ids, gallery_ids, _ = _both_ids(container, item)
-        return sha256_of([sha256_of(query_ids), sha256_of(gallery_ids), hash_matrix(item)])
+        found = _located(container, dataset, sims_rows, (query_ids, gallery_ids))
+        parts = [sha256_of(found.query_ids), sha256_of(found.gallery_ids), hash_matrix(found.rows)]
+        return sha256_of(parts)
+
+
+def _located(
+    container: Container,
+    dataset: str | None,
+    sims_rows: str,
+    names: tuple[PathLike | None, PathLike | None],
+) -> _Located:
+    if sims_rows not in ("texts", "videos"):
+        raise RerankError(f"sims_rows is {sims_rows!r}, expected 'texts' or 'videos'")
+    item = _find(container, dataset)
+    if len(item.shape) == 3 and item.kind == "float":
+        return _captions(container, item, names)
+    check_matrix(item, "scores")
+    item.check()
+    reverse = None
+    other = container.fields.get(_REVERSE)
+    if other is not None and other is not item and dataset is None:
+        check_matrix(other, "scores")
+        if other.shape == item.shape[::-1]:
+            reverse = other
+        else:
+            raise FormatError(
+                f"{other.where}: is {other.shape}, but {item.where} is {item.shape}; v2t has the "
+                "videos as rows"
+            )
+    if sims_rows == "videos":
+        item = _transposed(item)
+        if reverse is not None:
+            raise FormatError(
+                f"{container.path}: holds both t2v and v2t, of which t2v has the texts as rows; "
+                "leave out --sims-rows"
+            )
+    if item is container.fields.get(_REVERSE) and dataset is None:
+        # The other direction alone: its rows are the videos.
+        item = _transposed(item)
+    queries, gallery, given = _both_ids(container, item, names, turned=sims_rows == "videos")
+    kept = _kept(container, item.shape[0])
+    if kept is not None:
+        item, queries = _rows_of(item, kept), tuple(queries[i] for i in kept)
+        if reverse is not None:
+            reverse = _transposed(_rows_of(_transposed(reverse), kept))
+    return _Located(item, queries, gallery, given, reverse)
 
 
 def _find(container: Container, dataset: str | None) -> Field:
@@ -116,8 +237,9 @@ def _find(container: Container, dataset: str | None) -> Field:
             f"{path}: is of the schema {named([container.schema])} and holds no score matrix; "
             "give embeddings as embeddings, or run apply with --scores"
         )
-    if "scores" in fields:
-        return fields["scores"]
+    for name in SCORE_NAMES:
+        if name in fields:
+            return fields[name]
     if len(fields) == 1:
         # Whatever is wrong with it is said when it is read.
         return next(iter(fields.values()))
@@ -127,36 +249,183 @@ def _find(container: Container, dataset: str | None) -> Field:
     if found:
         raise FormatError(
             f"{path}: {named(found)} could all be the scores; name the right one 'scores' or give "
-            f"dataset={found[0]!r}"
+            f"--dataset {found[0]} (dataset={found[0]!r} in Python)"
         )
     raise FormatError(
         f"{path}: holds {named(sorted(fields)) or 'nothing'}; expected a 2-D float array 'scores'"
     )
 
 
-def _both_ids(container: Container, item: Field) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """Names of the rows and of the columns, and whether the file has them."""
-    queries = _ids(container, "query_ids", item.shape[0], item.where)
-    gallery = _ids(container, "gallery_ids", item.shape[1], item.where)
-    if (queries is None) != (gallery is None):
-        there, missing = "query_ids", "gallery_ids"
+def _transposed(item: Field) -> Field:
+    """A matrix turned: its columns are read block by block."""
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        # A few columns of every row; each pass reads all of it, so the passes are few.
+        step = max(1, (64 << 20) // max(1, 8 * item.shape[0]))
+        for at in range(start, stop, step):
+            end = min(stop, at + step)
+            parts = [np.array(block[:, at:end]) for block in item.blocks(0, item.shape[0])]
+            yield np.concatenate(parts).T
+
+    return Field(item.where, item.shape[::-1], item.dtype, blocks, item.check)
+
+
+def _rows_of(item: Field, kept: np.ndarray) -> Field:
+    """Some rows of a matrix, rising."""
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        wanted = kept[start:stop]
+        if not len(wanted):
+            return
+        at = int(wanted[0])
+        for block in item.blocks(at, int(wanted[-1]) + 1):
+            mine = wanted[(wanted >= at) & (wanted < at + len(block))]
+            at += len(block)
+            if len(mine):
+                yield block[mine - (at - len(block))]
+
+    return Field(item.where, (len(kept), *item.shape[1:]), item.dtype, blocks, item.check)
+
+
+def _kept(container: Container, count: int) -> np.ndarray | None:
+    """Rows that a mask keeps; None without one."""
+    for name in _MASKS:
+        field = container.fields.get(name)
+        if field is not None and max(field.shape, default=0) == count:
+            mask = read_array(field, booleans=True).reshape(-1) != 0
+            if not mask.any():
+                raise FormatError(f"{field.where}: leaves no query; check the mask")
+            return None if mask.all() else np.flatnonzero(mask)
+    return None
+
+
+def _captions(
+    container: Container, cube: Field, names: tuple[PathLike | None, PathLike | None]
+) -> _Located:
+    """(videos, captions, videos) with padding, as one row for each caption that is there."""
+    videos, captions, items = cube.shape
+    if videos != items or not captions:
+        raise FormatError(
+            f"{cube.where}: is 3-D {cube.shape}; expected (videos, captions, videos), as CLIP4Clip "
+            "builds it, or a matrix texts x videos"
+        )
+    cube.check()
+    afford(captions * items * cube.dtype.itemsize, cube.where, what="the captions of a video")
+    kept, at = [], 0
+    for block in cube.blocks(0, videos):
+        flat = block.reshape(-1, items)
+        kept.append(at + np.flatnonzero(~np.isneginf(flat.astype(np.float64)).all(axis=1)))
+        at += len(flat)
+    rows = np.concatenate(kept)
+    for name in _MASKS:
+        field = container.fields.get(name)
+        if field is not None and field.shape == (videos, captions):
+            mask = read_array(field, booleans=True).reshape(-1) != 0
+            rows = rows[mask[rows]]
+    if not len(rows):
+        raise FormatError(f"{cube.where}: is padding everywhere; check what wrote it")
+    gallery = _ids(container, "gallery_ids", items, cube.where, names[1])
+    gallery_ids = gallery or tuple(map(str, range(items)))
+    queries = _ids(container, "query_ids", len(rows), cube.where, names[0])
+    query_ids = queries or tuple(f"{gallery_ids[r // captions]}#{r % captions}" for r in rows)
+
+    def flat(start: int, stop: int) -> Iterator[np.ndarray]:
+        first = start // captions
+        at = first * captions
+        for block in cube.blocks(first, -(-stop // captions)):
+            lines = block.reshape(-1, items)
+            yield lines[max(start - at, 0) : stop - at]
+            at += len(lines)
+
+    whole = Field(cube.where, (videos * captions, items), cube.dtype, flat, cube.check)
+    given = gallery is not None or queries is not None
+    return _Located(_rows_of(whole, rows), query_ids, gallery_ids, given, None)
+
+
+def _both_ids(
+    container: Container,
+    item: Field,
+    names: tuple[PathLike | None, PathLike | None],
+    *,
+    turned: bool,
+) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Names of the rows and of the columns, and whether the file has them.
+
+    In a file that is turned, `query_ids` may name what is stored as rows, or what is meant.
+    """
+    n, m = item.shape
+    if container.columns:
+        return _table_ids(container, item, names, turned=turned)
+    here = ["query_ids", "gallery_ids"]
+    if turned and _length(container, "query_ids") == m != n:
+        here.reverse()
+    elif turned and n == m and _length(container, "query_ids") == n:
+        # They name the rows as they lie in the file.
+        here.reverse()
+    queries = _ids(container, here[0], n, item.where, names[0])
+    gallery = _ids(container, here[1], m, item.where, names[1])
+    if (queries is None) != (gallery is None) and names == (None, None):
+        there, missing = here
         if queries is None:
             there, missing = missing, there
         raise FormatError(f"{container.path}: has {there} but no {missing}; give both or neither")
-    query_ids = queries or tuple(map(str, range(item.shape[0])))
-    gallery_ids = gallery or tuple(map(str, range(item.shape[1])))
-    return query_ids, gallery_ids, queries is not None
+    query_ids = queries or tuple(map(str, range(n)))
+    gallery_ids = gallery or tuple(map(str, range(m)))
+    return query_ids, gallery_ids, queries is not None or gallery is not None
 
 
-def _ids(container: Container, name: str, count: int, where: str) -> tuple[str, ...] | None:
-    """Ids of one side: from the file, else from a side-car, else None."""
+def _length(container: Container, name: str) -> int:
+    field = container.fields.get(name)
+    return -1 if field is None else max(field.shape, default=0)
+
+
+def _table_ids(
+    container: Container,
+    item: Field,
+    names: tuple[PathLike | None, PathLike | None],
+    *,
+    turned: bool,
+) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Ids of a table: of its rows in a column of text, of its columns as their names."""
+    fields = container.fields
+    texts = [name for name, field in fields.items() if field.kind in ("text", "integer")]
+    known = [n for tier in container.id_names for n in tier if n in texts]
+    column = (known or texts or [None])[0]
+    rows = None if column is None else read_ids(fields[column])
+    columns: tuple[str, ...] | None = container.columns
+    if columns == tuple(map(str, range(len(columns)))) or columns[0].startswith("column "):
+        columns = None
+    queries, gallery = (columns, rows) if turned else (rows, columns)
+    made = []
+    for ids, count, given in zip((queries, gallery), item.shape, names, strict=True):
+        found = ids if given is None else _given(given)
+        found = found or tuple(map(str, range(count)))
+        check_count(found, count, str(container.path), item.where)
+        check_unique(found, str(container.path))
+        made.append(found)
+    return made[0], made[1], rows is not None
+
+
+def _given(path: PathLike) -> tuple[str, ...] | None:
+    return None if str(path) == ROWS else read_id_file(Path(path))
+
+
+def _ids(
+    container: Container, name: str, count: int, where: str, given: PathLike | None
+) -> tuple[str, ...] | None:
+    """Ids of one side: those given, those in the file, those in a side-car, else None."""
     path = container.path
     field = container.fields.get(name)
     source = str(path)
     if field is None and container.schema is not None:
         # A result file keeps them with its directions.
         field = container.fields.get(f"t2v/{name}")
-    if field is not None:
+    if given is not None:
+        source, found = str(given), _given(given)
+        if found is None:
+            return None
+        ids = found
+    elif field is not None:
         source, ids = field.where, read_ids(field)
     else:
         side = find_sidecar(path, tiers=((f".{name}.json", f".{name}.txt"),))

@@ -32,7 +32,14 @@ from rerank.passes import reduce
 from rerank.passes import topk as search
 from rerank.passes.reduce import TopK
 from rerank.tasks.answer import Answer
-from rerank.tasks.read import Inputs, describe_inputs, pick_device, read_inputs
+from rerank.tasks.read import (
+    Inputs,
+    describe_inputs,
+    pick_device,
+    read_inputs,
+    reading_of,
+    recorded,
+)
 
 SCHEMA = "rerank-results/1"
 
@@ -320,6 +327,8 @@ def apply_files(
     memory: str | None = None,
     model: Path | None = None,
     settings: Mapping[str, Any] | None = None,
+    reading: io.Reading | None = None,
+    force: bool = False,
 ) -> Answer:
     """Read, re-rank both directions, write `out`, and report.
 
@@ -327,6 +336,14 @@ def apply_files(
         RerankError: input, settings or paths that do not work; nothing is written then.
     """
     settings = dict(settings or {})
+    said = reading_of(reading, pool)
+    io.check_outputs(
+        {"--out": out},
+        (videos, texts, sims, bank_texts, bank_videos, bank_gt, model, said.text_ids,
+         said.video_ids),
+        force=force,
+        kind=SCHEMA,
+    )  # fmt: skip
     sharded = comm.start_from_environment()
     target = pick_device(device)
     whole_bank = sharded and sims is None and wants_whole_bank(
@@ -335,8 +352,8 @@ def apply_files(
     with limit(memory):
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_gt=bank_gt, metric=metric, pool=pool, model=model, sharded=sharded,
-            whole_bank=whole_bank,
+            bank_gt=bank_gt, metric=metric, model=model, sharded=sharded,
+            whole_bank=whole_bank, reading=said,
         )  # fmt: skip
         if k is None:
             k = min(10, len(inputs.text_ids), len(inputs.video_ids))
@@ -365,7 +382,9 @@ def apply_files(
             inputs, result, em_map, folder=out.resolve().parent,
             settings={
                 "method": result.method, "metric": None if sims else metric, "k": k,
-                "scores_are": scores_are, "gate": gate, "device": target.type, "pool": pool,
+                "scores_are": scores_are, "gate": gate, "device": target.type, "pool": said.pool,
+                **({"reading": found_reading} if (found_reading := recorded(
+                    said, out.resolve().parent)) else {}),
                 **{key: value for key, value in settings.items() if key != "method"},
             },
         )  # fmt: skip

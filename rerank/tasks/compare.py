@@ -38,7 +38,7 @@ from rerank.metrics.ranks import Ties
 from rerank.metrics.tables import Comparison, Entry, Skipped, Table, footnotes
 from rerank.metrics.uncertainty import Bootstrap
 from rerank.tasks.inspect import read_directions
-from rerank.tasks.read import parse_tau, pick_device, read_inputs
+from rerank.tasks.read import parse_tau, pick_device, read_inputs, read_truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -354,6 +354,8 @@ def compare_files(
     pool: str | None = None,
     device: str = "auto",
     report: Path | None = None,
+    reading: io.Reading | None = None,
+    heads: Path | None = None,
     **options: Any,  # noqa: ANN401  of `compare`
 ) -> Comparison:
     """Compare methods on files, and write the HTML report where one is asked for.
@@ -364,16 +366,18 @@ def compare_files(
     target = pick_device(device)
     parsed = parse_tau(tau)
     find_all(figures)  # a wrong name is found before the work
+    io.check_outputs(
+        {"--report": report}, (gt, videos, texts, sims, bank_texts, bank_videos, bank_gt, heads)
+    )
     with ExitStack() as stack:
         # Opened first: a path that cannot be written is found before the work, not after.
         page = None if report is None else stack.enter_context(atomic_path(report))
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
             bank_videos=bank_videos, bank_gt=bank_gt, metric=metric, pool=pool,
+            reading=reading, gt=gt, model=heads,
         )  # fmt: skip
-        truth = io.read_ground_truth(
-            gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged
-        )
+        truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
         both = read_directions(inputs, metric=metric, device=target)
         found = compare(
             both,

@@ -23,7 +23,13 @@ from rerank.metrics.page import before_after, render
 from rerank.metrics.ranks import Ties
 from rerank.metrics.uncertainty import Difference
 from rerank.tasks import apply as files
-from rerank.tasks.read import Inputs, pick_device, read_inputs
+from rerank.tasks.read import (
+    Inputs,
+    pick_device,
+    read_inputs,
+    read_truth,
+    reading_from,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +125,7 @@ def judge_raw(
     gt: Path, *, videos: Path | None = None, texts: Path | None = None, sims: Path | None = None,
     metric: str = "cosine", ties: Ties = "expected", allow_unjudged: bool = False,
     scores_are: str = "auto", device: str = "auto", pool: str | None = None,
-    figures: str | Sequence[str] = DEFAULT,
+    figures: str | Sequence[str] = DEFAULT, reading: io.Reading | None = None,
 ) -> Judged:  # fmt: skip
     """Evaluate embeddings, or a matrix, as they are.
 
@@ -127,15 +133,15 @@ def judge_raw(
         RerankError: input that does not fit together.
     """
     wanted = find_all(figures)
-    inputs = read_inputs(videos=videos, texts=texts, sims=sims, metric=metric, pool=pool)
-    truth = io.read_ground_truth(
-        gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged
+    inputs = read_inputs(
+        videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading, gt=gt
     )
+    truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
     sim = _raw(inputs, metric=metric, scores_are=scores_are, device=pick_device(device))
     found = _Asked(truth, wanted, ties).of({"t2v": sim, "v2t": sim.T})
     return Judged(
         "none", {"t2v": "none", "v2t": "none"}, ties, found, None,
-        truth.distractors, len(truth.unjudged),
+        truth.distractors, len(truth.unjudged), truth.notes,
     )  # fmt: skip
 
 
@@ -143,6 +149,7 @@ def judge_results(
     gt: Path, results: Path, *, videos: Path | None = None, texts: Path | None = None,
     sims: Path | None = None, ties: Ties = "expected", allow_unjudged: bool = False,
     device: str = "auto", hubs: bool = False, figures: str | Sequence[str] = DEFAULT,
+    reading: io.Reading | None = None,
 ) -> Judged:  # fmt: skip
     """Evaluate a result file: the raw similarity before, the rewritten one after.
 
@@ -157,7 +164,10 @@ def judge_results(
     settings = found.manifest["settings"]
     target = pick_device(device)
     t2v = found.directions["t2v"]
-    truth = io.read_ground_truth(gt, t2v.query_ids, t2v.gallery_ids, allow_unjudged=allow_unjudged)
+    truth = io.read_ground_truth(
+        gt, t2v.query_ids, t2v.gallery_ids, allow_unjudged=allow_unjudged,
+        direction=(reading or io.Reading()).gt_direction,
+    )  # fmt: skip
     asked = _Asked(truth, wanted, ties)
     given = {"videos": videos, "texts": texts, "sims": sims}
     try:
@@ -170,7 +180,8 @@ def judge_results(
         return Judged(
             found.manifest["label"], found.manifest["labels"], ties, None,
             asked.of({"t2v": sim, "v2t": sim.T}), truth.distractors,
-            len(truth.unjudged), (f"only the stored matrix is judged: {error}",),
+            len(truth.unjudged),
+            (*truth.notes, f"only the stored matrix is judged: {error}"),
         )  # fmt: skip
     raw = _raw(
         inputs, metric=settings.get("metric") or "cosine",
@@ -181,7 +192,8 @@ def judge_results(
     before, after = asked.of(both), asked.of(rewritten)
     return Judged(
         found.manifest["label"], found.manifest["labels"], ties, before, after,
-        truth.distractors, len(truth.unjudged), raw=_untrained(inputs, settings, asked),
+        truth.distractors, len(truth.unjudged), truth.notes,
+        raw=_untrained(inputs, settings, asked),
         changes=asked.changes(both, before, after),
         hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
         if hubs else {},
@@ -238,6 +250,7 @@ def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -
         model=paths.get("model"),
         metric=settings.get("metric") or "cosine",
         pool=settings.get("pool"),
+        reading=reading_from(settings.get("reading", {}), folder),
     )
     _check_hashes(inputs, recorded, roles, paths, results)
     return inputs
@@ -298,6 +311,7 @@ def _rewritten(
             videos=given["videos"] or folder / recorded["videos"]["path"],
             metric=settings["metric"],
             pool=settings.get("pool"),
+            reading=reading_from(settings.get("reading", {}), folder),
             model=inputs.model,
             bank_texts=banks.get("bank_texts"),
             bank_videos=banks.get("bank_videos"),
@@ -305,7 +319,7 @@ def _rewritten(
         )
         roles = tuple(role for role in banks if role != "bank_gt")
         _check_hashes(inputs, recorded, roles, banks, results)
-    known = {"metric", "k", "scores_are", "gate", "device", "pool"}
+    known = {"metric", "k", "scores_are", "gate", "device", "pool", "reading"}
     result, _ = files.rerank_inputs(
         inputs, metric=settings["metric"] or "cosine", k=1,
         scores_are=settings["scores_are"], gate=settings["gate"], device=device,

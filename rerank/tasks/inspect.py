@@ -15,7 +15,14 @@ from rerank.core.similarity import Pair, Similarity, as_matrix
 from rerank.methods import directions, kinds
 from rerank.methods.directions import Direction
 from rerank.metrics import hubness
-from rerank.tasks.read import Inputs, pick_device, read_inputs
+from rerank.tasks.read import (
+    Inputs,
+    check_names,
+    pick_device,
+    read_inputs,
+    read_role,
+    reading_of,
+)
 
 
 def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Direction]:
@@ -52,6 +59,7 @@ def inspect_files(
     top: int = 5,
     pool: str | None = None,
     device: str = "auto",
+    reading: io.Reading | None = None,
 ) -> dict[str, Any]:
     """Hubness per direction and geometry of raw files.
 
@@ -66,8 +74,14 @@ def inspect_files(
         path = videos or texts
         if path is None:
             raise RerankError("inspect: give --videos, --texts, both, or --sims")
-        return _alone(io.read_embeddings(path, metric=metric, pool=pool), metric, k, top, target)
-    inputs = read_inputs(videos=videos, texts=texts, sims=sims, metric=metric, pool=pool)
+        said = reading_of(reading, pool)
+        role = "texts" if videos is None else "videos"
+        check_names(said, [path])
+        alone = read_role(path, role, said, metric=metric, row_numbers=True)
+        return _alone(alone, metric, k, top, target)
+    inputs = read_inputs(
+        videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading
+    )
     sim = read_directions(inputs, metric=metric, device=target)["t2v"].sim
     found: dict[str, Any] = {"hubness": {}, "geometry": {}}
     sides: tuple[tuple[Name, Similarity, Sequence[str]], ...] = (

@@ -4,10 +4,9 @@ What the serving commands read and say: embeddings, galleries of several files, 
 """
 
 import hashlib
-import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +21,11 @@ from rerank.core import comm
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.rows import slices
 from rerank.core.similarity import ArrayLike, as_matrix
-from rerank.io import Embeddings, ScoreMatrix
+from rerank.io import Embeddings, Reading, ScoreMatrix
+from rerank.io.files import read_json, read_text, regular_file
+from rerank.io.layouts import holds
+from rerank.io.opening import open_container
+from rerank.io.reading import ROWS, side_of
 from rerank.io.scratch import joined
 from rerank.methods.saved import Saved, save
 
@@ -43,6 +46,9 @@ class Inputs:
     pool: str | None = None
     sharded: bool = False
     whole_bank: bool = False
+    reading: Reading = Reading()
+    row_numbers: bool = False
+    bank_scores: ScoreMatrix | None = None
 
     def vectors(self, role: str) -> ArrayLike | None:
         """Embeddings of one file as they are compared: through the trained heads, if any."""
@@ -108,10 +114,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         FormatError: not a file, not a JSON object.
     """
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise FormatError(f"{path}: not readable as JSON settings ({error})") from error
+    settings = read_json(path)
     if not isinstance(settings, dict):
         raise FormatError(f"{path}: got a JSON {type(settings).__name__}, expected an object")
     return {key: value for key, value in settings.items() if not key.startswith("_")}
@@ -130,6 +133,123 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def reading_of(reading: Reading | None, pool: str | None) -> Reading:
+    """What was said about the files; `pool` alone is an older way to say one part of it."""
+    found = reading or Reading()
+    return replace(found, pool=pool) if pool is not None and found.pool is None else found  # type: ignore[arg-type]
+
+
+def recorded(reading: Reading, folder: Path) -> dict[str, Any]:
+    """What was said about the files, for a manifest; paths relative to the result file."""
+    found = reading.as_dict()
+    for name in ("text_ids", "video_ids"):
+        if name in found and found[name] != ROWS:
+            found[name] = os.path.relpath(found[name], folder)
+    return found
+
+
+def reading_from(record: Mapping[str, Any], folder: Path) -> Reading:
+    """The reading that `recorded` wrote down."""
+    found = dict(record)
+    for name in ("text_ids", "video_ids"):
+        if name in found:
+            found[name] = Path(found[name] if found[name] == ROWS else folder / found[name])
+    return Reading(**found)
+
+
+def names_in(reading: Reading, path: Path, role: str) -> dict[str, str | None]:
+    """The array and columns to take of one file.
+
+    A name that was given for all files counts where it means something: where no file has it,
+    `check_names` says so.
+    """
+    found: dict[str, str | None] = {}
+    for setting in ("dataset", "id_column", "embedding_column"):
+        name, own = reading.named(setting, role)
+        if name is not None and not own:
+            with open_container(path) as container:
+                name = name if holds(container, name) else None
+        found[setting] = name
+    return found
+
+
+def check_names(reading: Reading, paths: Sequence[Path]) -> None:
+    """Refuse a name of an array or column that none of the files has.
+
+    Raises:
+        RerankError: such a name.
+    """
+    for setting in ("dataset", "id_column", "embedding_column"):
+        for text in getattr(reading, setting):
+            head, equals, _ = text.partition("=")
+            if (equals and head in ("texts", "videos")) or not paths:
+                continue
+            for path in paths:
+                with open_container(path) as container:
+                    if holds(container, text):
+                        break
+            else:
+                option = setting.replace("_", "-")
+                raise RerankError(f"--{option} {text}: none of {', '.join(map(str, paths))} has it")
+
+
+def read_role(
+    path: Path,
+    role: str,
+    reading: Reading,
+    *,
+    metric: str = "cosine",
+    rows: slice | None = None,
+    row_numbers: bool = False,
+) -> Embeddings:
+    """Read the embeddings of a role, "texts", "bank_videos" ..., as the user said.
+
+    Args:
+        path: the file.
+        role: what it is for.
+        reading: what the user said about the files.
+        metric: "cosine" or "dot".
+        rows: a share of them.
+        row_numbers: whether the numbers of the rows may be their ids.
+    """
+    return io.read_embeddings(
+        path, rows=rows, metric=metric, row_numbers=row_numbers, side=side_of(role),
+        **_options(reading, path, role),
+    )  # fmt: skip
+
+
+def _options(reading: Reading, path: Path, role: str) -> dict[str, Any]:
+    ids = reading.ids_of(role)
+    return {
+        **names_in(reading, path, role),
+        "ids": None if ids is None else str(ids),
+        "pool": reading.pool,
+        "pool_raw": reading.pool_raw,
+    }
+
+
+def read_matrix(path: Path, reading: Reading, *, rows: slice | None = None) -> ScoreMatrix:
+    """Read a matrix of scores, texts x videos, as the user said."""
+    return io.read_scores(path, rows=rows, **_score_options(reading))
+
+
+def _score_options(reading: Reading) -> dict[str, Any]:
+    return {
+        "dataset": reading.named("dataset", "sims")[0],
+        "sims_rows": reading.sims_rows,
+        "query_ids": reading.text_ids,
+        "gallery_ids": reading.video_ids,
+    }
+
+
+def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.GroundTruth:
+    """Read a ground truth for the inputs of a run, in the direction that the user said."""
+    return io.read_ground_truth(
+        gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged,
+        direction=inputs.reading.gt_direction,
+    )  # fmt: skip
+
+
 def read_inputs(
     *,
     videos: Path | None = None,
@@ -138,46 +258,66 @@ def read_inputs(
     bank_texts: Path | None = None,
     bank_videos: Path | None = None,
     bank_gt: Path | None = None,
+    bank_sims: Path | None = None,
     metric: str = "cosine",
     pool: str | None = None,
     model: Path | None = None,
     sharded: bool = False,
     whole_bank: bool = False,
+    reading: Reading | None = None,
+    gt: Path | None = None,
 ) -> Inputs:
     """Read and check the files of a run; with a trained `model`, both sides go through its heads.
 
     `sharded`: this process reads only its share of the texts, or of the rows of a matrix, and of
-    the bank texts unless `whole_bank`.
+    the bank texts unless `whole_bank`. `reading`: what the user said about files that can be read
+    in more than one way. `gt`: the ground truth that is read later; where it is the diagonal, the
+    numbers of rows may be ids.
 
     Raises:
         RerankError: a combination that makes no sense; FormatError: a file that is not usable.
     """
+    said = reading_of(reading, pool)
+    numbers = gt is not None and str(gt) == "diagonal"
     if sims is not None:
         others = (videos, texts, bank_texts, bank_videos, bank_gt, model)
         if any(path is not None for path in others):
             raise RerankError(
                 "--sims stands alone: leave out --videos, --texts, --model and the banks"
             )
-        rows = comm.my_rows(io.read_scores(sims, rows=slice(0, 1)).total_rows) if sharded else None
-        return Inputs(scores=io.read_scores(sims, rows=rows), sharded=sharded)
+        rows = (
+            comm.my_rows(read_matrix(sims, said, rows=slice(0, 1)).total_rows)
+            if sharded
+            else (None)
+        )
+        scores = read_matrix(sims, said, rows=rows)
+        bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said)
+        return Inputs(scores=scores, sharded=sharded, reading=said, bank_scores=bank)
+    if bank_sims is not None:
+        raise RerankError("--bank-sims needs --sims; with --videos and --texts give --bank-texts")
     if videos is None or texts is None:
         missing = "--texts" if videos is not None else "--videos"
         raise RerankError(f"{missing} is missing: give --videos and --texts, or --sims")
+    files = [path for path in (texts, videos, bank_texts, bank_videos) if path is not None]
+    check_names(said, files)
+    _check_sides(videos, texts, said)
 
-    def read(path: Path | None, *, share: bool = False) -> Embeddings | None:
+    def read(path: Path | None, role: str, *, share: bool = False) -> Embeddings | None:
         if path is None:
             return None
         rows = None
         if share:
-            one = io.read_embeddings(path, rows=slice(0, 1), metric=metric, pool=pool)
+            one = read_role(path, role, said, metric=metric, rows=slice(0, 1), row_numbers=numbers)
             rows = comm.my_rows(one.total_rows)
-        return io.read_embeddings(path, rows=rows, metric=metric, pool=pool)
+        mine = numbers and not role.startswith("bank")
+        return read_role(path, role, said, metric=metric, rows=rows, row_numbers=mine)
 
     found = Inputs(
-        texts=read(texts, share=sharded), videos=read(videos),
-        bank_texts=read(bank_texts, share=sharded and not whole_bank), sharded=sharded,
-        bank_videos=read(bank_videos), bank_gt=bank_gt, model=model, heads=_heads(model),
-        pool=pool, whole_bank=whole_bank,
+        texts=read(texts, "texts", share=sharded), videos=read(videos, "videos"),
+        bank_texts=read(bank_texts, "bank_texts", share=sharded and not whole_bank),
+        bank_videos=read(bank_videos, "bank_videos"), sharded=sharded, bank_gt=bank_gt,
+        model=model, heads=_heads(model), pool=said.pool, whole_bank=whole_bank, reading=said,
+        row_numbers=numbers,
     )  # fmt: skip
     reference = _given(found.videos)
     for other in (found.texts, found.bank_texts, found.bank_videos):
@@ -191,6 +331,7 @@ def read_inputs(
                 f"{reference.source} has d = {reference.vectors.shape[1]}; "
                 f"both must come from the same model"
             )
+    _check_captions(_given(found.texts), reference)
     if bank_gt is None:
         return found
     if found.bank_texts is None or found.bank_videos is None:
@@ -198,14 +339,83 @@ def read_inputs(
     texts_of_bank = found.bank_texts.ids
     if sharded and not whole_bank:
         texts_of_bank = comm.gather_names(texts_of_bank)
-    truth = io.read_ground_truth(bank_gt, texts_of_bank, found.bank_videos.ids)
+    truth = io.read_ground_truth(
+        bank_gt, texts_of_bank, found.bank_videos.ids, direction=said.gt_direction
+    )
     return replace(found, bank_positives=tuple(truth.positives))
+
+
+def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:
+    """Refuse the same embeddings on both sides.
+
+    Raises:
+        RerankError: one file for both, and nothing that tells the sides apart.
+    """
+    if os.path.realpath(videos) != os.path.realpath(texts):
+        return
+    for setting in ("dataset", "embedding_column"):
+        if reading.named(setting, "videos")[0] != reading.named(setting, "texts")[0]:
+            return
+    with open_container(videos) as container:
+        several = [name for name, item in container.fields.items() if item.kind == "float"]
+    if len(several) > 1:
+        # Which of them is which is asked when they are read, unless the file has a word for it.
+        for side in ("texts", "videos"):
+            read_role(videos, side, reading, rows=slice(0, 1), row_numbers=True, metric="dot")
+    raise RerankError(
+        f"--videos and --texts are the same embeddings, {videos}; give each side its own (or its "
+        "own array: --dataset videos=NAME --dataset texts=NAME)"
+    )
+
+
+def _check_captions(texts: Embeddings, videos: Embeddings) -> None:
+    """Refuse sides that their ids show to be swapped: captions `x#0, x#1` of texts x.
+
+    Raises:
+        RerankError: most of the videos are called like captions of the texts.
+    """
+    if not (texts.ids_given and videos.ids_given) or not videos.ids:
+        return
+    names = set(texts.ids)
+    captions = [name for name in videos.ids if name.rpartition("#")[0] in names]
+    if 2 * len(captions) > len(videos.ids) and not names & set(videos.ids):
+        raise RerankError(
+            f"--videos and --texts seem to be swapped: {captions[0]!r} of {videos.source} is "
+            f"called like a caption of {captions[0].rpartition('#')[0]!r} of {texts.source}"
+        )
+
+
+def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading) -> ScoreMatrix:
+    """Scores of bank texts against the same videos, their columns in the same order.
+
+    Raises:
+        RerankError: other videos.
+    """
+    bank = io.read_scores(path, sims_rows=reading.sims_rows)
+    if bank.ids_given and scores.ids_given and bank.gallery_ids != scores.gallery_ids:
+        place = {name: column for column, name in enumerate(bank.gallery_ids)}
+        odd = next((name for name in scores.gallery_ids if name not in place), None)
+        if odd is not None:
+            raise RerankError(
+                f"--bank-sims {path}: has no column for {odd!r}, a video of {scores.source}; it "
+                "holds bank texts x the same videos"
+            )
+        order = [place[name] for name in scores.gallery_ids]
+        return replace(bank, scores=bank.scores[:, order], gallery_ids=scores.gallery_ids)
+    if bank.scores.shape[1] != scores.scores.shape[1]:
+        raise RerankError(
+            f"--bank-sims {path}: is {bank.scores.shape}, expected bank texts x the "
+            f"{scores.scores.shape[1]} videos of {scores.source}; give --sims-rows videos if it is "
+            "stored the other way"
+        )
+    return bank
 
 
 def _heads(model: Path | None) -> Any:  # noqa: ANN401  rerank.train.heads.Heads
     """The projection heads of a trained model, or None."""
     if model is None:
         return None
+    regular_file(model)
     from rerank.train import is_trained_model, load_heads  # torch.nn, for trained models only
 
     if model.is_file() and not is_trained_model(model):
@@ -223,8 +433,11 @@ def _whole_hash(inputs: Inputs, role: str) -> str:
     if mine == held.total_rows:
         return held.content_sha256
     if isinstance(held, ScoreMatrix):
-        return io.hash_scores(held.source)
-    return io.hash_embeddings(held.source, pool=inputs.pool)
+        return io.hash_scores(held.source, **_score_options(inputs.reading))
+    return io.hash_embeddings(
+        held.source, row_numbers=inputs.row_numbers,
+        **_options(inputs.reading, Path(held.source), role),
+    )  # fmt: skip
 
 
 def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:
@@ -279,7 +492,7 @@ def write_model(out: Path, model: Saved) -> None:
 
 def read(path: Path, metric: str, pool: str | None) -> Embeddings:
     """Read embeddings."""
-    return io.read_embeddings(path, metric=metric, pool=pool)  # type: ignore[arg-type]
+    return io.read_embeddings(path, metric=metric, pool=pool)
 
 
 def sides(
@@ -328,17 +541,14 @@ def gallery_of(
 def bytes_of(path: Path) -> bytes:
     """A whole file."""
     try:
-        return path.read_bytes()
+        return regular_file(path).read_bytes()
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def lines_of(path: Path) -> list[str]:
     """Lines of a text file."""
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: not a text file of ids, one a line ({error})") from None
+    return read_text(path).splitlines()
 
 
 def heads_of(model: Saved | None) -> Any:  # noqa: ANN401  rerank.train.heads.Heads

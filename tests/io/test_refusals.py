@@ -81,7 +81,7 @@ def test_tiny_and_huge_rows_are_not_taken_for_bad_ones(tmp_path):
         (np.ones((N, 4), "c8"), ["complex", "complex64"]),
         (np.ones((N, 4), bool), ["booleans"]),
         (np.ones((N, 4), np.longdouble), ["float64"]),
-        (np.ones((N, 3, 4), "f4"), ["3-D", r"mean\(axis=1\)"]),
+        (np.ones((N, 3, 4), "f4"), ["frames", r"--pool mean"]),
         (np.ones((N, 2, 3, 4), "f4"), ["4-D"]),
         (np.ones(N, "f4"), ["1-D"]),
         (np.float32(3), ["0-D|scalar"]),
@@ -207,7 +207,7 @@ def test_what_fits_no_layout_is_listed(tmp_path):
     refused(path, "side by side")
     with h5py.File(path, "w") as f:
         f["a"], f["b"] = np.ones(4), np.ones(4, int)
-    refused(path, "b .4 int64.")
+    refused(path, "'b' .4 int64.")
     with h5py.File(path, "w") as f:
         f.attrs["rerank_schema"] = "rerank/99"
     refused(path, "rerank/99", "rerank/1")
@@ -292,11 +292,11 @@ def test_a_pickle_is_never_run(tmp_path, name):
     message = refused(tmp_path / name)
     assert not canary.exists()
     if name in ("v.pkl", "v.npy", "raw.pt"):
-        assert "pickle.load" in message and "savez" in message
+        assert "pickle" in message and "savez" in message
 
 
 def test_the_recipe_for_pickles_works(tmp_path):
-    """The command in the message, with the names filled in, makes a file that can be read."""
+    """The command in the message, as it is printed, makes a file that can be read."""
     import shlex
     import subprocess
     import sys
@@ -306,6 +306,6 @@ def test_the_recipe_for_pickles_works(tmp_path):
     message = refused(tmp_path / "IN.pkl")
     command = shlex.split(message[message.index("python -c") :])
     subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, check=True)
-    found = read_embeddings(tmp_path / "OUT.npz")
+    found = read_embeddings(tmp_path / "IN.npz")
     assert found.ids == tuple(IDS)
     np.testing.assert_array_equal(found.vectors, vectors())

@@ -134,7 +134,7 @@ def test_ids_of_one_side_only(tmp_path):
 
 
 def test_other_files(tmp_path):
-    for name, content in (("s.csv", "1,2"), ("s.pt", "x"), ("s.txt", "1 2")):
+    for name, content in (("s.csv", "a,b"), ("s.pt", "x"), ("s.txt", "1 2")):
         (tmp_path / name).write_text(content)
         with pytest.raises(FormatError, match=re.escape(name)):
             read_scores(tmp_path / name)

@@ -19,20 +19,49 @@ import numpy as np
 from h5py import h5d, h5o  # pyright: ignore[reportAttributeAccessIssue]  compiled modules
 
 from rerank.core.errors import FormatError
-from rerank.io.field import Field, rows_per_block
+from rerank.io.container import Container
+from rerank.io.field import Field, afford, rows_per_block
 from rerank.io.files import PathLike, atomic_path, foreign, named, regular_file
-from rerank.io.formats.hdf5_guard import GuardedFile, check_size
+from rerank.io.formats.hdf5_guard import GuardedFile, check_size, text_attribute
+from rerank.io.formats.registry import file_format
 
 _MAX_DEPTH = 32
 # One block of rows, where whole chunks of few columns would make a larger one.
 _MOST_BYTES = 64 << 20
-_MAGIC = b"\x89HDF\r\n\x1a\n"
+# MATLAB keeps what belongs to cells and structures apart.
+_REFERENCED = ("#refs#", "#subsystem#")
+_TRANSPOSED = "MATLAB_class"
 
 
-def is_hdf5(path: Path) -> bool:
-    """Whether the file starts like HDF5."""
+@file_format(
+    "hdf5",
+    help="arrays by name, in groups; also MATLAB 7.3, read the way round that MATLAB shows it",
+    endings=(".h5", ".hdf5", ".mat"),
+    begins=(b"\x89HDF\r\n\x1a\n", b"MATLAB 7.3 MAT-f"),
+    order=1,
+)
+@contextlib.contextmanager
+def open_hdf5_container(path: Path) -> Iterator[Container]:
+    """The datasets of a file by their path without the leading slash.
+
+    >>> with open_hdf5_container(Path("data_samples/texts.h5")) as found:
+    ...     print(sorted(found.fields), found.schema)
+    ['embeddings', 'ids'] rerank/1
+    """
     with path.open("rb") as stream:
-        return stream.read(8) == _MAGIC
+        head = stream.read(10)
+    if head == b"MATLAB 5.0":
+        raise FormatError(
+            f"{path}: is of an older MATLAB format, which is not read; save it with -v7.3, or by "
+            "scipy.io.loadmat and numpy.save"
+        )
+    with open_hdf5(path) as (file, fields):
+        yield Container(
+            path,
+            fields,
+            schema=text_attribute(file, "rerank_schema", path),
+            content_sha256=text_attribute(file, "content_sha256", path),
+        )
 
 
 @contextlib.contextmanager
@@ -69,6 +98,8 @@ def _walk(
     if prefix.count("/") > _MAX_DEPTH:
         raise FormatError(f"{path}: groups are nested more than {_MAX_DEPTH} deep; flatten them")
     for name in group:
+        if not prefix and name in _REFERENCED:
+            continue
         where = f"{path}: {named([f'/{prefix}{name}'])}"
         link = group.get(name, getlink=True)
         if isinstance(link, h5py.ExternalLink):
@@ -99,17 +130,81 @@ def _field(dataset: h5py.Dataset, where: str, path: Path) -> Field:
     if shape is None:
         raise FormatError(f"{where}: is a dataset without any data; write it again")
     dtype = dataset.dtype
-    if dtype.kind == "O" and h5py.check_string_dtype(dtype) is None:
-        # References or ragged arrays: named for what they are when somebody asks for them.
-        dtype = np.dtype("V16")
+    extents = tuple(int(extent) for extent in shape)
+    turned = _TRANSPOSED in dataset.attrs
+    if h5py.check_ref_dtype(dtype) is h5py.Reference and turned:
+        return _cells(dataset, where, extents)
+    odd, fix = _oddness(dtype)
+    if turned and dtype.kind in "iufb" and len(extents) > 1:
+        return Field(
+            where,
+            extents[::-1],
+            dtype,
+            lambda start, stop: _columns(dataset, where, start, stop),
+            lambda: check_size(dataset, where, path),
+        )
     return Field(
         where,
-        tuple(int(extent) for extent in shape),
-        dtype,
+        extents,
+        np.dtype("V16") if odd else dtype,
         lambda start, stop: _blocks(dataset, where, start, stop),
         lambda: check_size(dataset, where, path),
-        _map(dataset, where, path),
+        None if odd else _map(dataset, where, path),
+        odd,
+        fix,
     )
+
+
+def _oddness(dtype: np.dtype) -> tuple[str, str]:
+    """What a type is where nothing here reads it, and how to store it instead; "" where read."""
+    if h5py.check_string_dtype(dtype) is not None:
+        return "", ""
+    inner = h5py.check_vlen_dtype(dtype)
+    if inner is not None:
+        return (
+            f"ragged: every entry is a list of {inner} of its own (variable) length",
+            "store one 2-D dataset, np.stack(rows), or ids as text",
+        )
+    if dtype.kind == "O":
+        return "made of references into the file", "store the arrays themselves"
+    if dtype.kind == "V" and dtype.names:
+        return f"a table with the columns {named(list(dtype.names))}", "store each as a dataset"
+    return "", ""
+
+
+def _columns(dataset: h5py.Dataset, where: str, start: int, stop: int) -> Iterator[np.ndarray]:
+    """Rows start..stop of what MATLAB wrote: it stores columns first, so they are the columns."""
+    row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[:-1])
+    # Reading few columns of many rows costs as much as reading all: larger pieces than elsewhere.
+    step = max(1, _MOST_BYTES // max(1, row_bytes))
+    for at in range(start, stop, step):
+        with foreign(where, "HDF5 data"):
+            block = dataset[..., at : min(stop, at + step)].T
+        yield block
+
+
+def _cells(dataset: h5py.Dataset, where: str, extents: tuple[int, ...]) -> Field:
+    """A cell array of MATLAB, of texts: one reference to characters for each."""
+    count = math.prod(extents)
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        with foreign(where, "a cell array of MATLAB"):
+            references = dataset[()].T.reshape(-1)[start:stop]
+            made = np.empty(len(references), dtype=object)
+            total = 0
+            for row, reference in enumerate(references):
+                item: Any = dataset.file[reference]
+                if not isinstance(item, h5py.Dataset) or item.dtype != np.uint16:
+                    raise FormatError(f"{where}: cell {start + row} is no text; store texts")
+                plist = item.id.get_create_plist()
+                if plist.get_external_count() or plist.get_layout() == h5d.VIRTUAL:
+                    raise FormatError(f"{where}: cell {start + row} lies in another file")
+                total += item.size
+                afford(4 * total, where, what="the text of the cells")
+                made[row] = item[()].T.reshape(-1).tobytes().decode("utf-16-le")
+        yield made
+
+    return Field(where, (count,), np.dtype(object), blocks)
 
 
 def _map(dataset: h5py.Dataset, where: str, path: Path) -> Callable[[], np.ndarray] | None:

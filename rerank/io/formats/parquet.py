@@ -1,27 +1,22 @@
-"""Parquet with a list column, and the folders of clip-retrieval; needs the extra `[arrow]`."""
+"""Parquet: tables with a column of lists, or of numbers; needs the extra `[arrow]`."""
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
-from rerank.io.container import ID_NAMES, Container
-from rerank.io.field import Field, rows_per_block
-from rerank.io.files import foreign, named, regular_file
-from rerank.io.formats.npy import open_npy
-from rerank.io.ids import find_sidecar
+from rerank.io.container import Container
+from rerank.io.field import MAX_RATIO, Field, afford, rows_per_block
+from rerank.io.files import foreign, named
+from rerank.io.formats.registry import file_format
 
 if TYPE_CHECKING:
     import pyarrow
-
-# What tables call ids, in the order in which they are believed.
-TABLE_ID_NAMES = (ID_NAMES, ("id", "key", "name", "video_id"), ("image_path", "video_path"))
-
-_PART = re.compile(r"(?P<kind>.+)_emb_(?P<number>\d+)\.npy")
 
 
 def import_arrow() -> Any:  # noqa: ANN401  a module
@@ -39,60 +34,129 @@ def import_arrow() -> Any:  # noqa: ANN401  a module
     return arrow
 
 
+@file_format(
+    "parquet",
+    help="a table: a column of lists and one of ids, or one column for each number; needs [arrow]",
+    endings=(".parquet", ".pq"),
+    begins=(b"PAR1",),
+    order=6,
+)
 @contextlib.contextmanager
 def open_parquet(path: Path) -> Iterator[Container]:
-    """A table: one row an item, one column of lists, one of ids."""
+    """A table: one row an item, one column of lists (or several of numbers), one of ids."""
     arrow = import_arrow()
+    import pyarrow.types as types
+
     with contextlib.ExitStack() as stack:
         with foreign(path, "parquet"):
-            file = stack.enter_context(arrow.ParquetFile(path))
-            schema = file.schema_arrow
-            fields = {
-                column.name: _column(path, file, column)
+            schema = arrow.read_schema(path)
+            # What comes again is held once, however often it comes.
+            again = [
+                column.name
                 for column in schema
-                if schema.names.count(column.name) == 1
-            }
-        yield Container(path, fields, id_names=TABLE_ID_NAMES, per_item=False)
+                if types.is_string(column.type) or types.is_binary(column.type)
+            ]
+            file = stack.enter_context(arrow.ParquetFile(path, read_dictionary=again))
+            schema = file.schema_arrow
+            single = [column for column in schema if schema.names.count(column.name) == 1]
+        fields = {column.name: _column(path, file, column) for column in single}
+        numbers = [column.name for column in single if types.is_floating(column.type)]
+        columns: tuple[str, ...] = ()
+        if len(numbers) > 1 and "values" not in fields:
+            columns = tuple(numbers)
+            fields["values"] = _side_by_side(path, [fields[name] for name in numbers])
+        yield Container(path, fields, per_item=False, columns=columns)
+
+
+def _check_declared(path: Path, file: Any, name: str, itemsize: int) -> None:  # noqa: ANN401
+    """Refuse a column that declares more than the file can hold, or more than may be held."""
+    size, declared, unpacked = path.stat().st_size, 0, 0
+    with foreign(path, "parquet"):
+        for group in range(file.metadata.num_row_groups):
+            found = file.metadata.row_group(group)
+            for number in range(found.num_columns):
+                column = found.column(number)
+                if column.path_in_schema.partition(".")[0] == name:
+                    declared = max(declared, column.num_values * itemsize)
+                    unpacked = max(unpacked, column.total_uncompressed_size)
+    where = f"{path}: column {named([name])}"
+    if declared > MAX_RATIO * size + (1 << 20):
+        raise FormatError(
+            f"{where}: declares {declared:,} bytes, more than a file of {size:,} bytes can hold; "
+            "it is damaged or not to be trusted"
+        )
+    afford(unpacked, where, what="one group of its rows")
+
+
+def _side_by_side(path: Path, columns: Sequence[Field]) -> Field:
+    """Columns of numbers as the columns of a matrix."""
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        step = rows_per_block(8 * len(columns))
+        for at in range(start, stop, step):
+            end = min(stop, at + step)
+            parts = [np.concatenate(list(column.blocks(at, end))) for column in columns]
+            yield np.stack([part.astype(np.float64) for part in parts], axis=1)
+
+    shape = (columns[0].shape[0], len(columns))
+    return Field(f"{path}: its columns of numbers", shape, np.dtype(np.float64), blocks)
 
 
 def _column(path: Path, file: Any, column: "pyarrow.Field") -> Field:  # noqa: ANN401  no stubs
     """One column as an array: lists are the rows of a matrix."""
     import pyarrow.types as types
 
-    where = f"{path}: column {named([column.name])}"
+    name, where = column.name, f"{path}: column {named([column.name])}"
     count = int(file.metadata.num_rows)
     kind = column.type
+    if hasattr(kind, "storage_type"):  # an extension, such as arrow.uuid
+        kind = kind.storage_type
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         inner = kind.value_type
         if not (types.is_floating(inner) or types.is_integer(inner)):
-            return Field(where, (count, 0), np.dtype("V1"), _nothing)
-        width = kind.list_size if types.is_fixed_size_list(kind) else _first_width(file, column)
+            return _odd(where, (count,), f"lists of {inner}")
         dtype = np.dtype(inner.to_pandas_dtype())
+        _check_declared(path, file, name, dtype.itemsize)
+        first, width = (0, kind.list_size) if types.is_fixed_size_list(kind) else _first_width(
+            file, name, where
+        )  # fmt: skip
 
         def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
             step = rows_per_block(width * dtype.itemsize)
-            for at, part in _batches(file, column.name, start, stop, step, where):
-                yield _rows_of(part, at, width, where)
+            for at, part in _batches(file, name, start, stop, step, where):
+                yield _rows_of(part, at, width, first, where)
 
         return Field(where, (count, width), dtype, blocks)
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
-        return Field(where, (count,), np.dtype(object), _values(file, column.name, where))
-    if types.is_integer(kind):
-        dtype = np.dtype(kind.to_pandas_dtype())
-        return Field(where, (count,), dtype, _values(file, column.name, where))
-    return Field(where, (count,), np.dtype("V1"), _nothing)
+    value = kind.value_type if types.is_dictionary(kind) else kind
+    texts = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+    check = partial(_check_declared, path, file, name, 0)
+    if str(value) in texts or types.is_fixed_size_binary(value):
+        return Field(where, (count,), np.dtype(object), _values(file, name, where), check)
+    if types.is_integer(value) or types.is_floating(value):
+        dtype = np.dtype(value.to_pandas_dtype())
+        return Field(where, (count,), dtype, _values(file, name, where), check)
+    return _odd(where, (count,), f"of the type {kind}")
 
 
-def _nothing(start: int, stop: int) -> Iterator[np.ndarray]:
-    """For columns that are listed but cannot be read."""
-    return iter(())
+def _odd(where: str, shape: tuple[int, ...], what: str) -> Field:
+    """A column that is listed but not read."""
+    return Field(
+        where, shape, np.dtype("V1"), lambda start, stop: iter(()), odd=what,
+        fix="store ids as text and vectors as lists of floats",
+    )  # fmt: skip
 
 
-def _first_width(file: Any, column: "pyarrow.Field") -> int:  # noqa: ANN401  no stubs
-    for batch in file.iter_batches(batch_size=1, columns=[column.name]):
-        if len(batch) and batch.column(0)[0].is_valid:
-            return len(batch.column(0)[0])
-    return 0
+def _first_width(file: Any, name: str, where: str) -> tuple[int, int]:  # noqa: ANN401  no stubs
+    """The first row that holds something, and how much."""
+    at = 0
+    with foreign(where, "parquet"):
+        for batch in file.iter_batches(batch_size=1024, columns=[name]):
+            lengths = batch.column(0).value_lengths().to_numpy(zero_copy_only=False)
+            there = np.flatnonzero(~np.isnan(lengths.astype(np.float64)))
+            if there.size:
+                return at + int(there[0]), int(lengths[there[0]])
+            at += len(batch)
+    return 0, 0
 
 
 def _batches(
@@ -124,7 +188,13 @@ def _batches(
         at += len(batch)
 
 
-def _rows_of(part: Any, at: int, width: int, where: str) -> np.ndarray:  # noqa: ANN401  no stubs
+def _rows_of(
+    part: Any,  # noqa: ANN401  no stubs
+    at: int,
+    width: int,
+    first: int,
+    where: str,
+) -> np.ndarray:
     """A piece of a list column as a matrix."""
     with foreign(where, "parquet"):
         lengths = part.value_lengths().to_numpy(zero_copy_only=False)
@@ -136,7 +206,8 @@ def _rows_of(part: Any, at: int, width: int, where: str) -> np.ndarray:  # noqa:
         got = lengths[odd[0]]
         raise FormatError(
             f"{where}: row {at + odd[0]} has {'nothing' if np.isnan(got) else f'{int(got)} values'}"
-            f", row 0 has {width} values; all rows need the same length"
+            f", row {first} has {width} values; all rows need the same length: drop the row, or "
+            "compute it again"
         )
     if missing or flat.size != len(lengths) * width:
         raise FormatError(f"{where}: a value is missing in the rows from {at}; fill or drop them")
@@ -147,109 +218,40 @@ def _values(file: Any, name: str, where: str) -> Any:  # noqa: ANN401  no stubs
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         for _, part in _batches(file, name, start, stop, 65536, where):
             with foreign(where, "parquet"):
-                array = np.empty(len(part), dtype=object)
-                array[:] = part.to_pylist()
+                if hasattr(part, "storage"):
+                    part = part.storage
+                if hasattr(part, "dictionary"):
+                    # One object for what comes again.
+                    words = _objects(part.dictionary.to_pylist())
+                    rows = part.indices.to_numpy(zero_copy_only=False)
+                    array = np.empty(len(rows), dtype=object)
+                    there = ~np.isnan(rows.astype(np.float64))
+                    array[there] = words[rows[there].astype(np.int64)]
+                elif part.null_count == 0 and str(part.type) in _NUMBERS:
+                    array = part.to_numpy(zero_copy_only=False)
+                else:
+                    array = _objects(part.to_pylist())
             yield array
 
     return blocks
 
 
-def open_folder(path: Path) -> contextlib.AbstractContextManager[Container]:
-    """A folder of clip-retrieval: `img_emb/img_emb_0.npy, ...` beside `metadata/`.
-
-    Raises:
-        FormatError: any other folder.
-    """
-    parts = sorted(path.glob("*_emb_*.npy"))
-    kinds = {match["kind"] for part in parts if (match := _PART.fullmatch(part.name))}
-    if len(kinds) == 1:
-        return open_clip_retrieval(path)
-    inner = sorted(str(folder) for folder in path.glob("*_emb") if folder.is_dir())
-    if inner or kinds:
-        found = inner or sorted(f"{kind}_emb_*.npy" for kind in kinds)
-        raise FormatError(f"{path}: has several kinds of embeddings; name one of {named(found)}")
-    raise FormatError(f"{path}: is a directory; name the file inside it")
+_NUMBERS = (
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "halffloat", "float", "double",
+)  # fmt: skip
 
 
-@contextlib.contextmanager
-def open_clip_retrieval(path: Path) -> Iterator[Container]:
-    """The arrays of clip-retrieval with the ids from its parquet tables.
-
-    Args:
-        path: one part, `img_emb_0.npy`, or the folder with all parts, which are put together in
-            the order of their numbers.
-    """
-    parts = [path] if path.is_file() else list(path.glob("*_emb_*.npy"))
-    numbered = sorted(
-        (int(match["number"]), part)
-        for part in parts
-        if (match := _PART.fullmatch(part.name)) is not None
-    )
-    with contextlib.ExitStack() as stack:
-        arrays, tables = [], []
-        for number, part in numbered:
-            opened = stack.enter_context(open_npy(regular_file(part)))
-            arrays.append(opened.fields["embeddings"])
-            table = _table_of(part, number)
-            if table is not None:
-                tables.append(stack.enter_context(open_parquet(regular_file(table))))
-        if not tables:
-            # Only called like clip-retrieval: an array with a side-car, like any other.
-            if len(arrays) == 1 and find_sidecar(numbered[0][1]) is not None:
-                yield Container(numbered[0][1], {"embeddings": arrays[0]}, per_item=False)
-                return
-        if len(tables) != len(arrays):
-            raise FormatError(
-                f"{path}: {len(arrays)} parts of embeddings but {len(tables)} tables "
-                "metadata_<number>.parquet; every part needs the table of its number"
-            )
-        fields = {"embeddings": _joined(str(path), arrays)}
-        for tier in TABLE_ID_NAMES:
-            present = [name for name in tier if all(name in table.fields for table in tables)]
-            if present:
-                for name in present:
-                    fields[name] = _joined(
-                        f"{path}: column {named([name])}", [t.fields[name] for t in tables]
-                    )
-                break
-        yield Container(path, fields, id_names=TABLE_ID_NAMES, per_item=False)
+def _objects(items: Sequence[object]) -> np.ndarray:
+    """Values as an array; bytes as the text they are, or as the UUID."""
+    array = np.empty(len(items), dtype=object)
+    array[:] = [_text_of(item) if isinstance(item, bytes) else item for item in items]
+    return array
 
 
-def _table_of(part: Path, number: int) -> Path | None:
-    """The parquet table of a part, in `metadata/` beside its folder or next to it."""
-    digits = part.stem.rpartition("_")[2]
-    for name in dict.fromkeys((f"metadata_{digits}.parquet", f"metadata_{number}.parquet")):
-        for folder in (part.parent.parent / "metadata", part.parent / "metadata", part.parent):
-            if (folder / name).is_file():
-                return folder / name
-    return None
-
-
-def _joined(where: str, fields: Sequence[Field]) -> Field:
-    """Several arrays one after the other."""
-    shapes = {item.shape[1:] for item in fields}
-    dtypes = {item.dtype for item in fields}
-    if len(shapes) > 1:
-        odd = next(item for item in fields if item.shape[1:] != fields[0].shape[1:])
-        raise FormatError(
-            f"{odd.where}: is {odd.shape}, but {fields[0].where} is {fields[0].shape}; parts "
-            "must have the same width"
-        )
-    if not fields[0].shape:
-        return fields[0]
-    ends = np.cumsum([item.shape[0] for item in fields]).tolist()
-
-    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
-        for item, end in zip(fields, ends, strict=True):
-            begin = end - item.shape[0]
-            low, high = max(start, begin), min(stop, end)
-            if low < high:
-                yield from item.blocks(low - begin, high - begin)
-
-    dtype = dtypes.pop() if len(dtypes) == 1 else np.result_type(*dtypes)
-    return Field(
-        fields[0].where if len(fields) == 1 else where,
-        (ends[-1], *fields[0].shape[1:]),
-        dtype,
-        blocks,
-    )
+def _text_of(raw: bytes) -> str | bytes | UUID:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return UUID(bytes=raw) if len(raw) == 16 else raw
+    return text if text.isprintable() or len(raw) != 16 else UUID(bytes=raw)

@@ -12,12 +12,28 @@ from rerank.core.errors import FormatError
 from rerank.io.container import Container
 from rerank.io.field import Field, rows_per_block
 from rerank.io.files import foreign, named, parse_json
-from rerank.io.formats.npy import PICKLE_RECIPE
+from rerank.io.formats.registry import file_format
+from rerank.io.recipes import from_pickle
 
 
+@file_format(
+    "safetensors",
+    help="tensors by name; ids as a JSON list in the metadata, or in a side-car",
+    endings=(".safetensors",),
+    order=4,
+)
 @contextlib.contextmanager
 def open_safetensors(path: Path) -> Iterator[Container]:
-    """Tensors by name; ids as a JSON list under "ids" in the metadata, or in a side-car."""
+    """Tensors by name; ids as a JSON list under "ids" in the metadata, or in a side-car.
+
+    >>> import tempfile
+    >>> from safetensors.numpy import save_file
+    >>> path = Path(tempfile.mkdtemp()) / "v.safetensors"
+    >>> save_file({"clip": np.ones((2, 3))}, path, metadata={"ids": '["a", "b"]'})
+    >>> with open_safetensors(path) as found:
+    ...     sorted(found.fields)
+    ['clip', 'ids']
+    """
     from safetensors import safe_open
 
     with contextlib.ExitStack() as stack:
@@ -56,7 +72,14 @@ def _tensor_field(
         plain = np.dtype(str(dtype).removeprefix("torch.").replace("bfloat16", "float32"))
     except TypeError:
         # 8-bit floats and quantised numbers have no numpy name; refused when asked for.
-        plain = np.dtype("V1")
+        return Field(
+            where,
+            shape,
+            np.dtype("V1"),
+            lambda start, stop: iter(()),
+            odd=f"of the type {str(dtype).removeprefix('torch.')}",
+            fix="save tensor.float()",
+        )
 
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         row_bytes = plain.itemsize * int(np.prod(shape[1:], dtype=object))
@@ -79,6 +102,12 @@ def _list_field(where: str, items: object) -> Field:
     return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))
 
 
+@file_format(
+    "torch",
+    help="a tensor, or a dictionary of tensors and of lists of ids, saved by torch.save",
+    endings=(".pt", ".pth"),
+    order=5,
+)
 @contextlib.contextmanager
 def open_torch(path: Path) -> Iterator[Container]:
     """A tensor, or a dictionary of tensors and id lists, written by `torch.save`.
@@ -91,7 +120,7 @@ def open_torch(path: Path) -> Iterator[Container]:
             raise FormatError(
                 f"{path}: is not in the zip format of torch.save (1.6 or newer); if it is an older "
                 "one that you trust, load it and save it again; if it is a pickle: "
-                f"{PICKLE_RECIPE}"
+                f"{from_pickle(path)}"
             )
         with zipfile.ZipFile(path) as archive:
             packed = [i for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED]
@@ -102,28 +131,52 @@ def open_torch(path: Path) -> Iterator[Container]:
     with foreign(path, "a file of torch.save"):
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     fields: dict[str, Field] = {}
-    _collect(path, "", content, fields, depth=0)
+    # Each part takes bytes in the file; more visits than bytes go round the same ones.
+    _collect(path, "", content, fields, depth=0, left=[path.stat().st_size])
     yield Container(path, fields)
 
 
-def _collect(path: Path, name: str, value: object, fields: dict[str, Field], *, depth: int) -> None:
+def _collect(
+    path: Path, name: str, value: object, fields: dict[str, Field], *, depth: int, left: list[int]
+) -> None:
     import torch
 
+    left[0] -= 1
+    if left[0] < 0:
+        raise FormatError(
+            f"{path}: holds the same parts again and again; save a plain dictionary of tensors"
+        )
     where = f"{path}: {named([name])}" if name else str(path)
     if isinstance(value, torch.Tensor):
-        if value.layout != torch.strided or value.is_quantized or value.is_nested:
-            raise FormatError(f"{where}: is a sparse or quantised tensor; save a plain one")
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise FormatError(
-                f"{where}: declares {value.numel():,} numbers but stores fewer; save "
-                "tensor.contiguous()"
-            )
-        plain = value.detach()
-        fields[name or "embeddings"] = _tensor_field(
-            where, tuple(plain.shape), plain.dtype, lambda start, stop: plain[start:stop]
-        )
+        fields[name or "embeddings"] = _found_tensor(where, value)
     elif isinstance(value, dict) and depth < 8:
         for key, item in value.items():
-            _collect(path, f"{name}/{key}" if name else str(key), item, fields, depth=depth + 1)
+            _collect(
+                path, f"{name}/{key}" if name else str(key), item, fields, depth=depth + 1,
+                left=left,
+            )  # fmt: skip
     elif isinstance(value, list | tuple) and value and isinstance(value[0], str | int):
         fields[name or "list"] = _list_field(where, value)
+
+
+def _found_tensor(where: str, value: Any) -> Field:  # noqa: ANN401  a torch.Tensor
+    import torch
+
+    if value.layout != torch.strided or value.is_quantized or value.is_nested:
+        return Field(
+            where,
+            tuple(value.shape),
+            np.dtype("V1"),
+            lambda start, stop: iter(()),
+            odd="a sparse, nested or quantised tensor",
+            fix="save a plain one, tensor.to_dense()",
+        )
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise FormatError(
+            f"{where}: declares {value.numel():,} numbers but stores fewer; save "
+            "tensor.contiguous()"
+        )
+    plain = value.detach()
+    return _tensor_field(
+        where, tuple(plain.shape), plain.dtype, lambda start, stop: plain[start:stop]
+    )

@@ -1,0 +1,188 @@
+"""Folders: clip-retrieval, parts of one parquet table, one array of numpy for each id."""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rerank.core.errors import FormatError
+from rerank.io.container import ID_NAMES, MORE_ID_NAMES, Container
+from rerank.io.field import Field
+from rerank.io.files import named, regular_file
+from rerank.io.formats.npy import npy_field
+from rerank.io.formats.registry import file_format
+from rerank.io.ids import find_sidecar
+
+_TIERS = (ID_NAMES, *MORE_ID_NAMES)
+_PART = re.compile(r"(?P<kind>.+)_emb_(?P<number>\d+)\.npy")
+
+
+@file_format(
+    "folder",
+    help="clip-retrieval, parts of a parquet table, or one <id>.npy for each item",
+    folder=True,
+    order=8,
+)
+@contextlib.contextmanager
+def open_folder(path: Path) -> Iterator[Container]:
+    """A folder of clip-retrieval, of parts of a table, or of one array for each id.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp())
+    >>> for name in ("b", "a"):
+    ...     np.save(path / f"{name}.npy", np.ones((5, 2), "f4"))
+    >>> with open_folder(path) as found:
+    ...     list(found.fields)
+    ['a', 'b']
+
+    Raises:
+        FormatError: any other folder, and one with several kinds of embeddings.
+    """
+    kinds = {match["kind"] for part in path.glob("*.npy") if (match := _PART.fullmatch(part.name))}
+    inner = sorted(str(folder) for folder in path.glob("*_emb") if folder.is_dir())
+    arrays = sorted(part for part in path.glob("*.npy"))
+    tables = sorted(part for part in path.glob("*.parquet") if not part.name.startswith(("_", ".")))
+    below = sorted(str(each) for each in path.iterdir() if each.is_dir() and _has_arrays(each))
+    with contextlib.ExitStack() as stack:
+        if len(kinds) == 1:
+            yield stack.enter_context(open_clip_retrieval(path))
+        elif inner or kinds:
+            found = inner or sorted(f"{kind}_emb_*.npy" for kind in kinds)
+            raise FormatError(
+                f"{path}: has several kinds of embeddings; name one of {named(found)}"
+            )
+        elif arrays:
+            fields = {part.stem: npy_field(regular_file(part)) for part in arrays}
+            if below:
+                raise FormatError(
+                    f"{path}: has arrays and folders of arrays side by side; name one of "
+                    f"{named(below)}, or move them away"
+                )
+            yield Container(path, fields)
+        elif tables:
+            yield _parts(path, [_table(stack, part) for part in tables])
+        elif below:
+            raise FormatError(f"{path}: holds folders of arrays; name one of {named(below)}")
+        else:
+            raise FormatError(
+                f"{path}: is a directory; name the file inside it, or a folder of <id>.npy"
+            )
+
+
+def _has_arrays(folder: Path) -> bool:
+    return next(folder.glob("*.npy"), None) is not None
+
+
+def _table(stack: contextlib.ExitStack, path: Path) -> Container:
+    from rerank.io.formats.parquet import open_parquet  # an extra
+
+    return stack.enter_context(open_parquet(regular_file(path)))
+
+
+def _parts(path: Path, tables: Sequence[Container]) -> Container:
+    """Parts of one table, one after the other in the order of their names."""
+    names = list(tables[0].fields)
+    odd = next((table for table in tables if list(table.fields) != names), None)
+    if odd is not None:
+        raise FormatError(f"{odd.path}: has other columns than {tables[0].path}; name one of them")
+    fields = {
+        name: _joined(f"{path}: column {named([name])}", [table.fields[name] for table in tables])
+        for name in names
+    }
+    return Container(path, fields, per_item=False, columns=tables[0].columns)
+
+
+@contextlib.contextmanager
+def open_clip_retrieval(path: Path) -> Iterator[Container]:
+    """The arrays of clip-retrieval with the ids from its parquet tables.
+
+    Args:
+        path: one part, `img_emb_0.npy`, or the folder with all parts, which are put together in
+            the order of their numbers.
+    """
+    parts = [path] if path.is_file() else list(path.glob("*_emb_*.npy"))
+    numbered = sorted(
+        (int(match["number"]), part)
+        for part in parts
+        if (match := _PART.fullmatch(part.name)) is not None
+    )
+    with contextlib.ExitStack() as stack:
+        arrays, tables = [], []
+        for number, part in numbered:
+            arrays.append(npy_field(regular_file(part)))
+            table = _table_of(part, number)
+            if table is not None:
+                tables.append(_table(stack, table))
+        if not tables:
+            # Only called like clip-retrieval: an array with a side-car, like any other.
+            if len(arrays) == 1 and find_sidecar(numbered[0][1]) is not None:
+                yield Container(numbered[0][1], {"embeddings": arrays[0]}, per_item=False)
+                return
+        if len(tables) != len(arrays):
+            raise FormatError(
+                f"{path}: {len(arrays)} parts of embeddings but {len(tables)} tables "
+                "metadata_<number>.parquet; every part needs the table of its number"
+            )
+        fields = {"embeddings": _joined(str(path), arrays)}
+        for tier in _TIERS:
+            present = [name for name in tier if all(name in table.fields for table in tables)]
+            if present:
+                for name in present:
+                    fields[name] = _joined(
+                        f"{path}: column {named([name])}", [t.fields[name] for t in tables]
+                    )
+                break
+        yield Container(path, fields, per_item=False)
+
+
+def _table_of(part: Path, number: int) -> Path | None:
+    """The parquet table of a part, in `metadata/` beside its folder or next to it."""
+    digits = part.stem.rpartition("_")[2]
+    for name in dict.fromkeys((f"metadata_{digits}.parquet", f"metadata_{number}.parquet")):
+        for folder in (part.parent.parent / "metadata", part.parent / "metadata", part.parent):
+            if (folder / name).is_file():
+                return folder / name
+    return None
+
+
+def _joined(where: str, fields: Sequence[Field]) -> Field:
+    """Several arrays one after the other."""
+    shapes = {item.shape[1:] for item in fields}
+    dtypes = {item.dtype for item in fields}
+    if len(shapes) > 1:
+        odd = next(item for item in fields if item.shape[1:] != fields[0].shape[1:])
+        raise FormatError(
+            f"{odd.where}: is {odd.shape}, but {fields[0].where} is {fields[0].shape}; parts "
+            "must have the same width"
+        )
+    if not fields[0].shape:
+        return fields[0]
+    ends = np.cumsum([item.shape[0] for item in fields]).tolist()
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        for item, end in zip(fields, ends, strict=True):
+            begin = end - item.shape[0]
+            low, high = max(start, begin), min(stop, end)
+            if low < high:
+                yield from item.blocks(low - begin, high - begin)
+
+    dtype = dtypes.pop() if len(dtypes) == 1 else np.result_type(*dtypes)
+    return Field(
+        fields[0].where if len(fields) == 1 else where,
+        (ends[-1], *fields[0].shape[1:]),
+        dtype,
+        blocks,
+        fields[0].check if len(fields) == 1 else _all_checks(fields),
+        odd=fields[0].odd,
+        fix=fields[0].fix,
+    )
+
+
+def _all_checks(fields: Sequence[Field]) -> Callable[[], None]:
+    def check() -> None:
+        for item in fields:
+            item.check()
+
+    return check

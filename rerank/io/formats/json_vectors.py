@@ -1,0 +1,77 @@
+"""Vectors in JSON: an object of vectors by id, lists by name, or records."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rerank.core.errors import FormatError
+from rerank.io.container import Container
+from rerank.io.field import Field, afford
+from rerank.io.files import foreign, named, parse_json, read_text
+from rerank.io.formats.registry import file_format
+
+
+@file_format(
+    "json",
+    help="{id: vector}, {ids: [...], embeddings: [...]}, or records with an id and a vector",
+    endings=(".json", ".jsonl"),
+    order=7,
+)
+@contextlib.contextmanager
+def open_json(path: Path) -> Iterator[Container]:
+    """Vectors by id, lists by name, or records (one in a line for .jsonl).
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "v.jsonl"
+    >>> _ = path.write_text('{"id": "a", "embedding": [1, 2.5]}')
+    >>> with open_json(path) as found:
+    ...     sorted(found.fields)
+    ['embedding', 'id']
+    """
+    afford(4 * path.stat().st_size, str(path), what="JSON")
+    text = read_text(path)
+    if path.suffix.lower() == ".jsonl":
+        lines = [line for line in text.split("\n") if line.strip()]
+        content: Any = [parse_json(line, f"{path}: line {i}") for i, line in enumerate(lines, 1)]
+    else:
+        content = parse_json(text, str(path))
+    if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
+        names = [name for name in content[0] if all(name in row for row in content)]
+        content = {name: [row[name] for row in content] for name in names}
+        per_item = False
+    else:
+        per_item = True
+    if not isinstance(content, dict):
+        raise FormatError(
+            f"{path}: is {named([content])}, expected {{id: vector}} or a list of objects with an "
+            "id and an embedding"
+        )
+    yield Container(
+        path,
+        {str(name): _field(f"{path}: {named([name])}", value) for name, value in content.items()},
+        per_item=per_item,
+    )
+
+
+def _field(where: str, value: object) -> Field:
+    if isinstance(value, list) and value and all(isinstance(item, str | int) for item in value):
+        array = np.empty(len(value), dtype=object)
+        array[:] = value
+        if all(isinstance(item, int) for item in value):
+            array = np.array(value)
+    elif isinstance(value, list) and value and _is_numbers(value):
+        with foreign(where, "numbers"):
+            array = np.array(value, dtype=np.float64)
+    else:
+        return Field(where, (), np.dtype("V1"), lambda start, stop: iter(()), odd=named([value]))
+    return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))
+
+
+def _is_numbers(value: Sequence[object]) -> bool:
+    first = value[0]
+    while isinstance(first, list) and first:
+        first = first[0]
+    return isinstance(first, int | float) and not isinstance(first, bool)

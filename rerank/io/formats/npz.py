@@ -1,0 +1,83 @@
+"""Several arrays of numpy in a zip archive. Nothing is ever unpickled."""
+
+import contextlib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from rerank.core.errors import FormatError
+from rerank.io.container import Container
+from rerank.io.field import MAX_RATIO, Field, afford, rows_per_block
+from rerank.io.files import foreign, named
+from rerank.io.formats.npy import Header, take
+from rerank.io.formats.registry import file_format
+from rerank.io.recipes import from_object_archive
+
+
+@file_format("npz", help="arrays of numpy by name, packed or not", endings=(".npz",), order=3)
+@contextlib.contextmanager
+def open_npz(path: Path) -> Iterator[Container]:
+    """Several arrays in a zip archive, each read as a stream.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "v.npz"
+    >>> np.savez(path, embeddings=np.ones((3, 2)), ids=["a", "b", "c"])
+    >>> with open_npz(path) as found:
+    ...     sorted(found.fields)
+    ['embeddings', 'ids']
+    """
+    with contextlib.ExitStack() as stack:
+        with foreign(path, "an npz archive"):
+            archive = stack.enter_context(zipfile.ZipFile(path))
+        fields: dict[str, Field] = {}
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            if name in fields:
+                raise FormatError(f"{path}: {named([name])} is in the archive twice")
+            if info.filename.endswith(".npy"):
+                fields[name] = _member(path, archive, info, name)
+        yield Container(path, fields)
+
+
+def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Field:
+    where = f"{path}: {named([name])}"
+    if info.file_size > MAX_RATIO * info.compress_size + 1024:
+        raise FormatError(f"{where}: declares more data than it can hold; it is damaged")
+    with foreign(where, "an array of numpy"), archive.open(info) as stream:
+        header = Header(stream, where)
+    if header.dtype.hasobject:
+        # Named for what it is when somebody asks for it; others beside it are plain.
+        return Field(
+            where,
+            header.shape,
+            np.dtype("V1"),
+            lambda start, stop: iter(()),
+            odd="an array of Python objects, which only pickle can read",
+            fix=from_object_archive(path),
+        )
+    header.check(info.file_size - header.offset, where)
+    row_bytes = header.nbytes // max(1, header.shape[0]) if header.shape else header.nbytes
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        if not row_bytes:
+            return
+        with contextlib.ExitStack() as stack:
+            with foreign(where, "an array of numpy"):
+                stream = stack.enter_context(archive.open(info))
+                # A stream has no other way to the data than through what is before it.
+                stream.seek(header.offset + (0 if header.fortran else start * row_bytes))
+            if header.fortran:
+                # Stored column by column, so a row is not to be had without all of it.
+                afford(header.nbytes, where, what="an array that is stored column by column")
+                raw = take(stream, header.nbytes, where)
+                whole = np.frombuffer(raw, dtype=header.dtype).reshape(header.shape[::-1]).T
+                yield whole[start:stop]
+                return
+            step = rows_per_block(row_bytes)
+            for at in range(start, stop, step):
+                rows = min(stop - at, step)
+                yield header.block(take(stream, rows * row_bytes, where), rows)
+
+    return Field(where, header.shape, header.dtype, blocks)

@@ -1,0 +1,239 @@
+"""Frames of an item made one vector: the mean or the maximum over those that are there.
+
+Frames are normalised first, as CLIP4Clip does (Luo et al., 2021, `_mean_pooling_for_similarity`),
+unless they are to be pooled as stored. Padded frames take no part: those that a mask or a length
+leaves out, and those of zeros.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rerank.core.errors import FormatError
+from rerank.io.container import LENGTH_NAMES, MASK_NAMES
+from rerank.io.field import MAX_RATIO, Field, afford, check_matrix, read_array, rows_per_block
+from rerank.io.files import foreign, named
+
+HOW_TO_POOL = "say how to combine them: pool='mean' (--pool mean, or --pool max)"
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """How frames become one vector.
+
+    Attributes:
+        how: "mean" or "max".
+        raw: take frames as they are stored; otherwise each is divided by its norm first.
+    """
+
+    how: str = "mean"
+    raw: bool = False
+
+    def of(self, parts: Iterator[np.ndarray], width: int, where: str) -> np.ndarray:
+        """One row (1, d) of frames that come in blocks (f, d); frames of zeros are padding.
+
+        >>> x = np.array([[3.0, 0], [0, 4], [0, 0]])
+        >>> Pooling("mean").of(iter([x]), 2, "x"), Pooling("max", raw=True).of(iter([x]), 2, "x")
+        (array([[0.5, 0.5]]), array([[3., 4.]]))
+
+        Raises:
+            FormatError: no frame is there.
+        """
+        total = np.zeros(width)
+        if self.how == "max":
+            total -= np.inf
+        count = 0
+        for part in parts:
+            block = part.astype(np.float64)
+            norms = np.linalg.norm(block, axis=1, keepdims=True)
+            # A frame of NaN has no norm above zero and is none of padding: it is refused later.
+            there = ~(norms[:, 0] == 0)
+            block = block[there]
+            if not self.raw:
+                with np.errstate(invalid="ignore"):
+                    block /= norms[there]
+            count += len(block)
+            if self.how == "max":
+                total = np.maximum(total, block.max(axis=0, initial=-np.inf))
+            else:
+                total += block.sum(axis=0)
+        if not count:
+            raise FormatError(f"{where}: has no frames, or only padding; leave the item out")
+        return (total if self.how == "max" else total / count)[None, :]
+
+
+def pooling(pool: str | None, *, raw: bool, where: str) -> Pooling | None:
+    """The pooling that was asked for; None where frames are not to be pooled.
+
+    Raises:
+        FormatError: a word that is not known.
+    """
+    if pool in (None, "none"):
+        return None
+    if pool not in ("mean", "max"):
+        raise FormatError(
+            f"{where}: pooling {pool!r} is not known; expected 'mean', 'max' or 'none'"
+        )
+    return Pooling(pool, raw)
+
+
+def pooled_offsets(frames: Field, offsets: Field, ids: tuple[str, ...], pooling: Pooling) -> Field:
+    """One row for each item from stacked frames and where each item starts."""
+    check_matrix(frames, "frames")
+    if offsets.kind != "integer" or offsets.shape != (len(ids) + 1,):
+        raise FormatError(
+            f"{offsets.where}: is {offsets.describe()}; expected {len(ids) + 1} integers, one "
+            f"more than the {len(ids)} ids"
+        )
+    ends = read_array(offsets).astype(np.int64)
+    if ends[0] != 0 or ends[-1] != frames.shape[0]:
+        raise FormatError(
+            f"{offsets.where}: runs from {ends[0]} to {ends[-1]}, expected 0 to the number of "
+            f"frames, {frames.shape[0]}"
+        )
+    empty = np.flatnonzero(np.diff(ends) <= 0)
+    if empty.size:
+        raise FormatError(
+            f"{offsets.where}: row {empty[0]} (id {named([ids[empty[0]]])}) has no frames; leave "
+            "the item out"
+        )
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        for row in range(start, stop):
+            parts = _frames_between(frames, int(ends[row]), int(ends[row + 1]))
+            yield pooling.of(parts, frames.shape[1], f"{frames.where}: item {named([ids[row]])}")
+
+    return Field(frames.where, (len(ids), frames.shape[1]), frames.dtype, blocks, frames.check)
+
+
+def pooled_cube(cube: Field, beside: Mapping[str, Field], pooling: Pooling | None) -> Field:
+    """One row for each item of (n, frames, d), with the mask or the lengths that stand beside it.
+
+    A single frame needs no pooling.
+
+    Raises:
+        FormatError: several frames and no word on how to combine them; a mask that does not fit.
+    """
+    n, frames, width = cube.shape
+    if 0 in cube.shape:
+        raise FormatError(f"{cube.where}: is empty {cube.shape}; write it again")
+    if cube.kind != "float":
+        raise FormatError(f"{cube.where}: is {cube.describe()}, but frames are float numbers")
+    if pooling is None and frames > 1:
+        raise FormatError(f"{cube.where}: every item has {frames} rows (frames); {HOW_TO_POOL}")
+    afford(8 * frames * width, cube.where, what="a single item")
+    mask = _mask(cube, beside)
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        row = start
+        for block in cube.blocks(start, stop):
+            if pooling is None:
+                yield block[:, 0]
+                row += len(block)
+                continue
+            for item in block:
+                there = item if mask is None else item[mask[row]]
+                yield pooling.of(iter([there]), width, f"{cube.where}: row {row}")
+                row += 1
+
+    return Field(cube.where, (n, width), cube.dtype, blocks, cube.check)
+
+
+def _mask(cube: Field, beside: Mapping[str, Field]) -> np.ndarray | None:
+    """(n, frames) booleans: which frames are there; None where nothing says so."""
+    n, frames, _ = cube.shape
+    for name in (*MASK_NAMES, *LENGTH_NAMES):
+        found = beside.get(name)
+        if found is None:
+            continue
+        if found.shape == (n, frames) and name in MASK_NAMES:
+            return read_array(found, booleans=True) != 0
+        if found.shape in ((n,), (n, 1)) and found.kind in ("integer", "float"):
+            lengths = read_array(found).reshape(-1)
+            if (lengths > frames).any() or (lengths < 1).any():
+                row = int(np.flatnonzero((lengths > frames) | (lengths < 1))[0])
+                raise FormatError(
+                    f"{found.where}: row {row} says {lengths[row]:g} frames, expected 1 to {frames}"
+                )
+            return np.arange(frames) < lengths[:, None]
+        raise FormatError(
+            f"{found.where}: is {found.describe()}, but the frames are {cube.shape}; expected a "
+            f"mask ({n}, {frames}) or {n} lengths"
+        )
+    return None
+
+
+def stacked(path: Path, by_id: Mapping[str, Field], pooling: Pooling | None) -> Field:
+    """The arrays of all ids as the rows of one matrix; frames are pooled, single ones are rows."""
+    items = [(item_id, _flat(item)) for item_id, item in by_id.items()]
+    first_id, first = items[0]
+    width = first.shape[-1]
+    for item_id, item in items:
+        if item.shape[-1] != width:
+            raise FormatError(
+                f"{item.where}: the embedding of {named([item_id])} has {item.shape[-1]} "
+                f"dimensions, that of {named([first_id])} has {width}; all items need the same "
+                "model"
+            )
+        if 0 in item.shape:
+            raise FormatError(f"{item.where}: is empty {item.shape}; leave the item out")
+    afford(16 * width, first.where, what="a single row")
+    dtype = np.result_type(*{item.dtype.newbyteorder("=") for _, item in items})
+    # Where some have several frames, a single one is a frame as well.
+    framed = pooling is not None and has_frames([item.shape for _, item in items])
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        for _, item in items[start:stop]:
+            if framed and pooling is not None:
+                parts = _frames_between(item, 0, item.shape[0])
+                yield pooling.of(parts, width, item.where)
+            else:
+                yield np.concatenate(list(item.blocks(0, item.shape[0]))).reshape(1, width)
+
+    def check() -> None:
+        # One array under many names would otherwise grow without bound.
+        size = size_of(path)
+        if sum(item.nbytes for _, item in items) > MAX_RATIO * size:
+            raise FormatError(f"{path}: declares more data than a file of {size:,} bytes can hold")
+        for _, item in items:
+            item.check()
+
+    return Field(f"{path}", (len(items), width), dtype, blocks, check)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of the files of a folder."""
+    with foreign(path, "a file"):
+        if path.is_dir():
+            return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+        return path.stat().st_size
+
+
+def _flat(item: Field) -> Field:
+    """(1, f, d) as (f, d): a batch of one."""
+    if len(item.shape) != 3 or item.shape[0] != 1:
+        return item
+    rows, width = item.shape[1:]
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        for block in item.blocks(0, 1):
+            yield block[0, start:stop]
+
+    return Field(item.where, (rows, width), item.dtype, blocks, item.check, odd=item.odd)
+
+
+def _frames_between(frames: Field, start: int, stop: int) -> Iterator[np.ndarray]:
+    step = rows_per_block(frames.shape[1] * 8)
+    for at in range(start, stop, step):
+        yield from frames.blocks(at, min(stop, at + step))
+
+
+def has_frames(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether any of some items has several rows."""
+    return any(_rows(shape) > 1 for shape in shapes)
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    return 1 if len(shape) == 1 else shape[-2]

@@ -1,0 +1,167 @@
+"""Rows and their names out of whatever a program holds: arrays, lists, tables, tensors."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rerank.core.errors import RerankError
+from rerank.io.container import ID_NAMES, MORE_ID_NAMES
+from rerank.io.files import named
+from rerank.io.ids import check_ids
+
+Taken = tuple[tuple[str, ...] | None, np.ndarray]
+
+
+def taken_apart(anything: object, role: str) -> Taken:
+    """Ids, where there are any, and rows as a numpy array, 2-D or 3-D.
+
+    >>> taken_apart([[1, 2.5]], "texts")
+    (None, array([[1. , 2.5]]))
+
+    Raises:
+        RerankError: nothing that holds rows of numbers, or not plainly.
+    """
+    library = type(anything).__module__.partition(".")[0]
+    if library == "torch":
+        return None, _of_tensor(anything, role)
+    if library in ("pandas", "polars"):
+        return _of_table(anything, role)
+    if hasattr(anything, "tocsr") or hasattr(anything, "toarray"):
+        raise RerankError(
+            f"{role}: got a sparse {type(anything).__name__}, expected a dense array; give "
+            "x.toarray()"
+        )
+    if isinstance(anything, Mapping):
+        if not anything:
+            raise RerankError(f"{role}: got an empty object, expected {{id: vector}}")
+        ids = check_ids(list(anything), f"{role}: ids")
+        return ids, _stacked(list(anything.values()), role)
+    if isinstance(anything, np.ndarray):
+        return None, _of_array(anything, role)
+    if hasattr(anything, "__array__") and not isinstance(anything, str | bytes):
+        return None, _of_array(np.asarray(anything), role)
+    if isinstance(anything, Sequence) and not isinstance(anything, str | bytes):
+        return None, _stacked(anything, role)
+    raise RerankError(
+        f"{role}: got {type(anything).__name__}, expected an array (n, d), a DataFrame, a list of "
+        "vectors, {id: vector} or the path of a file"
+    )
+
+
+def _of_array(array: np.ndarray, role: str) -> np.ndarray:
+    if isinstance(array, np.ma.MaskedArray):
+        if np.ma.is_masked(array):
+            raise RerankError(
+                f"{role}: got a masked array with masked values, which have no place here; fill "
+                "it: x.filled(value)"
+            )
+        array = np.asarray(array)
+    if array.dtype == object:
+        if array.ndim == 1 and len(array):
+            return _stacked(list(array), role)
+        raise RerankError(
+            f"{role}: got an object array {array.shape}, expected numbers; convert it: "
+            "np.array(x.tolist(), dtype='float32')"
+        )
+    if array.ndim not in (2, 3):
+        raise RerankError(
+            f"{role}: got shape {array.shape}, expected two dimensions, one row for each item"
+        )
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    return np.asarray(array)
+
+
+def _of_tensor(tensor: Any, role: str) -> np.ndarray:  # noqa: ANN401  a torch.Tensor
+    import torch
+
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized:
+        raise RerankError(
+            f"{role}: got a sparse, nested or quantised tensor, expected a dense one; give "
+            "x.to_dense()"
+        )
+    tensor = tensor.detach().cpu()
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    try:
+        return _of_array(tensor.resolve_conj().numpy(), role)
+    except TypeError:
+        raise RerankError(
+            f"{role}: got {tensor.dtype}, expected float32, float64, float16 or bfloat16; convert "
+            "with .float()"
+        ) from None
+
+
+def _stacked(items: Sequence[Any], role: str) -> np.ndarray:
+    """Vectors one below the other."""
+    if not len(items):
+        raise RerankError(f"{role}: got an empty list, expected one vector for each item")
+    rows = []
+    for row, item in enumerate(items):
+        if type(item).__module__.partition(".")[0] == "torch":
+            item = item.detach().cpu().float().numpy()
+        try:
+            array = np.asarray(item, dtype=None if hasattr(item, "dtype") else np.float64)
+        except (TypeError, ValueError):
+            raise RerankError(
+                f"{role}: row {row} is {named([item])}, expected a vector of numbers"
+            ) from None
+        if array.ndim not in (1, 2) or array.dtype.kind not in "fiu":
+            raise RerankError(f"{role}: row {row} is {named([item])}, expected a vector of numbers")
+        if rows and array.shape != rows[0].shape:
+            raise RerankError(
+                f"{role}: row {row} has shape {array.shape}, row 0 has {rows[0].shape}; all rows "
+                "need the same length"
+            )
+        rows.append(array)
+    made = np.stack(rows)
+    if made.dtype.kind in "iu" and all(isinstance(item, list | tuple) for item in items):
+        made = made.astype(np.float64)
+    return _of_array(made, role)
+
+
+def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
+    """Frames with numbers in columns or vectors in one; series of vectors; ids beside them."""
+    index = _index_of(table)
+    if not hasattr(table, "columns"):
+        return index, _stacked(_values(table), role)
+    names = [str(name) for name in table.columns]
+    by_name = dict(zip(names, table.columns, strict=True))
+    known = [name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier if name in by_name]
+    ids = index
+    if known:
+        ids = check_ids(_values(table[by_name[known[0]]]), f"{role}: column {known[0]!r}")
+    left = [name for name in names if name not in known]
+    numbers = [name for name in left if _is_numeric(table[by_name[name]])]
+    others = [name for name in left if name not in numbers]
+    if len(others) == 1 and not numbers:
+        return ids, _stacked(_values(table[by_name[others[0]]]), role)
+    if numbers and not others:
+        columns = [np.asarray(_values(table[by_name[name]])) for name in numbers]
+        if any(column.dtype.kind not in "fiu" for column in columns):
+            raise RerankError(f"{role}: a column of the DataFrame has missing values; fill them")
+        matrix = np.stack(columns, axis=1)
+        return ids, _of_array(matrix.astype(np.result_type(matrix.dtype, np.float32)), role)
+    raise RerankError(
+        f"{role}: got a DataFrame with the columns {named(names)}; expected columns of numbers, or "
+        "one column of vectors, and at most one of ids, such as 'id'; give df[[...]]"
+    )
+
+
+def _index_of(table: Any) -> tuple[str, ...] | None:  # noqa: ANN401  pandas or polars
+    """Names of the rows, where a table of pandas has other than numbers from 0."""
+    index = getattr(table, "index", None)
+    if index is None or callable(index) or type(index).__name__ == "RangeIndex":
+        return None
+    return check_ids(list(index.tolist()), "index")
+
+
+def _is_numeric(column: Any) -> bool:  # noqa: ANN401  pandas or polars
+    if hasattr(column.dtype, "is_numeric"):
+        return bool(column.dtype.is_numeric())
+    return getattr(column.dtype, "kind", "O") in "fiu"
+
+
+def _values(column: Any) -> list[Any]:  # noqa: ANN401  pandas or polars
+    return column.to_list()

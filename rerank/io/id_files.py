@@ -1,0 +1,57 @@
+"""Files that only name rows: ids in lines, a JSON list, or a column of a table."""
+
+from pathlib import Path
+
+from rerank.core.errors import FormatError
+from rerank.io.container import ID_NAMES, MORE_ID_NAMES, contents
+from rerank.io.files import named, regular_file
+from rerank.io.ids import check_unique, read_ids, read_sidecar
+from rerank.io.opening import open_container
+
+
+def read_id_file(path: Path, *, column: str | None = None) -> tuple[str, ...]:
+    r"""The ids of a file, in their order.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "ids.txt"
+    >>> _ = path.write_text("a\nb\n")
+    >>> read_id_file(path)
+    ('a', 'b')
+
+    Args:
+        path: text with one id in a line, a JSON list, or a table (.csv, .tsv, .parquet) or any
+            other file of arrays with a column or array of ids.
+        column: which one; by default the only one, or one that is called like ids.
+
+    Raises:
+        FormatError: no ids, or several columns that could be them.
+    """
+    path = regular_file(path)
+    if path.suffix.lower() in (".txt", ".json", ".lst"):
+        ids = read_sidecar(path)[0]
+        check_unique(ids, str(path))
+        return ids
+    with open_container(path) as container:
+        lists = {
+            name: item
+            for name, item in container.fields.items()
+            if item.kind in ("text", "integer") and len(item.shape) == 1
+        }
+        if column is not None:
+            if column not in container.fields:
+                raise FormatError(
+                    f"{path}: there is no {column!r}; it holds {contents(container.fields)}"
+                )
+            chosen = column
+        else:
+            known = [n for tier in (ID_NAMES, *MORE_ID_NAMES) for n in tier if n in lists]
+            names = known or list(lists)
+            if not names or (len(names) > 1 and not known):
+                raise FormatError(
+                    f"{path}: its columns are {named(sorted(container.fields))}; say which one "
+                    "holds the ids: --id-column NAME"
+                )
+            chosen = names[0]
+        ids = read_ids(container.fields[chosen])
+    check_unique(ids, str(path))
+    return ids

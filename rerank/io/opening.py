@@ -1,0 +1,53 @@
+"""A file of arrays, opened by the reader of its kind."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from rerank.core.errors import FormatError
+from rerank.core.registry import Card
+from rerank.io.container import Container
+from rerank.io.files import regular_file
+from rerank.io.formats.registry import FormatFacts, by_content, by_ending, known_endings
+from rerank.io.recipes import from_pickle, is_pickle
+
+# Longest mark at the start of a file; MATLAB's stands in front of an HDF5 file.
+_HEAD = 16
+
+
+def opener(path: Path) -> Card[FormatFacts]:
+    """The format of a file or folder: by its ending, else by its first bytes.
+
+    Raises:
+        FormatError: a pickle, or nothing that is known.
+    """
+    if path.is_dir():
+        card = by_ending(path.name, folder=True)
+        if card is None:
+            raise FormatError(f"{path}: is a directory; name the file inside it")
+        return card
+    path = regular_file(path)
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD)
+    card = by_ending(path.name)
+    if is_pickle(path, head, named_for_it=card is None):
+        raise FormatError(f"{path}: is a pickle; {from_pickle(path)}")
+    card = card or by_content(head)
+    if card is None:
+        raise FormatError(
+            f"{path}: the ending {path.suffix!r} is not known; expected one of "
+            f"{', '.join(known_endings())}"
+        )
+    return card
+
+
+@contextlib.contextmanager
+def open_container(path: Path) -> Iterator[Container]:
+    """Any file of arrays, opened for reading by the reader of its kind.
+
+    Raises:
+        FormatError: missing, damaged or of an unknown kind.
+    """
+    path = Path(path)
+    with opener(path).load()(path) as container:
+        yield container

@@ -1,0 +1,108 @@
+"""Ways out of files that are not read, as commands that run on the very file they are printed for.
+
+A pickle can run any program when it is read, so none is ever read here; whoever trusts one turns
+it into a plain file by a line of Python.
+"""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".dill", ".pckl")
+_DANGER = "a pickle can run any program when it is read, so it is not read here; if you trust it: "
+# Of protocol 2 and later, and of the text of protocol 0 and 1.
+_BINARY = re.compile(rb"\x80[\x02-\x05]")
+_TEXT = re.compile(rb"\(?[dlt][pq]\d+\n|[\]\}]q\x00|c[\w.]+\n[\w.]+\n")
+
+
+def is_pickle(path: Path, head: bytes, *, named_for_it: bool = True) -> bool:
+    r"""Whether a file is a pickle, from its name and its first bytes.
+
+    >>> is_pickle(Path("x.pkl"), b""), is_pickle(Path("gt.txt"), b"(dp0\nVv0"), is_pickle(
+    ...     Path("gt.json"), b"{")
+    (True, True, False)
+    """
+    if path.suffix.lower() in PICKLES:
+        return True
+    return named_for_it and (_BINARY.match(head) is not None or _TEXT.match(head) is not None)
+
+
+def from_pickle(path: Path) -> str:
+    """Turns a pickle of `{id: vector}`, of a list of vectors, or of named arrays into npz.
+
+    >>> print(from_pickle(Path("v.pkl")).partition("it: ")[2])
+    python -c 'import pickle, numpy as n; d = pickle.load(open("v.pkl", "rb")); p = d.items() if isinstance(d, dict) else enumerate(d); n.savez("v.npz", **{str(k): n.asarray(x) for k, x in p})'
+    """  # noqa: E501
+    load = f"import pickle, numpy as n; d = pickle.load(open({_text(path)}, {_quoted('rb')})); "
+    return _DANGER + _command(load + _saved("p", path.with_suffix(".npz")))
+
+
+def from_object_array(path: Path) -> str:
+    """Turns a .npy of Python objects, `{id: vector}` or a list of vectors, into npz."""
+    load = f"import numpy as n; d = n.load({_text(path)}, allow_pickle=True).tolist(); "
+    return _DANGER + _command(load + _saved("p", path.with_suffix(".plain.npz")))
+
+
+def from_object_archive(path: Path) -> str:
+    """Turns the object arrays of an npz, such as ids, into plain text and numbers."""
+    plain = path.with_suffix(".plain.npz")
+    return _DANGER + _command(
+        f"import numpy as n; d = n.load({_text(path)}, allow_pickle=True); "
+        f"n.savez({_text(plain)}, **{{k: n.array(d[k].tolist()) for k in d.files}})"
+    )
+
+
+def truth_from_pickle(path: Path) -> str:
+    """Turns a pickled ground truth into JSON."""
+    return _DANGER + _command(
+        f"import pickle, json; d = pickle.load(open({_text(path)}, {_quoted('rb')}), "
+        f"encoding={_quoted('latin1')}); {_dumped(path)}"
+    )
+
+
+def truth_from_array(path: Path) -> str:
+    """Turns a ground truth in a .npy, of objects or of numbers, into JSON."""
+    return _DANGER + _command(
+        f"import numpy as n, json; d = n.load({_text(path)}, allow_pickle=True).tolist(); "
+        f"{_dumped(path)}"
+    )
+
+
+def truth_from_archive(path: Path, left: str, right: str) -> str:
+    """Turns two arrays of an npz, queries and items row by row, into a table."""
+    table = path.with_suffix(".tsv")
+    return _command(
+        f"import numpy as n; d = n.load({_text(path)}); "
+        f"open({_text(table)}, {_quoted('w')}).write({_quoted('query_id')} + chr(9) + "
+        f"{_quoted('video_id')} + chr(10) + {_quoted('')}.join(str(a) + chr(9) + str(b) + chr(10) "
+        f"for a, b in zip(d[{_quoted(left)}].tolist(), d[{_quoted(right)}].tolist())))"
+    )
+
+
+def _saved(name: str, out: Path) -> str:
+    return (
+        f"{name} = d.items() if isinstance(d, dict) else enumerate(d); "
+        f"n.savez({_text(out)}, **{{str(k): n.asarray(x) for k, x in {name}}})"
+    )
+
+
+def _dumped(path: Path) -> str:
+    out = path.with_suffix(".plain.json" if path.suffix == ".json" else ".json")
+    return (
+        f"json.dump(d, open({_text(out)}, {_quoted('w')}), "
+        f"default=lambda x: x.tolist() if hasattr(x, {_quoted('tolist')}) else list(x))"
+    )
+
+
+def _command(code: str) -> str:
+    return f"python -c {shlex.quote(code)}"
+
+
+def _text(path: Path) -> str:
+    return _quoted(str(path))
+
+
+def _quoted(text: str) -> str:
+    # Double quotes, so that the shell's single ones need no escape.
+    return json.dumps(text)
