@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -54,6 +54,23 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(130)
 
     return run
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from rerank.core.version import __version__
+
+        sys.stdout.write(f"rerank {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _shared(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Re-rank cross-modal retrieval from precomputed embeddings, without training."""
 
 
 for _name in COMMANDS:

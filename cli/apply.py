@@ -13,6 +13,7 @@ from rerank_cli.options import (
     Device,
     DeviceName,
     Force,
+    Heads,
     Json,
     Memory,
     Method,
@@ -42,9 +43,7 @@ def apply_command(
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
     bank_gt: BankGt = None,
-    model: Annotated[
-        Path | None, typer.Option("--model", help="Heads from `rerank train`, applied first.")
-    ] = None,
+    heads: Heads = None,
     method: Method = None,
     metric: Metric = MetricName.cosine,
     k: Annotated[
@@ -69,6 +68,9 @@ def apply_command(
         bool, typer.Option("--scores", help="Also store the rewritten matrix (n x m).")
     ] = False,
     force: Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say regime, memory and time; run nothing.")
+    ] = False,
     memory: Memory = None,
     device: Device = DeviceName.auto,
     json: Json = False,
@@ -85,6 +87,17 @@ def apply_command(
     from rerank.tasks import read as inputs
     from rerank_cli.console import emit, emit_json, progress, say
 
+    if dry_run:
+        from rerank.core.memory import limit
+        from rerank.tasks import plan as planning
+
+        with limit(memory):
+            found = planning.plan(*inputs.sizes(texts=texts, videos=videos, sims=sims))
+        if json:
+            emit_json(found.as_dict())
+        else:
+            emit(planning.text(found))
+        return
     chosen: dict[str, Any] = inputs.read_settings(settings) if settings else {}
     chosen |= {
         key: value
@@ -97,7 +110,7 @@ def apply_command(
                 videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
                 bank_videos=bank_videos, bank_gt=bank_gt, metric=metric.value, k=k,
                 scores_are=scores_are.value, gate=gate, out=out, store_scores=scores,
-                device=device.value, reading=reading, memory=memory, model=model, settings=chosen,
+                device=device.value, reading=reading, memory=memory, heads=heads, settings=chosen,
                 force=force,
             )  # fmt: skip
     finally:

@@ -14,6 +14,7 @@ from rerank_cli.options import (
     Device,
     DeviceName,
     Figures,
+    Heads,
     Metric,
     MetricName,
     Sims,
@@ -66,6 +67,7 @@ def compare_command(
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
     bank_gt: BankGt = None,
+    heads: Heads = None,
     methods: Annotated[
         str, typer.Option("--methods", help="'all', or names joined by commas.")
     ] = "all",
@@ -116,8 +118,8 @@ def compare_command(
     with progress():
         found = task.compare_files(
             gt, videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
-            bank_videos=bank_videos, bank_gt=bank_gt, methods=methods, metric=metric.value,
-            tau=tau, protocol=protocol.value, figures=figures, ties=ties.value,
+            bank_videos=bank_videos, bank_gt=bank_gt, heads=heads, methods=methods,
+            metric=metric.value, tau=tau, protocol=protocol.value, figures=figures, ties=ties.value,
             transductive=transductive, cross_fit=cross_fit, gate=gate,
             allow_unjudged=allow_unjudged, resamples=resamples, seed=seed, reading=reading,
             device=device.value, report=report,

@@ -7,6 +7,7 @@ import typer
 from rerank_cli.options import (
     Device,
     DeviceName,
+    Heads,
     Json,
     Memory,
     Metric,
@@ -23,6 +24,7 @@ def inspect_command(
     videos: Videos = None,
     texts: Texts = None,
     sims: Sims = None,
+    heads: Heads = None,
     metric: Metric = MetricName.cosine,
     k: Annotated[int, typer.Option("--k", min=1, help="Length of the lists to count.")] = 10,
     top: Annotated[int, typer.Option("--top", min=0, help="How many hubs to name.")] = 5,
@@ -42,7 +44,7 @@ def inspect_command(
 
     with limit(memory), progress():
         found = sources.inspect_files(
-            videos=videos, texts=texts, sims=sims, metric=metric.value, k=k, top=top,
+            videos=videos, texts=texts, sims=sims, heads=heads, metric=metric.value, k=k, top=top,
             device=device.value, reading=reading,
         )  # fmt: skip
     if json:

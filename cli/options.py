@@ -75,6 +75,9 @@ Figures: TypeAlias = Annotated[
         help="What to measure: R@k, MdR, MnR, RSum, geo, nDCG@10, MRR, AP(rel=2), ...",
     ),
 ]
+Heads: TypeAlias = Annotated[
+    Path | None, typer.Option("--heads", help="Heads from `rerank train`, applied first.")
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Force: TypeAlias = Annotated[
     bool, typer.Option("--force", help="Replace an existing file of another kind.")

@@ -10,6 +10,7 @@ from rerank_cli.options import (
     BankVideos,
     Device,
     DeviceName,
+    Heads,
     Json,
     Metric,
     MetricName,
@@ -31,6 +32,7 @@ def tune_command(
     sims: Sims = None,
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
+    heads: Heads = None,
     method: Annotated[
         str | None,
         typer.Option("--method", help="Methods to choose from, joined by commas."),
@@ -50,7 +52,7 @@ def tune_command(
     with progress():
         report = files.tune_files(
             gt, out, videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
-            bank_videos=bank_videos, methods=method, folds=folds, seed=seed,
+            bank_videos=bank_videos, heads=heads, methods=method, folds=folds, seed=seed,
             metric=metric.value, device=device.value,
         )  # fmt: skip
     say(f"wrote {out}")

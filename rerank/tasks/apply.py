@@ -325,7 +325,7 @@ def apply_files(
     device: str = "auto",
     pool: str | None = None,
     memory: str | None = None,
-    model: Path | None = None,
+    heads: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     reading: io.Reading | None = None,
     force: bool = False,
@@ -339,7 +339,7 @@ def apply_files(
     said = reading_of(reading, pool)
     io.check_outputs(
         {"--out": out},
-        (videos, texts, sims, bank_texts, bank_videos, bank_gt, model, said.text_ids,
+        (videos, texts, sims, bank_texts, bank_videos, bank_gt, heads, said.text_ids,
          said.video_ids),
         force=force,
         kind=SCHEMA,
@@ -352,7 +352,7 @@ def apply_files(
     with limit(memory):
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_gt=bank_gt, metric=metric, model=model, sharded=sharded,
+            bank_gt=bank_gt, metric=metric, heads=heads, sharded=sharded,
             whole_bank=whole_bank, reading=said,
         )  # fmt: skip
         if k is None:

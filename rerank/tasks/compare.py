@@ -375,7 +375,7 @@ def compare_files(
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
             bank_videos=bank_videos, bank_gt=bank_gt, metric=metric, pool=pool,
-            reading=reading, gt=gt, model=heads,
+            reading=reading, gt=gt, heads=heads,
         )  # fmt: skip
         truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
         both = read_directions(inputs, metric=metric, device=target)

@@ -235,7 +235,7 @@ def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -
     settings, recorded = found.manifest["settings"], found.manifest["inputs"]
     folder = results.resolve().parent
     roles = ("sims",) if "sims" in recorded else ("texts", "videos")
-    roles += ("model",) if "model" in recorded else ()
+    roles += ("heads",) if "heads" in recorded else ()
     paths = {role: given.get(role) or folder / recorded[role]["path"] for role in roles}
     for role, path in paths.items():
         if not path.exists():
@@ -247,7 +247,7 @@ def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -
         sims=paths.get("sims"),
         texts=paths.get("texts"),
         videos=paths.get("videos"),
-        model=paths.get("model"),
+        heads=paths.get("heads"),
         metric=settings.get("metric") or "cosine",
         pool=settings.get("pool"),
         reading=reading_from(settings.get("reading", {}), folder),
@@ -264,7 +264,7 @@ def _check_hashes(
     results: Path,
 ) -> None:
     for role in roles:
-        if role == "model":
+        if role == "heads":
             found = hashlib.sha256(paths[role].read_bytes()).hexdigest()
         else:
             read = inputs.scores if role == "sims" else getattr(inputs, role)
@@ -312,7 +312,7 @@ def _rewritten(
             metric=settings["metric"],
             pool=settings.get("pool"),
             reading=reading_from(settings.get("reading", {}), folder),
-            model=inputs.model,
+            heads=inputs.heads_file,
             bank_texts=banks.get("bank_texts"),
             bank_videos=banks.get("bank_videos"),
             bank_gt=banks.get("bank_gt"),

@@ -31,19 +31,18 @@ def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dic
         sim = kinds.dense(inputs.scores.scores)
         return directions.from_scores(replace(sim, base=sim.base.to(device)))
 
-    def on_device(embeddings: io.Embeddings | None) -> torch.Tensor | None:
-        if embeddings is None:
-            return None
-        return as_matrix(embeddings.vectors, str(embeddings.source), keep_half=True).to(device)
+    def on_device(role: str) -> torch.Tensor | None:
+        vectors = inputs.vectors(role)
+        return None if vectors is None else as_matrix(vectors, role, keep_half=True).to(device)
 
-    texts, videos = on_device(inputs.texts), on_device(inputs.videos)
+    texts, videos = on_device("texts"), on_device("videos")
     if texts is None or videos is None:
         raise RerankError("give --videos and --texts, or --sims")
     return directions.from_embeddings(
         texts,
         videos,
-        bank_texts=on_device(inputs.bank_texts),
-        bank_videos=on_device(inputs.bank_videos),
+        bank_texts=on_device("bank_texts"),
+        bank_videos=on_device("bank_videos"),
         bank_positives=inputs.bank_positives,
         metric=metric,  # type: ignore[arg-type]
     )
@@ -54,6 +53,7 @@ def inspect_files(
     videos: Path | None = None,
     texts: Path | None = None,
     sims: Path | None = None,
+    heads: Path | None = None,
     metric: str = "cosine",
     k: int = 10,
     top: int = 5,
@@ -80,8 +80,9 @@ def inspect_files(
         alone = read_role(path, role, said, metric=metric, row_numbers=True)
         return _alone(alone, metric, k, top, target)
     inputs = read_inputs(
-        videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading
-    )
+        videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading,
+        heads=heads,
+    )  # fmt: skip
     sim = read_directions(inputs, metric=metric, device=target)["t2v"].sim
     found: dict[str, Any] = {"hubness": {}, "geometry": {}}
     sides: tuple[tuple[Name, Similarity, Sequence[str]], ...] = (

@@ -92,7 +92,7 @@ def plan(
     Args:
         queries: texts; gallery: videos.
         gallery: see `queries`.
-        dim: of the embeddings.
+        dim: of the embeddings; 0 for stored scores.
         sweeps: steps of a fit.
         timed: whether to time the passes; without, all times are 0.
 
@@ -103,18 +103,21 @@ def plan(
     'streaming'
     """
     n, m = (_whole(value, name) for value, name in ((queries, "queries"), (gallery, "gallery")))
-    sim = shape_of(n, m, _whole(dim, "dim"))
+    # Stored scores have no dimension; they are there already.
+    sim = shape_of(n, m, dim or 1)
     chosen = choose.regime(sim, sweeps=sweeps)
     budget = memory.budget()
+    scores = 0.0 if dim else 4.0 * n * m
     copied = sum(4.0 * dim * side for side in (n, m) if not memory.is_large(side * dim))
     held = {
         "embeddings": copied,
         "mapped copy": copied,
+        "scores": scores,
         "stored kernel": float(chosen.kernel_bytes),
         "panels": min(_PANEL_BYTES, 4.0 * n * m),
         "biases": 8.0 * (n + m),
     }
-    seconds = _seconds(chosen, n * m, dim, sweeps) if timed else {}
+    seconds = _seconds(chosen, n * m, dim or 1, sweeps) if timed else {}
     notes = ["starting Python and writing the result are not counted"]
     if n * m >= SPARSE_FROM:
         notes.append(f"{n * m:.0e} pairs: --method em+sinkhorn-sparse reads them twice only")

@@ -41,7 +41,7 @@ class Inputs:
     bank_videos: Embeddings | None = None
     bank_positives: tuple[np.ndarray, ...] | None = None
     bank_gt: Path | None = None
-    model: Path | None = None
+    heads_file: Path | None = None
     heads: Any = None
     pool: str | None = None
     sharded: bool = False
@@ -261,13 +261,13 @@ def read_inputs(
     bank_sims: Path | None = None,
     metric: str = "cosine",
     pool: str | None = None,
-    model: Path | None = None,
+    heads: Path | None = None,
     sharded: bool = False,
     whole_bank: bool = False,
     reading: Reading | None = None,
     gt: Path | None = None,
 ) -> Inputs:
-    """Read and check the files of a run; with a trained `model`, both sides go through its heads.
+    """Read and check the files of a run; with trained `heads`, both sides go through them.
 
     `sharded`: this process reads only its share of the texts, or of the rows of a matrix, and of
     the bank texts unless `whole_bank`. `reading`: what the user said about files that can be read
@@ -280,10 +280,10 @@ def read_inputs(
     said = reading_of(reading, pool)
     numbers = gt is not None and str(gt) == "diagonal"
     if sims is not None:
-        others = (videos, texts, bank_texts, bank_videos, bank_gt, model)
+        others = (videos, texts, bank_texts, bank_videos, bank_gt, heads)
         if any(path is not None for path in others):
             raise RerankError(
-                "--sims stands alone: leave out --videos, --texts, --model and the banks"
+                "--sims stands alone: leave out --videos, --texts, --heads and the banks"
             )
         rows = (
             comm.my_rows(read_matrix(sims, said, rows=slice(0, 1)).total_rows)
@@ -316,13 +316,13 @@ def read_inputs(
         texts=read(texts, "texts", share=sharded), videos=read(videos, "videos"),
         bank_texts=read(bank_texts, "bank_texts", share=sharded and not whole_bank),
         bank_videos=read(bank_videos, "bank_videos"), sharded=sharded, bank_gt=bank_gt,
-        model=model, heads=_heads(model), pool=said.pool, whole_bank=whole_bank, reading=said,
+        heads_file=heads, heads=_heads(heads), pool=said.pool, whole_bank=whole_bank, reading=said,
         row_numbers=numbers,
     )  # fmt: skip
     reference = _given(found.videos)
     for other in (found.texts, found.bank_texts, found.bank_videos):
         if (
-            model is None
+            heads is None
             and other is not None
             and other.vectors.shape[1] != reference.vectors.shape[1]
         ):
@@ -411,19 +411,19 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading) -> ScoreMatr
     return bank
 
 
-def _heads(model: Path | None) -> Any:  # noqa: ANN401  rerank.train.heads.Heads
+def _heads(path: Path | None) -> Any:  # noqa: ANN401  rerank.train.heads.Heads
     """The projection heads of a trained model, or None."""
-    if model is None:
+    if path is None:
         return None
-    regular_file(model)
+    regular_file(path)
     from rerank.train import is_trained_model, load_heads  # torch.nn, for trained models only
 
-    if model.is_file() and not is_trained_model(model):
+    if path.is_file() and not is_trained_model(path):
         raise FormatError(
-            f"{model}: not a model that `rerank train` wrote; a fitted reranker is used by "
+            f"{path}: not heads that `rerank train` wrote; a fitted reranker is used by "
             f"`rerank search --model`"
         )
-    return load_heads(model)
+    return load_heads(path)
 
 
 def _whole_hash(inputs: Inputs, role: str) -> str:
@@ -458,9 +458,9 @@ def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:
             "sha256": _whole_hash(inputs, "scores"),
             "count": [inputs.scores.total_rows, len(inputs.scores.gallery_ids)],
         }
-    if inputs.model is not None:
-        digest = hashlib.sha256(inputs.model.read_bytes()).hexdigest()
-        described["model"] = {"path": os.path.relpath(inputs.model, folder), "sha256": digest}
+    if inputs.heads_file is not None:
+        digest = hashlib.sha256(inputs.heads_file.read_bytes()).hexdigest()
+        described["heads"] = {"path": os.path.relpath(inputs.heads_file, folder), "sha256": digest}
     if inputs.bank_gt is not None:
         described["bank_gt"] = {"path": os.path.relpath(inputs.bank_gt, folder)}
     return described

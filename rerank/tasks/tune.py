@@ -21,6 +21,7 @@ def tune_files(
     sims: Path | None = None,
     bank_texts: Path | None = None,
     bank_videos: Path | None = None,
+    heads: Path | None = None,
     methods: str | None = None,
     folds: int = 5,
     seed: int = 0,
@@ -37,6 +38,7 @@ def tune_files(
         sims: see `videos`.
         bank_texts: see `videos`.
         bank_videos: see `videos`.
+        heads: trained heads that both sides go through first.
         methods: names joined by commas; None = Sinkhorn, and EM before it on embeddings.
         folds: of the nested cross-validation.
         seed: of the folds.
@@ -52,7 +54,7 @@ def tune_files(
         page = stack.enter_context(atomic_path(out))
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
-            bank_videos=bank_videos, metric=metric,
+            bank_videos=bank_videos, metric=metric, heads=heads,
         )  # fmt: skip
         truth = io.read_ground_truth(gt, inputs.text_ids, inputs.video_ids, allow_unjudged=True)
         both = read_directions(inputs, metric=metric, device=target)
