@@ -14,9 +14,9 @@ import torch
 
 from rerank import io
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.pairs import Name, as_positives, transpose_positives
 from rerank.core.rows import StoredRows
 from rerank.core.similarity import Metric, Pair
-from rerank.methods.directions import Name, transpose_positives
 from rerank.methods.saved import Saved
 from rerank.passes import reduce
 from rerank.serving.fitting import fit_model
@@ -52,7 +52,7 @@ def fit(
         bank_texts: (n, d) texts that no test query is among; the bank of "t2v".
         bank_videos: (p, d) videos outside the gallery; the bank of "v2t". For "t2v" they let EM in.
         bank_gt: known pairs of the bank, which turn the gate on: a path, or for every bank text
-            the rows of its bank videos.
+            the rows of its bank videos, or a `GroundTruth`.
         ids: names of the gallery items, where `gallery` has none; by default "0", "1", ...
         direction: "t2v" (texts search videos) or "v2t".
         method: names of `rerank methods` joined by "+".
@@ -133,10 +133,10 @@ def _positives(
     texts, videos = sides if direction == "t2v" else sides[::-1]
     if isinstance(truth, str | Path):
         named = [[str(r) for r in range(len(v))] if n is None else n for n, v in (texts, videos)]
-        truth = io.read_ground_truth(truth, *named).positives
-    positives = tuple(np.atleast_1d(np.asarray(rows, dtype=np.int64)) for rows in truth)
-    if len(positives) != len(texts[1]):
-        raise RerankError(f"bank_gt: got {len(positives)} entries for {len(texts[1])} bank texts")
+        truth = io.read_ground_truth(truth, *named)
+    if isinstance(truth, io.GroundTruth):
+        truth = truth.positives
+    positives = as_positives(truth, len(texts[1]), len(videos[1]))
     return positives if direction == "t2v" else transpose_positives(positives, len(videos[1]))
 
 

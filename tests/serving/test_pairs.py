@@ -4,6 +4,7 @@ import io
 import os
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,3 +195,31 @@ def test_temporary_files_of_others_stay(tmp_path, models):
     write(0, tmp_path / "q", "npy")(models)
     assert (other / "file").read_text() == "mine"
     assert torch.is_tensor(search_export(tmp_path / "q", QUERIES, 3)[1].scores)
+
+
+@pytest.mark.parametrize("to", ["lancedb", "qdrant"])
+def test_a_table_that_was_replaced_gets_its_side_car_from_the_next_reader(
+    tmp_path, models, monkeypatch, to
+):
+    pytest.importorskip({"lancedb": "lancedb", "qdrant": "qdrant_client"}[to])
+    out = tmp_path / "out"
+    write(1, tmp_path / "new", "npy")(models)
+    write(0, out, to)(models)
+    old, new, rename = names(out), names(tmp_path / "new"), os.replace
+    assert old != new
+
+    def replacing(*, also: bool):
+        def ended(source, target):
+            if Path(source).name.startswith(".out.npz.") and str(target).endswith("t.npz"):
+                raise KeyboardInterrupt
+            rename(source, target)
+
+        monkeypatch.setattr(os, "replace", ended if also else rename)
+        export(models[1], *NEW, out, to=to, queries=QUERIES, replace=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        replacing(also=True)
+    monkeypatch.setattr(os, "replace", rename)
+    assert len(read_side_car(side_car(out)).ids) == len(OLD[0])
+    assert names(out) == new and len(read_side_car(side_car(out)).ids) == len(NEW[0])
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out")]

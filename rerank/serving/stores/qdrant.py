@@ -118,9 +118,10 @@ class Qdrant(BaseStore):
                 client.delete_collection(old)
 
     def drop(self, target: Path) -> None:
-        """See `TableStore`."""
+        """See `TableStore`; what an alias names is published and stays."""
         with self._client(target) as client:
-            if client.collection_exists(self.collection):
+            named = self.collection in self._aliases(client).values()
+            if not named and client.collection_exists(self.collection):
                 client.delete_collection(self.collection)
 
     def fingerprint(self, target: Path) -> str:
