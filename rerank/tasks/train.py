@@ -328,14 +328,17 @@ def _check_checkpoint(path: Path, out: Path, settings: TrainSettings, extras: Ex
         raise RerankError(f"--resume: there is no checkpoint {path}; start without --resume")
     if not path.exists() or extras.fresh:
         return
+    try:
+        state = checkpoints.peek(path)
+    except FormatError as error:
+        raise FormatError(f"{error}; start over with --fresh") from None
     if not extras.resume:
-        if not checkpoints.peek(path).finished:
+        if not state.finished:
             raise RerankError(
                 f"{path}: the checkpoint of a run that did not end; go on from it with --resume, "
                 f"or start over with --fresh"
             )
         return
-    state = checkpoints.peek(path)
     if not (state.finished and out.exists()):
         return
     if state.epoch >= settings.epochs:

@@ -76,7 +76,7 @@ def load(
     Raises:
         FormatError: not a checkpoint, of another objective, settings, dimension or data.
     """
-    document, tensors = tensorfile.read(path, KIND, made_by="a run of `rerank train`")
+    document, tensors = tensorfile.read(path, KIND, made_by="`rerank train`")
     start_over = "start over with --fresh, or resume with what it was started with"
     theirs, ours = document["settings"], asdict(settings)
     for name in ("objective", *(n for n in ours if n not in EXTENSIBLE)):
@@ -114,7 +114,7 @@ def peek(path: str | Path) -> Progress:
     Raises:
         FormatError: not a checkpoint, or a damaged one.
     """
-    document, _ = tensorfile.read(path, KIND, made_by="a run of `rerank train`")
+    document, _ = tensorfile.read(path, KIND, made_by="`rerank train`")
     return Progress(**document["progress"])
 
 

@@ -272,6 +272,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds")
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--cells", nargs="+", default=["ridge", *CELLS], help="which, in order")
     parser.add_argument("--quick", action="store_true", help="4 captions a video, 8 epochs")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -279,7 +280,7 @@ def main() -> None:
         print(report(args.out))
         return
     for seed in range(args.first, args.first + args.seeds):
-        for name in ("ridge", *CELLS):
+        for name in args.cells:
             path = args.out / f"{name}-{seed}.json"
             if path.exists():
                 continue

@@ -339,6 +339,9 @@ def test_resume_and_fresh_are_asked_for_where_a_run_did_not_end(folder, monkeypa
         run("")
     with pytest.raises(RerankError, match="give one"):
         run("--resume --fresh")
+    (folder / "heads.safetensors.checkpoint").write_bytes(b"spoiled")
+    with pytest.raises(RerankError, match="--fresh"):
+        run("")
     run("--fresh")
     first = (folder / "heads.safetensors").read_bytes()
     run("")  # beside the checkpoint of a run that ended
