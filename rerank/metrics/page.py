@@ -405,18 +405,21 @@ def _grid(picture: Picture, at: Any, low: float, high: float, top: float) -> lis
     return out
 
 
+def _short_change(word: str) -> str:
+    sign = "+" if word.startswith("better") else "\u2212"
+    steps = word.rpartition(" ")[2]
+    return sign + ("11\u2026" if steps == ">10" else steps.replace("-", "\u2026"))
+
+
 def _step(top: float) -> float:
-    rough = top / 4
+    rough = top / 5
     size = 10.0 ** np.floor(np.log10(rough))
     return float(next(size * k for k in (1, 2, 5, 10) if size * k >= rough))
 
 
 def _x_ticks(picture: Picture, low: float, high: float) -> list[tuple[float, str]]:
     if picture.kind == "bars":
-        return [
-            (float(place), word.replace("better by ", "+").replace("worse by ", "-"))
-            for place, word in enumerate(picture.ticks)
-        ]
+        return [(float(place), _short_change(word)) for place, word in enumerate(picture.ticks)]
     if picture.x_log:
         largest = 10**high
         known = [k * 10**e for e in range(9) for k in (1, 2, 5)]

@@ -74,7 +74,7 @@ def occurrence_curve(named: Sequence[tuple[str, Hubness]], items: str = "items")
     )
     if len(named) > 1:
         after = named[1][1]
-        flatter = "flatter: the hubs are repaired" if after.skewness < first.skewness else "steeper"
+        flatter = "flatter: fewer hubs" if after.skewness < first.skewness else "steeper"
         conclude = (
             f"Skewness {first.skewness:.1f} before and {after.skewness:.1f} after, never found "
             f"{len(first.antihubs)} and {len(after.antihubs)}: {flatter}."
