@@ -40,9 +40,9 @@ class TiesName(StrEnum):
 @with_reading
 def eval_command(
     gt: Annotated[
-        Path,
+        Path | None,
         typer.Option("--gt", help="Ground truth (JSON variants, CSV, qrels), or 'diagonal'."),
-    ],
+    ] = None,
     results: Annotated[
         Path | None, typer.Option("--results", help="Result file [default: reranked.h5].")
     ] = None,
@@ -58,7 +58,14 @@ def eval_command(
     ] = False,
     figures: Figures = FIGURES,
     report: Annotated[
-        Path | None, typer.Option("--report", help="Also write one HTML page with plots.")
+        Path | None,
+        typer.Option("--report", help="Also write one HTML page; it works without --gt too."),
+    ] = None,
+    captions: Annotated[
+        Path | None, typer.Option("--captions", help="For the page: JSON {id: caption}.")
+    ] = None,
+    thumbnails: Annotated[
+        Path | None, typer.Option("--thumbnails", help="For the page: folder of ID.jpg or .png.")
     ] = None,
     device: Device = DeviceName.auto,
     json: Json = False,
@@ -70,12 +77,17 @@ def eval_command(
     With --videos and --texts (or --sims) and no --results the files are evaluated as they are;
     together with --results they say where its inputs moved to.
     """
+    from rerank import RerankError
     from rerank.tasks import evaluate_files as judging
     from rerank_cli.console import emit, emit_json, progress, say
 
+    if gt is None and report is None:
+        raise RerankError("--gt is missing: give it, or --report for a page without figures")
     raw = results is None and (videos is not None or texts is not None or sims is not None)
     with progress():
         if raw:
+            if gt is None:
+                raise RerankError("--gt is missing: raw files are judged by a ground truth")
             judged = judging.judge_raw(
                 gt, videos=videos, texts=texts, sims=sims, metric=metric.value,
                 ties=ties.value, allow_unjudged=allow_unjudged, device=device.value,
@@ -88,7 +100,18 @@ def eval_command(
                 hubs=report is not None, reading=reading, figures=figures,
             )  # fmt: skip
     if report is not None:
-        judging.write_report(report, judged, {name: _rows(judged, name) for name in NAMES})
+        rows: dict[Name, tuple[list[str], list[list[str]]]] = {
+            name: _rows(judged, name) for name in NAMES if judged.before is not None
+        }
+        ids = [one for of in judged.gallery_ids.values() for one in of]
+        judging.write_report(
+            report, judged, rows,
+            captions=None if captions is None else judging.read_captions(captions),
+            thumbnails=None if thumbnails is None else judging.read_thumbnails(thumbnails, ids),
+        )  # fmt: skip
+        say(f"wrote {report}")
+        if gt is None:
+            return
     for note in judged.notes:
         say(f"warning: {note}")
     if json:

@@ -27,6 +27,8 @@ __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  any public object
     """Import a public name on first use."""
+    if name == "plots":
+        return import_module("rerank.metrics.plots")
     if name not in _HOME:
         raise AttributeError(f"module 'rerank' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

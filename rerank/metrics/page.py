@@ -1,37 +1,43 @@
-"""One self-contained HTML file: tables, recall and k-occurrence before and after, the hubs.
+"""One self-contained HTML file about a re-ranking: verdict, figures, queries, hubs, pictures.
 
-Takes numbers and returns a string; it reads and writes no files but its own template. Everything
-that came from outside (ids, titles) is escaped, the page forbids scripts, and plots are inline SVG
-without dates or random names: the same numbers give the same bytes.
+Takes numbers and returns a string; it reads and writes no files but its own templates. The page
+loads nothing from anywhere. Everything foreign (ids, captions, titles) is escaped or lies as JSON
+in a data block that the page's one script writes out as text; a content security policy lets no
+other script run. The same numbers give the same bytes.
 """
 
-import io
-import re
+import base64
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from rerank.core.pairs import WORDS, Name
+from rerank.core.version import __version__
+from rerank.methods.base import Label
 from rerank.metrics import hubness as hubs
-from rerank.metrics import tables
+from rerank.metrics import pictures, tables
+from rerank.metrics.browse import Browser
 from rerank.metrics.hubness import Hubness
+from rerank.metrics.pictures import Picture, Scores
 from rerank.metrics.ranks import Ranks
-from rerank.metrics.tables import Comparison, Table
+from rerank.metrics.tables import Comparison, Entry, Table
+from rerank.metrics.uncertainty import Difference
 
-# Raw is grey; the others follow a palette that colour-blind readers can tell apart.
-_COLOURS = ("#8a97a5", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 _MOST_CURVES = 4
 _MOST_OCCURRENCES = 3
+_TEMPLATES = Path(__file__).with_name("templates")
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """One part of the report: a table, its plots, its hubs.
+    """One part of the report: a table, its pictures, its hubs.
 
     Attributes:
         title: such as "texts to videos".
@@ -39,10 +45,11 @@ class Section:
         subtitle: what was searched.
         headers: of the table.
         rows: of the table, the raw ranking first.
-        recalls: named ranks to draw, the raw ones first.
+        recalls: named ranks to draw, the raw ones first; empty without a ground truth.
         occurrences: named hubness to draw, the raw one first; empty where there is none.
         ids: names of the gallery items, or None for their rows.
         items: what the gallery holds, as a plural.
+        scores: of right and other pairs, where known.
     """
 
     title: str
@@ -54,6 +61,26 @@ class Section:
     occurrences: Sequence[tuple[str, Hubness]]
     ids: Sequence[str] | None
     items: str
+    scores: Scores | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """What the browser of queries needs.
+
+    Attributes:
+        browsers: one for each direction.
+        texts: ids of the texts; videos: ids of the videos.
+        videos: see `texts`.
+        captions: words for ids, where given.
+        thumbnails: data URIs for ids, where given.
+    """
+
+    browsers: Sequence[Browser]
+    texts: Sequence[str]
+    videos: Sequence[str]
+    captions: Mapping[str, str] = field(default_factory=dict)
+    thumbnails: Mapping[str, str] = field(default_factory=dict)
 
 
 def from_comparison(
@@ -92,40 +119,76 @@ def before_after(
     direction: Name,
     label: str,
     *,
-    before: Ranks,
-    after: Ranks,
+    before: Ranks | None = None,
+    after: Ranks | None = None,
     hubness_before: Hubness | None = None,
     hubness_after: Hubness | None = None,
     ids: Sequence[str] | None = None,
-    headers: Sequence[str],
-    rows: Sequence[Sequence[str]],
+    headers: Sequence[str] = (),
+    rows: Sequence[Sequence[str]] = (),
+    scores: Scores | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Section:
     """A section about one re-ranking of one direction, for `rerank eval`.
 
     Args:
         direction: "t2v" or "v2t".
         label: which queries the fit used.
-        before: ranks of the raw scores.
+        before: ranks of the raw scores, None without a ground truth.
         after: ranks of the rewritten ones.
         hubness_before: of the raw ranking, where known.
         hubness_after: of the rewritten one, where known.
         ids: names of the gallery items.
         headers: of the table.
         rows: of the table, the raw ranking first.
+        scores: of right and other pairs.
+        size: queries and items, where there are no ranks.
     """
     queries, items = WORDS[direction]
+    if before is not None:
+        size = len(before), before.n_gallery
     occurrences = [("raw", hubness_before), ("re-ranked", hubness_after)]
+    recalls = [("raw", before), ("re-ranked", after)]
     return Section(
         title=f"{queries} to {items} ({direction})",
         label=label,
-        subtitle=f"{len(before)} {queries} against {before.n_gallery} {items}",
+        subtitle="" if size is None else f"{size[0]} {queries} against {size[1]} {items}",
         headers=headers,
         rows=rows,
-        recalls=[("raw", before), ("re-ranked", after)],
+        recalls=[(name, found) for name, found in recalls if found is not None],
         occurrences=[(name, found) for name, found in occurrences if found is not None],
         ids=ids,
         items=items,
+        scores=scores,
     )
+
+
+def verdict(name: Name, label: Label, figure: str, change: Difference | None) -> str:
+    """What a re-ranking did to one direction, in a sentence."""
+    queries, items = WORDS[name]
+    what = f"{queries.capitalize()} to {items}"
+    if label == "none" or change is None:
+        return f"{what}: nothing was re-ranked."
+    said = f"{figure} {change.before:.1f} before and {change.after:.1f} after"
+    if change.low == change.low:
+        said += f" ({change.change:+.1f}, 95 % interval {change.low:.1f} to {change.high:.1f})"
+    if change.change == 0:
+        sure = "no difference"
+    elif change.p == change.p and change.p < 0.05:
+        sure = "better" if change.change > 0 else "worse"
+    else:
+        sure = "no certain difference"
+    return f"{what}: {sure}; {said}, {tables.MEANINGS[label]} ({label})."
+
+
+def verdict_of_table(table: Table) -> str:
+    """The best method of a table against its raw scores, in a sentence."""
+    if not table.entries:
+        return verdict(table.direction, "none", "", None)
+    best: Entry = table.entries[0]
+    first = best.judgement.figures[0].name
+    said = verdict(table.direction, table.label, first, best.changes.get(first))
+    return f"{said} Best of {len(table.entries)}: {best.method}."
 
 
 def render(
@@ -133,6 +196,9 @@ def render(
     *,
     title: str = "Re-ranking report",
     subtitle: str = "",
+    verdicts: Sequence[str] = (),
+    facts: Sequence[tuple[str, str]] = (),
+    queries: Queries | None = None,
     notes: Sequence[str] = (),
 ) -> str:
     """The whole page as a string.
@@ -140,35 +206,70 @@ def render(
     Args:
         sections: see `from_comparison` and `before_after`.
         title: heading of the page.
-        subtitle: one line below it, such as the input files.
+        subtitle: one line below it.
+        verdicts: sentences on top.
+        facts: (name, value) lines about files, command and settings.
+        queries: for the browser of queries.
         notes: footnotes.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
         title=title,
         subtitle=subtitle,
+        verdicts=list(verdicts),
+        facts=[*(fact for fact in facts if fact[1]), ("Made by", f"rerank {__version__}")],
         notes=list(notes),
         sections=[_for_template(section, index) for index, section in enumerate(sections)],
+        data=None if queries is None else Markup(_json(queries)),
+        script=Markup(script),
+        script_hash=digest,
     )
 
 
+def _json(queries: Queries) -> str:
+    """Data for the script; no letter of it can end the element that holds it."""
+    names = {*queries.texts, *queries.videos}
+    found = {
+        "texts": list(map(str, queries.texts)),
+        "videos": list(map(str, queries.videos)),
+        "captions": {str(k): str(v) for k, v in queries.captions.items() if k in names},
+        "thumbnails": {str(k): v for k, v in queries.thumbnails.items() if k in names},
+        "browsers": [browser.as_json() for browser in queries.browsers],
+    }
+    text = json.dumps(found, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
+
+
 def _for_template(section: Section, index: int) -> dict[str, Any]:
-    plots = [_recall_plot(section.recalls, f"recall-{index}")]
+    drawn: list[Picture] = []
+    if section.recalls:
+        drawn.append(pictures.recall_curve(section.recalls))
+    if len(section.recalls) > 1:
+        drawn.append(pictures.rank_changes(section.recalls[0][1], section.recalls[1][1]))
     if section.occurrences:
-        plots.append(_occurrence_plot(section.occurrences, section.items, f"occurrence-{index}"))
+        few = section.occurrences[:_MOST_OCCURRENCES]
+        drawn.append(pictures.occurrence_curve(few, section.items))
+    if section.scores is not None and len(section.scores.matched):
+        drawn.append(pictures.score_histogram(section.scores))
     return {
         "title": section.title,
         "label": section.label,
         "subtitle": section.subtitle,
         "headers": section.headers,
         "rows": section.rows,
-        "plots": plots,
+        "pictures": [
+            {"svg": svg(one), "conclude": one.conclude, "title": one.title} for one in drawn
+        ],
         "sentences": _sentences(section),
         "hubs": _hubs(section),
         "item": section.items[:-1],
@@ -209,82 +310,121 @@ def _hubs(section: Section) -> list[dict[str, Any]]:
     ]
 
 
-def _recall_plot(curves: Sequence[tuple[str, Ranks]], salt: str) -> Markup:
-    """R@K against K."""
+# --- pictures as SVG, coloured by the page's style -----------------------------------------------
 
-    def draw(axes: Any) -> None:  # noqa: ANN401  matplotlib is imported late
-        largest = min(100, max(ranks.n_gallery for _, ranks in curves))
-        ks = np.unique(np.round(np.geomspace(1, largest, 40)).astype(int))
-        for (name, ranks), colour in zip(curves, _COLOURS, strict=False):
-            recalls = [100 * ranks.hits(int(k)).mean() for k in ks]
-            axes.plot(ks, recalls, color=colour, label=name, linewidth=1.8)
-        axes.set_xscale("log")
-        ticks = [k for k in (1, 2, 5, 10, 20, 50, 100) if k <= largest]
-        axes.set_xticks(ticks, [str(k) for k in ticks])
-        axes.set_xticks([], minor=True)
-        axes.set_xlim(1, largest)
-        axes.set_ylim(top=100)
-        axes.set_xlabel("K")
-        axes.set_ylabel("R@K in %")
-        axes.set_title("Right answer among the first K")
-        axes.legend(frameon=False, loc="lower right")
-
-    return _svg(draw, salt)
+_W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 300, 52, 12, 12, 56
 
 
-def _occurrence_plot(curves: Sequence[tuple[str, Hubness]], items: str, salt: str) -> Markup:
-    """How often each item is found, the most found first."""
+def svg(picture: Picture) -> Markup:
+    """A picture as inline SVG; colours are classes of the page, text is escaped."""
+    top = picture.y_top
+    if top is None:
+        top = max((float(np.max(y)) for _, _, y in picture.series if len(y)), default=1.0) * 1.05
+    top = top or 1.0
+    bottom = 0.0
+    xs = np.concatenate([x for _, x, _ in picture.series]).astype(float)
+    if picture.kind == "bars":
+        low, high = -0.6, len(picture.ticks) - 0.4
+    else:
+        low, high = float(xs.min()), float(xs.max())
+    if picture.x_log:
+        low, high = float(np.log10(max(low, 1))), float(np.log10(max(high, 2)))
+    high = high if high > low else low + 1
 
-    def draw(axes: Any) -> None:  # noqa: ANN401  matplotlib is imported late
-        first = curves[0][1]
-        places = np.arange(1, len(first.counts) + 1)
-        for (name, found), colour in zip(curves[:_MOST_OCCURRENCES], _COLOURS, strict=False):
-            label = f"{name}: skewness {found.skewness:.1f}, {len(found.antihubs)} never found"
-            ordered = np.sort(found.counts)[::-1]
-            axes.plot(places, ordered, color=colour, label=label, linewidth=1.8)
-        label = f"all equal: {first.mean:.3g} each"
-        axes.axhline(first.mean, color="#44525f", linewidth=1, linestyle=(0, (4, 3)), label=label)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:.0f}")
-        axes.set_xlim(1, len(first.counts))
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel(f"{items}, the most found first")
-        axes.set_ylabel(f"lists of {first.k} that hold it")
-        axes.set_title(f"How often each of the {len(first.counts)} {items} is found")
-        axes.legend(frameon=False, loc="upper right")
+    def at(x: float, y: float) -> tuple[float, float]:
+        x = float(np.log10(max(x, 1e-12))) if picture.x_log else x
+        return (
+            round(_LEFT + (x - low) / (high - low) * (_W - _LEFT - _RIGHT), 1),
+            round(_H - _BOTTOM - (y - bottom) / (top - bottom) * (_H - _TOP - _BOTTOM), 1),
+        )
 
-    return _svg(draw, salt)
+    parts = [
+        f'<svg viewBox="0 0 {_W} {_H}" role="img" aria-label="{escape(picture.title)}">',
+        *_grid(picture, at, low, high, top),
+    ]
+    for index, (name, x, y) in enumerate(picture.series):
+        if picture.kind == "bars":
+            for place, value in zip(x.tolist(), y.tolist(), strict=True):
+                left, upper = at(place - 0.36, value)
+                right, lower = at(place + 0.36, 0)
+                side = "worse" if picture.ticks[int(place)].startswith("worse") else "better"
+                parts.append(
+                    f'<rect class="{side}" x="{left}" y="{upper}" width="{right - left:.1f}" '
+                    f'height="{lower - upper:.1f}"><title>{escape(picture.ticks[int(place)])}: '
+                    f"{value:g}</title></rect>"
+                    f'<text class="n" x="{(left + right) / 2:.1f}" y="{upper - 3:.1f}">'
+                    f"{value:g}</text>"
+                )
+            continue
+        keep = _thin(len(x))
+        points = " ".join("{},{}".format(*at(a, b)) for a, b in zip(x[keep], y[keep], strict=True))
+        parts.append(
+            f'<polyline class="c{index % 6}" points="{points}"><title>{escape(name)}</title>'
+            f"</polyline>"
+        )
+    return Markup("".join([*parts, "</svg>", _legend(picture)]))
 
 
-def _svg(draw: Any, salt: str) -> Markup:  # noqa: ANN401  a function of axes
-    """An inline SVG whose bytes depend on the drawing only."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    style: dict[Any, Any] = {
-        "svg.hashsalt": salt,
-        "svg.fonttype": "none",
-        "font.family": "sans-serif",
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 11,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.edgecolor": "#8a97a5",
-        "axes.grid": True,
-        "grid.color": "#e6ebf0",
-        "legend.fontsize": 9,
-    }
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(5.2, 3.5), layout="constrained")
-        draw(figure.add_subplot())
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True)
-    text = buffer.getvalue()
-    # The metadata hold a date and a version, which are not part of the drawing.
-    # Titles come from this file alone, so the drawing holds no foreign text but method names,
-    # which matplotlib escapes.
-    return Markup(
-        re.sub(r"\s*<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
+def _legend(picture: Picture) -> str:
+    if picture.kind == "bars":
+        return ""
+    names = "".join(
+        f'<span><i class="k{index % 6}"></i>{escape(name)}</span>'
+        for index, (name, _, _) in enumerate(picture.series)
     )
+    return f'<div class="legend">{names}</div>'
+
+
+def _thin(count: int) -> np.ndarray:
+    """At most some hundred points of a curve, more of its start, where it bends."""
+    if count <= 300:
+        return np.arange(count)
+    return np.unique(np.round(np.geomspace(1, count, 300)).astype(int) - 1)
+
+
+def _grid(picture: Picture, at: Any, low: float, high: float, top: float) -> list[str]:  # noqa: ANN401
+    out = []
+    step = _step(top)
+    value = 0.0
+    while value <= top + 1e-9:
+        _, y = at(1.0, value)
+        out.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{_W - _RIGHT}" y1="{y}" y2="{y}"/>'
+            f'<text class="y" x="{_LEFT - 6}" y="{y + 4}">{value:g}</text>'
+        )
+        value = round(value + step, 10)
+    for x, word in _x_ticks(picture, low, high):
+        place, _ = at(x, 0.0)
+        out.append(f'<text class="x" x="{place}" y="{_H - _BOTTOM + 16}">{escape(word)}</text>')
+    middle = (_LEFT + _W - _RIGHT) / 2
+    out.append(f'<text class="a" x="{middle}" y="{_H - 22}">{escape(picture.x_label)}</text>')
+    out.append(
+        f'<text class="a" transform="translate(13 {(_H - _BOTTOM) / 2}) rotate(-90)">'
+        f"{escape(picture.y_label)}</text>"
+    )
+    return out
+
+
+def _short_change(word: str) -> str:
+    sign = "+" if word.startswith("better") else "\u2212"
+    steps = word.rpartition(" ")[2]
+    return sign + ("11\u2026" if steps == ">10" else steps.replace("-", "\u2026"))
+
+
+def _step(top: float) -> float:
+    rough = top / 5
+    size = 10.0 ** np.floor(np.log10(rough))
+    return float(next(size * k for k in (1, 2, 5, 10) if size * k >= rough))
+
+
+def _x_ticks(picture: Picture, low: float, high: float) -> list[tuple[float, str]]:
+    if picture.kind == "bars":
+        return [(float(place), _short_change(word)) for place, word in enumerate(picture.ticks)]
+    if picture.x_log:
+        largest = 10**high
+        known = [k * 10**e for e in range(9) for k in (1, 2, 5)]
+        inside = [k for k in known if k <= largest + 1e-9]
+        return [(float(k), str(k)) for k in inside[:: max(1, len(inside) // 7)]]
+    step = _step(high - low)
+    first = np.ceil(low / step) * step
+    return [(float(x), f"{x:.6g}") for x in np.arange(first, high + 1e-9, step)]

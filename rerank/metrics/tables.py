@@ -14,6 +14,7 @@ from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS, Name
 from rerank.core.version import __version__
 from rerank.methods.base import Label
+from rerank.metrics.browse import Lists
 from rerank.metrics.figures import Figure, as_text
 from rerank.metrics.hubness import Hubness
 from rerank.metrics.judge import Judgement
@@ -44,6 +45,7 @@ class Entry:
         seconds: time to fit and to rank every query (under cross-fit also the raw scores).
         peak_bytes: memory above what was held before, None where it cannot be measured.
         notes: what the user should know.
+        lists: the first places of every query on the whole gallery, where they were kept.
     """
 
     method: str
@@ -58,6 +60,7 @@ class Entry:
     seconds: float
     peak_bytes: int | None
     notes: tuple[str, ...] = ()
+    lists: Lists | None = None
 
     @property
     def ranks(self) -> Ranks:

@@ -20,6 +20,7 @@ from rerank.core.pairs import (
     Name,
     as_grades,
     as_positives,
+    positives_of,
     transpose_grades,
     transpose_positives,
 )
@@ -31,14 +32,16 @@ from rerank.methods.base import LABELS, Bank
 from rerank.methods.directions import Direction
 from rerank.methods.engine import Fit
 from rerank.metrics import crossfit, hubness, protocols
+from rerank.metrics.browse import Browser, Lists, lists_of
 from rerank.metrics.figures import DEFAULT, Figure, find_all
 from rerank.metrics.judge import Judgement, bootstrap_of, judge, paired_changes
-from rerank.metrics.page import from_comparison, render
+from rerank.metrics.page import Queries, from_comparison, render, verdict_of_table
 from rerank.metrics.ranks import Ties
 from rerank.metrics.tables import Comparison, Entry, Skipped, Table, footnotes
 from rerank.metrics.uncertainty import Bootstrap
+from rerank.passes import reduce
 from rerank.tasks.inspect import read_directions
-from rerank.tasks.read import parse_tau, pick_device, read_inputs, read_truth
+from rerank.tasks.read import Inputs, parse_tau, pick_device, read_inputs, read_truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,6 +254,7 @@ def _judged(
         with measured(sim.device) as spent:
             rewritten = fit.sim
             found = _figures(task, rewritten)
+            lists = reduce.topk(rewritten, min(10, sim.shape[1]))
     except RerankError as error:
         return Skipped(method, fit.direction.name, f"{fit.label}: {' '.join(str(error).split())}")
     return Entry(
@@ -261,7 +265,8 @@ def _judged(
         intervals={},
         changes=paired_changes(task.boot, raw, found),
         judgement=found,
-        hubness=hubness.summary(rewritten),
+        hubness=hubness.summary(rewritten, topk=lists),
+        lists=Lists(lists.indices.cpu().numpy(), lists.scores.float().cpu().numpy()),
         fit_seconds=fit_seconds,
         seconds=fit_seconds + spent["seconds"],
         peak_bytes=spent["peak"],
@@ -293,6 +298,7 @@ def _raw(task: _Task, found: Judgement | None = None) -> Entry:
         changes={},
         judgement=found,
         hubness=hubness.summary(task.direction.sim) if whole else None,
+        lists=lists_of(task.direction.sim) if whole else None,
         fit_seconds=0.0,
         seconds=spent["seconds"],
         peak_bytes=spent["peak"],
@@ -394,7 +400,43 @@ def compare_files(
                 from_comparison(found, {"t2v": inputs.video_ids, "v2t": inputs.text_ids}),
                 title="Re-ranking methods compared",
                 subtitle=f"{names}, judged by {gt.name}",
+                verdicts=[verdict_of_table(table) for table in found.tables],
+                facts=[
+                    ("Texts", _named(texts)),
+                    ("Videos", _named(videos)),
+                    ("Matrix", _named(sims)),
+                    ("Bank", ", ".join(p.name for p in (bank_texts, bank_videos, bank_gt) if p)),
+                    ("Ground truth", gt.name),
+                    ("Methods", methods),
+                    ("Protocol", f"{found.protocol}, ties {found.ties}"),
+                ],
+                queries=_queries(found, truth, inputs),
                 notes=footnotes(found),
             )
             page.write_text(html, encoding="utf-8")
     return found
+
+
+def _named(path: Path | None) -> str:
+    return "" if path is None else path.name
+
+
+def _queries(found: Comparison, truth: io.GroundTruth, inputs: Inputs) -> Queries | None:
+    """Query by query: raw scores beside the best method of each direction's first table."""
+    both = positives_of(tuple(truth.positives), len(inputs.video_ids))
+    browsers: dict[Name, Browser] = {}
+    for table in found.tables:
+        best = next((entry for entry in table.entries if entry.lists is not None), None)
+        if table.direction in browsers or best is None or best.lists is None:
+            continue
+        if table.raw.lists is None:
+            continue
+        # Under pooled captions a place counts other items than the lists show.
+        same = best.ranks.n_gallery == len(best.hubness.counts) if best.hubness else False
+        browsers[table.direction] = Browser(
+            table.direction, table.raw.lists, best.lists, both[table.direction],
+            table.raw.ranks if same else None, best.ranks if same else None, name=best.method,
+        )  # fmt: skip
+    if not browsers:
+        return None
+    return Queries(list(browsers.values()), inputs.text_ids, inputs.video_ids)

@@ -6,20 +6,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rerank import io
 from rerank.core.errors import FormatError, RerankError
-from rerank.core.pairs import Name, as_grades
+from rerank.core.pairs import NAMES, Name, as_grades, positives_of
 from rerank.core.similarity import Dense, Pair, Similarity, as_matrix
 from rerank.io import Results
 from rerank.io.files import atomic_path
 from rerank.methods import kinds
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
+from rerank.metrics.browse import Browser, lists_of, scores_of
 from rerank.metrics.figures import DEFAULT, Figure, find_all
 from rerank.metrics.hubness import Hubness, summary
 from rerank.metrics.judge import Judgement, bootstrap_of, judge, paired_changes, views
-from rerank.metrics.page import before_after, render
+from rerank.metrics.page import Queries, before_after, render, verdict
+from rerank.metrics.pictures import Scores
 from rerank.metrics.ranks import Ties
 from rerank.metrics.uncertainty import Difference
 from rerank.tasks import apply as files
@@ -50,6 +53,9 @@ class Judged:
         changes: of the figures but medians, paired by query, with 95 % intervals and p-values.
         hubness: before and after, where it was asked for.
         gallery_ids: names of the gallery items per direction.
+        browsers: for the report, query by query, where it was asked for.
+        scores: of right and other pairs, raw, where it was asked for.
+        facts: files and settings, for the report.
     """
 
     label: str
@@ -64,6 +70,9 @@ class Judged:
     changes: dict[Name, dict[str, Difference]] = field(default_factory=dict)
     hubness: dict[Name, tuple[Hubness, Hubness]] = field(default_factory=dict)
     gallery_ids: dict[Name, tuple[str, ...]] = field(default_factory=dict)
+    browsers: tuple[Browser, ...] = ()
+    scores: dict[Name, Scores] = field(default_factory=dict)
+    facts: tuple[tuple[str, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """One object: label, ties, and per direction the figures and the number of queries."""
@@ -146,7 +155,7 @@ def judge_raw(
 
 
 def judge_results(
-    gt: Path, results: Path, *, videos: Path | None = None, texts: Path | None = None,
+    gt: Path | None, results: Path, *, videos: Path | None = None, texts: Path | None = None,
     sims: Path | None = None, ties: Ties = "expected", allow_unjudged: bool = False,
     device: str = "auto", hubs: bool = False, figures: str | Sequence[str] = DEFAULT,
     reading: io.Reading | None = None,
@@ -164,10 +173,14 @@ def judge_results(
     settings = found.manifest["settings"]
     target = pick_device(device)
     t2v = found.directions["t2v"]
-    truth = io.read_ground_truth(
-        gt, t2v.query_ids, t2v.gallery_ids, allow_unjudged=allow_unjudged,
-        direction=(reading or io.Reading()).gt_direction,
-    )  # fmt: skip
+    sides = (t2v.query_ids, t2v.gallery_ids)
+    if gt is None:
+        truth = io.GroundTruth(tuple(np.empty(0, np.int64) for _ in sides[0]), len(sides[1]))
+    else:
+        truth = io.read_ground_truth(
+            gt, *sides, allow_unjudged=allow_unjudged,
+            direction=(reading or io.Reading()).gt_direction,
+        )  # fmt: skip
     asked = _Asked(truth, wanted, ties)
     given = {"videos": videos, "texts": texts, "sims": sims}
     try:
@@ -189,16 +202,65 @@ def judge_results(
     )  # fmt: skip
     both: dict[Name, Similarity] = {"t2v": raw, "v2t": raw.T}
     rewritten = _rewritten(found, results, inputs, both, given, target)
-    before, after = asked.of(both), asked.of(rewritten)
+    positives = positives_of(tuple(truth.positives), raw.shape[1])
+    before = after = None
+    if gt is not None:
+        before, after = asked.of(both), asked.of(rewritten)
     return Judged(
         found.manifest["label"], found.manifest["labels"], ties, before, after,
         truth.distractors, len(truth.unjudged), truth.notes,
-        raw=_untrained(inputs, settings, asked),
-        changes=asked.changes(both, before, after),
+        raw=None if gt is None else _untrained(inputs, settings, asked),
+        changes={} if before is None or after is None else asked.changes(both, before, after),
         hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
         if hubs else {},
         gallery_ids={"t2v": t2v.gallery_ids, "v2t": t2v.query_ids},
+        browsers=_browsers(truth, both, rewritten, before, after) if hubs else (),
+        scores={name: scores_of(both[name], right) for name, right in positives.items()}
+        if hubs and gt is not None else {},
+        facts=_facts(found, results, gt),
     )  # fmt: skip
+
+
+def _browsers(
+    truth: io.GroundTruth,
+    both: Mapping[Name, Similarity],
+    rewritten: Mapping[Name, Similarity],
+    before: Mapping[Name, Judgement] | None,
+    after: Mapping[Name, Judgement] | None,
+) -> tuple[Browser, ...]:
+    """Both directions, query by query."""
+    positives = positives_of(tuple(truth.positives), both["t2v"].shape[1])
+    return tuple(
+        Browser(
+            name, lists_of(both[name]), lists_of(rewritten[name]), positives[name],
+            None if before is None else before[name].ranks,
+            None if after is None else after[name].ranks,
+        )
+        for name in both
+    )  # fmt: skip
+
+
+def _facts(found: Results, results: Path, gt: Path | None) -> tuple[tuple[str, str], ...]:
+    """What was done with which files, from the manifest."""
+    manifest = found.manifest
+    settings = ", ".join(f"{key} {value}" for key, value in sorted(manifest["settings"].items()))
+    files = [
+        (role.replace("_", " ").capitalize(), _file_fact(entry))
+        for role, entry in manifest["inputs"].items()
+    ]
+    return (
+        *files,
+        ("Ground truth", "" if gt is None else gt.name),
+        ("Result file", results.name),
+        ("Method", str(manifest.get("method", ""))),
+        ("Settings", settings),
+        ("Command", str(manifest.get("command", ""))),
+    )
+
+
+def _file_fact(entry: Mapping[str, Any]) -> str:
+    sha = f", sha256 {entry['sha256'][:12]}" if "sha256" in entry else ""
+    return f"{Path(entry['path']).name}{sha}"
 
 
 def _untrained(
@@ -341,28 +403,118 @@ def _stages(found: Results, name: Name, device: torch.device) -> list[LinearMap 
     return stages
 
 
-def write_report(path: Path, judged: Judged, table: Mapping[Name, tuple[list, list]]) -> None:
+def write_report(
+    path: Path,
+    judged: Judged,
+    table: Mapping[Name, tuple[list, list]],
+    *,
+    captions: Mapping[str, str] | None = None,
+    thumbnails: Mapping[str, str] | None = None,
+) -> None:
     """One self-contained HTML page about a re-ranking.
 
     Args:
         path: where to.
-        judged: with hubness.
-        table: headers and rows per direction, as the terminal shows them.
+        judged: with hubness and browsers; without figures where there was no ground truth.
+        table: headers and rows per direction, as the terminal shows them; may be empty.
+        captions: words for ids.
+        thumbnails: data URIs for ids.
+
+    Raises:
+        RerankError: raw input, or a result file whose inputs are gone.
     """
-    if judged.before is None or judged.after is None:
+    if not judged.browsers:
         raise RerankError("--report needs a result file and the inputs it was made from")
     sections = []
-    for name in judged.before:
+    verdicts = []
+    for name in NAMES:
         raw, rewritten = judged.hubness.get(name, (None, None))
-        headers, rows = table[name]
+        headers, rows = table.get(name, ([], []))
+        before = None if judged.before is None else judged.before[name]
+        after = None if judged.after is None else judged.after[name]
+        ids = judged.gallery_ids[name]
         sections.append(
             before_after(
-                name, judged.labels[name], before=judged.before[name].ranks,
-                after=judged.after[name].ranks,
-                hubness_before=raw, hubness_after=rewritten, ids=judged.gallery_ids[name],
-                headers=headers, rows=rows,
+                name, judged.labels[name],
+                before=None if before is None else before.ranks,
+                after=None if after is None else after.ranks,
+                hubness_before=raw, hubness_after=rewritten, ids=ids,
+                headers=headers, rows=rows, scores=judged.scores.get(name),
+                size=None if raw is None else (raw.n_queries, len(ids)),
             )
         )  # fmt: skip
-    page = render(sections, title="Re-ranking, before and after", subtitle=f"ties: {judged.ties}")
+        if after is not None:
+            figure = after.figures[0].name
+            change = judged.changes.get(name, {}).get(figure)
+            verdicts.append(verdict(name, judged.labels[name], figure, change))  # type: ignore[arg-type]
+    if judged.before is None:
+        verdicts.append("No ground truth was given, so nothing says which ranking is better.")
+    page = render(
+        sections,
+        title="Re-ranking, before and after",
+        subtitle="" if judged.before is None else f"ties: {judged.ties}",
+        verdicts=verdicts,
+        facts=[("Label", judged.label), *judged.facts],
+        queries=Queries(
+            judged.browsers, judged.gallery_ids["v2t"], judged.gallery_ids["t2v"],
+            captions or {}, thumbnails or {},
+        ),
+        notes=judged.notes,
+    )  # fmt: skip
     with atomic_path(path) as temporary:
         Path(temporary).write_text(page, encoding="utf-8")
+
+
+def read_captions(path: Path) -> dict[str, str]:
+    """Words for ids: a JSON object of strings (lists are joined).
+
+    Raises:
+        FormatError: anything else.
+    """
+    import json
+
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise FormatError(f"{path}: not readable as JSON captions ({error})") from error
+    if not isinstance(found, dict):
+        raise FormatError(
+            f"{path}: got a JSON {type(found).__name__}, expected an object {{id: caption}}"
+        )
+    return {
+        key: " / ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for key, value in found.items()
+    }
+
+
+_IMAGES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif"}
+# A page with more than this of images opens slowly.
+_MOST_IMAGE_BYTES = 50_000_000
+
+
+def read_thumbnails(folder: Path, ids: Sequence[str]) -> dict[str, str]:
+    """Images called like ids, as data URIs.
+
+    Raises:
+        FormatError: no folder, no image of these ids, or too many bytes.
+    """
+    import base64
+
+    if not folder.is_dir():
+        raise FormatError(f"{folder}: is not a folder; expected images called like the ids")
+    wanted, found, total = set(ids), {}, 0
+    for path in sorted(folder.iterdir()):
+        kind = _IMAGES.get(path.suffix.lower())
+        if kind is None or path.stem not in wanted:
+            continue
+        total += path.stat().st_size
+        if total > _MOST_IMAGE_BYTES:
+            raise FormatError(
+                f"{folder}: its images are larger than {_MOST_IMAGE_BYTES // 10**6} MB together, "
+                f"too many for one page; make them smaller, such as 160 pixels wide"
+            )
+        text = base64.b64encode(path.read_bytes()).decode()
+        found[path.stem] = f"data:image/{kind};base64,{text}"
+    if not found:
+        raise FormatError(f"{folder}: holds no image called like an id, such as {ids[0]}.jpg")
+    return found

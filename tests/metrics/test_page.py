@@ -1,5 +1,9 @@
-"""The report is one file that loads nothing, runs nothing and is the same every time."""
+"""The report is one file: it loads nothing, runs its own script alone, and has the same bytes."""
 
+import json
+import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -7,10 +11,11 @@ import pytest
 
 from rerank.core.similarity import Dense
 from rerank.methods import directions
-from rerank.metrics import hubness
+from rerank.metrics import browse, hubness, pictures, plots
 from rerank.metrics import page as report
 from rerank.metrics import ranks as metrics
 from rerank.metrics import tables as comparison
+from rerank.metrics.uncertainty import Difference
 from rerank.tasks.compare import compare
 
 ATTACKS = [
@@ -22,8 +27,8 @@ ATTACKS = [
     "{{ 7 * 7 }}{% raw %}",
     "&lt;b&gt; &amp; <!-- ",
     "]]><iframe src='javascript:alert(1)'>",
-    "\u202egnp.oediv",
-    "javascript:alert(1)",
+    "\u202egnp.oediv\u2028",
+    "__proto__",
 ]
 
 
@@ -58,50 +63,73 @@ def read(page):
     return reader
 
 
+def queries(ids, *, n=10, truth=True, seed=0, **words):
+    rng = np.random.default_rng(seed)
+    raw, better = Dense(rng.normal(size=(n, n))), Dense(rng.normal(size=(n, n)) + 2 * np.eye(n))
+    right = [np.array([i]) for i in range(n)] if truth else [np.empty(0, dtype=int)] * n
+    ranks = [metrics.ranks(sim, right) if truth else None for sim in (raw, better)]
+    browser = browse.Browser("t2v", browse.lists_of(raw), browse.lists_of(better), right, *ranks)
+    return report.Queries([browser], ids, ids, **words)
+
+
+def data_of(page):
+    inside = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert inside is not None
+    return json.loads(inside.group(1))
+
+
 def test_foreign_text_is_shown_and_never_runs(found):
-    ids = {"t2v": ATTACKS, "v2t": ATTACKS}
-    sections = report.from_comparison(found, ids)
-    page = report.render(
-        sections, title=ATTACKS[0], subtitle=ATTACKS[3], notes=[*ATTACKS, "a note"]
-    )
-    plain = report.render(
-        report.from_comparison(found, {"t2v": list("abcdefghij"), "v2t": list("abcdefghij")}),
-        notes=["x"] * (len(ATTACKS) + 1),
-    )
-    hostile, harmless = read(page), read(plain)
+    plain_ids = list("abcdefghij")
+    pages = []
+    for ids in (ATTACKS, plain_ids):
+        words = {"captions": dict.fromkeys(ids, ids[0]), "thumbnails": {}}
+        pages.append(
+            report.render(
+                report.from_comparison(found, {"t2v": ids, "v2t": ids}), title=ids[0],
+                subtitle=ids[3], notes=[*ids, "a note"], verdicts=ids, facts=[("File", ids[0])],
+                queries=queries(ids, **words),
+            )
+        )  # fmt: skip
+    hostile, harmless = map(read, pages)
     assert hostile.tags == harmless.tags
-    assert not {"script", "iframe", "img", "object", "embed", "link"} & set(hostile.tags)
+    assert hostile.tags.count("script") == 2  # the data and the page's own
+    assert not {"iframe", "img", "object", "embed", "link"} & set(hostile.tags)
     assert not [name for name, _ in hostile.attributes if name.startswith("on")]
     text = "".join(hostile.text)
-    hubs = [ids["t2v"][row] for row, first, _ in found.tables[0].raw.hubness.top(10) if first]
+    hubs = [ATTACKS[row] for row, first, _ in found.tables[0].raw.hubness.top(10) if first]
     assert hubs and all(name in text for name in hubs)
     assert all(note in text for note in ATTACKS)
+    assert data_of(pages[0])["texts"] == ATTACKS
+    script = (report._TEMPLATES / "report.js").read_text()
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", script)
 
 
-def test_the_page_stands_alone(found):
-    page = report.render(report.from_comparison(found))
+def test_the_page_stands_alone_and_only_its_own_script_may_run(found):
+    page = report.render(report.from_comparison(found), queries=queries(list("abcdefghij")))
     reader = read(page)
     values = [value or "" for name, value in reader.attributes if name in ("src", "href")]
-    assert not [value for value in values if not value.startswith("#")]
-    assert "url(http" not in page and "@import" not in page
-    assert "default-src 'none'" in page
-    assert page.count("<svg") == 6  # four tables with recalls, two of them with k-occurrence
+    assert not values
+    assert (
+        "url(http" not in page
+        and "@import" not in page
+        and "//" not in (page.split("<body>")[0].replace("<!--", ""))
+    )
+    policy = next(v for _, v in reader.attributes if v and "default-src" in v)
+    assert "default-src 'none'" in policy and "script-src 'sha256-" in policy
+    assert "unsafe-inline" not in policy.split("script-src")[1]
+    # Four tables with recalls and changes, two of them with k-occurrence.
+    assert page.count("<svg") == 4 * 2 + 2
 
 
 def test_the_same_numbers_give_the_same_bytes(found):
     notes = comparison.footnotes(found)
-    pages = {report.render(report.from_comparison(found), notes=notes) for _ in range(2)}
+    pages = {
+        report.render(
+            report.from_comparison(found), notes=notes, queries=queries(list("abcdefghij"))
+        )
+        for _ in range(2)
+    }
     assert len(pages) == 1
-    assert "<dc:date>" not in pages.pop()
-
-
-def test_ids_inside_the_drawings_do_not_collide(found):
-    reader = read(report.render(report.from_comparison(found)))
-    clips = [
-        value for name, value in reader.attributes if name == "id" and value and value[0] == "p"
-        and not value.startswith("patch")
-    ]  # fmt: skip
-    assert len(clips) == len(set(clips)) > 0
 
 
 def test_one_reranking_before_and_after():
@@ -112,7 +140,94 @@ def test_one_reranking_before_and_after():
         "t2v", "transductive", before=ranks, after=ranks,
         hubness_before=hubness.summary(sim), hubness_after=hubness.summary(sim),
         headers=["", "R@1"], rows=[["before", "50.0"], ["after", "55.0"]],
+        scores=browse.scores_of(sim, [np.array([i]) for i in range(30)]),
     )  # fmt: skip
     page = report.render([section], title="Evaluation")
     text = " ".join("".join(read(page).text).split())
     assert "texts to videos (t2v)" in text and "55.0" in text and "Before:" in text
+    assert "The two rankings find as much at every K." in text
+    assert "0 queries find their item earlier, 0 later, 30 at the same place." in text
+
+
+def test_a_page_without_ground_truth_has_no_figures():
+    sim = Dense(np.random.default_rng(1).normal(size=(10, 10)))
+    section = report.before_after(
+        "t2v", "inductive", hubness_before=hubness.summary(sim), size=(10, 10)
+    )
+    page = report.render([section], queries=queries(list("abcdefghij"), truth=False))
+    assert set(data_of(page)["browsers"][0]["rankBefore"]) == {None}
+    assert "R@" not in "".join(read(page).text).split('"use strict"')[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (Difference(50, 56, 4, 8, 0.0001), "better; R@1 50.0 before and 56.0 after (+6.0"),
+        (Difference(50, 44, -8, -4, 0.001), "worse; "),
+        (Difference(50, 51, -1, 3, 0.4), "no certain difference; "),
+        (Difference(50, 50, 0, 0, 1.0), "no difference; "),
+        (None, "nothing was re-ranked"),
+    ],
+)
+def test_the_verdict_follows_the_change(change, said):
+    sentence = report.verdict("t2v", "inductive", "R@1", change)
+    assert said in sentence and sentence.count(".") >= 1
+
+
+def test_pictures_draw_their_numbers():
+    rng = np.random.default_rng(0)
+    before, after = (
+        metrics.ranks(Dense(rng.normal(size=(40, 40)) + shift * np.eye(40)), np.arange(40))
+        for shift in (0.5, 2.0)
+    )
+    curve = pictures.recall_curve([("raw", before), ("better", after)])
+    assert curve.series[1][2][0] == pytest.approx(100 * (after.values == 1).mean())
+    changes = pictures.rank_changes(before, after)
+    gain = before.values - after.values
+    counts = changes.series[0][2]
+    assert counts.sum() == (gain != 0).sum() and counts[3:].sum() == (gain > 0).sum()
+    matched, others = rng.normal(1, 1, 500), rng.normal(0, 1, 700)
+    scores = pictures.Scores(matched, others)
+    assert scores.overlap == pytest.approx((others[None] > matched[:, None]).mean())
+    pytest.importorskip("matplotlib")
+    axes = plots.recall([("raw", before), ("better", after)])
+    np.testing.assert_array_equal(axes.lines[1].get_ydata(), curve.series[1][2])
+    assert plots.rank_changes(before, after, axes) is axes
+    assert plots.scores(matched, others).get_xlabel() == "score"
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_ten_thousand_hostile_queries_draw_a_screenful_of_rows(tmp_path):
+    n = 10_000
+    ids = [f"{ATTACKS[i % len(ATTACKS)]} {i}" for i in range(n)]
+    rng = np.random.default_rng(0)
+    lists = [browse.Lists(rng.integers(0, n, (n, 10)), rng.normal(size=(n, 10))) for _ in range(2)]
+    right = [np.array([i]) for i in range(n)]
+    ones = np.ones(n, dtype=np.int64)
+    ranks = [
+        metrics.Ranks(rng.integers(0, 50, n), ones, ones, n, ones.astype(bool)) for _ in range(2)
+    ]
+    browser = browse.Browser("t2v", *lists, right, *ranks)
+    page = report.render([], queries=report.Queries([browser], ids, ids))
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom",
+            f"file://{tmp_path / 'page.html'}",
+        ],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    dom = read(done.stdout)
+    rows = [value for name, value in dom.attributes if name == "role" and value == "option"]
+    assert 5 < len(rows) < 60
+    assert "10000 of 10000 queries" in "".join(dom.text)
+    assert not {"img", "iframe"} & set(dom.tags)
+    gain = ranks[0].values - ranks[1].values
+    best = int(np.lexsort((np.arange(n), -gain))[0])
+    assert f"Place of the best right item: {ranks[0].values[best]:.0f} before" in "".join(dom.text)
