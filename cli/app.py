@@ -18,7 +18,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 COMMANDS = (
     "apply", "eval", "compare", "inspect",
     "fit", "search", "update", "export", "tune", "train",
-    "methods", "plan", "doctor",
+    "convert", "methods", "plan", "doctor",
 )  # fmt: skip
 
 app = typer.Typer(
@@ -34,13 +34,19 @@ app = typer.Typer(
 _interrupted = threading.Event()
 
 
-def _on_interrupt(*_: object) -> None:
+# What ends a run from outside; each is answered by cleaning up, and by the status 128 + number.
+_ENDINGS = [n for n in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if n]
+_ended_by = [signal.SIGINT]
+
+
+def _on_interrupt(number: int = signal.SIGINT, *_: object) -> None:
     _interrupted.set()
+    _ended_by[0] = signal.Signals(number)
     raise KeyboardInterrupt
 
 
 def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Ctrl-C is said in our words and ends with the status that shells expect."""
+    """Ctrl-C and the like are said in our words and end with the status that shells expect."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever the command takes
@@ -51,7 +57,7 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
             if not isinstance(error, KeyboardInterrupt) and not _interrupted.is_set():
                 raise
             sys.stderr.write("interrupted: no partial output was left behind\n")
-            sys.exit(130)
+            sys.exit(128 + _ended_by[0])
 
     return run
 
@@ -83,8 +89,12 @@ for _name in COMMANDS:
 def main() -> None:
     """Run; an error on purpose is one line and exit 2, anything else keeps its traceback."""
     # Not where interrupts are ignored on purpose, as in jobs that a script puts in the background.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _on_interrupt)
+    for number in _ENDINGS:
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(number, _on_interrupt)
+    from rerank.io.cut import exit_when_cut  # of the standard library alone
+
+    exit_when_cut()
     try:
         app()
     except BrokenPipeError:
@@ -94,5 +104,7 @@ def main() -> None:
 
         if not isinstance(error, RerankError):
             raise
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        from rerank.io.files import printable
+
+        sys.stderr.write(f"error: {printable(' '.join(str(error).split()))}\n")
         sys.exit(2)

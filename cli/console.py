@@ -8,8 +8,10 @@ from typing import Any
 
 
 def say(text: str) -> None:
-    """A message for a person, to stderr."""
-    sys.stderr.write(text + "\n")
+    """A message for a person, to stderr; what would act on the terminal is escaped."""
+    from rerank.io.files import printable
+
+    sys.stderr.write("\n".join(printable(line) for line in text.split("\n")) + "\n")
 
 
 def emit(text: str) -> None:

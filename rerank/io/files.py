@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.io import cut
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -215,6 +216,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
             os.close(handle)
     except OSError as error:
         raise _cannot_write(path, error) from error
+    cut.temporary(temporary, there=True)
     try:
         yield temporary
         with temporary.open("rb+") as written:
@@ -226,6 +228,8 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        cut.temporary(temporary, there=False)
     # The rename itself; some file systems cannot sync a folder, and then it is not asked for.
     with contextlib.suppress(OSError):
         folder = os.open(target.parent, os.O_RDONLY)

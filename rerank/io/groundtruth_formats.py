@@ -161,10 +161,10 @@ def captions_of(record: dict[str, Any]) -> list[str]:
     if len(numbered) > 1:
         return [record[key] for key in numbered if isinstance(record[key], str) and record[key]]
     by_name = {_plain(str(name)): value for name, value in record.items()}
-    for name in CAPTION_FIELDS:
-        found = _captions(by_name.get(name))
-        if found:
-            return found
+    # Some files have the first caption beside the list of all.
+    found = max((_captions(by_name.get(name)) for name in CAPTION_FIELDS), key=len)
+    if found:
+        return found
     parts = by_name.get("annotations") or by_name.get("segments")
     if isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts):
         return [caption for part in parts for caption in captions_of(part)]
@@ -266,7 +266,8 @@ def _without_ending(name: str) -> str:
 
 
 def _coco_number(record: _Record) -> str | None:
-    digits = re.search(r"(\d+)$", _without_ending(record.video))
+    name = _without_ending(PurePosixPath(record.video).name)
+    digits = re.fullmatch(r"(?:COCO_\w+_)?(\d+)", name)
     return None if digits is None else str(int(digits.group(1)))
 
 
@@ -451,10 +452,10 @@ def _json(content: Any, where: str, *, inside: str = "") -> list[Reading]:  # no
         return readings_of_records(content, place)
     if not isinstance(content, dict):
         raise FormatError(f"{place}: is {named([content])}, expected an object or a list")
-    images, notes = content.get("images"), content.get("annotations")
-    if _are_objects(images) and _are_objects(notes):
+    images, notes = _objects(content.get("images")), _objects(content.get("annotations"))
+    if images and notes:
         return _coco(images, notes, place)
-    if _are_objects(images) and all("sentences" in image for image in images):
+    if images and all("sentences" in image for image in images):
         return _karpathy(images, place)
     by_name = {_plain(key): key for key in content}
     splits = [by_name[name] for name in _SPLITS if name in by_name]
@@ -499,6 +500,11 @@ def _json(content: Any, where: str, *, inside: str = "") -> list[Reading]:  # no
 
 def _are_objects(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(x, dict) for x in value)
+
+
+def _objects(value: Any) -> list[Any]:  # noqa: ANN401  JSON is any of six types
+    """A list of objects; empty where it is none."""
+    return value if _are_objects(value) else []
 
 
 def _is_pair(item: object) -> bool:
@@ -560,12 +566,16 @@ def _mapping(content: dict[str, Any], where: str) -> list[Reading]:
     pairs: list[Pair] = []
     empty: list[str] = []
     single = True
+    lists = [value for value in content.values() if isinstance(value, list) and value]
+    # Captions cut into words; [["v1"]] alone is a list of lists and no caption.
+    words = len(lists) == len(content) and all(_is_words(x) for value in lists for x in value)
+    words = words and max((len(x) for value in lists for x in value), default=0) > 1
     for key, value in content.items():
         place = f"{where}: the entry {named([key])}"
         if isinstance(value, dict):
             found = [Pair(key, item, as_grade(grade, place)) for item, grade in value.items()]
         elif isinstance(value, list):
-            if value and all(_is_words(item) for item in value) and max(map(len, value)) > 1:
+            if words:
                 value = [" ".join(item) for item in value]
             found = [Pair(key, as_name(item, place)) for item in value]
         else:

@@ -49,9 +49,13 @@ rerank-results/1; choose another name, or replace it with --force
     Raises:
         RerankError: one of them.
     """
-    if not isinstance(outputs, Mapping):
-        outputs = {str(number): path for number, path in enumerate(outputs)}
-    named = [(name, Path(path)) for name, path in outputs.items() if path is not None]
+    listed: list[tuple[str, PathLike | None]]
+    if isinstance(outputs, Mapping):
+        listed = [(str(name), path) for name, path in outputs.items()]
+    else:
+        listed = [(str(number), path) for number, path in enumerate(outputs)]
+    inputs = list(inputs)
+    named = [(name, Path(path)) for name, path in listed if path is not None]
     read = {key: path for path in _with_sidecars(inputs) for key in _identities(path)}
     written: dict[object, str] = {}
     for name, path in named:

@@ -15,12 +15,14 @@ from rerank.io.field import (
     afford,
     bounds,
     check_matrix,
+    checked_blocks,
     hash_matrix,
     read_array,
     read_matrix,
     rows_per_block,
 )
 from rerank.io.files import PathLike, named, sha256_of
+from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_unique, find_sidecar, read_ids, read_sidecar
 from rerank.io.opening import open_container
@@ -180,6 +182,45 @@ def hash_scores(
         return sha256_of(parts)
 
 
+def convert_scores(
+    source: PathLike, target: PathLike, *, dataset: str | None = None, sims_rows: str = "texts",
+    query_ids: PathLike | None = None, gallery_ids: PathLike | None = None,
+) -> tuple[int, int]:  # fmt: skip
+    """Write a matrix of any file as HDF5 with `scores`, `query_ids` and `gallery_ids`.
+
+    Args:
+        source: a file that `read_scores` reads.
+        target: where to; replaced when all went well.
+        dataset: see `read_scores`, as for all others.
+        sims_rows: see there.
+        query_ids: see there.
+        gallery_ids: see there.
+
+    Returns:
+        (texts, videos).
+
+    Raises:
+        FormatError: not readable, or not writable.
+    """
+    with open_container(Path(source)) as container:
+        found = _located(container, dataset, sims_rows, (query_ids, gallery_ids))
+        shape = (found.rows.shape[0], found.rows.shape[1])
+        parts = {"scores": found.rows}
+        if found.reverse is not None:
+            parts = {"t2v": found.rows, "v2t": found.reverse}
+        with create_hdf5(target) as out:
+            for name, item in parts.items():
+                dtype = np.dtype(f"f{item.dtype.itemsize}")
+                made = out.dataset(name, (item.shape[0], item.shape[1]), dtype)
+                for at, block in checked_blocks(item, what="scores", row_name=str):
+                    made[at : at + len(block)] = block
+                    out.check()
+            if found.given:
+                out.ids("query_ids", found.query_ids)
+                out.ids("gallery_ids", found.gallery_ids)
+    return shape
+
+
 def _located(
     container: Container,
     dataset: str | None,
@@ -313,9 +354,9 @@ def _captions(
     afford(captions * items * cube.dtype.itemsize, cube.where, what="the captions of a video")
     kept, at = [], 0
     for block in cube.blocks(0, videos):
-        flat = block.reshape(-1, items)
-        kept.append(at + np.flatnonzero(~np.isneginf(flat.astype(np.float64)).all(axis=1)))
-        at += len(flat)
+        lines = block.reshape(-1, items)
+        kept.append(at + np.flatnonzero(~np.isneginf(lines.astype(np.float64)).all(axis=1)))
+        at += len(lines)
     rows = np.concatenate(kept)
     for name in _MASKS:
         field = container.fields.get(name)

@@ -184,3 +184,102 @@ def test_logarithm_of_probabilities():
     assert p[0, 0] == 0
     with pytest.raises(RerankError, match="row 1, column 0 is -0.5"):
         as_log_scores(np.array([[1, 0.0], [-0.5, 0]]))
+
+
+def test_a_matrix_stored_the_other_way(tmp_path):
+    x = matrix()
+    np.save(tmp_path / "s.npy", x.T)
+    found = read_scores(tmp_path / "s.npy", sims_rows="videos")
+    np.testing.assert_array_equal(found.scores, x)
+    part = read_scores(tmp_path / "s.npy", sims_rows="videos", rows=slice(1, 3))
+    np.testing.assert_array_equal(part.scores, x[1:3])
+    # Ids go by what they fit: the names of the queries, or those of the stored rows.
+    for ids in (
+        {"query_ids": QUERIES, "gallery_ids": GALLERY},
+        {"query_ids": GALLERY, "gallery_ids": QUERIES},
+    ):
+        np.savez(tmp_path / "s.npz", scores=x.T, **ids)
+        turned = read_scores(tmp_path / "s.npz", sims_rows="videos")
+        assert turned.query_ids == tuple(QUERIES) and turned.gallery_ids == tuple(GALLERY)
+        np.testing.assert_array_equal(turned.scores, x)
+
+
+@pytest.mark.parametrize("kind", ["pt", "npz"])
+def test_both_directions_of_one_file(tmp_path, kind):
+    import torch
+
+    path, x = tmp_path / f"s.{kind}", matrix()
+
+    def write(**arrays):
+        if kind == "pt":
+            torch.save({k: torch.from_numpy(v.copy()) for k, v in arrays.items()}, path)
+        else:
+            np.savez(path, **arrays)
+
+    write(t2v=x, v2t=x.T)
+    assert read_scores(path).reverse is None
+    write(t2v=x, v2t=2 * x.T)
+    found = read_scores(path)
+    np.testing.assert_array_equal(found.scores, x)
+    np.testing.assert_array_equal(found.reverse, 2 * x.T)
+    assert found.content_sha256 != read_scores(path, dataset="t2v").content_sha256
+    write(t2v=x, v2t=x)
+    with pytest.raises(FormatError, match="v2t has the videos as rows"):
+        read_scores(path)
+
+
+def test_captions_padded_as_clip4clip_pads_them(tmp_path):
+    """(videos, captions, videos), rows of -inf where a video has fewer captions."""
+    rng = np.random.default_rng(0)
+    counts = [2, 1, 3, 1]
+    cube = np.full((4, 3, 4), -np.inf, "f4")
+    for video, count in enumerate(counts):
+        cube[video, :count] = rng.normal(size=(count, 4))
+    np.savez(tmp_path / "s.npz", sim_matrix=cube, gallery_ids=list("abcd"))
+    found = read_scores(tmp_path / "s.npz")
+    assert found.query_ids == ("a#0", "a#1", "b#0", "c#0", "c#1", "c#2", "d#0")
+    expected = np.concatenate([cube[v, :c] for v, c in enumerate(counts)])
+    np.testing.assert_array_equal(found.scores, expected)
+    part = read_scores(tmp_path / "s.npz", rows=slice(2, 5))
+    np.testing.assert_array_equal(part.scores, expected[2:5])
+    # The mask of queries says the same where the padding is zeros.
+    mask = np.arange(3) < np.array(counts)[:, None]
+    filled = np.where(np.isneginf(cube), 0, cube)
+    np.savez(tmp_path / "m.npz", sim_matrix=filled, query_mask=mask, gallery_ids=list("abcd"))
+    np.testing.assert_array_equal(read_scores(tmp_path / "m.npz").scores, expected)
+    flat = filled.reshape(12, 4)
+    np.savez(tmp_path / "f.npz", scores=flat, query_mask=mask.ravel())
+    np.testing.assert_array_equal(read_scores(tmp_path / "f.npz").scores, expected)
+    np.save(tmp_path / "odd.npy", cube[:3])
+    with pytest.raises(FormatError, match=r"expected \(videos, captions, videos\)"):
+        read_scores(tmp_path / "odd.npy")
+
+
+def test_scores_in_tables(tmp_path):
+    x = matrix().astype("f8")
+    lines = [",".join([q, *map(repr, row)]) for q, row in zip(QUERIES, x.tolist(), strict=True)]
+    (tmp_path / "s.csv").write_text("query," + ",".join(GALLERY) + "\n" + "\n".join(lines))
+    found = read_scores(tmp_path / "s.csv")
+    np.testing.assert_array_equal(found.scores, x)
+    assert found.query_ids == tuple(QUERIES) and found.gallery_ids == tuple(GALLERY)
+    np.savetxt(tmp_path / "plain.csv", x, delimiter=",")
+    plain = read_scores(tmp_path / "plain.csv")
+    np.testing.assert_allclose(plain.scores, x)
+    assert not plain.ids_given
+    arrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    columns = {"query_id": QUERIES, **{g: x[:, i] for i, g in enumerate(GALLERY)}}
+    parquet.write_table(arrow.table(columns), tmp_path / "s.parquet")
+    found = read_scores(tmp_path / "s.parquet")
+    np.testing.assert_array_equal(found.scores, x)
+    assert found.query_ids == tuple(QUERIES) and found.gallery_ids == tuple(GALLERY)
+
+
+def test_a_converted_matrix_says_the_same(tmp_path):
+    from rerank.io import convert_scores
+
+    save(tmp_path / "s.npz", matrix())
+    assert convert_scores(tmp_path / "s.npz", tmp_path / "s.h5") == (5, 6)
+    source, made = read_scores(tmp_path / "s.npz"), read_scores(tmp_path / "s.h5")
+    assert made.content_sha256 == source.content_sha256

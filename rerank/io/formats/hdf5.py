@@ -19,6 +19,7 @@ import numpy as np
 from h5py import h5d, h5o  # pyright: ignore[reportAttributeAccessIssue]  compiled modules
 
 from rerank.core.errors import FormatError
+from rerank.io import cut
 from rerank.io.container import Container
 from rerank.io.field import Field, afford, rows_per_block
 from rerank.io.files import PathLike, atomic_path, foreign, named, regular_file
@@ -199,7 +200,7 @@ def _cells(dataset: h5py.Dataset, where: str, extents: tuple[int, ...]) -> Field
                 plist = item.id.get_create_plist()
                 if plist.get_external_count() or plist.get_layout() == h5d.VIRTUAL:
                     raise FormatError(f"{where}: cell {start + row} lies in another file")
-                total += item.size
+                total += int(item.size or 0)
                 afford(4 * total, where, what="the text of the cells")
                 made[row] = item[()].T.reshape(-1).tobytes().decode("utf-16-le")
         yield made
@@ -216,6 +217,9 @@ def _map(dataset: h5py.Dataset, where: str, path: Path) -> Callable[[], np.ndarr
         return None
 
     def mapped() -> np.ndarray:
+        # Looked at again: what was cut since would end the program when it is touched.
+        check_size(dataset, where, path)
+        cut.mapped(path, offset + dataset.id.get_storage_size())
         with foreign(where, "HDF5 data"):
             return np.memmap(path, dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
 

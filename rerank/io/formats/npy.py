@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from rerank.core.errors import FormatError
+from rerank.io import cut
 from rerank.io.container import Container
 from rerank.io.field import Field, rows_per_block
 from rerank.io.files import foreign
@@ -97,6 +98,7 @@ def npy_field(path: Path) -> Field:
     def mapped() -> np.ndarray:
         # Looked at again: what was cut since would end the program when it is touched.
         header.check(path.stat().st_size - header.offset, str(path))
+        cut.mapped(path, header.offset + header.nbytes)
         with foreign(path, "an array of numpy"):
             return np.memmap(
                 path,

@@ -1,0 +1,57 @@
+"""`rerank convert`: any file of embeddings or scores as the canonical one."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rerank_cli.options import Force, Json, Memory, with_reading
+
+
+class WhatName(StrEnum):
+    """What the file holds."""
+
+    embeddings = "embeddings"
+    scores = "scores"
+
+
+class SideName(StrEnum):
+    """Which side the embeddings are."""
+
+    texts = "texts"
+    videos = "videos"
+
+
+@with_reading
+def convert_command(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="File or folder to read.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="HDF5 file to write.")],
+    what: Annotated[
+        WhatName, typer.Option("--what", help="What the file holds.")
+    ] = WhatName.embeddings,
+    side: Annotated[
+        SideName, typer.Option("--side", help="Whose ids and arrays the other options name.")
+    ] = SideName.videos,
+    force: Force = False,
+    memory: Memory = None,
+    json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
+) -> None:
+    """Write embeddings or scores of any kind of file as the canonical HDF5 file.
+
+    The file is read and written block by block and never held whole.
+    """
+    from rerank.tasks.convert import convert_file
+    from rerank_cli.console import emit, emit_json, progress
+
+    with progress():
+        answer = convert_file(
+            source, target, what=what.value, side=side.value, reading=reading, memory=memory,
+            force=force,
+        )  # fmt: skip
+    if json:
+        emit_json(answer.manifest)
+    else:
+        emit(answer.text)

@@ -1,0 +1,146 @@
+"""Embeddings from what a program holds."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+from rerank.core.errors import RerankError
+from rerank.io import as_embeddings, write_embeddings
+
+X = np.random.default_rng(0).normal(size=(5, 3)).astype("f4")
+IDS = list("abcde")
+
+SAME = {
+    "array": lambda: X,
+    "fortran": lambda: np.asfortranarray(X),
+    "big-endian": lambda: X.astype(">f4"),
+    "reversed": lambda: X[::-1][::-1],
+    "strided": lambda: np.repeat(X, 2, axis=1)[:, ::2],
+    "matrix": lambda: np.matrix(X),
+    "unmasked": lambda: np.ma.masked_array(X, mask=np.zeros_like(X, bool)),
+    "float64": lambda: X.astype("f8"),
+    "longdouble": lambda: X.astype("g"),
+    "lists": lambda: X.tolist(),
+    "list of arrays": lambda: list(X),
+    "array of arrays": lambda: np.array([*X, None], dtype=object)[:-1],
+    "tensor": lambda: torch.from_numpy(X.copy()),
+    "gradient": lambda: torch.from_numpy(X.copy()).requires_grad_(),
+    "transposed": lambda: torch.from_numpy(X.T.copy()).T,
+    "list of tensors": lambda: list(torch.from_numpy(X.copy())),
+    "one frame": lambda: X[:, None],
+}
+
+
+@pytest.mark.parametrize("form", SAME)
+def test_whatever_holds_them_they_are_the_same(form):
+    found = as_embeddings(SAME[form]())
+    np.testing.assert_allclose(found.vectors, X, rtol=1e-6)
+    assert found.vectors.dtype.isnative
+    assert not found.ids_given and found.ids == tuple("01234")
+    assert as_embeddings(SAME[form](), ids=IDS).ids == tuple(IDS)
+
+
+def test_half_precision():
+    for half in (X.astype("f2"), torch.from_numpy(X.copy()).half(), torch.from_numpy(X).bfloat16()):
+        np.testing.assert_allclose(as_embeddings(half).vectors, X, rtol=1e-2, atol=1e-2)
+
+
+def test_tables():
+    pandas = pytest.importorskip("pandas")
+    frames = (
+        pandas.DataFrame(X, index=IDS),
+        pandas.DataFrame({"id": IDS, **{str(i): X[:, i] for i in range(3)}}),
+        pandas.DataFrame({"video_id": IDS, "clip": list(X)}),
+        pandas.Series(list(X), index=IDS),
+    )
+    for frame in frames:
+        found = as_embeddings(frame)
+        assert found.ids == tuple(IDS) and found.ids_given
+        np.testing.assert_allclose(found.vectors, X)
+    assert not as_embeddings(pandas.DataFrame(X)).ids_given
+    with pytest.raises(RerankError, match=r"texts: got a DataFrame.*'note'.*df\[\["):
+        as_embeddings(pandas.DataFrame({"id": IDS, "x": X[:, 0], "note": IDS}), role="texts")
+
+
+class Column(list):
+    """A series as polars has it: no index, a type that knows whether it is numeric."""
+
+    __module__ = "polars.series"
+
+    class dtype:  # noqa: N801
+        @staticmethod
+        def is_numeric():
+            return False
+
+    def to_list(self):
+        return list(self)
+
+
+class Frame:
+    """As much of a frame of polars as is used."""
+
+    __module__ = "polars.dataframe"
+    columns = ("id", "clip")
+
+    def __getitem__(self, name):
+        return Column(IDS if name == "id" else X.tolist())
+
+
+def test_tables_of_polars():
+    found = as_embeddings(Frame())
+    assert found.ids == tuple(IDS)
+    np.testing.assert_allclose(found.vectors, X, rtol=1e-6)
+
+
+def test_mappings_paths_and_embeddings(tmp_path):
+    found = as_embeddings(dict(zip(IDS, X, strict=True)))
+    assert found.ids == tuple(IDS)
+    assert as_embeddings(found) is found
+    write_embeddings(tmp_path / "v.h5", IDS, X)
+    for path in (tmp_path / "v.h5", str(tmp_path / "v.h5")):
+        read = as_embeddings(path, role="videos")
+        assert read.ids == tuple(IDS)
+        np.testing.assert_array_equal(read.vectors, X)
+    assert as_embeddings(tmp_path / "v.h5", ids=list("vwxyz")).ids == tuple("vwxyz")
+
+
+WRONG = {
+    "too few ids": (lambda: (np.ones((500, 2)), list("abcd")), "4 ids for the 500 rows"),
+    "ids twice": (lambda: (X, list("abcda")), "'a' stands in row 0 and again in row 4"),
+    "masked": (lambda: (np.ma.masked_array(X, mask=X > 0), None), "masked"),
+    "scipy": (lambda: (scipy.sparse.csr_matrix(X), None), "sparse.*toarray"),
+    "torch sparse": (lambda: (torch.from_numpy(X).to_sparse(), None), "sparse.*to_dense"),
+    "float8": (lambda: (torch.from_numpy(X).to(torch.float8_e4m3fn), None), "float8.*float()"),
+    "objects": (lambda: (np.array([["a", 1]], dtype=object), None), "object array"),
+    "ragged": (lambda: ([[1.0, 2.0], [1.0]], None), "row 1 has shape"),
+    "words": (lambda: ([["a", "b"]], None), "row 0 is .*vector of numbers"),
+    "integers": (lambda: (np.ones((3, 2), int), None), "integers"),
+    "complex": (lambda: (np.ones((3, 2), complex), None), "complex"),
+    "one vector": (lambda: (X[0], None), r"shape \(3,\)"),
+    "number": (lambda: (3, None), "got int"),
+    "nothing": (lambda: (None, None), "got NoneType"),
+    "empty list": (lambda: ([], None), "empty list"),
+    "no rows": (lambda: (X[:0], None), "empty"),
+    "NaN": (lambda: (np.where(X == X[2, 1], np.nan, X), None), "row 2 .*NaN in column 1"),
+    "zero row": (lambda: (X * (np.arange(5) != 3)[:, None], None), "row 3 .*all zeros"),
+    "frames": (lambda: (np.ones((2, 3, 4)), None), "--pool mean"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_given_wrongly_gets_one_clear_line(case):
+    make, words = WRONG[case]
+    given, ids = make()
+    with pytest.raises(RerankError, match=words) as caught:
+        as_embeddings(given, role="texts", ids=ids)
+    assert str(caught.value).startswith("texts") and "\n" not in str(caught.value)
+
+
+def test_inputs_are_left_alone():
+    x = X.copy()
+    found = as_embeddings(x)
+    assert x.flags.writeable
+    if np.shares_memory(x, found.vectors):
+        assert not found.vectors.flags.writeable
+    np.testing.assert_array_equal(x, X)

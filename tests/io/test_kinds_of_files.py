@@ -1,0 +1,386 @@
+"""Files that could be read in more than one way: read rightly, or asked about."""
+
+import json
+import uuid
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from rerank.core.errors import FormatError
+from rerank.io import convert_embeddings, read_embeddings
+
+N, D = 6, 4
+IDS = [f"v{i}" for i in range(N)]
+
+
+def rows(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(N, D)).astype("f4")
+
+
+def units(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def h5(path, **arrays):
+    with h5py.File(path, "w") as f:
+        for name, array in arrays.items():
+            f[name] = array
+    return path
+
+
+# --- ids -----------------------------------------------------------------------------------
+
+
+def alone(tmp_path, kind):
+    path = tmp_path / f"v.{kind}"
+    if kind == "npz":
+        np.savez(path, rows())
+    elif kind == "h5":
+        h5(path, clip=rows())
+    elif kind == "safetensors":
+        save_file({"clip": rows()}, path)
+    else:
+        torch.save({"clip": torch.from_numpy(rows())}, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5", "safetensors", "pt"])
+@pytest.mark.parametrize("pool", [None, "mean"])
+def test_one_matrix_alone_has_no_ids_and_is_never_frames(tmp_path, kind, pool):
+    path = alone(tmp_path, kind)
+    with pytest.raises(FormatError, match=r"there are no ids.*\.ids\.txt.*--text-ids") as caught:
+        read_embeddings(path, pool=pool)
+    assert "--pool" not in str(caught.value)
+    found = read_embeddings(path, row_numbers=True, pool=pool)
+    assert found.ids == tuple("012345") and not found.ids_given
+    np.testing.assert_array_equal(found.vectors, rows())
+
+
+@pytest.mark.parametrize("name", ["v.ids.txt", "v.npy.ids.txt", "v.ids.json", "v.npy.ids.json"])
+def test_ids_beside_an_array(tmp_path, name):
+    np.save(tmp_path / "v.npy", rows())
+    text = json.dumps(IDS) if name.endswith("json") else "\n".join(IDS)
+    (tmp_path / name).write_text(text)
+    assert read_embeddings(tmp_path / "v.npy").ids == tuple(IDS)
+
+
+@pytest.mark.parametrize("kind", ["txt", "json", "csv", "npz", "parquet"])
+def test_ids_of_another_file_win(tmp_path, kind):
+    path = h5(tmp_path / "v.h5", embeddings=rows(), ids=[f"w{i}" for i in range(N)])
+    ids = tmp_path / f"names.{kind}"
+    column = None
+    if kind == "txt":
+        ids.write_text("\n".join(IDS))
+    elif kind == "json":
+        ids.write_text(json.dumps(IDS))
+    elif kind == "csv":
+        ids.write_text("caption,video\n" + "".join(f"words,{name}\n" for name in IDS))
+        with pytest.raises(FormatError, match=r"'caption'.*'video'.*--id-column"):
+            read_embeddings(path, ids=ids)
+        column = "video"
+    elif kind == "npz":
+        np.savez(ids, ids=np.array(IDS))
+    else:
+        arrow = pytest.importorskip("pyarrow")
+        import pyarrow.parquet as parquet
+
+        parquet.write_table(arrow.table({"id": IDS}), ids)
+    assert read_embeddings(path, ids=ids, id_column=column).ids == tuple(IDS)
+    assert read_embeddings(path, ids="rows").ids == tuple("012345")
+    with pytest.raises(FormatError, match="6 ids for the 5 rows"):
+        read_embeddings(
+            h5(tmp_path / "w.h5", embeddings=rows()[:5], ids=IDS[:5]), ids=ids, id_column=column
+        )
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (np.arange(7.0, 13.0), [str(i) for i in range(7, 13)]),
+        (np.arange(6)[:, None], list("012345")),
+        (np.array(IDS, dtype="S9")[:, None], IDS),
+        (np.array([f"{i} " for i in IDS], dtype="S9"), [f"{i} " for i in IDS]),
+    ],
+)
+def test_ids_of_harmless_kinds(tmp_path, ids, expected):
+    assert read_embeddings(h5(tmp_path / "v.h5", embeddings=rows(), ids=ids)).ids == tuple(expected)
+    assert read_embeddings(h5(tmp_path / "w.h5", clip=rows(), id=ids)).ids == tuple(expected)
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (np.arange(6) + 0.5, "0.5, expected text or an integer"),
+        (np.ones(6, bool), "the ids are there, but they are of the type bool"),
+        (np.ones((6, 2)), r"the ids are there, but they are 6x2 float64"),
+        (np.array([1, np.nan, 2, 3, 4, 5]), "row 1 is missing"),
+    ],
+)
+def test_what_is_wrong_with_these_ids_is_said_and_no_other_file_taken(tmp_path, ids, words):
+    path = h5(tmp_path / "v.h5", embeddings=rows(), ids=ids)
+    for name in ("v.txt", "v.ids.txt"):
+        (tmp_path / name).write_text("\n".join(IDS))
+    with pytest.raises(FormatError, match=words):
+        read_embeddings(path)
+
+
+def test_ids_of_variable_length_lists_are_named(tmp_path):
+    path = h5(tmp_path / "v.h5", embeddings=rows())
+    with h5py.File(path, "r+") as f:
+        f.create_dataset("ids", (N,), dtype=h5py.vlen_dtype(np.uint8))
+    with pytest.raises(FormatError, match=r"the ids are there, but they are ragged"):
+        read_embeddings(path)
+
+
+def test_what_nobody_asked_for_blocks_nothing(tmp_path):
+    np.savez(tmp_path / "v.npz", embeddings=rows(), ids=IDS, meta=np.array({"a": 1}))
+    assert read_embeddings(tmp_path / "v.npz").ids == tuple(IDS)
+    torch.save(
+        {
+            "embeddings": torch.from_numpy(rows()),
+            "ids": IDS,
+            "tiny": torch.ones(2, 2).to(torch.float8_e4m3fn),
+            "thin": torch.eye(3).to_sparse(),
+        },
+        tmp_path / "v.pt",
+    )
+    assert read_embeddings(tmp_path / "v.pt").ids == tuple(IDS)
+    np.savez(tmp_path / "w.npz", embeddings=rows(), ids=np.array(IDS, dtype=object))
+    with pytest.raises(FormatError, match=r"'ids': the ids are there.*Python objects.*savez"):
+        read_embeddings(tmp_path / "w.npz")
+
+
+# --- groups, streams, splits ---------------------------------------------------------------
+
+
+def test_streams_of_items_are_asked_about(tmp_path):
+    path = tmp_path / "v.h5"
+    with h5py.File(path, "w") as f:
+        for i, row in enumerate(rows()):
+            f[f"v{i}/i3d/rgb"], f[f"v{i}/i3d/flow"] = row, -row
+    with pytest.raises(FormatError, match=r"'i3d/flow', 'i3d/rgb'.*--dataset i3d/flow"):
+        read_embeddings(path)
+    for name, sign in (("i3d/rgb", 1), ("i3d/flow", -1)):
+        found = read_embeddings(path, dataset=name)
+        assert found.ids == tuple(IDS)
+        np.testing.assert_array_equal(found.vectors, sign * rows())
+
+
+@pytest.mark.parametrize("groups", [("train", "test"), ("image", "text"), ("rgb", "flow")])
+@pytest.mark.parametrize("same", [True, False])
+def test_groups_of_items_are_asked_about(tmp_path, groups, same):
+    path = tmp_path / "v.h5"
+    with h5py.File(path, "w") as f:
+        for g, group in enumerate(groups):
+            for i, row in enumerate(rows(g)):
+                f[f"{group}/{'x' if same else group}{i}"] = row
+    with pytest.raises(FormatError, match=rf"'{groups[0]}' \(6 arrays\).*--dataset"):
+        read_embeddings(path)
+    found = read_embeddings(path, dataset=groups[1])
+    assert len(found) == N
+    np.testing.assert_array_equal(found.vectors, rows(1))
+    assert len(read_embeddings(path, dataset="/")) == 2 * N
+
+
+def test_matrices_in_groups_are_chosen_by_name(tmp_path):
+    path = h5(
+        tmp_path / "v.h5",
+        **{"clip/features": rows(), "clip/ids": IDS, "blip/features": rows(1), "blip/ids": IDS},
+    )
+    found = read_embeddings(path, dataset="blip")
+    assert found.ids == tuple(IDS)
+    np.testing.assert_array_equal(found.vectors, rows(1))
+    np.testing.assert_array_equal(read_embeddings(path, dataset="clip/features").vectors, rows())
+
+
+# --- frames --------------------------------------------------------------------------------
+
+
+def test_frames_of_an_array_are_pooled_without_their_padding(tmp_path):
+    rng = np.random.default_rng(3)
+    cube = rng.normal(size=(N, 5, D)).astype("f4")
+    lengths = np.array([5, 1, 3, 2, 4, 5])
+    mask = np.arange(5) < lengths[:, None]
+    expected = np.array([units(c[m]).mean(axis=0) for c, m in zip(cube, mask, strict=True)])
+    raw = np.array([c[m].mean(axis=0) for c, m in zip(cube, mask, strict=True)])
+    top = np.array([units(c[m]).max(axis=0) for c, m in zip(cube, mask, strict=True)])
+    garbage, zeros = cube.copy(), cube * mask[..., None]
+    garbage[~mask] = 99
+    for path in (
+        h5(tmp_path / "a.h5", features=garbage, ids=IDS, mask=mask.astype(int)),
+        h5(tmp_path / "b.h5", features=garbage, ids=IDS, lengths=lengths),
+        h5(tmp_path / "c.h5", features=zeros, ids=IDS),
+    ):
+        with pytest.raises(FormatError, match=r"5 rows \(frames\).*--pool mean"):
+            read_embeddings(path)
+        with pytest.raises(FormatError, match="frames"):
+            read_embeddings(path, pool="none")
+        np.testing.assert_allclose(read_embeddings(path, pool="mean").vectors, expected, atol=1e-6)
+        np.testing.assert_allclose(read_embeddings(path, pool="max").vectors, top, atol=1e-6)
+        found = read_embeddings(path, pool="mean", pool_raw=True)
+        np.testing.assert_allclose(found.vectors, raw, atol=1e-6)
+    bad = h5(tmp_path / "d.h5", features=cube, ids=IDS, lengths=np.full(N, 6))
+    with pytest.raises(FormatError, match="row 0 says 6 frames"):
+        read_embeddings(bad, pool="mean")
+
+
+def test_a_single_frame_needs_no_word(tmp_path):
+    path = h5(tmp_path / "v.h5", features=rows()[:, None], ids=IDS)
+    np.testing.assert_array_equal(read_embeddings(path).vectors, rows())
+    path = h5(tmp_path / "w.h5", **{name: row[None] for name, row in zip(IDS, rows(), strict=True)})
+    np.testing.assert_array_equal(read_embeddings(path).vectors, rows())
+    path = h5(
+        tmp_path / "x.h5", **{name: row[:, None] for name, row in zip(IDS, rows(), strict=True)}
+    )
+    for pool in (None, "mean"):
+        with pytest.raises(FormatError, match=r"column \(4, 1\)"):
+            read_embeddings(path, pool=pool)
+    with pytest.raises(FormatError, match="one column"):
+        read_embeddings(h5(tmp_path / "y.h5", features=rows()[:, :1], ids=IDS))
+
+
+def test_a_folder_of_one_array_for_each_id(tmp_path):
+    folder = tmp_path / "features"
+    folder.mkdir()
+    frames = {name: np.random.default_rng(i).normal(size=(i + 1, D)) for i, name in enumerate(IDS)}
+    for name, array in frames.items():
+        np.save(folder / f"{name}.npy", array)
+    with pytest.raises(FormatError, match="--pool"):
+        read_embeddings(folder)
+    found = read_embeddings(folder, pool="mean")
+    assert found.ids == tuple(IDS)
+    expected = [units(frames[name]).mean(axis=0) for name in IDS]
+    np.testing.assert_allclose(found.vectors, expected, atol=1e-6)
+
+
+# --- other programs ------------------------------------------------------------------------
+
+
+def matlab(path, **arrays):
+    with h5py.File(path, "w", userblock_size=512) as f:
+        for name, array in arrays.items():
+            f[name] = array.T
+            f[name].attrs["MATLAB_class"] = np.bytes_("single")
+    with path.open("r+b") as stream:
+        stream.write(b"MATLAB 7.3 MAT-file, Platform: any")
+    return path
+
+
+@pytest.mark.parametrize("name", ["v.mat", "v.h5", "v.dat"])
+def test_matlab_stores_columns_first(tmp_path, name):
+    path = matlab(tmp_path / name, features=rows())
+    path.with_suffix(".ids.txt").write_text("\n".join(IDS))
+    found = read_embeddings(path)
+    assert found.ids == tuple(IDS)
+    np.testing.assert_array_equal(found.vectors, rows())
+    np.testing.assert_array_equal(read_embeddings(path, rows=slice(2, 5)).vectors, rows()[2:5])
+
+
+def test_tables_in_text(tmp_path):
+    path = tmp_path / "v.csv"
+    lines = [
+        ",".join([name, *map(repr, row.tolist())]) for name, row in zip(IDS, rows(), strict=True)
+    ]
+    path.write_text("id,0,1,2,3\n" + "\n".join(lines))
+    found = read_embeddings(path)
+    assert found.ids == tuple(IDS)
+    np.testing.assert_allclose(found.vectors, rows(), rtol=1e-6)
+    path.write_text("\n".join(lines))
+    np.testing.assert_allclose(read_embeddings(path).vectors, rows(), rtol=1e-6)
+    path.write_text(
+        "name;vector\n"
+        + "\n".join(f"{n};{json.dumps(r.tolist())}" for n, r in zip(IDS, rows(), strict=True))
+    )
+    np.testing.assert_allclose(read_embeddings(path).vectors, rows(), rtol=1e-6)
+
+
+def test_vectors_in_json(tmp_path):
+    path = tmp_path / "v.json"
+    by_id = {name: row.tolist() for name, row in zip(IDS, rows(), strict=True)}
+    records = [{"id": name, "embedding": row} for name, row in by_id.items()]
+    named = {"ids": IDS, "embeddings": list(by_id.values())}
+    for content in (by_id, records, named):
+        path.write_text(json.dumps(content))
+        found = read_embeddings(path)
+        assert found.ids == tuple(IDS)
+        np.testing.assert_allclose(found.vectors, rows(), rtol=1e-6)
+
+
+def test_parquet_of_any_kind(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    vectors = arrow.array(list(rows()), arrow.list_(arrow.float32()))
+    numbers = [uuid.UUID(int=i) for i in range(N)]
+    for ids, expected in (
+        (arrow.array([name.encode() for name in IDS], arrow.binary()), IDS),
+        (arrow.array(IDS, arrow.large_string()), IDS),
+        (arrow.array(IDS).dictionary_encode(), IDS),
+        (arrow.array([n.bytes for n in numbers], arrow.binary(16)), [str(n) for n in numbers]),
+        (arrow.array(np.arange(6.0)), list("012345")),
+    ):
+        path = tmp_path / "v.parquet"
+        parquet.write_table(arrow.table({"id": ids, "embedding": vectors}), path)
+        assert read_embeddings(path).ids == tuple(expected)
+    parquet.write_table(arrow.table({"id": IDS, "a": vectors, "b": vectors, "note": IDS}), path)
+    with pytest.raises(FormatError, match=r"'a', 'b' could all.*--embedding-column a"):
+        read_embeddings(path)
+    assert read_embeddings(path, embedding_column="b", id_column="note").ids == tuple(IDS)
+    columns = {str(i): rows()[:, i] for i in range(D)}
+    parquet.write_table(arrow.table({"id": IDS, **columns}), path)
+    np.testing.assert_array_equal(read_embeddings(path).vectors, rows())
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for part in (0, 1):
+        table = arrow.table({"id": IDS[3 * part : 3 * part + 3], "x": vectors[3 * part :][:3]})
+        parquet.write_table(table, folder / f"part-{part}.parquet")
+    found = read_embeddings(folder)
+    assert found.ids == tuple(IDS)
+    np.testing.assert_array_equal(found.vectors, rows())
+
+
+def test_an_array_that_repeats_itself_is_held_once(tmp_path):
+    """A small file that declares one long id for every row costs no more than the id."""
+    arrow = pytest.importorskip("pyarrow")
+    import resource
+
+    import pyarrow.parquet as parquet
+
+    ids = arrow.DictionaryArray.from_arrays(np.zeros(20_000, "i4"), arrow.array(["x" * 100_000]))
+    vectors = arrow.array([[1.0, 2.0]] * 20_000, arrow.list_(arrow.float32()))
+    path = tmp_path / "v.parquet"
+    parquet.write_table(arrow.table({"id": ids, "v": vectors}), path, compression="zstd")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(FormatError, match="stands in row 0 and again in row 1") as caught:
+        read_embeddings(path)
+    assert len(str(caught.value)) < 400 + len(str(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_a_torch_file_of_the_same_parts_again_and_again(tmp_path):
+    part = {"t": torch.ones(1)}
+    for _ in range(7):
+        part = {f"k{i}": part for i in range(40)}
+    torch.save(part, tmp_path / "v.pt")
+    with pytest.raises(FormatError, match="again and again"):
+        read_embeddings(tmp_path / "v.pt")
+
+
+# --- conversion ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_a_converted_file_says_the_same(tmp_path, dtype):
+    np.savez_compressed(tmp_path / "v.npz", features=rows().astype(dtype), names=IDS)
+    target = tmp_path / "v.h5"
+    assert convert_embeddings(tmp_path / "v.npz", target) == (N, D)
+    source, made = (read_embeddings(p, keep_half=True) for p in (tmp_path / "v.npz", target))
+    assert made.ids == source.ids and made.content_sha256 == source.content_sha256
+    assert made.vectors.dtype == dtype
+    np.testing.assert_array_equal(made.vectors, source.vectors)
+    with h5py.File(target) as f:
+        assert f.attrs["rerank_schema"] == "rerank/1"
+        assert f.attrs["content_sha256"] == made.content_sha256

@@ -1,0 +1,138 @@
+"""Nothing that is there is lost: inputs, files of another kind, permissions, the disk's word."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from rerank.core.errors import FormatError, RerankError
+from rerank.io import atomic_path, check_outputs, read_embeddings, write_embeddings
+from rerank.io.files import one_line, printable
+from rerank.io.outputs import kind_of_file
+
+
+@pytest.mark.parametrize("way", ["same", "symbolic", "hard", "relative", "side-car", "folder"])
+def test_an_output_is_never_an_input(tmp_path, monkeypatch, way):
+    source = tmp_path / "v.npy"
+    np.save(source, np.ones((2, 2)))
+    (tmp_path / "v.ids.txt").write_text("a\nb\n")
+    target, read = source, source
+    if way == "symbolic":
+        target = tmp_path / "link.npy"
+        target.symlink_to(source)
+    elif way == "hard":
+        target = tmp_path / "hard.npy"
+        os.link(source, target)
+    elif way == "relative":
+        monkeypatch.chdir(tmp_path)
+        target = f"../{tmp_path.name}/v.npy"
+    elif way == "side-car":
+        target = tmp_path / "v.ids.txt"
+    elif way == "folder":
+        read = tmp_path
+    for force in (False, True):
+        with pytest.raises(RerankError, match="--out .*is an input of this run"):
+            check_outputs({"--out": target}, [None, read], force=force)
+    check_outputs({"--out": tmp_path / "new.h5"}, [None, read])
+    with pytest.raises(RerankError, match="--b .*is also --a"):
+        check_outputs({"--a": tmp_path / "x", "--b": tmp_path / "x"})
+
+
+def test_a_file_of_another_kind_is_kept(tmp_path):
+    write_embeddings(tmp_path / "v.h5", ["a"], np.ones((1, 2)))
+    np.save(tmp_path / "v.npy", np.ones(2))
+    np.savez(tmp_path / "v.npz", np.ones(2))
+    (tmp_path / "gt.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("words")
+    (tmp_path / "new.h5").touch()
+    found = {p.name: kind_of_file(p) for p in tmp_path.iterdir()}
+    assert found["v.h5"] == "rerank/1" and found["gt.json"] == "JSON"
+    assert found["new.h5"] == "empty" and found["notes.txt"] == "text"
+    assert "numpy" in found["v.npy"] and "zip" in found["v.npz"]
+    for name in ("v.h5", "v.npy", "v.npz", "gt.json", "notes.txt"):
+        with pytest.raises(RerankError, match=rf"{name}: is there.*--force"):
+            check_outputs({"--out": tmp_path / name}, kind="rerank-results/1")
+        check_outputs({"--out": tmp_path / name}, kind="rerank-results/1", force=True)
+    check_outputs({"--out": tmp_path / "v.h5"}, kind="rerank/1")
+    check_outputs({"--out": tmp_path / "new.h5"}, kind="rerank/1")
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+    target = tmp_path / "out.h5"
+    code = (
+        "import os, sys; from rerank.io import atomic_path\n"
+        "with atomic_path(sys.argv[1]):\n    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(target)], check=False).returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".out.") and ".tmp" in left.name
+    mine = left.with_name(left.name.replace(left.name.split("-")[1], str(os.getpid())))
+    mine.touch()
+    other = left.with_name(left.name.replace(".out.", ".other."))
+    other.touch()
+    with atomic_path(target) as temporary:
+        temporary.write_text("x")
+    # Those of runs that live, and of other outputs, stay.
+    assert {p.name for p in tmp_path.iterdir()} == {"out.h5", mine.name, other.name}
+
+
+def test_permissions_are_those_of_the_file_before_the_first_byte(tmp_path):
+    target = tmp_path / "out.txt"
+    target.write_text("old")
+    target.chmod(0o640)
+    with atomic_path(target) as temporary:
+        assert temporary.stat().st_mode & 0o777 == 0o640
+        temporary.write_text("new")
+    assert target.stat().st_mode & 0o777 == 0o640 and target.read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("number", "fails"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)]
+)
+def test_a_disk_that_cannot_sync_is_no_failure(tmp_path, monkeypatch, number, fails):
+    def refuse(_):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    if fails:
+        with pytest.raises(FormatError, match="cannot be written"):
+            with atomic_path(tmp_path / "x") as temporary:
+                temporary.write_text("x")
+        assert list(tmp_path.iterdir()) == []
+    else:
+        with atomic_path(tmp_path / "x") as temporary:
+            temporary.write_text("x")
+        assert (tmp_path / "x").read_text() == "x"
+
+
+def test_foreign_text_cannot_act_on_the_terminal(tmp_path):
+    evil = "a\x1b]0;x\x07b\u202e\u2028c"
+    assert printable(evil).isprintable() and one_line(evil).isprintable()
+    with h5py.File(tmp_path / "v.h5", "w") as f:
+        f[evil], f["b"] = np.ones((2, 3)), np.ones((2, 3), int)
+    with pytest.raises(FormatError) as caught:
+        read_embeddings(tmp_path / "v.h5")
+    assert str(caught.value).isprintable() and "\\x1b" in str(caught.value)
+
+
+def test_a_file_cut_short_while_mapped_ends_in_one_line(tmp_path):
+    path = tmp_path / "v.npy"
+    np.save(path, np.ones((100_000, 16), "f4"))
+    (tmp_path / "v.ids.txt").write_text("\n".join(map(str, range(100_000))))
+    code = (
+        "import os, sys\nfrom rerank.core import memory\nfrom rerank.io import read_embeddings\n"
+        "from rerank.io.cut import exit_when_cut\nexit_when_cut()\n"
+        "with memory.limit('1MB'):\n    found = read_embeddings(sys.argv[1])\n"
+        "os.truncate(sys.argv[1], 8192)\nprint(found.vectors[90_000].sum())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done
+    assert (
+        done.stderr == f"error: {path}: was cut short while it was read; restore it and run again\n"
+    )
