@@ -61,12 +61,15 @@ def fit_model(
         raise RerankError(f"gallery: got {len(gallery_ids)} ids for {len(gallery)} rows")
     chosen = canonical(method or DEFAULT_METHOD)
     _check_servable(chosen)
+    # Made ready once, as `apply` does: unit rows divided by their norm again differ in the last bit.
+    rows = _on(gallery, device)
+    searched = Pair(rows[:1], rows, metric=metric).gallery
     sims = [
-        None if rows is None else Pair(_on(rows, device), _on(other, device), metric=metric)
-        for rows, other in (
-            (bank_queries, gallery),
-            (bank_gallery, gallery),
-            (None if bank_gallery is None else bank_queries, bank_gallery),
+        None if some is None else Pair(_on(some, device), other, metric=metric)
+        for some, other in (
+            (bank_queries, searched),
+            (bank_gallery, searched),
+            (None if bank_gallery is None else bank_queries, _on(bank_gallery, device)),
         )
     ]
     assert sims[0] is not None

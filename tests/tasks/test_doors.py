@@ -1,0 +1,165 @@
+"""Every door gives the same numbers: one engine answers them all."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import rerank
+from rerank import io
+from rerank.core.similarity import Dense, Pair
+from rerank.methods import directions, engine
+from rerank.methods.base import Pipeline
+from rerank.metrics.judge import judge
+from rerank.selection.gate import gate
+from rerank.selection.tune import Evidence, Settings, make_side
+from rerank.tasks import apply as tasks
+from rerank.tasks.compare import compare
+from rerank.tasks.evaluate_files import judge_results
+
+D = 24
+
+
+def made(n, m, seed=0, noise=0.8):
+    """Texts of videos around a common point, with a few hubs: (texts, videos, right)."""
+    rng = np.random.default_rng(seed)
+    videos = rng.normal(size=(m, D)) + rng.normal(size=D)
+    videos[: m // 20] += 1.5 * videos.mean(axis=0)
+    right = np.arange(n) % m
+    return videos[right] + noise * rng.normal(size=(n, D)), videos, right
+
+
+def repeated(n, m):
+    """Each query asked again and again, as popular ones are, with noise of its own."""
+    texts, videos, right = made(n, m, seed=3)
+    rng = np.random.default_rng(4)
+    rows = np.minimum(rng.zipf(1.5, size=n) - 1, n - 1)
+    return texts[rows] + 0.01 * rng.normal(size=texts.shape), videos, right[rows]
+
+
+DATA = {
+    "plain": lambda: made(120, 120),
+    "few queries": lambda: made(25, 120, seed=1),
+    "few items": lambda: made(120, 30, seed=2),
+    "repeated queries": lambda: repeated(150, 100),
+}
+each_data = pytest.mark.parametrize("name", DATA)
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+@each_data
+def test_a_matrix_is_answered_alike_by_every_door(name, tmp_path):
+    texts, videos, right = DATA[name]()
+    scores = Pair(texts, videos).scores()
+    run = rerank.apply(scores=scores)
+    want = run.scores()
+    assert torch.equal(rerank.rerank(scores), want)
+    by_engine = engine.fit(directions.from_scores(Dense(scores)))
+    assert torch.equal(by_engine.matrix().scores(), want)
+    stages = Pipeline("sinkhorn").fit(Dense(scores))
+    assert torch.equal(stages.transform(Dense(scores)).scores(), run.t2v.sim.scores())
+    _compared(directions.from_scores(Dense(scores)), right, run, "sinkhorn")
+    _from_file(tmp_path, run, right, scores=scores)
+
+
+@each_data
+@pytest.mark.parametrize("method", [None, "em+sinkhorn", "csls"])
+def test_embeddings_are_answered_alike_by_every_door(name, method, tmp_path):
+    texts, videos, right = DATA[name]()
+    run = rerank.apply(texts, videos, method=method)
+    both = directions.from_embeddings(texts, videos)
+    by_engine = engine.fit(both, method)
+    for side in ("t2v", "v2t"):
+        assert torch.equal(by_engine[side].sim.scores(), getattr(run, side).sim.scores())
+    _compared(both, right, run, run.method)
+    _from_file(tmp_path, run, right, texts=texts, videos=videos, method=method)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_bank_is_answered_alike_by_every_door(gated):
+    texts, videos, right = made(80, 100)
+    bank_texts, bank_videos, bank_right = made(90, 90, seed=7)
+    positives = tuple(np.array([j]) for j in bank_right) if gated else None
+    bank = {"bank_texts": bank_texts, "bank_videos": bank_videos, "bank_positives": positives}
+    run = rerank.apply(texts, videos, **bank)
+    both = directions.from_embeddings(texts, videos, **bank)
+    by_engine = engine.fit(both, gate=gate() if gated else None)
+    model = rerank.fit(videos, bank_texts=bank_texts, bank_videos=bank_videos, bank_gt=positives)
+    for fitted in (by_engine.t2v.fitted, model.fitted):
+        for one, other in ((fitted.map, run.t2v.fitted.map),
+                           (fitted.gallery_bias, run.t2v.fitted.gallery_bias)):  # fmt: skip
+            assert (one is None) == (other is None)
+            assert one is None or torch.equal(one, other)
+    assert run.t2v.label in ("inductive", "none")
+    _compared(both, right, run, "gated" if gated else run.method)
+
+
+@each_data
+def test_tuning_judges_what_apply_does(name):
+    texts, videos, right = DATA[name]()
+    both = directions.from_embeddings(texts, videos)
+    side = make_side(both["t2v"], [np.array([j]) for j in right], np.arange(len(right)))
+    evidence = Evidence({"t2v": side})
+    own = Settings("em+sinkhorn", tau=0.05, rho=1.0, strength=-0.75, n_bases=8)
+    run = rerank.apply(
+        texts, videos, method="em+sinkhorn", tau=0.05, rho=1.0, strength=-0.75, n_bases=8
+    )
+    hits = judge(run.t2v.sim, [np.array([j]) for j in right]).ranks.hits(1)
+    np.testing.assert_array_equal(evidence.figures(own)["t2v"].hits, hits)
+
+
+def _compared(both, right, run, method):
+    """`compare` shows the figures of what `apply` ranks."""
+    found = compare(
+        both, [np.array([j]) for j in right], methods=[run.method], resamples=10, figures="R@1,MnR"
+    )
+    shown = {
+        (table.direction, entry.method): entry for table in found.tables for entry in table.entries
+    }
+    for side in ("t2v", "v2t"):
+        if (side, method) not in shown:
+            continue
+        positives = [np.array([j]) for j in right]
+        if side == "v2t":
+            positives = [np.flatnonzero(right == j) for j in range(both["t2v"].sim.shape[1])]
+        ranks = judge(getattr(run, side).sim, positives).ranks
+        entry = shown[side, method]
+        assert entry.figures["R@1"] == pytest.approx(100 * ranks.hits(1).mean(), abs=1e-9)
+        assert entry.figures["MnR"] == pytest.approx(ranks.values.mean(), rel=1e-12)
+    assert ("t2v", method) in shown
+
+
+def _from_file(folder, run, right, *, method=None, **given):
+    """`apply` on files writes, and `eval` judges, what `apply` in Python makes."""
+    names = {role: [f"{role[0]}{i}" for i in range(len(x))] for role, x in given.items()}
+    paths = {}
+    for role, x in given.items():
+        if role == "scores":
+            n, m = x.shape
+            names = {"texts": [f"t{i}" for i in range(n)], "videos": [f"v{j}" for j in range(m)]}
+            np.savez(folder / "s.npz", scores=x.numpy(), query_ids=names["texts"],
+                     gallery_ids=names["videos"])  # fmt: skip
+            paths["sims"] = folder / "s.npz"
+        else:
+            io.write_embeddings(folder / f"{role}.h5", names[role], x)
+            paths[role] = folder / f"{role}.h5"
+    gt = folder / "gt.json"
+    io.write_json(gt, {names["texts"][i]: names["videos"][j] for i, j in enumerate(right)})
+    out = folder / "out.h5"
+    tasks.apply_files(**paths, out=out, settings={} if method is None else {"method": method})
+    written = io.read_results(out)
+    for side in ("t2v", "v2t"):
+        np.testing.assert_array_equal(
+            written.directions[side].indices, getattr(run, side).topk.indices
+        )
+    judged = judge_results(gt, out)
+    positives = [np.array([j]) for j in right]
+    ranks = judge(run.t2v.sim, positives).ranks
+    np.testing.assert_array_equal(judged.after["t2v"].ranks.hits(1), ranks.hits(1))
