@@ -5,7 +5,9 @@ from rerank.core.similarity import Dense as Dense
 from rerank.core.similarity import Pair as Pair
 from rerank.core.version import __version__ as __version__
 from rerank.io.embeddings import Embeddings as Embeddings
+from rerank.io.embeddings import as_embeddings as as_embeddings
 from rerank.io.embeddings import read_embeddings as read_embeddings
+from rerank.io.formats.registry import file_format as file_format
 from rerank.io.groundtruth import read_ground_truth as read_ground_truth
 from rerank.io.results import read_results as read_results
 from rerank.io.scores import read_scores as read_scores
@@ -29,8 +31,10 @@ from rerank.serving.model import Found as Found
 from rerank.serving.model import Model as Model
 from rerank.serving.model import load as load
 from rerank.serving.stores.registry import store as store
-from rerank.tasks.apply import Reranked as Reranked
-from rerank.tasks.apply import apply as apply
 from rerank.tasks.fit import fit as fit
 from rerank.tasks.matrix import rerank as rerank
+from rerank.tasks.verbs import Result as Result
+from rerank.tasks.verbs import apply as apply
+from rerank.tasks.verbs import compare as compare
+from rerank.tasks.verbs import inspect as inspect
 from rerank.train.objectives.registry import objective as objective

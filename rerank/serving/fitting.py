@@ -61,7 +61,7 @@ def fit_model(
         raise RerankError(f"gallery: got {len(gallery_ids)} ids for {len(gallery)} rows")
     chosen = canonical(method or DEFAULT_METHOD)
     _check_servable(chosen)
-    # Made ready once, as `apply` does: unit rows divided by their norm again differ in the last bit.
+    # Made ready once, as `apply` does: dividing by the norm again differs in the last bit.
     rows = _on(gallery, device)
     searched = Pair(rows[:1], rows, metric=metric).gallery
     sims = [

@@ -362,24 +362,12 @@ def apply_files(
             settings=settings,
         )  # fmt: skip
         regime = _sweeps(result)
-        found = {
-            "t2v": _direction_result(result.t2v, inputs.text_ids, inputs.video_ids),
-            "v2t": _direction_result(result.v2t, inputs.video_ids, inputs.text_ids),
-        }
         both = (result.t2v, result.v2t)
         cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
         notes = _said(both, lambda outcome: outcome.fit.sentences)
         read = _read_lines(inputs)
-        matrix = _rows_of(result) if store_scores else None
-        if comm.rank() > 0:
-            # One output: the first process writes and speaks.
-            for _ in matrix or ():
-                pass
-            comm.barrier()
-            return Answer({}, "")
-        em_map = _em_map(result)
-        manifest = _manifest(
-            inputs, result, em_map, folder=out.resolve().parent,
+        manifest = write(
+            out, inputs, result, scores=store_scores, force=force,
             settings={
                 "method": result.method, "metric": None if sims else metric, "k": k,
                 "scores_are": scores_are, "gate": gate, "device": target.type, "pool": said.pool,
@@ -388,16 +376,46 @@ def apply_files(
                 **{key: value for key, value in settings.items() if key != "method"},
             },
         )  # fmt: skip
-        io.write_results(
-            out,
-            directions=found,
-            manifest=manifest,
-            em_map=em_map,
-            scores=matrix,
-        )
-        comm.barrier()
+        if comm.rank() > 0:
+            return Answer({}, "")
         said = _text(read, result, out, k, regime, store_scores)
         return Answer(manifest, said, tuple(_unique(cautions)), tuple(_unique(notes)))
+
+
+def write(
+    out: Path,
+    inputs: Inputs,
+    result: Reranked,
+    *,
+    settings: Mapping[str, Any],
+    scores: bool = False,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write a result file; of several processes the first one writes. Returns its manifest.
+
+    Raises:
+        RerankError: a path that is an input of the run, or that cannot be written.
+    """
+    embeddings = (inputs.texts, inputs.videos, inputs.bank_texts, inputs.bank_videos)
+    sources = [Path(found.source) for found in (*embeddings, inputs.scores) if found is not None]
+    io.check_outputs({"--out": out}, sources, force=force, kind=SCHEMA)
+    found = {
+        "t2v": _direction_result(result.t2v, inputs.text_ids, inputs.video_ids),
+        "v2t": _direction_result(result.v2t, inputs.video_ids, inputs.text_ids),
+    }
+    matrix = _rows_of(result) if scores else None
+    if comm.rank() > 0:
+        for _ in matrix or ():
+            pass
+        comm.barrier()
+        return {}
+    em_map = _em_map(result)
+    manifest = _manifest(
+        inputs, result, em_map, folder=out.resolve().parent, settings=dict(settings)
+    )
+    io.write_results(out, directions=found, manifest=manifest, em_map=em_map, scores=matrix)
+    comm.barrier()
+    return manifest
 
 
 def _rows_of(result: Reranked) -> Iterator[np.ndarray]:

@@ -298,6 +298,12 @@ def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -
     folder = results.resolve().parent
     roles = ("sims",) if "sims" in recorded else ("texts", "videos")
     roles += ("heads",) if "heads" in recorded else ()
+    lost = [role for role in roles if "path" not in recorded[role] and given.get(role) is None]
+    if lost:
+        raise FormatError(
+            f"{results}: was made in Python from arrays; give the file of its {lost[0]} with "
+            f"--{lost[0]}"
+        )
     paths = {role: given.get(role) or folder / recorded[role]["path"] for role in roles}
     for role, path in paths.items():
         if not path.exists():

@@ -447,14 +447,14 @@ def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:
         embeddings: Embeddings | None = getattr(inputs, role)
         if embeddings is not None:
             described[role] = {
-                "path": os.path.relpath(embeddings.source, folder),
+                **_path_of(embeddings.source, folder),
                 "sha256": _whole_hash(inputs, role),
                 "count": embeddings.total_rows,
                 "dim": int(embeddings.vectors.shape[1]),
             }
     if inputs.scores is not None:
         described["sims"] = {
-            "path": os.path.relpath(inputs.scores.source, folder),
+            **_path_of(inputs.scores.source, folder),
             "sha256": _whole_hash(inputs, "scores"),
             "count": [inputs.scores.total_rows, len(inputs.scores.gallery_ids)],
         }
@@ -464,6 +464,11 @@ def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:
     if inputs.bank_gt is not None:
         described["bank_gt"] = {"path": os.path.relpath(inputs.bank_gt, folder)}
     return described
+
+
+def _path_of(source: str, folder: Path) -> dict[str, str]:
+    """Where a file is, seen from the result; nothing for arrays that a program held."""
+    return {"path": os.path.relpath(source, folder)} if Path(source).exists() else {}
 
 
 # The file that `rerank train` wrote, kept whole inside a model.
