@@ -179,41 +179,47 @@ def half_interval(values: list[float]) -> float:
 
 
 def interval(values: list[float], digits: int = 1) -> str:
-    """Mean and half a 95 % confidence interval over seeds."""
+    """Mean and half a 95 % confidence interval over seeds; two seeds are too few for one."""
     mean = f"{float(np.mean(values)):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {half_interval(values):.{digits}f}"
+    return mean if len(values) < 3 else f"{mean} ± {half_interval(values):.{digits}f}"
 
 
-def difference(a: list[dict], b: list[dict], column: str, of: str, unit: float, digits: int) -> str:
+def difference(
+    a: dict[int, dict], b: dict[int, dict], column: str, of: str, unit: float, digits: int
+) -> str:
     """Difference of a figure with two 95 % intervals: over seeds, and over the test videos.
 
     Seeds draw split, batches and wrong pairs, the bootstrap draws the videos; a gain is clear if
-    both say so.
+    both say so. Seeds that both have are compared; fewer than three have no interval.
 
     Args:
         a: cells by seed.
-        b: cells of the same seeds to compare with.
+        b: cells to compare with.
         column: the figure.
         of: what each test video adds to it.
         unit: 100 where the figure is in percent of the sum of `of` over the judged.
         digits: shown.
     """
-    per_seed = [x[column] - y[column] for x, y in zip(a, b, strict=True)]
-    videos = np.mean([np.array(x[of]) - np.array(y[of]) for x, y in zip(a, b, strict=True)], axis=0)
-    judged = unit * np.sum(a[0][of]) / a[0][column]
+    pairs = [(a[seed], b[seed]) for seed in sorted(a.keys() & b.keys())]
+    per_seed = [x[column] - y[column] for x, y in pairs]
+    videos = np.mean([np.array(x[of]) - np.array(y[of]) for x, y in pairs], axis=0)
+    one = pairs[0][0]
+    judged = unit * np.sum(one[of]) / one[column]
     drawn = np.random.default_rng(0).integers(len(videos), size=(10_000, len(videos)))
     low, high = np.percentile(unit * videos[drawn].sum(axis=1) / judged, (2.5, 97.5))
-    mean, half = np.mean(per_seed), half_interval(per_seed)
-    d = digits
-    return (f"{mean:+.{d}f} [{mean - half:+.{d}f}, {mean + half:+.{d}f}] "
-            f"[{low:+.{d}f}, {high:+.{d}f}]")  # fmt: skip
+    mean, over_seeds = float(np.mean(per_seed)), "[-]"
+    if len(pairs) > 2:
+        half = half_interval(per_seed)
+        over_seeds = f"[{mean - half:+.{digits}f}, {mean + half:+.{digits}f}]"
+    return f"{mean:+.{digits}f} {over_seeds} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
 def report(out: Path) -> str:
     """The Markdown tables of everything measured so far."""
-    cells: dict[str, list[dict]] = {}
+    cells: dict[str, dict[int, dict]] = {}
     for path in sorted(out.glob("*.json")):
-        cells.setdefault(path.stem.rpartition("-")[0], []).append(json.loads(path.read_text()))
+        name, _, seed = path.stem.rpartition("-")
+        cells.setdefault(name, {})[int(seed)] = json.loads(path.read_text())
     titles = {"ridge": "ridge, better map for each direction",
               **{name: title for name, (title, _, _) in CELLS.items()}}  # fmt: skip
     lines = [
@@ -221,7 +227,7 @@ def report(out: Path) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, title in titles.items():
-        rows = cells.get(name, [])
+        rows = list(cells.get(name, {}).values())
         if rows:
             shown = " | ".join(interval([r[c] for r in rows]) for c in COLUMNS)
             lines.append(f"| {title} | {shown} | {len(rows)} |")
@@ -233,9 +239,9 @@ def report(out: Path) -> str:
         "text to video | + Sinkhorn | video to text | + Sinkhorn |",
         "|---|---|---|---|---|",
     ]
-    for name in CELLS:
-        base = BASES.get(name, "infonce")
-        if len(cells.get(name, [])) > 1 and len(cells[name]) == len(cells.get(base, [])):
+    compared = [(n, BASES.get(n, "infonce")) for n in CELLS]
+    for name, base in compared:
+        if cells.get(name, {}).keys() & cells.get(base, {}).keys():
             shown = " | ".join(
                 difference(cells[name], cells[base], c, f"{c}_hits", 100, 1) for c in COLUMNS
             )
@@ -243,7 +249,7 @@ def report(out: Path) -> str:
     lines += ["", "| neighbour cosine, difference from InfoNCE | [over seeds] [over test videos] |",
               "|---|---|"]  # fmt: skip
     for name in ("support-set", "support-set-half", "reconstruction"):
-        if len(cells.get(name, [])) > 1 and len(cells[name]) == len(cells.get("infonce", [])):
+        if cells.get(name, {}).keys() & cells.get("infonce", {}).keys():
             shown = difference(
                 cells[name], cells["infonce"], "neighbour_cos", "neighbour_cos_of", 1, 3
             )
@@ -252,14 +258,14 @@ def report(out: Path) -> str:
         ("neighbour_cos", 3), ("caption_held_out", 3), ("caption_shuffled", 3),
         ("caption_unigram", 3), ("error_t2v_own_tau", 3), ("error_t2v_tau_0.1", 3), ("tau", 3),
         ("effective_rank", 1), ("map_moves", 3), ("past_texts", 0), ("past_videos", 0),
-        ("auc_cosine", 3), ("auc_confidence", 3), ("best_epoch", 1), ("seconds_an_epoch", 2),
+        ("auc_cosine", 3), ("auc_confidence", 3), ("best_epoch", 1), ("seconds_an_epoch", 1),
     )  # fmt: skip
     names = [n for n in CELLS if n in cells]
     lines += ["", f"| figure | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for key, digits in keys:
         shown = []
         for name in names:
-            values = [r[key] for r in cells[name] if key in r]
+            values = [r[key] for r in cells[name].values() if key in r]
             shown.append(interval(values, digits) if values else "")
         lines.append(f"| {key} | {' | '.join(shown)} |")
     return "\n".join(lines)
