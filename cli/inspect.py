@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from rerank_cli.options import (
+    BankTexts,
     Device,
     DeviceName,
     Heads,
@@ -25,6 +26,7 @@ def inspect_command(
     texts: Texts = None,
     sims: Sims = None,
     heads: Heads = None,
+    bank_texts: BankTexts = None,
     metric: Metric = MetricName.cosine,
     k: Annotated[int, typer.Option("--k", min=1, help="Length of the lists to count.")] = 10,
     top: Annotated[int, typer.Option("--top", min=0, help="How many hubs to name.")] = 5,
@@ -44,8 +46,8 @@ def inspect_command(
 
     with limit(memory), progress():
         found = sources.inspect_files(
-            videos=videos, texts=texts, sims=sims, heads=heads, metric=metric.value, k=k, top=top,
-            device=device.value, reading=reading,
+            videos=videos, texts=texts, sims=sims, heads=heads, bank_texts=bank_texts,
+            metric=metric.value, k=k, top=top, device=device.value, reading=reading,
         )  # fmt: skip
     if json:
         emit_json(found)
@@ -80,5 +82,14 @@ def _text(found: dict[str, Any], table: Any) -> str:  # noqa: ANN401  console.ta
         if facts["top"]:
             named = ", ".join(f"{hub['id']} ({hub['top1']})" for hub in facts["top"])
             lines.append(f"{name}, most first places: {named}")
+    checks = found["checks"]
+    if checks:
+        widths = [max(len(check[part]) for check in checks) for part in ("name", "status")]
+        lines.append("")
+        for check in checks:
+            head = f"{check['name']:{widths[0]}}  {check['status']:{widths[1]}}"
+            lines.append(f"{head}  {check['found']}")
+            if check["do"]:
+                lines.append(f"{'':{len(head)}}  -> {check['do']}")
     lines += ["", *(f"{name}: {facts['sentence']}" for name, facts in directions.items())]
     return "\n".join(lines).lstrip("\n")

@@ -7,7 +7,7 @@ which 0 and less mean "judged, and not right".
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -105,15 +105,27 @@ def positives_of(
     return {"t2v": tuple(positives), "v2t": transpose_positives(positives, n_gallery)}
 
 
-def as_grades(
-    grades: Grades | Sequence[np.ndarray] | None, positives: Sequence[np.ndarray]
-) -> Grades | None:
-    """Grades as a dict of dicts, from that or from arrays that lie beside the positives."""
-    if grades is None or isinstance(grades, Mapping):
-        return grades
+class GradedRows(Protocol):
+    """What a ground truth says of every item it judges, right or not.
+
+    Attributes:
+        rows: (n,) arrays of judged gallery rows, one for each query.
+        grades: (n,) arrays beside them.
+    """
+
+    @property
+    def rows(self) -> Sequence[np.ndarray]: ...  # noqa: D102
+    @property
+    def grades(self) -> Sequence[np.ndarray]: ...  # noqa: D102
+
+
+def as_grades(judged: GradedRows | None) -> Grades | None:
+    """Grades as a dict of dicts; None stays None."""
+    if judged is None:
+        return None
     return {
-        query: {int(j): int(grade) for j, grade in zip(rows, given, strict=True)}
-        for query, (rows, given) in enumerate(zip(positives, grades, strict=True))
+        query: {int(j): int(grade) for j, grade in zip(rows, grades, strict=True)}
+        for query, (rows, grades) in enumerate(zip(judged.rows, judged.grades, strict=True))
     }
 
 

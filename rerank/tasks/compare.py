@@ -390,7 +390,7 @@ def compare_files(
             tuple(truth.positives),
             methods=methods,
             figures=figures,
-            grades=as_grades(truth.grades, truth.positives),
+            grades=as_grades(truth.graded),
             settings={} if parsed is None else {"tau": parsed},
             **options,
         )

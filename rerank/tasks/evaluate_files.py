@@ -109,7 +109,7 @@ class _Asked:
 
     def of(self, both: Mapping[Name, Similarity]) -> dict[Name, Judgement]:
         """Figures of both directions."""
-        grades = as_grades(self.truth.grades, self.truth.positives)
+        grades = as_grades(self.truth.graded)
         seen = views(both, tuple(self.truth.positives), grades=grades)
         return {
             name: judge(sim, right, figures=self.figures, ties=self.ties, grades=graded)

@@ -1,12 +1,13 @@
 """`rerank inspect`: hubness, geometry and what is odd in raw files."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rerank import io
 from rerank.core.errors import RerankError
@@ -48,12 +49,36 @@ def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dic
     )
 
 
+@dataclass(frozen=True)
+class Check:
+    """One look at the input.
+
+    Attributes:
+        name: what was looked at.
+        status: "ok", "look" or "bad".
+        found: what was seen.
+        do: what to do about it; empty where all is well.
+    """
+
+    name: str
+    status: Literal["ok", "look", "bad"]
+    found: str
+    do: str = ""
+
+
+# Rows that are looked at where a check compares all with all.
+_SAMPLE = 5000
+# Cosines from here on are those of copies, in float32 of any usual dimension.
+_COPY = 0.9995
+
+
 def inspect_files(
     *,
     videos: Path | None = None,
     texts: Path | None = None,
     sims: Path | None = None,
     heads: Path | None = None,
+    bank_texts: Path | None = None,
     metric: str = "cosine",
     k: int = 10,
     top: int = 5,
@@ -61,10 +86,10 @@ def inspect_files(
     device: str = "auto",
     reading: io.Reading | None = None,
 ) -> dict[str, Any]:
-    """Hubness per direction and geometry of raw files.
+    """Hubness per direction, geometry and checks of raw files.
 
     Returns:
-        {"hubness": {direction: figures with "sentence"}, "geometry": {...}}.
+        {"hubness": {direction: figures with "sentence"}, "geometry": {...}, "checks": [...]}.
 
     Raises:
         RerankError: no file, or one that is not usable.
@@ -80,18 +105,26 @@ def inspect_files(
         alone = read_role(path, role, said, metric=metric, row_numbers=True)
         return _alone(alone, metric, k, top, target)
     inputs = read_inputs(
-        videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading,
-        heads=heads,
+        videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, metric=metric, pool=pool,
+        reading=reading, heads=heads,
     )  # fmt: skip
     sim = read_directions(inputs, metric=metric, device=target)["t2v"].sim
-    found: dict[str, Any] = {"hubness": {}, "geometry": {}}
+    found: dict[str, Any] = {"hubness": {}, "geometry": {}, "checks": []}
     sides: tuple[tuple[Name, Similarity, Sequence[str]], ...] = (
         ("t2v", sim, inputs.video_ids),
         ("v2t", sim.T, inputs.text_ids),
     )
+    checks: list[Check] = []
     for name, side, ids in sides:
-        found["hubness"][name] = _facts(hubness.summary(side, k), ids, top, WORDS[name][1])
+        counted = hubness.summary(side, k)
+        found["hubness"][name] = _facts(counted, ids, top, WORDS[name][1])
+        checks.append(first_places(counted, ids, f"{name}, most found"))
     if isinstance(sim, Pair):
+        vectors = inputs.vectors("bank_texts")
+        if vectors is not None:
+            asked = as_matrix(vectors, "bank", keep_half=True).to(target)
+            bank = hubness.summary(Pair(asked, sim.gallery, metric=sim.metric), k)
+            checks.append(first_places(bank, inputs.video_ids, "bank texts, most found"))
         shape = hubness.geometry(sim)
         found["geometry"] = {
             "dimension": shape.dimension,
@@ -101,7 +134,84 @@ def inspect_files(
                 "videos": _cloud(sim.shape[1], shape.video_anisotropy, shape.video_rank),
             },
         }
+        for role, embeddings in (("texts", inputs.texts), ("videos", inputs.videos)):
+            if embeddings is not None:
+                checks += look_at(embeddings, role, metric)
+    found["checks"] = [asdict(check) for check in checks]
     return found
+
+
+def look_at(embeddings: io.Embeddings, role: str, metric: str) -> list[Check]:
+    """Copies, dominating dimensions and norms of one file."""
+    step = -(-len(embeddings.ids) // _SAMPLE)
+    rows = torch.from_numpy(np.array(embeddings.vectors[::step])).float()
+    unit = torch.nn.functional.normalize(rows, dim=1)
+    return [
+        copies(unit, embeddings.ids[::step], role),
+        dimensions(unit, role),
+        norms(rows, unit, role, metric),
+    ]
+
+
+def copies(unit: Tensor, ids: Sequence[str], role: str) -> Check:
+    """Items that lie where another lies; they share first places and answers."""
+    name = f"{role}, copies"
+    if len(unit) < 2:
+        return Check(name, "ok", "one item")
+    products = unit @ unit.T
+    products.fill_diagonal_(-1)
+    best, other = products.max(dim=1)
+    same = torch.nonzero(best >= _COPY)[:, 0]
+    share = len(same) / len(unit)
+    found = f"{len(same)} of {len(unit)} items lie on another ({100 * share:.1f} %)"
+    if not len(same):
+        return Check(name, "ok", found)
+    first = int(same[0])
+    found += f", such as {ids[first]} on {ids[int(other[first])]}"
+    do = "keep one of each, or name all copies as right answers in the ground truth"
+    return Check(name, "bad" if share > 0.05 else "look", found, do)
+
+
+def dimensions(unit: Tensor, role: str) -> Check:
+    """Whether a few dimensions decide the cosines."""
+    energy = unit.square().mean(dim=0)
+    largest = int(energy.argmax())
+    share = float(energy[largest])
+    found = f"dimension {largest} holds {100 * share:.1f} % of the length"
+    # A dimension of its own share would hold 1 / d.
+    if share <= max(0.1, 3 / unit.shape[1]):
+        return Check(f"{role}, dimensions", "ok", found)
+    do = "take the mean away: --method center+sinkhorn"
+    return Check(f"{role}, dimensions", "bad" if share > 0.3 else "look", found, do)
+
+
+def norms(rows: Tensor, unit: Tensor, role: str, metric: str) -> Check:
+    """Whether lengths differ, and whether the metric makes that count."""
+    length = torch.linalg.vector_norm(rows, dim=1)
+    spread = float(length.std(correction=0) / length.mean())
+    found = f"norms {float(length.min()):.3g} to {float(length.max()):.3g}"
+    if spread < 0.01:
+        return Check(f"{role}, norms", "ok", found)
+    step = max(1, len(rows) // 500)
+    moved = ((unit[::step] @ rows.T).argsort(descending=True)[:, 1] != (
+        unit[::step] @ unit.T
+    ).argsort(descending=True)[:, 1]).float().mean()  # fmt: skip
+    found += f"; cosine and dot disagree on {100 * float(moved):.0f} % of the nearest items"
+    if metric == "cosine" or float(moved) < 0.05:
+        return Check(f"{role}, norms", "ok", found)
+    do = "use --metric cosine, unless the model was trained with inner products"
+    return Check(f"{role}, norms", "bad" if float(moved) > 0.3 else "look", found, do)
+
+
+def first_places(counted: hubness.Hubness, ids: Sequence[str], name: str) -> Check:
+    """Whether one item answers implausibly many queries, as planted ones do."""
+    row, first, _ = counted.top(1)[0]
+    share, mean = first / counted.n_queries, counted.n_queries / len(counted.counts)
+    found = f"{ids[row]} comes first for {first} of {counted.n_queries} queries"
+    if share <= 0.05 or first <= 10 * mean:
+        return Check(name, "ok", found)
+    do = f"look at {ids[row]}; if it was planted or is empty, remove it, else re-rank"
+    return Check(name, "bad" if share > 0.2 else "look", found, do)
 
 
 def _cloud(count: int, anisotropy: float, rank: float) -> dict[str, float]:
@@ -133,6 +243,7 @@ def _alone(
             "dimension": shape.dimension,
             "files": {"items": _cloud(n, shape.text_anisotropy, shape.text_rank)},
         },
+        "checks": [asdict(check) for check in look_at(embeddings, "items", metric)],
     }
 
 

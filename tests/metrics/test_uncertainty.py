@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from rerank.core.errors import RerankError
 from rerank.core.pairs import clusters_of
@@ -138,3 +139,37 @@ def test_settings_are_checked():
         Bootstrap(np.arange(3), level=95)
     with pytest.raises(RerankError, match="got 2 values, expected one for each of the 3"):
         Bootstrap(np.arange(3)).interval(np.zeros(2))
+
+
+@pytest.mark.parametrize("n", [100, 500])
+def test_shares_near_the_edge_are_covered_as_promised(n):
+    """Counted exactly over all outcomes: the bootstrap alone covers 60 to 90 % there."""
+    held = []
+    boot = Bootstrap(np.arange(n), resamples=1)
+    bounds = []
+    for hits in range(10):
+        found = boot.share_interval(np.repeat([100.0, 0.0], [hits, n - hits]))
+        bounds.append((found.low, found.high))
+    for share in np.linspace(0.5 / n, 3 / n, 20):
+        chance = stats.binom.pmf(np.arange(10), n, share)
+        held.append(
+            sum(p for p, (a, b) in zip(chance, bounds, strict=True) if a <= 100 * share <= b)
+        )
+    assert 0.93 <= np.mean(held) <= 0.98 and min(held) > 0.9
+
+
+def test_an_edge_has_an_interval_that_holds_it():
+    all_right = Bootstrap(np.arange(50)).share_interval(np.full(50, 100.0))
+    assert (all_right.value, all_right.high) == (100, 100) and 90 < all_right.low < 95
+    change = Bootstrap(np.arange(50)).differences(
+        np.zeros((50, 1)), np.zeros((50, 1)), {"R@1": lambda m: m[..., 0]}, shares={"R@1": 0}
+    )["R@1"]
+    assert change.low < 0 < change.high
+
+
+def test_captions_of_one_video_count_as_less_than_independent_queries():
+    hits = np.zeros(200)
+    hits[:5] = 100
+    alone = Bootstrap(np.arange(200)).share_interval(hits)
+    together = Bootstrap(np.arange(200) // 10).share_interval(hits)
+    assert together.high - together.low > alone.high - alone.low

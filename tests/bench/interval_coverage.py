@@ -1,6 +1,6 @@
 """How often the intervals hold the true figure: made-up queries whose figures are known.
 
-    python tests/bench/coverage.py [--draws 1000]
+    python tests/bench/interval_coverage.py [--draws 1000]
 
 Prints a row for every setting: coverage of R@1 and of its paired change, in percent.
 """

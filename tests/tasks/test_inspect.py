@@ -1,0 +1,85 @@
+"""Checks of raw files: what was planted is found, and harmless files are left alone."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from rerank.metrics import hubness
+from rerank.tasks import inspect
+
+
+def cloud(n=400, d=32, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, d)).astype("float32"))
+
+
+def unit(x):
+    return torch.nn.functional.normalize(x, dim=1)
+
+
+IDS = [f"v{i}" for i in range(400)]
+
+
+def test_a_harmless_cloud_passes_every_check():
+    rows = unit(cloud())
+    found = [
+        inspect.copies(rows, IDS, "videos"),
+        inspect.dimensions(rows, "videos"),
+        inspect.norms(rows, rows, "videos", "dot"),
+    ]
+    assert [check.status for check in found] == ["ok"] * 3
+    assert not any(check.do for check in found)
+
+
+@pytest.mark.parametrize(("count", "status"), [(1, "look"), (40, "bad")])
+def test_copies_are_counted_and_named(count, status):
+    rows = unit(cloud())
+    rows[-count:] = rows[:count]
+    found = inspect.copies(rows, IDS, "videos")
+    assert found.status == status and f"{2 * count} of 400" in found.found
+    assert f"v0 on v{400 - count}" in found.found
+
+
+@pytest.mark.parametrize(("shift", "status"), [(3.0, "look"), (12.0, "bad")])
+def test_a_dominating_dimension_is_named(shift, status):
+    rows = cloud()
+    rows[:, 7] += shift
+    found = inspect.dimensions(unit(rows), "texts")
+    assert found.status == status and found.found.startswith("dimension 7 ")
+
+
+def test_norms_matter_under_dot_only():
+    rows = cloud() * torch.linspace(0.2, 5, 400)[:, None]
+    assert inspect.norms(rows, unit(rows), "videos", "dot").status == "bad"
+    assert inspect.norms(rows, unit(rows), "videos", "cosine").status == "ok"
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.0, "ok"), (0.1, "look"), (0.5, "bad")])
+def test_a_planted_item_is_named(share, status):
+    n, m = 1000, 400
+    lists = np.random.default_rng(0).integers(0, m, (n, 10))
+    lists[: int(share * n), 0] = 17
+    found = inspect.first_places(hubness.from_lists(lists, m), IDS, "t2v")
+    assert found.status == status and (share == 0 or found.found.startswith("v17 "))
+
+
+def test_files_are_checked_with_a_bank(tmp_path):
+    names = {"texts": 0, "videos": 1, "bank": 2}
+    for name, seed in names.items():
+        rows = cloud(seed=seed).numpy()
+        if name == "videos":
+            rows[3] = rows.mean(axis=0) * 100  # near every text at once
+        np.savez(
+            tmp_path / f"{name}.npz",
+            embeddings=rows,
+            ids=np.array([f"{name}{i}" for i in range(400)]),
+        )
+    found = inspect.inspect_files(
+        videos=tmp_path / "videos.npz", texts=tmp_path / "texts.npz",
+        bank_texts=tmp_path / "bank.npz",
+    )  # fmt: skip
+    json.dumps(found)
+    names = [check["name"] for check in found["checks"]]
+    assert "bank texts, most found" in names and "videos, copies" in names
+    assert {check["status"] for check in found["checks"]} <= {"ok", "look", "bad"}
