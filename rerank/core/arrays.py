@@ -20,6 +20,10 @@ BLOCK_ELEMENTS = 4 * 1024 * 1024
 FEWEST_ROWS = 32
 
 
+# Floats that are computed with; others, such as those of 8 bits, have no arithmetic of their own.
+_REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
 def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool = False) -> Tensor:
     """A 2-D floating tensor over the caller's memory; half precision becomes float32.
 
@@ -32,6 +36,8 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool
     Raises:
         RerankError: not 2-D, empty, or not real floating point.
     """
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise RerankError(f"{what}: got a masked array with masked values; fill them: x.filled(0)")
     if isinstance(x, np.ndarray):
         if not x.dtype.isnative or any(stride < 0 for stride in x.strides):
             x = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
@@ -49,6 +55,16 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool
     if not isinstance(x, Tensor):
         raise RerankError(
             f"{what}: got {type(x).__name__}, expected a numpy array or a torch tensor"
+        )
+    if x.layout != torch.strided or x.is_nested or x.is_quantized:
+        raise RerankError(
+            f"{what}: got a sparse, nested or quantised tensor, expected a dense one; give "
+            f"x.to_dense()"
+        )
+    if x.is_floating_point() and x.dtype not in _REAL:
+        raise RerankError(
+            f"{what}: got dtype {x.dtype}, expected half, single or double precision; convert "
+            f"with .float()"
         )
     if x.ndim != 2:
         raise RerankError(f"{what}: got shape {tuple(x.shape)}, expected two dimensions")

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from rerank.core.errors import FormatError
+from rerank.io.field import afford
 from rerank.io.files import named, parse_json, read_text, regular_file
 from rerank.io.recipes import (
     is_pickle,
@@ -356,6 +357,7 @@ def readings_of(path: Path) -> list[Reading]:
     if suffix in (".parquet", ".pq"):
         return _parquet(path)
     _refuse_binary(path)
+    afford(2 * path.stat().st_size, str(path), what="a ground truth")
     text = read_text(path)
     where = str(path)
     head = text.lstrip()[:1]
@@ -608,6 +610,11 @@ def _table(text: str, where: str) -> list[Reading]:
         return []
     delimiter = max("\t,;|", key=first.count)
     header = [cell.strip().strip('"') for cell in first.split(delimiter)]
+    blanks = first.split()
+    if len(header) == 1 and len(blanks) > 1 and _names_both(blanks):
+        # Columns kept apart by blanks: no cell has one inside.
+        delimiter, header = " ", blanks
+        text = "\n".join(" ".join(line.split()) for line in lines)
     if len(header) > 1 and _names_both(header):
         rows = _rows(text, delimiter, where)
         return readings_of_records(rows, where, how="a table", kind="row")
@@ -693,8 +700,9 @@ def _caption_lines(lines: Sequence[str]) -> list[Reading]:
 
 
 def _pair_lines(lines: Sequence[str], delimiter: str | None) -> list[Reading]:
-    """Two columns without a header, or three of which the last is a grade."""
+    """Two columns without a header that is known, or three of which the last is a grade."""
     pairs = []
+    unknown = None
     for line in lines:
         if not line.strip():
             continue
@@ -704,6 +712,16 @@ def _pair_lines(lines: Sequence[str], delimiter: str | None) -> list[Reading]:
         try:
             grade = float(cells[2]) if len(cells) == 3 else None
         except ValueError:
-            return []
+            if pairs or unknown:
+                return []
+            unknown = cells
+            continue
         pairs.append(Pair(cells[0], cells[1], grade))
-    return [reading(pairs, "two columns without a header")]
+    how = f"columns of pairs without a header (one that says more would be {HEADERS})"
+    if unknown:
+        how = f"columns called {named(unknown)} (names that say more would be {HEADERS})"
+    readings = [reading(pairs, how)] if pairs else []
+    if len(pairs) > 1 and not unknown:
+        first = f"columns called {named(pairs[0][:2])} (names that say more would be {HEADERS})"
+        readings.append(reading(pairs[1:], first))
+    return readings

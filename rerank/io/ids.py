@@ -11,7 +11,7 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.field import Field, afford
-from rerank.io.files import foreign, named, read_json, read_text
+from rerank.io.files import foreign, named, read_json, read_text, regular_file
 
 # Larger whole numbers have neighbours that are written alike.
 _EXACT = 2.0**53
@@ -201,11 +201,14 @@ def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     Raises:
         FormatError: anything else.
     """
+    path = regular_file(path)
     if path.suffix == ".txt":
+        afford(2 * path.stat().st_size, str(path), what="a list of ids")
         lines = read_text(path).split("\n")
         if lines[-1] == "":
             lines.pop()
         return check_ids([line.removesuffix("\r") for line in lines], str(path)), None
+    afford(2 * path.stat().st_size, str(path), what="JSON")
     content = read_json(path)
     groups = None
     if isinstance(content, dict) and isinstance(content.get("ids"), list):

@@ -49,7 +49,8 @@ def from_object_archive(path: Path) -> str:
     plain = path.with_suffix(".plain.npz")
     return _DANGER + _command(
         f"import numpy as n; d = n.load({_text(path)}, allow_pickle=True); "
-        f"n.savez({_text(plain)}, **{{k: n.array(d[k].tolist()) for k in d.files}})"
+        f"n.savez({_text(plain)}, **{{k: n.array(d[k].tolist()) if d[k].dtype.hasobject else d[k] "
+        f"for k in d.files}})"
     )
 
 

@@ -6,6 +6,7 @@ What the serving commands read and say: embeddings, galleries of several files, 
 import hashlib
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,9 @@ from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
 from rerank.io.scratch import joined
 from rerank.methods.saved import Saved, save
+
+# What captions of a video are called: video#0, video_0, video-0.
+_NUMBERED = re.compile(r"(.+)[#_-]\d+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -369,19 +373,33 @@ def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:
 
 
 def _check_captions(texts: Embeddings, videos: Embeddings) -> None:
-    """Refuse sides that their ids show to be swapped: captions `x#0, x#1` of texts x.
+    """Refuse sides that are the same, or that their ids show to be swapped.
 
     Raises:
-        RerankError: most of the videos are called like captions of the texts.
+        RerankError: the same embeddings, or most videos are called like captions `x#0, x#1` of
+            texts x.
     """
-    if not (texts.ids_given and videos.ids_given) or not videos.ids:
-        return
+    if not (len(texts) == texts.total_rows and len(videos) == videos.total_rows):
+        return  # a share of them says nothing
+    if (
+        texts.vectors.shape == videos.vectors.shape
+        and np.array_equal(texts.vectors[:1], videos.vectors[:1])
+        and np.array_equal(texts.vectors, videos.vectors)
+    ):
+        raise RerankError(
+            f"{texts.source} and {videos.source} hold the same embeddings; give --texts and "
+            "--videos each its own"
+        )
     names = set(texts.ids)
-    captions = [name for name in videos.ids if name.rpartition("#")[0] in names]
+    captions = [
+        name
+        for name in videos.ids
+        if (found := _NUMBERED.fullmatch(name)) is not None and found[1] in names
+    ]
     if 2 * len(captions) > len(videos.ids) and not names & set(videos.ids):
         raise RerankError(
             f"--videos and --texts seem to be swapped: {captions[0]!r} of {videos.source} is "
-            f"called like a caption of {captions[0].rpartition('#')[0]!r} of {texts.source}"
+            f"called like a caption of a text of {texts.source}"
         )
 
 

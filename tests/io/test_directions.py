@@ -149,6 +149,10 @@ TABLES = {
     "columns": "file_name,caption_1,caption_2\na.jpg,x,w\nb.jpg,z,\n",
     "lines": "a.jpg#0\tx y\nb.jpg#0\tz\na.jpg#1\tw\n",
     "lines of four words": "a.jpg#0 x y 1\nb.jpg#0 z u 2\na.jpg#1 w v 3\n",
+    "blanks between": "query-id corpus-id score\na.jpg#0 a.jpg 1\n"
+    "b.jpg#0  b.jpg 1\na.jpg#1 a.jpg 1\n",
+    "unknown header": "left,right\na.jpg#0,a.jpg\nb.jpg#0,b.jpg\na.jpg#1,a.jpg\n",
+    "unknown header and grade": "l r g\na.jpg#0 a.jpg 1\nb.jpg#0 b.jpg 1\na.jpg#1 a.jpg 1\n",
     "pairs": "a.jpg#0 a.jpg\nb.jpg#0 b.jpg\na.jpg#1 a.jpg\n",
     "blanks": "text_id, video_id\na.jpg#0, a.jpg\nb.jpg#0 , b.jpg\na.jpg#1, a.jpg\n",
 }
@@ -167,6 +171,7 @@ def test_tables_of_captions(tmp_path, form, encoding):
     ("name", "content", "words"),
     [
         ("gt.csv", "left,right,weight\na,b,much\n", "'left', 'right', 'weight'"),
+        ("gt.csv", "left,right\na,b\nc,d\n", "neither.*|query_id,video_id"),
         ("gt.csv", "text_id,video_id\nt0,7.0\n", r"without '\.0'.*'7' of the videos"),
         ("gt.json", {"t0": "007"}, "without leading zeros.*'7'"),
         ("gt.json", {"t0": "clips/7"}, "without its folder.*'7'"),

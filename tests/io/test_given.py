@@ -144,3 +144,18 @@ def test_inputs_are_left_alone():
     if np.shares_memory(x, found.vectors):
         assert not found.vectors.flags.writeable
     np.testing.assert_array_equal(x, X)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: np.ma.masked_array(X, mask=X > 0), "masked"),
+        (lambda: torch.from_numpy(X).to_sparse(), "sparse.*to_dense"),
+        (lambda: torch.from_numpy(X).to(torch.float8_e4m3fn), "float8.*float"),
+    ],
+)
+def test_the_door_of_matrices_refuses_the_same(make, words):
+    from rerank.core.arrays import as_matrix
+
+    with pytest.raises(RerankError, match=rf"scores: .*{words}"):
+        as_matrix(make(), "scores")

@@ -157,6 +157,15 @@ def _collect(
             )  # fmt: skip
     elif isinstance(value, list | tuple) and value and isinstance(value[0], str | int):
         fields[name or "list"] = _list_field(where, value)
+    elif isinstance(value, list | tuple) and value:
+        fields[name or "embeddings"] = Field(
+            where,
+            (len(value),),
+            np.dtype("V1"),
+            lambda start, stop: iter(()),
+            odd=f"a list of {type(value[0]).__name__}",
+            fix="save one tensor, torch.stack(rows)",
+        )
 
 
 def _found_tensor(where: str, value: Any) -> Field:  # noqa: ANN401  a torch.Tensor

@@ -1,0 +1,116 @@
+"""What the user says about files reaches the readers; what makes no sense is refused."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from rerank.core.errors import RerankError
+from rerank.io import Reading
+from rerank.tasks.apply import apply_files
+from rerank.tasks.convert import convert_file
+from rerank.tasks.evaluate_files import judge_raw, judge_results
+from rerank.tasks.read import read_inputs
+
+N, D = 12, 8
+RNG = np.random.default_rng(0)
+VIDEOS = RNG.normal(size=(N, D)).astype("f4")
+TEXTS = (VIDEOS + 0.3 * RNG.normal(size=(N, D))).astype("f4")
+IDS = [f"v{i}" for i in range(N)]
+
+
+def figure(judged, when="before", name="R@1"):
+    return judged.as_json()[when]["t2v"][name]
+
+
+def expected() -> float:
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (TEXTS, VIDEOS)]
+    return 100 * float(((unit[0] @ unit[1].T).argmax(1) == np.arange(N)).mean())
+
+
+@pytest.fixture
+def one(tmp_path):
+    """Both sides in one file, without ids."""
+    with h5py.File(tmp_path / "both.h5", "w") as f:
+        f["text_features"], f["video_features"] = TEXTS, VIDEOS
+    (tmp_path / "names.txt").write_text("\n".join(IDS))
+    (tmp_path / "gt.json").write_text(json.dumps({f"v{i}": f"v{i}" for i in range(N)}))
+    return tmp_path
+
+
+def test_both_sides_of_one_file_are_told_apart_by_name(one):
+    path = one / "both.h5"
+    with pytest.raises(RerankError, match=r"--dataset texts=text_features"):
+        read_inputs(texts=path, videos=path)
+    with pytest.raises(RerankError, match="the same embeddings"):
+        read_inputs(texts=path, videos=path, reading=Reading(dataset=("text_features",)))
+    said = Reading(dataset=("texts=text_features", "videos=video_features"))
+    judged = judge_raw("diagonal", texts=path, videos=path, reading=said)
+    assert figure(judged) == pytest.approx(expected())
+    with pytest.raises(RerankError, match="there are no ids"):
+        read_inputs(texts=path, videos=path, reading=said)
+    with pytest.raises(RerankError, match="--dataset nothing: none of"):
+        read_inputs(texts=path, videos=path, reading=Reading(dataset=("nothing",)))
+
+
+def test_what_was_said_is_recorded_and_said_again_by_eval(one):
+    path, names = one / "both.h5", one / "names.txt"
+    said = Reading(
+        dataset=("texts=text_features", "videos=video_features"), text_ids=names, video_ids=names
+    )
+    out = one / "out.h5"
+    answer = apply_files(texts=path, videos=path, reading=said, out=out, k=3)
+    assert answer.manifest["settings"]["reading"]["text_ids"] == "names.txt"
+    judged = judge_results(one / "gt.json", out)
+    assert figure(judged) == pytest.approx(expected())
+    # No output takes the place of an input, nor of another kind of file.
+    with pytest.raises(RerankError, match="is an input"):
+        apply_files(texts=path, videos=path, reading=said, out=names, force=True)
+    with pytest.raises(RerankError, match="--force"):
+        apply_files(texts=path, videos=path, reading=said, out=one / "gt.json")
+
+
+def test_the_same_embeddings_and_swapped_captions_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", embeddings=VIDEOS, ids=IDS)
+    np.savez(tmp_path / "b.npz", embeddings=VIDEOS, ids=[f"t{i}" for i in range(N)])
+    with pytest.raises(RerankError, match="same embeddings"):
+        read_inputs(texts=tmp_path / "a.npz", videos=tmp_path / "b.npz")
+    for sign in "#_":
+        np.savez(tmp_path / "c.npz", embeddings=TEXTS, ids=[f"{i}{sign}0" for i in IDS])
+        with pytest.raises(RerankError, match="seem to be swapped"):
+            read_inputs(texts=tmp_path / "a.npz", videos=tmp_path / "c.npz")
+        read_inputs(texts=tmp_path / "c.npz", videos=tmp_path / "a.npz")
+
+
+def test_scores_of_a_bank_against_the_same_videos(tmp_path):
+    sims, bank = TEXTS @ VIDEOS.T, RNG.normal(size=(5, N)).astype("f4")
+    np.savez(
+        tmp_path / "s.npz", scores=sims, query_ids=[f"t{i}" for i in range(N)], gallery_ids=IDS
+    )
+    np.savez(
+        tmp_path / "b.npz", scores=bank[:, ::-1], query_ids=list("abcde"), gallery_ids=IDS[::-1]
+    )
+    found = read_inputs(sims=tmp_path / "s.npz", bank_sims=tmp_path / "b.npz")
+    np.testing.assert_array_equal(found.bank_scores.scores, bank)
+    np.savez(tmp_path / "c.npz", scores=bank[:, 1:])
+    with pytest.raises(RerankError, match="bank texts x the 12 videos"):
+        read_inputs(sims=tmp_path / "s.npz", bank_sims=tmp_path / "c.npz")
+    with pytest.raises(RerankError, match="--bank-sims needs --sims"):
+        read_inputs(
+            texts=tmp_path / "s.npz", videos=tmp_path / "s.npz", bank_sims=tmp_path / "b.npz"
+        )
+
+
+def test_convert_takes_what_was_said(one):
+    said = Reading(dataset=("videos=video_features",), video_ids=one / "names.txt")
+    convert_file(one / "both.h5", one / "v.h5", reading=said)
+    from rerank.io import read_embeddings
+
+    found = read_embeddings(one / "v.h5")
+    assert found.ids == tuple(IDS)
+    np.testing.assert_array_equal(found.vectors, VIDEOS)
+    with pytest.raises(RerankError, match="is an input"):
+        convert_file(one / "v.h5", one / "v.h5")
+    with pytest.raises(RerankError, match=r"call it x\.h5"):
+        convert_file(one / "v.h5", one / "x.npy")
