@@ -33,7 +33,7 @@ from rerank.core.arrays import has_fast_bfloat16
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair
 from rerank.methods import engine as api
-from rerank.methods import marginals
+from rerank.methods import repeats
 from rerank.methods.em import EM
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.passes import panels, reduce
@@ -323,11 +323,10 @@ def plan(
     temperature += solve(_TAU_STEPS)
     polish = 0.0 if regime == "stored bfloat16" else pairs * exact
     sinkhorn = solve(sweeps) + polish
-    # One converged fit serves both directions of a large problem, but where the marginals were
-    # looked into each may have its own.
-    suited = n * m <= marginals.MAX_SUITED and devices == 1
-    fits = directions if suited or n * m < api.ONE_FIT_ELEMENTS else 1
-    look = temperature + 2 * sinkhorn + 3 * pairs * exact if suited else 0.0
+    # One converged fit serves both directions of a large problem with as many queries as items.
+    fits = directions if n * m < api.ONE_FIT_ELEMENTS or n != m else 1
+    # Repeats are looked for in a sample of the queries.
+    look = 2 * min(share, repeats.ROWS) * m * exact
     moments = fits * (rows * costs.moments + costs.basis) + _MAPS * rows * costs.mapped
     stages = [
         Stage("reading", 4 * d * rows * costs.read),
