@@ -57,6 +57,12 @@ def apply_command(
     scores_are: Annotated[
         ScoresAreName, typer.Option("--scores-are", help="What --sims holds.")
     ] = ScoresAreName.auto,
+    one_to_one: Annotated[
+        bool, typer.Option("--one-to-one", help="No text has two videos, no video two texts.")
+    ] = False,
+    grouped: Annotated[
+        bool, typer.Option("--grouped", help="Several texts belong to a video, or the reverse.")
+    ] = False,
     settings: Annotated[
         Path | None, typer.Option("--settings", help="Settings written by `rerank tune`.")
     ] = None,
@@ -83,6 +89,7 @@ def apply_command(
     is fitted on the test queries themselves and labelled transductive.
     """
     from rerank.core import comm
+    from rerank.core.errors import RerankError
     from rerank.tasks import apply as files
     from rerank.tasks import read as inputs
     from rerank_cli.console import emit, emit_json, progress, say
@@ -104,12 +111,15 @@ def apply_command(
         for key, value in {"method": method, "tau": inputs.parse_tau(tau), "rho": rho}.items()
         if value is not None
     }
+    if one_to_one and grouped:
+        raise RerankError("--one-to-one and --grouped contradict each other: give one of them")
+    groups = "one-to-one" if one_to_one else "grouped" if grouped else "auto"
     try:
         with progress():
             report = files.apply_files(
                 videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
                 bank_videos=bank_videos, bank_gt=bank_gt, metric=metric.value, k=k,
-                scores_are=scores_are.value, gate=gate, out=out, store_scores=scores,
+                scores_are=scores_are.value, groups=groups, gate=gate, out=out, store_scores=scores,
                 device=device.value, reading=reading, memory=memory, heads=heads, settings=chosen,
                 force=force,
             )  # fmt: skip

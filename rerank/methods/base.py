@@ -42,6 +42,9 @@ class Bank:
         pairs: bank queries x bank gallery, for EM, dual-bank Sinkhorn and the do-no-harm gate.
         positives: for each bank query the bank gallery rows that are right, where known.
         label: how the bank was obtained; "inductive" when no test query is in it.
+        query_groups: how many things the queries of `sim` are about, as many as there are where
+            each has its own; None = not known.
+        gallery_groups: the same of the gallery items, such as videos of captions.
     """
 
     sim: Similarity
@@ -49,6 +52,8 @@ class Bank:
     pairs: Similarity | None = None
     positives: tuple[np.ndarray, ...] | None = None
     label: Label = "inductive"
+    query_groups: int | None = None
+    gallery_groups: int | None = None
 
     def __post_init__(self) -> None:
         strongest_label([self.label])

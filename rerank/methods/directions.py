@@ -5,7 +5,9 @@ so its bias needs bank *videos*. A direction without its bank stays raw: it is n
 on the test queries. With no bank at all both are fitted on the test queries, and say so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -38,12 +40,60 @@ class Direction:
         return "none" if self.bank is None else self.bank.label
 
 
-def from_scores(sim: Similarity) -> dict[Name, Direction]:
-    """Both directions of one similarity, texts x videos, without a bank: transductive."""
+# What is known of which texts and videos belong together: nothing, that no two of one side share
+# one of the other, that those of the longer side come in groups, or the group of each.
+Groups: TypeAlias = Literal["auto", "one-to-one", "grouped"] | Sequence[object] | np.ndarray
+
+
+def from_scores(sim: Similarity, *, groups: Groups = "auto") -> dict[Name, Direction]:
+    """Both directions of one similarity, texts x videos, without a bank: transductive.
+
+    Args:
+        sim: the similarity.
+        groups: "one-to-one" (no text has two videos, no video two texts), "grouped" (the longer
+            side comes in groups, such as captions of a video), or an id for every text of all
+            processes, the same where they belong to one video (or one for every video).
+
+    Raises:
+        RerankError: another word, or ids that fit neither side.
+    """
+    texts, videos = _counts(groups, reduce.total_queries(sim), reduce.total_gallery(sim))
     return {
-        "t2v": Direction("t2v", sim, Bank(sim, pairs=sim, label="transductive")),
-        "v2t": Direction("v2t", sim.T, Bank(sim.T, pairs=sim.T, label="transductive")),
+        "t2v": Direction("t2v", sim, _own(sim, texts, videos)),
+        "v2t": Direction("v2t", sim.T, _own(sim.T, videos, texts)),
     }
+
+
+def _own(sim: Similarity, queries: int | None, gallery: int | None) -> Bank:
+    return Bank(
+        sim, pairs=sim, label="transductive", query_groups=queries, gallery_groups=gallery
+    )  # fmt: skip
+
+
+def _counts(groups: Groups, n: int, m: int) -> tuple[int | None, int | None]:
+    """How many things the n texts and the m videos are about, as far as it is known."""
+    if isinstance(groups, str):
+        if groups == "auto":
+            return None, None
+        if groups == "one-to-one":
+            return n, m
+        if groups == "grouped":
+            return min(n, m), min(n, m)
+        raise RerankError(
+            f"groups: got {groups!r}, expected 'auto', 'one-to-one', 'grouped' or an id for each "
+            f"of the {n} texts"
+        )
+    ids = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
+    if len(ids) not in (n, m):
+        raise RerankError(
+            f"groups: got {len(ids)} ids, expected one for each of the {n} texts "
+            f"(or of the {m} videos)"
+        )
+    found = len(set(ids))
+    if found == len(ids):
+        # Every one with an id of its own says nothing of the other side.
+        return None, None
+    return (found, m) if len(ids) == n else (n, found)
 
 
 def from_embeddings(
@@ -56,6 +106,7 @@ def from_embeddings(
     metric: Metric = "cosine",
     sharded: bool = False,
     whole_bank: bool = False,
+    groups: Groups = "auto",
 ) -> dict[Name, Direction]:
     """Both directions of embeddings, with the banks that were given.
 
@@ -69,6 +120,7 @@ def from_embeddings(
         sharded: `texts` and `bank_texts` are this process's share of their rows; videos are whole
             in every process.
         whole_bank: with `sharded`, `bank_texts` are whole in every process too.
+        groups: see `from_scores`; of the texts and videos themselves, so without a bank only.
 
     Raises:
         RerankError: embeddings that do not fit together.
@@ -77,7 +129,7 @@ def from_embeddings(
     split_bank = None if whole_bank else split
     sim = Pair(texts, videos, metric=metric, shard=split)
     if bank_texts is None and bank_videos is None:
-        return from_scores(sim)
+        return from_scores(sim, groups=groups)
     made: dict[Name, Direction] = {}
     pairs = None
     if bank_texts is not None and bank_videos is not None:

@@ -4,6 +4,7 @@ Every door calls it: `rerank()`, `apply`, `compare`, `fit`, `tune`, `eval`. So t
 method and settings give the same numbers everywhere.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -13,11 +14,12 @@ import torch
 from rerank.core.errors import RerankError
 from rerank.core.pairs import Name
 from rerank.core.similarity import Pair, Similarity
-from rerank.methods import marginals
 from rerank.methods.base import Bank, FittedPipeline, Label, Pipeline, strongest_label
 from rerank.methods.directions import Direction
 from rerank.methods.em import Basis
+from rerank.methods.marginals import centred, choose, masses
 from rerank.methods.registry import canonical, cards_of, pipeline
+from rerank.methods.repeats import repeats
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
 from rerank.passes import reduce
 
@@ -271,7 +273,7 @@ def _mirror(
     last, settings = first.stages[-1], stages.stages[-1]
     if pairs < ONE_FIT_ELEMENTS or not isinstance(last, Potentials):
         return None
-    if not isinstance(settings, Sinkhorn) or last.softened:
+    if not isinstance(settings, Sinkhorn) or last.rho != 1 or not last.one_step:
         return None
     if not all(isinstance(stage, Basis) for stage in first.stages[:-1]):
         return None
@@ -282,17 +284,28 @@ def _mirror(
         equal = torch.allclose(queries, reduce.gallery_masses(side.T), rtol=1e-9, atol=0.0)
         if not reduce.everywhere(side, equal):
             return None
+    back = both["v2t"].bank
+    assert back is not None
     for stage in first.stages[:-1]:
-        sim = stage.transform(sim)
-    if settings.rho == "auto" and pairs <= marginals.MAX_SUITED:
-        if marginals.recommend_marginals(sim.T).notes:
-            return None
+        sim, back = stage.transform(sim), stage.transform_bank(back)
+    found = masses(back.sim, duplicates=settings.duplicates, query_groups=back.query_groups)
+    choice = choose(back, found, settings.rho)
+    if choice.form not in ("equality", "grouped", "as given"):
+        return None
     f = last.complete(sim)
-    offset = reduce.gallery_mean(sim.T, f)
+    bias, offset = centred(f, found.live_items, split=back.sim.shard == "gallery")
+    if choice.form == "equality" and math.isfinite(last.tau):
+        seen = repeats(
+            back.sim, last.tau, gallery_bias=bias, found=found, duplicates=settings.duplicates
+        )
+        if seen.weight:
+            return None
     mirrored = replace(
         last,
         query_bias=last.gallery_bias + offset,
-        gallery_bias=f - offset,
-        offset=last.offset - float(offset),
+        gallery_bias=bias,
+        offset=last.offset - offset,
+        form=choice.form,
+        marginals=() if not choice.note else (choice.note,),
     )
     return FittedPipeline((*first.stages[:-1], mirrored))

@@ -1,171 +1,161 @@
-"""Marginals that suit the data: repeated queries and items without a query, seen without labels.
+"""Which marginals suit a fit on the test queries themselves, from counts and from what is known.
 
-Sinkhorn asks every gallery item to be as probable as every other. That is wrong where many queries
-want the same item, and where many items are wanted by none. Both leave traces in softened plans:
+Sinkhorn asks every gallery item to be as probable as every other. N queries can ask that of M
+items only where N >= M. So, with N distinct live queries and M live items:
 
-- repeated queries: with the gallery marginal softened (rho = 1/2), items are the clear first
-  choice of many queries at once. The variance of "how many queries clearly choose me" then is far
-  above its mean; one-to-one data stay below it.
-- items without a query: at rho = .7 many items are hardly anybody's choice although queries are
-  sure of theirs. Where queries are not sure nothing can be told, and equality costs nothing.
+    N < M            few queries: each item is wanted by at most one of them (a slack row)
+    N < M, grouped   equality: captions of a video all belong to a query that is there
+    N = M            equality
+    N > M            equality; stated one-to-one, queries may have no item (a slack column)
+
+A row or column without any scored entry is dead: it has no mass and counts in neither.
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from rerank.core import comm
 from rerank.core.similarity import Similarity
 from rerank.methods.base import Bank
-from rerank.methods.potentials import solve
-from rerank.methods.temperature import auto_tau
-from rerank.passes import gallery as items
 from rerank.passes import reduce
 
-# A query clearly chooses an item that has this share of its row of the plan.
-_CLEAR = 0.3
-# Repeated: variance over mean of the clear choices, and variance beyond Poisson over squared mean
-# (the latter stays low where every item has several queries, as captions of a video).
-_DISPERSION, _EXCESS = 3.0, 2.0
-# Without a query: share of items whose largest entry in any row of the plan is below _FAINT.
-_FAINT, _FAINT_SHARE, _SURE = 0.1, 0.12, 0.4
-# Near-duplicates: cosine of centred score rows; repeats that this finds are common above _FOUND.
-_ALIKE, _FOUND = 0.95, 0.3
-_PROFILE = 256
-# Near-duplicates are compared in pairs, so their search is bounded.
-MAX_COMPARED = 20_000
-# Above this many scores the marginals are not looked into: it costs about two more fits.
-MAX_SUITED = 50_000_000
+Form: TypeAlias = Literal["equality", "grouped", "few queries", "one-to-one", "as given"]
 
 
 @dataclass(frozen=True, eq=False)
-class Marginals:
-    """Recommended marginals of a similarity, for `Sinkhorn(rho=...)` and `sim.with_mass`.
+class Masses:
+    """Masses of the live queries and items.
 
     Attributes:
-        rho: 1 = equality, .9 where items seem to have no query, .7 where queries repeat, .5 where
-            they repeat with so much noise that copies cannot be matched.
-        query_mass: (n,) masses by which near-duplicates share one query's mass; None = as they are.
-        notes: what was found, for a person; empty where nothing speaks against equality.
-        dispersion: variance over mean of the number of queries that clearly choose an item.
-        faint: share of items that are hardly anybody's choice.
-        confidence: mean largest row share of the plan at rho = .7.
+        log_a: (n,) log masses of the queries; those of the live ones sum to one.
+        log_b: (m,) log masses of the items, which sum to one; -inf where dead.
+        live_queries: (n,) bool, live_items: (m,) bool.
+        rows: live queries over all processes, columns: live items.
+        queries: N, mass of all queries where a distinct one (or a group of them) has mass 1.
+        items: M, mass of all items, 1 each.
     """
 
-    rho: float
-    query_mass: Tensor | None
-    notes: tuple[str, ...]
-    dispersion: float
-    faint: float
-    confidence: float
+    log_a: Tensor
+    log_b: Tensor
+    live_queries: Tensor
+    live_items: Tensor
+    rows: int
+    columns: int
+    queries: float
+    items: float
 
-    def apply(self, sim: Similarity) -> Similarity:
-        """The similarity with the recommended masses."""
-        return sim if self.query_mass is None else sim.with_mass(queries=self.query_mass)
+    @property
+    def slack(self) -> float:
+        """Share of the larger side's mass that the other leaves: of items > 0, of queries < 0."""
+        larger = max(self.queries, self.items)
+        return (self.items - self.queries) / larger if larger > 0 else 0.0
+
+    @property
+    def few(self) -> tuple[Tensor, float]:
+        """Log masses of the queries beside a slack row, and the mass of that row."""
+        return self.log_a + math.log1p(-self.slack), self.slack
+
+    @property
+    def T(self) -> "Masses":  # noqa: N802  the mathematical transpose, as in numpy
+        """Of the other direction."""
+        floor = self.log_b[self.live_items]
+        low = float(floor.min()) if len(floor) else 0.0
+        return Masses(
+            log_a=torch.where(self.live_items, self.log_b, low),
+            log_b=torch.where(self.live_queries, self.log_a, -math.inf),
+            live_queries=self.live_items, live_items=self.live_queries,
+            rows=self.columns, columns=self.rows, queries=self.items, items=self.queries,
+        )  # fmt: skip
 
 
-EQUALITY = Marginals(1.0, None, (), math.nan, math.nan, math.nan)
+def masses(
+    sim: Similarity,
+    *,
+    duplicates: Literal["share", "count"] = "share",
+    query_groups: int | None = None,
+) -> Masses:
+    """Masses over what is live.
+
+    Args:
+        sim: the similarity, with masses of its own or without.
+        duplicates: "share" gives exact copies of a query the mass of one.
+        query_groups: how many things the queries are about, where several are about one.
+    """
+    live_queries, live_items = reduce.live(sim)
+    weight = reduce.query_weights(sim, duplicates=duplicates)
+    rows = reduce.count(live_queries, everywhere=sim.shard == "queries")
+    columns = reduce.count(live_items, everywhere=sim.shard == "gallery")
+    total = torch.where(live_queries, weight, 0).sum()
+    total = float(comm.all_sum(total) if sim.shard == "queries" else total)
+    # Given weights have any scale: only their ratios count.
+    queries = float(rows) if sim.query_mass is not None else round(total, 6)
+    if query_groups is not None:
+        queries = min(queries, float(query_groups))
+    mass = reduce.gallery_masses(sim)
+    held = torch.where(live_items, mass, 0).sum()
+    held = float(comm.all_sum(held) if sim.shard == "gallery" else held)
+    return Masses(
+        log_a=(weight / max(total, math.ulp(0.0))).log().to(sim.dtype),
+        log_b=torch.where(live_items, mass / max(held, math.ulp(0.0)), 0).log().to(sim.dtype),
+        live_queries=live_queries, live_items=live_items,
+        rows=rows, columns=columns, queries=queries, items=float(columns),
+    )  # fmt: skip
 
 
-def suited(bank: Bank, rho: float | Literal["auto"]) -> Marginals:
-    """The marginals to fit a bank with: those that were asked for, or that the queries suggest.
+def centred(x: Tensor, alive: Tensor, *, split: bool) -> tuple[Tensor, float]:
+    """X with mean zero over the live ones, 0 for the dead, and the mean that was taken.
 
-    Only where the test queries themselves are fitted on do repeated queries and items without a
-    query show; on a bank it is equality.
+    Args:
+        x: (k,) one number per row, or per column.
+        alive: (k,) bool.
+        split: whether they are split over processes.
+    """
+    total = torch.stack([torch.where(alive, x, 0).double().sum(), alive.double().sum()])
+    if split:
+        total = comm.all_sum(total)
+    mean = float(total[0] / total[1].clamp_min(1))
+    return torch.where(alive, x - mean, torch.zeros_like(x)), mean
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The marginals of a fit and why.
+
+    Attributes:
+        form: see the module.
+        rho: softness of the gallery marginal.
+        note: "" or the reason, for a person.
+    """
+
+    form: Form
+    rho: float = 1.0
+    note: str = ""
+
+
+def choose(bank: Bank, found: Masses, rho: float | Literal["auto"]) -> Choice:
+    """The marginals to fit a bank with: those that were asked for, or that suit the counts.
+
+    Only where the test queries themselves are fitted on do the counts say anything.
     """
     if rho != "auto":
-        return replace(EQUALITY, rho=float(rho))
-    pairs = reduce.total_queries(bank.sim) * reduce.total_gallery(bank.sim)
-    if bank.label != "transductive" or pairs > MAX_SUITED:
-        return EQUALITY
-    found = recommend_marginals(bank.sim)
-    notes = tuple(f"{note} (--rho 1 overrides)" for note in found.notes)
-    return replace(found, notes=notes)
-
-
-def recommend_marginals(sim: Similarity) -> Marginals:
-    """Look at the queries that are to be re-ranked, without labels, and recommend marginals.
-
-    Scores without a temperature (constant, or fewer than 10 rows or columns) keep equality.
-    Thresholds were set on coco500, cap4video and msvd_aligned, whole, with half of the queries
-    dropped, and with Zipf repeats; they are figures of experience, not of theory.
-    """
-    log_a = reduce.query_masses(sim).log().to(sim.dtype)
-    log_b = reduce.gallery_masses(sim).log().to(sim.dtype)
-    tau = auto_tau(sim, log_a=log_a, log_b=log_b).tau
-    if tau is None:
-        return Marginals(1.0, None, (), math.nan, math.nan, math.nan)
-
-    def bias(rho: float) -> Tensor:
-        return solve(sim, tau, log_a=log_a, log_b=log_b, n_iters=50, tol=1e-3, rho=rho).g
-
-    dispersion, excess = _choices(sim, bias(0.5), tau)
-    faint, confidence = _faint(sim, bias(0.7), tau)
-    figures = (dispersion, faint, confidence)
-    if dispersion > _DISPERSION and excess > _EXCESS:
-        mass, found = _shared_mass(sim)
-        text = (
-            f"queries seem to repeat (the number of queries that clearly choose an item has "
-            f"{dispersion:.1f} times the variance of chance)"
-        )
-        if mass is not None and found > _FOUND:
-            text += f"; {found:.0%} are near-duplicates and share mass, rho = 0.7"
-            return Marginals(0.7, mass, (text,), *figures)
-        return Marginals(0.5, None, (f"{text}; copies cannot be matched, rho = 0.5",), *figures)
-    if confidence > _SURE and faint > _FAINT_SHARE:
-        text = f"{faint:.0%} of the gallery items seem to have no query, rho = 0.9"
-        return Marginals(0.9, None, (text,), *figures)
-    return Marginals(1.0, None, (), *figures)
-
-
-def _choices(sim: Similarity, gallery_bias: Tensor, tau: float) -> tuple[float, float]:
-    """Variance over mean of clear choices per item, and variance beyond Poisson over mean^2."""
-    biased = sim.add_gallery_bias(gallery_bias)
-    first = reduce.topk(biased, 1)
-    share = (first.scores[:, 0] / tau - reduce.logsumexp(biased, tau, over="gallery")).exp()
-    clear = first.indices[:, 0][share > _CLEAR]
-    counts = reduce.occurrences(biased, clear).double()
-    mean, variance = float(counts.mean()), float(counts.var())
-    if mean == 0:
-        return 0.0, 0.0
-    return variance / mean, (variance - mean) / mean**2
-
-
-def _faint(sim: Similarity, gallery_bias: Tensor, tau: float) -> tuple[float, float]:
-    """Share of items below _FAINT in every row of the row-normalised plan; mean largest share."""
-    log_rows = reduce.logsumexp(sim, tau, over="gallery", plus=gallery_bias)
-    # A row without any scored entry chooses nothing.
-    log_rows = torch.where(torch.isfinite(log_rows), log_rows, torch.inf)
-    row_max, col_max = reduce.extremes(sim, query_bias=-tau * log_rows, gallery_bias=gallery_bias)
-    largest = ((col_max + gallery_bias) / tau).exp()
-    confidence = (row_max / tau - log_rows).exp()
-    faint = reduce.gallery_mean(sim, (largest < _FAINT).double())
-    return faint, reduce.gallery_mean(sim.T, confidence)
-
-
-def _shared_mass(sim: Similarity) -> tuple[Tensor | None, float]:
-    """(n,) 1 / number of near-duplicates including itself, and the share of superfluous queries.
-
-    Queries are compared by their scores against up to 256 items, double-centred, so that stored
-    scores and embeddings are treated alike.
-    """
-    n, m = reduce.total_queries(sim), reduce.total_gallery(sim)
-    if n > MAX_COMPARED:
-        return None, 0.0
-    columns = torch.linspace(0, m - 1, min(m, _PROFILE), device=sim.device).round().long()
-    profile = items.scores_at(sim, columns)
-    finite = torch.isfinite(profile)
-    if not bool(finite.all()):
-        profile = torch.where(finite, profile, profile[finite].min())
-    profile = profile - profile.mean(dim=0)
-    profile = profile - profile.mean(dim=1, keepdim=True)
-    profile = profile / torch.linalg.vector_norm(profile, dim=1, keepdim=True).clamp_min(1e-12)
-    alike = torch.empty(n, dtype=torch.float64, device=sim.device)
-    for start in range(0, n, 1024):
-        cosine = profile[start : start + 1024] @ profile.T
-        # A query is its own duplicate even where rounding puts its cosine below one.
-        alike[start : start + 1024] = (cosine > _ALIKE).sum(dim=1).clamp_min(1)
-    mass = 1 / alike
-    return items.share_of(sim.T, mass), 1 - float(mass.sum()) / n
+        return Choice("as given", float(rho))
+    if bank.label != "transductive" or found.queries == found.items:
+        return Choice("equality")
+    n, m = found.rows, found.columns
+    counted = f"{n:,} queries for {m:,} items"
+    stated = bank.gallery_groups is not None
+    if found.queries < found.items:
+        if bank.gallery_groups is not None and bank.gallery_groups < m:
+            return Choice("grouped", 1.0, f"{counted} in groups: every item equally probable")
+        how = "" if stated else "; where several items belong to one query, say --grouped"
+        note = f"{counted}: each item is taken to be wanted by at most one query{how}"
+        return Choice("few queries", 1.0, note)
+    if bank.query_groups is not None and bank.query_groups >= n:
+        note = f"{counted}, one-to-one as stated: queries may have no item"
+        return Choice("one-to-one", 1.0, note)
+    how = "" if stated else "; where most queries have no item, say --one-to-one"
+    return Choice("equality", 1.0, f"{counted}: every item is taken to be equally probable{how}")

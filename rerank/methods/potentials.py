@@ -21,6 +21,7 @@ from torch import Tensor
 from rerank.core import comm, progress
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
+from rerank.passes import gallery as items
 from rerank.passes import reduce
 from rerank.passes.sinkhorn.sweepers import Sweeper
 
@@ -86,20 +87,23 @@ _ENOUGH = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Result of `solve`.
+    """Result of `solve`: the best iterate it came past.
 
     Attributes:
         f: (n,) query potentials, g: (m,) gallery potentials, in score units;
             the plan is exp((S + f + g) / tau) and g is the consistent half.
         n_iters: full (query, gallery) steps done.
-        error: L1 violation of the gallery marginal measured in the last step, before its
-            gallery half; 0 is perfect, 2 the worst.
+        error: L1 violation of the gallery marginal before the gallery half-step of this iterate,
+            over the mass of the items; 0 is perfect, 2 the worst.
+        log_asked: (m,) log of the share of its mass that an item has from queries; the rest is the
+            slack row's. 0 without one; -inf for an item without any scored entry.
     """
 
     f: Tensor
     g: Tensor
     n_iters: int
     error: float
+    log_asked: Tensor
 
 
 def solve(
@@ -111,6 +115,7 @@ def solve(
     n_iters: int,
     tol: float = 0.0,
     rho: float = 1.0,
+    slack: float = 0.0,
     relaxation: float = 1.4,
     init: Tensor | None = None,
     polish: bool = True,
@@ -121,14 +126,22 @@ def solve(
         f_i = tau (log a_i - log sum_j exp((S_ij + g_j) / tau))           rows kept tight
         g_j = rho tau (log b_j - log sum_i exp((S_ij + f_i) / tau))       g = (b / K^T f)^rho
 
+    With `slack` one more row of this mass and of constant score takes what queries leave of the
+    items (partial transport): items need not be asked at all, and none is asked more than b.
+
+        f_0 = log slack - log sum_j exp(g_j / tau)
+        g_j = tau (log b_j - log (exp f_0 + sum_i exp((S_ij + f_i) / tau)))
+
     Args:
         sim: (n, m) scores.
         tau: temperature in score units.
-        log_a: (n,) log masses of the queries, summing to one.
-        log_b: (m,) log masses of the gallery items, summing to one.
+        log_a: (n,) log masses of the queries.
+        log_b: (m,) log masses of the gallery items, of the same sum as those of the queries and
+            the slack, which is one; -inf for an item that takes no part.
         n_iters: most steps.
         tol: stop when the gallery marginal is met within this L1 distance; 0 never stops early.
         rho: softness of the gallery marginal, 1 = equality, 0 = no correction.
+        slack: mass of the slack row; 0 = none.
         relaxation: 1 is the plain iteration; above it, gallery steps after the first few are
             extrapolated from the ones before (`rerank.methods.potentials`) down to an error of
             1e-3, then over-relaxed by this factor (below 2); both fall back to plain steps when
@@ -137,7 +150,8 @@ def solve(
         polish: where the sweeps round do the last one in full precision.
         step: the sweep to use; chosen by size and memory by default.
 
-    Source: Cuturi, NeurIPS 2013; over-relaxation: Thibault et al., Algorithms 2021.
+    Source: Cuturi, NeurIPS 2013; over-relaxation: Thibault et al., Algorithms 2021; the slack row:
+    Caffarelli and McCann, Ann. of Math. 2010, as in Chapel et al., NeurIPS 2020.
     """
     if n_iters < 1:
         raise RerankError(f"n_iters: got {n_iters}, expected at least 1")
@@ -145,29 +159,36 @@ def solve(
         raise RerankError(f"rho: got {rho}, expected between 0 and 1")
     if not 1 <= relaxation < 2:
         raise RerankError(f"relaxation: got {relaxation}, expected at least 1 and below 2")
+    if not 0 <= slack < 1 or (slack > 0 and rho < 1):
+        raise RerankError(f"slack: got {slack}, expected at least 0 and below 1, with rho = 1")
     log_a, log_b = log_a.to(sim.dtype), log_b.to(sim.dtype)
     g = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device) if init is None else init
     if step is None:
         step = reduce.sweeper(sim, reduce.check_tau(tau), log_a=log_a, sweeps=n_iters)
     sharded = sim.shard == "gallery"
     accelerated = Anderson(sharded=sharded)
-    f, error, done = g, math.inf, 0
+    gallery = _Gallery(sim, tau, log_b, rho=rho, slack=slack)
+    f, error, done, target = g, math.inf, 0, g
     omega, last_error = relaxation, math.inf
+    best = g, math.inf
     with step.quiet(), progress.task("Sinkhorn", n_iters) as advance:
         for done in range(1, n_iters + 1):
             f, log_mass = step(g)
             advance(1)
-            error = _violation(log_mass, g, log_b, tau=tau, rho=rho, shard=sharded)
+            log_mass, error = gallery.measure(g, log_mass)
             finished = done == n_iters or error <= tol
-            if finished and polish and step.rounded:
-                f, log_mass = step.polish(g)
-                error = _violation(log_mass, g, log_b, tau=tau, rho=rho, shard=sharded)
-            target = rho * (tau * (log_b - log_mass) + g)
-            # A column without any scored entry has no mass to normalise: it stays as it is.
-            target = torch.where(torch.isfinite(target), target, g)
+            if error < best[1]:
+                best = g, error
+            if finished and (best[1] < error or (polish and step.rounded)):
+                g = best[0]
+                f, log_mass = step.polish(g) if polish else step(g)
+                log_mass, error = gallery.measure(g, log_mass)
+            target = gallery.step(g, log_mass)
             # The last gallery step is plain: unseen queries only ever see g, so g must be the
             # consistent half, and a new item's g can be recomputed from f alone.
-            if finished or relaxation == 1 or done <= _PLAIN_STEPS:
+            if finished:
+                break
+            if relaxation == 1 or done <= _PLAIN_STEPS:
                 g = target
             elif error > _ENOUGH:
                 g = accelerated.step(g, target, error)
@@ -175,23 +196,50 @@ def solve(
                 omega = omega if error <= last_error else 1.0
                 g = g + omega * (target - g)
             last_error = error
-            if finished:
-                break
-    return Solution(f, g, done, error)
+    return Solution(f, target, done, error, gallery.asked(g, target))
 
 
-def _violation(
-    log_mass: Tensor, g: Tensor, log_b: Tensor, *, tau: float, rho: float, shard: bool
-) -> float:
-    """L1 distance of the column masses from what the fixed point of g asks for.
+class _Gallery:
+    """The gallery half of a step; what the slack row takes is counted here, not in the sweeps."""
 
-    At a fixed point of the soft step, K^T f = b exp(-g / (rho tau)), so the masses are
-    b exp((1 - 1/rho) g / tau); for rho = 1 that is b.
-    """
-    if rho == 0:
-        return 0.0
-    want = log_b + (1 - 1 / rho) * g / tau
-    # A NaN is no agreement; -inf is a column without any scored entry, which asks for nothing.
-    gap = (log_mass.double().exp() - want.double().exp()).abs()
-    total = gap[log_mass > -math.inf].sum() if not gap.isnan().any() else gap.sum()
-    return float(comm.all_sum(total) if shard else total)
+    def __init__(
+        self, sim: Similarity, tau: float, log_b: Tensor, *, rho: float, slack: float
+    ) -> None:
+        self._sim, self._tau, self._log_b, self._rho, self._slack = sim, tau, log_b, rho, slack
+        self._log_mass = log_b
+
+    def measure(self, g: Tensor, log_mass: Tensor) -> tuple[Tensor, float]:
+        """Log column masses with the slack row's, from those of the queries, and the violation.
+
+        The violation is the L1 distance of the column masses from what the fixed point asks for.
+        At a fixed point of the soft step, K^T f = b exp(-g / (rho tau)), so the masses are
+        b exp((1 - 1/rho) g / tau); for rho = 1 that is b.
+        """
+        self._log_mass = log_mass
+        if self._slack > 0:
+            alive = torch.isfinite(self._log_b)
+            level = g.double() / self._tau
+            log_sum = items.log_total(self._sim, torch.where(alive, level, -math.inf))
+            row = math.log(self._slack) + level - log_sum
+            log_mass = torch.logaddexp(log_mass.double(), row).to(log_mass.dtype)
+        if self._rho == 0:
+            return log_mass, 0.0
+        want = self._log_b + (1 - 1 / self._rho) * g / self._tau
+        # A NaN is no agreement; -inf is a column without any scored entry, which asks for nothing.
+        gap = (log_mass.double().exp() - want.double().exp()).abs()
+        dead = (log_mass == -math.inf) | (self._log_b == -math.inf)
+        total = torch.where(dead, 0, gap).sum()
+        sharded = self._sim.shard == "gallery"
+        return log_mass, float(comm.all_sum(total) if sharded else total)
+
+    def step(self, g: Tensor, log_mass: Tensor) -> Tensor:
+        """The gallery half-step from the masses under g."""
+        target = self._rho * (self._tau * (self._log_b - log_mass) + g)
+        # A column without any scored entry has no mass to normalise: it stays as it is.
+        return torch.where(torch.isfinite(target), target, g)
+
+    def asked(self, g: Tensor, target: Tensor) -> Tensor:
+        """See `Solution`; g is what the last masses were measured under."""
+        share = self._log_mass + (target - g) / self._tau - self._log_b
+        dead = (self._log_mass == -math.inf) | (self._log_b == -math.inf)
+        return torch.where(dead, -math.inf, share)

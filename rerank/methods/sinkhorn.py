@@ -11,10 +11,12 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
 from rerank.methods.base import Bank, Fitted, Label, Parts, Reranker, Running, as_bank
-from rerank.methods.marginals import suited
-from rerank.methods.potentials import solve
+from rerank.methods.marginals import Choice, Masses, centred, choose, masses
+from rerank.methods.popularity import popularity, shared_masses
+from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
-from rerank.methods.temperature import auto_tau, bank_tau
+from rerank.methods.repeats import Repeats, repeats
+from rerank.methods.temperature import Temperature, auto_tau, bank_tau
 from rerank.passes import reduce
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
 
@@ -44,9 +46,10 @@ class Sinkhorn(Reranker):
             spacing of the hard negatives on the test queries themselves, half of sigma on a bank.
         n_iters: most (query, gallery) steps.
         tol: stop when the gallery marginal is met within this L1 distance; None = never early.
-        rho: 1 asks for the gallery marginal exactly, smaller values pull towards it: about .9
-            where some items may have no query, about .7 where queries repeat. "auto" takes what
-            the test queries themselves suggest (`rerank.methods.marginals`), and 1 on a bank.
+        rho: 1 asks for the gallery marginal exactly, smaller values pull towards it. "auto" takes
+            what suits the test queries themselves: a slack row where they are fewer than the items
+            (`rerank.methods.marginals`), their popularity alone where they repeat
+            (`rerank.methods.repeats`), else equality; and equality on a bank.
         relaxation: 1 is the plain iteration; above it gallery steps are extrapolated from the ones
             before (`rerank.methods.potentials`), at last by this factor.
         duplicates: "share" gives exact copies of a query one query's mass together, so that a
@@ -86,50 +89,143 @@ class Sinkhorn(Reranker):
     def fit(self, bank: Similarity | Bank) -> "Potentials":
         """Estimate the potentials on bank queries x gallery."""
         bank = as_bank(bank)
-        found = suited(bank, self.rho)
-        sim = found.apply(bank.sim)
-        log_a = reduce.query_masses(sim, duplicates=self.duplicates).log().to(sim.dtype)
-        log_b = reduce.gallery_masses(sim).log().to(sim.dtype)
-        tau, note = self.tau, ""
+        sim = bank.sim
+        # Only a fit on the test queries themselves has matches in the scores.
+        transductive = bank.label == "transductive"
+        found = masses(
+            sim, duplicates=self.duplicates,
+            query_groups=bank.query_groups if transductive else None,
+        )  # fmt: skip
+        choice = choose(bank, found, self.rho)
+        if transductive and min(found.rows, found.columns) <= 1:
+            which = "query" if found.rows <= 1 else "item"
+            return _unchanged(sim, choice, f"a single {which}: nothing to compare by")
         graph = None
         if self.neighbours is not None:
             graph = Graph.of(sim, self.neighbours, samples=self.samples)
-        if tau == "auto":
-            # Only a fit on the test queries themselves has matches in the scores.
-            transductive = bank.label == "transductive"
-            chosen = bank_tau(sim)
-            if transductive:
-                chosen = auto_tau(sim, log_a=log_a, log_b=log_b, graph=graph)
-            tau, note = chosen.tau, chosen.note
+        chosen = self._temperature(sim, found, choice, graph, transductive=transductive)
+        tau = chosen.tau
         if tau is None:
-            n, m = sim.shape
-            return Potentials(
-                query_bias=torch.zeros(n, dtype=sim.dtype, device=sim.device),
-                gallery_bias=torch.zeros(m, dtype=sim.dtype, device=sim.device),
-                tau=math.nan, n_iters=0, error=math.nan, offset=0.0, rho=found.rho,
-                label="none", note=note,
-            )  # fmt: skip
-        step = None if graph is None else Sparse(graph, tau, log_a)
-        solution = solve(
-            sim, tau, log_a=log_a, log_b=log_b, n_iters=self.n_iters, tol=self.tol or 0.0,
-            rho=found.rho, relaxation=self.relaxation, step=step,
-        )  # fmt: skip
+            return _unchanged(sim, choice, chosen.note)
+        solution, facts, sparse = self._solve(sim, tau, chosen.spacing, found, choice, graph)
+        g, seen = solution.g, Repeats(0.0)
+        if transductive and choice.form in ("equality", "few queries"):
+            level, _ = centred(g, found.live_items, split=sim.shard == "gallery")
+            seen = repeats(sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates)
+        if seen.weight:
+            log_a, queries = shared_masses(sim, tau, found)
+            other, _ = popularity(
+                sim, _WIDE * chosen.spacing, found=found, log_a=log_a, queries=queries
+            )
+            level, _ = centred(g, found.live_items, split=sim.shard == "gallery")
+            g = (1 - seen.weight) * level + seen.weight * other
         # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
-        # their scale and the appended index dimension small.
-        offset = float(reduce.gallery_mean(sim, solution.g))
+        # their scale and the appended index dimension small. A dead item has the mean.
+        bias, offset = centred(g, found.live_items, split=sim.shard == "gallery")
         return Potentials(
             query_bias=solution.f + offset,
-            gallery_bias=solution.g - offset,
+            gallery_bias=bias,
             tau=tau,
             n_iters=solution.n_iters,
             error=solution.error,
             offset=offset,
-            rho=found.rho,
+            rho=choice.rho,
             label=bank.label,
-            note=note,
-            marginals=found.notes,
-            sparse="" if step is None else str(step),
+            note=chosen.note,
+            marginals=_sentences(choice, seen, solution),
+            sparse=sparse,
+            form="repeats" if seen.weight else choice.form,
+            **facts,
         )
+
+    def _temperature(
+        self, sim: Similarity, found: Masses, choice: Choice, graph: Graph | None, *,
+        transductive: bool,
+    ) -> Temperature:  # fmt: skip
+        """Tau as given or as the scores suggest, and their spacing where it is asked for."""
+        if self.tau != "auto":
+            tau = float(self.tau)
+            mean, sigma = reduce.spread(sim)
+            reduce.check_resolution(tau, abs(mean) + sigma, sim.dtype)
+            return Temperature(tau, tau / _TAU_OF_SPACING, 0.0)
+        if not transductive:
+            return bank_tau(sim)
+        slack = 0.0 if choice.form == "grouped" else found.slack
+        if slack < 0:
+            # The same plan, seen from its shorter side.
+            sim, found, slack = sim.T, found.T, -slack
+            graph = None if graph is None else graph.T
+        return auto_tau(
+            sim, log_a=found.log_a, log_b=found.log_b, slack=slack,
+            live=(found.rows, found.columns), graph=graph,
+        )  # fmt: skip
+
+    def _solve(
+        self, sim: Similarity, tau: float, h: float, found: Masses, choice: Choice,
+        graph: Graph | None,
+    ) -> tuple[Solution, dict[str, float], str]:  # fmt: skip
+        """The potentials under the chosen marginals, figures of that, and what a graph left out."""
+        if choice.form == "one-to-one":
+            # The plan of the other direction: its row potentials are the biases of these items.
+            turned = None if graph is None else graph.T
+            few = replace(choice, form="few queries")
+            there, facts, said = self._solve(sim.T, tau, h, found.T, few, turned)
+            return replace(there, f=there.g, g=there.f), facts, said
+        log_a, slack, facts = found.log_a, 0.0, {}
+        wide = None
+        if choice.form == "few queries":
+            wide, kept = popularity(
+                sim, _WIDE * h, found=found, log_a=log_a, queries=found.queries, graph=graph
+            )
+            log_a, slack = found.few
+            facts = {"slack": slack, "popularity": kept}
+            sim = sim.add_gallery_bias(wide)
+        step = None
+        if graph is not None:
+            step = Sparse(graph if wide is None else graph.biased(wide), tau, log_a)
+        solution = solve(
+            sim, tau, log_a=log_a, log_b=found.log_b, n_iters=self.n_iters, tol=self.tol or 0.0,
+            rho=choice.rho, slack=slack, relaxation=self.relaxation, step=step,
+        )  # fmt: skip
+        if wide is not None:
+            solution = replace(solution, g=solution.g + wide)
+        return solution, facts, "" if step is None else str(step)
+
+
+# Width of the popularity in spacings: wider is nearly the mean score, narrower is noise.
+_WIDE = 2.0
+# What a given temperature is taken to be of the spacing: about what "auto" gives at c = 1/2.
+_TAU_OF_SPACING = 0.6
+# A fit that ends above this L1 error has not converged.
+_UNCONVERGED = 0.05
+
+
+def _unchanged(sim: Similarity, choice: Choice, note: str) -> "Potentials":
+    n, m = sim.shape
+    said = note if note.endswith("scores unchanged") else f"{note}, scores unchanged"
+    return Potentials(
+        query_bias=torch.zeros(n, dtype=sim.dtype, device=sim.device),
+        gallery_bias=torch.zeros(m, dtype=sim.dtype, device=sim.device),
+        tau=math.nan, n_iters=0, error=math.nan, offset=0.0, rho=choice.rho, label="none",
+        note=said,
+    )  # fmt: skip
+
+
+def _sentences(choice: Choice, seen: Repeats, solution: Solution) -> tuple[str, ...]:
+    """What the user should know of the marginals."""
+    said = [choice.note] if choice.note and not seen.weight else []
+    if seen.weight:
+        said.append(
+            f"queries seem to repeat (nearest neighbours {1 - seen.alike:.0%} closer than those "
+            f"of items), so items are corrected for popularity alone"
+            f"{'' if seen.weight == 1 else f', with weight {seen.weight:.0%}'} (--rho 1 overrides)"
+        )
+    if solution.error > _UNCONVERGED:
+        said.append(
+            f"the fit did not converge in {solution.n_iters} steps (marginal error "
+            f"{solution.error:.2f}): take a larger tau or n_iters"
+        )
+    return tuple(said)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +243,11 @@ class Potentials(Fitted):
         label: which queries it was estimated from.
         note: "" or what the user should know.
         sparse: "" or from what the sums over all pairs were estimated, and with what error.
-        marginals: why the marginals are other than equal, one sentence each.
+        marginals: which marginals and why, one sentence each.
+        form: "equality", "grouped", "few queries" (a slack row), "one-to-one" (a slack column),
+            "repeats" (popularity alone) or "as given".
+        slack: mass of the slack row or column, of the larger side's.
+        popularity: share of the popularity that was no accident and is corrected.
     """
 
     query_bias: Tensor
@@ -161,11 +261,14 @@ class Potentials(Fitted):
     note: str = ""
     sparse: str = ""
     marginals: tuple[str, ...] = ()
+    form: str = "equality"
+    slack: float = 0.0
+    popularity: float | None = None
 
     @property
-    def softened(self) -> bool:
-        """Whether the marginals are not those of the data as given."""
-        return self.rho != 1.0 or bool(self.marginals)
+    def one_step(self) -> bool:
+        """Whether an item's bias is one gallery half-step from the query potentials."""
+        return self.form in ("equality", "grouped", "as given")
 
     def transform(self, sim: Similarity) -> Similarity:
         """S_ij + g_j: serves any queries, each independently of the others."""
@@ -180,6 +283,9 @@ class Potentials(Fitted):
         if not math.isfinite(self.tau):
             return {}
         facts = {"tau": self.tau, "iterations": self.n_iters, "marginal_error": self.error}
+        facts |= {"marginals": self.form, "rho": self.rho, "slack": self.slack}
+        if self.popularity is not None:
+            facts |= {"popularity": self.popularity}
         return facts | ({"sparse": self.sparse} if self.sparse else {})
 
     @property
@@ -192,7 +298,7 @@ class Potentials(Fitted):
 
     @property
     def running(self) -> Running | None:  # noqa: D102
-        if not (math.isfinite(self.tau) and self.rho > 0):
+        if not (math.isfinite(self.tau) and self.rho > 0 and self.one_step):
             return None
         g = self.gallery_bias.double() + self.offset
         return Running(-g / (self.rho * self.tau) - math.log(len(g)), self.tau, self.rho)
@@ -249,6 +355,11 @@ class Potentials(Fitted):
         One gallery half-step with the stored f, in the gauge of `gallery_bias`, each item having
         the mass 1 / m of a fitted one: items that were fitted get their own g back.
         """
+        if not self.one_step:
+            raise RerankError(
+                f"new items need marginals of equality, and this fit has those of {self.form!r}; "
+                f"fit again on the new gallery, or with rho = 1"
+            )
         log_b = -math.log(self.gallery_bias.shape[0])
         f = self.query_bias - self.offset
         lse = reduce.logsumexp(bank, self.tau, over="queries", plus=f.to(bank.dtype))

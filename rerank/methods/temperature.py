@@ -3,13 +3,15 @@
 For both directions A of the scores, with k = min(10, columns // 5) and the k + p largest entries
 of each row (p positives are left out: they may be the matches),
 
-    h_A = mean over rows of (mean of the k next entries - the k-th next)
-    h   = mean of the two
-    P   = Sinkhorn plan at h / 2
-    c   = mean of the mean largest row share and the mean largest column share of P
+    h_A = (.9 k / (k - 1)) mean over rows of (mean of the k next entries - the k-th next)
+    h   = the smaller of the two; one with k < 2 does not count
+    P   = Sinkhorn plan at h / 2, with a slack row where there are fewer queries than items
+    c   = mean of the mean largest row share and the mean largest share of an item's mass in P
     tau = 1.2 h (1 - c)
 
-h estimates the exponential tail of the hard negatives; 1 - c sharpens where matches are clear.
+h estimates the exponential tail of the hard negatives: k of them exceed their smallest by
+h (k - 1) / k, which is brought to k = 10. Few rows say little about the tail of a column and give a
+far too large one, so the smaller h counts. 1 - c sharpens where matches are clear.
 tau scales with the scores, so cosines, logits and logarithms of probabilities need no setting.
 
 A bank without the test queries is another matter: its queries have no match in the gallery, so
@@ -53,16 +55,27 @@ class Temperature:
     note: str = ""
 
 
-def spacing(sim: Similarity, *, positives: int = 1, nearest: Tensor | None = None) -> float:
-    """Mean excess of each query's hard negatives over their k-th, in score units.
+def spacing(
+    sim: Similarity,
+    *,
+    positives: int = 1,
+    nearest: Tensor | None = None,
+    columns: int | None = None,
+) -> float:
+    """Mean excess of each query's hard negatives over their k-th, brought to k = 10 (score units).
 
-    Rows with fewer than k + positives scored entries are left out. `nearest` are the best scores
-    of every query, best first, where they are known.
+    Rows with fewer than k + positives scored entries are left out; NaN where no row is left.
+
+    Args:
+        sim: the similarity.
+        positives: how many top entries of a row may be matches.
+        nearest: the best scores of every query, best first, where they are known.
+        columns: how many items have a score at all; all of them by default.
     """
-    m = reduce.total_gallery(sim)
+    m = reduce.total_gallery(sim) if columns is None else columns
     k = min(_NEIGHBOURS, m // 5)
-    if k < 1 or k + positives > m:
-        return 0.0
+    if k < 2 or k + positives > m:
+        return math.nan
     if nearest is None or nearest.shape[1] < k + positives:
         nearest = reduce.topk(sim, k + positives).scores
     hard = nearest[:, positives : k + positives]  # (n, k)
@@ -70,24 +83,38 @@ def spacing(sim: Similarity, *, positives: int = 1, nearest: Tensor | None = Non
     total = torch.stack([(hard.mean(dim=1) - hard[:, -1]).sum(), hard.new_tensor(len(hard))])
     if sim.shard == "queries":
         total = comm.all_sum(total)
-    return float(total[0] / total[1]) if total[1] > 0 else 0.0
+    correction = (1 - 1 / _NEIGHBOURS) * k / (k - 1)
+    return float(total[0] / total[1]) * correction if total[1] > 0 else math.nan
 
 
 def plan_confidence(
-    sim: Similarity, tau: float, *, log_a: Tensor, log_b: Tensor, graph: Graph | None = None
+    sim: Similarity,
+    tau: float,
+    *,
+    log_a: Tensor,
+    log_b: Tensor,
+    slack: float = 0.0,
+    graph: Graph | None = None,
 ) -> float:
-    """Mean of the mean largest row share and the mean largest column share of the plan at tau."""
+    """Mean of the mean largest row share and the mean largest column share of the plan at tau.
+
+    A column's share is one of the item's whole mass, of which a slack row may have most.
+    """
     step = None if graph is None else Sparse(graph, tau, log_a)
-    p = solve(sim, tau, log_a=log_a, log_b=log_b, n_iters=30, tol=1e-2, polish=False, step=step)
+    p = solve(
+        sim, tau, log_a=log_a, log_b=log_b, slack=slack, n_iters=30, tol=1e-2, polish=False,
+        step=step,
+    )  # fmt: skip
     if step is not None:
         rows, cols = step.peaks(query_bias=p.f, gallery_bias=p.g)
-        return (_mean_share(rows, comm_axis=False) + _mean_share(cols, comm_axis=False)) / 2
-    # After the last gallery step, sum_i exp((S_ij + f_i) / tau) = b_j exp(-g_j / tau).
-    rows, cols = reduce.peaks(
-        sim, tau, query_bias=p.f, gallery_bias=p.g, column_shift=log_b - p.g / tau
-    )
+    else:
+        # After the last gallery step, sum_i exp((S_ij + f_i) / tau) = asked b_j exp(-g_j / tau).
+        rows, cols = reduce.peaks(
+            sim, tau, query_bias=p.f, gallery_bias=p.g,
+            column_shift=log_b + p.log_asked - p.g / tau,
+        )  # fmt: skip
     rows = _mean_share(rows, comm_axis=sim.shard == "queries")
-    cols = _mean_share(cols, comm_axis=sim.shard == "gallery")
+    cols = _mean_share(cols + p.log_asked, comm_axis=sim.shard == "gallery")
     return (rows + cols) / 2
 
 
@@ -122,6 +149,8 @@ def auto_tau(
     *,
     log_a: Tensor,
     log_b: Tensor,
+    slack: float = 0.0,
+    live: tuple[int, int] | None = None,
     positives: tuple[int, int] = (1, 1),
     graph: Graph | None = None,
 ) -> Temperature:
@@ -129,28 +158,35 @@ def auto_tau(
 
     Args:
         sim: (n, m) scores.
-        log_a: (n,) log masses of the queries.
-        log_b: (m,) log masses of the gallery items.
+        log_a: (n,) log masses of the queries, which sum to one.
+        log_b: (m,) log masses of the gallery items, which sum to one.
+        slack: share of the items' mass that the queries leave.
+        live: how many queries and items have a scored entry; all by default.
         positives: how many top entries of a row, and of a column, may be matches.
         graph: what stands for all pairs, where they are too many.
 
     Returns:
-        A `Temperature`; its tau is None for fewer than 10 rows or columns and for constant scores.
+        A `Temperature`; its tau is None for scores without a spacing.
     """
-    n = reduce.total_queries(sim)
-    m = reduce.total_queries(sim.T)
-    if min(n, m) < 10:
+    n, m = live or (reduce.total_queries(sim), reduce.total_queries(sim.T))
+    near = (None, None) if graph is None else graph.nearest
+    sides = (
+        spacing(sim, positives=positives[0], nearest=near[0], columns=m),
+        spacing(sim.T, positives=positives[1], nearest=near[1], columns=n),
+    )
+    if all(math.isnan(side) for side in sides):
         return Temperature(
             None, 0.0, 0.0, f"{n} x {m} scores are too few for a temperature: scores unchanged"
         )
-    near = (None, None) if graph is None else graph.nearest
-    h = spacing(sim, positives=positives[0], nearest=near[0]) / 2
-    h += spacing(sim.T, positives=positives[1], nearest=near[1]) / 2
     mean, sigma = reduce.spread(sim)
-    # Rounding noise of constant scores is not a spacing.
-    if not h > 1e-6 * max(sigma, 1e-3 * abs(mean), math.ulp(0.0)):
+    # Rounding noise of constant scores is no spacing, nor are the ties of a side that was cut.
+    least = 1e-6 * max(sigma, 1e-3 * abs(mean), math.ulp(0.0))
+    h = min((side for side in sides if side > least), default=0.0)
+    if not h:
         return Temperature(None, h, 0.0, "scores are constant: no temperature, scores unchanged")
-    c = plan_confidence(sim, h / 2, log_a=log_a, log_b=log_b, graph=graph)
+    c = plan_confidence(
+        sim, h / 2, log_a=log_a + math.log1p(-slack), log_b=log_b, slack=slack, graph=graph
+    )
     # A plan that is certain everywhere leaves no doubt to scale by; keep a positive temperature.
     tau = _CONSTANT * h * max(1 - c, 0.02)
     note = ""

@@ -110,3 +110,30 @@ def scores_at(sim: Similarity, places: Tensor) -> Tensor:
     if sim.shard == "queries":
         return comm.gather_rows(out)
     return comm.all_sum(out) if sim.shard == "gallery" else out
+
+
+def some_queries(sim: Similarity, places: Tensor) -> Similarity:
+    """The queries at some places, in order, against the whole gallery, without their masses.
+
+    Places count over all processes; where queries are split each keeps its own of them.
+    """
+    if sim.shard == "queries":
+        offset, _ = gallery_place(sim.T)
+        places = places[(places >= offset) & (places < offset + sim.shape[0])] - offset
+    changes = {"left": None if sim.left is None else sim.left[places], "query_mass": None}
+    if isinstance(sim, Pair):
+        return replace(sim, queries=sim.queries[places], **changes)
+    if isinstance(sim, Dense):
+        return replace(sim, base=sim.base[places], **changes)
+    base = torch.empty((len(places), sim.shape[1]), dtype=sim.dtype, device=sim.device)
+    for panel, block in sim.blocks():
+        here = (places >= panel.start) & (places < panel.stop)
+        base[here] = block[places[here] - panel.start]
+    return Dense(base, unscored=True, shard=sim.shard)
+
+
+def corner(sim: Similarity, queries: Tensor, places: Tensor) -> Tensor:
+    """(a, b) scores of the queries and items at some places over all processes, to all of them."""
+    some = some_queries(sim, queries)
+    out = taken(some, torch.arange(some.shape[0]), places).scores()
+    return comm.gather_rows(out) if sim.shard == "queries" else out

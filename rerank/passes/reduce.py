@@ -21,7 +21,7 @@ from torch import Tensor
 from rerank.core import comm, progress
 from rerank.core.errors import NeedsEmbeddings
 from rerank.core.rows import Rows, slices
-from rerank.core.similarity import Pair, Similarity
+from rerank.core.similarity import Dense, Pair, Similarity
 from rerank.passes.order import (
     TopK,
     check_k,
@@ -34,13 +34,14 @@ from rerank.passes.order import (
 )
 from rerank.passes.sinkhorn import choose, plain
 from rerank.passes.sinkhorn.choose import sweeper
-from rerank.passes.sinkhorn.plain import check_tau, logsumexp, sweep
+from rerank.passes.sinkhorn.plain import check_resolution, check_tau, logsumexp, sweep
 
 __all__ = [
-    "TopK", "check_k", "check_tau", "count_better", "everywhere", "extremes", "gallery_masses",
-    "gallery_mean", "gather_pairs", "gram", "k_occurrence", "logsumexp", "mean_topk", "occurrences",
-    "peaks", "query_masses", "regime", "row_hashes", "spread", "sweep", "sweeper", "topk",
-    "total_gallery", "total_queries",
+    "TopK", "check_k", "check_resolution", "check_tau", "count", "count_better", "everywhere",
+    "extremes", "gallery_masses", "gallery_mean", "gather_pairs", "gram", "k_occurrence", "live",
+    "logsumexp", "mean_topk", "occurrences", "peaks", "query_masses", "query_weights", "regime",
+    "row_hashes",
+    "row_peaks", "spread", "sweep", "sweeper", "topk", "total_gallery", "total_queries",
 ]  # fmt: skip
 
 
@@ -114,11 +115,11 @@ def spread(sim: Similarity) -> tuple[float, float]:
     moments = _pair_spread(sim) if isinstance(sim, Pair) else _block_spread(sim)
     count, mean, second = moments.unbind(dim=1)
     std = (second / count.clamp(min=1)).clamp(min=0).sqrt()
-    total = torch.stack([mean.sum(), count.sum(), std.sum(), torch.ones_like(std).sum()])
+    total = torch.stack([mean.sum(), count.sum(), std.sum(), (count > 0).to(std).sum()])
     if sim.shard == "queries":
         total = comm.all_sum(total)
     score_sum, score_count, std_sum, rows = total.tolist()
-    return score_sum / max(score_count, 1.0), std_sum / rows
+    return score_sum / max(score_count, 1.0), std_sum / max(rows, 1.0)
 
 
 def _pair_spread(sim: Pair) -> Tensor:
@@ -223,7 +224,14 @@ def row_hashes(sim: Similarity) -> Tensor:
 
 
 def query_masses(sim: Similarity, *, duplicates: Literal["share", "count"] = "share") -> Tensor:
-    """(n,) float64 masses of the queries, summing to one over all processes.
+    """(n,) float64 `query_weights`, summing to one over all processes."""
+    mass = query_weights(sim, duplicates=duplicates)
+    total = mass.sum()
+    return mass / (comm.all_sum(total) if sim.shard == "queries" else total)
+
+
+def query_weights(sim: Similarity, *, duplicates: Literal["share", "count"] = "share") -> Tensor:
+    """(n,) float64 weights of the queries.
 
     The similarity's own `query_mass` where it has one; else every distinct query has the same
     mass and exact duplicates share it ("share"), or every row has the same ("count").
@@ -242,8 +250,7 @@ def query_masses(sim: Similarity, *, duplicates: Literal["share", "count"] = "sh
         mass = 1.0 / counts[torch.searchsorted(distinct, hashes)].double()
     else:
         mass = torch.ones(n, dtype=torch.float64, device=sim.device)
-    total = mass.sum()
-    return mass / (comm.all_sum(total) if sim.shard == "queries" else total)
+    return mass
 
 
 def gallery_masses(sim: Similarity) -> Tensor:
@@ -253,6 +260,44 @@ def gallery_masses(sim: Similarity) -> Tensor:
     mass = torch.ones(m, dtype=torch.float64, device=sim.device) if mass is None else mass.double()
     total = mass.sum()
     return mass / (comm.all_sum(total) if sim.shard == "gallery" else total)
+
+
+def live(sim: Similarity) -> tuple[Tensor, Tensor]:
+    """Which queries (n,) and which items (m,) have a scored entry, over all processes."""
+    n, m = sim.shape
+    rows = torch.ones(n, dtype=torch.bool, device=sim.device)
+    columns = torch.ones(m, dtype=torch.bool, device=sim.device)
+    if isinstance(sim, Pair) or (isinstance(sim, Dense) and not sim.unscored):
+        return rows, columns
+    columns.zero_()
+    for panel, block in sim.blocks():
+        scored = torch.isfinite(block)
+        rows[panel] = scored.any(dim=1)
+        columns |= scored.any(dim=0)
+    if sim.shard == "queries":
+        columns = comm.all_max(columns.to(torch.int32)).bool()
+    elif sim.shard == "gallery":
+        rows = comm.all_max(rows.to(torch.int32)).bool()
+    return rows, columns
+
+
+def count(flags: Tensor, *, everywhere: bool) -> int:
+    """How many are set, over all processes where they are split."""
+    total = flags.sum()
+    return int(comm.all_sum(total) if everywhere else total)
+
+
+def row_peaks(sim: Similarity, tau: float, *, gallery_bias: Tensor) -> Tensor:
+    """(n,) max_j (S_ij + g_j) / tau - log sum_j exp((S_ij + g_j) / tau): largest log share."""
+    out = torch.empty((2, sim.shape[0]), dtype=sim.dtype, device=sim.device)
+    for rows, block in sim.blocks():
+        block.add_(gallery_bias)
+        peak = plain.row_maxima(block)
+        _, top, sums = plain.exp_rows(block, tau)
+        out[0, rows], out[1, rows] = peak / tau, sums.log_().add_(top / tau)
+    if sim.shard == "gallery":
+        out = torch.stack([comm.all_max(out[0]), comm.all_logsumexp(out[1])])
+    return out[0] - out[1]
 
 
 def everywhere(sim: Similarity, flag: bool) -> bool:

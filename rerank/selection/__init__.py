@@ -1,11 +1,9 @@
-"""Selection that does no harm: the gate, tuning on labelled pairs, and marginals.
+"""Selection that does no harm: the gate, and tuning on labelled pairs.
 
-`gated_fit` decides what a bank may change, `tune` chooses settings on labelled pairs, and
-`recommend_marginals` sees repeated queries and items without queries. None of them looks at the
-answers of the queries that are to be ranked.
+`gated_fit` decides what a bank may change, and `tune` chooses settings on labelled pairs. None of
+them looks at the answers of the queries that are to be ranked.
 """
 
-from rerank.methods.marginals import Marginals, recommend_marginals
 from rerank.selection.candidates import Candidate
 from rerank.selection.gate import gated_fit
 from rerank.selection.gate_report import GateReport
@@ -14,10 +12,8 @@ from rerank.selection.tune import Settings, TuneReport, tune
 __all__ = [
     "Candidate",
     "GateReport",
-    "Marginals",
     "Settings",
     "TuneReport",
     "gated_fit",
-    "recommend_marginals",
     "tune",
 ]

@@ -22,7 +22,7 @@ from rerank.core.version import __version__
 from rerank.io import DirectionResult, Embeddings
 from rerank.methods import directions, engine
 from rerank.methods.base import FittedPipeline, Label
-from rerank.methods.directions import Direction
+from rerank.methods.directions import Direction, Groups
 from rerank.methods.engine import Fit, Run
 from rerank.methods.kinds import ScoresAre, dense
 from rerank.methods.registry import cards_of
@@ -140,6 +140,7 @@ def apply(
     k: int = 10,
     gate: bool = True,
     scores_are: ScoresAre = "auto",
+    groups: Groups = "auto",
     device: str | torch.device | None = None,
     sharded: bool = False,
     whole_bank: bool = False,
@@ -160,6 +161,7 @@ def apply(
         k: results per query, at most the smaller gallery.
         gate: judge biases on the bank's known pairs, where there are any.
         scores_are: see `rerank`.
+        groups: what is known of the test set, see `rerank`; with `sharded`, ids of all texts.
         device: where to compute; None = where the tensors are.
         sharded: `texts`, `bank_texts` and the rows of `scores` are this process's share of them
             (`comm.my_rows`), `bank_positives` are those of the whole bank; every process gets the
@@ -185,7 +187,7 @@ def apply(
             )
         sim = dense(scores, scores_are=scores_are, sharded=sharded)
         both = directions.from_scores(
-            sim if device is None else replace(sim, base=sim.base.to(device))
+            sim if device is None else replace(sim, base=sim.base.to(device)), groups=groups
         )
     else:
         gated = gate and bank_positives is not None
@@ -201,7 +203,7 @@ def apply(
         both = directions.from_embeddings(
             texts, videos, bank_texts=bank_texts, bank_videos=bank_videos,
             bank_positives=bank_positives, metric=metric,
-            sharded=sharded, whole_bank=whole_bank,
+            sharded=sharded, whole_bank=whole_bank, groups=groups,
         )  # fmt: skip
     return rerank_directions(both, method=method, k=k, gate=gate, **settings)
 
@@ -284,7 +286,7 @@ def _widest(kinds: Sequence[torch.dtype]) -> torch.dtype:
 
 def rerank_inputs(
     inputs: Inputs, *, metric: str, k: int, scores_are: str, gate: bool, device: torch.device,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, Any], groups: Groups = "auto",
 ) -> tuple[Reranked, list[str]]:  # fmt: skip
     """`apply` on what was read; also returns what Python would have warned about."""
     with warnings.catch_warnings(record=True) as caught:
@@ -299,6 +301,7 @@ def rerank_inputs(
             metric=metric,  # type: ignore[arg-type]
             k=k,
             scores_are=scores_are,  # type: ignore[arg-type]
+            groups=groups if groups != "auto" else inputs.groups,
             gate=gate,
             device=device,
             sharded=inputs.sharded,
@@ -319,6 +322,7 @@ def apply_files(
     metric: str = "cosine",
     k: int | None = None,
     scores_are: str = "auto",
+    groups: str = "auto",
     gate: bool = True,
     out: Path = Path("reranked.h5"),
     store_scores: bool = False,
@@ -359,7 +363,7 @@ def apply_files(
             k = min(10, len(inputs.text_ids), len(inputs.video_ids))
         result, warned = rerank_inputs(
             inputs, metric=metric, k=k, scores_are=scores_are, gate=gate, device=target,
-            settings=settings,
+            settings=settings, groups=groups,  # type: ignore[arg-type]
         )  # fmt: skip
         regime = _sweeps(result)
         both = (result.t2v, result.v2t)
@@ -370,7 +374,8 @@ def apply_files(
             out, inputs, result, scores=store_scores, force=force,
             settings={
                 "method": result.method, "metric": None if sims else metric, "k": k,
-                "scores_are": scores_are, "gate": gate, "device": target.type, "pool": said.pool,
+                "scores_are": scores_are, "groups": groups, "gate": gate, "device": target.type,
+                "pool": said.pool,
                 **({"reading": found_reading} if (found_reading := recorded(
                     said, out.resolve().parent)) else {}),
                 **{key: value for key, value in settings.items() if key != "method"},

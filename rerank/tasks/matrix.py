@@ -9,6 +9,7 @@ from torch import Tensor
 from rerank.core.pairs import Name
 from rerank.core.similarity import ArrayLike
 from rerank.methods import directions, engine
+from rerank.methods.directions import Groups
 from rerank.methods.kinds import ScoresAre, dense
 
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -23,6 +24,7 @@ def rerank(
     query_mass: ArrayLike | None = None,
     gallery_mass: ArrayLike | None = None,
     scores_are: ScoresAre = "auto",
+    groups: Groups = "auto",
     **settings: Any,  # noqa: ANN401  fields of the method
 ) -> Array:
     """Rewrite a matrix of scores: S + f + g, right in both directions.
@@ -41,6 +43,10 @@ def rerank(
         gallery_mass: (m,) weights of the columns, for example how many captions a video has.
         scores_are: "auto" recognises rows (or columns) that sum to one as probabilities; their
             logarithm is re-ranked and zeros mean "not scored" (-inf in the result).
+        groups: what is known of rows and columns: "one-to-one", "grouped" (those of the longer
+            side come in groups, such as captions of a video), or an id for every row, the same
+            where rows belong together (or for every column). With "auto" fewer queries than items
+            are taken for few queries, and more for several of an item.
         **settings: fields of the method's settings class, such as n_iters or tol.
 
     Returns:
@@ -63,7 +69,8 @@ def rerank(
         "t2v": {} if rhos[0] is None else {"rho": rhos[0]},
         "v2t": {} if rhos[1] is None else {"rho": rhos[1]},
     }
-    run = engine.fit(directions.from_scores(sim), method, {"tau": tau, **settings}, each=each)
+    both = directions.from_scores(sim, groups=groups)
+    run = engine.fit(both, method, {"tau": tau, **settings}, each=each)
     notes = (note for fit in (run.t2v, run.v2t) for note in fit.sentences)
     for note in dict.fromkeys(notes):
         warnings.warn(note, stacklevel=2)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -84,9 +84,34 @@ class Inputs:
         return comm.gather_names(mine) if self.sharded else mine
 
     @property
+    def groups(self) -> Literal["auto"] | tuple[str, ...]:
+        """What each text belongs to, of all processes, or each video; "auto" where none say."""
+        for held, split in ((self.texts, self.sharded), (self.videos, False)):
+            if held is None:
+                continue
+            own = held.group_ids or _before_number(held.ids)
+            whole = comm.gather_names(own) if split else own
+            if whole and len(set(whole)) < len(whole):
+                return whole
+        if self.scores is not None:
+            for ids in (self.text_ids, self.video_ids):
+                whole = _before_number(ids)
+                if whole and len(set(whole)) < len(whole):
+                    return whole
+        return "auto"
+
+    @property
     def video_ids(self) -> tuple[str, ...]:
         """Ids of the columns."""
         return self.scores.gallery_ids if self.scores is not None else _given(self.videos).ids
+
+
+def _before_number(ids: Sequence[str]) -> tuple[str, ...]:
+    """`x` of ids `x#k`, where all of them are such; else nothing."""
+    parts = [name.rpartition("#") for name in ids]
+    if not all(sign and name and number.isdigit() for name, sign, number in parts):
+        return ()
+    return tuple(name for name, _, _ in parts)
 
 
 def _given(embeddings: Embeddings | None) -> Embeddings:

@@ -3,10 +3,12 @@
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,3 +102,69 @@ def recall(
         100 * float(hits(t2v, right).mean()),
         100 * float(hits(v2t, right.T).mean()),
     )
+
+
+def one_caption_each(data: RealSet, seed: int = 0) -> Tensor:
+    """Scores of one random text of every video, in the order of the videos."""
+    generator = torch.Generator().manual_seed(seed)
+    first: dict[int, int] = {}
+    for row in torch.randperm(len(data.video_of), generator=generator).tolist():
+        first.setdefault(int(data.video_of[row]), row)
+    return data.sim.scores()[torch.tensor([first[video] for video in sorted(first)])]
+
+
+def one_clip_each(seed: int = 0) -> Tensor:
+    """ESC-50 prompts x one random clip of every class."""
+    base = folder() / "esc50_clap"
+    texts, text_ids = embeddings(base / "texts.h5")
+    clips, clip_ids = embeddings(base / "videos.h5")
+    right = json.loads((base / "gt.json").read_text())
+    row = {clip: i for i, clip in enumerate(clip_ids)}
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    for text in text_ids:
+        own = right[text] if isinstance(right[text], list) else [right[text]]
+        chosen.append(row[own[int(torch.randint(len(own), (1,), generator=generator))]])
+    return Pair(texts, clips[torch.tensor(chosen)]).scores()
+
+
+def log_percent(name: str = "softmax_percent_bf16.npy") -> Tensor:
+    """Logarithms of the stored softmax in percent, -inf where it rounded to nothing."""
+    stored = torch.from_numpy(np.load(folder() / "match_probabilities" / name)).float()
+    return torch.where(stored > 0, (stored / 100).log(), -torch.inf)
+
+
+def log_odds(side: str) -> Tensor:
+    """Log-odds of one direction of the match probabilities, texts x videos, -inf = unscored."""
+    both = torch.load(
+        folder() / "match_probabilities" / "two_directions.pth", weights_only=True
+    )  # fmt: skip
+    stored = both[side].float()
+    scores = torch.where(stored <= -100, -torch.inf, stored)
+    return scores if side == "t2v" else scores.T
+
+
+def one_to_one_sets(names: Sequence[str] = ()) -> Iterator[tuple[str, Tensor]]:
+    """(set and direction, square scores with the match on the diagonal) of every set at hand."""
+    loaders: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
+        "msrvtt100": lambda: _square(load_pair("msrvtt100")),
+        "esc50": lambda: (one_clip_each(),) * 2,
+        "coco500": lambda: _square(load_pair("coco500")),
+        "msvd": lambda: (one_caption_each(load_pair("msvd_aligned")),) * 2,
+        "cap_video": lambda: _square(load_scores("cap4video", "video_scores")),
+        "cap_title": lambda: _square(load_scores("cap4video", "titles_scores")),
+        "softmax": lambda: (log_percent(),) * 2,
+        "log-odds": lambda: (log_odds("t2v"), log_odds("v2t")),
+    }
+    for name, load in loaders.items():
+        if names and name not in names:
+            continue
+        down, up = load()
+        yield f"{name} t2v", down
+        yield f"{name} v2t", up.T.contiguous()
+
+
+def _square(data: RealSet) -> tuple[Tensor, Tensor]:
+    """Texts x their own videos, for both directions."""
+    scores = data.sim.scores()[:, data.video_of]
+    return scores, scores

@@ -8,7 +8,6 @@ from unittest import mock
 
 import rerank.methods.em
 import rerank.methods.sinkhorn
-import rerank.selection
 from rerank import io
 from rerank.core import similarity
 from rerank.methods import engine as api
@@ -21,7 +20,7 @@ WRAPPED = (
     ("reading", files, "read_inputs"),
     ("EM", rerank.methods.em.EM, "fit"),
     ("EM", similarity.Pair, "map"),
-    ("marginals", rerank.selection, "recommend_marginals"),
+    ("marginals", rerank.methods.sinkhorn, "repeats"),
     ("temperature", rerank.methods.sinkhorn, "auto_tau"),
     ("Sinkhorn", rerank.methods.sinkhorn, "solve"),
     ("second direction", api, "_mirror"),

@@ -66,7 +66,8 @@ def test_no_pass_over_a_pair_allocates_n_times_m(shape, budget):
 
 SCRIPT = """
 import resource, sys, torch
-from rerank import memory, reduce
+from rerank.core import memory
+from rerank.passes import reduce
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.core.similarity import Pair
 n, d = int(sys.argv[1]), int(sys.argv[2])

@@ -204,7 +204,7 @@ def test_a_share_is_described_by_the_whole_file_without_reading_all_of_it(tmp_pa
     part = slice(10, 20)
     shares = [Inputs(texts=io.read_embeddings(path, rows=part)) for path in paths]
     of_scores = Inputs(scores=io.read_scores(tmp_path / "scores.npy", rows=part))
-    for module in ("checks.Scratch", "embeddings.read_matrix", "scores.read_matrix"):
+    for module in ("field.Scratch", "embeddings.read_matrix", "scores.read_matrix"):
         monkeypatch.setattr(f"rerank.io.{module}", None)
     found = [describe_inputs(share, folder=tmp_path)["texts"]["sha256"] for share in shares]
     assert found == whole
@@ -267,7 +267,8 @@ def test_a_disk_that_refuses_the_last_bytes_is_told_from_a_bug(monkeypatch):
 KILLED = """
 import os, sys
 from pathlib import Path
-from rerank import io, memory, progress
+from rerank import io
+from rerank.core import memory, progress
 class Reporter:
     def start(self, description, total):
         pass
@@ -358,7 +359,7 @@ def test_every_command_on_embeddings_takes_a_budget_and_a_fit_says_its_regime(tm
 SEARCHED = """
 import sys, threading, time
 from pathlib import Path
-from rerank import serve
+from rerank.tasks.search import search_files
 folder = Path(sys.argv[1])
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -371,7 +372,7 @@ def search(model, videos):
             time.sleep(0.002)
     thread = threading.Thread(target=look)
     thread.start()
-    serve.search_files(model=folder / model, videos=[folder / videos],
+    search_files(model=folder / model, videos=[folder / videos],
         texts=[folder / "texts.h5"], out=folder / "found.h5")
     go.clear()
     thread.join()
@@ -412,7 +413,7 @@ def test_little_memory_changes_no_result(tmp_path):
 PEAK = """
 import resource, sys
 from pathlib import Path
-from rerank import files
+from rerank.tasks import apply as files
 folder = Path(sys.argv[1])
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -443,7 +444,7 @@ def test_a_run_over_a_mapped_gallery_makes_no_float32_copy_of_it(tmp_path):
 
 INTERRUPTED = """
 import os, signal, sys
-from rerank import progress
+from rerank.core import progress
 from rerank.io.formats.hdf5 import Writer
 def stop(*args, **options):
     os.kill(os.getpid(), signal.SIGINT)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from rerank import Bank, Dense, NeedsEmbeddings, Pair, RerankError, Sinkhorn
+from rerank.methods import engine
 from rerank.methods.potentials import solve
 from rerank.methods.registry import pipeline
 from rerank.passes import reduce
 from rerank.passes.sinkhorn import plain
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
-from rerank.tasks import apply as runs
 from tests.cli.test_cli import run
 
 
@@ -59,7 +59,7 @@ def test_top_items_agree_with_the_dense_fit(tau):
     best = dense.transform(sim).scores().argmax(dim=1)
     near = sparse.transform(sim).scores().argmax(dim=1)
     assert float((best == near).double().mean()) >= 0.96
-    assert "estimated error" in sparse.note
+    assert "estimated error" in sparse.sparse
 
 
 # With 100 queries all of them are sampled, so that only the sums of rows are estimated.
@@ -103,7 +103,7 @@ def test_the_command_says_the_error_and_recommends_itself(tmp_path, samples, mon
     files = ("--videos", samples / "videos.h5", "--texts", samples / "texts.h5")
     out, err = run("apply", *files, "--method", "em+sinkhorn-sparse", cwd=tmp_path)
     assert "sweeps  sparse: " in out and "estimated error" in err
-    monkeypatch.setattr(runs, "SPARSE_FROM", 1)
+    monkeypatch.setattr(engine, "SPARSE_FROM", 1)
     _, err = run("apply", *files, cwd=tmp_path)
     assert "--method em+sinkhorn-sparse" in err
     _, err = run("apply", *files, "--method", "sinkhorn-sparse", cwd=tmp_path)

@@ -4,14 +4,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Dense
 from rerank.methods.directions import from_embeddings, from_scores
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.selection import Settings, recommend_marginals, tune
+from rerank.selection import Settings, tune
 from rerank.selection.tune import Evidence, make_side, search, tunable
 
 N = 80
@@ -150,55 +149,3 @@ def test_the_command_writes_settings_and_says_what_they_are_worth(tmp_path):
     assert settings["tau"] > 0
     assert settings["_tuned"]["pairs"] == N
     assert "did not see" in result.output
-
-
-def crowd(seed=0, n=240, sharp=6.0):
-    """Scores of n clear one-to-one pairs."""
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(n, n)) + sharp * np.eye(n)
-
-
-def test_one_to_one_data_keep_equality():
-    found = recommend_marginals(Dense(crowd()))
-    assert found.rho == 1
-    assert found.query_mass is None
-    assert found.notes == ()
-
-
-def test_items_without_a_query_soften_the_marginal():
-    found = recommend_marginals(Dense(crowd()[:120]))
-    assert found.rho == 0.9
-    assert "have no query" in found.notes[0]
-
-
-def test_repeated_queries_are_found_and_share_mass():
-    rng = np.random.default_rng(1)
-    scores = crowd()
-    rows = np.concatenate([np.repeat([3, 7], 60), np.arange(100, 220)])
-    sim = Dense(scores[rows] + 0.05 * rng.normal(size=(240, 240)))
-    found = recommend_marginals(sim)
-    assert found.rho == 0.7
-    assert "repeat" in found.notes[0]
-    mass = found.query_mass.numpy()
-    np.testing.assert_allclose(mass[:120], 1 / 60)
-    np.testing.assert_allclose(mass[120:], 1)
-    torch.testing.assert_close(found.apply(sim).query_mass, found.query_mass)
-
-
-def test_repeats_that_cannot_be_matched_soften_the_marginal_most():
-    rng = np.random.default_rng(1)
-    rows = np.concatenate([np.repeat([3, 7], 60), np.arange(100, 220)])
-    found = recommend_marginals(Dense(crowd()[rows] + 0.7 * rng.normal(size=(240, 240))))
-    assert found.rho < 0.7
-    assert found.query_mass is None
-
-
-@pytest.mark.parametrize("scores", [np.ones((30, 30)), np.eye(5)])
-def test_scores_without_a_temperature_keep_equality(scores):
-    assert recommend_marginals(Dense(scores)).rho == 1
-
-
-def test_marginals_do_not_depend_on_the_unit_of_the_scores():
-    for rows in (slice(None), slice(120)):
-        one, ten = (recommend_marginals(Dense(c * crowd()[rows])) for c in (1, 10))
-        assert (one.rho, one.notes) == (ten.rho, ten.notes)

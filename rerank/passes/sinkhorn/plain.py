@@ -11,14 +11,41 @@ from rerank.core.similarity import Axis, Similarity
 
 # Below this column mass a float32 sum of exponentials may have lost terms to underflow.
 TINY_MASS = 1e-30
+# Beyond this (and its inverse) float32 divides by a temperature into nothing or infinity.
+_SMALLEST_TAU = 1e-30
 
 
 def check_tau(tau: float) -> float:
-    """A usable temperature: a positive, finite number in score units."""
+    """A usable temperature: a positive, finite number in score units that float32 carries."""
     tau = float(tau)
     if not (tau > 0 and math.isfinite(tau)):
         raise RerankError(f"tau: got {tau}, expected a positive number in score units, or 'auto'")
+    if not _SMALLEST_TAU <= tau <= 1 / _SMALLEST_TAU:
+        raise RerankError(
+            f"tau: got {tau:.3g}, expected between {_SMALLEST_TAU:.0e} and "
+            f"{1 / _SMALLEST_TAU:.0e}, or 'auto'; scale the scores where they are as small or large"
+        )
     return tau
+
+
+def check_resolution(tau: float, scale: float, dtype: torch.dtype) -> None:
+    """Refuse a temperature at which the last bit of a score changes its weight.
+
+    Args:
+        tau: temperature in score units.
+        scale: size of the scores.
+        dtype: their type.
+
+    Raises:
+        RerankError: scores of this size and type say nothing at this temperature.
+    """
+    least = 10 * torch.finfo(dtype).eps * scale
+    if tau < least:
+        name = str(dtype).removeprefix("torch.")
+        raise RerankError(
+            f"tau: got {tau:.3g}, expected at least {least:.1g}: {name} scores of about "
+            f"{scale:.3g} carry no finer differences; give a larger tau or 'auto'"
+        )
 
 
 def finite_or_zero(x: Tensor) -> Tensor:

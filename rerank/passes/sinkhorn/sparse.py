@@ -8,7 +8,7 @@ item's k nearest queries, and estimated elsewhere from R sampled columns J and R
 A graph of one side only leaves items without any edge, which then have no mass at all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -89,6 +89,26 @@ class Graph:
         nearest = forward.scores[:, :_NEAREST].clone(), backward.scores[:, :_NEAREST].clone()
         return cls(sim, rows, columns, scores, items, queries, row_tail, column_tail, nearest)
 
+    def biased(self, gallery_bias: Tensor) -> "Graph":
+        """The same of scores with one number added per item."""
+        bias = gallery_bias.to(self.scores)
+        return replace(
+            self,
+            sim=self.sim.add_gallery_bias(gallery_bias),
+            scores=self.scores + bias[self.columns],
+            row_tail=self.row_tail + bias[self.items],
+            column_tail=self.column_tail + bias[:, None],
+        )
+
+    @property
+    def T(self) -> "Graph":  # noqa: N802  the mathematical transpose, as in numpy
+        """The same of the other direction."""
+        return Graph(
+            sim=self.sim.T, rows=self.columns, columns=self.rows, scores=self.scores,
+            items=self.queries, queries=self.items, row_tail=self.column_tail,
+            column_tail=self.row_tail, nearest=(self.nearest[1], self.nearest[0]),
+        )  # fmt: skip
+
 
 class Sparse(Sweeper):
     """One pass over edges and samples instead of all pairs."""
@@ -125,6 +145,11 @@ class Sparse(Sweeper):
         rows = _Sums(self._by_row, scores, tau, gallery_bias / tau)
         columns = _Sums(self._by_column, scores, tau, query_bias / tau)
         return rows.top - rows.log, columns.top - columns.log
+
+    def log_columns(self, query_bias: Tensor) -> Tensor:
+        """(m,) log sum_i exp((S_ij + f_i) / tau)."""
+        found = _Sums(self._by_column, self.graph.scores, self.tau, query_bias / self.tau)
+        return found.log.to(self.sim.dtype)
 
     def doubt(self) -> tuple[float, float]:
         """How far the column masses of the last sweep can be trusted.
@@ -240,9 +265,13 @@ class _Sums:
     def error(self) -> Tensor:
         """(groups,) standard error of a sum, relative to it.
 
-        That of a total estimated from some of its terms, drawn without repetition.
+        That of a total estimated from r of its terms, drawn without repetition:
+        (r / (r - 1)) times their squared distances from their mean. One term says nothing about
+        its error, which then is taken to be as large as itself.
         """
-        weight = self._side.weight
-        spread = self._squares - self._sampled.square() / self._side.drawn.clamp(min=1)
+        weight, drawn = self._side.weight, self._side.drawn
+        spread = self._squares - self._sampled.square() / drawn.clamp(min=1)
+        spread = spread * drawn / (drawn - 1).clamp(min=1)
+        spread = torch.where(drawn == 1, self._sampled.square(), spread)
         left_out = (1 - 1 / weight.clamp(min=1)).clamp(min=0)
         return weight * (spread.clamp(min=0) * left_out).sqrt() / self._whole

@@ -1,0 +1,77 @@
+"""How much too popular a gallery item is with all queries, as far as that is no accident.
+
+Few queries cannot say how often an item should be first, but they all say something about it: its
+share of a wide softmax. What its column sum varies by chance is known from how many queries it
+rests on, so the rest can be taken back without labels.
+
+    w_ij = softmax_j(S_ij / t);   c_j = sum_i a_i w_ij;   L_j = log(c_j / b_j), centred
+    V_j  = (sum_i a_i w_ij^2 / c_j^2 - 1 / N) N / (N - 1)          variance of log c_j by chance
+    rho  = max(0, 1 - mean V / mean L^2)                            James and Stein's shrinkage
+    bias = -rho t L
+
+Source: James and Stein, 1961, in the form of Efron and Morris, JASA 1973.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from rerank.core import comm
+from rerank.core.similarity import Similarity
+from rerank.methods.marginals import Masses, centred
+from rerank.passes import reduce
+from rerank.passes.sinkhorn.sparse import Graph, Sparse
+
+
+def popularity(
+    sim: Similarity, t: float, *, found: Masses, log_a: Tensor, queries: float,
+    graph: Graph | None = None,
+) -> tuple[Tensor, float]:  # fmt: skip
+    """(bias (m,) in score units, rho): what an item's popularity is corrected by.
+
+    Args:
+        sim: (n, m) scores.
+        t: width of the softmax in score units.
+        found: which queries and items are live, and the masses of the items.
+        log_a: (n,) log masses of the queries, which sum to one over the live ones.
+        queries: N, what these masses amount to in queries.
+        graph: what stands for all pairs, where they are too many.
+    """
+    zero = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device)
+    if queries <= 1:
+        return zero, 0.0
+    split = sim.shard == "gallery"
+    if graph is None:
+        f, log_c = reduce.sweep(sim, t, zero, log_a)
+    else:
+        f, log_c = Sparse(graph, t, log_a)(zero)
+    # a w^2 is the exponential at half the width.
+    half = f - t / 2 * (log_a - math.log(queries))
+    if graph is None:
+        square = reduce.logsumexp(sim, t / 2, over="queries", plus=half)
+    else:
+        square = Sparse(graph, t / 2, log_a).log_columns(half)
+    alive = found.live_items & torch.isfinite(log_c)
+    level, _ = centred(log_c - found.log_b, alive, split=split)
+    share = (square - 2 * (log_c + math.log(queries))).double().exp()
+    noise = ((share - 1 / queries) * queries / (queries - 1)).clamp_min(0)
+    sums = torch.stack([torch.where(alive, noise, 0).sum(), level.double().square().sum()])
+    noise_sum, level_sum = (comm.all_sum(sums) if split else sums).tolist()
+    rho = max(0.0, 1 - noise_sum / level_sum) if level_sum > 0 else 0.0
+    return -rho * t * level, rho
+
+
+def shared_masses(sim: Similarity, tau: float, found: Masses) -> tuple[Tensor, float]:
+    """((n,) log masses, sum one; N): queries that choose one item share the mass of a query.
+
+    P = softmax_j(S_ij / tau), load_j = sum_i P_ij, a_i = sum_j P_ij / max(1, load_j).
+    """
+    rows = reduce.logsumexp(sim, tau, over="gallery")
+    f = torch.where(found.live_queries, -tau * rows, torch.zeros_like(rows))
+    load = reduce.logsumexp(sim, tau, over="queries", plus=f).clamp_min(0)
+    log_a = reduce.logsumexp(sim, tau, over="gallery", plus=-tau * load) - rows
+    log_a = torch.where(found.live_queries, log_a, torch.zeros_like(log_a)).clamp_max(0)
+    total = torch.where(found.live_queries, log_a.double().exp(), 0).sum()
+    total = float(comm.all_sum(total) if sim.shard == "queries" else total)
+    return log_a - math.log(total), total

@@ -1,0 +1,287 @@
+"""Laws of the marginals: few queries, dead items, groups, repeats, and what is said of them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rerank import Bank, Dense, RerankError, Sinkhorn, apply, rerank
+from rerank.methods import directions
+from rerank.methods.marginals import choose, masses
+from rerank.methods.popularity import popularity
+from rerank.methods.potentials import solve
+from tests.reference import planted
+
+LIMITS = [(np.float64, 1e-6), (np.float32, 1e-3)]
+
+
+def crowd(n=240, sharp=6.0, seed=0):
+    """Scores of n clear one-to-one pairs."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, n)) + sharp * np.eye(n)
+
+
+def hubs(n=300, m=300, seed=0):
+    """One-to-one scores under item popularity, hard enough for errors."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(m, m)) + 2.5 * np.eye(m) + 1.2 * rng.normal(size=m)
+    return scores[rng.permutation(m)[:n]]
+
+
+def slack_by_formula(scores, tau, steps=20000):
+    """Partial transport in the plainest terms: rows of mass 1, items of mass 1, one slack row."""
+    n, m = scores.shape
+    kernel = np.concatenate([np.exp(scores / tau), np.ones((1, m))])
+    a = np.concatenate([np.ones(n), [m - n]])
+    v = np.ones(m)
+    for _ in range(steps):
+        u = a / (kernel @ v)
+        v = 1 / (kernel.T @ u)
+    return tau * np.log(u[:-1]), tau * np.log(v)
+
+
+@pytest.mark.parametrize("relaxation", [1.0, 1.4])
+@pytest.mark.parametrize("block", [3, None])
+def test_a_slack_row_is_one_more_query_of_constant_score(block, relaxation):
+    scores = hubs(12, 40)
+    tau = 0.5
+    f, g = slack_by_formula(scores, tau)
+    log_a, log_b = (torch.full((k,), -math.log(40), dtype=torch.float64) for k in scores.shape)
+    got = solve(
+        Dense(scores, block_size=block), tau, log_a=log_a, log_b=log_b, slack=28 / 40,
+        n_iters=5000, tol=1e-12, relaxation=relaxation,
+    )  # fmt: skip
+    np.testing.assert_allclose(got.g - got.g.mean(), g - g.mean(), atol=1e-8)
+    np.testing.assert_allclose(got.f - got.f.mean(), f - f.mean(), atol=1e-8)
+    plan = np.exp((scores + got.f.numpy()[:, None] + got.g.numpy()) / tau)
+    np.testing.assert_allclose(plan.sum(axis=1), 1 / 40, atol=1e-9)
+    np.testing.assert_allclose(plan.sum(axis=0) * 40, got.log_asked.exp(), atol=1e-8)
+    assert (plan.sum(axis=0) < 1 / 40).all()
+
+
+@pytest.mark.parametrize(("dtype", "limit"), LIMITS)
+@pytest.mark.parametrize("shape", [(120, 120), (30, 120), (120, 70)])
+@pytest.mark.parametrize("statement", ["auto", "one-to-one", "grouped"])
+def test_dead_rows_and_columns_change_nothing(shape, dtype, limit, statement):
+    scores = hubs(120, 120)[: shape[0], : shape[1]].astype(dtype)
+    n, m = shape
+    padded = np.full((n + 9, m + 60), -np.inf, dtype=dtype)
+    places = np.sort(np.random.default_rng(1).permutation(m + 60)[:m])
+    padded[4 : n + 4, places] = scores
+    both = directions.from_scores(Dense(scores), groups=statement)
+    counts = both["t2v"].bank.query_groups, both["t2v"].bank.gallery_groups
+    alone = Sinkhorn().fit(both["t2v"].bank)
+    sim = Dense(padded, unscored=True)
+    spoilt = Sinkhorn().fit(
+        Bank(sim, label="transductive", query_groups=counts[0], gallery_groups=counts[1])
+    )
+    assert alone.form == spoilt.form and spoilt.n_iters == alone.n_iters
+    assert spoilt.tau == pytest.approx(alone.tau, rel=limit)
+    bias = spoilt.gallery_bias[torch.from_numpy(places)]
+    gap = (bias - alone.gallery_bias).abs().max() / alone.tau
+    assert float(gap) <= limit
+    dead = np.setdiff1d(np.arange(m + 60), places)
+    assert (spoilt.gallery_bias[torch.from_numpy(dead)] == 0).all()
+    assert abs(float(alone.gallery_bias.double().mean())) < 1e-5 * alone.tau
+    ranked = spoilt.transform(sim).scores()[4]
+    assert torch.isneginf(ranked[torch.from_numpy(dead)]).all()
+
+
+@pytest.mark.parametrize(("dtype", "limit"), LIMITS)
+def test_more_steps_than_needed_change_nothing(dtype, limit):
+    for scores in (hubs(120, 120), hubs(25, 120)):
+        some, many = (
+            Sinkhorn(n_iters=steps).fit(Dense(scores.astype(dtype))) for steps in (100, 1000)
+        )
+        assert some.error <= 1e-3
+        gap = (some.gallery_bias - many.gallery_bias).abs() / some.tau
+        order = [(torch.from_numpy(scores) + f.gallery_bias).argsort(dim=1) for f in (some, many)]
+        asked = order[0][:, -1]
+        assert float(gap[asked].max()) <= max(limit, 1e-6)
+        assert torch.equal(order[0][:, -1], order[1][:, -1])
+
+
+def test_the_best_iterate_is_returned_and_a_failure_is_said():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(60, 60))
+    blocks = np.full_like(scores, -np.inf)
+    for start in (0, 20, 41):
+        blocks[start : start + 19, start : start + 17] = scores[
+            start : start + 19, start : start + 17
+        ]
+    blocks[0, :] = scores[0]
+    errors = []
+    for steps in range(1, 40):
+        found = Sinkhorn(tau=0.05, rho=1.0, n_iters=steps, tol=None).fit(
+            Dense(blocks, unscored=True)
+        )
+        errors.append(found.error)
+    assert all(later <= before + 1e-9 for before, later in zip(errors, errors[1:], strict=False))
+    assert errors[-1] > 0.05 and "did not converge" in " ".join(found.notes)
+    fine = Sinkhorn(rho=1.0).fit(Dense(scores))
+    assert not any("converge" in note for note in fine.notes)
+
+
+@pytest.mark.parametrize(("popular", "least"), [(0.0, -0.05), (0.4, 0.02)])
+def test_few_queries_keep_what_equality_would_ruin(popular, least):
+    gain = np.zeros(2)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        scores = rng.normal(size=(300, 300)) + 3 * np.eye(300) + popular * rng.normal(size=300)
+        truth = rng.permutation(300)[:8]
+        scores = scores[truth]
+        few, equal = (
+            scores + settings.fit(Dense(scores)).gallery_bias.numpy()
+            for settings in (Sinkhorn(), Sinkhorn(rho=1.0))
+        )
+        raw, few, equal = ((x.argmax(axis=1) == truth).mean() for x in (scores, few, equal))
+        gain += np.array([few - raw, few - equal]) / 8
+    assert gain[0] >= least and gain[1] >= 0.1
+
+
+def test_as_many_queries_as_items_is_the_limit_of_few():
+    scores = hubs(300, 300)
+    whole, less = (
+        Sinkhorn(n_iters=500).fit(Dense(scores)),
+        Sinkhorn(n_iters=500).fit(Dense(scores[:299])),
+    )
+    assert (whole.form, less.form) == ("equality", "few queries")
+    one, two = (torch.from_numpy(scores[:299]) + f.gallery_bias for f in (whole, less))
+    assert float((one.argmax(dim=1) == two.argmax(dim=1)).double().mean()) > 0.98
+
+
+def test_the_number_of_distinct_queries_counts():
+    scores = hubs(300, 300)
+    assert masses(Dense(scores)).slack == 0
+    twice = np.concatenate([scores[:100], scores[:100]])
+    assert masses(Dense(twice)).slack == pytest.approx(2 / 3)
+    assert masses(Dense(twice), duplicates="count").slack == pytest.approx(1 / 3)
+    assert masses(Dense(scores[:100]), query_groups=50).slack == pytest.approx(5 / 6)
+    assert masses(Dense(scores[:100]).T).slack == pytest.approx(-2 / 3)
+    assert masses(Dense(scores[:100])).T.slack == pytest.approx(-2 / 3)
+    shared, once = (Sinkhorn(tau=0.4, n_iters=500).fit(Dense(x)) for x in (twice, scores[:100]))
+    np.testing.assert_allclose(shared.gallery_bias, once.gallery_bias, atol=1e-3)
+
+
+def test_popularity_is_what_many_queries_agree_on():
+    rng = np.random.default_rng(0)
+    popular = rng.normal(size=200)
+    noise = rng.normal(size=(100, 200))
+    for pull, low, high in ((0.0, 0.0, 0.35), (1.0, 0.9, 1.0)):
+        sim = Dense(noise + pull * popular)
+        found = masses(sim)
+        bias, kept = popularity(sim, 1.0, found=found, log_a=found.log_a, queries=100.0)
+        assert low <= kept <= high
+    assert np.corrcoef(bias, -popular)[0, 1] > 0.98
+    assert popularity(sim, 1.0, found=found, log_a=found.log_a, queries=1.0)[1] == 0
+
+
+CASES = [
+    # (queries, items, statement) -> form
+    (50, 100, "auto", "few queries"),
+    (50, 100, "one-to-one", "few queries"),
+    (50, 100, "grouped", "grouped"),
+    (100, 100, "auto", "equality"),
+    (100, 100, "one-to-one", "equality"),
+    (100, 50, "auto", "equality"),
+    (100, 50, "grouped", "equality"),
+    (100, 50, "one-to-one", "one-to-one"),
+]
+
+
+@pytest.mark.parametrize(("n", "m", "statement", "form"), CASES)
+def test_what_is_known_chooses_the_marginals_and_is_said(n, m, statement, form):
+    scores = hubs(100, 100)[:n, :m]
+    both = directions.from_scores(Dense(scores), groups=statement)
+    fitted = Sinkhorn().fit(both["t2v"].bank)
+    assert fitted.form == fitted.facts["marginals"] == form
+    assert set(fitted.facts) >= {"rho", "slack", "tau"}
+    said = " ".join(fitted.marginals)
+    assert (said == "") == (n == m or (n > m and statement == "grouped"))
+    assert ("--" in said) == (n != m and statement == "auto")
+    # Both directions of one call read the same statement.
+    back = Sinkhorn().fit(both["v2t"].bank)
+    turned = Sinkhorn().fit(directions.from_scores(Dense(scores.T), groups=statement)["t2v"].bank)
+    assert back.form == turned.form
+
+
+def test_a_slack_column_is_the_other_direction_of_a_slack_row():
+    scores = hubs(100, 100)[:, :40]
+    both = directions.from_scores(Dense(scores), groups="one-to-one")
+    here, there = (Sinkhorn(n_iters=500, tol=1e-9).fit(both[s].bank) for s in ("t2v", "v2t"))
+    assert here.tau == pytest.approx(there.tau)
+    f = there.query_bias.numpy()
+    np.testing.assert_allclose(here.gallery_bias, f - f.mean(), atol=1e-9)
+
+
+def test_groups_are_counted_from_ids():
+    scores = hubs(100, 100)[:, :50]
+    ids = np.repeat(np.arange(25), 4)
+    both = directions.from_scores(Dense(scores), groups=ids)
+    assert (both["t2v"].bank.query_groups, both["t2v"].bank.gallery_groups) == (25, 50)
+    assert (both["v2t"].bank.query_groups, both["v2t"].bank.gallery_groups) == (50, 25)
+    assert Sinkhorn().fit(both["v2t"].bank).form == "grouped"
+    assert Sinkhorn().fit(both["t2v"].bank).slack == pytest.approx(0.5)
+    alone = directions.from_scores(Dense(scores), groups=list(range(100)))
+    assert alone["t2v"].bank.query_groups is None
+    with pytest.raises(RerankError, match="7 ids"):
+        rerank(scores, groups=list(range(7)))
+    with pytest.raises(RerankError, match="'grouped'"):
+        apply(scores=scores, groups="many")
+
+
+def repeated(n=240, sharp=6.0, noise=0.5):
+    """Half of the items asked, some of them very often."""
+    rng = np.random.default_rng(1)
+    base = crowd(n, sharp)
+    rows = np.concatenate([np.repeat([3, 7], n // 6), rng.permutation(n)[: n // 6]])
+    rows = np.concatenate([rows, rng.choice(rows, n - len(rows))])
+    return base[rows] + noise * rng.normal(size=(n, n)), rows
+
+
+def test_repeated_queries_are_seen_and_one_to_one_data_are_not_taken_for_such():
+    scores, rows = repeated()
+    found = Sinkhorn().fit(Dense(scores))
+    assert found.form == "repeats" and "--rho 1" in " ".join(found.notes)
+    equal = Sinkhorn(rho=1.0).fit(Dense(scores))
+    right = [
+        float(((scores + f.gallery_bias.numpy()).argmax(axis=1) == rows).mean())
+        for f in (found, equal)
+    ]
+    assert right[0] > right[1] + 0.1
+    for single in (
+        crowd(),
+        crowd()[:120],
+        crowd()[:80, :80],
+        hubs(),
+        hubs(100, 300),
+        crowd(sharp=2),
+    ):
+        assert Sinkhorn().fit(Dense(single)).form in ("equality", "few queries")
+    queries, gallery, _ = planted()
+    assert Sinkhorn().fit(Dense(queries @ gallery.T)).form == "equality"
+
+
+def test_marginals_do_not_depend_on_the_unit_of_the_scores():
+    for scores in (crowd(), crowd()[:120], repeated()[0]):
+        one, ten = (Sinkhorn().fit(Dense(c * scores)) for c in (1.0, 10.0))
+        assert one.form == ten.form and ten.tau == pytest.approx(10 * one.tau)
+        np.testing.assert_allclose(ten.gallery_bias, 10 * one.gallery_bias, atol=1e-6)
+
+
+def test_given_settings_and_banks_keep_equality():
+    sim = Dense(hubs(30, 120))
+    found = masses(sim)
+    assert choose(Bank(sim), found, "auto").form == "equality"
+    assert choose(Bank(sim, label="transductive"), found, 0.8).form == "as given"
+    assert Sinkhorn(rho=0.8).fit(sim).rho == 0.8
+    with pytest.raises(RerankError, match="new items"):
+        Sinkhorn().fit(sim).bias_of(sim)
+    assert Sinkhorn().fit(sim).running is None
+
+
+@pytest.mark.parametrize("tau", [1e-40, 1e-9, 1e35])
+def test_a_temperature_that_float32_cannot_carry_is_refused(tau):
+    with pytest.raises(RerankError, match=r"tau: got .*expected .*'auto'"):
+        Sinkhorn(tau=tau).fit(Dense(hubs(30, 30).astype(np.float32)))
