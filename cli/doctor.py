@@ -37,7 +37,7 @@ def _facts() -> tuple[dict[str, object], list[str]]:
         "system": f"{platform.system()} {platform.machine()}",
     }
     problems: list[str] = []
-    packages = "torch numpy scipy h5py safetensors pydantic ir-measures numba pyarrow tokenizers"
+    packages = "torch numpy scipy h5py safetensors ir-measures numba pyarrow tokenizers"
     for name in packages.split():
         try:
             facts[name] = version(name)

@@ -109,11 +109,6 @@ def budget_for(elements: int) -> int:
     return math.ceil(4 * elements / COPY_SHARE)
 
 
-def set_memory_budget(size: int | str | None) -> None:
-    """Limit the memory of later runs in this context (None: the default again)."""
-    _limit.set(None if size is None else parse(size))
-
-
 @contextmanager
 def limit(size: int | str | None) -> Iterator[None]:
     """Limit the memory of what runs inside the block; None leaves the default."""

@@ -25,16 +25,11 @@ from rerank.core.similarity import Pair
 from rerank.methods.potentials import solve
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.passes import reduce
-from rerank.passes.sinkhorn import choose, plain
+from rerank.passes.sinkhorn import choose
 from rerank.passes.sinkhorn import gpu as gpu_sweepers
 from rerank.passes.sinkhorn import gpu_kernels as gpu
 
 D, TAU = 512, 0.02
-TILES = [
-    (128, 128, 64, 8, 3), (128, 128, 64, 4, 3), (128, 128, 64, 8, 4), (128, 256, 64, 8, 3),
-    (128, 256, 64, 8, 4), (64, 256, 64, 4, 4), (256, 128, 64, 8, 3), (128, 128, 128, 8, 2),
-]  # fmt: skip
-ROWS: list[dict] = []
 
 
 def timed(function, repeats=7, warm=2):
@@ -112,21 +107,13 @@ def correctness():
     sim = embeddings(4100, 5000)
     exact = Pair(sim.queries.double(), sim.gallery.double())
     n, m = sim.shape
-    g = 0.02 * torch.randn(m, device="cuda")
-    want = plain.logsumexp(exact, TAU, over="gallery", plus=g.double())
-    for dtype, limit in ((torch.float16, 2e-2), (torch.bfloat16, 0.3), (torch.float32, 1e-4)):
-        sides = gpu.padded(sim.queries, dtype), gpu.padded(sim.gallery, dtype)
-        got = gpu.fused_logsumexp(*sides, g, TAU)
-        error = float((got - want).abs().max())
-        report(f"fused log-sum-exp {dtype}: largest error", f"{n} x {m}", 0, f"{error:.1e}")
-        assert error < limit, error
     log_a, log_b = uniform(n), uniform(m)
     reference = choose.build(choose.Regime("log domain"), exact, TAU, log_a.double())
     want_g = torch.zeros(m, device="cuda", dtype=torch.float64)
     for _ in range(10):
         _, mass = reference(want_g)
         want_g = want_g + TAU * (log_b.double() - mass)
-    for name in ("fused", "panels", "stored float16"):
+    for name in ("panels", "stored float16"):
         step = gpu_sweepers.make(name, sim, TAU, log_a)
         g = torch.zeros(m, device="cuda")
         for _ in range(10):
@@ -148,23 +135,6 @@ def sweeps(n):
 
     panels = gpu_sweepers.HalfPanels(sim)
     left, right = panels.sides
-    best = None
-    for tiles in TILES if n < 50000 or not QUICK else TILES[:1]:
-        try:
-            ms = timed(lambda: gpu.fused_logsumexp(left, right, g, TAU, tiles), repeats)  # noqa: B023
-        except Exception as error:  # noqa: BLE001  a tile may not fit the card
-            print(f"fused rows, tiles {tiles}: {type(error).__name__}", flush=True)
-            continue
-        report(f"fused rows float16, tiles {tiles}", size, ms, share(ms, 1))
-        if best is None or ms < best[0]:
-            best = ms, tiles
-    if best:
-        step = gpu_sweepers.Fused(sim, TAU, log_a, best[1])
-        ms = timed(lambda: step(g), repeats)
-        report("fused sweep (2 products)", size, ms, share(ms, 2))
-        sides = left.bfloat16(), right.bfloat16()
-        ms = timed(lambda: gpu.fused_logsumexp(*sides, g, TAU, best[1]), repeats)
-        report("fused rows bfloat16", size, ms, share(ms, 1))
     step = gpu_sweepers.FromPanels(sim, TAU, log_a)
     ms = timed(lambda: step(g), repeats)
     report("panel sweep (1 product)", size, ms, share(ms, 1) + " by one product")

@@ -22,7 +22,6 @@ Name: TypeAlias = Literal[
     "streaming",
     "stored float16",
     "panels",
-    "fused",
 ]
 
 # Up to here compiling anything costs more than it saves.
@@ -134,7 +133,7 @@ def build(chosen: Regime, sim: Similarity, tau: float, log_a: Tensor) -> Sweeper
     """The sweep of a given regime."""
     if chosen.name == "log domain":
         return Plain(sim, tau, log_a)
-    if chosen.name in ("stored float16", "panels", "fused"):
+    if chosen.name in ("stored float16", "panels"):
         from rerank.passes.sinkhorn import gpu as gpu_sweepers
 
         return gpu_sweepers.make(chosen.name, sim, tau, log_a)

@@ -108,31 +108,6 @@ class FromPanels(_OnGpu):
         return f, plain.repair(self.sim, self.tau, gallery_bias, f, log_mass, lost)
 
 
-class Fused(_OnGpu):
-    """Two fused products per sweep and no panel at all: the least memory."""
-
-    def __init__(
-        self, sim: Similarity, tau: float, log_a: Tensor, tiles: tuple[int, ...] = gpu.FUSED_TILES
-    ) -> None:
-        super().__init__(sim, tau, log_a)
-        self.tiles = tiles
-
-    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Sweeper`."""
-        sides = self.panels.sides
-        assert sides is not None, "stored scores have panels"
-        bias = self.panels.bias(gallery_bias)
-        lse = gpu.fused_logsumexp(*sides, bias, self.tau_units, self.tiles)
-        shift = plain.finite_or_zero(self.log_a.double() - lse)
-        back = gpu.fused_logsumexp(
-            sides[1], sides[0], (shift * self.tau_units).float(), self.tau_units, self.tiles
-        )
-        log_mass = back + bias.double() / self.tau_units
-        if self.sim.shard == "queries":
-            log_mass = comm.all_logsumexp(log_mass)
-        return self._f(lse), log_mass.to(self.sim.dtype)
-
-
 class StoredHalf(Stored):
     """A float16 kernel, read twice per sweep."""
 
@@ -173,17 +148,7 @@ class StoredHalf(Stored):
         return gpu.stored_sweep(piece, v, a)
 
 
-def make(
-    name: str,
-    sim: Similarity,
-    tau: float,
-    log_a: Tensor,
-    *,
-    tiles: tuple[int, ...] = gpu.FUSED_TILES,
-) -> Sweeper:
-    """The sweep "fused", "panels" or "stored float16" of a similarity on a GPU."""
-    if name == "stored float16":
-        return StoredHalf(sim, tau, log_a)
-    if name == "fused" and isinstance(sim, Pair) and sim.left is None:
-        return Fused(sim, tau, log_a, tiles)
-    return FromPanels(sim, tau, log_a)
+def make(name: str, sim: Similarity, tau: float, log_a: Tensor) -> Sweeper:
+    """The sweep "panels" or "stored float16" of a similarity on a GPU."""
+    made = StoredHalf if name == "stored float16" else FromPanels
+    return made(sim, tau, log_a)

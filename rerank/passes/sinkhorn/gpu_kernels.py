@@ -20,48 +20,7 @@ STORED_SCALE = 2.0**14
 STORED_SMALLEST = 2.0**-30
 LOG2E = 1 / math.log(2)
 
-# (rows, columns, depth) of a tile of the fused product, warps, pipeline stages.
-FUSED_TILES = (128, 128, 64, 8, 3)
-
 _jit: Any = triton.jit
-
-
-@_jit
-def _fused_rows(
-    x, y, bias, tops, sums, n, m, span, scale,
-    DEPTH: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
-    EXACT: tl.constexpr,
-):  # fmt: skip
-    """Running maximum and sum of 2^(scale <x_i, y_j> + bias_j) over one span of columns."""
-    rows = tl.program_id(0) * BM + tl.arange(0, BM)
-    first = tl.program_id(1) * span
-    depth = tl.arange(0, BK)
-    columns = tl.arange(0, BN)
-    x_tile = x + rows[:, None].to(tl.int64) * DEPTH + depth[None, :]
-    top = tl.full((BM,), float("-inf"), tl.float32)
-    total = tl.zeros((BM,), tl.float32)
-    last = tl.minimum(first + span, m)
-    for start in range(first, last, BN):
-        cols = start + columns
-        y_tile = y + cols[None, :].to(tl.int64) * DEPTH + depth[:, None]
-        inside = cols < last
-        acc = tl.zeros((BM, BN), tl.float32)
-        for k in range(0, DEPTH, BK):
-            a = tl.load(x_tile + k, mask=rows[:, None] < n, other=0.0)
-            b = tl.load(y_tile + k, mask=inside[None, :], other=0.0)
-            if EXACT:
-                acc = tl.dot(a, b, acc, input_precision="ieee")
-            else:
-                acc = tl.dot(a, b, acc)
-        shift = tl.load(bias + cols, mask=inside, other=float("-inf"))
-        t = acc * scale + shift[None, :]
-        new = tl.maximum(top, tl.max(t, axis=1))
-        safe = tl.where(new == float("-inf"), 0.0, new)
-        total = total * tl.exp2(top - safe) + tl.sum(tl.exp2(t - safe[:, None]), axis=1)
-        top = new
-    place = tl.program_id(1).to(tl.int64) * n + rows
-    tl.store(tops + place, top, mask=rows < n)
-    tl.store(sums + place, total, mask=rows < n)
 
 
 @_jit
@@ -180,41 +139,6 @@ def padded(x: Tensor, dtype: torch.dtype, multiple: int = 64) -> Tensor:
     out = torch.zeros((len(x), -(-x.shape[1] // multiple) * multiple), dtype=dtype, device=x.device)
     out[:, : x.shape[1]] = x
     return out
-
-
-def fused_logsumexp(
-    x: Tensor, y: Tensor, bias: Tensor, tau: float, tiles: tuple[int, ...] = FUSED_TILES
-) -> Tensor:
-    """(n,) float64 log sum_j exp((<x_i, y_j> + bias_j) / tau), nothing of size n x m stored.
-
-    Args:
-        x: (n, d) rows, d a multiple of 64 (`padded`); float16 and bfloat16 are multiplied as they
-            are and summed in float32, float32 is exact.
-        y: (m, d) rows of the same type.
-        bias: (m,) in score units.
-        tau: temperature.
-        tiles: see FUSED_TILES.
-    """
-    n, m = len(x), len(y)
-    bm, bn, bk, warps, stages = tiles
-    blocks = triton.cdiv(n, bm)
-    splits = _splits(blocks, max(1, m // (4 * bn)), x.device)
-    span = triton.cdiv(triton.cdiv(m, splits), bn) * bn
-    splits = triton.cdiv(m, span)
-    tops = torch.empty((splits, n), dtype=torch.float32, device=x.device)
-    sums = torch.empty_like(tops)
-    scale = LOG2E / tau
-    exact = x.dtype == torch.float32
-    if exact:
-        bm, bn, bk, warps, stages = 64, 64, 32, 4, 2
-        blocks = triton.cdiv(n, bm)
-    _fused_rows[(blocks, splits)](
-        x, y, (bias.double() * scale).float(), tops, sums, n, m, span, scale,
-        DEPTH=x.shape[1], BM=bm, BN=bn, BK=bk, EXACT=exact, num_warps=warps, num_stages=stages,
-    )  # fmt: skip
-    # Base 2 to e, and the spans together.
-    parts = (tops.double() + sums.double().log2()) / LOG2E
-    return torch.logsumexp(parts, dim=0)
 
 
 def panel_sweep(panel: Tensor, bias: Tensor, tau: float, log_a: Tensor) -> tuple[Tensor, Tensor]:
