@@ -253,6 +253,7 @@ def main():
 
 
 START = time.monotonic()
+ROWS: list[dict] = []
 LIMITS: dict[str, float] = {}
 QUICK = False
 
