@@ -18,10 +18,13 @@ import torch
 from torch import Tensor
 
 from rerank.core import comm
-from rerank.core.similarity import Similarity
+from rerank.core.similarity import Pair, Similarity
 from rerank.methods.marginals import Masses, centred
 from rerank.passes import reduce
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
+
+# Sums of probabilities over the queries that are there, the largest of all items; bfloat16 rounds.
+_NEAR_ONE = 0.5, 1.02
 
 
 def popularity(
@@ -60,6 +63,27 @@ def popularity(
     noise_sum, level_sum = (comm.all_sum(sums) if split else sums).tolist()
     rho = max(0.0, 1 - noise_sum / level_sum) if level_sum > 0 else 0.0
     return -rho * t * level, rho
+
+
+def normalised(sim: Similarity, found: Masses) -> bool:
+    """Whether scores are logarithms of an item's probabilities over these queries and more.
+
+    Items that were normalised over all queries are equally popular already; what few of these
+    queries say besides is an accident that looks like none. The sums of their exponentials are
+    then at most one (but for rounding), and near one where the item's own query is there; those of
+    a query, over all items, are not one.
+    """
+    if isinstance(sim, Pair):
+        return False
+    sums = reduce.logsumexp(sim, 1.0, over="queries")
+    largest = torch.where(found.live_items, sums, -math.inf).amax()
+    if sim.shard == "gallery":
+        largest = comm.all_max(largest)
+    if not _NEAR_ONE[0] <= float(largest.exp()) <= _NEAR_ONE[1]:
+        return False
+    rows = reduce.logsumexp(sim, 1.0, over="gallery").exp()
+    far = bool(((rows - 1).abs() > _NEAR_ONE[1] - 1)[found.live_queries].any())
+    return bool(comm.all_max(torch.tensor(int(far)))) if sim.shard == "queries" else far
 
 
 def shared_masses(sim: Similarity, tau: float, found: Masses) -> tuple[Tensor, float]:

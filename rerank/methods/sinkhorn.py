@@ -12,7 +12,7 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
 from rerank.methods.base import Bank, Fitted, Label, Parts, Reranker, Running, as_bank
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
-from rerank.methods.popularity import popularity, shared_masses
+from rerank.methods.popularity import normalised, popularity, shared_masses
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
 from rerank.methods.repeats import Repeats, repeats
@@ -174,12 +174,14 @@ class Sinkhorn(Reranker):
         log_a, slack, facts = found.log_a, 0.0, {}
         wide = None
         if choice.form == "few queries":
-            wide, kept = popularity(
-                sim, _WIDE * h, found=found, log_a=log_a, queries=found.queries, graph=graph
-            )
             log_a, slack = found.few
-            facts = {"slack": slack, "popularity": kept}
-            sim = sim.add_gallery_bias(wide)
+            facts = {"slack": slack, "popularity": 0.0}
+            if not normalised(sim, found):
+                wide, facts["popularity"] = popularity(
+                    sim, _WIDE * h, found=found, log_a=found.log_a, queries=found.queries,
+                    graph=graph,
+                )  # fmt: skip
+                sim = sim.add_gallery_bias(wide)
         step = None
         if graph is not None:
             step = Sparse(graph if wide is None else graph.biased(wide), tau, log_a)

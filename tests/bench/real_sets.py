@@ -84,10 +84,10 @@ def floored(data: RealSet, keep: int = 50) -> RealSet:
 
 def hits(scores: Tensor, right: Tensor) -> Tensor:
     """Expected R@1 of each row over random orders of tied items; right (n, m) is boolean."""
-    if not bool(torch.isfinite(scores).all()):
-        raise ValueError("scores must be finite: a comparison with NaN counts as a hit")
-    top = scores == scores.amax(dim=1, keepdim=True)
-    return (top & right).sum(dim=1).double() / top.sum(dim=1)
+    if bool(scores.isnan().any()):
+        raise ValueError("scores must not be NaN: a comparison with NaN counts as a hit")
+    top = (scores == scores.amax(dim=1, keepdim=True)) & (scores > -torch.inf)
+    return (top & right).sum(dim=1).double() / top.sum(dim=1).clamp_min(1)
 
 
 def recall(

@@ -177,6 +177,14 @@ def test_popularity_is_what_many_queries_agree_on():
     assert popularity(sim, 1.0, found=found, log_a=found.log_a, queries=1.0)[1] == 0
 
 
+def test_items_that_were_normalised_over_all_queries_keep_their_popularity():
+    logits = 2 * hubs(200, 200)
+    over_queries = torch.log_softmax(torch.from_numpy(logits), dim=0)[:40]
+    over_items = torch.log_softmax(torch.from_numpy(logits), dim=1)[:40]
+    for scores, corrected in ((over_queries, False), (over_items, True), (logits[:40], True)):
+        assert (Sinkhorn().fit(Dense(scores)).facts["popularity"] > 0) is corrected
+
+
 CASES = [
     # (queries, items, statement) -> form
     (50, 100, "auto", "few queries"),
