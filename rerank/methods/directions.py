@@ -5,6 +5,7 @@ so its bias needs bank *videos*. A direction without its bank stays raw: it is n
 on the test queries. With no bank at all both are fitted on the test queries, and say so.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +26,16 @@ class Direction:
         sim: test queries x gallery.
         bank: what may be fitted on; None leaves the direction raw.
         warnings: what the user should know, one sentence each.
+        scored: mean number of scored gallery items of the queries that have any.
+        own: whether the scores are a matrix of this direction, no transpose of the other's.
     """
 
     name: Name
     sim: Similarity
     bank: Bank | None
     warnings: tuple[str, ...] = ()
+    scored: float = math.inf
+    own: bool = False
 
     @property
     def label(self) -> Label:
@@ -38,12 +43,35 @@ class Direction:
         return "none" if self.bank is None else self.bank.label
 
 
-def from_scores(sim: Similarity) -> dict[Name, Direction]:
-    """Both directions of one similarity, texts x videos, without a bank: transductive."""
+def from_scores(
+    t2v: Similarity,
+    v2t: Similarity | None = None,
+    *,
+    scored: tuple[float, float] = (math.inf, math.inf),
+) -> dict[Name, Direction]:
+    """Both directions of stored scores, without a bank: transductive.
+
+    Args:
+        t2v: texts x videos.
+        v2t: videos x texts, where that direction has scores of its own; else the transpose.
+        scored: mean number of scored items of a text and of a video.
+
+    Raises:
+        RerankError: two matrices that do not fit together.
+    """
+    back = t2v.T if v2t is None else v2t
+    if back.shape != t2v.shape[::-1]:
+        raise RerankError(
+            f"v2t: got shape {tuple(back.shape)}, expected {tuple(t2v.shape[::-1])}, videos x texts"
+        )
+    sides: tuple[tuple[Name, Similarity], ...] = (("t2v", t2v), ("v2t", back))
     return {
-        "t2v": Direction("t2v", sim, Bank(sim, pairs=sim, label="transductive")),
-        "v2t": Direction("v2t", sim.T, Bank(sim.T, pairs=sim.T, label="transductive")),
-    }
+        name: Direction(
+            name, sim, Bank(sim, pairs=sim, label="transductive"), scored=count,
+            own=v2t is not None,
+        )
+        for (name, sim), count in zip(sides, scored, strict=True)
+    }  # fmt: skip
 
 
 def from_embeddings(

@@ -1,7 +1,6 @@
 """`rerank inspect`: hubness, geometry and what is odd in raw files."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from rerank import io
 from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS, Name
 from rerank.core.similarity import Pair, Similarity, as_matrix
-from rerank.methods import directions, kinds
+from rerank.methods import directions
 from rerank.methods.directions import Direction
 from rerank.metrics import hubness
 from rerank.tasks.read import (
@@ -28,8 +27,8 @@ from rerank.tasks.read import (
 def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Direction]:
     """Both directions of what was read, on a device."""
     if inputs.scores is not None:
-        sim = kinds.dense(inputs.scores.scores)
-        return directions.from_scores(replace(sim, base=sim.base.to(device)))
+        stored = inputs.stored.to(device)
+        return directions.from_scores(stored.t2v, stored.v2t, scored=stored.scored)
 
     def on_device(role: str) -> torch.Tensor | None:
         vectors = inputs.vectors(role)
@@ -60,6 +59,8 @@ def inspect_files(
     pool: str | None = None,
     device: str = "auto",
     reading: io.Reading | None = None,
+    scores_are: str = "auto",
+    unscored: str | None = None,
 ) -> dict[str, Any]:
     """Hubness per direction and geometry of raw files.
 
@@ -81,14 +82,17 @@ def inspect_files(
         return _alone(alone, metric, k, top, target)
     inputs = read_inputs(
         videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading,
-        heads=heads,
+        heads=heads, scores_are=scores_are, unscored=unscored,
     )  # fmt: skip
-    sim = read_directions(inputs, metric=metric, device=target)["t2v"].sim
+    both = read_directions(inputs, metric=metric, device=target)
+    sim = both["t2v"].sim
     found: dict[str, Any] = {"hubness": {}, "geometry": {}}
     sides: tuple[tuple[Name, Similarity, Sequence[str]], ...] = (
         ("t2v", sim, inputs.video_ids),
-        ("v2t", sim.T, inputs.text_ids),
+        ("v2t", both["v2t"].sim, inputs.text_ids),
     )
+    if inputs.scores is not None:
+        found["scores"] = inputs.stored.as_dict()
     for name, side, ids in sides:
         found["hubness"][name] = _facts(hubness.summary(side, k), ids, top, WORDS[name][1])
     if isinstance(sim, Pair):
