@@ -1,6 +1,5 @@
 """`rerank apply`: embeddings or a matrix in, a result file with both directions out."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,20 +18,15 @@ from rerank_cli.options import (
     Method,
     Metric,
     MetricName,
+    ScoresAre,
+    ScoresAreName,
     Sims,
     Tau,
     Texts,
+    Unscored,
     Videos,
     with_reading,
 )
-
-
-class ScoresAreName(StrEnum):
-    """What a matrix holds."""
-
-    auto = "auto"
-    similarities = "similarities"
-    probabilities = "probabilities"
 
 
 @with_reading
@@ -54,9 +48,8 @@ def apply_command(
     rho: Annotated[
         float | None, typer.Option("--rho", help="Softness of the gallery marginal, 0 to 1.")
     ] = None,
-    scores_are: Annotated[
-        ScoresAreName, typer.Option("--scores-are", help="What --sims holds.")
-    ] = ScoresAreName.auto,
+    scores_are: ScoresAre = ScoresAreName.auto,
+    unscored: Unscored = None,
     one_to_one: Annotated[
         bool, typer.Option("--one-to-one", help="No text has two videos, no video two texts.")
     ] = False,
@@ -119,9 +112,9 @@ def apply_command(
             report = files.apply_files(
                 videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
                 bank_videos=bank_videos, bank_gt=bank_gt, metric=metric.value, k=k,
-                scores_are=scores_are.value, groups=groups, gate=gate, out=out, store_scores=scores,
-                device=device.value, reading=reading, memory=memory, heads=heads, settings=chosen,
-                force=force,
+                scores_are=scores_are.value, unscored=unscored, groups=groups, gate=gate, out=out,
+                store_scores=scores, device=device.value, reading=reading, memory=memory,
+                heads=heads, settings=chosen, force=force,
             )  # fmt: skip
     finally:
         # gloo aborts at exit where the group is still up.

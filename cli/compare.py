@@ -17,9 +17,12 @@ from rerank_cli.options import (
     Heads,
     Metric,
     MetricName,
+    ScoresAre,
+    ScoresAreName,
     Sims,
     Tau,
     Texts,
+    Unscored,
     Videos,
     with_reading,
 )
@@ -64,6 +67,8 @@ def compare_command(
     videos: Videos = None,
     texts: Texts = None,
     sims: Sims = None,
+    scores_are: ScoresAre = ScoresAreName.auto,
+    unscored: Unscored = None,
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
     bank_gt: BankGt = None,
@@ -117,7 +122,8 @@ def compare_command(
 
     with progress():
         found = task.compare_files(
-            gt, videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
+            gt, videos=videos, texts=texts, sims=sims, scores_are=scores_are.value,
+            unscored=unscored, bank_texts=bank_texts,
             bank_videos=bank_videos, bank_gt=bank_gt, heads=heads, methods=methods,
             metric=metric.value, tau=tau, protocol=protocol.value, figures=figures, ties=ties.value,
             transductive=transductive, cross_fit=cross_fit, gate=gate,

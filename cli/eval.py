@@ -14,8 +14,11 @@ from rerank_cli.options import (
     Json,
     Metric,
     MetricName,
+    ScoresAre,
+    ScoresAreName,
     Sims,
     Texts,
+    Unscored,
     Videos,
     with_reading,
 )
@@ -49,6 +52,8 @@ def eval_command(
     videos: Videos = None,
     texts: Texts = None,
     sims: Sims = None,
+    scores_are: ScoresAre = ScoresAreName.auto,
+    unscored: Unscored = None,
     metric: Metric = MetricName.cosine,
     ties: Annotated[
         TiesName, typer.Option("--ties", help="How equal scores count.")
@@ -89,9 +94,10 @@ def eval_command(
             if gt is None:
                 raise RerankError("--gt is missing: raw files are judged by a ground truth")
             judged = judging.judge_raw(
-                gt, videos=videos, texts=texts, sims=sims, metric=metric.value,
-                ties=ties.value, allow_unjudged=allow_unjudged, device=device.value,
-                reading=reading, figures=figures,
+                gt, videos=videos, texts=texts, sims=sims, scores_are=scores_are.value,
+                unscored=unscored, metric=metric.value, ties=ties.value,
+                allow_unjudged=allow_unjudged, device=device.value, reading=reading,
+                figures=figures,
             )  # fmt: skip
         else:
             judged = judging.judge_results(

@@ -13,8 +13,11 @@ from rerank_cli.options import (
     Memory,
     Metric,
     MetricName,
+    ScoresAre,
+    ScoresAreName,
     Sims,
     Texts,
+    Unscored,
     Videos,
     with_reading,
 )
@@ -27,6 +30,8 @@ def inspect_command(
     sims: Sims = None,
     heads: Heads = None,
     bank_texts: BankTexts = None,
+    scores_are: ScoresAre = ScoresAreName.auto,
+    unscored: Unscored = None,
     metric: Metric = MetricName.cosine,
     k: Annotated[int, typer.Option("--k", min=1, help="Length of the lists to count.")] = 10,
     top: Annotated[int, typer.Option("--top", min=0, help="How many hubs to name.")] = 5,
@@ -46,8 +51,9 @@ def inspect_command(
 
     with limit(memory), progress():
         found = sources.inspect_files(
-            videos=videos, texts=texts, sims=sims, heads=heads, bank_texts=bank_texts,
-            metric=metric.value, k=k, top=top, device=device.value, reading=reading,
+            videos=videos, texts=texts, sims=sims, scores_are=scores_are.value,
+            unscored=unscored, heads=heads, bank_texts=bank_texts, metric=metric.value, k=k,
+            top=top, device=device.value, reading=reading,
         )  # fmt: skip
     if json:
         emit_json(found)

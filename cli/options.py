@@ -18,6 +18,17 @@ class MetricName(StrEnum):
     dot = "dot"
 
 
+class ScoresAreName(StrEnum):
+    """What a matrix holds; `rerank.methods.kinds` reads it off the numbers."""
+
+    auto = "auto"
+    similarities = "similarities"
+    logits = "logits"
+    softmax = "softmax"
+    probabilities = "probabilities"
+    log_odds = "log-odds"
+
+
 class DeviceName(StrEnum):
     """Where to compute."""
 
@@ -35,6 +46,18 @@ Texts: TypeAlias = Annotated[
 Sims: TypeAlias = Annotated[
     Path | None,
     typer.Option("--sims", help="A texts x videos matrix (.npy or .h5) instead of embeddings."),
+]
+ScoresAre: TypeAlias = Annotated[
+    ScoresAreName,
+    typer.Option("--scores-are", help="What --sims holds; auto reads it off the numbers."),
+]
+Unscored: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--unscored",
+        metavar="VALUE",
+        help="The number in --sims for 'not scored'; 'none' has none [default: recognised].",
+    ),
 ]
 BankTexts: TypeAlias = Annotated[
     Path | None,

@@ -14,8 +14,11 @@ from rerank_cli.options import (
     Json,
     Metric,
     MetricName,
+    ScoresAre,
+    ScoresAreName,
     Sims,
     Texts,
+    Unscored,
     Videos,
 )
 
@@ -30,6 +33,8 @@ def tune_command(
     videos: Videos = None,
     texts: Texts = None,
     sims: Sims = None,
+    scores_are: ScoresAre = ScoresAreName.auto,
+    unscored: Unscored = None,
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
     heads: Heads = None,
@@ -51,8 +56,9 @@ def tune_command(
 
     with progress():
         report = files.tune_files(
-            gt, out, videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
-            bank_videos=bank_videos, heads=heads, methods=method, folds=folds, seed=seed,
+            gt, out, videos=videos, texts=texts, sims=sims, scores_are=scores_are.value,
+            unscored=unscored, bank_texts=bank_texts, bank_videos=bank_videos, heads=heads,
+            methods=method, folds=folds, seed=seed,
             metric=metric.value, device=device.value,
         )  # fmt: skip
     say(f"wrote {out}")

@@ -8,6 +8,7 @@ potentials, search, the readers and the entry points import this module.
 import os
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -119,11 +120,16 @@ def gather_counts(count: int, *, device: torch.device | None = None) -> list[int
 
 def gather_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """Concatenate the names of all processes in rank order."""
+    return tuple(name for part in gather_objects(names) for name in part)
+
+
+def gather_objects(mine: Any) -> list[Any]:  # noqa: ANN401  whatever processes share
+    """What every process holds, in rank order."""
     if not active():
-        return names
-    parts: list[list[str]] = [[] for _ in range(world_size())]
-    dist.all_gather_object(parts, list(names))
-    return tuple(name for part in parts for name in part)
+        return [mine]
+    parts: list[Any] = [None] * world_size()
+    dist.all_gather_object(parts, mine)
+    return parts
 
 
 def rows_to_first(blocks: Iterable[Tensor], *, dtype: torch.dtype) -> Iterator[Tensor]:

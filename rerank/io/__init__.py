@@ -34,10 +34,8 @@ if TYPE_CHECKING:
     from rerank.io.results import read_results as read_results
     from rerank.io.results import write_results as write_results
     from rerank.io.scores import ScoreMatrix as ScoreMatrix
-    from rerank.io.scores import as_log_scores as as_log_scores
     from rerank.io.scores import convert_scores as convert_scores
     from rerank.io.scores import hash_scores as hash_scores
-    from rerank.io.scores import kind_of_scores as kind_of_scores
     from rerank.io.scores import read_scores as read_scores
 
 _NAMES = {
@@ -56,10 +54,7 @@ _NAMES = {
     ),
     "reading": ("Reading",),
     "results": ("DirectionResult", "Results", "read_results", "write_results"),
-    "scores": (
-        "ScoreMatrix", "as_log_scores", "convert_scores", "hash_scores", "kind_of_scores",
-        "read_scores",
-    ),
+    "scores": ("ScoreMatrix", "convert_scores", "hash_scores", "read_scores"),
 }  # fmt: skip
 _HOME = {name: f"rerank.io.{module}" for module, names in _NAMES.items() for name in names}
 

@@ -17,6 +17,7 @@ from rerank.io.files import BLOCK_BYTES, ArrayHash
 from rerank.io.scratch import Scratch
 
 Kind: TypeAlias = Literal["float", "integer", "text", "other"]
+Missing: TypeAlias = Literal["", "-inf", "nan"]
 
 # Deflate cannot shrink anything by more than this factor; what declares more is not data.
 MAX_RATIO = 1032
@@ -176,6 +177,7 @@ def read_matrix(
     keep_half: bool = False,
     map_large: bool = False,
     zero_rows: bool = True,
+    missing: Missing = "",
 ) -> np.ndarray:
     """Read and check rows of a matrix into one new array in native byte order.
 
@@ -189,6 +191,7 @@ def read_matrix(
         map_large: a matrix that `memory.is_large` is neither widened nor held: it is looked
             through and mapped, from its own file or, where that cannot be, from an unpacked one.
         zero_rows: whether a row of zeros may pass.
+        missing: what may stand for "not there": nothing, -inf, or -inf and NaN.
 
     Returns:
         (stop - start, d) float16, float32 or float64.
@@ -207,6 +210,9 @@ def read_matrix(
 
     def look(at: int, part: np.ndarray) -> None:
         found = _first_bad(part, zero_rows=zero_rows)
+        if found is not None and missing:
+            part = _present(part, nan=missing == "nan")
+            found = _first_bad(part, zero_rows=zero_rows)
         if found is not None:
             _refuse(field, what, part, at, found, row_name=row_name, column_name=column_name)
 
@@ -355,6 +361,12 @@ def _read(field: Field, start: int, stop: int) -> Iterator[tuple[int, np.ndarray
         )
 
 
+def _present(part: np.ndarray, *, nan: bool) -> np.ndarray:
+    """A copy with a number where "not there" may stand."""
+    none = np.isneginf(part) | (np.isnan(part) & nan)
+    return np.where(none, part.dtype.type(1), part)
+
+
 def _first_bad(part: np.ndarray, *, zero_rows: bool) -> int | None:
     """The first row with a value that is not finite, or of zeros; None when all are good."""
     values = part.astype(np.float32) if part.dtype == np.float16 else part
@@ -391,6 +403,8 @@ def _refuse(
     column = int(bad[0])
     value = "NaN" if np.isnan(line[column]) else f"{line[column]:+}".replace("inf", "infinity")
     reason = f"{what} have to be finite; compute this row again or leave the item out"
+    if value == "NaN" and what == "scores":
+        reason += "; if NaN means 'not scored', say so: --unscored nan"
     if value != "NaN" and field.dtype.itemsize == 2:
         reason = "float16 ends at 65504, so larger numbers became infinite; save float32"
     raise FormatError(f"{place}: {value} in column {column_name(column)}: {reason}")

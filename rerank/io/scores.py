@@ -1,10 +1,9 @@
-"""Score matrices: read from files, and recognised for what their numbers are."""
+"""Score matrices, read from files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from rerank.io.field import (
     hash_matrix,
     read_array,
     read_matrix,
-    rows_per_block,
 )
 from rerank.io.files import PathLike, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
@@ -27,8 +25,6 @@ from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_unique, find_sidecar, read_ids, read_sidecar
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS
-
-ScoreKind: TypeAlias = Literal["similarities", "row-probabilities", "column-probabilities"]
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
 SCORE_NAMES = (
@@ -41,7 +37,7 @@ _MASKS = ("query_mask", "text_mask", "caption_mask", "mask")
 
 @dataclass(frozen=True, eq=False)
 class ScoreMatrix:
-    """Scores of n queries (rows) against m gallery items (columns); all finite.
+    """Scores of n queries (rows) against m gallery items (columns); -inf stands for "not scored".
 
     Attributes:
         scores: (n, m) float32 or float64.
@@ -97,6 +93,7 @@ def read_scores(
     sims_rows: str = "texts",
     query_ids: PathLike | None = None,
     gallery_ids: PathLike | None = None,
+    nan: bool = False,
 ) -> ScoreMatrix:
     """Read a matrix of scores, queries x gallery, from any kind of file of arrays.
 
@@ -124,22 +121,23 @@ def read_scores(
             be turned.
         query_ids: a file with the names of the rows, or "rows".
         gallery_ids: a file with the names of the columns, or "rows".
+        nan: NaN stands for "not scored", as -inf does.
 
     Returns:
         The scores, float32 (also for float16 files) or float64, in native byte order.
 
     Raises:
-        FormatError: integers, complex numbers, NaN, infinities of either sign, empty, ids that are
+        FormatError: integers, complex numbers, NaN, +inf, empty, ids that are
             double or too few, ids for one side only; naming file, row and id.
     """
     names = (query_ids, gallery_ids)
     with open_container(Path(path)) as container:
         found = _located(container, dataset, sims_rows, names)
         start, stop = bounds(rows, found.rows.shape[0], found.rows.where)
-        scores = _read(found.rows, found.query_ids, found.gallery_ids, (start, stop))
+        scores = _read(found.rows, found.query_ids, found.gallery_ids, (start, stop), nan=nan)
         reverse = None
         if found.reverse is not None:
-            reverse = _read(found.reverse, found.gallery_ids, found.query_ids, None)
+            reverse = _read(found.reverse, found.gallery_ids, found.query_ids, None, nan=nan)
             if reverse.shape == scores.shape[::-1] and np.array_equal(reverse, scores.T):
                 reverse = None
     return ScoreMatrix(
@@ -149,14 +147,16 @@ def read_scores(
 
 
 def _read(
-    item: Field, queries: tuple[str, ...], gallery: tuple[str, ...], rows: tuple[int, int] | None
-) -> np.ndarray:
+    item: Field, queries: tuple[str, ...], gallery: tuple[str, ...], rows: tuple[int, int] | None,
+    *, nan: bool,
+) -> np.ndarray:  # fmt: skip
     return read_matrix(
         item,
         what="scores",
         rows=rows,
         row_name=lambda row: f"{row} (query {named([queries[row]])})",
         column_name=lambda column: f"{column} (item {named([gallery[column]])})",
+        missing="nan" if nan else "-inf",
     )
 
 
@@ -476,75 +476,3 @@ def _ids(
     check_count(ids, count, source, where)
     check_unique(ids, source)
     return ids
-
-
-def kind_of_scores(
-    scores: np.ndarray, *, tolerance: float = 1e-3, sharded: bool = False
-) -> ScoreKind:
-    """What a matrix holds: plain similarities, or probabilities along its rows or columns.
-
-    Probabilities are at least 0 and sum to 1 within `tolerance` along every row (or every
-    column); a matrix of fewer than 2 x 2 entries is never taken for one. Where rows and columns
-    both sum to 1, rows are named.
-
-    Args:
-        scores: (n, m) scores.
-        tolerance: how far a sum may be from 1.
-        sharded: `scores` are this process's share of the rows; all processes get one answer.
-    """
-    if scores.ndim != 2 or scores.shape[1] < 2:
-        return "similarities"
-    negative, rows_fit, columns = _sums(scores, tolerance)
-    rows = len(scores)
-    if sharded:
-        import torch  # for what processes exchange only
-
-        from rerank.core import comm
-
-        rows = sum(comm.gather_counts(rows))
-        negative = not comm.everywhere(not negative)
-        rows_fit = comm.everywhere(rows_fit)
-        columns = comm.all_sum(torch.from_numpy(columns)).numpy()
-    if negative or rows < 2:
-        return "similarities"
-    if rows_fit:
-        return "row-probabilities"
-    return "column-probabilities" if (np.abs(columns - 1) <= tolerance).all() else "similarities"
-
-
-def _sums(scores: np.ndarray, tolerance: float) -> tuple[bool, bool, np.ndarray]:
-    """Whether an entry is negative, whether every row sums to one, and the sums of the columns.
-
-    The first negative entry ends the reading: no sum matters then.
-    """
-    step = rows_per_block(8 * scores.shape[1])
-    columns = np.zeros(scores.shape[1])
-    rows_fit = True
-    for start in range(0, len(scores), step):
-        block = scores[start : start + step]
-        # NaN fails the comparison as well, and is refused elsewhere.
-        if not block.min() >= 0:
-            return True, False, columns
-        # Infinities and huge numbers sum to something that is not 1, quietly.
-        with np.errstate(over="ignore"):
-            rows_fit = rows_fit and bool(
-                (np.abs(block.sum(axis=1, dtype=np.float64) - 1) <= tolerance).all()
-            )
-            columns += block.sum(axis=0, dtype=np.float64)
-    return False, rows_fit, columns
-
-
-def as_log_scores(scores: np.ndarray) -> np.ndarray:
-    """Logarithm of probabilities, in the same type; -inf ("not scored") where they are 0.
-
-    Raises:
-        RerankError: a negative entry.
-    """
-    if scores.size and scores.min() < 0:
-        row, column = np.argwhere(scores < 0)[0]
-        raise RerankError(
-            f"scores: row {row}, column {column} is {scores[row, column]}, but probabilities are "
-            "not negative; say that they are similarities"
-        )
-    with np.errstate(divide="ignore"):
-        return np.log(scores)

@@ -5,6 +5,7 @@ so its bias needs bank *videos*. A direction without its bank stays raw: it is n
 on the test queries. With no bank at all both are fitted on the test queries, and say so.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -27,12 +28,16 @@ class Direction:
         sim: test queries x gallery.
         bank: what may be fitted on; None leaves the direction raw.
         warnings: what the user should know, one sentence each.
+        scored: mean number of scored gallery items of the queries that have any.
+        own: whether the scores are a matrix of this direction, no transpose of the other's.
     """
 
     name: Name
     sim: Similarity
     bank: Bank | None
     warnings: tuple[str, ...] = ()
+    scored: float = math.inf
+    own: bool = False
 
     @property
     def label(self) -> Label:
@@ -45,22 +50,37 @@ class Direction:
 Groups: TypeAlias = Literal["auto", "one-to-one", "grouped"] | Sequence[object] | np.ndarray
 
 
-def from_scores(sim: Similarity, *, groups: Groups = "auto") -> dict[Name, Direction]:
+def from_scores(
+    t2v: Similarity,
+    v2t: Similarity | None = None,
+    *,
+    groups: Groups = "auto",
+    scored: tuple[float, float] = (math.inf, math.inf),
+) -> dict[Name, Direction]:
     """Both directions of one similarity, texts x videos, without a bank: transductive.
 
     Args:
-        sim: the similarity.
+        t2v: texts x videos.
+        v2t: videos x texts, where that direction has scores of its own; else the transpose.
         groups: "one-to-one" (no text has two videos, no video two texts), "grouped" (the longer
             side comes in groups, such as captions of a video), or an id for every text of all
             processes, the same where they belong to one video (or one for every video).
+        scored: mean number of scored items of a text and of a video.
 
     Raises:
-        RerankError: another word, or ids that fit neither side.
+        RerankError: two matrices that do not fit together, another word for groups, or ids that
+            fit neither side.
     """
-    texts, videos = _counts(groups, reduce.total_queries(sim), reduce.total_gallery(sim))
+    back = t2v.T if v2t is None else v2t
+    if back.shape != t2v.shape[::-1]:
+        raise RerankError(
+            f"v2t: got shape {tuple(back.shape)}, expected {tuple(t2v.shape[::-1])}, videos x texts"
+        )
+    texts, videos = _counts(groups, reduce.total_queries(t2v), reduce.total_gallery(t2v))
+    own = v2t is not None
     return {
-        "t2v": Direction("t2v", sim, _own(sim, texts, videos)),
-        "v2t": Direction("v2t", sim.T, _own(sim.T, videos, texts)),
+        "t2v": Direction("t2v", t2v, _own(t2v, texts, videos), scored=scored[0], own=own),
+        "v2t": Direction("v2t", back, _own(back, videos, texts), scored=scored[1], own=own),
     }
 
 

@@ -62,7 +62,7 @@ class Hubness:
     @property
     def robin_hood(self) -> float:
         """Share of the places that would have to move for all items to have as many (0 to 1)."""
-        return float(np.abs(self.counts - self.mean).sum() / (2 * self.counts.sum()))
+        return float(np.abs(self.counts - self.mean).sum() / (2 * max(1, self.counts.sum())))
 
     @property
     def gini(self) -> float:
@@ -70,7 +70,7 @@ class Hubness:
         ordered = np.sort(self.counts)
         m = len(ordered)
         weights = 2 * np.arange(1, m + 1) - m - 1
-        return float((weights * ordered).sum() / (m * ordered.sum()))
+        return float((weights * ordered).sum() / (m * max(1, ordered.sum())))
 
     @property
     def hubs(self) -> np.ndarray:
@@ -86,7 +86,7 @@ class Hubness:
     @property
     def hub_share(self) -> float:
         """Share of all places in the k best lists that hubs hold (0 to 1)."""
-        return float(self.counts[self.hubs].sum() / self.counts.sum())
+        return float(self.counts[self.hubs].sum() / max(1, self.counts.sum()))
 
     @property
     def hub_share_of_firsts(self) -> float:
@@ -148,7 +148,12 @@ def summary(sim: Similarity, k: int = 10, *, topk: reduce.TopK | None = None) ->
     if topk is None:
         topk = reduce.topk(sim, k)
     k = min(k, topk.indices.shape[1])
-    return from_lists(topk.indices, m, k)
+    return from_lists(scored_lists(topk), m, k)
+
+
+def scored_lists(topk: reduce.TopK) -> Tensor:
+    """(n, k) gallery rows of lists, -1 where an item has no score and is nobody's neighbour."""
+    return torch.where(topk.scores == -math.inf, -1, topk.indices)
 
 
 def from_lists(indices: Tensor | np.ndarray, n_gallery: int, k: int | None = None) -> Hubness:

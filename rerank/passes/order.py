@@ -189,12 +189,15 @@ def gather_pairs(sim: Similarity, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def k_occurrence(sim: Similarity, k: int) -> Tensor:
-    """N_k: how often each gallery item is among the k best of a query, (m,) int64.
+    """N_k: how often each gallery item is among the k best scored ones of a query, (m,).
 
     Radovanović, Nanopoulos and Ivanović, JMLR 2010.
     """
     offset, _ = gallery_place(sim)
-    return occurrences(sim, topk(sim, k).indices)[offset : offset + sim.shape[1]]
+    found = topk(sim, k)
+    # What has no score is nobody's neighbour.
+    near = found.indices[found.scores != -torch.inf]
+    return occurrences(sim, near)[offset : offset + sim.shape[1]]
 
 
 def occurrences(sim: Similarity, places: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from rerank.methods import directions, engine
 from rerank.methods.base import FittedPipeline, Label
 from rerank.methods.directions import Direction, Groups
 from rerank.methods.engine import Fit, Run
-from rerank.methods.kinds import ScoresAre, dense
+from rerank.methods.kinds import Scores, ScoresAre, Unscored, read_both
 from rerank.methods.registry import cards_of
 from rerank.metrics import hubness
 from rerank.metrics.hubness import Hubness
@@ -97,11 +97,13 @@ class Reranked:
         run: the fits.
         t2v: texts rank videos.
         v2t: videos rank texts.
+        stored: the score matrix that went in, and what it was taken for; None for embeddings.
     """
 
     run: Run
     t2v: Ranking
     v2t: Ranking
+    stored: Scores | None = None
 
     @property
     def method(self) -> str:
@@ -131,7 +133,7 @@ def apply(
     texts: ArrayLike | None = None,
     videos: ArrayLike | None = None,
     *,
-    scores: ArrayLike | None = None,
+    scores: ArrayLike | Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike | None] | None = None,
     bank_texts: ArrayLike | None = None,
     bank_videos: ArrayLike | None = None,
     bank_positives: tuple[np.ndarray, ...] | None = None,
@@ -141,6 +143,7 @@ def apply(
     gate: bool = True,
     scores_are: ScoresAre = "auto",
     groups: Groups = "auto",
+    unscored: Unscored = None,
     device: str | torch.device | None = None,
     sharded: bool = False,
     whole_bank: bool = False,
@@ -151,7 +154,8 @@ def apply(
     Args:
         texts: (n, d) numpy or torch.
         videos: (m, d), of the same model.
-        scores: (n, m) instead of embeddings; transductive.
+        scores: (n, m) instead of embeddings; transductive. A dictionary of `t2v` (n, m) and `v2t`
+            (m, n) has scores of its own for each direction.
         bank_texts: texts that are not test queries; they fit text to video.
         bank_videos: videos outside the test gallery; they fit video to text.
         bank_positives: for each bank text the bank video rows that are right, where known: the
@@ -162,6 +166,7 @@ def apply(
         gate: judge biases on the bank's known pairs, where there are any.
         scores_are: see `rerank`.
         groups: what is known of the test set, see `rerank`; with `sharded`, ids of all texts.
+        unscored: see `rerank`.
         device: where to compute; None = where the tensors are.
         sharded: `texts`, `bank_texts` and the rows of `scores` are this process's share of them
             (`comm.my_rows`), `bank_positives` are those of the whole bank; every process gets the
@@ -185,10 +190,13 @@ def apply(
                 "a bank of embeddings cannot be compared with stored scores: "
                 "give --videos and --texts, or leave the bank out"
             )
-        sim = dense(scores, scores_are=scores_are, sharded=sharded)
-        both = directions.from_scores(
-            sim if device is None else replace(sim, base=sim.base.to(device)), groups=groups
-        )
+        stored = read_both(scores, scores_are=scores_are, unscored=unscored, sharded=sharded)
+        if stored.sentence:
+            warnings.warn(stored.sentence, stacklevel=2)
+        stored = stored if device is None else stored.to(torch.device(device))
+        both = directions.from_scores(stored.t2v, stored.v2t, groups=groups, scored=stored.scored)
+        made = rerank_directions(both, method=method, k=k, gate=gate, **settings)
+        return replace(made, stored=stored)
     else:
         gated = gate and bank_positives is not None
         if sharded and not whole_bank:
@@ -251,8 +259,8 @@ def ranking(fit: Fit, k: int) -> Ranking:
     return Ranking(
         fit=fit,
         topk=kept,
-        before=hubness.from_lists(before.indices, items, deep),
-        after=hubness.from_lists(found.indices, items, deep),
+        before=hubness.from_lists(hubness.scored_lists(before), items, deep),
+        after=hubness.from_lists(hubness.scored_lists(found), items, deep),
     )
 
 
@@ -285,7 +293,7 @@ def _widest(kinds: Sequence[torch.dtype]) -> torch.dtype:
 
 
 def rerank_inputs(
-    inputs: Inputs, *, metric: str, k: int, scores_are: str, gate: bool, device: torch.device,
+    inputs: Inputs, *, metric: str, k: int, gate: bool, device: torch.device,
     settings: Mapping[str, Any], groups: Groups = "auto",
 ) -> tuple[Reranked, list[str]]:  # fmt: skip
     """`apply` on what was read; also returns what Python would have warned about."""
@@ -294,13 +302,14 @@ def rerank_inputs(
         result = apply(
             inputs.vectors("texts"),
             inputs.vectors("videos"),
-            scores=None if inputs.scores is None else inputs.scores.scores,
+            scores=None if inputs.scores is None else (inputs.scores.scores, inputs.scores.reverse),
             bank_texts=inputs.vectors("bank_texts"),
             bank_videos=inputs.vectors("bank_videos"),
             bank_positives=inputs.bank_positives,
             metric=metric,  # type: ignore[arg-type]
             k=k,
-            scores_are=scores_are,  # type: ignore[arg-type]
+            scores_are=inputs.scores_are,
+            unscored=inputs.unscored,
             groups=groups if groups != "auto" else inputs.groups,
             gate=gate,
             device=device,
@@ -322,6 +331,7 @@ def apply_files(
     metric: str = "cosine",
     k: int | None = None,
     scores_are: str = "auto",
+    unscored: str | None = None,
     groups: str = "auto",
     gate: bool = True,
     out: Path = Path("reranked.h5"),
@@ -356,26 +366,30 @@ def apply_files(
     with limit(memory):
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_gt=bank_gt, metric=metric, heads=heads, sharded=sharded,
-            whole_bank=whole_bank, reading=said,
+            bank_gt=bank_gt, metric=metric, heads=heads, sharded=sharded, whole_bank=whole_bank,
+            reading=said, scores_are=scores_are, unscored=unscored,
         )  # fmt: skip
         if k is None:
             k = min(10, len(inputs.text_ids), len(inputs.video_ids))
         result, warned = rerank_inputs(
-            inputs, metric=metric, k=k, scores_are=scores_are, gate=gate, device=target,
+            inputs, metric=metric, k=k, gate=gate, device=target,
             settings=settings, groups=groups,  # type: ignore[arg-type]
         )  # fmt: skip
         regime = _sweeps(result)
         both = (result.t2v, result.v2t)
         cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
         notes = _said(both, lambda outcome: outcome.fit.sentences)
+        if result.stored is not None and result.stored.sure:
+            # What the numbers say clearly is no warning.
+            cautions = [text for text in cautions if text != result.stored.sentence]
+            notes = [text for text in (result.stored.sentence, *notes) if text]
         read = _read_lines(inputs)
         manifest = write(
             out, inputs, result, scores=store_scores, force=force,
             settings={
                 "method": result.method, "metric": None if sims else metric, "k": k,
-                "scores_are": scores_are, "groups": groups, "gate": gate, "device": target.type,
-                "pool": said.pool,
+                "scores_are": scores_are, "unscored": unscored, "groups": groups, "gate": gate,
+                "device": target.type, "pool": said.pool,
                 **({"reading": found_reading} if (found_reading := recorded(
                     said, out.resolve().parent)) else {}),
                 **{key: value for key, value in settings.items() if key != "method"},
@@ -511,6 +525,7 @@ def _manifest(
         "labels": {"t2v": result.t2v.label, "v2t": result.v2t.label},
         "inputs": describe_inputs(inputs, folder=folder),
         "settings": settings,
+        **({} if result.stored is None else {"scores": result.stored.as_dict()}),
         "fits": {
             o.direction.name: describe_fit(o)
             | {"stored": _stored(o, em_map), "mapped": _map_of(o) is not None}

@@ -362,6 +362,8 @@ def compare_files(
     report: Path | None = None,
     reading: io.Reading | None = None,
     heads: Path | None = None,
+    scores_are: str = "auto",
+    unscored: str | None = None,
     **options: Any,  # noqa: ANN401  of `compare`
 ) -> Comparison:
     """Compare methods on files, and write the HTML report where one is asked for.
@@ -381,7 +383,7 @@ def compare_files(
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
             bank_videos=bank_videos, bank_gt=bank_gt, metric=metric, pool=pool,
-            reading=reading, gt=gt, heads=heads,
+            reading=reading, gt=gt, heads=heads, scores_are=scores_are, unscored=unscored,
         )  # fmt: skip
         truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
         both = read_directions(inputs, metric=metric, device=target)
@@ -394,6 +396,8 @@ def compare_files(
             settings={} if parsed is None else {"tau": parsed},
             **options,
         )
+        if inputs.sentence:
+            found = replace(found, notes=(inputs.sentence, *found.notes))
         if page is not None:
             names = " and ".join(path.name for path in (texts, videos, sims) if path is not None)
             html = render(

@@ -15,7 +15,6 @@ from rerank.core.pairs import NAMES, Name, as_grades, positives_of
 from rerank.core.similarity import Dense, Pair, Similarity, as_matrix
 from rerank.io import Results
 from rerank.io.files import atomic_path
-from rerank.methods import kinds
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
 from rerank.metrics.browse import Browser, lists_of, scores_of
 from rerank.metrics.figures import DEFAULT, Figure, find_all
@@ -135,6 +134,7 @@ def judge_raw(
     metric: str = "cosine", ties: Ties = "expected", allow_unjudged: bool = False,
     scores_are: str = "auto", device: str = "auto", pool: str | None = None,
     figures: str | Sequence[str] = DEFAULT, reading: io.Reading | None = None,
+    unscored: str | None = None,
 ) -> Judged:  # fmt: skip
     """Evaluate embeddings, or a matrix, as they are.
 
@@ -143,11 +143,12 @@ def judge_raw(
     """
     wanted = find_all(figures)
     inputs = read_inputs(
-        videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading, gt=gt
-    )
+        videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading, gt=gt,
+        scores_are=scores_are, unscored=unscored,
+    )  # fmt: skip
     truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
-    sim = _raw(inputs, metric=metric, scores_are=scores_are, device=pick_device(device))
-    found = _Asked(truth, wanted, ties).of({"t2v": sim, "v2t": sim.T})
+    both = _raw(inputs, metric=metric, device=pick_device(device))
+    found = _Asked(truth, wanted, ties).of(both)
     return Judged(
         "none", {"t2v": "none", "v2t": "none"}, ties, found, None,
         truth.distractors, len(truth.unjudged), truth.notes,
@@ -196,13 +197,9 @@ def judge_results(
             len(truth.unjudged),
             (*truth.notes, f"only the stored matrix is judged: {error}"),
         )  # fmt: skip
-    raw = _raw(
-        inputs, metric=settings.get("metric") or "cosine",
-        scores_are=settings.get("scores_are", "auto"), device=target,
-    )  # fmt: skip
-    both: dict[Name, Similarity] = {"t2v": raw, "v2t": raw.T}
+    both = _raw(inputs, metric=settings.get("metric") or "cosine", device=target)
     rewritten = _rewritten(found, results, inputs, both, given, target)
-    positives = positives_of(tuple(truth.positives), raw.shape[1])
+    positives = positives_of(tuple(truth.positives), both["t2v"].shape[1])
     before = after = None
     if gt is not None:
         before, after = asked.of(both), asked.of(rewritten)
@@ -275,21 +272,18 @@ def _untrained(
     return asked.of({"t2v": sim, "v2t": sim.T})
 
 
-def _raw(inputs: Inputs, *, metric: str, scores_are: str, device: torch.device) -> Similarity:
+def _raw(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Similarity]:
+    """Both directions as they are; what a matrix holds was said by apply."""
     if inputs.scores is not None:
-        import warnings
-
-        with warnings.catch_warnings():
-            # Said once, by apply; a logarithm changes no rank anyway.
-            warnings.simplefilter("ignore", UserWarning)
-            scores = torch.from_numpy(inputs.scores.scores).to(device)
-            return kinds.dense(scores, scores_are=scores_are)  # type: ignore[arg-type]
+        stored = inputs.stored.to(device)
+        return {"t2v": stored.t2v, "v2t": stored.t2v.T if stored.v2t is None else stored.v2t}
     texts, videos = (
         as_matrix(found, role).to(device)
         for role in ("texts", "videos")
         if (found := inputs.vectors(role)) is not None
     )
-    return Pair(texts, videos, metric=metric)  # type: ignore[arg-type]
+    sim = Pair(texts, videos, metric=metric)  # type: ignore[arg-type]
+    return {"t2v": sim, "v2t": sim.T}
 
 
 def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -> Inputs:
@@ -319,6 +313,8 @@ def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -
         metric=settings.get("metric") or "cosine",
         pool=settings.get("pool"),
         reading=reading_from(settings.get("reading", {}), folder),
+        scores_are=settings.get("scores_are", "auto"),
+        unscored=settings.get("unscored"),
     )
     _check_hashes(inputs, recorded, roles, paths, results)
     return inputs
@@ -387,10 +383,10 @@ def _rewritten(
         )
         roles = tuple(role for role in banks if role != "bank_gt")
         _check_hashes(inputs, recorded, roles, banks, results)
-    known = {"metric", "k", "scores_are", "gate", "device", "pool", "reading"}
+    known = {"metric", "k", "scores_are", "unscored", "gate", "device", "pool", "reading"}
     result, _ = files.rerank_inputs(
         inputs, metric=settings["metric"] or "cosine", k=1,
-        scores_are=settings["scores_are"], gate=settings["gate"], device=device,
+        gate=settings["gate"], device=device,
         settings={key: value for key, value in settings.items() if key not in known},
     )  # fmt: skip
     return {"t2v": result.t2v.sim, "v2t": result.v2t.sim}

@@ -1,7 +1,7 @@
 """`rerank inspect`: hubness, geometry and what is odd in raw files."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from rerank import io
 from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS, Name
 from rerank.core.similarity import Pair, Similarity, as_matrix
-from rerank.methods import directions, kinds
+from rerank.methods import directions
 from rerank.methods.directions import Direction
 from rerank.metrics import hubness
 from rerank.tasks.read import (
@@ -29,8 +29,8 @@ from rerank.tasks.read import (
 def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Direction]:
     """Both directions of what was read, on a device."""
     if inputs.scores is not None:
-        sim = kinds.dense(inputs.scores.scores)
-        return directions.from_scores(replace(sim, base=sim.base.to(device)))
+        stored = inputs.stored.to(device)
+        return directions.from_scores(stored.t2v, stored.v2t, scored=stored.scored)
 
     def on_device(role: str) -> torch.Tensor | None:
         vectors = inputs.vectors(role)
@@ -85,6 +85,8 @@ def inspect_files(
     pool: str | None = None,
     device: str = "auto",
     reading: io.Reading | None = None,
+    scores_are: str = "auto",
+    unscored: str | None = None,
 ) -> dict[str, Any]:
     """Hubness per direction, geometry and checks of raw files.
 
@@ -106,15 +108,18 @@ def inspect_files(
         return _alone(alone, metric, k, top, target)
     inputs = read_inputs(
         videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, metric=metric, pool=pool,
-        reading=reading, heads=heads,
+        reading=reading, heads=heads, scores_are=scores_are, unscored=unscored,
     )  # fmt: skip
-    sim = read_directions(inputs, metric=metric, device=target)["t2v"].sim
+    both = read_directions(inputs, metric=metric, device=target)
+    sim = both["t2v"].sim
     found: dict[str, Any] = {"hubness": {}, "geometry": {}, "checks": []}
     sides: tuple[tuple[Name, Similarity, Sequence[str]], ...] = (
         ("t2v", sim, inputs.video_ids),
-        ("v2t", sim.T, inputs.text_ids),
+        ("v2t", both["v2t"].sim, inputs.text_ids),
     )
     checks: list[Check] = []
+    if inputs.scores is not None:
+        found["scores"] = inputs.stored.as_dict()
     for name, side, ids in sides:
         counted = hubness.summary(side, k)
         found["hubness"][name] = _facts(counted, ids, top, WORDS[name][1])

@@ -10,14 +10,14 @@ from rerank.core.pairs import Name
 from rerank.core.similarity import ArrayLike
 from rerank.methods import directions, engine
 from rerank.methods.directions import Groups
-from rerank.methods.kinds import ScoresAre, dense
+from rerank.methods.kinds import ScoresAre, Unscored, read_both
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 
 def rerank(
     scores: Array,
-    method: str = "sinkhorn",
+    method: str | None = None,
     *,
     tau: float | Literal["auto"] = "auto",
     rho: float | tuple[float | None, float | None] | None = None,
@@ -25,6 +25,7 @@ def rerank(
     gallery_mass: ArrayLike | None = None,
     scores_are: ScoresAre = "auto",
     groups: Groups = "auto",
+    unscored: Unscored = None,
     **settings: Any,  # noqa: ANN401  fields of the method
 ) -> Array:
     """Rewrite a matrix of scores: S + f + g, right in both directions.
@@ -35,14 +36,18 @@ def rerank(
 
     Args:
         scores: (n, m) numpy or torch, rows = queries, higher = better, any scale. Not modified.
-        method: a name of `rerank methods` that works on scores, several joined by "+".
+        method: a name of `rerank methods` that works on scores, several joined by "+"; None is
+            Sinkhorn, but for a direction with less than 10 scored pairs a query, which stays raw.
         tau: temperature in score units, or "auto".
         rho: softness of the gallery marginal, 1 = every item equally probable, None = what the
             queries suggest; a pair gives one for each direction.
         query_mass: (n,) weights of the rows, for example how often a query is asked.
         gallery_mass: (m,) weights of the columns, for example how many captions a video has.
-        scores_are: "auto" recognises rows (or columns) that sum to one as probabilities; their
-            logarithm is re-ranked and zeros mean "not scored" (-inf in the result).
+        scores_are: "similarities", "logits", "softmax", "probabilities" (of a match, each pair its
+            own), "log-odds", or "auto", which reads it off the numbers and says so. Logarithms of
+            a softmax and log-odds of probabilities are re-ranked.
+        unscored: the number that stands for "not scored"; None recognises it, "none" has none.
+            -inf always means that, NaN where it is said. The result has -inf there.
         groups: what is known of rows and columns: "one-to-one", "grouped" (those of the longer
             side come in groups, such as captions of a video), or an id for every row, the same
             where rows belong together (or for every column). With "auto" fewer queries than items
@@ -56,20 +61,23 @@ def rerank(
     The result is transductive: it is fitted on the very queries that it ranks.
 
     Raises:
-        RerankError: not a matrix of real numbers, NaN or infinite entries, unknown settings.
+        RerankError: not a matrix of real numbers, undeclared NaN or +inf, unknown settings.
 
     >>> import numpy as np
     >>> hub = np.array([[0.6, 0.1, 0.7], [0.1, 0.6, 0.7], [0.1, 0.1, 0.9]], dtype=np.float32)
     >>> hub.argmax(axis=1), rerank(hub, tau=0.1).argmax(axis=1)
     (array([2, 2, 2]), array([0, 1, 2]))
     """
-    sim = dense(scores, scores_are=scores_are).with_mass(queries=query_mass, gallery=gallery_mass)
+    found = read_both(scores, scores_are=scores_are, unscored=unscored)
+    if found.sentence:
+        warnings.warn(found.sentence, stacklevel=2)
+    sim = found.t2v.with_mass(queries=query_mass, gallery=gallery_mass)
     rhos = rho if isinstance(rho, tuple) else (rho, rho)
     each: dict[Name, dict[str, Any]] = {
         "t2v": {} if rhos[0] is None else {"rho": rhos[0]},
         "v2t": {} if rhos[1] is None else {"rho": rhos[1]},
     }
-    both = directions.from_scores(sim, groups=groups)
+    both = directions.from_scores(sim, groups=groups, scored=found.scored)
     run = engine.fit(both, method, {"tau": tau, **settings}, each=each)
     notes = (note for fit in (run.t2v, run.v2t) for note in fit.sentences)
     for note in dict.fromkeys(notes):

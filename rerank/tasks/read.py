@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from rerank.io.layouts import holds
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
 from rerank.io.scratch import joined
+from rerank.methods import kinds
 from rerank.methods.saved import Saved, save
 
 # What captions of a video are called: video#0, video_0, video-0.
@@ -53,6 +55,23 @@ class Inputs:
     reading: Reading = Reading()
     row_numbers: bool = False
     bank_scores: ScoreMatrix | None = None
+    scores_are: kinds.ScoresAre = "auto"
+    unscored: kinds.Unscored = None
+
+    @cached_property
+    def stored(self) -> kinds.Scores:
+        """The score matrix as it is ranked, and what its numbers were taken for."""
+        if self.scores is None:
+            raise RerankError("give --sims")
+        return kinds.read_both(
+            (self.scores.scores, self.scores.reverse), scores_are=self.scores_are,
+            unscored=self.unscored, sharded=self.sharded,
+        )  # fmt: skip
+
+    @property
+    def sentence(self) -> str:
+        """What a person should know about the numbers of a score matrix, or ""."""
+        return "" if self.scores is None else self.stored.sentence
 
     def vectors(self, role: str) -> ArrayLike | None:
         """Embeddings of one file as they are compared: through the trained heads, if any."""
@@ -257,9 +276,11 @@ def _options(reading: Reading, path: Path, role: str) -> dict[str, Any]:
     }
 
 
-def read_matrix(path: Path, reading: Reading, *, rows: slice | None = None) -> ScoreMatrix:
-    """Read a matrix of scores, texts x videos, as the user said."""
-    return io.read_scores(path, rows=rows, **_score_options(reading))
+def read_matrix(
+    path: Path, reading: Reading, *, rows: slice | None = None, nan: bool = False
+) -> ScoreMatrix:
+    """Read a matrix of scores, texts x videos, as the user said; `nan`: NaN is "not scored"."""
+    return io.read_scores(path, rows=rows, nan=nan, **_score_options(reading))
 
 
 def _score_options(reading: Reading) -> dict[str, Any]:
@@ -295,8 +316,12 @@ def read_inputs(
     whole_bank: bool = False,
     reading: Reading | None = None,
     gt: Path | None = None,
+    scores_are: str = "auto",
+    unscored: str | None = None,
 ) -> Inputs:
     """Read and check the files of a run; with trained `heads`, both sides go through them.
+
+    `scores_are` and `unscored` are what the user says about a matrix (`rerank.methods.kinds`).
 
     `sharded`: this process reads only its share of the texts, or of the rows of a matrix, and of
     the bank texts unless `whole_bank`. `reading`: what the user said about files that can be read
@@ -314,14 +339,19 @@ def read_inputs(
             raise RerankError(
                 "--sims stands alone: leave out --videos, --texts, --heads and the banks"
             )
+        value = kinds.parse_unscored(unscored)
+        nan = isinstance(value, float) and math.isnan(value)
         rows = (
-            comm.my_rows(read_matrix(sims, said, rows=slice(0, 1)).total_rows)
+            comm.my_rows(read_matrix(sims, said, rows=slice(0, 1), nan=nan).total_rows)
             if sharded
-            else (None)
+            else None
         )
-        scores = read_matrix(sims, said, rows=rows)
-        bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said)
-        return Inputs(scores=scores, sharded=sharded, reading=said, bank_scores=bank)
+        scores = read_matrix(sims, said, rows=rows, nan=nan)
+        bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said, nan=nan)
+        return Inputs(
+            scores=scores, sharded=sharded, reading=said, bank_scores=bank,
+            scores_are=kinds.as_scores_are(scores_are), unscored=value,
+        )  # fmt: skip
     if bank_sims is not None:
         raise RerankError("--bank-sims needs --sims; with --videos and --texts give --bank-texts")
     if videos is None or texts is None:
@@ -428,13 +458,13 @@ def _check_captions(texts: Embeddings, videos: Embeddings) -> None:
         )
 
 
-def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading) -> ScoreMatrix:
+def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool) -> ScoreMatrix:
     """Scores of bank texts against the same videos, their columns in the same order.
 
     Raises:
         RerankError: other videos.
     """
-    bank = io.read_scores(path, sims_rows=reading.sims_rows)
+    bank = io.read_scores(path, sims_rows=reading.sims_rows, nan=nan)
     if bank.ids_given and scores.ids_given and bank.gallery_ids != scores.gallery_ids:
         place = {name: column for column, name in enumerate(bank.gallery_ids)}
         odd = next((name for name in scores.gallery_ids if name not in place), None)

@@ -27,6 +27,8 @@ def tune_files(
     seed: int = 0,
     metric: str = "cosine",
     device: str = "auto",
+    scores_are: str = "auto",
+    unscored: str | None = None,
 ) -> TuneReport:
     """Tune on files and write the settings as JSON.
 
@@ -44,6 +46,8 @@ def tune_files(
         seed: of the folds.
         metric: "cosine" or "dot".
         device: "auto", "cpu" or "cuda".
+        scores_are: what `sims` holds (`rerank.methods.kinds`).
+        unscored: the number in it that stands for "not scored".
 
     Raises:
         RerankError: files, ids or settings that do not work; nothing is written.
@@ -54,7 +58,8 @@ def tune_files(
         page = stack.enter_context(atomic_path(out))
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
-            bank_videos=bank_videos, metric=metric, heads=heads,
+            bank_videos=bank_videos, metric=metric, heads=heads, scores_are=scores_are,
+            unscored=unscored,
         )  # fmt: skip
         truth = io.read_ground_truth(gt, inputs.text_ids, inputs.video_ids, allow_unjudged=True)
         both = read_directions(inputs, metric=metric, device=target)

@@ -5,7 +5,7 @@ task of the same name.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,8 @@ class Result(Reranked):
 
     t2v: Side
     v2t: Side
-    inputs: Inputs
-    asked: Mapping[str, Any]
+    inputs: Inputs = field(default_factory=Inputs)
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         n, m = len(self.t2v.query_ids), len(self.v2t.query_ids)
@@ -283,13 +283,13 @@ def apply(
     inputs = Inputs(**read)
     asked = {
         "method": found.method, "metric": None if scores is not None else metric, "k": k,
-        "gate": gate, "device": str(device or "cpu"), "pool": None, "scores_are": "auto",
+        "gate": gate, "device": str(device or "cpu"), "pool": None, "scores_are": "auto", "unscored": None, "groups": "auto",
         **{key: value for key, value in settings.items() if value is not None},
     }  # fmt: skip
     names = (inputs.text_ids, inputs.video_ids)
     t2v = Side(**vars(found.t2v), query_ids=names[0], gallery_ids=names[1])
     v2t = Side(**vars(found.v2t), query_ids=names[1], gallery_ids=names[0])
-    return Result(found.run, t2v, v2t, inputs, asked)
+    return Result(found.run, t2v, v2t, stored=found.stored, inputs=inputs, asked=asked)
 
 
 def compare(

@@ -190,7 +190,7 @@ def test_sims_of_any_kind(work, tmp_path):
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.save(tmp_path / "p.npy", p / p.sum(axis=1, keepdims=True))
     _, err = run("apply", "--sims", "p.npy", "--out", "p.h5", cwd=tmp_path)
-    assert "probabilities" in err
+    assert "a softmax" in err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Score matrices, and what their numbers are taken for."""
+"""Score matrices."""
 
 import json
 import re
@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from rerank.core.errors import FormatError, RerankError
-from rerank.io import as_log_scores, kind_of_scores, read_scores
+from rerank.core.errors import FormatError
+from rerank.io import read_scores
 
 QUERIES, GALLERY = list("abcde"), list("uvwxyz")
 
@@ -84,7 +84,7 @@ def test_two_matrices_are_ambiguous(tmp_path):
 @kinds
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(np.nan, "NaN"), (np.inf, r"\+infinity"), (-np.inf, "-infinity")],
+    [(np.nan, "NaN"), (np.inf, r"\+infinity")],
 )
 def test_values_that_are_not_finite(tmp_path, kind, value, words):
     scores = matrix()
@@ -143,47 +143,6 @@ def test_other_files(tmp_path):
     (tmp_path / "d.npy").mkdir()
     with pytest.raises(FormatError, match="directory"):
         read_scores(tmp_path / "d.npy")
-
-
-def softmax(x, axis):
-    e = np.exp(x - x.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
-
-
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
-def test_probabilities_are_recognised(dtype):
-    x = 20 * np.random.default_rng(0).normal(size=(50, 40))
-    assert kind_of_scores(x.astype(dtype)) == "similarities"
-    assert kind_of_scores(np.abs(x).astype(dtype)) == "similarities"
-    assert kind_of_scores(softmax(x, 1).astype(dtype)) == "row-probabilities"
-    assert kind_of_scores(softmax(x, 0).astype(dtype)) == "column-probabilities"
-
-
-def test_probabilities_at_the_edges():
-    p = softmax(np.random.default_rng(0).normal(size=(4, 5)), 1)
-    assert kind_of_scores(p * 1.0009) == "row-probabilities"
-    assert kind_of_scores(p * 1.002) == "similarities"
-    assert kind_of_scores(np.full((4, 4), 0.25)) == "row-probabilities"
-    assert kind_of_scores(np.ones((1, 1))) == "similarities"
-    assert kind_of_scores(np.array([[0.5, 0.5]])) == "similarities"
-    # Sums to one, but with a negative entry.
-    assert kind_of_scores(np.array([[1.5, -0.5], [0.5, 0.5]])) == "similarities"
-    large = np.zeros((3000, 2000), "f4")
-    large[:, 0] = 1
-    large[-1, 0] = 0.5
-    assert kind_of_scores(large) == "similarities"
-    for bad in (np.nan, np.inf):
-        assert kind_of_scores(np.array([[bad, 0], [0, 1]])) == "similarities"
-
-
-def test_logarithm_of_probabilities():
-    p = np.array([[0, 0.5], [1, 0.25]], "f4")
-    found = as_log_scores(p)
-    assert found.dtype == np.float32 and np.isneginf(found[0, 0])
-    np.testing.assert_allclose(np.exp(found), p)
-    assert p[0, 0] == 0
-    with pytest.raises(RerankError, match="row 1, column 0 is -0.5"):
-        as_log_scores(np.array([[1, 0.0], [-0.5, 0]]))
 
 
 def test_a_matrix_stored_the_other_way(tmp_path):
@@ -283,3 +242,19 @@ def test_a_converted_matrix_says_the_same(tmp_path):
     assert convert_scores(tmp_path / "s.npz", tmp_path / "s.h5") == (5, 6)
     source, made = read_scores(tmp_path / "s.npz"), read_scores(tmp_path / "s.h5")
     assert made.content_sha256 == source.content_sha256
+
+
+@kinds
+def test_what_may_stand_for_not_scored(tmp_path, kind):
+    scores = matrix()
+    scores[3, 2] = -np.inf
+    path = save(tmp_path / f"s.{kind}", scores)
+    np.testing.assert_array_equal(read_scores(path).scores, scores)
+    scores[1, 0] = np.nan
+    path = save(tmp_path / f"n.{kind}", scores)
+    np.testing.assert_array_equal(read_scores(path, nan=True).scores, scores)
+    with pytest.raises(FormatError, match=r"row 1 .*NaN in column 0 .*--unscored nan"):
+        read_scores(path)
+    scores[2, 1] = np.inf
+    with pytest.raises(FormatError, match=r"row 2 .*\+infinity in column 1"):
+        read_scores(save(tmp_path / f"p.{kind}", scores), nan=True)

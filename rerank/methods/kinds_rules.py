@@ -1,0 +1,406 @@
+"""What the facts about a matrix say: which number means "not scored", and what the others are.
+
+Fill values. -inf always. A number counts as "not scored" where it is far below every other score
+(its gap is more than twice their range), or is a round number that occurs more than five times as
+often as its neighbours, or is what is left out when every row (or column) has the same number of
+scores.
+
+Softmax. All rows (else columns) sum to 1 or 100, up to what their precision explains.
+
+Probabilities or similarities? For a row let h = mean of its 10 hard negatives - the last of them
+(the best is left out), and D(map) the spread of log h over the rows. One model makes the tails of
+similarities alike, D(p) = D(logit p); on probabilities h follows the level of the row, and only the
+logit makes the tails alike. The ratio D(p) / D(logit p) is about 1 on cosines of any range, also
+where they are all positive, up to 1.3 on lexical scores, and 1.5 to 20 on match probabilities, on
+rows *and* on columns (a scale for every row mimics it on the rows alone). Where the map is nearly
+linear on the range in question the ratio is 1 and the choice makes no difference. Where it does not
+tell clearly they are similarities.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from rerank.core.errors import RerankError
+from rerank.methods.kinds_facts import HIGH, LOW, SUM, Live, Precision, precision_of
+
+Kind: TypeAlias = Literal["similarities", "logits", "softmax", "probabilities", "log-odds"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_FAR = 2.0  # a fill is this many ranges below the other scores
+_EXCESS = 5  # or this many times as frequent as its neighbours
+# Ratios of the spread of tails, see the top: of match probabilities, of cut ones, of two sides.
+_CLEAR, _CUT, _BOTH = 1.45, 1.15, 1.4
+# From here on similarities are not certain. TF-IDF and BM25 reach 1.3, cosines of embeddings 1.1.
+_DOUBT, _DOUBT_OF_SMALL = 1.2, 1.08
+_MOST_ZEROS = 0.5  # rounded zeros that are more than this share of the pairs are not scores
+_TOPS = 12  # largest entries of a line that are looked at
+_FEWEST_LINES = 10
+_ENOUGH = 20  # rows and columns, fewer do not tell
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the numbers are.
+
+    Attributes:
+        kind: one of `KINDS`.
+        unscored: the number that stands for "not scored", or None. -inf always does.
+        axis: 1 where rows of a softmax sum to one, 0 where columns do, else None.
+        scale: 1, or 100 for percent.
+        half_low: half a unit of the precision at 0, as a share: what a rounded 0 becomes.
+        half_high: half a unit below 1: a rounded 1 becomes 1 - half_high.
+        sure: False where the numbers do not tell and the safest reading was taken.
+        rounded: zeros that count as not scored are small numbers, rounded.
+    """
+
+    kind: Kind
+    unscored: float | None
+    axis: Literal[0, 1] | None = None
+    scale: float = 1.0
+    half_low: float = 0.0
+    half_high: float = 0.0
+    sure: bool = True
+    rounded: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """The live facts, their precision and the fill value that was found.
+
+    Attributes:
+        live: facts without padding.
+        precision: of the sampled numbers.
+        fill: the number for "not scored", or None.
+        certain: whether its pattern proves it.
+    """
+
+    live: Live
+    precision: Precision
+    fill: float | None = None
+    certain: bool = False
+
+    @property
+    def high(self) -> float:
+        """The highest score."""
+        top = self.live.rows[HIGH]
+        if self.fill is not None:
+            top = top[top != self.fill]
+        return float(top.max(initial=-np.inf))
+
+    @property
+    def low(self) -> float:
+        """The lowest score."""
+        low = self.live.rows[LOW]
+        numbers = self.live.values.numbers
+        if self.fill is not None:
+            low, numbers = low[low != self.fill], numbers[numbers != self.fill]
+        ends = (float(low.min(initial=np.inf)), float(numbers[0]) if len(numbers) else math.inf)
+        return min(ends)
+
+    @property
+    def decisions(self) -> bool:
+        """One number beside zero: yes and no, not how probable."""
+        few = len(self.live.values.above()) < 2
+        return few or (self.precision.decimals == 0 and self.high <= 1)
+
+
+def judge(
+    live: Live, *, said: Kind | Literal["auto"], unscored: float | None, find: bool
+) -> Verdict:
+    """The verdict on (merged) facts.
+
+    Args:
+        live: facts without padding.
+        said: what the user says the numbers are.
+        unscored: what the user says stands for "not scored".
+        find: look for a fill value, where the user named none.
+
+    Raises:
+        RerankError: what was said contradicts the numbers.
+    """
+    look = Look(live, precision_of(live.values.numbers))
+    fill, certain = declared(live, unscored), unscored is not None
+    if unscored is None and find:
+        fill, certain = _fill(look)
+    look = replace(look, fill=fill, certain=certain)
+    if said == "auto":
+        return _recognised(look)
+    if said not in ("softmax", "probabilities"):
+        return Verdict(said, fill)
+    if look.low < 0:
+        raise RerankError(
+            f"scores: {look.low:g} is negative and no probability; --scores-are similarities, "
+            f"logits or log-odds fits, or name what stands for 'not scored' with --unscored"
+        )
+    if look.high > 100.5:
+        raise RerankError(
+            f"scores: {look.high:g} is no probability, nor percent; --scores-are similarities fits"
+        )
+    axis, scale = None, _scale(look)
+    if said == "softmax":
+        axis, scale = _softmax(look) or (1, scale)
+    return _of_probabilities(Verdict(said, fill, axis, scale), look)
+
+
+def declared(live: Live, unscored: float | None) -> float | None:
+    """What was said to stand for "not scored", as the numbers have it.
+
+    Sentinels are rounded with the numbers: -1e9 is -999292928 in bfloat16.
+    """
+    if unscored is None or not math.isfinite(unscored):
+        return unscored
+    numbers = live.values.numbers
+    near = np.abs(numbers - unscored) <= (2**-8 * abs(unscored) if abs(unscored) >= 99 else 0)
+    narrow = np.float32(unscored) if numbers.dtype == np.float32 else unscored
+    near |= numbers == narrow
+    return float(numbers[near][0]) if near.any() else float(unscored)
+
+
+# ------------------------------------------------------------------------------------ not scored
+
+
+def _fill(look: Look) -> tuple[float | None, bool]:
+    """The number that stands for "not scored", and whether its pattern proves it."""
+    low = _low_fill(look)
+    return low if low[0] is not None else _zero_fill(look)
+
+
+def _low_fill(look: Look) -> tuple[float | None, bool]:
+    values = look.live.values
+    lowest = values.low(3)
+    if len(lowest) < 2 or lowest[0][0] >= 0:
+        return None, False
+    (value, count), *others = lowest
+    following = others[0][0]
+    extent, gap = values.top - following, following - value
+    distinct = len(others) >= 2 and extent > 0
+    many = count > _EXCESS * sum(c for _, c in others) + 4
+    if distinct and gap > _FAR * extent and (many or _is_round(value) or gap > 100 * extent):
+        return value, True
+    if _is_round(value) and gap > 0.5 * max(1.0, extent) and value <= -99:
+        return value, True
+    if distinct and many and float(value).is_integer():
+        cut = _cut(look.live, value)
+        if gap > 0.1 * extent or cut:
+            return value, cut
+    return None, False
+
+
+def _zero_fill(look: Look) -> tuple[float | None, bool]:
+    live, values = look.live, look.live.values
+    above, below, zeros = values.above(), values.below(), values.zeros
+    if not zeros or not (above or below):
+        return None, False
+    beside = sum(c for _, c in ((above[:1] + below) if below else above))
+    if zeros <= 2 * beside:
+        return None, False
+    many = zeros > _EXCESS * beside + 4
+    cut = _cut(live, 0.0)
+    if below and not above:
+        # Zero is the best score of all (a distance of nothing), unless most pairs have it.
+        return (0.0, cut) if cut and many and 2 * zeros > values.total else (None, False)
+    if not below and not cut and _once(live):
+        return None, False  # the lowest of every row, stretched to 0, or a diagonal
+    few_values = len(above) < 2 and not below
+    if few_values or (look.precision.decimals == 0 and not cut):
+        return None, False  # decisions, counts, grades
+    if not many and not cut:
+        return None, False
+    if not cut and not below and zeros < 0.01 * values.total:
+        middle = values.median_positive()
+        if above[0][0] < 0.25 * middle:
+            return None, False  # numbers that go down to 0 and were clipped there
+    return 0.0, cut
+
+
+def _once(live: Live) -> bool:
+    """Whether no row, or no column, has more than one zero."""
+    return any(
+        (lines == 0).sum(axis=axis).max(initial=0) <= 1
+        for lines, axis in ((live.picked, 1), (live.panel, 0))
+    )
+
+
+def _is_round(value: float) -> bool:
+    """-100, -1e3 ... -1e9, -9999 and the lowest number of a type, also in half precision."""
+    if value >= 0:
+        return False
+    size = -value
+    power = 10.0 ** round(math.log10(size))
+    close = abs(size - power) <= 2**-8 * power and size >= 99
+    ends = (65504, 3.4e38, 1.7976931348623157e308, 32768, 2**31)
+    return close or any(abs(size / end - 1) < 0.01 for end in ends)
+
+
+def _cut(live: Live, value: float) -> bool:
+    """Whether every row, or every column, has the same number of scores: the best k were kept."""
+    for lines, axis in ((live.picked, 1), (live.panel, 0)):
+        other = lines.shape[axis]
+        held = (np.isfinite(lines) & (lines != value)).sum(axis=axis)
+        held = held[held > 0]
+        if len(held) < 3 or other < 4 or held.max() > 0.9 * other:
+            continue
+        full, next_best = (np.count_nonzero(held == held.max() - d) for d in (0, 1))
+        # Rounding takes some of the k: they still pile up at k, where free counts thin out.
+        if 2 * full >= len(held) or (full >= max(3, 0.05 * len(held)) and full > 3 * next_best):
+            return True
+    return False
+
+
+# ------------------------------------------------------------------------------------------ kinds
+
+
+def _scale(look: Look) -> float:
+    return 100.0 if look.high > 1.001 else 1.0
+
+
+def _recognised(look: Look) -> Verdict:
+    high, low = look.high, look.low
+    sure = True
+    plausible = low >= 0 and 0 < high <= 100.5 and not look.decisions
+    if plausible:
+        summed = _softmax(look)
+        if summed is not None:
+            return _of_probabilities(Verdict("softmax", look.fill, *summed), look)
+        found = _of_probabilities(Verdict("probabilities", look.fill, scale=_scale(look)), look)
+        tails = _tails(look, found)
+        if tails == "probabilities":
+            return found
+        sure = tails == "similarities" and min(look.live.shape) >= _ENOUGH
+    kind: Kind = "similarities" if abs(high) <= 1.01 and low >= -1.01 else "logits"
+    return Verdict(kind, look.fill, sure=sure)
+
+
+def _halves(precision: Precision, scale: float) -> tuple[float, float]:
+    """Half a unit at 0 and half a unit below the top, as shares of the scale."""
+    below_top = 2.0 ** (math.floor(math.log2(scale * (1 - 1e-9))) + 1 - precision.bits) / scale
+    at_zero = (2.0**-24 if precision.half else 2.0**-149) / scale
+    unit = precision.unit / scale
+    return max(unit, at_zero) / 2, max(unit, below_top) / 2
+
+
+def _of_probabilities(found: Verdict, look: Look) -> Verdict:
+    """Zeros of probabilities: rounded where numbers of a few units are there, else not scored.
+
+    Rounded zeros are scores of half a unit, unless they are most of the pairs: such a floor would
+    be lifted like any score (measured: 1 to 2 points of R@1) and is left out as "not scored".
+    """
+    values = look.live.values
+    low, high = _halves(look.precision, found.scale)
+    out = replace(found, half_low=low, half_high=high)
+    above = values.above()
+    if found.unscored not in (None, 0) or look.certain or not values.zeros or not above:
+        return out
+    rounded = above[0][0] / found.scale <= 8 * low
+    most = values.zeros > _MOST_ZEROS * values.total
+    none = most or (not rounded and found.unscored == 0)
+    return replace(out, unscored=0.0 if none else None, rounded=rounded and none)
+
+
+def _softmax(look: Look) -> tuple[Literal[0, 1], float] | None:
+    """Axis and scale where all sums are 1 or 100, up to the precision."""
+    live = look.live
+    if min(live.shape) < 2:
+        return None
+    unit, bits = look.precision.unit, look.precision.bits
+    sides: tuple[tuple[Literal[0, 1], np.ndarray, int], ...] = (
+        (1, live.picked, live.shape[1]), (0, live.panel, live.shape[0]),
+    )  # fmt: skip
+    for axis, lines, length in sides:
+        sums, zeros = live.rows[SUM], np.zeros(1, int)
+        if unit:
+            zeros = (lines == 0).sum(axis=axis)
+        for scale in (1.0, 100.0):
+            if unit > 0.01 * scale or (look.precision.decimals == 0 and look.high < 50):
+                continue  # so few decimals sum to anything
+            noise = 4 * unit * math.sqrt((length - zeros.min(initial=length)) / 12) + scale * max(
+                1e-3, 2.0**-bits
+            )
+            if axis == 0:
+                if not sums.sum() <= live.shape[1] * (scale + noise):
+                    continue  # and so do not all columns
+                sums = np.where(lines > 0, lines, 0).sum(axis=0, dtype=np.float64)
+            some = sums[sums > 0]
+            if len(some) < 2 or not some.max() <= scale + noise:
+                continue
+            lost = min(zeros.max(initial=0) * unit / 2, 0.25 * scale)
+            if some.min() >= scale - noise - lost:
+                return axis, scale
+    return None
+
+
+def _tails(look: Look, found: Verdict) -> Literal["probabilities", "similarities", "doubt"]:
+    """What the tails of rows and columns say, the safest where they do not say it clearly."""
+    live, values, scale = look.live, look.live.values, found.scale
+    sums, certain = live.rows[SUM], look.certain
+    most = scale * (1 + 1e-3 + 2.0**-look.precision.bits)
+    cut = values.zeros > 0 and bool((sums <= most).all())
+    if cut and len(sums) >= _FEWEST_LINES and np.quantile(sums, 0.9) >= 0.97 * scale:
+        return "probabilities"  # sums that pile up just below one: a softmax without its smallest
+    if _rounded_away(look):
+        return "probabilities"
+    sides = (_spreads(live.picked, found), _spreads(live.panel.T, found))
+    ratios = [side for side in sides if side is not None]
+    if not ratios:
+        return "similarities"
+    weakest = max(ratios) if cut else min(ratios)
+    two, reaches = len(ratios) == 2, look.high > 0.5 * scale
+    if not reaches and not (cut and certain) and (not two or scale == 100):
+        return "similarities"
+    if weakest >= (_CUT if cut and certain else _CLEAR):
+        return "probabilities"
+    # Lists that were cut are incomplete on the other side, which says less there.
+    mean = math.exp(float(np.mean(np.log(ratios))))
+    if certain and two and weakest >= _DOUBT_OF_SMALL and mean >= _BOTH:
+        return "probabilities"
+    if not (two and reaches and scale == 1):
+        return "similarities"
+    small = values.median_positive() < 0.02
+    return "doubt" if weakest >= (_DOUBT_OF_SMALL if small else _DOUBT) else "similarities"
+
+
+def _rounded_away(look: Look) -> bool:
+    """Zeros, then one unit, then two, ever rarer as 1 / p: small probabilities, rounded."""
+    above, unit = look.live.values.above(), look.precision.unit
+    if not look.precision.decimals or len(above) < 2:
+        return False
+    (first, ones), (second, twos) = above
+    steps = abs(first - unit) < 0.1 * unit and abs(second - 2 * unit) < 0.1 * unit
+    return steps and twos >= 5 and look.live.values.zeros > 3 * ones and ones > 1.5 * twos
+
+
+def _spreads(lines: np.ndarray, found: Verdict) -> float | None:
+    """D(p) / D(logit p) over lines, or None where too few of them are long enough."""
+    if len(lines) < _FEWEST_LINES:
+        return None
+    p = _largest(lines).astype(np.float64) / found.scale
+    p = np.where((p == 0) & (found.unscored == 0), -np.inf, p)
+    p = p[p[:, 0] > 0]
+    size = np.count_nonzero(p > 0, axis=1)
+    if len(p) < _FEWEST_LINES:
+        return None
+    k = min(11, int(np.quantile(size, 0.25)), max(4, p.shape[1] - 1))
+    if k < 4:
+        return None
+    p = np.clip(p[size >= k, 1:k], max(found.half_low, 1e-45), 1 - max(found.half_high, 1e-16))
+    odds = np.log(p) - np.log1p(-p)
+    tails = [x.mean(axis=1) - x[:, -1] for x in (p, odds)]
+    used = (tails[0] > 0) & (tails[1] > 0)
+    if used.sum() < _FEWEST_LINES:
+        return None
+    ends = [np.quantile(np.log(h[used]), [0.1, 0.9]) for h in tails]
+    spread = [float(high - low) / 2.563 for low, high in ends]
+    return spread[0] / max(spread[1], 1e-3)
+
+
+def _largest(lines: np.ndarray) -> np.ndarray:
+    """(n, 12) the largest entries of every line, best first, -inf where there are fewer."""
+    m = lines.shape[1]
+    k = min(_TOPS, m)
+    ok = np.isfinite(lines)
+    ranked = np.ascontiguousarray(lines) if ok.all() else np.where(ok, lines, -np.inf)
+    best = -np.sort(-np.partition(ranked, m - k, axis=1)[:, m - k :], axis=1)
+    return np.pad(best, ((0, 0), (0, _TOPS - k)), constant_values=-np.inf)

@@ -1,0 +1,666 @@
+"""What a matrix holds: recognised at any precision, said, and never a false alarm."""
+
+import json
+import math
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rerank.core.errors import RerankError
+from rerank.core.similarity import Dense
+from rerank.methods import kinds
+from rerank.methods.kinds import parse_unscored, read_both, reading_of
+from rerank.methods.kinds_facts import collect, merge
+from rerank.metrics import hubness
+from rerank.passes import reduce
+from rerank.tasks.apply import apply
+from rerank.tasks.matrix import rerank
+
+DATA = Path(os.environ.get("RERANK_DATA", "/none"))
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs RERANK_DATA")
+
+
+def cosines(n=240, m=200, seed=0, mean=0.2, noise=0.05, match=0.12):
+    """Query x gallery cosines with hubs, hard rows and a match on the diagonal."""
+    rng = np.random.default_rng(seed)
+    S = mean + noise * rng.normal(size=(n, m))
+    S += 0.5 * noise * rng.normal(size=(n, 1)) + 0.5 * noise * rng.normal(size=(1, m))
+    k = min(n, m)
+    S[range(k), range(k)] += match
+    return S.clip(-1, 1).astype(np.float32)
+
+
+def bf16(x):
+    bits = np.asarray(x, np.float32).view(np.uint32).astype(np.uint64)
+    return (((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) << 16).astype(np.uint32).view(np.float32)
+
+
+def softmax(Z, axis=1):
+    E = np.exp(Z.astype(np.float64) - Z.max(axis=axis, keepdims=True))
+    return (E / E.sum(axis=axis, keepdims=True)).astype(np.float32)
+
+
+def match(S, tau=0.015, shift=0.0):
+    """(log-odds, probabilities) of a head: about one of each row likely."""
+    L = (S.astype(np.float64) - np.quantile(S, 1 - 2 / S.shape[1])) / tau - shift
+    return L, 1 / (1 + np.exp(-L))
+
+
+def cut(x, k, fill, axis=1):
+    order = np.argsort(np.argsort(-x, axis=axis), axis=axis)
+    return np.where(order < k, x, x.dtype.type(fill))
+
+
+S = cosines()
+Q = softmax(S / 0.015)
+L, P = match(S)
+P32 = P.astype(np.float32)
+BROAD = match(S, tau=0.025)[1].astype(np.float32)
+AS_THEY_ARE = {"similarities", "logits", "log-odds"}
+
+
+def read_kind(x, **said):
+    return kinds.read(x, **said)[1]
+
+
+def scores_of(x, **said):
+    return kinds.read(x, **said)[0].scores().numpy()
+
+
+# ----------------------------------------------------------------- the dangerous false positive
+
+NOT_PROBABILITIES = {
+    "cosines": S,
+    "float16": S.astype(np.float16),
+    "bfloat16": bf16(S),
+    "two decimals": np.round(S, 2),
+    "three decimals": np.round(S, 3),
+    "float64": S.astype(np.float64),
+    "negative too": S - 0.3,
+    "(1 + c) / 2": (1 + S) / 2,
+    "stretched to 0..1": (S - S.min()) / (S.max() - S.min()),
+    "every row stretched": (S - S.min(1, keepdims=True)) / np.ptp(S, axis=1, keepdims=True),
+    "relu": np.maximum(S - 0.2, 0),
+    "percent": S * 100,
+    "0..100 that are no probabilities": np.maximum(S, 0) * 100,
+    "a scale for every row": np.maximum(S, 0)
+    * np.exp(0.5 * np.random.default_rng(1).normal(size=(240, 1))),
+    "distances": -np.sqrt(2 - 2 * S),
+    "distances, nearest 0": -np.sqrt(2 - 2 * S) * (S < S.max(axis=1, keepdims=True)),
+    "logits": S * 100,
+    "log-odds": L,
+    "log of a softmax": np.log(Q),
+    "top 10 of positive cosines": cut(S, 10, 0),
+    "top 3": cut(S, 3, 0),
+    "top 10 of each column": cut(S, 10, 0, axis=0),
+    "one-hot": np.eye(30, dtype=np.float32),
+    "0/1": (np.random.default_rng(2).random((50, 40)) < 0.1).astype(np.float32),
+    "counts": np.random.default_rng(3).poisson(2, (50, 40)).astype(np.float32),
+    "grades": np.random.default_rng(3).integers(0, 4, (50, 40)).astype(np.float32),
+    "a scale for every row, up to 1": np.maximum(S, 0)
+    / 2
+    * np.exp(0.5 * np.random.default_rng(1).normal(size=(240, 1))).clip(None, 3),
+    "whole": np.random.default_rng(3).integers(0, 100, (50, 40)).astype(np.float64),
+    "2x2": np.array([[0.9, 0.2], [0.1, 0.8]], np.float32),
+    "3x3": np.random.default_rng(4).random((3, 3)),
+    "1xm": S[:1],
+    "nx1": S[:, :1],
+    "1x1": np.array([[0.5]]),
+    "uniform": np.random.default_rng(4).random((100, 100)),
+    "constant": np.full((20, 20), 0.3, np.float32),
+    "all zero": np.zeros((20, 20), np.float32),
+}
+
+
+@pytest.mark.parametrize("name", NOT_PROBABILITIES)
+def test_similarities_stay_as_they_are(name):
+    x = NOT_PROBABILITIES[name]
+    r = read_kind(x)
+    out = scores_of(x)
+    assert r.kind in AS_THEY_ARE, r.why
+    scored = np.isfinite(out)
+    np.testing.assert_array_equal(out[scored], x.astype(out.dtype)[scored])
+    if not name.startswith("top") and name != "relu":
+        assert scored.all(), r.why
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("mean", [0.15, 0.35, 0.7])
+def test_positive_cosines_of_any_level(seed, mean):
+    x = cosines(
+        60 + 20 * seed, 50 + 30 * (seed % 5), seed, mean=mean, noise=0.02 + 0.01 * (seed % 4)
+    )
+    assert read_kind(x.clip(0)).kind == "similarities"
+
+
+# ------------------------------------------------------------------------------------- softmax
+
+SOFTMAX = {
+    "float32": (Q, 1, 1),
+    "float64": (Q.astype(np.float64), 1, 1),
+    "float16": (Q.astype(np.float16), 1, 1),
+    "bfloat16": (bf16(Q), 1, 1),
+    "percent": (100 * Q, 1, 100),
+    "percent, bfloat16": (bf16(100 * Q), 1, 100),
+    "percent, bfloat16 in float16": (bf16(100 * Q).astype(np.float16), 1, 100),
+    "percent, float16": ((100 * Q).astype(np.float16), 1, 100),
+    "four decimals": (np.round(Q, 4), 1, 1),
+    "three decimals": (np.round(Q, 3), 1, 1),
+    "percent, one decimal": (np.round(100 * Q, 1), 1, 100),
+    "near uniform": (softmax(S), 1, 1),
+    "near uniform, percent": (100 * softmax(S), 1, 100),
+    "near uniform, bfloat16": (bf16(softmax(S)), 1, 1),
+    "columns": (softmax(S / 0.015, 0), 0, 1),
+    "columns, percent float16": ((100 * softmax(S / 0.015, 0)).astype(np.float16), 0, 100),
+    "wide": (softmax(cosines(40, 900) / 0.02), 1, 1),
+    "2x2": (softmax(np.array([[1.0, 0.2], [0.1, 0.5]])), 1, 1),
+    "3x3": (softmax(np.random.default_rng(0).normal(size=(3, 3))), 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", SOFTMAX)
+def test_a_softmax_at_any_precision(name):
+    x, axis, scale = SOFTMAX[name]
+    r = read_kind(x)
+    assert (r.kind, r.verdict.axis, r.verdict.scale) == ("softmax", axis, scale), r.why
+    assert r.sure
+    out = scores_of(x)
+    floor = np.mean(x == 0) > 0.5  # most pairs rounded to 0: no score
+    assert r.unscored == (0 if floor else None) and r.verdict.rounded == floor
+    assert np.isfinite(out[(x > 0) | (not floor)]).all() and ("(rounded)" in r.why) == floor
+    p = x.astype(np.float64) / scale
+    np.testing.assert_allclose(out[p > 0], np.log(p[p > 0]), rtol=1e-5, atol=1e-6)
+
+
+def test_doubly_stochastic_is_read_by_rows():
+    x = np.exp(cosines(60, 60).astype(np.float64) / 0.05)
+    for _ in range(500):
+        x /= x.sum(axis=0)
+        x /= x.sum(axis=1, keepdims=True)
+    assert read_kind(x.astype(np.float32)).verdict.axis == 1
+
+
+def test_underflowed_zeros_of_a_softmax_are_scores_not_gaps():
+    x = Q.astype(np.float16)
+    assert (x == 0).any()
+    read_kind(x)
+    out = scores_of(x)
+    np.testing.assert_allclose(out[x == 0], math.log(2.0**-25), rtol=1e-6)
+
+
+def test_padded_rows_of_a_softmax():
+    x = Q.copy()
+    x[::7] = 0
+    r = read_kind(x)
+    assert r.kind == "softmax" and r.constant_rows == len(x[::7])
+    assert np.isneginf(scores_of(x)[::7]).all()
+
+
+@pytest.mark.parametrize("k", [10, 32])
+@pytest.mark.parametrize("scale", [1, 100])
+def test_a_cut_softmax_is_match_probabilities(k, scale):
+    x = cut(softmax(S / 0.03) * np.float32(scale), k, 0)
+    r = read_kind(x)
+    assert r.kind == "probabilities" and r.verdict.scale == scale and r.unscored == 0, r.why
+    assert (np.isneginf(scores_of(x)) == (x == 0)).all()
+
+
+# --------------------------------------------------------------------------- match probabilities
+
+MATCH = {
+    "float32": P32,
+    "float64": P,
+    "float16": P.astype(np.float16),
+    "bfloat16": bf16(P),
+    "four decimals": np.round(P32, 4),
+    "three decimals": np.round(P32, 3),
+    "two decimals": np.round(P32, 2),
+    "percent": 100 * P32,
+    "percent, bfloat16": bf16(100 * P32),
+    "percent, one decimal": np.round(100 * P32, 1),
+    "mostly near 0": match(S, shift=5)[1].astype(np.float32),
+    "sharp": match(S, tau=0.007)[1].astype(np.float32),
+    "with ones": np.where(P > 0.9, 1, P).astype(np.float32),
+    "few rows": P32[:40],
+}
+
+
+@pytest.mark.parametrize("name", MATCH)
+def test_match_probabilities_at_any_precision(name):
+    x = MATCH[name]
+    r = read_kind(x)
+    floor = np.mean(x == 0) > 0.5
+    assert r.kind == "probabilities" and r.verdict.axis is None, r.why
+    assert r.unscored == (0 if floor else None) and r.verdict.rounded == floor
+    assert r.share == pytest.approx(np.mean(x == 0) if floor else 0)
+    out = scores_of(x).astype(np.float64)
+    np.testing.assert_array_equal(np.isneginf(out), (x == 0) & floor)
+    p = x.astype(np.float64) / r.verdict.scale
+    inner = (p > 0) & (p < 1 - r.verdict.half_high)
+    np.testing.assert_allclose(out[inner], np.log(p[inner] / (1 - p[inner])), rtol=1e-5, atol=1e-5)
+    order = np.argsort(-x[0], kind="stable")
+    assert (out[0][order][1:] <= out[0][order][:-1]).all()
+
+
+@pytest.mark.parametrize("k", [5, 10, 50])
+@pytest.mark.parametrize("fill", [0, -1, -100, -1e4, -1e9, -np.inf])
+def test_match_probabilities_of_the_best(k, fill):
+    x = cut(P32, k, fill)
+    r = read_kind(x)
+    assert r.kind == "probabilities", r.why
+    np.testing.assert_array_equal(np.isneginf(scores_of(x)), x == np.float32(fill))
+    assert r.share == pytest.approx(1 - k / 200)
+    assert "not scored" in r.why
+
+
+@pytest.mark.parametrize(
+    "x, zero, one",
+    [
+        (P.astype(np.float16), 2.0**-25, 2.0**-12),
+        (bf16(P), 2.0**-150, 2.0**-9),
+        (np.round(BROAD, 3), 5e-4, 5e-4),
+        (np.round(100 * BROAD, 1), 5e-4, 5e-4),
+        (bf16(100 * P32), 2.0**-150 / 100, 0.0025),
+    ],
+    ids=["float16", "bfloat16", "3 decimals", "percent, 1 decimal", "percent, bfloat16"],
+)
+def test_rounded_zeros_and_ones_take_half_a_unit(x, zero, one):
+    x = x.copy()
+    top = 100 if x.max() > 1 else 1
+    x[3, 5], x[4, 6] = 0, top
+    r = read_kind(x)
+    assert r.kind == "probabilities"
+    assert (r.verdict.half_low, r.verdict.half_high) == pytest.approx((zero, one), rel=1e-6)
+    out = scores_of(x)
+    assert out[4, 6] == pytest.approx(math.log((1 - one) / one), rel=1e-5)
+    assert out[3, 5] == pytest.approx(math.log(zero), rel=1e-4)
+    assert out[4, 6] == out.max() and out[3, 5] == out.min()
+
+
+def test_zeros_at_random_are_not_scored_where_smaller_numbers_are_missing():
+    x = P32.copy()
+    gone = np.random.default_rng(0).random(x.shape) < 0.6
+    x[gone] = 0
+    r = read_kind(x)
+    assert r.kind == "probabilities" and r.unscored == 0
+    assert (np.isneginf(scores_of(x)) == gone).all()
+
+
+# ------------------------------------------------------------------------------------- unscored
+
+FILLS = [
+    -1.0,
+    -10.0,
+    -100.0,
+    -1e3,
+    -1e4,
+    -1e5,
+    -1e6,
+    -1e7,
+    -1e8,
+    -1e9,
+    -65504.0,
+    -3.4028235e38,
+    -9999.0,
+]
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.95])
+@pytest.mark.parametrize("scale", [1, 50])
+def test_a_fill_far_below_is_found(fill, share, scale):
+    if scale == 50 and fill > -100:
+        return
+    gone = np.random.default_rng(0).random(S.shape) < share
+    x = np.where(gone, np.float32(fill), (S - 0.2) * np.float32(scale))
+    r = read_kind(x)
+    assert r.unscored == pytest.approx(fill) and r.share == pytest.approx(gone.mean())
+    assert (np.isneginf(scores_of(x)) == gone).all()
+    rounded = bf16(x)
+    assert (np.isneginf(scores_of(rounded)) == gone).all()
+
+
+def test_one_masked_pair_is_enough_where_it_is_far_away():
+    x = S.copy()
+    x[3, 4] = -1e9
+    assert np.isneginf(scores_of(x))[3, 4]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.95])
+def test_zero_between_the_scores_is_found(share):
+    gone = np.random.default_rng(0).random(S.shape) < share
+    x = np.where(gone, 0, (S - 0.2) * 10).astype(np.float32)
+    r = read_kind(x)
+    assert r.unscored == 0 and (np.isneginf(scores_of(x)) == gone).all()
+    assert "0 = not scored" in r.why
+
+
+def test_no_zero_is_missed_in_rounded_cosines():
+    for d in (1, 2, 3):
+        assert read_kind(np.round(S - 0.2, d)).unscored is None
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, -1.0, -1e8])
+@pytest.mark.parametrize("side", ["rows", "columns", "both"])
+def test_padding_takes_no_part(value, side):
+    x = S.copy()
+    rows, columns = slice(None, None, 9), slice(None, None, 11)
+    if side != "columns":
+        x[rows] = value
+    if side != "rows":
+        x[:, columns] = value
+    out = scores_of(x)
+    np.testing.assert_array_equal(np.isneginf(out), x == np.float32(value))
+
+
+def test_declared_values_win():
+    x = S.copy()
+    x[2, 3] = 0.25
+    read_kind(x, unscored=0.25)
+    assert np.isneginf(scores_of(x, unscored=0.25))[2, 3]
+    assert np.isneginf(scores_of(x, unscored=0.25)).sum() == 1
+    x[2, 3] = np.nan
+    with pytest.raises(RerankError, match="NaN.*--unscored nan"):
+        read_kind(x)
+    assert np.isneginf(scores_of(x, unscored=math.nan))[2, 3]
+    x = bf16(np.where(S > 0.25, S, -1e9))
+    assert (np.isneginf(scores_of(x, unscored=-1e9)) == (S <= 0.25)).all()
+
+
+def test_plus_infinity_and_text_are_refused():
+    x = S.copy()
+    x[1, 2] = np.inf
+    with pytest.raises(RerankError, match=r"row 1, column 2 is \+inf"):
+        read_kind(x)
+    with pytest.raises(RerankError, match="real"):
+        read_kind(np.array([["a", "b"]]))
+    with pytest.raises(RerankError, match="two dimensions"):
+        read_kind(np.zeros(3))
+
+
+# ------------------------------------------------------------------------------------- overrides
+
+
+def test_a_stated_kind_wins():
+    assert read_kind(Q, scores_are="similarities").kind == "similarities"
+    r = read_kind(S.clip(0), scores_are="probabilities")
+    assert r.kind == "probabilities"
+    p = S.clip(0).astype(np.float64)
+    inner = p > 0
+    np.testing.assert_allclose(
+        scores_of(S.clip(0), scores_are="probabilities")[inner],
+        np.log(p[inner] / (1 - p[inner])),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    assert read_kind(Q, scores_are="probabilities").kind == "probabilities"
+    assert read_kind(100 * Q, scores_are="softmax").verdict.scale == 100
+    assert read_kind(softmax(S, 0), scores_are="softmax").verdict.axis == 0
+    assert read_kind(S - 1, scores_are="log-odds").kind == "log-odds"
+    with pytest.raises(RerankError, match="negative"):
+        read_kind(S - 1, scores_are="probabilities")
+    with pytest.raises(RerankError, match="no probability"):
+        read_kind(S * 1000, scores_are="softmax")
+    with pytest.raises(RerankError, match="expected auto"):
+        read_kind(S, scores_are="cosines")
+
+
+def test_where_the_numbers_do_not_tell_it_is_said():
+    r = read_kind(np.array([[0.9, 0.2], [0.1, 0.8]], np.float32))
+    assert r.kind == "similarities" and not r.sure and "--scores-are probabilities" in r.why
+
+
+def test_every_reading_is_one_sentence():
+    for x in (*NOT_PROBABILITIES.values(), *(v[0] for v in SOFTMAX.values()), *MATCH.values()):
+        why = read_kind(x).why
+        assert why and "\n" not in why and len(why) < 240
+
+
+# ----------------------------------------------------------------------------- storage and shards
+
+
+SHARDED = {
+    "cosines": S,
+    "softmax": Q,
+    "columns": softmax(S / 0.015, 0),
+    "match": P32,
+    "top": cut(P32, 10, 0),
+    "fill": bf16(cut(S, 10, -1e9)),
+    "rounded": np.round(P32, 3),
+}
+
+
+@pytest.mark.parametrize("name", SHARDED)
+@pytest.mark.parametrize("at", [(1,), (100,), (3, 90, 239)])
+def test_facts_of_shards_give_the_same_reading(name, at):
+    x = SHARDED[name]
+    ends = [0, *at, len(x)]
+    parts = [collect(x[a:b], first=a, total=len(x)) for a, b in zip(ends, ends[1:])]
+    assert reading_of(merge(parts)) == reading_of(collect(x))
+
+
+@pytest.mark.parametrize("layout", ["F", "strided", "reversed", "read-only", "big-endian"])
+def test_layouts(layout):
+    x = {
+        "F": np.asfortranarray(Q),
+        "strided": np.repeat(Q, 2, 1)[:, ::2],
+        "reversed": Q[::-1],
+        "read-only": Q.copy(),
+        "big-endian": Q.astype(">f4"),
+    }[layout]
+    if layout == "read-only":
+        x.flags.writeable = False
+    before = x.copy()
+    scores_of(x)
+    assert read_kind(x).kind == "softmax" and (x == before).all()
+
+
+def test_order_is_kept():
+    for x in (Q, P32, 100 * Q, S):
+        out = scores_of(x).astype(np.float64)
+        for a, b in ((x, out), (x.T, out.T)):
+            i = np.argsort(a, axis=1, kind="stable")
+            assert (np.diff(np.take_along_axis(b, i, 1), axis=1) >= 0).all()
+
+
+# ------------------------------------------------------------------------------------------ data
+
+
+@needs_data
+def test_match_probabilities_of_the_data():
+    folder = DATA / "match_probabilities"
+    dense = read_kind(np.load(folder / "dense.npy"))
+    assert (dense.kind, dense.unscored, dense.precision) == ("probabilities", None, "float16")
+    with np.load(folder / "top50.npz") as held:
+        top = read_kind(held["arr_0"])
+    assert (top.kind, top.unscored, round(top.share, 6)) == ("probabilities", 0, 0.95)
+    percent = read_kind(np.load(folder / "softmax_percent_bf16.npy"))
+    assert (percent.kind, percent.verdict.axis, percent.verdict.scale, percent.precision) == (
+        "softmax",
+        1,
+        100,
+        "bfloat16",
+    )
+    torch = pytest.importorskip("torch")
+    both = torch.load(folder / "two_directions.pth", weights_only=True)
+    for name in ("t2v", "v2t"):
+        r = read_kind(both[name].numpy())
+        assert r.kind in AS_THEY_ARE and r.unscored == -100
+
+
+# ------------------------------------------------------------------------------- lexical scores
+
+
+def lexical(n=300, words=900, seed=0):
+    """TF-IDF cosines and BM25 of made documents: Zipf words, and those of a topic."""
+    rng = np.random.default_rng(seed)
+    common = 1 / np.arange(1, words + 1)
+    topics = rng.dirichlet(np.full(words, 0.02), n)
+    mixed = 0.5 * common / common.sum() + 0.5 * topics
+    query, document = (
+        np.stack([rng.multinomial(length, p / p.sum()) for p in mixed]) for length in (8, 40)
+    )
+    inverse = np.log((1 + n) / (1 + (document > 0).sum(axis=0))) + 1
+
+    def unit(x):
+        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+
+    weights = document * 2.2 / (document + 1.2)
+    bm25 = ((query > 0) * inverse) @ weights.T
+    return {
+        "tf-idf": unit(query * inverse) @ unit(document * inverse).T,
+        "log tf-idf": unit(np.log1p(query) * inverse) @ unit(np.log1p(document) * inverse).T,
+        "counts": unit(query) @ unit(document).T,
+        "bm25": bm25,
+        "bm25 up to 1": bm25 / bm25.max(),
+        "bm25 / 100": bm25 / 100,
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lexical_scores_are_no_probabilities(seed):
+    for name, x in lexical(seed=seed).items():
+        for y in (x.astype(np.float32), x.round(3), x.astype(np.float16)):
+            assert read_kind(y).kind in AS_THEY_ARE, name
+
+
+@pytest.mark.parametrize("bias", [0, 1, 1.5, 2])
+def test_cosines_of_sparse_features_are_no_probabilities(bias):
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(64, 256))
+    base = rng.normal(size=(300, 64))
+    sides = [
+        np.maximum((base + 0.7 * rng.normal(size=base.shape)) @ mixing / 8 - bias, 0) for _ in "ab"
+    ]
+    a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in sides)
+    assert read_kind((a @ b.T).astype(np.float32)).kind == "similarities"
+
+
+# -------------------------------------------------------------------- both directions, and doors
+
+
+def test_padding_changes_no_reading_and_no_score():
+    x = cosines(60, 50)
+    for fill in (0, -100, -np.inf):
+        wide = np.full((75, 62), fill, np.float32)
+        wide[:60, :50] = x
+        found = scores_of(wide)
+        np.testing.assert_array_equal(found[:60, :50], x)
+        assert np.isneginf(found[60:]).all() and np.isneginf(found[:, 50:]).all()
+
+
+def quietly(x, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return rerank(x, **settings)
+
+
+@pytest.mark.parametrize("fill", [0, -np.inf, -1e4])
+def test_an_unscored_pair_stays_below_every_score(fill):
+    x = cut(P32, 15, fill)
+    x[:, 7] = fill  # a dead column, and a dead row
+    x[9] = fill
+    out = quietly(x)
+    none = x == np.float32(fill)
+    assert np.isneginf(out[none]).all() and np.isfinite(out[~none]).all()
+
+
+def test_the_reading_is_said_once():
+    with pytest.warns(UserWarning, match="rows sum to 1: a softmax") as caught:
+        rerank(Q)
+    assert len([w for w in caught if "softmax" in str(w.message)]) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_both(S)
+        assert read_both(S).sentence == ""
+
+
+@pytest.mark.parametrize(("k", "raw"), [(3, True), (5, True), (10, False)])
+def test_few_scores_of_each_query_stay_raw_unless_asked(k, raw):
+    x = cut(S, k, -np.inf)
+    found = apply(scores=x)
+    assert (found.t2v.fitted is None) == raw
+    assert any("too few" in note for note in found.t2v.notes) == raw
+    assert apply(scores=x, method="sinkhorn").t2v.fitted is not None
+    assert apply(scores=x, tau=0.05).t2v.fitted is not None
+    if raw:
+        np.testing.assert_array_equal(found.t2v.sim.scores().numpy(), x)
+
+
+def test_two_matrices_are_ranked_each_by_its_own():
+    back = np.ascontiguousarray(cosines(240, 200, seed=5).T)
+    both = apply(scores={"t2v": S, "v2t": back}, tau=0.05)
+    np.testing.assert_array_equal(both.t2v.topk.indices, apply(scores=S, tau=0.05).t2v.topk.indices)
+    alone = apply(scores=np.ascontiguousarray(back.T), tau=0.05)
+    np.testing.assert_array_equal(both.v2t.topk.indices, alone.v2t.topk.indices)
+    turned = apply(scores=(S, np.ascontiguousarray(back.T)), tau=0.05)
+    np.testing.assert_array_equal(both.v2t.topk.indices, turned.v2t.topk.indices)
+    with pytest.raises(RerankError, match="two matrices"):
+        both.scores()
+    with pytest.raises(RerankError, match="expected \\(200, 240\\)"):
+        apply(scores=(S, back[:-1]))
+    with pytest.raises(RerankError, match="'t2v' and 'v2t'"):
+        apply(scores={"t2v": S})
+
+
+def test_a_square_second_matrix_is_turned_where_it_resembles_the_first():
+    x = cosines(120, 120)
+    noise = np.random.default_rng(3).normal(size=x.shape).astype(np.float32)
+    near = x + 0.01 * noise
+    assert read_both((x, near)).turned
+    assert not read_both((x, np.ascontiguousarray(near.T))).turned
+    a, b = read_both((x, near)).v2t, read_both((x, np.ascontiguousarray(near.T))).v2t
+    np.testing.assert_array_equal(a.scores(), b.scores())
+
+
+def test_unscored_items_are_nobodys_neighbours():
+    x = cut(S, 3, -np.inf)
+    x[4] = -np.inf
+    found = hubness.summary(Dense(x, unscored=True), 10)
+    counts = np.isfinite(x).sum(axis=0)
+    np.testing.assert_array_equal(found.counts, counts)
+    assert found.firsts.sum() == len(x) - 1
+    near = reduce.k_occurrence(Dense(x, unscored=True), 10)
+    np.testing.assert_array_equal(near.numpy(), counts)
+    ranked = apply(scores=x, method="sinkhorn").t2v
+    np.testing.assert_array_equal(ranked.before.counts, counts)
+
+
+def test_what_unscored_may_be():
+    assert parse_unscored("-100") == -100 and math.isnan(parse_unscored("nan"))
+    with pytest.raises(RerankError, match="--unscored: got 'x'"):
+        parse_unscored("x")
+    x = cut(S, 10, -100)
+    assert np.isfinite(scores_of(x, unscored="none")).all()
+
+
+@needs_data
+@pytest.mark.parametrize("first", [1, 3])
+def test_tf_idf_of_captions_is_no_probability(first):
+    captions = json.loads((DATA / "msvd" / "test_captions.json").read_text())
+    grouped: dict[str, list[str]] = {}
+    for name, text in captions.items():
+        grouped.setdefault(name.split("#")[0], []).append(text.lower())
+    grouped = {k: v for k, v in grouped.items() if len(v) >= first + 5}
+    words = sorted({w for texts in grouped.values() for text in texts for w in text.split()})
+    at = {word: i for i, word in enumerate(words)}
+
+    def counts(part):
+        out = np.zeros((len(grouped), len(words)))
+        for row, texts in enumerate(grouped.values()):
+            for word in " ".join(texts[part]).split():
+                out[row, at[word]] += 1
+        return out
+
+    query, document = counts(slice(0, first)), counts(slice(first, first + 5))
+    inverse = np.log((1 + len(query)) / (1 + (document > 0).sum(axis=0))) + 1
+    for weigh in (np.log1p, np.asarray):
+        a, b = (weigh(x) * inverse for x in (query, document))
+        a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+        assert read_kind((a @ b.T).astype(np.float32)).kind == "similarities"
+    bm25 = ((query > 0) * inverse) @ (document * 2.2 / (document + 1.2)).T
+    for x in (bm25, bm25 / bm25.max(), bm25 / 100):
+        assert read_kind(x.astype(np.float32)).kind in AS_THEY_ARE
