@@ -101,7 +101,7 @@ def fit_model(
         "metric": metric,
         "label": fitted.label,
         "settings": {key: value for key, value in settings.items() if value is not None},
-        "stages": [_settings_of(stage) for stage in found.stages.stages],
+        "stages": [_settings_of(stage) for stage in found.stages.lasting.stages],
         "notes": list(found.sentences),
         "gated": judge is not None,
         "keep_bank": keep_bank,
