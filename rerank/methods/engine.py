@@ -24,7 +24,8 @@ from rerank.methods.repeats import repeats
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
 from rerank.passes import reduce
 
-DEFAULT_FOR_EMBEDDINGS = "em+sinkhorn"
+# Evidence: tests/bench/align_table.py.
+DEFAULT_FOR_EMBEDDINGS = "sinkhorn+align+sinkhorn"
 DEFAULT_FOR_SCORES = "sinkhorn"
 
 # Where two fits would each take seconds, one converged fit serves both directions.
@@ -182,8 +183,8 @@ def fit(
 
     Args:
         both: directions as `rerank.methods.directions` makes them; one without a bank stays raw.
-        method: a name of `rerank methods`; by default EM and Sinkhorn on embeddings, Sinkhorn on
-            scores, without EM where a bank has no gallery of its own.
+        method: a name of `rerank methods`; by default Sinkhorn, alignment and Sinkhorn again on
+            embeddings, Sinkhorn on scores; without alignment where a bank's pairs are not known.
         settings: fields of the stages.
         each: further settings of one direction.
         gate: judges a direction whose bank has known pairs, instead of fitting it unseen.
