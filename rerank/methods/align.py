@@ -68,7 +68,8 @@ class Align(Reranker):
 
     with the confidence c of the plan and n the smaller of queries and items: nothing is done where
     the plan is hardly right, and less where nearly everything is right. A plan whose marginals were
-    softened counts 2 rho - 1: at rho = .5 its masses say nothing of who belongs to whom.
+    softened counts 2 rho - 1, and nothing is done where Sinkhorn found no equal marginals (few
+    queries, repeats): its biases are no plan then.
 
     With a bank of known pairs the map comes from them, x is .5, and the ridge is the one of the
     best held-out prediction (`pair_fit`); where the pairs predict nothing, x is 0.
@@ -145,9 +146,10 @@ class Align(Reranker):
         pairs = 1 / float(reduce.everywhere_sum(sim, square, over="queries"))
         share = self.share
         if share == "auto":
-            share = plan_share(
-                found.confidence, reduce.total_queries(sim), reduce.total_gallery(sim), plan.rho
-            )
+            # Biases of another form than one half-step from the queries do not make a plan.
+            rho = plan.rho if plan.one_step else 0.5
+            n, m = reduce.total_queries(sim), reduce.total_gallery(sim)
+            share = plan_share(found.confidence, n, m, rho)
         moments = found.moments.scaled(pairs / float(found.moments.mass))
         ridge = _RIDGE if self.ridge == "auto" else float(self.ridge)
         made = solved(moments, ridge, float(share), unit=sim.metric == "cosine")
