@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from rerank.core.arrays import check_finite, inner, row_norms, unit_rows
+from rerank.core.errors import RerankError
 
 # Rows made float32 at once, 8 MB at d = 512: the product reads them from the cache.
 _AT_ONCE = 4096
@@ -115,6 +116,50 @@ class StoredRows:
         return replace(self, norms=norms)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BlendedRows(StoredRows):
+    """Rows next to their image under an affine map, without a copy of either.
+
+        (1 - x) row_i + x (row_i B + b) / r_i
+
+    Attributes:
+        base: the rows.
+        blend: (d, d) B.
+        shift: (d,) b.
+        share: x.
+        lengths: (n,) r, or None for 1.
+    """
+
+    base: StoredRows
+    blend: Tensor
+    shift: Tensor
+    share: float
+    lengths: Tensor | None
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """Some rows as the tensor they stand for."""
+        block = self.base[rows]
+        image = block @ self.blend + self.shift
+        if self.lengths is not None:
+            image = image / self.lengths[rows][..., None]
+        return (1 - self.share) * block + self.share * image
+
+    def inner(self, queries: Tensor, each: Each = map) -> Tensor:
+        """(b, n) inner products of (b, d) queries with all rows, in fresh memory."""
+        image = self.base.inner(queries @ self.blend.T, each).add_((queries @ self.shift)[:, None])
+        if self.lengths is not None:
+            image.div_(self.lengths)
+        return self.base.inner(queries, each).mul_(1 - self.share).add_(image, alpha=self.share)
+
+    def less(self, mean: Tensor) -> "StoredRows":
+        """Refused: nothing rewrites embeddings after this."""
+        raise RerankError("aligned rows are not rewritten again: put align behind such a method")
+
+    def unit(self, what: str) -> "StoredRows":
+        """Refused likewise."""
+        return self.less(self.shift)
+
+
 Rows: TypeAlias = Tensor | StoredRows
 
 
@@ -157,6 +202,8 @@ def ready(x: Rows, what: str, *, unit: bool) -> Rows:
 
 def mapped(x: Rows, matrix: Tensor, what: str, *, unit: bool) -> Rows:
     """Rows x A, with norm one if `unit`."""
+    if isinstance(x, BlendedRows):
+        return x.less(matrix[0])
     if isinstance(x, StoredRows):
         both = matrix if x.matrix is None else x.matrix @ matrix
         made = replace(x, matrix=both, means=None if x.means is None else x.means @ matrix)
@@ -170,3 +217,21 @@ def centred(x: Rows, mean: Tensor, what: str, *, unit: bool) -> Rows:
         made = x.less(mean)
         return made.unit(what) if unit else made
     return unit_rows(x - mean, what) if unit else x - mean
+
+
+def blended(x: Rows, matrix: Tensor, shift: Tensor, share: float, what: str, *, unit: bool) -> Rows:
+    """Rows (1 - share) x + share (x A + a), the image with norm one if `unit`."""
+    if not isinstance(x, StoredRows):
+        image = x @ matrix + shift
+        return (1 - share) * x + share * (unit_rows(image, what) if unit else image)
+    lengths = None
+    if unit:
+        lengths = torch.empty(len(x))
+        for rows in slices(len(x)):
+            lengths[rows] = row_norms(x[rows] @ matrix + shift, what, first=rows.start)[:, 0]
+    return BlendedRows(x.stored, base=x, blend=matrix, shift=shift, share=share, lengths=lengths)
+
+
+def shifted(x: Rows, by: Tensor) -> Rows:
+    """Rows x + by."""
+    return x.less(-by) if isinstance(x, StoredRows) else x + by

@@ -67,6 +67,29 @@ class Bank:
 
 
 @dataclass(frozen=True, eq=False)
+class Turn:
+    """A map of either side: queries q M + s, items (1 - x) v + x unit(v A + a).
+
+    Queries stay linear, so <q M + s, v~> is <q M, v~> and the number <s, v~> of the item.
+
+    Attributes:
+        query_matrix: (d, d) M.
+        query_shift: (d,) s.
+        item_matrix: (d, d) A.
+        item_shift: (d,) a.
+        share: x.
+        unit: whether the image of an item gets norm one; not where the metric is "dot".
+    """
+
+    query_matrix: Tensor
+    query_shift: Tensor
+    item_matrix: Tensor
+    item_shift: Tensor
+    share: float
+    unit: bool = True
+
+
+@dataclass(frozen=True, eq=False)
 class Parts:
     """A fitted stage of the family "one linear map and one number per gallery item".
 
@@ -75,12 +98,19 @@ class Parts:
         gallery_bias: (m,) numbers in score units, or None.
         centres: what queries and what items lose before anything else, two (d,), or None.
         unit: whether mapped rows get unit norm again where the metric is cosine.
+        turn: a map of either side, which also drops all biases before it, or None.
     """
 
     matrix: Tensor | None = None
     gallery_bias: Tensor | None = None
     centres: tuple[Tensor, Tensor] | None = None
     unit: bool = True
+    turn: Turn | None = None
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether it rewrites embeddings."""
+        return not (self.matrix is None and self.centres is None and self.turn is None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +217,12 @@ class Reranker(ABC):
     maps: ClassVar[bool] = False
     # Whether the bias of an item depends on that item's scores against the bank alone.
     per_item: ClassVar[bool] = False
+    # Whether it takes the plan of the stage before it and then stands in its place.
+    follows: ClassVar[bool] = False
+
+    def fit_after(self, plan: Fitted, bank: "Bank") -> Fitted:
+        """Fit in the place of a fitted stage, on the bank that this was fitted on."""
+        return self.fit(bank)
 
     def idle(self, bank: "Bank") -> str:
         """Why it cannot be fitted on a bank or would do nothing; "" where it works."""
@@ -286,16 +322,31 @@ class Pipeline(Reranker):
 
     def fit_settled(self, bank: Similarity | Bank) -> "tuple[FittedPipeline, Pipeline]":
         """The fit, and the settings with all that was chosen from the bank written down."""
-        bank = as_bank(bank)
+        bank = before = as_bank(bank)
         fitted: list[Fitted] = []
         settled: list[Reranker] = []
-        for stage in self.stages:
+        for place, stage in enumerate(self.stages):
+            plan = fitted.pop() if stage.follows and place and self._replaced(place - 1) else None
+            bank = bank if plan is None else before
             stage = stage.settled(bank)
             settled.append(stage)
-            fitted.append(stage.fit(bank))
-            if len(fitted) < len(self.stages):
-                bank = fitted[-1].transform_bank(bank)
+            fitted.append(stage.fit(bank) if plan is None else stage.fit_after(plan, bank))
+            if place + 1 < len(self.stages):
+                before, bank = bank, fitted[-1].transform_bank(bank)
         return FittedPipeline(tuple(fitted)), Pipeline(tuple(settled))
+
+    def _replaced(self, place: int) -> bool:
+        """Whether a stage only gives its plan to the next one."""
+        from rerank.methods.sinkhorn import Sinkhorn  # which is a stage itself
+
+        later = self.stages[place + 1 :]
+        return bool(later) and later[0].follows and isinstance(self.stages[place], Sinkhorn)
+
+    @property
+    def lasting(self) -> "Pipeline":
+        """The stages that a fit consists of: without those that only gave a plan."""
+        kept = (s for i, s in enumerate(self.stages) if not self._replaced(i))
+        return Pipeline(tuple(kept))
 
 
 @dataclass(frozen=True)
@@ -317,8 +368,18 @@ class FittedPipeline(Fitted):
 
     @property
     def foldable(self) -> bool:
-        """Whether the whole is one linear map and one number per gallery item."""
-        return all(s.parts is not None and s.parts.centres is None for s in self.stages)
+        """Whether the whole is one linear map of both sides and one number per gallery item."""
+        return self.biased and not self.turns and all(p.centres is None for p in self._parts())
+
+    @property
+    def biased(self) -> bool:
+        """Whether the whole is a map of the embeddings and one number per gallery item."""
+        return all(s.parts is not None for s in self.stages)
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The maps of either side, in order."""
+        return tuple(parts.turn for parts in self._parts() if parts.turn is not None)
 
     @property
     def map(self) -> Tensor | None:

@@ -14,7 +14,8 @@ import torch
 from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS, Name
 from rerank.core.similarity import Pair, Similarity
-from rerank.methods.base import Bank, FittedPipeline, Label, Pipeline, strongest_label
+from rerank.methods.align import Aligned
+from rerank.methods.base import Bank, Fitted, FittedPipeline, Label, Pipeline, strongest_label
 from rerank.methods.directions import Direction
 from rerank.methods.em import Basis
 from rerank.methods.marginals import centred, choose, masses
@@ -23,7 +24,8 @@ from rerank.methods.repeats import repeats
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
 from rerank.passes import reduce
 
-DEFAULT_FOR_EMBEDDINGS = "em+sinkhorn"
+# Evidence: tests/bench/align_table.py.
+DEFAULT_FOR_EMBEDDINGS = "sinkhorn+align+sinkhorn"
 DEFAULT_FOR_SCORES = "sinkhorn"
 
 # Where two fits would each take seconds, one converged fit serves both directions.
@@ -139,7 +141,7 @@ class Run:
                 "--scores out, the result file has both rankings"
             )
         for fit in self.fits.values():
-            if fit.fitted is not None and not fit.fitted.foldable:
+            if fit.fitted is not None and not fit.fitted.foldable and not self._one_map:
                 raise RerankError(
                     f"--scores: method {self.method!r} rewrites each direction on its own; "
                     f"one matrix cannot hold both"
@@ -152,9 +154,21 @@ class Run:
         back = self.v2t.fitted
         if self.t2v.fitted is None and back is not None and back.map is not None:
             raise RerankError("one matrix for both directions needs the same map in both")
-        if back is not None and back.foldable and back.gallery_bias is not None:
+        both = back is not None and (back.foldable or self._one_map)
+        if back is not None and both and back.gallery_bias is not None:
             sim = sim.add_query_bias(back.gallery_bias)
         return sim
+
+    @property
+    def _one_map(self) -> bool:
+        """Whether both directions rewrite the embeddings by the same alignment."""
+        fitted = [fit.fitted for fit in self.fits.values()]
+        if len(fitted) < 2 or not all(f is not None and f.biased for f in fitted):
+            return False
+        one, two = ([s for s in f or () if isinstance(s, Aligned)] for f in fitted)
+        return len(one) == len(two) > 0 and all(
+            a.item_map is b.query_map and not a.linear for a, b in zip(one, two, strict=True)
+        )
 
 
 def default_method(both: Mapping[Name, Direction]) -> str:
@@ -178,8 +192,8 @@ def fit(
 
     Args:
         both: directions as `rerank.methods.directions` makes them; one without a bank stays raw.
-        method: a name of `rerank methods`; by default EM and Sinkhorn on embeddings, Sinkhorn on
-            scores, without EM where a bank has no gallery of its own.
+        method: a name of `rerank methods`; by default Sinkhorn, alignment and Sinkhorn again on
+            embeddings, Sinkhorn on scores; without alignment where a bank's pairs are not known.
         settings: fields of the stages.
         each: further settings of one direction.
         gate: judges a direction whose bank has known pairs, instead of fitting it unseen.
@@ -204,6 +218,7 @@ def fit(
     raw = set() if chosen else {side for side, d in both.items() if d.scored < FEWEST_SCORED}
     fits: dict[Name, Fit] = {}
     mirrored: FittedPipeline | None = None
+    shared: FittedPipeline | None = None
     for side, direction in both.items():
         stages, bank = plans[side], direction.bank
         if side in raw:
@@ -218,8 +233,9 @@ def fit(
             continue
         fitted = mirrored
         if fitted is None and bank is not None:
-            fitted, stages = stages.fit_settled(bank)
+            fitted, stages = _continued(shared, stages, bank)
         if side == "t2v" and fitted is not None and plans["t2v"] == plans.get("v2t"):
+            shared = _shared(fitted, both)
             mirrored = _mirror(fitted, both, stages)
         fits[side] = Fit(direction, fitted, stages, tuple(notes[side]))
     return Run(name, given, fits)
@@ -261,7 +277,10 @@ def _without_idle(
             reasons = [reason for bank in banks if (reason := stage.idle(bank))]
             if not reasons:
                 kept.append(stage)
-            elif both[side].bank is not None:
+                continue
+            if stage.follows and kept:
+                kept.pop()  # it only gave its plan
+            if both[side].bank is not None:
                 notes[side].append(reasons[0])
         out[side] = Pipeline(tuple(kept))
     return out
@@ -277,6 +296,39 @@ def _sparse_advice(method: str, sim: Similarity) -> str:
         return ""
     sparse = "+".join("sinkhorn-sparse" if x == "sinkhorn" else x for x in names)
     return f"{pairs:.0e} pairs take long to sweep: --method {sparse} reads them twice"
+
+
+def _shared(first: FittedPipeline, both: Mapping[Name, Direction]) -> FittedPipeline | None:
+    """An alignment on the test queries, with what is before it, turned around.
+
+    Both directions then compare the same embeddings, and one matrix holds both.
+    """
+    last = max((i for i, s in enumerate(first.stages) if isinstance(s, Aligned)), default=None)
+    if last is None or not all(d.label == "transductive" for d in both.values()):
+        return None
+    return _turned_around(first.stages[: last + 1])
+
+
+def _turned_around(stages: tuple[Fitted, ...]) -> FittedPipeline | None:
+    """Maps of the other direction, where they are those of this one."""
+    if not all(isinstance(s, Basis) or (isinstance(s, Aligned) and not s.linear) for s in stages):
+        return None
+    return FittedPipeline(tuple(s.mirrored if isinstance(s, Aligned) else s for s in stages))
+
+
+def _continued(
+    shared: FittedPipeline | None, stages: Pipeline, bank: Bank
+) -> tuple[FittedPipeline, Pipeline]:
+    """The fit of all stages, or of those behind maps that are there already."""
+    if shared is None:
+        return stages.fit_settled(bank)
+    done = 1 + max(i for i, stage in enumerate(stages.stages) if stage.follows)
+    rest = Pipeline(stages.stages[done:])
+    fitted, settled = rest.fit_settled(shared.transform_bank(bank))
+    return (
+        FittedPipeline((*shared.stages, *fitted.stages)),
+        Pipeline((*stages.stages[:done], *settled.stages)),
+    )
 
 
 def _mirror(
@@ -298,7 +350,8 @@ def _mirror(
         return None
     if not isinstance(settings, Sinkhorn) or last.rho != 1 or not last.one_step:
         return None
-    if not all(isinstance(stage, Basis) for stage in first.stages[:-1]):
+    before = _turned_around(first.stages[:-1])
+    if before is None:
         return None
     if not last.error <= max(settings.tol or 0.0, _ONE_FIT_ERROR):
         return None
@@ -331,4 +384,4 @@ def _mirror(
         form=choice.form,
         marginals=() if not choice.note else (choice.note,),
     )
-    return FittedPipeline((*first.stages[:-1], mirrored))
+    return FittedPipeline((*before.stages, mirrored))

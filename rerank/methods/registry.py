@@ -21,7 +21,9 @@ from rerank.core.registry import Card, Registry
 if TYPE_CHECKING:
     from rerank.methods.base import Pipeline
 
-_ORDER = {"embeddings": 0, "bias": 1, "rows": 2}
+_ORDER = {"embeddings": 0, "align": 1, "bias": 1, "rows": 2}
+# Methods whose fitted form is a plan.
+_PLANS = ("sinkhorn", "sinkhorn-sparse")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class MethodFacts:
         folds: whether it becomes a linear map and one number per gallery item, or centring first.
         preset: settings that differ from the defaults of the class.
         stage: "embeddings" rewrites vectors and comes first; "bias" adds a number per gallery
-            item; "rows" answers one direction only and comes last.
+            item; "align" rewrites vectors from the plan of the bias before it, which it drops;
+            "rows" answers one direction only and comes last.
         whole_bank: whether every one of several processes needs all of the bank.
     """
 
@@ -45,7 +48,7 @@ class MethodFacts:
     rows_only: bool = False
     folds: bool = True
     preset: Mapping[str, Any] = field(default_factory=dict)
-    stage: Literal["embeddings", "bias", "rows"] = "bias"
+    stage: Literal["embeddings", "align", "bias", "rows"] = "bias"
     whole_bank: bool = False
 
     @property
@@ -156,11 +159,28 @@ def _check_order(cards: tuple[Card[MethodFacts], ...]) -> None:
                 f"method: {before.name!r} answers the row direction only, nothing can follow it, "
                 f"got {after.name!r} after it; put {before.name!r} last and only one such method"
             )
+        if after.facts.stage == "align" and before.facts.stage in ("align", "bias"):
+            if before.name not in _PLANS:
+                raise RerankError(
+                    f"method: {after.name!r} follows a plan, got it after {before.name!r}; "
+                    f"write sinkhorn+{after.name}"
+                )
         if after.facts.order < before.facts.order:
             raise RerankError(
                 f"method: {after.name!r} rewrites embeddings and must come before "
-                f"{before.name!r}, which adds a bias: write {after.name}+{before.name}"
+                f"{before.name!r}, which "
+                f"{'aligns them' if before.facts.stage == 'align' else 'adds a bias'}: "
+                f"write {after.name}+{before.name}"
             )
+    aligned = [i for i, card in enumerate(cards) if card.facts.stage == "align"]
+    for place, card in enumerate(cards[: aligned[-1] if aligned else 0]):
+        follower = cards[place + 1].facts.stage
+        if card.facts.stage == "bias" and follower != "align":
+            raise RerankError(
+                f"method: 'align' drops the biases before it, got {card.name!r} among them; "
+                f"leave {card.name!r} out"
+            )
+    cards = cards[aligned[-1] :] if aligned else cards
     if len(cards) > 1 and "embeddings" in cards[-1].facts.needs:
         late = next((card for card in cards[:-1] if card.facts.stage == "bias"), None)
         if late is not None:

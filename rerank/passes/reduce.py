@@ -21,7 +21,7 @@ from torch import Tensor
 from rerank.core import comm, progress
 from rerank.core.errors import NeedsEmbeddings
 from rerank.core.rows import Rows, slices
-from rerank.core.similarity import Dense, Pair, Similarity
+from rerank.core.similarity import Axis, Dense, Pair, Similarity
 from rerank.passes.order import (
     TopK,
     check_k,
@@ -184,8 +184,8 @@ def gram(sim: Similarity, *, query_mass: Tensor, gallery_mass: Tensor) -> tuple[
             f"EM rewrites embeddings; give a Pair(queries, gallery), got {type(sim).__name__} "
             f"(on the command line: --videos and --texts instead of --sims)"
         )
-    second, first = _moments(sim.queries, query_mass)
-    other_second, other_first = _moments(sim.gallery, gallery_mass)
+    second, first = masses_moments(sim.queries, query_mass)
+    other_second, other_first = masses_moments(sim.gallery, gallery_mass)
     if sim.shard == "queries":
         second, first = comm.all_sum(second), comm.all_sum(first)
     elif sim.shard == "gallery":
@@ -193,7 +193,8 @@ def gram(sim: Similarity, *, query_mass: Tensor, gallery_mass: Tensor) -> tuple[
     return second + other_second, first + other_first
 
 
-def _moments(x: Rows, mass: Tensor) -> tuple[Tensor, Tensor]:
+def masses_moments(x: Rows, mass: Tensor) -> tuple[Tensor, Tensor]:
+    """X^T diag(mass) X (d, d) and X^T mass (d,), float64, of the rows in this process."""
     d = x.shape[1]
     second = torch.zeros((d, d), dtype=torch.float64, device=x.device)
     first = torch.zeros(d, dtype=torch.float64, device=x.device)
@@ -303,6 +304,11 @@ def row_peaks(sim: Similarity, tau: float, *, gallery_bias: Tensor) -> Tensor:
 def everywhere(sim: Similarity, flag: bool) -> bool:
     """Whether something holds in every process that has a share of a similarity."""
     return flag if sim.shard is None else comm.everywhere(flag)
+
+
+def everywhere_sum(sim: Similarity, part: Tensor, *, over: Axis) -> Tensor:
+    """The sum of what every process found on its part of an axis."""
+    return comm.all_sum(part) if sim.shard == over else part
 
 
 def total_queries(sim: Similarity) -> int:

@@ -12,6 +12,8 @@ from rerank.selection.trials import Trial
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 PIPELINE, STACK = "pipeline", "stack"
+# A gain within so many standard errors of zero is noise.
+SURE = 2.0
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Candidate:
     Attributes:
         name: "stack", "pipeline" or "none".
         strength: what its bias is multiplied with.
-        mapped: whether it comes after the pipeline's EM stage.
+        lead: the map that it comes behind: "em", "align", or "" for none.
         gain: held-out mean log-probability of the true pairs less that of raw scores, in nats.
         error: standard error of the gain, over groups of pairs.
         recall_gain: the same for R@1, in points.
@@ -29,10 +31,20 @@ class Candidate:
 
     name: str
     strength: float
-    mapped: bool
+    lead: str
     gain: float
     error: float
     recall_gain: float
+
+    @property
+    def mapped(self) -> bool:
+        """Whether it comes behind a map."""
+        return self.lead != ""
+
+    @property
+    def sure(self) -> bool:
+        """Whether it gains beyond noise, and takes no right answer from the first place."""
+        return self.gain > SURE * self.error and self.recall_gain >= 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +73,7 @@ def judge(
     base: Sequence[tuple[Baseline, Baseline]],
     *,
     penalty: float,
-    mapped: bool,
+    lead: str = "",
 ) -> list[Candidate]:
     """Figures of every candidate; weights, strengths' betas: from the half that is not judged.
 
@@ -69,13 +81,13 @@ def judge(
         trials: of `rehearse`.
         base: of `baselines`, on scores before any map.
         penalty: of the stack's weights.
-        mapped: whether the trials are behind an EM map; then the map alone is a candidate too.
+        lead: the map that the trials are behind; then it alone is a candidate too.
     """
     scores: dict[tuple[str, float], _Scores] = {}
     for pair, raw in zip(trials, base, strict=True):
         for test, train, against in ((*pair, raw[0]), (*pair[::-1], raw[1])):
             for name, strengths, fit_bias, bias, seen, held in _options(
-                train, test, penalty=penalty, mapped=mapped
+                train, test, penalty=penalty, mapped=lead != ""
             ):
                 for strength in strengths:
                     beta = fit_beta(seen, strength * fit_bias)
@@ -83,7 +95,7 @@ def judge(
                     entry.gains.append(log_prob(held, strength * bias, beta) - against.log_prob)
                     entry.hits.append(hits(held, strength * bias) - against.hits)
                     entry.groups.append(held.groups)
-    return [entry.candidate(*key, mapped=mapped) for key, entry in scores.items()]
+    return [entry.candidate(*key, lead=lead) for key, entry in scores.items()]
 
 
 def _options(
@@ -115,11 +127,11 @@ class _Scores:
     hits: list[Tensor]
     groups: list[np.ndarray]
 
-    def candidate(self, name: str, strength: float, *, mapped: bool) -> Candidate:
+    def candidate(self, name: str, strength: float, *, lead: str) -> Candidate:
         gains = torch.cat(self.gains).double().cpu().numpy()
         gain, error = clustered_mean(gains, np.concatenate(self.groups))
         recall = 100 * float(torch.cat(self.hits).mean())
-        return Candidate(name, strength, mapped, gain, error, recall)
+        return Candidate(name, strength, lead, gain, error, recall)
 
 
 def hits(judged: Judged, bias: Tensor) -> Tensor:

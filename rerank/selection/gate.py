@@ -6,19 +6,21 @@ again on all of the bank for the real gallery, and shrunk by how foreign the ban
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from rerank.core import comm
 from rerank.core.errors import RerankError
-from rerank.core.pairs import group_pairs
+from rerank.core.pairs import Groups, group_pairs
+from rerank.methods.align import Align, Aligned
 from rerank.methods.base import (
     Bank,
     Fitted,
     FittedPipeline,
     GalleryBias,
+    Label,
     LinearMap,
     Pipeline,
     Reranker,
@@ -36,17 +38,28 @@ _ROUNDING = 1e-3
 # With fewer groups of pairs a half has too few to weigh anything by.
 MIN_GROUPS = 20
 
-_NOTHING = Candidate("none", 0.0, False, 0.0, 0.0, 0.0)
+_NOTHING = Candidate("none", 0.0, "", 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
-class _Plan:
-    """What the rehearsals say."""
+class _Lead:
+    """A map that candidates may come behind.
 
-    best: Candidate
-    candidates: tuple[Candidate, ...]
-    weights: Tensor
-    trials: list[tuple[Trial, Trial]]
+    Attributes:
+        name: "em", "align", or "" for none.
+        fitted: on the whole bank, or None for none.
+        trials: rehearsals behind it.
+    """
+
+    name: str
+    fitted: Fitted | None
+    trials: Sequence[tuple[Trial, Trial]]
+
+    def shrunken(self, shrink: float, label: Label) -> Fitted | None:
+        """The map, that much of it."""
+        if isinstance(self.fitted, Aligned):
+            return replace(self.fitted, share=shrink * self.fitted.share)
+        return None if self.fitted is None else _shrunken_map(self.fitted, shrink, label)
 
 
 def gate(*, sharded: bool = False) -> Gate:
@@ -70,7 +83,9 @@ def gated_fit(
 
     Candidates are "none", the stack of three bank biases, and the pipeline that was asked for
     with its bias at strengths 1/4, 1/2, 3/4 and 1; each is judged on halves of the bank that it
-    was not fitted on. A leading EM stage is judged too: every candidate with and without it.
+    was not fitted on, with and without each map before it: a leading EM stage, and the alignment
+    that the known pairs ask for. That is tried only where pairs predict those of other groups
+    (Q2 above 0): wrong pairs can raise the log-probability of other wrong ones.
 
     Args:
         pipeline: stages that were asked for, or None for the stack alone.
@@ -106,22 +121,19 @@ def gated_fit(
     if groups.judged < MIN_GROUPS:
         return nothing, GateReport.too_few(groups.judged, MIN_GROUPS)
     stages = tuple(pipeline.stages if isinstance(pipeline, Pipeline) else pipeline or ())
-    basis, rest = _leading_map(stages, bank)
     penalty = max(0.02, 5 / groups.judged)
-    plain = rehearse(bank, groups, rest, seed=seed)
-    base = baselines(plain)
-    seen = {False: (bank, plain)}
-    candidates = judge(plain, base, penalty=penalty, mapped=False)
-    if basis is not None:
-        mapped_bank = basis.transform_bank(bank)
-        seen[True] = (mapped_bank, rehearse(mapped_bank, groups, rest, seed=seed))
-        candidates += judge(seen[True][1], base, penalty=penalty, mapped=True)
-
+    leads = _leads(stages, bank, groups, seed=seed)
+    rest = [stage for stage in Pipeline(stages).lasting.stages if not _leading(stage)]
+    base = baselines(leads[0].trials)
+    candidates = [
+        found for x in leads for found in judge(x.trials, base, penalty=penalty, lead=x.name)
+    ]
     best = choose(candidates)
+    chosen = next(lead for lead in leads if lead.name == best.lead)
     foreign = foreign_bank(bank, groups, seed=seed)
     weights = torch.zeros(len(NAMES))
     if best.name == STACK:
-        trials = [trial.judged for pair in seen[best.mapped][1] for trial in pair]
+        trials = [trial.judged for pair in chosen.trials for trial in pair]
         weights = fit_weights(trials, penalty=penalty)[0]
     report = GateReport(
         chosen=best, candidates=tuple(candidates), foreign=foreign,
@@ -132,19 +144,19 @@ def gated_fit(
         check(report)
     if report.does_nothing:
         return nothing, report
-    whole = seen[best.mapped][0]
-    stage = _bias(best, weights, whole, rest, foreign.shrink)
-    if basis is None or not best.mapped:
-        return stage, report
-    return FittedPipeline((_shrunken_map(basis, foreign.shrink, bank), stage)), report
+    mapped = chosen.shrunken(foreign.shrink, bank.label)
+    if mapped is None:
+        return _bias(best, weights, bank, rest, foreign.shrink), report
+    stage = _bias(best, weights, mapped.transform_bank(bank), rest, foreign.shrink)
+    return FittedPipeline((mapped, stage)), report
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """The candidate whose gain is surest: the largest gain less its standard error, if positive.
+    """The candidate whose gain is surest: the largest gain less its standard error, beyond noise.
 
     An uncertain gain so ends in a smaller strength, or in nothing.
     """
-    sure = [c for c in candidates if c.gain > c.error]
+    sure = [c for c in candidates if c.sure]
     return max(sure, key=lambda c: c.gain - c.error, default=_NOTHING)
 
 
@@ -152,20 +164,34 @@ def _zeros(bank: Bank) -> Tensor:
     return torch.zeros(bank.sim.shape[1], dtype=bank.sim.dtype, device=bank.sim.device)
 
 
-def _leading_map(
-    stages: tuple[Reranker, ...], bank: Bank
-) -> tuple[Fitted | None, tuple[Reranker, ...]]:
-    """A leading linear map fitted on the whole bank (it sees no pairs), and the other stages."""
+def _leading(stage: Reranker) -> bool:
+    """Whether a stage is judged as a map, on its own."""
+    return stage.maps or isinstance(stage, Align)
+
+
+def _leads(stages: tuple[Reranker, ...], bank: Bank, groups: Groups, *, seed: int) -> list[_Lead]:
+    """No map, a leading linear map (it sees no pairs), and the alignment by pairs."""
+    assert bank.pairs is not None and bank.positives is not None
+    rest = [stage for stage in Pipeline(stages).lasting.stages if not _leading(stage)]
+    leads = [_Lead("", None, rehearse(bank, groups, rest, seed=seed))]
     if stages and stages[0].maps:
-        return stages[0].fit(bank), stages[1:]
-    return None, stages
+        basis = stages[0].fit(bank)
+        trials = rehearse(basis.transform_bank(bank), groups, rest, seed=seed)
+        leads.append(_Lead("em", basis, trials))
+    asked = next((stage for stage in stages if isinstance(stage, Align)), Align())
+    if not any(stage.follows or stage.maps for stage in rest) and not asked.idle(bank):
+        fitted = asked.fit(bank)
+        if fitted.quality > 0 and fitted.share > 0:
+            lead = Align(ridge=fitted.ridge, share=fitted.share)
+            leads.append(_Lead("align", fitted, rehearse(bank, groups, rest, seed=seed, lead=lead)))
+    return leads
 
 
-def _shrunken_map(basis: Fitted, shrink: float, bank: Bank) -> LinearMap:
+def _shrunken_map(basis: Fitted, shrink: float, label: Label) -> LinearMap:
     assert basis.parts is not None and basis.parts.matrix is not None
     matrix = basis.parts.matrix
     eye = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    return LinearMap(eye + shrink * (matrix - eye), bank.label)
+    return LinearMap(eye + shrink * (matrix - eye), label)
 
 
 def _bias(
@@ -197,7 +223,8 @@ def agree(report: GateReport) -> None:
     """
     best = report.chosen
     name = ("none", STACK, PIPELINE, *NAMES).index(best.name)
-    figures = [name, best.mapped, best.strength, report.shrink, best.gain, *report.weights]
+    lead = ("", "em", "align").index(best.lead)
+    figures = [name, lead, best.strength, report.shrink, best.gain, *report.weights]
     gap = float(comm.disagreement(torch.tensor(figures, dtype=torch.float64)).max())
     if not gap < _ROUNDING:
         raise RerankError(

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from rerank.selection.candidates import PIPELINE, STACK, Candidate
+from rerank.selection.candidates import PIPELINE, Candidate
 from rerank.selection.foreign import Foreign
 from rerank.selection.trials import NAMES
 
-_NONE = Candidate("none", 0.0, False, 0.0, 0.0, 0.0)
+_NONE = Candidate("none", 0.0, "", 0.0, 0.0, 0.0)
 # A pipeline that cannot be scaled is left out where less than this share of a bias would remain.
 _LEAST_WHOLE = 0.5
 # Below this shrinkage (an AUC above .625) a person is told that the bank looks foreign; sampling
@@ -39,7 +39,7 @@ class GateReport:
     @classmethod
     def too_few(cls, n_groups: int, least: int) -> "GateReport":
         """The report of a bank with too few pairs to judge anything by."""
-        note = f"the bank has {n_groups} groups of known pairs, the gate needs {least}"
+        note = f"The bank has {n_groups} groups of known pairs, the gate needs {least}"
         return cls(_NONE, (), Foreign(None, None), (0.0,) * len(NAMES), n_groups, 0, note)
 
     @property
@@ -65,41 +65,22 @@ class GateReport:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What a person should be told."""
-        said = [self._outcome()]
-        if self.foreign.auc is not None:
-            looks = "looks foreign" if self.shrink < _FOREIGN else "fits the searched gallery"
-            said.append(
-                f"the bank {looks}: AUC of its gallery against the searched one "
-                f"{self.foreign.gallery:.2f}, of its queries' nearest items "
-                f"{self.foreign.queries:.2f} (one domain: .50); the correction is multiplied by "
-                f"{self.shrink:.2f}"
-            )
-        return tuple(said)
-
-    def _outcome(self) -> str:
+        """What a person should be told; the figures behind it are in `as_dict`."""
         if self.note:
-            return f"gate: {self.note}; the ranking stays as it is"
-        best = self.chosen
-        if best.name == "none" and not best.mapped:
+            return (f"{self.note}; the ranking stays as it is",)
+        if self.chosen.name == "none" and not self.chosen.mapped:
             return (
-                f"gate: nothing that {self.n_pairs} known pairs of the bank could judge helps; "
-                f"the ranking stays as it is"
+                f"The bank does not help (none): its {self.n_pairs} known pairs show no gain "
+                f"beyond noise, and the ranking stays as it is.",
             )
+        foreign = self.foreign.auc is not None and self.shrink < _FOREIGN
         if self.does_nothing:
-            return "gate: the bank is foreign to this gallery; the ranking stays as it is"
-        name = "EM" if best.mapped else ""
-        if best.name != "none":
-            name += (" + " if name else "") + f"{best.name} x {best.strength:g}"
-        text = (
-            f"gate: {name}, chosen by {self.n_pairs} known pairs of the bank: "
-            f"log-probability of unseen pairs {best.gain:+.3f} (standard error {best.error:.3f}), "
-            f"their R@1 {best.recall_gain:+.1f}"
-        )
-        if best.name == STACK:
-            parts = zip(NAMES, self.weights, strict=True)
-            text += "; weights " + ", ".join(f"{name} {weight:.2f}" for name, weight in parts)
-        return text
+            return ("The bank looks foreign to this gallery; the ranking stays as it is.",)
+        used = f"{100 * self.shrink:.0f} % of the correction is used"
+        if foreign:
+            used += ", because the bank looks foreign to this gallery"
+        gain = f"R@1 {self.chosen.recall_gain:+.1f} on its own pairs"
+        return (f"The bank helps: {gain}; {used}.",)
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -107,6 +88,7 @@ class GateReport:
             "chosen": self.chosen.name if not self.does_nothing else "none",
             "strength": self.chosen.strength,
             "mapped": self.chosen.mapped,
+            "map": self.chosen.lead or None,
             "gain": self.chosen.gain,
             "error": self.chosen.error,
             "recall_gain": self.chosen.recall_gain,
@@ -115,5 +97,16 @@ class GateReport:
             "shrink": self.shrink,
             "n_groups": self.n_groups,
             "n_pairs": self.n_pairs,
+            "candidates": [
+                {
+                    "name": c.name,
+                    "map": c.lead or None,
+                    "strength": c.strength,
+                    "gain": c.gain,
+                    "error": c.error,
+                    "recall_gain": c.recall_gain,
+                }
+                for c in self.candidates
+            ],
             "sentences": list(self.sentences),
         }

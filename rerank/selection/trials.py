@@ -173,17 +173,25 @@ class Trial:
 
 
 def rehearse(
-    bank: Bank, groups: Groups, stages: Sequence[Reranker], *, seed: int
+    bank: Bank,
+    groups: Groups,
+    stages: Sequence[Reranker],
+    *,
+    seed: int,
+    lead: Reranker | None = None,
 ) -> list[tuple[Trial, Trial]]:
-    """Three random halvings of the bank, both ways; the same halves for the same seed."""
+    """Three random halvings of the bank, both ways; the same halves for the same seed.
+
+    A `lead` that learns from known pairs sees those of the half that is not judged.
+    """
     generator = np.random.default_rng([seed, 3])
     made = []
     for _ in range(SPLITS):
         first, second = halves(groups, generator)
         made.append(
             (
-                _trial(bank, groups, stages, first, second, generator),
-                _trial(bank, groups, stages, second, first, generator),
+                _trial(bank, groups, stages, lead, first, second, generator),
+                _trial(bank, groups, stages, lead, second, first, generator),
             )
         )
     return made
@@ -193,15 +201,19 @@ def _trial(
     bank: Bank,
     groups: Groups,
     stages: Sequence[Reranker],
+    lead: Reranker | None,
     fit: Half,
     target: Half,
     generator: np.random.Generator,
 ) -> Trial:
     assert bank.pairs is not None
     part = part_bank(bank.pairs, fit, target, label=bank.label)
-    found = bank_biases(part)
     rows, pair_rows, pair_columns = _known(bank, target, generator)
     sim = taken(bank.pairs, rows, target.gallery)
+    if lead is not None:
+        fitted = lead.fit(replace(part, positives=_inside(bank, fit)))
+        part, sim = fitted.transform_bank(part), fitted.transform(sim)
+    found = bank_biases(part)
     scores = _finite(sim)
     judged = Judged(
         scores, found.columns, pair_rows.to(sim.device), pair_columns.to(sim.device),
@@ -214,6 +226,14 @@ def _trial(
         return Trial(judged, None, _finite(fitted.transform(sim)))
     bias = fitted.gallery_bias
     return Trial(judged, torch.zeros_like(scores[0]) if bias is None else bias.to(scores), None)
+
+
+def _inside(bank: Bank, half: Half) -> tuple[np.ndarray, ...]:
+    """The known pairs of a half, as rows of the half; a group is in it with all its items."""
+    assert bank.positives is not None
+    items = half.gallery.numpy()
+    known = (np.unique(np.asarray(bank.positives[i], dtype=np.int64)) for i in half.queries)
+    return tuple(np.searchsorted(items, found) for found in known)
 
 
 def _known(

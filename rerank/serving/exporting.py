@@ -167,7 +167,8 @@ def _stamp(ids: Sequence[str], vectors: np.ndarray) -> str:
 def fitted_hash(fitted: FittedPipeline) -> str:
     """Content hash of map, biases and means, which ties an export to its model."""
     digest = hashlib.blake2b(digest_size=16)
-    for tensor in (fitted.map, fitted.gallery_bias, *(centres_of(fitted) or ())):
+    turned = [t for x in fitted.turns for t in (x.query_matrix, x.query_shift, x.item_matrix)]
+    for tensor in (fitted.map, fitted.gallery_bias, *(centres_of(fitted) or ()), *turned):
         digest.update(b"-" if tensor is None else tensor.double().cpu().numpy().tobytes())
     return digest.hexdigest()
 

@@ -18,7 +18,7 @@ from rerank.methods.saved import Saved
 from rerank.serving import moments
 from rerank.serving.matching import SCHEMA, described, item_hashes
 
-DEFAULT_METHOD = "em+sinkhorn"
+DEFAULT_METHOD = engine.DEFAULT_FOR_EMBEDDINGS
 
 
 def fit_model(
@@ -46,8 +46,8 @@ def fit_model(
             need them.
         bank_positives: for each bank query the bank gallery rows that are right; turns the gate on.
         direction: "t2v" (texts search videos) or "v2t".
-        method: a name of `rerank methods`; by default EM, where it has a bank gallery, and
-            Sinkhorn.
+        method: a name of `rerank methods`; by default Sinkhorn, behind an alignment where the
+            pairs of the bank are known.
         metric: how embeddings are compared.
         keep_bank: store the bank too, so that `add_items` can give new items their bias.
         gate: whether known pairs may veto or shrink the biases.
@@ -101,7 +101,7 @@ def fit_model(
         "metric": metric,
         "label": fitted.label,
         "settings": {key: value for key, value in settings.items() if value is not None},
-        "stages": [_settings_of(stage) for stage in found.stages.stages],
+        "stages": [_settings_of(stage) for stage in found.stages.lasting.stages],
         "notes": list(found.sentences),
         "gated": judge is not None,
         "keep_bank": keep_bank,

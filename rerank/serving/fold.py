@@ -4,7 +4,12 @@
     raw unit queries [x, |xA|]     against  [vAA^T/|vA|, g]     (the same, times |xA| per query)
 
 with the (d, d) map A and the bias g_j of the fitted pipeline. Where that begins with centring, x
-and v are what it leaves of them. Three changes keep every query's order exactly and are there for
+and v are what it leaves of them. Where it aligns both sides (q -> q M + s, v -> v~), that follows:
+
+    mapped queries   [q M, 1]  against  [v~, <s, v~> + g]      q = xA/|xA|
+    raw unit queries [x, |xA|] against  [v~ M^T A^T, <s, v~> + g]
+
+Three changes keep every query's order exactly and are there for
 what a store can do:
 
     offset   a constant taken from all biases, so that they stay small in float32
@@ -27,7 +32,7 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.rows import slices
 from rerank.core.similarity import ArrayLike, Metric, as_matrix, check_finite, unit_rows
-from rerank.methods.base import Fitted, FittedPipeline
+from rerank.methods.base import Fitted, FittedPipeline, Turn
 
 QuerySide: TypeAlias = Literal["mapped", "raw"]
 Space: TypeAlias = Literal["ip", "cosine", "l2"]
@@ -36,6 +41,7 @@ Space: TypeAlias = Literal["ip", "cosine", "l2"]
 _RADIUS_SLACK = 1e-6
 # Arrays of the side-car.
 _CENTRES = ("query_mean", "gallery_mean")
+_TURN = ("query_matrix", "query_shift", "item_matrix", "item_shift", "share", "unit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +58,7 @@ class Folding:
         radius: norm that every item is completed to, or None.
         centres: (d,) means taken from queries and from items before the map, or None.
         unit_map: whether mapped rows get unit norm again where the metric is cosine.
+        turns: maps of either side that come after the map, in order.
     """
 
     metric: Metric
@@ -63,6 +70,16 @@ class Folding:
     radius: float | None = None
     centres: tuple[Tensor, Tensor] | None = None
     unit_map: bool = True
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def turn(self) -> tuple[Tensor, Tensor] | None:
+        """(d, d) M and (d,) s of all turns together, float64, or None without any."""
+        out: tuple[Tensor, Tensor] | None = None
+        for turn in self.turns:
+            m, s = turn.query_matrix.double().cpu(), turn.query_shift.double().cpu()
+            out = (m, s) if out is None else (out[0] @ m, out[1] @ m + s)
+        return out
 
     def queries(self, vectors: ArrayLike) -> Tensor:
         """(n, d) embeddings -> (n, d + r) float32 query vectors.
@@ -88,6 +105,8 @@ class Folding:
             if self.metric == "cosine" and self.unit_map:
                 norms = torch.from_numpy(np.sqrt((x.numpy() ** 2).sum(axis=1)))
                 x = _unit(x, "queries after the map")
+        if self.turn is not None and self.query_side == "mapped":
+            x = map_each(x, self.turn[0])
         parts = [x.float()]
         if self.query_side == "raw":
             parts = [raw.float()]
@@ -116,10 +135,11 @@ class Folding:
 
     def check_gallery(self, x: Tensor, gallery_bias: Tensor | None) -> None:
         """Refuse a gallery and biases that are not those of the fit."""
-        for fitted in (self.matrix, None if self.centres is None else self.centres[1]):
+        turned = [turn.item_matrix for turn in self.turns]
+        for fitted in (self.matrix, None if self.centres is None else self.centres[1], *turned):
             if fitted is not None:
                 _check_width("gallery", x, fitted)
-        if self.has_bias != (gallery_bias is not None):
+        if self.has_bias != (gallery_bias is not None or bool(self.turns)):
             raise RerankError("gallery: biases were given to a folding without them, or left out")
         if gallery_bias is not None and gallery_bias.shape != (len(x),):
             raise RerankError(
@@ -148,10 +168,17 @@ class Folding:
                 v = v @ matrix
                 if self.metric == "cosine" and self.unit_map:
                     v = unit_rows(v, "gallery after the map", first=rows.start)
-                if self.query_side == "raw":
-                    v = v @ matrix.T
+            bias = torch.zeros(len(v), dtype=torch.float64)
+            for turn in self.turns:
+                v = turn_items(v, turn, first=rows.start)
             if gallery_bias is not None:
                 bias = gallery_bias[rows].detach().cpu().double() - self.offset
+            if self.turn is not None:
+                bias = bias + v @ self.turn[1]
+            if self.query_side == "raw":
+                v = v if self.turn is None else v @ self.turn[0].T
+                v = v if matrix is None else v @ matrix.T
+            if self.has_bias:
                 v = torch.cat([v, bias[:, None]], dim=1)
             yield rows.start, v
 
@@ -168,6 +195,14 @@ def map_each(x: Tensor, matrix: Tensor) -> Tensor:
     _check_width("queries", x, matrix)
     transposed = matrix.double().cpu().T.contiguous()
     return torch.stack([torch.mv(transposed, row.double().clone()) for row in x])
+
+
+def turn_items(v: Tensor, turn: Turn, *, first: int = 0) -> Tensor:
+    """(b, d) float64 items as a turn leaves them; `first` numbers the rows in messages."""
+    image = v @ turn.item_matrix.double().cpu() + turn.item_shift.double().cpu()
+    if turn.unit:
+        image = unit_rows(image, "gallery after align", first=first)
+    return (1 - turn.share) * v + turn.share * image
 
 
 def _check_width(what: str, x: Tensor, fitted: Tensor) -> None:
@@ -262,10 +297,11 @@ def plain_folding(
         metric=metric,
         query_side=query_side,
         matrix=None if matrix is None else matrix.detach().cpu(),
-        has_bias=bias is not None,
+        has_bias=bias is not None or bool(pipeline.turns),
         offset=0.0 if bias is None else float(bias.double().mean()),
         centres=centres,
         unit_map=pipeline.unit,
+        turns=pipeline.turns,
     )
     return made, bias
 
@@ -278,7 +314,15 @@ def centres_of(fitted: FittedPipeline) -> tuple[Tensor, Tensor] | None:
 
 def folds(fitted: FittedPipeline) -> bool:
     """Whether it is one linear map and one number per item, after centring or without it."""
-    return FittedPipeline(fitted.stages[centres_of(fitted) is not None :]).foldable
+    rest = fitted.stages[centres_of(fitted) is not None :]
+    parts = [stage.parts for stage in rest]
+    turned = [place for place, part in enumerate(parts) if part is not None and part.turn]
+    return all(
+        part is not None
+        and part.centres is None
+        and (part.matrix is None or place < min(turned, default=place + 1))
+        for place, part in enumerate(parts)
+    )
 
 
 def fold_gallery(
@@ -299,11 +343,7 @@ def fold_queries(
 ) -> Tensor:
     """(n, d + r) query vectors that go with `fold_gallery`."""
     pipeline = fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
-    made = Folding(
-        metric, query_side, pipeline.map, pipeline.gallery_bias is not None,
-        centres=centres_of(pipeline), unit_map=pipeline.unit,
-    )  # fmt: skip
-    return made.queries(vectors)
+    return plain_folding(pipeline, metric, query_side)[0].queries(vectors)
 
 
 def folding_to_arrays(folding: Folding, dimension: int) -> dict[str, np.ndarray]:
@@ -321,6 +361,12 @@ def folding_to_arrays(folding: Folding, dimension: int) -> dict[str, np.ndarray]
         arrays["mean"] = folding.mean.numpy()
     for name, centre in zip(_CENTRES, folding.centres or (), strict=False):
         arrays[name] = centre.double().cpu().numpy()
+    if folding.turn is not None:
+        arrays["turn"] = folding.turn[0].numpy()
+    for place, turn in enumerate(folding.turns):
+        for name in _TURN:
+            value = torch.as_tensor(getattr(turn, name)).detach().cpu()
+            arrays[f"turn{place}_{name}"] = value.double().numpy()
     return arrays
 
 
@@ -339,7 +385,17 @@ def folding_from(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) 
         radius=settings["radius"],
         centres=(centres[0], centres[1]) if centres else None,
         unit_map=settings["unit_map"],
+        turns=tuple(_turns_from(arrays)),
     )
+
+
+def _turns_from(arrays: Mapping[str, np.ndarray]) -> Iterator[Turn]:
+    place = 0
+    while f"turn{place}_share" in arrays:
+        found = {name: torch.from_numpy(arrays[f"turn{place}_{name}"]) for name in _TURN}
+        share, unit = float(found.pop("share")), bool(found.pop("unit"))
+        yield Turn(**found, share=share, unit=unit)
+        place += 1
 
 
 def folding_settings(folding: Folding) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from rerank.core import memory
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Metric, as_matrix
-from rerank.methods.base import FittedPipeline, strongest_label
+from rerank.methods.base import Fitted, FittedPipeline, strongest_label
 from rerank.methods.saved import Saved
 from rerank.passes import reduce
 from rerank.passes.reduce import TopK
@@ -100,7 +100,7 @@ def start(model: Saved, *, weight: float = 1.0, decay: float = 1.0) -> OnlineBan
             f"weight, decay: got {weight}, {decay}, expected a positive weight and a decay above 0 "
             f"and at most 1"
         )
-    biased = [s for s in model.fitted.stages if s.parts is None or s.parts.matrix is None]
+    biased = [s for s in model.fitted.stages if not _maps(s)]
     stage = biased[0] if len(biased) == 1 else None
     state = model.manifest.get("online") or {}
     stages = model.manifest.get("stages") or [{}]
@@ -147,9 +147,7 @@ def stream(
     Returns:
         The results, and the state after the last query.
     """
-    maps = FittedPipeline(
-        tuple(s for s in model.fitted.stages if s.parts is not None and s.parts.matrix is not None)
-    )
+    maps = FittedPipeline(tuple(s for s in model.fitted.stages if _maps(s)))
     metric = model.manifest["metric"]
     score = _scorer(maps, gallery, metric)
     asked = fold_queries(maps, queries, metric).double()
@@ -171,9 +169,15 @@ def stream(
     return TopK(scores, indices), replace(state, seen=frozenset(seen))
 
 
+def _maps(stage: Fitted) -> bool:
+    """Whether a stage maps embeddings."""
+    parts = stage.parts
+    return parts is not None and (parts.matrix is not None or parts.turn is not None)
+
+
 def _scorer(maps: FittedPipeline, gallery: Tensor, metric: Metric) -> Callable[[Tensor], Tensor]:
     """A folded query (d,) float64 -> its (m,) scores; large galleries stay as they are stored."""
-    if gallery.itemsize <= 4 and memory.is_large(gallery.numel()):
+    if gallery.itemsize <= 4 and memory.is_large(gallery.numel()) and not maps.turns:
         _, items = stream_gallery(maps, gallery, metric)
         return lambda query: torch.from_numpy(items.everything(items.asked(query[None])))
     held = fold_gallery(maps, gallery, metric).double()

@@ -63,7 +63,8 @@ class Searcher:
         folding = None
         large = found.itemsize <= 4 and memory.is_large(found.numel())
         if folds(model.fitted):
-            fold = stream_gallery if large else plan_folding
+            # Turned items have a norm of their own for each share, so they are copied.
+            fold = stream_gallery if large and not model.fitted.turns else plan_folding
             folding, vectors = fold(model.fitted, found, metric)
         elif large:
             vectors = Pair(found[:1], found, metric=metric).gallery

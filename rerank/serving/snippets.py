@@ -46,6 +46,8 @@ def _folding(exported: Exported) -> str:
             last = 'np.linalg.norm(q @ side["map"], axis=1, keepdims=True)'
     elif folding.matrix is not None:
         lines.append(f'q = q @ side["map"]\n{unit}')
+    if folding.turns and folding.query_side == "mapped":
+        lines.append('q = q @ side["turn"]\n')
     if folding.has_bias:
         lines.append(f"q = np.hstack([q, {last}])  # the bias\n")
     if folding.radius is not None:

@@ -160,7 +160,8 @@ def apply(
         bank_videos: videos outside the test gallery; they fit video to text.
         bank_positives: for each bank text the bank video rows that are right, where known: the
             do-no-harm gate then judges the biases on the bank before they are used.
-        method: see `rerank methods`; "em+sinkhorn" for embeddings, "sinkhorn" for scores.
+        method: see `rerank methods`; by default "sinkhorn+align+sinkhorn" for embeddings and
+            "sinkhorn" for scores.
         metric: "cosine" or "dot".
         k: results per query, at most the smaller gallery.
         gate: judge biases on the bank's known pairs, where there are any.
@@ -475,7 +476,7 @@ def _direction_result(
     bias = None
     if outcome.fitted is None:
         bias = np.zeros(len(gallery_ids), dtype=np.float32)
-    elif outcome.fitted.foldable:
+    elif outcome.fitted.biased:
         found = outcome.fitted.gallery_bias
         if found is not None and outcome.direction.sim.shard == "gallery":
             found = comm.gather_rows(found)

@@ -38,7 +38,7 @@ Outcome = tuple[Fitted, GateReport | None]
 
 def gated(stages: tuple, mode: str) -> Callable[[Bank], Outcome]:
     """A gated row of the table."""
-    return lambda bank: gated_fit(stages, bank, mode=mode)
+    return lambda bank: gated_fit(stages, bank)
 
 
 def ungated(stage: object) -> Callable[[Bank], Outcome]:

@@ -9,6 +9,7 @@ from rerank.core.pairs import group_pairs
 from rerank.core.similarity import Dense, Pair
 from rerank.methods.base import Bank
 from rerank.methods.em import EM
+from rerank.methods.registry import pipeline
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.passes.gallery import taken
 from rerank.selection import gated_fit
@@ -17,6 +18,8 @@ from rerank.selection.foreign import Foreign, auc, foreign_bank
 from rerank.selection.gate import choose
 from rerank.selection.likelihood import Judged, clustered_mean, fit_beta, fit_weights, log_prob
 from rerank.selection.trials import halves
+from rerank.serving.fold import folds
+from tests.methods.test_align import bank_of, world
 
 N, D = 120, 24
 
@@ -61,7 +64,8 @@ def test_a_bank_with_hubs_helps_and_the_gate_says_so():
     assert recall(fitted.transform(sim)) > recall(sim) + 0.05
     assert fitted.label == "inductive"
     assert report.chosen.gain > 2 * report.chosen.error
-    assert "known pairs" in report.sentences[0]
+    assert report.sentences[0].startswith("The bank helps: R@1 +")
+    assert "% of the correction is used" in report.sentences[0]
 
 
 def popular(seed):
@@ -131,13 +135,15 @@ def test_a_foreign_bank_of_scores_is_found_out_too():
 
 def test_the_bias_is_multiplied_by_the_shrinkage():
     bank, _ = planted(5)
-    moved = Bank(bank.sim, gallery=bank.gallery, pairs=bank.pairs, positives=bank.positives)
+    moved = Bank(
+        Dense(bank.sim.scores()), pairs=Dense(bank.pairs.scores()), positives=bank.positives
+    )
     fitted, report = gated_fit(None, moved)
     assert report.shrink <= 1
     whole = fitted.gallery_bias / report.shrink
     from rerank.selection.trials import bank_biases
 
-    want = bank_biases(bank).columns @ torch.tensor(report.weights, dtype=torch.float64)
+    want = bank_biases(moved).columns @ torch.tensor(report.weights, dtype=torch.float64)
     torch.testing.assert_close(whole, want)
 
 
@@ -248,24 +254,25 @@ def test_an_em_stage_is_judged_and_folds_with_the_bias():
     assert any(not c.mapped for c in report.candidates)
     assert recall(fitted.transform(sim)) > recall(sim)
     if report.chosen.mapped:
-        assert fitted.foldable
+        assert folds(fitted)
 
 
 def test_a_pipeline_is_tried_at_four_strengths():
     bank, _ = planted()
     _, report = gated_fit((Sinkhorn(),), bank)
-    assert sorted(c.strength for c in report.candidates if c.name == "pipeline") == [
-        0.25, 0.5, 0.75, 1.0,
-    ]  # fmt: skip
+    tried = [c.strength for c in report.candidates if (c.name, c.lead) == ("pipeline", "")]
+    assert sorted(tried) == [0.25, 0.5, 0.75, 1.0]
 
 
 def test_the_surest_gain_is_chosen():
-    def candidate(name, gain, error):
-        return Candidate(name, 1.0, False, gain, error, 0.0)
+    def candidate(name, gain, error, recall_gain=0.0):
+        return Candidate(name, 1.0, "", gain, error, recall_gain)
 
     sure, bold, lost = candidate("a", 0.1, 0.03), candidate("b", 0.12, 0.1), candidate("c", -1, 0.1)
     assert choose([sure, bold, lost]) is sure
-    assert choose([lost, candidate("d", 0.01, 0.02)]).name == "none"
+    # Within noise of zero, and against the right answers' first places: nothing.
+    for none in (candidate("d", 0.03, 0.02), candidate("e", 0.1, 0.01, -0.1)):
+        assert choose([lost, none]).name == "none"
 
 
 def test_a_bank_too_small_to_judge_does_nothing():
@@ -343,3 +350,70 @@ def test_a_subset_keeps_corrections_and_masses():
     part = taken(sim, rows, columns)
     torch.testing.assert_close(part.scores(), sim.scores()[rows][:, columns])
     assert part.query_mass.tolist() == [2, 5]
+
+
+# --- the alignment by known pairs
+
+
+def aligned_bank(right=None, seed=1, n=300):
+    texts, videos = world(noise=0.5)
+    return bank_of(texts, videos, *world(seed=seed, n=n), right=right), Pair(texts, videos)
+
+
+@pytest.mark.parametrize("asked", ["sinkhorn", "sinkhorn+align+sinkhorn"])
+def test_pairs_that_predict_each_other_align_both_sides(asked):
+    bank, sim = aligned_bank()
+    fitted, report = gated_fit(pipeline(asked), bank)
+    assert report.chosen.lead == "align"
+    assert recall(fitted.transform(sim)) > recall(sim) + 0.1
+    assert folds(fitted)
+    leads = {(c.lead, c.name) for c in report.candidates}
+    assert leads == {(a, b) for a in ("", "align") for b in ("stack", "pipeline")} | {
+        ("align", "none")
+    }
+
+
+def test_the_share_is_multiplied_by_the_shrinkage():
+    bank, _ = aligned_bank()
+    fitted, report = gated_fit(None, bank)
+    aligned = fitted.stages[0]
+    assert aligned.share == pytest.approx(0.5 * report.shrink)
+    assert aligned.label == "inductive"
+
+
+def wrong(kind, seed, n=300):
+    """For each bank text a video: all of them wrong, or about half."""
+    rng = np.random.default_rng(seed)
+    if kind == "shuffled":
+        return rng.permutation(n)
+    return np.where(rng.random(n) < 0.5, rng.integers(n, size=n), np.arange(n))
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "half-shuffled"])
+def test_wrong_pairs_do_no_harm(kind):
+    changes = []
+    for seed in range(3):
+        bank, sim = aligned_bank(wrong(kind, seed))
+        fitted, report = gated_fit(pipeline("sinkhorn+align+sinkhorn"), bank, seed=seed)
+        changes.append(recall(fitted.transform(sim)) - recall(sim))
+        if kind == "shuffled":
+            assert report.chosen.lead == ""
+            assert report.as_dict()["chosen"] == "none"
+            assert "(none)" in report.sentences[0]
+    assert np.mean(changes) > -0.003
+
+
+def test_pairs_of_another_space_do_no_harm():
+    def cone(seed, n):
+        # Real embeddings lie around a common direction; without one all spaces look alike.
+        return (x + 0.3 * np.ones(D) / np.sqrt(D) * 2 for x in world(seed=seed, n=n))
+
+    texts, videos = cone(0, 160)
+    sim = Pair(texts, videos)
+    turn = np.linalg.qr(np.random.default_rng(4).normal(size=(D, D)))[0]
+    changes = []
+    for seed in range(3):
+        bank = bank_of(texts, videos, *(x @ turn for x in cone(10 + seed, 300)))
+        fitted, _ = gated_fit(pipeline("sinkhorn+align+sinkhorn"), bank, seed=seed)
+        changes.append(recall(fitted.transform(sim)) - recall(sim))
+    assert np.mean(changes) > -0.003

@@ -57,9 +57,12 @@ SERVED = [
 ]
 
 
-@pytest.mark.parametrize("method", [*SERVED, "center+nnn"])
+@pytest.mark.parametrize("method", [*SERVED, "center+nnn", "em+sinkhorn+align+sinkhorn"])
 def test_every_servable_method_is_stored_and_serves_one_query_like_many(tmp_path, method):
-    model = fit_model(IDS, GALLERY, BANK, bank_gallery=BANK_GALLERY, method=method, keep_bank=True)
+    model = fit_model(
+        IDS, GALLERY, BANK, bank_gallery=BANK_GALLERY, method=method, keep_bank=True, gate=False,
+        bank_positives=tuple(np.array([i]) for i in range(len(BANK))),
+    )  # fmt: skip
     save(tmp_path / "m", model.fitted, gallery_ids=model.gallery_ids, manifest=model.manifest,
          kept=model.kept)  # fmt: skip
     everyone = Searcher.of(model, IDS, GALLERY).search(QUERIES[:12], 10)

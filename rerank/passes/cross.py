@@ -1,0 +1,155 @@
+"""Moments of weighted pairs of a query and an item: what a linear map between two sides needs.
+
+With weights P (n, m), row sums a and column sums b, and rows T (n, d), V (m, d):
+
+    T^T diag(a) T,  V^T diag(b) V,  T^T P V      (d, d) each
+    T^T a,  V^T b                                (d,)
+    sum P
+
+A plan is read in row panels and forgotten; known pairs are a list. Sums over processes that share
+an axis end in a collective, so shares give the numbers of the whole.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from rerank.core import comm, progress
+from rerank.core.rows import Rows, StoredRows, slices
+from rerank.core.similarity import Pair
+from rerank.passes.reduce import masses_moments
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums over pairs, float64; two of them add up.
+
+    Attributes:
+        mass: () sum of the weights.
+        queries: (d,) weighted sum of the queries; items: (d,) of the items.
+        qq: (d, d) second moment of the queries; vv: of the items; qv: between them.
+    """
+
+    mass: Tensor
+    queries: Tensor
+    items: Tensor
+    qq: Tensor
+    vv: Tensor
+    qv: Tensor
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def __sub__(self, other: "Moments") -> "Moments":
+        return Moments(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
+
+    def scaled(self, factor: float) -> "Moments":
+        """With all weights times a number."""
+        return Moments(*(factor * getattr(self, f.name) for f in fields(self)))
+
+    @property
+    def T(self) -> "Moments":  # noqa: N802  the other direction
+        """Items as queries."""
+        return Moments(self.mass, self.items, self.queries, self.vv, self.qq, self.qv.T)
+
+
+@dataclass(frozen=True, eq=False)
+class PlanMoments:
+    """What one pass over a plan finds.
+
+    Attributes:
+        moments: with the plan's own masses, which sum to about one.
+        confidence: mean of the shares of the mass that lie in the largest entry of their row and
+            of their column.
+    """
+
+    moments: Moments
+    confidence: float
+
+
+def plan_moments(
+    sim: Pair,
+    tau: float,
+    *,
+    gallery_bias: Tensor,
+    query_mass: Tensor,
+    query_bias: Tensor | None = None,
+) -> PlanMoments:
+    """Moments of the plan P_ij = a_i softmax_j((S_ij + g_j) / tau), in one pass over the pairs.
+
+    Args:
+        sim: embeddings of both sides.
+        tau: temperature in score units.
+        gallery_bias: (m,) g.
+        query_mass: (n,) a, summing to one over all processes.
+        query_bias: (n,) f with P = exp((S + f + g) / tau), where the gallery is split over
+            processes and no row is whole.
+    """
+    n, m = sim.shape
+    kind = {"dtype": torch.float64, "device": sim.device}
+    d = sim.queries.shape[1]
+    qv = torch.zeros((d, d), **kind)
+    a, largest = torch.zeros(n, **kind), torch.zeros(n, **kind)
+    b, tallest = torch.zeros(m, **kind), torch.zeros(m, **kind)
+    bias = gallery_bias.to(sim.device, sim.dtype)
+    with progress.task("moments of the plan", n) as advance:
+        for rows, block in sim.blocks():
+            block.add_(bias).div_(tau)
+            if query_bias is None:
+                block.sub_(block.amax(dim=1, keepdim=True)).exp_()
+                held = query_mass[rows].double() / block.sum(dim=1, dtype=torch.float64)
+                block.mul_(held[:, None].to(block.dtype))
+            else:
+                block.add_((query_bias[rows, None] / tau).to(block.dtype)).exp_()
+            a[rows] = block.sum(dim=1, dtype=torch.float64)
+            largest[rows] = block.amax(dim=1).double()
+            b += block.sum(dim=0, dtype=torch.float64)
+            tallest = torch.maximum(tallest, block.amax(dim=0).double())
+            qv += sim.queries[rows].double().T @ _times(block, sim.gallery)
+            advance(len(block))
+    if sim.shard == "queries":
+        b, qv, tallest = comm.all_sum(b), comm.all_sum(qv), comm.all_max(tallest)
+    elif sim.shard == "gallery":
+        a, qv, largest = comm.all_sum(a), comm.all_sum(qv), comm.all_max(largest)
+    qq, queries = masses_moments(sim.queries, a)
+    vv, items = masses_moments(sim.gallery, b)
+    sums = torch.stack([a.sum(), largest.sum(), tallest.sum()])
+    if sim.shard == "queries":
+        qq, queries, sums[:2] = comm.all_sum(qq), comm.all_sum(queries), comm.all_sum(sums[:2])
+    elif sim.shard == "gallery":
+        vv, items, sums[2:] = comm.all_sum(vv), comm.all_sum(items), comm.all_sum(sums[2:])
+    confidence = float((sums[1] + sums[2]) / (2 * sums[0].clamp_min(1e-300)))
+    return PlanMoments(Moments(sums[0], queries, items, qq, vv, qv), confidence)
+
+
+def _times(block: Tensor, gallery: Rows) -> Tensor:
+    """(b, d) float64 panel times the gallery, whose rows may be stored."""
+    if not isinstance(gallery, StoredRows):
+        return (block @ gallery).double()
+    out = torch.zeros((len(block), gallery.shape[1]), dtype=torch.float64, device=block.device)
+    for part in slices(len(gallery)):
+        out += block[:, part] @ gallery[part]
+    return out
+
+
+def pair_moments(sim: Pair, queries: Tensor, items: Tensor) -> Moments:
+    """Moments of known pairs of mass one: query `queries[p]` belongs to item `items[p]`.
+
+    Args:
+        sim: embeddings of both sides, whole in this process.
+        queries: (p,) rows; items: (p,) rows.
+        items: see `queries`.
+    """
+    n, m = sim.shape
+    d = sim.queries.shape[1]
+    qv = torch.zeros((d, d), dtype=torch.float64, device=sim.device)
+    queries, items = queries.to(sim.device), items.to(sim.device)
+    for part in slices(len(queries)):
+        left, right = sim.queries[queries[part]], sim.gallery[items[part]]
+        qv += left.double().T @ right.double()
+    a = torch.bincount(queries, minlength=n).double()
+    b = torch.bincount(items, minlength=m).double()
+    qq, first = masses_moments(sim.queries, a)
+    vv, second = masses_moments(sim.gallery, b)
+    return Moments(a.sum(), first, second, qq, vv, qv)
