@@ -383,10 +383,13 @@ def _rewritten(
         )
         roles = tuple(role for role in banks if role != "bank_gt")
         _check_hashes(inputs, recorded, roles, banks, results)
-    known = {"metric", "k", "scores_are", "unscored", "gate", "device", "pool", "reading"}
+    known = {
+        "metric", "k", "scores_are", "unscored", "groups", "gate", "device", "pool", "reading",
+    }  # fmt: skip
     result, _ = files.rerank_inputs(
         inputs, metric=settings["metric"] or "cosine", k=1,
         gate=settings["gate"], device=device,
+        groups=settings.get("groups", "auto"),
         settings={key: value for key, value in settings.items() if key not in known},
     )  # fmt: skip
     return {"t2v": result.t2v.sim, "v2t": result.v2t.sim}

@@ -274,7 +274,7 @@ def apply(
     if scores is not None:
         scores, read["scores"] = _matrix(scores)
     if k is None:
-        n, m = _sizes(read, scores)
+        n, m = _sizes(read)
         k = min(10, n, m)
     found = task.apply(
         **arrays, scores=scores, method=method, metric=metric, k=k, gate=gate, device=device,
@@ -283,7 +283,8 @@ def apply(
     inputs = Inputs(**read)
     asked = {
         "method": found.method, "metric": None if scores is not None else metric, "k": k,
-        "gate": gate, "device": str(device or "cpu"), "pool": None, "scores_are": "auto", "unscored": None, "groups": "auto",
+        "gate": gate, "device": str(device or "cpu"), "pool": None,
+        "scores_are": "auto", "unscored": None, "groups": "auto",
         **{key: value for key, value in settings.items() if value is not None},
     }  # fmt: skip
     names = (inputs.text_ids, inputs.video_ids)
@@ -370,7 +371,7 @@ def _numbers(count: int) -> tuple[str, ...]:
 def _matrix(scores: Any) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matrix or a path
     if isinstance(scores, str | Path):
         found = io.read_scores(scores)
-        return found.scores, found
+        return (found.scores, found.reverse), found
     if not isinstance(scores, Tensor):
         scores = np.ma.asarray(scores) if np.ma.isMaskedArray(scores) else np.asarray(scores)
     if scores.ndim != 2:
@@ -382,9 +383,9 @@ def _matrix(scores: Any) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matri
     )
 
 
-def _sizes(read: Mapping[str, Any], scores: ArrayLike | None) -> tuple[int, int]:
-    if scores is not None:
-        return scores.shape[0], scores.shape[1]
+def _sizes(read: Mapping[str, Any]) -> tuple[int, int]:
+    if "scores" in read:
+        return read["scores"].scores.shape
     if "texts" not in read or "videos" not in read:
         raise RerankError("apply: give texts and videos, or scores, not both and not neither")
     return len(read["texts"]), len(read["videos"])
