@@ -17,9 +17,9 @@ from rerank.methods.registry import METHODS
 from rerank.selection import trials
 from rerank.selection.candidates import Candidate
 from rerank.selection.foreign import Foreign
+from rerank.selection.gate import agree
 from rerank.selection.gate_report import GateReport
 from rerank.tasks import apply as runs
-from rerank.tasks import apply as sharding
 
 DENSE = [name for name, method in METHODS.cards().items() if "dense matrix" in method.facts.needs]
 REFUSED = [*DENSE, "sinkhorn-sparse"]
@@ -88,7 +88,7 @@ def disagreement_is_seen():
     """Whether gates that chose other strengths in other processes are refused."""
     best = Candidate("stack", 0.5 + comm.rank() / 8, False, 1.0, 0.1, 1.0)
     try:
-        sharding.check_gates_agree(GateReport(best, (), Foreign(None, None), (1.0,), 20, 20))
+        agree(GateReport(best, (), Foreign(None, None), (1.0,), 20, 20))
     except RerankError:
         return comm.active()
     return not comm.active()
@@ -100,7 +100,7 @@ def gathered():
     if not comm.active():
         return torch.tensor(x)
     kind = (np.float16, np.float32, np.float64)[comm.rank() % 3]
-    return sharding.whole(x[shares(23)].astype(kind), "rows")
+    return runs.whole(x[shares(23)].astype(kind), "rows")
 
 
 def two_galleries_everywhere():

@@ -83,11 +83,13 @@ class Anderson:
 _PLAIN_STEPS = 2
 # Below this error extrapolation would only follow rounding along directions that hardly matter.
 _ENOUGH = 1e-3
+# The last iterate is returned, unless an earlier one was better by this factor.
+_WORSE = 1.05
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Result of `solve`: the best iterate it came past.
+    """Result of `solve`: the last iterate, or the best where the last is worse.
 
     Attributes:
         f: (n,) query potentials, g: (m,) gallery potentials, in score units;
@@ -179,8 +181,8 @@ def solve(
             finished = done == n_iters or error <= tol
             if error < best[1]:
                 best = g, error
-            if finished and (best[1] < error or (polish and step.rounded)):
-                g = best[0]
+            if finished and (best[1] * _WORSE < error or (polish and step.rounded)):
+                g = best[0] if best[1] * _WORSE < error else g
                 f, log_mass = step.polish(g) if polish else step(g)
                 log_mass, error = gallery.measure(g, log_mass)
             target = gallery.step(g, log_mass)

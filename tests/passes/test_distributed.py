@@ -45,7 +45,7 @@ def results(tmp_path_factory):
         )
         for rank in range(max(WORLDS))
     ]  # fmt: skip
-    errors = [process.communicate(timeout=240)[1] for process in processes]
+    errors = [process.communicate(timeout=480)[1] for process in processes]
     assert not any(process.returncode for process in processes), "\n".join(errors)
     found = {}
     for world in WORLDS:
@@ -66,7 +66,8 @@ def test_many_processes_equal_one(results, world):
         for name in found[world, rank]:
             value = one[name]
             rounded = any(word in name for word in ("8-bit", "bfloat16", "tight"))
-            tolerance = 2e-3 if rounded else 1e-5
+            # 1e-3 of the temperatures here, which is what float32 keeps of a potential.
+            tolerance = 2e-3 if rounded else 2e-5
             np.testing.assert_allclose(
                 found[world, rank][name], value, atol=tolerance, rtol=1e-9,
                 err_msg=f"{name}, process {rank} of {world}",
