@@ -160,9 +160,9 @@ def test_k_beyond_the_gallery_and_other_dimensions_are_refused():
         searcher.search(np.stack([QUERIES[0], np.full(32, np.nan, "f4")]), 3)
 
 
-def test_the_default_without_a_bank_gallery_leaves_em_out_and_says_so():
+def test_the_default_without_known_pairs_leaves_alignment_out_and_says_so():
     model = fit_model(IDS, GALLERY, BANK, tau=0.05)
-    assert model.fitted.map is None and "EM inactive" in model.manifest["notes"][0]
+    assert not model.fitted.turns and "alignment inactive" in model.manifest["notes"][0]
 
 
 # --- growing galleries
