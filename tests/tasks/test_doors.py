@@ -88,12 +88,15 @@ def test_a_bank_is_answered_alike_by_every_door(gated):
     bank_texts, bank_videos, bank_right = made(90, 90, seed=7)
     positives = tuple(np.array([j]) for j in bank_right) if gated else None
     bank = {"bank_texts": bank_texts, "bank_videos": bank_videos, "bank_gt": positives}
-    run = rerank.apply(texts, videos, **bank)
+    method = None if gated else "em+sinkhorn"
+    run = rerank.apply(texts, videos, method=method, **bank)
     both = directions.from_embeddings(
         texts, videos, bank_texts=bank_texts, bank_videos=bank_videos, bank_positives=positives
     )
-    by_engine = engine.fit(both, gate=gate() if gated else None)
-    model = rerank.fit(videos, bank_texts=bank_texts, bank_videos=bank_videos, bank_gt=positives)
+    by_engine = engine.fit(both, method, gate=gate() if gated else None)
+    model = rerank.fit(
+        videos, bank_texts=bank_texts, bank_videos=bank_videos, bank_gt=positives, method=method
+    )
     for fitted in (by_engine.t2v.fitted, model.fitted):
         for one, other in ((fitted.map, run.t2v.fitted.map),
                            (fitted.gallery_bias, run.t2v.fitted.gallery_bias)):  # fmt: skip
