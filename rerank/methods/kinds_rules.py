@@ -356,7 +356,7 @@ def _tails(look: Look, found: Verdict) -> Literal["probabilities", "similarities
     mean = math.exp(float(np.mean(np.log(ratios))))
     if certain and two and weakest >= _DOUBT_OF_SMALL and mean >= _BOTH:
         return "probabilities"
-    if not (two and reaches and scale == 1):
+    if not reaches or scale == 100:
         return "similarities"
     small = values.median_positive() < 0.02
     return "doubt" if weakest >= (_DOUBT_OF_SMALL if small else _DOUBT) else "similarities"

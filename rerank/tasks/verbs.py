@@ -5,7 +5,7 @@ task of the same name.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -372,6 +372,11 @@ def _matrix(scores: Any) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matri
     if isinstance(scores, str | Path):
         found = io.read_scores(scores)
         return (found.scores, found.reverse), found
+    if isinstance(scores, Mapping) and set(scores) == {"t2v", "v2t"}:
+        scores = scores["t2v"], scores["v2t"]
+    if isinstance(scores, tuple) and len(scores) == 2:
+        (first, found), (second, other) = _matrix(scores[0]), _matrix(scores[1])
+        return (first, second), replace(found, reverse=other.scores)
     if not isinstance(scores, Tensor):
         scores = np.ma.asarray(scores) if np.ma.isMaskedArray(scores) else np.asarray(scores)
     if scores.ndim != 2:

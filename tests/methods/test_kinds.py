@@ -1,5 +1,6 @@
 """What a matrix holds: recognised at any precision, said, and never a false alarm."""
 
+import importlib
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import pytest
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Dense
+from rerank.io import read_scores
 from rerank.methods import kinds
 from rerank.methods.kinds import parse_unscored, read_both, reading_of
 from rerank.methods.kinds_facts import collect, merge
@@ -550,6 +552,9 @@ def test_padding_changes_no_reading_and_no_score():
         found = scores_of(wide)
         np.testing.assert_array_equal(found[:60, :50], x)
         assert np.isneginf(found[60:]).all() and np.isneginf(found[:, 50:]).all()
+        plain, padded = quietly(x), quietly(wide)[:60, :50]
+        for axis in (0, 1):
+            np.testing.assert_array_equal(plain.argsort(axis=axis), padded.argsort(axis=axis))
 
 
 def quietly(x, **settings):
@@ -664,3 +669,20 @@ def test_tf_idf_of_captions_is_no_probability(first):
     bm25 = ((query > 0) * inverse) @ (document * 2.2 / (document + 1.2)).T
     for x in (bm25, bm25 / bm25.max(), bm25 / 100):
         assert read_kind(x.astype(np.float32)).kind in AS_THEY_ARE
+
+
+@needs_data
+def test_two_directions_from_a_file_and_from_arrays_are_one():
+    verb = importlib.import_module("rerank").apply
+    file = DATA / "match_probabilities" / "two_directions.pth"
+    read = read_scores(file)
+    a, b = quiet(verb, scores=file), quiet(verb, scores={"t2v": read.scores, "v2t": read.reverse})
+    for name in ("t2v", "v2t"):
+        np.testing.assert_array_equal(getattr(a, name).topk.indices, getattr(b, name).topk.indices)
+    assert a.stored.as_dict()["v2t"]["rows"] == "videos"
+
+
+def quiet(call, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return call(**settings)
