@@ -294,7 +294,9 @@ def _sparse_advice(method: str, sim: Similarity) -> str:
         return ""
     if not isinstance(sim, Pair) or sim.shard is not None:
         return ""
-    sparse = "+".join("sinkhorn-sparse" if x == "sinkhorn" else x for x in names)
+    # An alignment would sweep all pairs for its moments.
+    named = names[: names.index("align")] if "align" in names else names
+    sparse = "+".join("sinkhorn-sparse" if x == "sinkhorn" else x for x in named)
     return f"{pairs:.0e} pairs take long to sweep: --method {sparse} reads them twice"
 
 

@@ -43,6 +43,9 @@ from rerank.passes import reduce
 from rerank.tasks.inspect import read_directions
 from rerank.tasks.read import Inputs, parse_tau, pick_device, read_inputs, read_truth
 
+# Pipelines that "all" shows beside single methods.
+COMPOSED = ("em+sinkhorn", engine.DEFAULT_FOR_EMBEDDINGS)
+
 
 @dataclass(frozen=True, eq=False)
 class _Task:
@@ -67,7 +70,7 @@ def resolve_methods(methods: str | Sequence[str], *, embeddings: bool) -> tuple[
     names = methods.split(",") if isinstance(methods, str) else list(methods)
     names = [name.strip() for name in names if name.strip()]
     if names == ["all"]:
-        names = [*presets.METHODS, *(["em+sinkhorn"] if embeddings else [])]
+        names = [*presets.METHODS, *(COMPOSED if embeddings else ())]
     names = [name for name in dict.fromkeys(names) if name != "none"]
     for name in names:
         presets.pipeline(name)

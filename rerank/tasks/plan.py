@@ -120,7 +120,7 @@ def plan(
     seconds = _seconds(chosen, n * m, dim or 1, sweeps) if timed else {}
     notes = ["starting Python and writing the result are not counted"]
     if n * m >= SPARSE_FROM:
-        notes.append(f"{n * m:.0e} pairs: --method em+sinkhorn-sparse reads them twice only")
+        notes.append(f"{n * m:.0e} pairs: --method sinkhorn-sparse reads them twice only")
     if sum(held.values()) > budget:
         notes.append(
             f"needs {sum(held.values()) / 1e9:,.1f} GB, {budget / 1e9:,.1f} GB may be used: "

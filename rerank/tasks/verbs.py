@@ -259,7 +259,7 @@ def apply(
     >>> videos = rng.normal(size=(30, 8))
     >>> run = apply(videos + 0.3 * rng.normal(size=(30, 8)), videos, k=2)
     >>> run
-    Result(30 texts x 30 videos, em+sinkhorn, label transductive)
+    Result(30 texts x 30 videos, sinkhorn+align+sinkhorn, label transductive)
     >>> run.t2v.ids.shape, run.evaluate()["t2v"]["R@1"] > 80
     ((30, 2), True)
     """

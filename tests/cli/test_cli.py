@@ -288,6 +288,7 @@ def test_doctor(work):
     assert {"rerank", "python", "torch", "faiss", "threads", "memory", "CUDA devices"} <= set(facts)
 
 
+@pytest.mark.slow
 @pytest.mark.distributed
 @pytest.mark.parametrize(
     ("processes", "more"), [(2, ()), (3, ("--bank-gt", "bank_gt.json", "--scores"))]

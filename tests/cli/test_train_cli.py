@@ -384,6 +384,7 @@ def test_the_checkpoint_is_named_when_a_loss_is_no_number(folder, monkeypatch):
         run("")
 
 
+@pytest.mark.slow
 @pytest.mark.distributed
 def test_more_processes_than_rows_of_a_batch_train_too(folder):
     import subprocess
@@ -400,6 +401,7 @@ def test_more_processes_than_rows_of_a_batch_train_too(folder):
     assert read_trained("heads.safetensors")[1]["epochs"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.distributed
 def test_two_processes_train_the_model_of_one(folder):
     import subprocess

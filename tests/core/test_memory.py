@@ -49,6 +49,7 @@ def test_the_guard_notices_a_whole_matrix():
         sim.scores()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(300, 500), (2100, 2010)])
 @pytest.mark.parametrize("budget", ["1MB", "1GB"])
 def test_no_pass_over_a_pair_allocates_n_times_m(shape, budget):
@@ -84,6 +85,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_a_run_stays_within_its_memory():
     n, d = 7000, 32  # the matrix would take 196 MB
     done = subprocess.run(

@@ -48,6 +48,7 @@ def test_every_format_says_what_it_is():
     assert len(set(known_endings())) == len(known_endings())
 
 
+@pytest.mark.slow
 def test_a_format_of_somebody_else_is_one_file(tmp_path):
     (tmp_path / "my_lines.py").write_text(PLUGIN)
     (tmp_path / "v.vec").write_text("a: 1 2\nb: 3 4\n")

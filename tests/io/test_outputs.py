@@ -126,7 +126,7 @@ def test_a_file_cut_short_while_mapped_ends_in_one_line(tmp_path):
     code = (
         "import os, sys\nfrom rerank.core import memory\nfrom rerank.io import read_embeddings\n"
         "from rerank.io.cut import exit_when_cut\nexit_when_cut()\n"
-        "with memory.limit('1MB'):\n    found = read_embeddings(sys.argv[1])\n"
+        "with memory.limit('2MB'):\n    found = read_embeddings(sys.argv[1])\n"
         "os.truncate(sys.argv[1], 8192)\nprint(found.vectors[90_000].sum())\n"
     )
     done = subprocess.run(

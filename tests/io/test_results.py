@@ -208,6 +208,7 @@ for name, write in writers.items():
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path):
     """A limit on the size of files stands in for the disk; the library itself would crash."""
     pytest.importorskip("pyarrow")
@@ -232,6 +233,7 @@ for i in itertools.count(1):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_the_old_or_the_new_file(tmp_path):
     from rerank.io import read_embeddings
 
@@ -253,6 +255,7 @@ def test_a_killed_writer_leaves_the_old_or_the_new_file(tmp_path):
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_is_read_as_something_else(tmp_path):
     path = tmp_path / "reranked.h5"
     numbers = np.random.default_rng(0)

@@ -84,6 +84,7 @@ def test_names_are_found_however_they_are_written(typed, meant):
     assert canonical(typed) == meant
 
 
+@pytest.mark.slow
 def test_one_file_adds_a_method(tmp_path, samples):
     (tmp_path / "my_method.py").write_text(PLUGIN)
     plugin = {"RERANK_PLUGINS": "my_method"}

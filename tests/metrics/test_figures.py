@@ -251,6 +251,7 @@ for line in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_a_figure_of_ones_own_works_everywhere(tmp_path):
     (tmp_path / "own_figures.py").write_text(PLUGIN)
     rng = np.random.default_rng(0)

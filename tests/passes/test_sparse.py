@@ -105,7 +105,7 @@ def test_the_command_says_the_error_and_recommends_itself(tmp_path, samples, mon
     assert "sweeps  sparse: " in out and "estimated error" in err
     monkeypatch.setattr(engine, "SPARSE_FROM", 1)
     _, err = run("apply", *files, cwd=tmp_path)
-    assert "--method em+sinkhorn-sparse" in err
+    assert "--method sinkhorn-sparse reads" in err
     _, err = run("apply", *files, "--method", "sinkhorn-sparse", cwd=tmp_path)
     assert "--method" not in err
 

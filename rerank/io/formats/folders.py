@@ -49,7 +49,9 @@ def open_folder(path: Path) -> Iterator[Container]:
         if len(kinds) == 1:
             yield stack.enter_context(open_clip_retrieval(path))
         elif inner or kinds:
-            found = inner or sorted(f"{kind}_emb_*.npy" for kind in kinds)
+            found = [Path(each).name for each in inner] or sorted(
+                f"{kind}_emb_*.npy" for kind in kinds
+            )
             raise FormatError(
                 f"{path}: has several kinds of embeddings; name one of {named(found)}"
             )
