@@ -14,6 +14,9 @@ import pytest
 
 from tests import distributed_worker as worker
 
+# Several processes on a few cores take minutes.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 WORLDS = (2, 3, 4)
 # What `distributed_methods.in_three` is asked for.

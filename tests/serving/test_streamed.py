@@ -25,8 +25,11 @@ IDS, GALLERY, QUERIES, BANK, BANK_GALLERY = (
 TINY = "1kB"
 METRICS = ["cosine", "dot"]
 FOLDING = ["em+sinkhorn", "sinkhorn", "is", "em", "none", "center", "center+nnn"]
+# An alignment needs known pairs; its folding is tested with it.
 SERVED = [
-    name for name, method in METHODS.cards().items() if "all queries" not in method.facts.needs
+    name
+    for name, method in METHODS.cards().items()
+    if "all queries" not in method.facts.needs and name != "align"
 ]
 
 
