@@ -13,7 +13,8 @@ from rerank.serving.sidecar import side_car
 from rerank.serving.snippets import snippet_path, snippet_text
 from rerank.serving.stores.registry import make_store
 from rerank.serving.trained import HEADS, each_through, folded_head, heads_of
-from rerank.tasks.read import Said, gallery_of, one_file, read, sides
+from rerank.tasks.answer import Answer
+from rerank.tasks.read import gallery_of, one_file, read, sides
 
 
 def parse_options(given: Sequence[str]) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def export_files(
     replace: bool = False,
     settings: Mapping[str, Any] | None = None,
     pool: str | None = None,
-) -> Said:
+) -> Answer:
     """Write folded vectors for a store, and measure what a search finds.
 
     Raises:
@@ -105,4 +106,4 @@ def export_files(
     if HEADS in fitted.kept:
         how = "the script does it" if made.head else "an MLP, in the model only"
         warnings.append(f"queries must pass the trained head before the map: {how}")
-    return Said({**made.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))
+    return Answer({**made.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))

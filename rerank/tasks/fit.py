@@ -23,7 +23,8 @@ from rerank.serving.fitting import fit_model
 from rerank.serving.matching import with_manifest
 from rerank.serving.model import Model, named_vectors
 from rerank.serving.trained import kept_heads, load_heads_from, through
-from rerank.tasks.read import Said, bytes_of, pick_device, read
+from rerank.tasks.answer import Answer
+from rerank.tasks.read import bytes_of, pick_device, read
 
 
 def fit(
@@ -157,7 +158,7 @@ def fit_files(
     gate: bool = True,
     device: str = "auto",
     pool: str | None = None,
-) -> Said:
+) -> Answer:
     """Fit a model of one gallery and write it.
 
     Raises:
@@ -231,7 +232,7 @@ def fit_files(
     warnings = [*model.manifest["notes"]]
     if gate and bank_gt is None:
         warnings.append("the gate is off: without --bank-gt nothing judges whether the bank helps")
-    return Said({**model.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))
+    return Answer({**model.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))
 
 
 def _regime(n: int, m: int, d: int, device: torch.device, *, double: bool) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +21,7 @@ from rerank import io
 from rerank.core import comm
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.rows import slices
-from rerank.core.similarity import ArrayLike, as_matrix
+from rerank.core.similarity import ArrayLike
 from rerank.io import Embeddings, Reading, ScoreMatrix
 from rerank.io.files import read_json, read_text, regular_file
 from rerank.io.layouts import holds
@@ -30,7 +29,8 @@ from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
 from rerank.io.scratch import joined
 from rerank.methods import kinds
-from rerank.methods.saved import Saved, save
+from rerank.methods.saved import Saved
+from rerank.serving.trained import heads_of, through
 
 # What captions of a video are called: video#0, video_0, video-0.
 _NUMBERED = re.compile(r"(.+)[#_-]\d+")
@@ -544,30 +544,6 @@ def _path_of(source: str, folder: Path) -> dict[str, str]:
     return {"path": os.path.relpath(source, folder)} if Path(source).exists() else {}
 
 
-# The file that `rerank train` wrote, kept whole inside a model.
-HEADS = "heads.file"
-
-
-@dataclass(frozen=True, eq=False)
-class Said:
-    """What a command did.
-
-    Attributes:
-        manifest: for a program.
-        text: for a person.
-        warnings: what to look at, one sentence each.
-    """
-
-    manifest: dict[str, Any]
-    text: str
-    warnings: tuple[str, ...] = ()
-
-
-def write_model(out: Path, model: Saved) -> None:
-    """Write everything in a model."""
-    save(out, model.fitted, gallery_ids=model.gallery_ids, manifest=model.manifest, kept=model.kept)
-
-
 def read(path: Path, metric: str, pool: str | None) -> Embeddings:
     """Read embeddings."""
     return io.read_embeddings(path, metric=metric, pool=pool)
@@ -627,46 +603,6 @@ def bytes_of(path: Path) -> bytes:
 def lines_of(path: Path) -> list[str]:
     """Lines of a text file."""
     return read_text(path).splitlines()
-
-
-def heads_of(model: Saved | None) -> Any:  # noqa: ANN401  rerank.train.heads.Heads
-    """The trained heads that travel inside a model, or None."""
-    if model is None or HEADS not in model.kept:
-        return None
-    return load_heads_from(model.kept[HEADS].numpy().tobytes())
-
-
-def load_heads_from(data: bytes) -> Any:  # noqa: ANN401  rerank.train.heads.Heads
-    """Heads from the bytes of a file that `rerank train` wrote."""
-    from rerank.train.saved_heads import load_heads  # torch.nn and more, for trained models only
-
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "trained.safetensors"
-        path.write_bytes(data)
-        return load_heads(path)
-
-
-def through(heads: Any, vectors: np.ndarray, word: str) -> Tensor:  # noqa: ANN401
-    """Embeddings as the model sees them: through the trained head of their kind, if any."""
-    if heads is None:
-        return as_matrix(vectors, word, keep_half=True)
-    return (heads.texts if word == "texts" else heads.videos)(vectors)
-
-
-def each_through(heads: Any, vectors: np.ndarray, word: str) -> Tensor:  # noqa: ANN401
-    """The same for queries, every one by itself, so that the batch changes no last bit."""
-    if heads is None:
-        return through(heads, vectors, word)
-    return torch.cat([through(heads, row[None], word) for row in vectors])
-
-
-def folded_head(heads: Any, word: str) -> dict[str, np.ndarray]:  # noqa: ANN401
-    """The query head as one affine map; nothing without a head, or where it is an MLP."""
-    if heads is None or heads.text.hidden or heads.video.hidden:
-        return {}
-    weight, bias = heads.folded()[0 if word == "texts" else 1]
-    names = ("head", "head_bias")
-    return {n: t.detach().numpy() for n, t in zip(names, (weight, bias), strict=True)}
 
 
 def sizes(

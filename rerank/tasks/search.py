@@ -16,7 +16,8 @@ from rerank.serving.online import grown, start, stream
 from rerank.serving.searcher import Searcher
 from rerank.serving.sidecar import Exported
 from rerank.serving.trained import each_through, heads_of
-from rerank.tasks.read import Said, gallery_of, one_file, read, sides
+from rerank.tasks.answer import Answer
+from rerank.tasks.read import gallery_of, one_file, read, sides
 
 
 def search_files(
@@ -35,7 +36,7 @@ def search_files(
     decay: float = 1.0,
     save_model: Path | None = None,
     pool: str | None = None,
-) -> Said:
+) -> Answer:
     """Rank a gallery for queries that the model has never seen.
 
     Raises:
@@ -113,7 +114,7 @@ def search_files(
         _write_results(out, direction, result, manifest)
         manifest["out"] = str(out)
         lines = [f"{len(asked)} {words[1]} x {k} {words[0]}, label {label}; written: {out}"]
-    return Said(manifest, "\n".join(lines), tuple(warnings))
+    return Answer(manifest, "\n".join(lines), tuple(warnings))
 
 
 def _write_results(

@@ -10,7 +10,8 @@ from rerank.serving.exporting import check_index, extend, open_export
 from rerank.serving.grow import add_items
 from rerank.serving.matching import check_served
 from rerank.serving.model import Model, load
-from rerank.tasks.read import Said, gallery_of, lines_of, sides
+from rerank.tasks.answer import Answer
+from rerank.tasks.read import gallery_of, lines_of, sides
 
 
 def update_files(
@@ -22,7 +23,7 @@ def update_files(
     index: Path | None = None,
     out: Path | None = None,
     pool: str | None = None,
-) -> Said:
+) -> Answer:
     """Add items to a model's gallery, or take some out, without refitting the others.
 
     Raises:
@@ -78,4 +79,4 @@ def update_files(
     )
     if index is not None:
         text += f" and {index}"
-    return Said(manifest, text)
+    return Answer(manifest, text)
