@@ -10,16 +10,13 @@ from rerank_cli.options import (
     BankTexts,
     BankVideos,
     Device,
-    DeviceName,
     Force,
     Heads,
     Json,
     Memory,
     Method,
     Metric,
-    MetricName,
     ScoresAre,
-    ScoresAreName,
     Sims,
     Tau,
     Texts,
@@ -39,7 +36,7 @@ def apply_command(
     bank_gt: BankGt = None,
     heads: Heads = None,
     method: Method = None,
-    metric: Metric = MetricName.cosine,
+    metric: Metric = "cosine",
     k: Annotated[
         int | None,
         typer.Option("--k", help="Results per query [default: 10, or all of a smaller gallery]."),
@@ -48,7 +45,7 @@ def apply_command(
     rho: Annotated[
         float | None, typer.Option("--rho", help="Softness of the gallery marginal, 0 to 1.")
     ] = None,
-    scores_are: ScoresAre = ScoresAreName.auto,
+    scores_are: ScoresAre = "auto",
     unscored: Unscored = None,
     one_to_one: Annotated[
         bool, typer.Option("--one-to-one", help="No text has two videos, no video two texts.")
@@ -71,7 +68,7 @@ def apply_command(
         bool, typer.Option("--dry-run", help="Say regime, memory and time; run nothing.")
     ] = False,
     memory: Memory = None,
-    device: Device = DeviceName.auto,
+    device: Device = "auto",
     json: Json = False,
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
@@ -111,9 +108,9 @@ def apply_command(
         with progress():
             report = files.apply_files(
                 videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
-                bank_videos=bank_videos, bank_gt=bank_gt, metric=metric.value, k=k,
-                scores_are=scores_are.value, unscored=unscored, groups=groups, gate=gate, out=out,
-                store_scores=scores, device=device.value, reading=reading, memory=memory,
+                bank_videos=bank_videos, bank_gt=bank_gt, metric=metric, k=k,
+                scores_are=scores_are, unscored=unscored, groups=groups, gate=gate, out=out,
+                store_scores=scores, device=device, reading=reading, memory=memory,
                 heads=heads, settings=chosen, force=force,
             )  # fmt: skip
     finally:

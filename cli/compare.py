@@ -1,24 +1,21 @@
 """`rerank compare`: methods side by side."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from rerank.core import words
 from rerank_cli.options import (
     FIGURES,
     BankGt,
     BankTexts,
     BankVideos,
     Device,
-    DeviceName,
     Figures,
     Heads,
     Metric,
-    MetricName,
     ScoresAre,
-    ScoresAreName,
     Sims,
     Tau,
     Texts,
@@ -26,36 +23,6 @@ from rerank_cli.options import (
     Videos,
     with_reading,
 )
-
-
-class FormatName(StrEnum):
-    """How the tables are printed."""
-
-    table = "table"
-    latex = "latex"
-    markdown = "markdown"
-    csv = "csv"
-    html = "html"
-    json = "json"
-
-
-class CompareTies(StrEnum):
-    """What to do where scores are equal."""
-
-    expected = "expected"
-    mid = "mid"
-    optimistic = "optimistic"
-    pessimistic = "pessimistic"
-
-
-class ProtocolName(StrEnum):
-    """How queries and galleries are made of captions and videos."""
-
-    auto = "auto"
-    pairs = "pairs"
-    multi_caption = "multi-caption"
-    rank_captions_take_best = "rank-captions-take-best"
-    rank_videos_by_best_caption = "rank-videos-by-best-caption"
 
 
 @with_reading
@@ -67,7 +34,7 @@ def compare_command(
     videos: Videos = None,
     texts: Texts = None,
     sims: Sims = None,
-    scores_are: ScoresAre = ScoresAreName.auto,
+    scores_are: ScoresAre = "auto",
     unscored: Unscored = None,
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
@@ -76,14 +43,14 @@ def compare_command(
     methods: Annotated[
         str, typer.Option("--methods", help="'all', or names joined by commas.")
     ] = "all",
-    metric: Metric = MetricName.cosine,
+    metric: Metric = "cosine",
     tau: Tau = None,
     protocol: Annotated[
-        ProtocolName, typer.Option("--protocol", help="What is ranked, see the documentation.")
-    ] = ProtocolName.auto,
+        words.Protocol, typer.Option("--protocol", help="What is ranked, see the documentation.")
+    ] = "auto",
     ties: Annotated[
-        CompareTies, typer.Option("--ties", help="How equal scores count.")
-    ] = CompareTies.expected,
+        words.Ties, typer.Option("--ties", help="How equal scores count.")
+    ] = "expected",
     figures: Figures = FIGURES,
     transductive: Annotated[
         bool, typer.Option("--transductive", help="With a bank: also fit on the test queries.")
@@ -103,15 +70,15 @@ def compare_command(
     ] = 2000,
     seed: Annotated[int, typer.Option("--seed", help="Of draws and splits.")] = 0,
     style: Annotated[
-        FormatName, typer.Option("--format", help="How the tables are printed.")
-    ] = FormatName.table,
+        words.Format, typer.Option("--format", help="How the tables are printed.")
+    ] = "table",
     cost: Annotated[
         bool, typer.Option("--cost", help="Also show time and memory, which differ every run.")
     ] = False,
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write one self-contained HTML file.")
     ] = None,
-    device: Device = DeviceName.auto,
+    device: Device = "auto",
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
@@ -122,14 +89,14 @@ def compare_command(
 
     with progress():
         found = task.compare_files(
-            gt, videos=videos, texts=texts, sims=sims, scores_are=scores_are.value,
+            gt, videos=videos, texts=texts, sims=sims, scores_are=scores_are,
             unscored=unscored, bank_texts=bank_texts,
             bank_videos=bank_videos, bank_gt=bank_gt, heads=heads, methods=methods,
-            metric=metric.value, tau=tau, protocol=protocol.value, figures=figures, ties=ties.value,
+            metric=metric, tau=tau, protocol=protocol, figures=figures, ties=ties,
             transductive=transductive, cross_fit=cross_fit, gate=gate,
             allow_unjudged=allow_unjudged, resamples=resamples, seed=seed, reading=reading,
-            device=device.value, report=report,
+            device=device, report=report,
         )  # fmt: skip
     if report is not None:
         say(f"wrote {report}")
-    emit(render(found, style.value, cost=cost))
+    emit(render(found, style, cost=cost))

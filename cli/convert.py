@@ -1,26 +1,12 @@
 """`rerank convert`: any file of embeddings or scores as the canonical one."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from rerank.core import words
 from rerank_cli.options import Force, Json, Memory, with_reading
-
-
-class WhatName(StrEnum):
-    """What the file holds."""
-
-    embeddings = "embeddings"
-    scores = "scores"
-
-
-class SideName(StrEnum):
-    """Which side the embeddings are."""
-
-    texts = "texts"
-    videos = "videos"
 
 
 @with_reading
@@ -28,11 +14,11 @@ def convert_command(
     source: Annotated[Path, typer.Argument(metavar="IN", help="File or folder to read.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="HDF5 file to write.")],
     what: Annotated[
-        WhatName, typer.Option("--what", help="What the file holds.")
-    ] = WhatName.embeddings,
+        words.Content, typer.Option("--what", help="What the file holds.")
+    ] = "embeddings",
     side: Annotated[
-        SideName, typer.Option("--side", help="Whose ids and arrays the other options name.")
-    ] = SideName.videos,
+        words.Side, typer.Option("--side", help="Whose ids and arrays the other options name.")
+    ] = "videos",
     force: Force = False,
     memory: Memory = None,
     json: Json = False,
@@ -48,7 +34,7 @@ def convert_command(
 
     with progress():
         answer = convert_file(
-            source, target, what=what.value, side=side.value, reading=reading, memory=memory,
+            source, target, what=what, side=side, reading=reading, memory=memory,
             force=force,
         )  # fmt: skip
     if json:

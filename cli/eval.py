@@ -1,21 +1,18 @@
 """`rerank eval`: exact ranks against a ground truth, before and after."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rerank.core import words
 from rerank_cli.options import (
     FIGURES,
     Device,
-    DeviceName,
     Figures,
     Json,
     Metric,
-    MetricName,
     ScoresAre,
-    ScoresAreName,
     Sims,
     Texts,
     Unscored,
@@ -24,20 +21,7 @@ from rerank_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from rerank.core.pairs import Name
     from rerank.tasks.evaluate_files import Judged
-
-
-NAMES: "tuple[Name, ...]" = ("t2v", "v2t")
-
-
-class TiesName(StrEnum):
-    """What to do where scores are equal."""
-
-    expected = "expected"
-    mid = "mid"
-    optimistic = "optimistic"
-    pessimistic = "pessimistic"
 
 
 @with_reading
@@ -52,12 +36,12 @@ def eval_command(
     videos: Videos = None,
     texts: Texts = None,
     sims: Sims = None,
-    scores_are: ScoresAre = ScoresAreName.auto,
+    scores_are: ScoresAre = "auto",
     unscored: Unscored = None,
-    metric: Metric = MetricName.cosine,
+    metric: Metric = "cosine",
     ties: Annotated[
-        TiesName, typer.Option("--ties", help="How equal scores count.")
-    ] = TiesName.expected,
+        words.Ties, typer.Option("--ties", help="How equal scores count.")
+    ] = "expected",
     allow_unjudged: Annotated[
         bool, typer.Option("--allow-unjudged", help="Leave texts without an entry out.")
     ] = False,
@@ -72,7 +56,7 @@ def eval_command(
     thumbnails: Annotated[
         Path | None, typer.Option("--thumbnails", help="For the page: folder of ID.jpg or .png.")
     ] = None,
-    device: Device = DeviceName.auto,
+    device: Device = "auto",
     json: Json = False,
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
@@ -94,20 +78,20 @@ def eval_command(
             if gt is None:
                 raise RerankError("--gt is missing: raw files are judged by a ground truth")
             judged = judging.judge_raw(
-                gt, videos=videos, texts=texts, sims=sims, scores_are=scores_are.value,
-                unscored=unscored, metric=metric.value, ties=ties.value,
-                allow_unjudged=allow_unjudged, device=device.value, reading=reading,
+                gt, videos=videos, texts=texts, sims=sims, scores_are=scores_are,
+                unscored=unscored, metric=metric, ties=ties,
+                allow_unjudged=allow_unjudged, device=device, reading=reading,
                 figures=figures,
             )  # fmt: skip
         else:
             judged = judging.judge_results(
                 gt, results or Path("reranked.h5"), videos=videos, texts=texts, sims=sims,
-                ties=ties.value, allow_unjudged=allow_unjudged, device=device.value,
+                ties=ties, allow_unjudged=allow_unjudged, device=device,
                 hubs=report is not None, reading=reading, figures=figures,
             )  # fmt: skip
     if report is not None:
-        rows: dict[Name, tuple[list[str], list[list[str]]]] = {
-            name: _rows(judged, name) for name in NAMES if judged.before is not None
+        rows: dict[words.Name, tuple[list[str], list[list[str]]]] = {
+            name: _rows(judged, name) for name in words.NAMES if judged.before is not None
         }
         ids = [one for of in judged.gallery_ids.values() for one in of]
         judging.write_report(
@@ -126,7 +110,7 @@ def eval_command(
         emit(_text(judged))
 
 
-def _rows(judged: "Judged", name: "Name") -> tuple[list[str], list[list[str]]]:
+def _rows(judged: "Judged", name: words.Name) -> tuple[list[str], list[list[str]]]:
     """Headers and rows of one direction; the first figure after carries its change."""
     from rerank.metrics.figures import as_text
     from rerank.metrics.tables import p_text
@@ -165,7 +149,7 @@ def _text(judged: "Judged") -> str:
         found[when][name].get("tied_queries", 0)
         for when in ("before", "after")
         if when in found
-        for name in NAMES
+        for name in words.NAMES
     )
     if judged.changes:
         lines.append(

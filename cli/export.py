@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from rerank.core import words
 from rerank_cli.named import store_values, stores
 from rerank_cli.options import Json, Memory
 
@@ -33,7 +34,8 @@ def export_command(
         int | None, typer.Option("--effort", help="efSearch, nprobe or expansion, as it is.")
     ] = None,
     queries: Annotated[
-        str, typer.Option("--queries", help="mapped, or raw: clients send unit embeddings, no map.")
+        words.QuerySide,
+        typer.Option("--queries", help="mapped, or raw: clients send unit embeddings, no map."),
     ] = "mapped",
     space: Annotated[
         str | None,

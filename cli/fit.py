@@ -1,33 +1,24 @@
 """`rerank fit`: a gallery and a bank in, one model file that serves unseen queries out."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from rerank.core import words
 from rerank_cli.options import (
     BankGt,
     BankTexts,
     BankVideos,
     Device,
-    DeviceName,
     Json,
     Memory,
     Method,
     Metric,
-    MetricName,
     Tau,
     Texts,
     Videos,
 )
-
-
-class DirectionName(StrEnum):
-    """What searches what."""
-
-    t2v = "t2v"
-    v2t = "v2t"
 
 
 def fit_command(
@@ -40,14 +31,14 @@ def fit_command(
     bank_videos: BankVideos = None,
     bank_gt: BankGt = None,
     direction: Annotated[
-        DirectionName,
+        words.Name,
         typer.Option("--direction", help="t2v: texts search --videos; v2t: videos search --texts."),
-    ] = DirectionName.t2v,
+    ] = "t2v",
     heads: Annotated[
         Path | None, typer.Option("--heads", help="Heads that `rerank train` learned.")
     ] = None,
     method: Method = None,
-    metric: Metric = MetricName.cosine,
+    metric: Metric = "cosine",
     tau: Tau = None,
     settings: Annotated[
         Path | None, typer.Option("--settings", help="Settings written by `rerank tune`.")
@@ -68,7 +59,7 @@ def fit_command(
         str | None, typer.Option("--pool", help="How frames become one vector: mean.")
     ] = None,
     memory: Memory = None,
-    device: Device = DeviceName.auto,
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Fit once on a gallery and a bank of other queries; then `rerank search` serves new ones.
@@ -86,9 +77,9 @@ def fit_command(
     with limit(memory), progress():
         said = task.fit_files(
             out, videos=videos, texts=texts, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_gt=bank_gt, direction=direction.value, heads=heads, metric=metric.value,
+            bank_gt=bank_gt, direction=direction, heads=heads, metric=metric,
             settings=chosen, keep_bank=keep_bank, keep_gallery=keep_gallery, gate=gate,
-            device=device.value, pool=pool,
+            device=device, pool=pool,
         )  # fmt: skip
     for warning in said.warnings:
         say(f"note: {warning}")

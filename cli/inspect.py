@@ -7,14 +7,11 @@ import typer
 from rerank_cli.options import (
     BankTexts,
     Device,
-    DeviceName,
     Heads,
     Json,
     Memory,
     Metric,
-    MetricName,
     ScoresAre,
-    ScoresAreName,
     Sims,
     Texts,
     Unscored,
@@ -30,13 +27,13 @@ def inspect_command(
     sims: Sims = None,
     heads: Heads = None,
     bank_texts: BankTexts = None,
-    scores_are: ScoresAre = ScoresAreName.auto,
+    scores_are: ScoresAre = "auto",
     unscored: Unscored = None,
-    metric: Metric = MetricName.cosine,
+    metric: Metric = "cosine",
     k: Annotated[int, typer.Option("--k", min=1, help="Length of the lists to count.")] = 10,
     top: Annotated[int, typer.Option("--top", min=0, help="How many hubs to name.")] = 5,
     memory: Memory = None,
-    device: Device = DeviceName.auto,
+    device: Device = "auto",
     json: Json = False,
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
@@ -51,9 +48,9 @@ def inspect_command(
 
     with limit(memory), progress():
         found = sources.inspect_files(
-            videos=videos, texts=texts, sims=sims, scores_are=scores_are.value,
-            unscored=unscored, heads=heads, bank_texts=bank_texts, metric=metric.value, k=k,
-            top=top, device=device.value, reading=reading,
+            videos=videos, texts=texts, sims=sims, scores_are=scores_are,
+            unscored=unscored, heads=heads, bank_texts=bank_texts, metric=metric, k=k,
+            top=top, device=device, reading=reading,
         )  # fmt: skip
     if json:
         emit_json(found)

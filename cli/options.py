@@ -4,38 +4,12 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
-
-class MetricName(StrEnum):
-    """How embeddings are compared."""
-
-    cosine = "cosine"
-    dot = "dot"
-
-
-class ScoresAreName(StrEnum):
-    """What a matrix holds; `rerank.methods.kinds` reads it off the numbers."""
-
-    auto = "auto"
-    similarities = "similarities"
-    logits = "logits"
-    softmax = "softmax"
-    probabilities = "probabilities"
-    log_odds = "log-odds"
-
-
-class DeviceName(StrEnum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
+from rerank.core import words
 
 Videos: TypeAlias = Annotated[
     Path | None, typer.Option("--videos", help="Gallery embeddings (.h5, .npy, .npz, ...).")
@@ -48,7 +22,7 @@ Sims: TypeAlias = Annotated[
     typer.Option("--sims", help="A texts x videos matrix (.npy or .h5) instead of embeddings."),
 ]
 ScoresAre: TypeAlias = Annotated[
-    ScoresAreName,
+    words.ScoresAre,
     typer.Option("--scores-are", help="What --sims holds; auto reads it off the numbers."),
 ]
 Unscored: TypeAlias = Annotated[
@@ -74,7 +48,7 @@ Gt: TypeAlias = Annotated[
     Path | None, typer.Option("--gt", help="Ground truth: which videos are right for which text.")
 ]
 Metric: TypeAlias = Annotated[
-    MetricName, typer.Option("--metric", help="How embeddings are compared.")
+    words.Metric, typer.Option("--metric", help="How embeddings are compared.")
 ]
 Method: TypeAlias = Annotated[
     str | None,
@@ -84,7 +58,7 @@ Tau: TypeAlias = Annotated[
     str | None, typer.Option("--tau", help="Temperature in score units, or 'auto'.")
 ]
 K: TypeAlias = Annotated[int, typer.Option("--k", help="How many results per query.")]
-Device: TypeAlias = Annotated[DeviceName, typer.Option("--device", help="Where to compute.")]
+Device: TypeAlias = Annotated[words.Device, typer.Option("--device", help="Where to compute.")]
 Memory: TypeAlias = Annotated[
     str | None,
     typer.Option("--memory", help="Memory to use, such as 8GB [default: a share of what is free]."),
@@ -148,11 +122,4 @@ def _option_of(name: str, kind: Any, help: str) -> Any:  # noqa: ANN401  types
     flag = f"--{name.replace('_', '-')}"
     if kind == tuple[str, ...]:
         return Annotated[list[str], typer.Option(flag, help=help, metavar="NAME")]
-    choices = [part for part in get_args(kind) if part is not type(None)]
-    words = get_args(choices[0]) if choices and get_origin(choices[0]) is not None else choices
-    if words and all(isinstance(word, str) for word in words):
-        made = StrEnum(
-            name.title().replace("_", ""), {word.replace("-", "_"): word for word in words}
-        )
-        return Annotated[made | None, typer.Option(flag, help=help)]
     return Annotated[kind, typer.Option(flag, help=help)]

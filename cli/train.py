@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from rerank_cli.options import Device, DeviceName, Json
+from rerank.core import words
+from rerank_cli.options import Device, Json
 
 
 class TrainCommand(typer.core.TyperCommand):
@@ -71,11 +72,9 @@ def train_command(
         typer.Option("--settings", help="JSON object of settings; options override it."),
     ] = None,
     start: Annotated[
-        str | None,
+        words.StartName | None,
         typer.Option(
-            "--start",
-            help="Closed-form start: auto (validation chooses), identity, video-to-text, "
-            "text-to-video, both [default: auto].",
+            "--start", help="Closed-form start; auto: validation chooses [default: auto]."
         ),
     ] = None,
     hidden: Annotated[
@@ -104,8 +103,8 @@ def train_command(
         typer.Option("--logit-scale", help="Instead of --tau: logit scale of the source model."),
     ] = None,
     loss: Annotated[
-        str | None,
-        typer.Option("--loss", help="Contrast: infonce or hinge [default: infonce]."),
+        words.ContrastName | None,
+        typer.Option("--loss", help="The contrast [default: infonce]."),
     ] = None,
     margin: Annotated[
         float | None,
@@ -116,7 +115,7 @@ def train_command(
         typer.Option("--hard-negatives", help="Hardest negatives that count; 0 is all."),
     ] = None,
     duplicates: Annotated[
-        str | None,
+        words.Duplicates | None,
         typer.Option(
             "--duplicates",
             help="Equal captions or rows: neutral, or negatives as published [default: neutral].",
@@ -127,12 +126,8 @@ def train_command(
         typer.Option("--patience", help="Epochs that validation speaks against [default: 5]."),
     ] = None,
     protocol: Annotated[
-        str | None,
-        typer.Option(
-            "--protocol",
-            help="Of the log: auto, pairs, multi-caption, rank-captions-take-best, "
-            "rank-videos-by-best-caption [default: auto].",
-        ),
+        words.Protocol | None,
+        typer.Option("--protocol", help="Of the log [default: auto]."),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -161,7 +156,7 @@ def train_command(
     pool: Annotated[
         str | None, typer.Option("--pool", help="How frames become one vector: mean.")
     ] = None,
-    device: Device = DeviceName.auto,
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Train projection heads from precomputed embeddings; start closed-form, keep what validates.
@@ -202,7 +197,7 @@ def train_command(
                     pair_scores=pair_scores, resume=resume, fresh=fresh,
                     allow_overlap=allow_overlap,
                 ),
-                pool=pool, device=_device(device.value),
+                pool=pool, device=_device(device),
             )  # fmt: skip
         if comm.rank() == 0:
             for warning in report.warnings:

@@ -9,13 +9,10 @@ from rerank_cli.options import (
     BankTexts,
     BankVideos,
     Device,
-    DeviceName,
     Heads,
     Json,
     Metric,
-    MetricName,
     ScoresAre,
-    ScoresAreName,
     Sims,
     Texts,
     Unscored,
@@ -33,7 +30,7 @@ def tune_command(
     videos: Videos = None,
     texts: Texts = None,
     sims: Sims = None,
-    scores_are: ScoresAre = ScoresAreName.auto,
+    scores_are: ScoresAre = "auto",
     unscored: Unscored = None,
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
@@ -46,8 +43,8 @@ def tune_command(
         int, typer.Option("--folds", min=2, help="Of the nested cross-validation.")
     ] = 5,
     seed: Annotated[int, typer.Option("--seed", help="Of the folds.")] = 0,
-    metric: Metric = MetricName.cosine,
-    device: Device = DeviceName.auto,
+    metric: Metric = "cosine",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Choose method and settings by the likelihood of labelled pairs; "none" always competes."""
@@ -56,10 +53,10 @@ def tune_command(
 
     with progress():
         report = files.tune_files(
-            gt, out, videos=videos, texts=texts, sims=sims, scores_are=scores_are.value,
+            gt, out, videos=videos, texts=texts, sims=sims, scores_are=scores_are,
             unscored=unscored, bank_texts=bank_texts, bank_videos=bank_videos, heads=heads,
             methods=method, folds=folds, seed=seed,
-            metric=metric.value, device=device.value,
+            metric=metric, device=device,
         )  # fmt: skip
     say(f"wrote {out}")
     if as_json:

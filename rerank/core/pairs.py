@@ -7,19 +7,18 @@ which 0 and less mean "judged, and not right".
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from rerank.core.errors import RerankError
+from rerank.core.words import Name
 
-Name: TypeAlias = Literal["t2v", "v2t"]
 Positives: TypeAlias = (
     Sequence[np.ndarray] | Sequence[Sequence[int]] | Mapping[int, Sequence[int]] | np.ndarray
 )
 Grades: TypeAlias = Mapping[int, Mapping[int, int]]
 
-NAMES: tuple[Name, Name] = ("t2v", "v2t")
 # Of each direction what asks and what is searched, as plurals.
 WORDS: dict[Name, tuple[str, str]] = {"t2v": ("texts", "videos"), "v2t": ("videos", "texts")}
 

@@ -275,10 +275,15 @@ def _settings_of(declared: object) -> tuple[Setting, ...]:
         return ()
     said = _attributes_of(declared.__doc__ or "")
     return tuple(
-        Setting(f.name, getattr(f.type, "__name__", str(f.type)), f.default, said.get(f.name, ""))
+        Setting(f.name, _kind_of(f.type), f.default, said.get(f.name, ""))
         for f in fields(declared)
         if f.init
     )
+
+
+def _kind_of(kind: object) -> str:
+    """A type as its file writes it, such as "int" or "Literal['ip', 'l2']"."""
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
 
 
 def _attributes_of(doc: str) -> dict[str, str]:

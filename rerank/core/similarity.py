@@ -27,13 +27,13 @@ from rerank.core.arrays import (
 )
 from rerank.core.errors import NeedsEmbeddings, RerankError
 from rerank.core.rows import Rows, StoredRows, inner_products, mapped, ready
+from rerank.core.words import Metric, words_of
 
 __all__ = [
-    "BLOCK_ELEMENTS", "ArrayLike", "Axis", "Dense", "Metric", "Pair", "Similarity",
+    "BLOCK_ELEMENTS", "ArrayLike", "Axis", "Dense", "Pair", "Similarity",
     "as_matrix", "check_finite", "unit_rows",
 ]  # fmt: skip
 
-Metric: TypeAlias = Literal["cosine", "dot"]
 Axis: TypeAlias = Literal["queries", "gallery"]
 
 
@@ -251,7 +251,7 @@ class Pair(Similarity):
     def __post_init__(self) -> None:
         if self._checked:
             return
-        if self.metric not in ("cosine", "dot"):
+        if self.metric not in words_of(Metric):
             raise RerankError(f"metric: got {self.metric!r}, expected 'cosine' or 'dot'")
         queries = _side(self.queries, "queries", no_rows=self.shard == "queries")
         gallery = _side(self.gallery, "gallery", no_rows=self.shard == "gallery")

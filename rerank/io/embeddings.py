@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.words import Metric, words_of
 from rerank.io.container import SCHEMA, Found
 from rerank.io.field import Field, bounds, checked_blocks, hash_matrix, in_memory, read_matrix
 from rerank.io.files import BLOCK_BYTES, ArrayHash, PathLike, named, sha256_of
@@ -215,7 +216,7 @@ def read_embeddings(
 
 
 def _check_metric(metric: str) -> None:
-    if metric not in ("cosine", "dot"):
+    if metric not in words_of(Metric):
         raise RerankError(f"metric is {metric!r}, expected 'cosine' or 'dot'")
 
 

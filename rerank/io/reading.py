@@ -2,17 +2,13 @@
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 from rerank.core.errors import RerankError
-
-Pool: TypeAlias = Literal["mean", "max", "none"]
-GtDirection: TypeAlias = Literal["auto", "text-video", "video-text"]
-SimsRows: TypeAlias = Literal["texts", "videos"]
+from rerank.core.words import GtDirection, Pool, Side, words_of
 
 # The word that stands for row numbers in place of a file of ids.
 ROWS = "rows"
-_SIDES = ("texts", "videos")
 
 
 def _option(default: Any, help: str) -> Any:  # noqa: ANN401  a field of a dataclass
@@ -59,15 +55,15 @@ class Reading:
     )
     video_ids: Path | None = _option(None, "Ids of the videos, or 'rows' for row numbers.")
     gt_direction: GtDirection = _option("auto", "Which side stands on the left in the truth.")
-    sims_rows: SimsRows = _option("texts", "Which side the rows of --sims are.")
+    sims_rows: Side = _option("texts", "Which side the rows of --sims are.")
 
     def __post_init__(self) -> None:
-        for name, kind in (("pool", Pool), ("gt_direction", GtDirection), ("sims_rows", SimsRows)):
+        for name, kind in (("pool", Pool), ("gt_direction", GtDirection), ("sims_rows", Side)):
             value = getattr(self, name)
-            if value is not None and value not in get_args(kind):
+            if value is not None and value not in words_of(kind):
                 raise RerankError(
                     f"--{name.replace('_', '-')}: got {value!r}, expected one of "
-                    f"{', '.join(get_args(kind))}"
+                    f"{', '.join(words_of(kind))}"
                 )
         for name in ("dataset", "id_column", "embedding_column"):
             value = getattr(self, name)
@@ -79,7 +75,7 @@ class Reading:
         bare: str | None = None
         for text in getattr(self, setting):
             head, equals, name = text.partition("=")
-            if equals and head in _SIDES:
+            if equals and head in words_of(Side):
                 if head == side:
                     return name, True
             else:

@@ -29,7 +29,8 @@ from rerank.core.errors import NeedsEmbeddings, RerankError
 from rerank.core.pairs import group_pairs
 from rerank.core.rows import Rows, blended, mapped, shifted
 from rerank.core.similarity import Pair, Similarity
-from rerank.methods.base import Bank, Fitted, Label, Parts, Reranker, Turn, as_bank
+from rerank.core.words import Label
+from rerank.methods.base import Bank, Fitted, Parts, Reranker, Turn, as_bank
 from rerank.methods.registry import method
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
 from rerank.passes import reduce

@@ -9,7 +9,7 @@ number per gallery item; `FittedPipeline` shows both as `.map` and `.gallery_bia
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,8 +17,7 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
-
-Label: TypeAlias = Literal["none", "inductive", "online", "cross-fit", "transductive"]
+from rerank.core.words import Label
 
 # From the least to the most that was known about the test queries.
 LABELS: tuple[Label, ...] = ("none", "inductive", "online", "cross-fit", "transductive")

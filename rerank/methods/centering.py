@@ -8,7 +8,8 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.rows import centred
 from rerank.core.similarity import Pair, Similarity
-from rerank.methods.base import Bank, Fitted, GalleryBias, Label, Parts, Reranker, as_bank
+from rerank.core.words import Label
+from rerank.methods.base import Bank, Fitted, GalleryBias, Parts, Reranker, as_bank
 from rerank.methods.checks import need_pair
 from rerank.methods.registry import method
 from rerank.passes import gallery as items

@@ -8,14 +8,15 @@ on the test queries. With no bank at all both are fitted on the test queries, an
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from rerank.core.errors import RerankError
-from rerank.core.pairs import WORDS, Name, transpose_positives
-from rerank.core.similarity import ArrayLike, Axis, Metric, Pair, Similarity
-from rerank.methods.base import Bank, Label
+from rerank.core.pairs import WORDS, transpose_positives
+from rerank.core.similarity import ArrayLike, Axis, Pair, Similarity
+from rerank.core.words import GroupsWord, Label, Metric, Name
+from rerank.methods.base import Bank
 from rerank.passes import reduce
 
 
@@ -47,7 +48,7 @@ class Direction:
 
 # What is known of which texts and videos belong together: nothing, that no two of one side share
 # one of the other, that those of the longer side come in groups, or the group of each.
-Groups: TypeAlias = Literal["auto", "one-to-one", "grouped"] | Sequence[object] | np.ndarray
+Groups: TypeAlias = GroupsWord | Sequence[object] | np.ndarray
 
 
 def from_scores(

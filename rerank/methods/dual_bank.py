@@ -13,7 +13,8 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.rows import equal
 from rerank.core.similarity import Pair, Similarity
-from rerank.methods.base import Bank, Fitted, GalleryBias, Label, Reranker, as_bank
+from rerank.core.words import Label
+from rerank.methods.base import Bank, Fitted, GalleryBias, Reranker, as_bank
 from rerank.methods.checks import bank_tau, check_columns, check_temperature, mapped
 from rerank.methods.inverted_softmax import active_items
 from rerank.methods.potentials import solve

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
-from rerank.methods.base import Bank, Fitted, Label, Parts, Reranker, as_bank
+from rerank.core.words import Label
+from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.registry import method
 from rerank.passes import reduce
 

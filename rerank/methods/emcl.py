@@ -15,7 +15,8 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Dense, Similarity
-from rerank.methods.base import Bank, Fitted, Label, Parts, Reranker, as_bank
+from rerank.core.words import Label
+from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.checks import MAX_DENSE, need_pair
 from rerank.methods.em import REFERENCE_ROWS, em_basis, published_map, reconstruction
 from rerank.methods.registry import method

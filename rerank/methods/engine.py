@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 import torch
 
 from rerank.core.errors import RerankError
-from rerank.core.pairs import WORDS, Name
+from rerank.core.pairs import WORDS
 from rerank.core.similarity import Pair, Similarity
+from rerank.core.words import Label, Name
 from rerank.methods.align import Aligned
-from rerank.methods.base import Bank, Fitted, FittedPipeline, Label, Pipeline, strongest_label
+from rerank.methods.base import Bank, Fitted, FittedPipeline, Pipeline, strongest_label
 from rerank.methods.directions import Direction
 from rerank.methods.em import Basis
 from rerank.methods.marginals import centred, choose, masses

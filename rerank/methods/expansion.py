@@ -6,7 +6,8 @@ import torch
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity, unit_rows
-from rerank.methods.base import Bank, Fitted, Label, Reranker, as_bank
+from rerank.core.words import Label
+from rerank.methods.base import Bank, Fitted, Reranker, as_bank
 from rerank.methods.checks import need_pair
 from rerank.methods.registry import method
 from rerank.passes import gallery as items

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
-from rerank.methods.base import Bank, Fitted, GalleryBias, Label, Reranker, as_bank
+from rerank.core.words import Label
+from rerank.methods.base import Bank, Fitted, GalleryBias, Reranker, as_bank
 from rerank.methods.checks import bank_tau, check_columns, check_temperature, rows_only
 from rerank.methods.registry import method
 from rerank.passes import gallery as items

@@ -13,7 +13,7 @@ temperature, spread or hubness.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -23,18 +23,16 @@ from rerank.core import comm
 from rerank.core.arrays import BLOCK_ELEMENTS, ArrayLike, as_matrix
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Axis, Dense
+from rerank.core.words import Kind, ScoresAre, words_of
 from rerank.methods.kinds_facts import Facts, collect, merge, precision_of, without_padding
-from rerank.methods.kinds_rules import KINDS, Kind, Verdict, judge
+from rerank.methods.kinds_rules import KINDS, Verdict, judge
 
-ScoresAre: TypeAlias = Literal[
-    "auto", "similarities", "logits", "softmax", "probabilities", "log-odds"
-]
-SCORES_ARE: tuple[str, ...] = get_args(ScoresAre)
+SCORES_ARE = words_of(ScoresAre)
 # A number, or "none": every number is a score.
 Unscored: TypeAlias = float | Literal["none"] | None
 
 __all__ = [
-    "KINDS", "SCORES_ARE", "Kind", "Reading", "Scores", "ScoresAre", "Unscored", "as_scores_are",
+    "KINDS", "SCORES_ARE", "Reading", "Scores", "Unscored", "as_scores_are",
     "parse_unscored", "read", "read_both", "reading_of",
 ]  # fmt: skip
 

@@ -19,15 +19,15 @@ tell clearly they are similarities.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+from typing import Literal
 
 import numpy as np
 
 from rerank.core.errors import RerankError
+from rerank.core.words import Kind, words_of
 from rerank.methods.kinds_facts import HIGH, LOW, SUM, Live, Precision, precision_of
 
-Kind: TypeAlias = Literal["similarities", "logits", "softmax", "probabilities", "log-odds"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS = words_of(Kind)
 
 _FAR = 2.0  # a fill is this many ranges below the other scores
 _EXCESS = 5  # or this many times as frequent as its neighbours

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rerank.core import comm
 from rerank.core.similarity import Similarity
+from rerank.core.words import Counting
 from rerank.methods.base import Bank
 from rerank.passes import reduce
 
@@ -75,7 +76,7 @@ class Masses:
 def masses(
     sim: Similarity,
     *,
-    duplicates: Literal["share", "count"] = "share",
+    duplicates: Counting = "share",
     query_groups: int | None = None,
 ) -> Masses:
     """Masses over what is live.

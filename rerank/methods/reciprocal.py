@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity
-from rerank.methods.base import Bank, Fitted, Label, Reranker, as_bank
+from rerank.core.words import Label
+from rerank.methods.base import Bank, Fitted, Reranker, as_bank
 from rerank.methods.checks import mapped, need_pair
 from rerank.methods.registry import method
 from rerank.passes import reduce

@@ -15,13 +15,13 @@ queries are alike although all items are wanted.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rerank.core import comm
 from rerank.core.similarity import Similarity
+from rerank.core.words import Counting
 from rerank.methods.marginals import Masses
 from rerank.passes import gallery as items
 from rerank.passes import reduce
@@ -53,7 +53,7 @@ def repeats(
     *,
     gallery_bias: Tensor,
     found: Masses,
-    duplicates: Literal["share", "count"] = "share",
+    duplicates: Counting = "share",
 ) -> Repeats:
     """Whether queries repeat, from samples of the scores and the biases of the fit without.
 

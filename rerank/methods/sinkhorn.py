@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
-from rerank.methods.base import Bank, Fitted, Label, Parts, Reranker, Running, as_bank
+from rerank.core.words import Counting, Label
+from rerank.methods.base import Bank, Fitted, Parts, Reranker, Running, as_bank
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
 from rerank.methods.popularity import normalised, popularity, shared_masses
 from rerank.methods.potentials import Solution, solve
@@ -72,7 +73,7 @@ class Sinkhorn(Reranker):
     tol: float | None = 1e-3
     rho: float | Literal["auto"] = "auto"
     relaxation: float = 1.4
-    duplicates: Literal["share", "count"] = "share"
+    duplicates: Counting = "share"
     neighbours: int | None = None
     samples: int = 4096
 

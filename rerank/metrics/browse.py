@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rerank.core.pairs import Name
 from rerank.core.similarity import Similarity
+from rerank.core.words import Name
 from rerank.metrics.pictures import Scores
 from rerank.metrics.ranks import Ranks
 from rerank.passes import reduce

@@ -16,11 +16,12 @@ import torch
 from rerank.core.errors import RerankError
 from rerank.core.pairs import Grades, as_positives, clusters_of
 from rerank.core.similarity import Dense, Pair, Similarity
+from rerank.core.words import Ties
 from rerank.methods.base import Bank, Reranker
 from rerank.metrics import protocols
 from rerank.metrics.figures import Figure
 from rerank.metrics.judge import Judgement, judge
-from rerank.metrics.ranks import Ranks, Ties
+from rerank.metrics.ranks import Ranks
 
 
 @dataclass(frozen=True, eq=False)

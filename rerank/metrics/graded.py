@@ -18,7 +18,7 @@ from rerank.core import progress
 from rerank.core.errors import RerankError
 from rerank.core.pairs import Grades, Positives, as_positives
 from rerank.core.similarity import Similarity
-from rerank.metrics.ranks import Ties
+from rerank.core.words import Ties
 
 ALIASES = {"MRR": "RR", "MAP": "AP"}
 # Random orders that "expected" averages over, for queries in which items tie.

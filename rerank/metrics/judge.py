@@ -8,9 +8,7 @@ import numpy as np
 
 from rerank.core.errors import RerankError
 from rerank.core.pairs import (
-    NAMES,
     Grades,
-    Name,
     Positives,
     as_positives,
     clusters_of,
@@ -18,11 +16,12 @@ from rerank.core.pairs import (
     transpose_positives,
 )
 from rerank.core.similarity import ArrayLike, Dense, Similarity
+from rerank.core.words import NAMES, Name, Ties
 from rerank.metrics import hubness, protocols
 from rerank.metrics import ranks as metrics
 from rerank.metrics.figures import DEFAULT, Figure, as_text, find_all
 from rerank.metrics.graded import ranked_measures
-from rerank.metrics.ranks import Ranks, Ties
+from rerank.metrics.ranks import Ranks
 from rerank.metrics.uncertainty import Bootstrap, Combine, Difference, Interval
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from rerank.core.pairs import WORDS, Name
+from rerank.core.pairs import WORDS
 from rerank.core.version import __version__
-from rerank.methods.base import Label
+from rerank.core.words import Label, Name
 from rerank.metrics import hubness as hubs
 from rerank.metrics import pictures, tables
 from rerank.metrics.browse import Browser

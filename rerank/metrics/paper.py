@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rerank.core.errors import RerankError
-from rerank.core.pairs import NAMES, WORDS, Name
+from rerank.core.pairs import WORDS
 from rerank.core.version import __version__
-from rerank.methods.base import LABELS, Label
+from rerank.core.words import NAMES, Label, Name
+from rerank.methods.base import LABELS
 from rerank.metrics.figures import Figure, as_text, find_all
 from rerank.metrics.tables import MEANINGS, Comparison, Entry, Table, few_clusters
 

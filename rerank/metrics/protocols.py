@@ -16,7 +16,6 @@ answers in a gallery of all captions; against pooled captions it has one in a ga
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -24,12 +23,9 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
+from rerank.core.words import Protocol, words_of
 
-Protocol: TypeAlias = Literal[
-    "auto", "pairs", "multi-caption", "rank-captions-take-best", "rank-videos-by-best-caption"
-]
-
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+PROTOCOLS = words_of(Protocol)
 
 
 @dataclass(frozen=True, eq=False)

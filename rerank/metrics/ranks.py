@@ -22,7 +22,6 @@ tied column, so that ties give more ranks than queries.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -31,10 +30,9 @@ from rerank.core import progress
 from rerank.core.errors import RerankError
 from rerank.core.pairs import Positives, as_positives
 from rerank.core.similarity import Similarity
+from rerank.core.words import Ties, words_of
 
-Ties: TypeAlias = Literal["expected", "mid", "optimistic", "pessimistic"]
-
-TIES: tuple[Ties, ...] = get_args(Ties)
+TIES = words_of(Ties)
 
 
 @dataclass(frozen=True, eq=False)

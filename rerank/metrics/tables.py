@@ -8,24 +8,23 @@ papers, which put both directions on one line, are in `rerank.metrics.paper`.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any
 
 from rerank.core.errors import RerankError
-from rerank.core.pairs import WORDS, Name
+from rerank.core.pairs import WORDS
 from rerank.core.version import __version__
-from rerank.methods.base import Label
+from rerank.core.words import Format, Label, Name, Ties, words_of
 from rerank.metrics.browse import Lists
 from rerank.metrics.figures import Figure, as_text
 from rerank.metrics.hubness import Hubness
 from rerank.metrics.judge import Judgement
-from rerank.metrics.ranks import Ranks, Ties
+from rerank.metrics.ranks import Ranks
 from rerank.metrics.uncertainty import MIN_CLUSTERS, Difference, Interval, format_change
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Format: TypeAlias = Literal["table", "latex", "markdown", "csv", "html", "json"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+FORMATS = words_of(Format)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ a collective where the axis is split over processes.
 import hashlib
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from rerank.core import comm, progress
 from rerank.core.errors import NeedsEmbeddings
 from rerank.core.rows import Rows, slices
 from rerank.core.similarity import Axis, Dense, Pair, Similarity
+from rerank.core.words import Counting
 from rerank.passes.order import (
     TopK,
     check_k,
@@ -224,14 +224,14 @@ def row_hashes(sim: Similarity) -> Tensor:
     return torch.tensor(digests, dtype=torch.int64, device=sim.device)
 
 
-def query_masses(sim: Similarity, *, duplicates: Literal["share", "count"] = "share") -> Tensor:
+def query_masses(sim: Similarity, *, duplicates: Counting = "share") -> Tensor:
     """(n,) float64 `query_weights`, summing to one over all processes."""
     mass = query_weights(sim, duplicates=duplicates)
     total = mass.sum()
     return mass / (comm.all_sum(total) if sim.shard == "queries" else total)
 
 
-def query_weights(sim: Similarity, *, duplicates: Literal["share", "count"] = "share") -> Tensor:
+def query_weights(sim: Similarity, *, duplicates: Counting = "share") -> Tensor:
     """(n,) float64 weights of the queries.
 
     The similarity's own `query_mass` where it has one; else every distinct query has the same

@@ -14,13 +14,13 @@ from torch import Tensor
 from rerank.core import comm
 from rerank.core.errors import RerankError
 from rerank.core.pairs import Groups, group_pairs
+from rerank.core.words import Label
 from rerank.methods.align import Align, Aligned
 from rerank.methods.base import (
     Bank,
     Fitted,
     FittedPipeline,
     GalleryBias,
-    Label,
     LinearMap,
     Pipeline,
     Reranker,

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.core.pairs import Groups, Name, group_pairs, transpose_positives
+from rerank.core.pairs import Groups, group_pairs, transpose_positives
 from rerank.core.similarity import Pair, Similarity
+from rerank.core.words import Label, Name
 from rerank.methods import registry as presets
-from rerank.methods.base import Fitted, Label, Pipeline, strongest_label
+from rerank.methods.base import Fitted, Pipeline, strongest_label
 from rerank.methods.directions import Direction
 from rerank.passes import reduce
 from rerank.selection.likelihood import clustered_mean

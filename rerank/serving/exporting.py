@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 from rerank.core.errors import RerankError
-from rerank.core.similarity import ArrayLike, Metric
+from rerank.core.similarity import ArrayLike
+from rerank.core.words import Metric, QuerySide, Space
 from rerank.io.files import write_text
 from rerank.methods.base import FittedPipeline
 from rerank.methods.saved import Saved
 from rerank.passes.reduce import TopK, check_k
 from rerank.serving import sidecar
-from rerank.serving.fold import QuerySide, Space, centres_of, folding_settings, plan_folding
+from rerank.serving.fold import centres_of, folding_settings, plan_folding
 from rerank.serving.matching import align
 from rerank.serving.recall import Truth, measured_with, reach
 from rerank.serving.sidecar import DEFAULT_TABLE, SCHEMA, Exported

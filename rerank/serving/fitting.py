@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from rerank.core.errors import RerankError
-from rerank.core.pairs import Name
-from rerank.core.similarity import ArrayLike, Metric, Pair, as_matrix
+from rerank.core.similarity import ArrayLike, Pair, as_matrix
+from rerank.core.words import Metric, Name
 from rerank.methods import engine
 from rerank.methods.base import Bank, Reranker
 from rerank.methods.directions import Direction

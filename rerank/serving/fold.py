@@ -23,7 +23,7 @@ The bias dimension is never scaled: that destroys the recall of approximate inde
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +31,9 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.rows import slices
-from rerank.core.similarity import ArrayLike, Metric, as_matrix, check_finite, unit_rows
+from rerank.core.similarity import ArrayLike, as_matrix, check_finite, unit_rows
+from rerank.core.words import Metric, QuerySide, Space
 from rerank.methods.base import Fitted, FittedPipeline, Turn
-
-QuerySide: TypeAlias = Literal["mapped", "raw"]
-Space: TypeAlias = Literal["ip", "cosine", "l2"]
 
 # Rounding of float32 norms; an item this little beyond the radius gets a zero last coordinate.
 _RADIUS_SLACK = 1e-6

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.core.similarity import ArrayLike, Metric, Pair, as_matrix
+from rerank.core.similarity import ArrayLike, Pair, as_matrix
+from rerank.core.words import Metric
 from rerank.methods.base import Bank, Fitted, FittedPipeline, Reranker
 from rerank.methods.registry import METHODS
 from rerank.methods.saved import Saved

@@ -13,8 +13,8 @@ from rerank.core import memory
 from rerank.core.errors import RerankError
 from rerank.core.rows import slices
 from rerank.core.similarity import ArrayLike, as_matrix
+from rerank.core.words import Label
 from rerank.io.scratch import joined
-from rerank.methods.base import Label
 from rerank.methods.saved import Saved
 
 SCHEMA = "rerank-model/1"

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.core.similarity import ArrayLike, Metric, Similarity, as_matrix
+from rerank.core.similarity import ArrayLike, Similarity, as_matrix
+from rerank.core.words import Label, Metric
 from rerank.methods import saved as files
-from rerank.methods.base import FittedPipeline, Label
+from rerank.methods.base import FittedPipeline
 from rerank.methods.saved import Saved
 from rerank.serving import grow
 from rerank.serving.fold import plain_folding

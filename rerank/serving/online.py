@@ -21,7 +21,8 @@ from torch import Tensor
 
 from rerank.core import memory
 from rerank.core.errors import RerankError
-from rerank.core.similarity import ArrayLike, Metric, as_matrix
+from rerank.core.similarity import ArrayLike, as_matrix
+from rerank.core.words import Metric
 from rerank.methods.base import Fitted, FittedPipeline, strongest_label
 from rerank.methods.saved import Saved
 from rerank.passes import reduce

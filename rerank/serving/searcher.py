@@ -15,7 +15,8 @@ from torch import Tensor
 
 from rerank.core import memory
 from rerank.core.rows import StoredRows, slices
-from rerank.core.similarity import ArrayLike, Metric, Pair, as_matrix
+from rerank.core.similarity import ArrayLike, Pair, as_matrix
+from rerank.core.words import Metric
 from rerank.methods.base import FittedPipeline
 from rerank.methods.saved import Saved
 from rerank.passes import reduce

@@ -16,7 +16,8 @@ from torch import Tensor
 from rerank.core import progress
 from rerank.core.arrays import row_norms
 from rerank.core.rows import StoredRows, slices
-from rerank.core.similarity import ArrayLike, Metric, Pair, as_matrix, check_finite
+from rerank.core.similarity import ArrayLike, Pair, as_matrix, check_finite
+from rerank.core.words import Metric
 from rerank.methods.base import Fitted
 from rerank.serving.fold import Folding, map_each, plain_folding
 

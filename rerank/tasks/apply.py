@@ -16,15 +16,15 @@ from rerank.core import comm
 from rerank.core.arrays import ArrayLike, as_matrix
 from rerank.core.errors import RerankError
 from rerank.core.memory import limit
-from rerank.core.pairs import Name
-from rerank.core.similarity import Metric, Similarity
+from rerank.core.similarity import Similarity
 from rerank.core.version import __version__
+from rerank.core.words import Label, Metric, Name, ScoresAre
 from rerank.io import DirectionResult, Embeddings
 from rerank.methods import directions, engine
-from rerank.methods.base import FittedPipeline, Label
+from rerank.methods.base import FittedPipeline
 from rerank.methods.directions import Direction, Groups
 from rerank.methods.engine import Fit, Run
-from rerank.methods.kinds import Scores, ScoresAre, Unscored, read_both
+from rerank.methods.kinds import Scores, Unscored, read_both
 from rerank.methods.registry import cards_of
 from rerank.metrics import hubness
 from rerank.metrics.hubness import Hubness

@@ -17,7 +17,6 @@ from rerank.core.memory import measured
 from rerank.core.pairs import (
     WORDS,
     Grades,
-    Name,
     as_grades,
     as_positives,
     positives_of,
@@ -25,6 +24,7 @@ from rerank.core.pairs import (
     transpose_positives,
 )
 from rerank.core.similarity import Pair, Similarity
+from rerank.core.words import Name, Ties
 from rerank.io.files import atomic_path
 from rerank.methods import engine
 from rerank.methods import registry as presets
@@ -36,7 +36,6 @@ from rerank.metrics.browse import Browser, Lists, lists_of
 from rerank.metrics.figures import DEFAULT, Figure, find_all
 from rerank.metrics.judge import Judgement, bootstrap_of, judge, paired_changes
 from rerank.metrics.page import Queries, from_comparison, render, verdict_of_table
-from rerank.metrics.ranks import Ties
 from rerank.metrics.tables import Comparison, Entry, Skipped, Table, footnotes
 from rerank.metrics.uncertainty import Bootstrap
 from rerank.passes import reduce

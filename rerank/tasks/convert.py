@@ -5,6 +5,7 @@ from pathlib import Path
 from rerank import io
 from rerank.core.errors import RerankError
 from rerank.core.memory import limit
+from rerank.core.words import Side, words_of
 from rerank.io.files import printable
 from rerank.io.reading import Reading
 from rerank.tasks.answer import Answer
@@ -39,7 +40,7 @@ def convert_file(
     Raises:
         RerankError: a file that cannot be read, or a place that cannot be written.
     """
-    if what not in _KINDS or side not in ("texts", "videos"):
+    if what not in _KINDS or side not in words_of(Side):
         raise RerankError(
             f"convert: got {what!r} and {side!r}, expected embeddings or scores, texts or videos"
         )

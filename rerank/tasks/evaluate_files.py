@@ -11,8 +11,9 @@ import torch
 
 from rerank import io
 from rerank.core.errors import FormatError, RerankError
-from rerank.core.pairs import NAMES, Name, as_grades, positives_of
+from rerank.core.pairs import as_grades, positives_of
 from rerank.core.similarity import Dense, Pair, Similarity, as_matrix
+from rerank.core.words import NAMES, Name, Ties
 from rerank.io import Results
 from rerank.io.files import atomic_path
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
@@ -22,7 +23,6 @@ from rerank.metrics.hubness import Hubness, summary
 from rerank.metrics.judge import Judgement, bootstrap_of, judge, paired_changes, views
 from rerank.metrics.page import Queries, before_after, render, verdict
 from rerank.metrics.pictures import Scores
-from rerank.metrics.ranks import Ties
 from rerank.metrics.uncertainty import Difference
 from rerank.tasks import apply as files
 from rerank.tasks.read import (

@@ -14,9 +14,10 @@ import torch
 
 from rerank import io
 from rerank.core.errors import FormatError, RerankError
-from rerank.core.pairs import Name, as_positives, transpose_positives
+from rerank.core.pairs import as_positives, transpose_positives
 from rerank.core.rows import StoredRows
-from rerank.core.similarity import Metric, Pair
+from rerank.core.similarity import Pair
+from rerank.core.words import NAMES, Metric, Name
 from rerank.methods.saved import Saved
 from rerank.passes import reduce
 from rerank.serving.fitting import fit_model
@@ -75,7 +76,7 @@ def fit(
     >>> model.search(rng.normal(size=(2, 8)), k=3).ids.shape
     (2, 3)
     """
-    if direction not in ("t2v", "v2t"):
+    if direction not in NAMES:
         raise RerankError(f"direction: got {direction!r}, expected 't2v' or 'v2t'")
     bank, other = (bank_texts, bank_videos) if direction == "t2v" else (bank_videos, bank_texts)
     words = ("videos", "texts") if direction == "t2v" else ("texts", "videos")

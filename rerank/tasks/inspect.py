@@ -11,8 +11,9 @@ from torch import Tensor
 
 from rerank import io
 from rerank.core.errors import RerankError
-from rerank.core.pairs import WORDS, Name
+from rerank.core.pairs import WORDS
 from rerank.core.similarity import Pair, Similarity, as_matrix
+from rerank.core.words import Name
 from rerank.methods import directions
 from rerank.methods.directions import Direction
 from rerank.metrics import hubness

@@ -6,11 +6,11 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from torch import Tensor
 
-from rerank.core.pairs import Name
 from rerank.core.similarity import ArrayLike
+from rerank.core.words import Name, ScoresAre
 from rerank.methods import directions, engine
 from rerank.methods.directions import Groups
-from rerank.methods.kinds import ScoresAre, Unscored, read_both
+from rerank.methods.kinds import Unscored, read_both
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 

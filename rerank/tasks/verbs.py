@@ -15,13 +15,13 @@ from torch import Tensor
 
 from rerank import io
 from rerank.core.errors import RerankError
-from rerank.core.pairs import Name, as_positives
-from rerank.core.similarity import ArrayLike, Metric, Similarity
+from rerank.core.pairs import as_positives
+from rerank.core.similarity import ArrayLike, Similarity
+from rerank.core.words import Metric, Name, Ties
 from rerank.io import Embeddings
 from rerank.io.files import PathLike
 from rerank.metrics.judge import Evaluation
 from rerank.metrics.judge import evaluate as judged
-from rerank.metrics.ranks import Ties
 from rerank.metrics.tables import Comparison
 from rerank.tasks import apply as task
 from rerank.tasks import compare as comparing

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.words import ContrastName, Duplicates, Protocol, StartName
 
 # Chosen with the rate and the epochs on held-out training videos of the published table.
 LARGE_BATCH = 4096
@@ -15,11 +16,6 @@ MIN_TAU, MAX_TAU = 0.01, 100.0
 DEFAULT_TAU = 0.1
 # The margin of the support-set paper.
 HINGE_MARGIN = 0.2
-
-Start = Literal["auto", "identity", "video-to-text", "text-to-video", "both"]
-Protocol = Literal[
-    "auto", "pairs", "multi-caption", "rank-captions-take-best", "rank-videos-by-best-caption"
-]
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class TrainSettings:
 
     objective: str = "infonce"
     options: dict[str, Any] = field(default_factory=dict)
-    start: Start = "auto"
+    start: StartName = "auto"
     epochs: int = 12
     batch_size: int | None = None
     lr: float = 4e-3
@@ -65,10 +61,10 @@ class TrainSettings:
     tau: float | None = None
     logit_scale: float | None = None
     learn_tau: bool = True
-    loss: Literal["infonce", "hinge"] = "infonce"
+    loss: ContrastName = "infonce"
     margin: float | None = None
     hard_negatives: int = 0
-    duplicates: Literal["neutral", "negatives"] = "neutral"
+    duplicates: Duplicates = "neutral"
     hidden: int = 0
     patience: int = 5
     val_share: float = 0.1

@@ -18,7 +18,7 @@ import numpy as np
 import real_sets
 
 from rerank.core.errors import RerankError
-from rerank.core.pairs import Name
+from rerank.core.words import Name
 from rerank.methods import directions
 from rerank.methods.directions import Direction
 from rerank.methods.registry import METHODS, pipeline

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from rerank.core.errors import RerankError
-from rerank.serving.fold import Space
+from rerank.core.words import Space
 
 Self = TypeVar("Self", bound="TableStore")
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from rerank.core.errors import FormatError
+from rerank.core.words import Space
 from rerank.passes.topk import faiss_module
-from rerank.serving.fold import Space
 from rerank.serving.searcher import exact_topk
 from rerank.serving.stores.contract import BaseStore, Hits, rising
 from rerank.serving.stores.registry import store

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from rerank.core.errors import FormatError
+from rerank.core.words import Space
 from rerank.serving.stores.contract import BaseStore, Hits, arrow_table, library
 from rerank.serving.stores.registry import store
 
@@ -25,7 +26,7 @@ class Lancedb(BaseStore):
     """
 
     table: str = "gallery"
-    space: Literal["ip", "cosine", "l2"] = "ip"
+    space: Space = "ip"
 
     @property
     def folder(self) -> bool:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from rerank.core.words import Space
 from rerank.serving.stores.contract import (
     NUMPY_BEST,
     NUMPY_SEARCH,
@@ -28,7 +28,7 @@ class Parquet(BaseStore):
         space: what it will be compared by.
     """
 
-    space: Literal["ip", "cosine", "l2"] = "ip"
+    space: Space = "ip"
 
     def write(self, target: Path, vectors: np.ndarray, ids: Sequence[str], *, stamp: str) -> None:
         """See `Store`."""

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.words import Space
 from rerank.serving.stores.contract import BaseStore, Hits, brute_force, file_hash, library
 from rerank.serving.stores.registry import store
 
@@ -30,7 +31,7 @@ class Pgvector(BaseStore):
     """
 
     table: str = "gallery"
-    space: Literal["ip", "cosine", "l2"] = "ip"
+    space: Space = "ip"
     url: str | None = None
 
     @property

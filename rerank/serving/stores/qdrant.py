@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.words import Space
 from rerank.serving.stores.contract import BaseStore, Hits, library
 from rerank.serving.stores.registry import store
 
@@ -31,7 +32,7 @@ class Qdrant(BaseStore):
     """
 
     collection: str = "gallery"
-    space: Literal["ip", "cosine", "l2"] = "ip"
+    space: Space = "ip"
     url: str | None = None
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rerank.core import words
 from rerank.core.errors import RerankError
 from rerank.core.registry import Registry, Setting
 
@@ -54,9 +55,9 @@ def make_store(name: str, **settings: Any) -> Any:  # noqa: ANN401  a Store
 
 
 def choices(setting: Setting) -> tuple[str, ...]:
-    """The values that a setting of type Literal[...] can have; () for any other."""
+    """The values of a setting of type Literal[...] or a list of `rerank.core.words`, or ()."""
     if not setting.kind.startswith("Literal["):
-        return ()
+        return words.words_of(getattr(words, setting.kind, None))
     node = ast.parse(setting.kind, mode="eval").body
     assert isinstance(node, ast.Subscript)
     found = ast.literal_eval(node.slice)

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from rerank.core.errors import FormatError
+from rerank.core.words import Space
 from rerank.serving.stores.contract import BaseStore, Hits, library, rising
 from rerank.serving.stores.registry import store
 
@@ -26,7 +27,7 @@ class Usearch(BaseStore):
         space: what it compares by.
     """
 
-    space: Literal["ip", "cosine", "l2"] = "ip"
+    space: Space = "ip"
 
     @property
     def graph(self) -> bool:

@@ -6,12 +6,13 @@ Its constructor takes the settings, annotated with their class, and a `Context`.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rerank.core.words import ContrastName
 from rerank.train.data import Batch, PairedData
 
 # Stands for "not in this sum"; unlike -inf it leaves no NaN in a gradient of an empty row.
@@ -50,7 +51,7 @@ class Contrast:
         hard: hardest negatives of a row that count; 0 for all.
     """
 
-    loss: Literal["infonce", "hinge"] = "infonce"
+    loss: ContrastName = "infonce"
     margin: float = 0.0
     hard: int = 0
 
