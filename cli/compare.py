@@ -14,6 +14,7 @@ from rerank_cli.options import (
     Device,
     DeviceName,
     Figures,
+    Force,
     Heads,
     Metric,
     MetricName,
@@ -111,6 +112,7 @@ def compare_command(
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write one self-contained HTML file.")
     ] = None,
+    force: Force = False,
     device: Device = DeviceName.auto,
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
@@ -128,7 +130,7 @@ def compare_command(
             metric=metric.value, tau=tau, protocol=protocol.value, figures=figures, ties=ties.value,
             transductive=transductive, cross_fit=cross_fit, gate=gate,
             allow_unjudged=allow_unjudged, resamples=resamples, seed=seed, reading=reading,
-            device=device.value, report=report,
+            device=device.value, report=report, force=force,
         )  # fmt: skip
     if report is not None:
         say(f"wrote {report}")

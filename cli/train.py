@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from rerank_cli.options import Device, DeviceName, Json
+from rerank_cli.options import Device, DeviceName, Force, Json, with_reading
 
 
 class TrainCommand(typer.core.TyperCommand):
@@ -31,6 +31,7 @@ def _described(card: Any) -> str:  # noqa: ANN401  rerank.core.registry.Card
     return card.help + (f" (--set {settings})" if settings else "")
 
 
+@with_reading
 def train_command(
     objective: Annotated[
         str | None,
@@ -158,11 +159,11 @@ def train_command(
         Path | None,
         typer.Option("--pair-scores", help="Write cali-nce's confidence in each pair (JSON)."),
     ] = None,
-    pool: Annotated[
-        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
-    ] = None,
     device: Device = DeviceName.auto,
+    force: Force = False,
     json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Train projection heads from precomputed embeddings; start closed-form, keep what validates.
 
@@ -202,7 +203,7 @@ def train_command(
                     pair_scores=pair_scores, resume=resume, fresh=fresh,
                     allow_overlap=allow_overlap,
                 ),
-                pool=pool, device=_device(device.value),
+                reading=reading, force=force, device=_device(device.value),
             )  # fmt: skip
         if comm.rank() == 0:
             for warning in report.warnings:

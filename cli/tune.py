@@ -1,7 +1,7 @@
 """`rerank tune`: settings chosen on labelled pairs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from rerank_cli.options import (
     BankVideos,
     Device,
     DeviceName,
+    Force,
     Heads,
     Json,
     Metric,
@@ -20,9 +21,11 @@ from rerank_cli.options import (
     Texts,
     Unscored,
     Videos,
+    with_reading,
 )
 
 
+@with_reading
 def tune_command(
     gt: Annotated[
         Path, typer.Option("--gt", help="Labelled pairs of a validation set, or 'diagonal'.")
@@ -48,7 +51,10 @@ def tune_command(
     seed: Annotated[int, typer.Option("--seed", help="Of the folds.")] = 0,
     metric: Metric = MetricName.cosine,
     device: Device = DeviceName.auto,
+    force: Force = False,
     as_json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Choose method and settings by the likelihood of labelled pairs; "none" always competes."""
     from rerank.tasks import tune as files
@@ -59,7 +65,7 @@ def tune_command(
             gt, out, videos=videos, texts=texts, sims=sims, scores_are=scores_are.value,
             unscored=unscored, bank_texts=bank_texts, bank_videos=bank_videos, heads=heads,
             methods=method, folds=folds, seed=seed,
-            metric=metric.value, device=device.value,
+            metric=metric.value, device=device.value, reading=reading, force=force,
         )  # fmt: skip
     say(f"wrote {out}")
     if as_json:
