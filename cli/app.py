@@ -86,6 +86,22 @@ for _name in COMMANDS:
     app.command(_name, cls=getattr(_module, "Command", None))(_interruptible(_command))
 
 
+# Every wrong option and command; the base of a public class, since its own place moves.
+_WrongUse: type[Any] = typer.BadParameter.__mro__[1]
+
+
+def _said(error: Any) -> str:  # noqa: ANN401  a usage error
+    """A wrong option in one line, with the page that lists the right ones; or the help itself."""
+    from rerank.io.files import printable  # of the standard library alone
+
+    said = error.format_message()
+    if "\n" in said:
+        return said
+    path = error.ctx.command_path if error.ctx is not None else "rerank"
+    said = " ".join(said.split()).replace(": Value error, ", ": ").rstrip(".")
+    return f"error: {printable(said)}; `{path} -h` lists what there is"
+
+
 def main() -> None:
     """Run; an error on purpose is one line and exit 2, anything else keeps its traceback."""
     # Not where interrupts are ignored on purpose, as in jobs that a script puts in the background.
@@ -96,7 +112,12 @@ def main() -> None:
 
     exit_when_cut()
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except _WrongUse as error:
+        sys.stderr.write(f"{_said(error)}\n")
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
     except ValueError as error:

@@ -82,6 +82,7 @@ def apply_command(
     from rerank.core.errors import RerankError
     from rerank.tasks import apply as files
     from rerank.tasks import read as inputs
+    from rerank.tasks.settings import read_settings
     from rerank_cli.console import emit, emit_json, progress, say
 
     if dry_run:
@@ -89,13 +90,15 @@ def apply_command(
         from rerank.tasks import plan as planning
 
         with limit(memory):
-            found = planning.plan(*inputs.sizes(texts=texts, videos=videos, sims=sims))
+            found = planning.plan(
+                *inputs.sizes(texts=texts, videos=videos, sims=sims, reading=reading)
+            )
         if json:
             emit_json(found.as_dict())
         else:
             emit(planning.text(found))
         return
-    chosen: dict[str, Any] = inputs.read_settings(settings) if settings else {}
+    chosen: dict[str, Any] = read_settings(settings) if settings else {}
     chosen |= {
         key: value
         for key, value in {"method": method, "tau": inputs.parse_tau(tau), "rho": rho}.items()

@@ -13,6 +13,7 @@ from rerank_cli.options import (
     BankVideos,
     Device,
     Figures,
+    Force,
     Heads,
     Metric,
     ScoresAre,
@@ -78,6 +79,7 @@ def compare_command(
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write one self-contained HTML file.")
     ] = None,
+    force: Force = False,
     device: Device = "auto",
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
@@ -95,7 +97,7 @@ def compare_command(
             metric=metric, tau=tau, protocol=protocol, figures=figures, ties=ties,
             transductive=transductive, cross_fit=cross_fit, gate=gate,
             allow_unjudged=allow_unjudged, resamples=resamples, seed=seed, reading=reading,
-            device=device, report=report,
+            device=device, report=report, force=force,
         )  # fmt: skip
     if report is not None:
         say(f"wrote {report}")

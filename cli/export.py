@@ -1,15 +1,16 @@
 """`rerank export`: a fitted gallery as plain vectors for FAISS and vector stores."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rerank.core import words
 from rerank_cli.named import store_values, stores
-from rerank_cli.options import Json, Memory
+from rerank_cli.options import Force, Json, Memory, with_reading
 
 
+@with_reading
 def export_command(
     model: Annotated[Path, typer.Option("--model", help="Model file of `rerank fit`.")],
     out: Annotated[Path, typer.Option("--out", help="File or folder to write; OUT.npz beside it.")],
@@ -61,11 +62,11 @@ def export_command(
         list[str] | None,
         typer.Option("--option", help="NAME=VALUE: any other setting of the store."),
     ] = None,
-    pool: Annotated[
-        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
-    ] = None,
     memory: Memory = None,
+    force: Force = False,
     json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Write `[v, g]` vectors with ids, search them, and print the overlap with the exact top 10.
 
@@ -83,7 +84,7 @@ def export_command(
         said = task.export_files(
             model, videos=videos or (), texts=texts or (), out=out, to=to, query_side=queries,
             centre=centre, recall=recall, effort=effort, replace=replace, settings=settings,
-            pool=pool,
+            reading=reading, force=force,
         )  # fmt: skip
     for warning in said.warnings:
         say(f"note: {warning}")

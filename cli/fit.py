@@ -11,6 +11,7 @@ from rerank_cli.options import (
     BankTexts,
     BankVideos,
     Device,
+    Force,
     Json,
     Memory,
     Method,
@@ -18,9 +19,11 @@ from rerank_cli.options import (
     Tau,
     Texts,
     Videos,
+    with_reading,
 )
 
 
+@with_reading
 def fit_command(
     out: Annotated[Path, typer.Option("--out", help="Model file to write.")] = Path(
         "model.safetensors"
@@ -55,12 +58,12 @@ def fit_command(
     gate: Annotated[
         bool, typer.Option("--gate/--no-gate", help="Judge biases on the bank's known pairs.")
     ] = True,
-    pool: Annotated[
-        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
-    ] = None,
     memory: Memory = None,
     device: Device = "auto",
+    force: Force = False,
     json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Fit once on a gallery and a bank of other queries; then `rerank search` serves new ones.
 
@@ -69,9 +72,10 @@ def fit_command(
     from rerank.core.memory import limit
     from rerank.tasks import fit as task
     from rerank.tasks import read as inputs
+    from rerank.tasks.settings import read_settings
     from rerank_cli.console import emit, emit_json, progress, say
 
-    chosen: dict[str, Any] = inputs.read_settings(settings) if settings else {}
+    chosen: dict[str, Any] = read_settings(settings) if settings else {}
     given = {"method": method, "tau": inputs.parse_tau(tau)}
     chosen |= {key: value for key, value in given.items() if value is not None}
     with limit(memory), progress():
@@ -79,7 +83,7 @@ def fit_command(
             out, videos=videos, texts=texts, bank_texts=bank_texts, bank_videos=bank_videos,
             bank_gt=bank_gt, direction=direction, heads=heads, metric=metric,
             settings=chosen, keep_bank=keep_bank, keep_gallery=keep_gallery, gate=gate,
-            device=device, pool=pool,
+            device=device, reading=reading, force=force,
         )  # fmt: skip
     for warning in said.warnings:
         say(f"note: {warning}")

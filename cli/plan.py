@@ -1,12 +1,13 @@
 """`rerank plan`: regime, memory and time of a run before it is made."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from rerank_cli.options import Json, Memory, Texts, Videos
+from rerank_cli.options import Json, Memory, Texts, Videos, with_reading
 
 
+@with_reading
 def plan_command(
     texts: Texts = None,
     videos: Videos = None,
@@ -20,6 +21,8 @@ def plan_command(
     sweeps: Annotated[int, typer.Option("--sweeps", min=1, help="Sinkhorn steps of a fit.")] = 30,
     memory: Memory = None,
     json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Predict regime, memory and time of `rerank apply`, from files or from sizes.
 
@@ -32,7 +35,7 @@ def plan_command(
 
     with limit(memory):
         if queries is None or gallery is None:
-            queries, gallery, dim = sizes(texts=texts, videos=videos)
+            queries, gallery, dim = sizes(texts=texts, videos=videos, reading=reading)
         found = planning.plan(queries, gallery, dim, sweeps=sweeps)
     if json:
         emit_json(found.as_dict())

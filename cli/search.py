@@ -1,13 +1,14 @@
 """`rerank search`: new queries against the gallery of a fitted model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from rerank_cli.options import Json, K, Memory
+from rerank_cli.options import Force, Json, K, Memory, with_reading
 
 
+@with_reading
 def search_command(
     model: Annotated[
         Path | None, typer.Option("--model", help="Model file of `rerank fit`.")
@@ -50,11 +51,11 @@ def search_command(
     save_model: Annotated[
         Path | None, typer.Option("--save-model", help="Online: write what was learned.")
     ] = None,
-    pool: Annotated[
-        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
-    ] = None,
     memory: Memory = None,
+    force: Force = False,
     json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Rank the gallery for queries that the model has never seen, each independently of the others.
 
@@ -68,7 +69,7 @@ def search_command(
         said = task.search_files(
             model=model, videos=videos or (), texts=texts or (), index=index, table=table,
             url=url, effort=effort, k=k, out=out, online=online, weight=weight, decay=decay,
-            save_model=save_model, pool=pool,
+            save_model=save_model, reading=reading, force=force,
         )  # fmt: skip
     for warning in said.warnings:
         say(f"warning: {warning}")

@@ -8,7 +8,7 @@ import typer
 import typer.core
 
 from rerank.core import words
-from rerank_cli.options import Device, Json
+from rerank_cli.options import Device, Force, Json, with_reading
 
 
 class TrainCommand(typer.core.TyperCommand):
@@ -32,6 +32,7 @@ def _described(card: Any) -> str:  # noqa: ANN401  rerank.core.registry.Card
     return card.help + (f" (--set {settings})" if settings else "")
 
 
+@with_reading
 def train_command(
     objective: Annotated[
         str | None,
@@ -153,11 +154,11 @@ def train_command(
         Path | None,
         typer.Option("--pair-scores", help="Write cali-nce's confidence in each pair (JSON)."),
     ] = None,
-    pool: Annotated[
-        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
-    ] = None,
     device: Device = "auto",
+    force: Force = False,
     json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Train projection heads from precomputed embeddings; start closed-form, keep what validates.
 
@@ -197,7 +198,7 @@ def train_command(
                     pair_scores=pair_scores, resume=resume, fresh=fresh,
                     allow_overlap=allow_overlap,
                 ),
-                pool=pool, device=_device(device),
+                reading=reading, force=force, device=_device(device),
             )  # fmt: skip
         if comm.rank() == 0:
             for warning in report.warnings:

@@ -1,7 +1,7 @@
 """`rerank tune`: settings chosen on labelled pairs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,6 +9,7 @@ from rerank_cli.options import (
     BankTexts,
     BankVideos,
     Device,
+    Force,
     Heads,
     Json,
     Metric,
@@ -17,9 +18,11 @@ from rerank_cli.options import (
     Texts,
     Unscored,
     Videos,
+    with_reading,
 )
 
 
+@with_reading
 def tune_command(
     gt: Annotated[
         Path, typer.Option("--gt", help="Labelled pairs of a validation set, or 'diagonal'.")
@@ -45,7 +48,10 @@ def tune_command(
     seed: Annotated[int, typer.Option("--seed", help="Of the folds.")] = 0,
     metric: Metric = "cosine",
     device: Device = "auto",
+    force: Force = False,
     as_json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Choose method and settings by the likelihood of labelled pairs; "none" always competes."""
     from rerank.tasks import tune as files
@@ -56,7 +62,7 @@ def tune_command(
             gt, out, videos=videos, texts=texts, sims=sims, scores_are=scores_are,
             unscored=unscored, bank_texts=bank_texts, bank_videos=bank_videos, heads=heads,
             methods=method, folds=folds, seed=seed,
-            metric=metric, device=device,
+            metric=metric, device=device, reading=reading, force=force,
         )  # fmt: skip
     say(f"wrote {out}")
     if as_json:

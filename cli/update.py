@@ -1,13 +1,14 @@
 """`rerank update`: items in and out of a model's gallery without refitting the others."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from rerank_cli.options import Json, Memory
+from rerank_cli.options import Force, Json, Memory, with_reading
 
 
+@with_reading
 def update_command(
     model: Annotated[Path, typer.Option("--model", help="Model file of `rerank fit --keep-bank`.")],
     videos: Annotated[
@@ -25,11 +26,11 @@ def update_command(
     out: Annotated[
         Path | None, typer.Option("--out", help="Model to write [default: replace --model].")
     ] = None,
-    pool: Annotated[
-        str | None, typer.Option("--pool", help="How frames become one vector: mean.")
-    ] = None,
     memory: Memory = None,
+    force: Force = False,
     json: Json = False,
+    *,
+    reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
     """Give new items their bias from the stored bank, and take items out."""
     from rerank.core.memory import limit
@@ -39,6 +40,6 @@ def update_command(
     with limit(memory), progress():
         said = task.update_files(
             model, videos=videos or (), texts=texts or (), remove=remove, index=index, out=out,
-            pool=pool,
+            reading=reading, force=force,
         )  # fmt: skip
     emit_json(said.manifest) if json else emit(said.text)

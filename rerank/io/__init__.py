@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rerank.io.rankings import write_topk_parquet as write_topk_parquet
     from rerank.io.rankings import write_trec_run as write_trec_run
     from rerank.io.reading import Reading as Reading
+    from rerank.io.results import RESULTS_SCHEMA as RESULTS_SCHEMA
     from rerank.io.results import DirectionResult as DirectionResult
     from rerank.io.results import Results as Results
     from rerank.io.results import read_results as read_results
@@ -53,7 +54,7 @@ _NAMES = {
         "write_trec_run",
     ),
     "reading": ("Reading",),
-    "results": ("DirectionResult", "Results", "read_results", "write_results"),
+    "results": ("RESULTS_SCHEMA", "DirectionResult", "Results", "read_results", "write_results"),
     "scores": ("ScoreMatrix", "convert_scores", "hash_scores", "read_scores"),
 }  # fmt: skip
 _HOME = {name: f"rerank.io.{module}" for module, names in _NAMES.items() for name in names}

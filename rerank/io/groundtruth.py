@@ -228,13 +228,17 @@ def _decide(
     for reading in readings:
         step = max(1, reading.count // _SAMPLE)
         looked, forward, backward, known = _shares(reading, texts, videos, step)
-        if direction == "video-text" and reading.fixed:
+        if direction == "video-text" and reading.fixed and reading.turns:
             forward, backward = backward, forward
         if reading.fixed and backward and not forward and against is None:
             against = reading
         usable = forward if reading.fixed else max(forward, backward)
         if direction != "auto" and not reading.fixed:
-            usable = forward if direction == "text-video" else backward
+            usable, other = (
+                (forward, backward) if direction == "text-video" else (backward, forward)
+            )
+            if other and not usable and against is None:
+                against = reading
         share = usable / looked
         if share and (best is None or share > best[0]):
             best = share, reading
@@ -242,7 +246,7 @@ def _decide(
             nearest = known / looked, reading
     if best is None:
         if against is not None:
-            _refuse_contradiction(against, texts, videos, where)
+            _refuse_contradiction(against, texts, videos, where, direction)
         if nearest[1].missing:
             raise FormatError(f"{where}: {nearest[1].missing}")
         _refuse_unknown(nearest[1], texts, videos, where)
@@ -251,7 +255,7 @@ def _decide(
         raise FormatError(f"{where}: {reading.missing}")
     turned = [Pair(p.second, p.first, p.grade) for p in reading.pairs]
     if reading.fixed or direction != "auto":
-        backwards = direction == "video-text"
+        backwards = direction == "video-text" and reading.turns
         return (turned if backwards else reading.pairs), reading.empty, ()
     pairs = reading.pairs
     _, forward, backward, _ = _shares(reading, texts, videos, 1)
@@ -294,9 +298,26 @@ def _check_one_way(
 
 
 def _refuse_contradiction(
-    reading: Reading, texts: dict[str, int], videos: dict[str, int], where: str
+    reading: Reading,
+    texts: dict[str, int],
+    videos: dict[str, int],
+    where: str,
+    direction: str,
 ) -> None:
+    if direction == "video-text":
+        pair = next(p for p in reading.pairs if p.first in texts and p.second in videos)
+        raise FormatError(
+            f"{where}: --gt-direction video-text says that videos come first, but "
+            f"{named([pair.first])} is the id of a text and {named([pair.second])} of a video; "
+            "leave the option out, or --videos and --texts are swapped"
+        )
     pair = next(p for p in reading.pairs if p.first in videos and p.second in texts)
+    if not reading.fixed:
+        raise FormatError(
+            f"{where}: --gt-direction text-video says that texts come first, but "
+            f"{named([pair.first])} is the id of a video and {named([pair.second])} of a text; "
+            "leave the option out, or --videos and --texts are swapped"
+        )
     raise FormatError(
         f"{where}: is {reading.how}, in which texts come first, but {named([pair.first])} is the "
         f"id of a video and {named([pair.second])} of a text; --gt-direction video-text reads it "

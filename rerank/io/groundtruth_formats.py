@@ -11,7 +11,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -74,6 +74,8 @@ class Reading:
         empty: names that have an entry with nothing in it.
         how: what the file was taken for, for messages.
         fixed: the first names are texts, because the file says so.
+        turns: whether the sides change places where the user says that videos stand on the left;
+            not where the names of the texts are made from those of the videos.
         single: every first name has one second name that is no list.
         missing: what it lacks to be read like this, where it is not whole.
     """
@@ -85,6 +87,7 @@ class Reading:
     fixed: bool = False
     single: bool = False
     missing: str = ""
+    turns: bool = True
 
     @property
     def pairs(self) -> list[Pair]:
@@ -328,16 +331,20 @@ def _namings(records: Sequence[_Record], videos: Sequence[str], how: str) -> lis
                         named_by(pattern, first, own),
                         count,
                         fixed=True,
+                        turns=False,
                         how=f"{how}, texts as {example}",
                     )  # fmt: skip
                 )
     by_caption: Callable[[int], list[Pair]] = lambda step: [  # noqa: E731
         Pair(caption, videos[i], records[i].grade) for i, caption, _ in numbered[::step]
     ]
-    readings.append(Reading(by_caption, count, fixed=True, how=f"{how}, texts by their caption"))
+    readings.append(
+        Reading(by_caption, count, fixed=True, turns=False, how=f"{how}, texts by their caption")
+    )
     # One text for a video: the paragraph of all its captions goes by the name of the video.
     by_video = list(dict.fromkeys(Pair(name, name) for name in videos))
-    readings.append(reading(by_video, f"{how}, texts by their video", fixed=True))
+    by_name = reading(by_video, f"{how}, texts by their video", fixed=True)
+    readings.append(replace(by_name, turns=False))
     return readings
 
 

@@ -7,15 +7,8 @@ from pathlib import Path
 
 from rerank.core.errors import RerankError
 from rerank.io.files import PathLike
+from rerank.io.identify import kind_of_file
 from rerank.io.ids import find_sidecar
-
-_MAGIC = (
-    (b"\x93NUMPY", "an array of numpy"),
-    (b"PK\x03\x04", "a zip archive, such as .npz or .pt"),
-    (b"PAR1", "a parquet table"),
-    (b"\x80", "a pickle"),
-)
-_TEXTS = ("text", "JSON")
 
 
 def check_outputs(
@@ -23,7 +16,7 @@ def check_outputs(
     inputs: Iterable[PathLike | None] = (),
     *,
     force: bool = False,
-    kind: str | None = None,
+    kind: str | Mapping[str, str] | None = None,
 ) -> None:
     """Refuse outputs that are inputs, that are each other, or that are files of another kind.
 
@@ -44,7 +37,8 @@ rerank-results/1; choose another name, or replace it with --force
         outputs: what will be written; names of options for messages, where there are any.
         inputs: what is read; None and missing files are skipped.
         force: whether a file of another kind may be replaced. An input never is.
-        kind: what will be written, as `kind_of_file` calls it; None skips this check.
+        kind: what will be written, as `kind_of_file` calls it, or this by name of output; outputs
+            without a kind are not checked for it.
 
     Raises:
         RerankError: one of them.
@@ -67,13 +61,14 @@ rerank-results/1; choose another name, or replace it with --force
             if key in written:
                 raise RerankError(f"{label}: is also {written[key]}; choose another name")
             written[key] = label
-        if kind is None or force or not path.is_file():
+        wanted = kind.get(name) if isinstance(kind, Mapping) else kind
+        if wanted is None or force or not path.is_file():
             continue
         found = kind_of_file(path)
-        if found not in (kind, "empty") and not (found in _TEXTS and kind in _TEXTS):
+        if found not in (wanted, "empty"):
             raise RerankError(
-                f"{label}: is there and is {found}, not {kind}; choose another name, or replace it "
-                "with --force"
+                f"{label}: is there and is {found}, not {wanted}; choose another name, or replace "
+                "it with --force"
             )
 
 
@@ -112,42 +107,3 @@ def _inside(path: Path, inputs: Iterable[PathLike | None]) -> bool:
     real = Path(os.path.realpath(path))
     folders = [Path(os.path.realpath(given)) for given in inputs if given is not None]
     return any(folder.is_dir() and folder in real.parents for folder in folders)
-
-
-def kind_of_file(path: PathLike) -> str:
-    """What a file is, from its content: a schema of this package, else what its bytes say.
-
-    >>> kind_of_file("data_samples/texts.h5"), kind_of_file("data_samples/gt.json")
-    ('rerank/1', 'JSON')
-    """
-    with Path(path).open("rb") as stream:
-        head = stream.read(4096)
-    if not head:
-        return "empty"
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return _schema(Path(path)) or "an HDF5 file"
-    for magic, what in _MAGIC:
-        if head.startswith(magic) and (magic != b"\x80" or head[1:2] <= b"\x05"):
-            return what
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
-        return "a safetensors file"
-    if head.lstrip()[:1] in (b"{", b"["):
-        return "JSON"
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:
-            return "a binary file"
-    return "text"
-
-
-def _schema(path: Path) -> str | None:
-    from rerank.core.errors import FormatError
-    from rerank.io.formats.hdf5 import open_hdf5
-    from rerank.io.formats.hdf5_guard import text_attribute
-
-    try:
-        with open_hdf5(path) as (file, _):
-            return text_attribute(file, "rerank_schema", path)
-    except FormatError:
-        return None

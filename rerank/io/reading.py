@@ -83,8 +83,9 @@ class Reading:
         return bare, False
 
     def ids_of(self, role: str) -> Path | None:
-        """The file with the ids of a role, or the word "rows"; banks have none."""
-        return {"texts": self.text_ids, "videos": self.video_ids}.get(role)
+        """The file with the ids of a role, or the word "rows", which holds for its bank as well."""
+        given = {"texts": self.text_ids, "videos": self.video_ids}.get(side_of(role))
+        return given if role in words_of(Side) or str(given) == ROWS else None
 
     def as_dict(self) -> dict[str, Any]:
         """What differs from the defaults, as JSON values."""

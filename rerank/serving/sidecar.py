@@ -99,6 +99,16 @@ def read_side_car(path: Path) -> Exported:
         ) from None
 
 
+def holds_export(out: Path, table: str = DEFAULT_TABLE) -> bool:
+    """Whether a side-car of an export lies at its place, or waits to."""
+    path = side_car(out, table)
+    for candidate in (path, *out.parent.glob(f".{glob.escape(path.name)}.*.npz")):
+        with contextlib.suppress(FormatError):
+            read_side_car(candidate)
+            return True
+    return False
+
+
 def partner(out: Path, table: str, store_of: Callable[[Exported], Store]) -> tuple[Exported, Store]:
     """The side-car of what lies at `out`, and its store; completes a swap that was cut short.
 

@@ -26,6 +26,7 @@ from rerank.core.pairs import (
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.words import Name, Ties
 from rerank.io.files import atomic_path
+from rerank.io.identify import PAGE
 from rerank.methods import engine
 from rerank.methods import registry as presets
 from rerank.methods.base import LABELS, Bank
@@ -40,7 +41,14 @@ from rerank.metrics.tables import Comparison, Entry, Skipped, Table, footnotes
 from rerank.metrics.uncertainty import Bootstrap
 from rerank.passes import reduce
 from rerank.tasks.inspect import read_directions
-from rerank.tasks.read import Inputs, parse_tau, pick_device, read_inputs, read_truth
+from rerank.tasks.read import (
+    Inputs,
+    parse_tau,
+    pick_device,
+    read_inputs,
+    read_truth,
+    reading_of,
+)
 
 # Pipelines that "all" shows beside single methods.
 COMPOSED = ("em+sinkhorn", engine.DEFAULT_FOR_EMBEDDINGS)
@@ -366,6 +374,7 @@ def compare_files(
     heads: Path | None = None,
     scores_are: str = "auto",
     unscored: str | None = None,
+    force: bool = False,
     **options: Any,  # noqa: ANN401  of `compare`
 ) -> Comparison:
     """Compare methods on files, and write the HTML report where one is asked for.
@@ -376,16 +385,20 @@ def compare_files(
     target = pick_device(device)
     parsed = parse_tau(tau)
     find_all(figures)  # a wrong name is found before the work
+    said = reading_of(reading, pool)
     io.check_outputs(
-        {"--report": report}, (gt, videos, texts, sims, bank_texts, bank_videos, bank_gt, heads)
-    )
+        {"--report": report},
+        (gt, videos, texts, sims, bank_texts, bank_videos, bank_gt, heads, said.text_ids,
+         said.video_ids),
+        force=force, kind=PAGE,
+    )  # fmt: skip
     with ExitStack() as stack:
         # Opened first: a path that cannot be written is found before the work, not after.
         page = None if report is None else stack.enter_context(atomic_path(report))
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
-            bank_videos=bank_videos, bank_gt=bank_gt, metric=metric, pool=pool,
-            reading=reading, gt=gt, heads=heads, scores_are=scores_are, unscored=unscored,
+            bank_videos=bank_videos, bank_gt=bank_gt, metric=metric,
+            reading=said, gt=gt, heads=heads, scores_are=scores_are, unscored=unscored,
         )  # fmt: skip
         truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
         both = read_directions(inputs, metric=metric, device=target)

@@ -5,16 +5,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rerank import io
 from rerank.core.errors import RerankError
 from rerank.serving import exporting
 from rerank.serving.matching import check_served
 from rerank.serving.model import load
-from rerank.serving.sidecar import side_car
+from rerank.serving.sidecar import holds_export, side_car
 from rerank.serving.snippets import snippet_path, snippet_text
 from rerank.serving.stores.registry import make_store
 from rerank.serving.trained import HEADS, each_through, folded_head, heads_of
 from rerank.tasks.answer import Answer
-from rerank.tasks.read import gallery_of, one_file, read, sides
+from rerank.tasks.gallery import read_gallery, read_queries, sides
+from rerank.tasks.read import check_said
 
 
 def parse_options(given: Sequence[str]) -> dict[str, Any]:
@@ -48,25 +50,32 @@ def export_files(
     effort: int | None = None,
     replace: bool = False,
     settings: Mapping[str, Any] | None = None,
-    pool: str | None = None,
+    reading: io.Reading | None = None,
+    force: bool = False,
 ) -> Answer:
     """Write folded vectors for a store, and measure what a search finds.
 
     Raises:
         RerankError: as `rerank.serving.exporting.export`.
     """
+    said = reading or io.Reading()
+    store = make_store(to, **dict(settings or {}))
+    table = exporting.table_of(store)
+    inputs = (model, *videos, *texts, said.text_ids, said.video_ids)
+    _check_places(out, table, inputs, force=force)
     held = load(model)
     fitted = held.saved
     check_served(fitted)
     metric = fitted.manifest["metric"]
     gallery, queries, words = sides(fitted.manifest["direction"], videos, texts)
+    check_said(said, {"videos": videos, "texts": texts})
     if gallery or held.gallery is None:
-        names, vectors = gallery_of(fitted, gallery, metric, pool)
+        names, vectors = read_gallery(fitted, gallery, metric, said)
     else:
         names, vectors = fitted.gallery_ids or (), held.gallery
     asked = None
     if queries:
-        x = read(one_file(queries, words[1]), metric, pool).vectors
+        x = read_queries(queries, words[1], metric, said).vectors
         asked = each_through(heads_of(fitted), x, words[1])
     if recall is not None and effort is not None:
         raise RerankError("--recall raises the effort by itself; give it or --effort")
@@ -77,8 +86,6 @@ def export_files(
         **dict(settings or {}),
     )  # fmt: skip
     found, reached = made.manifest["recall"], made.manifest["effort"]
-    store = make_store(made.manifest["to"], **dict(settings or {}))
-    table = exporting.table_of(store)
     with_effort = ""
     if reached is not None:
         with_effort = f" with {made.manifest['effort_name']} {reached}, stored with the index"
@@ -107,3 +114,24 @@ def export_files(
         how = "the script does it" if made.head else "an MLP, in the model only"
         warnings.append(f"queries must pass the trained head before the map: {how}")
     return Answer({**made.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))
+
+
+def _check_places(
+    out: Path, table: str, inputs: Sequence[Path | None], *, force: bool
+) -> None:  # fmt: skip
+    """Refuse to write over an input, or over a file that no export is.
+
+    Raises:
+        RerankError: one of them.
+    """
+    beside = side_car(out, table)
+    io.check_outputs(
+        {"--out": out, "its side-car": beside, "its script": snippet_path(out, table)}, inputs,
+        force=force, kind={"its script": "text"},
+    )  # fmt: skip
+    there = next((path for path in (out, beside) if path.is_file()), None)
+    if there is not None and not force and not holds_export(out, table):
+        raise RerankError(
+            f"--out {there}: is there and is no export with its side-car; choose another name, or "
+            "replace it with --force"
+        )

@@ -18,14 +18,14 @@ from rerank.core.pairs import as_positives, transpose_positives
 from rerank.core.rows import StoredRows
 from rerank.core.similarity import Pair
 from rerank.core.words import NAMES, Metric, Name
-from rerank.methods.saved import Saved
+from rerank.methods.saved import KIND, Saved
 from rerank.passes import reduce
 from rerank.serving.fitting import fit_model
 from rerank.serving.matching import with_manifest
 from rerank.serving.model import Model, named_vectors
 from rerank.serving.trained import kept_heads, load_heads_from, through
 from rerank.tasks.answer import Answer
-from rerank.tasks.read import bytes_of, pick_device, read
+from rerank.tasks.read import bytes_of, check_said, pick_device, read_role
 
 
 def fit(
@@ -158,7 +158,8 @@ def fit_files(
     keep_gallery: bool = False,
     gate: bool = True,
     device: str = "auto",
-    pool: str | None = None,
+    reading: io.Reading | None = None,
+    force: bool = False,
 ) -> Answer:
     """Fit a model of one gallery and write it.
 
@@ -178,9 +179,22 @@ def fit_files(
             f"--bank-{words[1]} is missing: unseen queries are served by biases from a bank of "
             f"other {words[1]}; to re-rank known queries use `rerank apply`"
         )
+    said = reading or io.Reading()
+    roles = {words[0]: gallery_path, f"bank_{words[1]}": bank_path, f"bank_{words[0]}": other_path}
+    io.check_outputs(
+        {"--out": out}, (*roles.values(), bank_gt, heads, said.text_ids, said.video_ids),
+        force=force, kind=KIND,
+    )  # fmt: skip
     target = pick_device(device)
-    gallery, bank = (read(path, metric, pool) for path in (gallery_path, bank_path))
-    other = None if other_path is None else read(other_path, metric, pool)
+    check_said(said, roles)
+    # Nothing asks for names in a bank but its ground truth.
+    free = bank_gt is None or str(bank_gt) == "diagonal"
+    gallery, bank, other = (
+        None if path is None
+        else read_role(path, role, said, metric=metric, row_numbers=free and role != words[0])
+        for role, path in roles.items()
+    )  # fmt: skip
+    assert gallery is not None and bank is not None
     if heads is None:
         d = gallery.vectors.shape[1]
         for side in (bank, other):
@@ -194,7 +208,8 @@ def fit_files(
         if other is None:
             raise RerankError("--bank-gt needs --bank-texts and --bank-videos, which it refers to")
         pair = (bank, other) if direction == "t2v" else (other, bank)
-        positives = tuple(io.read_ground_truth(bank_gt, pair[0].ids, pair[1].ids).positives)
+        truth = io.read_ground_truth(bank_gt, pair[0].ids, pair[1].ids, direction=said.gt_direction)
+        positives = tuple(truth.positives)
         if direction == "v2t":
             positives = transpose_positives(positives, len(bank))
     data = None if heads is None else bytes_of(heads)

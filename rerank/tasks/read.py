@@ -1,7 +1,4 @@
-"""The files of a run: read, checked against each other, and described for a manifest.
-
-What the serving commands read and say: embeddings, galleries of several files, trained heads.
-"""
+"""The files of a run: read, checked against each other, and described for a manifest."""
 
 import hashlib
 import math
@@ -15,22 +12,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rerank import io
 from rerank.core import comm
 from rerank.core.errors import FormatError, RerankError
-from rerank.core.rows import slices
 from rerank.core.similarity import ArrayLike
 from rerank.io import Embeddings, Reading, ScoreMatrix
-from rerank.io.files import read_json, read_text, regular_file
+from rerank.io.files import read_text, regular_file
 from rerank.io.layouts import holds
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
-from rerank.io.scratch import joined
 from rerank.methods import kinds
-from rerank.methods.saved import Saved
-from rerank.serving.trained import heads_of, through
 
 # What captions of a video are called: video#0, video_0, video-0.
 _NUMBERED = re.compile(r"(.+)[#_-]\d+")
@@ -156,18 +148,6 @@ def parse_tau(text: str | None) -> float | str | None:
     return value
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """Settings as `rerank tune` writes them: a JSON object of method and stage fields.
-
-    Raises:
-        FormatError: not a file, not a JSON object.
-    """
-    settings = read_json(path)
-    if not isinstance(settings, dict):
-        raise FormatError(f"{path}: got a JSON {type(settings).__name__}, expected an object")
-    return {key: value for key, value in settings.items() if not key.startswith("_")}
-
-
 def pick_device(name: str) -> torch.device:
     """The device that a name stands for; "auto" takes a GPU where there is one.
 
@@ -241,6 +221,37 @@ def check_names(reading: Reading, paths: Sequence[Path]) -> None:
                 raise RerankError(f"--{option} {text}: none of {', '.join(map(str, paths))} has it")
 
 
+def check_said(reading: Reading, files: Mapping[str, Path | Sequence[Path] | None]) -> None:
+    """Refuse what was said of files that a run does not read, and names that none of them has.
+
+    Args:
+        reading: what the user said.
+        files: those of each role, "texts", "bank_videos" ...
+
+    Raises:
+        RerankError: ids of a side that is not read or is several files; a name of nothing.
+    """
+    found = {
+        role: [given] if isinstance(given, Path) else list(given or ())
+        for role, given in files.items()
+    }
+    for role in ("texts", "videos"):
+        option, ids = f"--{role[:-1]}-ids", getattr(reading, f"{role[:-1]}_ids")
+        if ids is None or str(ids) == ROWS:
+            continue
+        if not found.get(role):
+            raise RerankError(
+                f"{option} {ids}: names the rows of --{role}, which is not read here; leave it out"
+            )
+        if len(found[role]) > 1:
+            raise RerankError(
+                f"{option} {ids}: names the rows of one file, got {len(found[role])} with "
+                f"--{role}; write each with its ids first: rerank convert {found[role][0]} OUT.h5 "
+                f"--side {role} {option} IDS"
+            )
+    check_names(reading, [path for paths in found.values() for path in paths])
+
+
 def read_role(
     path: Path,
     role: str,
@@ -251,6 +262,8 @@ def read_role(
     row_numbers: bool = False,
 ) -> Embeddings:
     """Read the embeddings of a role, "texts", "bank_videos" ..., as the user said.
+
+    Every command reads embeddings here.
 
     Args:
         path: the file.
@@ -357,8 +370,8 @@ def read_inputs(
     if videos is None or texts is None:
         missing = "--texts" if videos is not None else "--videos"
         raise RerankError(f"{missing} is missing: give --videos and --texts, or --sims")
-    files = [path for path in (texts, videos, bank_texts, bank_videos) if path is not None]
-    check_names(said, files)
+    check_said(said, {"texts": texts, "videos": videos, "bank_texts": bank_texts,
+                      "bank_videos": bank_videos})  # fmt: skip
     _check_sides(videos, texts, said)
 
     def read(path: Path | None, role: str, *, share: bool = False) -> Embeddings | None:
@@ -366,10 +379,12 @@ def read_inputs(
             return None
         rows = None
         if share:
-            one = read_role(path, role, said, metric=metric, rows=slice(0, 1), row_numbers=numbers)
+            one = read_role(path, role, said, metric=metric, rows=slice(0, 1), row_numbers=True)
             rows = comm.my_rows(one.total_rows)
-        mine = numbers and not role.startswith("bank")
-        return read_role(path, role, said, metric=metric, rows=rows, row_numbers=mine)
+        # Nothing asks for names in a bank but its ground truth.
+        bank = bank_gt is None or str(bank_gt) == "diagonal"
+        free = bank if role.startswith("bank") else numbers
+        return read_role(path, role, said, metric=metric, rows=rows, row_numbers=free)
 
     found = Inputs(
         texts=read(texts, "texts", share=sharded), videos=read(videos, "videos"),
@@ -508,7 +523,7 @@ def _whole_hash(inputs: Inputs, role: str) -> str:
     if isinstance(held, ScoreMatrix):
         return io.hash_scores(held.source, **_score_options(inputs.reading))
     return io.hash_embeddings(
-        held.source, row_numbers=inputs.row_numbers,
+        held.source, row_numbers=True,
         **_options(inputs.reading, Path(held.source), role),
     )  # fmt: skip
 
@@ -544,54 +559,6 @@ def _path_of(source: str, folder: Path) -> dict[str, str]:
     return {"path": os.path.relpath(source, folder)} if Path(source).exists() else {}
 
 
-def read(path: Path, metric: str, pool: str | None) -> Embeddings:
-    """Read embeddings."""
-    return io.read_embeddings(path, metric=metric, pool=pool)
-
-
-def sides(
-    direction: str, videos: Sequence[Path], texts: Sequence[Path]
-) -> tuple[Sequence[Path], Sequence[Path], tuple[str, str]]:
-    """(gallery files, query files, their words) of a direction."""
-    if direction == "t2v":
-        return videos, texts, ("videos", "texts")
-    return texts, videos, ("texts", "videos")
-
-
-def one_file(paths: Sequence[Path], word: str) -> Path:
-    """The one file of queries.
-
-    Raises:
-        RerankError: none, or more than one.
-    """
-    if len(paths) != 1:
-        raise RerankError(f"--{word}: got {len(paths)} files of queries, expected one")
-    return paths[0]
-
-
-def gallery_of(
-    model: Saved, paths: Sequence[Path], metric: str, pool: str | None
-) -> tuple[tuple[str, ...], Tensor]:
-    """One gallery from one or more files, through the model's head."""
-    if not paths:
-        raise RerankError("the gallery is missing: --videos, or --texts for v2t")
-    word = "videos" if model.manifest["direction"] == "t2v" else "texts"
-    parts = [read(path, metric, pool) for path in paths]
-    ids = tuple(name for part in parts for name in part.ids)
-    if len(set(ids)) < len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
-        raise RerankError(f"{', '.join(map(str, paths))}: {twice!r} is in more than one of them")
-    widths = {part.vectors.shape[1] for part in parts}
-    if len(widths) > 1:
-        raise RerankError(f"{', '.join(map(str, paths))}: dimensions differ: {sorted(widths)}")
-    vectors = parts[0].vectors
-    if len(parts) > 1:
-        dtype = np.result_type(*(part.vectors.dtype for part in parts))
-        blocks = (part.vectors[s].astype(dtype) for part in parts for s in slices(len(part)))
-        vectors = joined(blocks, (len(ids), *widths), ", ".join(map(str, paths)))
-    return ids, through(heads_of(model), vectors, word)
-
-
 def bytes_of(path: Path) -> bytes:
     """A whole file."""
     try:
@@ -606,19 +573,28 @@ def lines_of(path: Path) -> list[str]:
 
 
 def sizes(
-    *, texts: Path | None = None, videos: Path | None = None, sims: Path | None = None
+    *,
+    texts: Path | None = None,
+    videos: Path | None = None,
+    sims: Path | None = None,
+    reading: Reading | None = None,
 ) -> tuple[int, int, int]:
     """(texts, videos, dimension) of files, of which a row each is read; dimension 0 for scores.
 
     Raises:
         RerankError: no files.
     """
+    said = reading or Reading()
     if sims is not None:
-        found = io.read_scores(sims, rows=slice(0, 1))
+        found = read_matrix(sims, said, rows=slice(0, 1))
         return found.total_rows, len(found.gallery_ids), 0
     if texts is None or videos is None:
         raise RerankError(
             "give --texts and --videos, or --queries and --gallery as numbers such as 1e6"
         )
-    one, other = (io.read_embeddings(path, rows=slice(0, 1)) for path in (texts, videos))
+    check_said(said, {"texts": texts, "videos": videos})
+    one, other = (
+        read_role(path, role, said, rows=slice(0, 1), row_numbers=True)
+        for path, role in ((texts, "texts"), (videos, "videos"))
+    )
     return one.total_rows, other.total_rows, one.dim

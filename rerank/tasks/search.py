@@ -8,6 +8,7 @@ from rerank import io
 from rerank.core.errors import RerankError
 from rerank.io import DirectionResult
 from rerank.methods.directions import Name
+from rerank.methods.saved import KIND
 from rerank.passes.reduce import TopK
 from rerank.serving.exporting import check_index, open_export, search_export
 from rerank.serving.matching import align, check_served, label_of
@@ -17,7 +18,8 @@ from rerank.serving.searcher import Searcher
 from rerank.serving.sidecar import Exported
 from rerank.serving.trained import each_through, heads_of
 from rerank.tasks.answer import Answer
-from rerank.tasks.read import gallery_of, one_file, read, sides
+from rerank.tasks.gallery import read_gallery, read_queries, sides
+from rerank.tasks.read import check_said
 
 
 def search_files(
@@ -35,13 +37,21 @@ def search_files(
     weight: float = 1.0,
     decay: float = 1.0,
     save_model: Path | None = None,
-    pool: str | None = None,
+    reading: io.Reading | None = None,
+    force: bool = False,
 ) -> Answer:
     """Rank a gallery for queries that the model has never seen.
 
     Raises:
         RerankError: a model, gallery, index and queries that do not belong together.
     """
+    said = reading or io.Reading()
+    io.check_outputs(
+        {"--out": out, "--save-model": save_model},
+        (*videos, *texts, model if save_model != model else None, index, said.text_ids,
+         said.video_ids),
+        force=force, kind={"--out": kind_of_results(out), "--save-model": KIND},
+    )  # fmt: skip
     held = None if model is None else load(model)
     fitted = None if held is None else held.saved
     if fitted is not None:
@@ -73,13 +83,14 @@ def search_files(
             f"give the gallery (--{words[0]}) or --index, one of them; only a model of `rerank fit "
             f"--keep-gallery` searches without"
         )
-    asked = read(one_file(queries, words[1]), metric, pool)
+    check_said(said, {"videos": videos, "texts": texts})
+    asked = read_queries(queries, words[1], metric, said)
     x = each_through(heads_of(fitted), asked.vectors, words[1])
     warnings = []
     label = str(exported.manifest["label"]) if exported is not None else "none"
     if fitted is not None:
-        label, said = label_of(fitted, x)
-        warnings = [said] if said else []
+        label, caution = label_of(fitted, x)
+        warnings = [caution] if caution else []
     if exported is not None:
         assert index is not None
         exported, found = search_export(index, x, k, table=table, url=url, effort=effort)
@@ -89,7 +100,7 @@ def search_files(
         ids = fitted.gallery_ids
         rows = held.gallery if held is not None else None
         if gallery or rows is None:
-            rows = align(fitted, *gallery_of(fitted, gallery, metric, pool))
+            rows = align(fitted, *read_gallery(fitted, gallery, metric, said))
         if online:
             state = start(fitted, weight=weight, decay=decay)
             found, state = stream(fitted, rows, x, k, state=state)
@@ -117,10 +128,16 @@ def search_files(
     return Answer(manifest, "\n".join(lines), tuple(warnings))
 
 
+def kind_of_results(out: Path | None) -> str:
+    """What lies at `out` after a search."""
+    hdf5 = out is not None and out.suffix.lower() in (".h5", ".hdf5")
+    return io.RESULTS_SCHEMA if hdf5 else "rankings"
+
+
 def _write_results(
     out: Path, direction: Name, result: DirectionResult, manifest: Mapping[str, Any]
 ) -> None:
-    if out.suffix.lower() in (".h5", ".hdf5"):
+    if kind_of_results(out) == io.RESULTS_SCHEMA:
         io.write_results(out, directions={direction: result}, manifest=manifest)
     else:
         io.write_topk(out, {direction: result})

@@ -1,7 +1,7 @@
 """`rerank train` on files: read, check, train, keep what is best, and say what happened."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,16 @@ from rerank import io
 from rerank.core import comm
 from rerank.core.errors import FormatError, RerankError
 from rerank.io.files import named
+from rerank.io.identify import LOG, PAIR_SCORES
 from rerank.metrics.ranks import summary
+from rerank.tasks.read import check_said, read_role
 from rerank.train import checkpoint as checkpoints
 from rerank.train.data import PairedData, paired, split_by_video
 from rerank.train.logs import TensorBoardLog, write_jsonl
 from rerank.train.loop import Trained, completed, fit_heads
 from rerank.train.ridge import both_ranks
 from rerank.train.run import TIMINGS, Record
-from rerank.train.saved_heads import save_heads
+from rerank.train.saved_heads import KIND, save_heads
 from rerank.train.settings import TrainSettings
 
 # Equal captions are common and teach nothing about test videos; more of them are the same texts.
@@ -134,7 +136,7 @@ def read_split(
     name: str = "training",
     prefix: str = "",
     captions: Path | None = None,
-    pool: str | None = None,
+    reading: io.Reading | None = None,
 ) -> Split:
     """One split from its files.
 
@@ -143,14 +145,23 @@ def read_split(
         name: for messages.
         prefix: of the options that named the files.
         captions: the words of the texts; of validation and test they are used where all are there.
-        pool: how frames become one vector.
+        reading: what the user said about the files; ids that it names are of the training split.
 
     Raises:
         FormatError: an unusable file, or captions that do not match the training texts.
     """
-    texts = io.read_embeddings(files.texts, metric="dot")
-    videos = io.read_embeddings(files.videos, metric="dot", pool=pool)
-    truth = io.read_ground_truth(files.gt, texts.ids, videos.ids, allow_unjudged=True)
+    said = reading or io.Reading()
+    diagonal = str(files.gt) == "diagonal"
+    texts, videos = (
+        read_role(
+            path, role if not prefix else f"{prefix}{role}", said, metric="dot",
+            row_numbers=diagonal,
+        )
+        for path, role in ((files.texts, "texts"), (files.videos, "videos"))
+    )  # fmt: skip
+    truth = io.read_ground_truth(
+        files.gt, texts.ids, videos.ids, allow_unjudged=True, direction=said.gt_direction
+    )
     words = None
     if captions is not None:
         words = read_captions(captions, texts.ids, all_or_none=name != "training")
@@ -158,7 +169,6 @@ def read_split(
         texts.vectors, videos.vectors, truth.positives, captions=words, what=str(files.texts)
     )
     kept = tuple(name for name, rows in zip(texts.ids, truth.positives, strict=True) if len(rows))
-    diagonal = str(files.gt) == "diagonal"
     hashes = {
         f"{prefix}videos": videos.content_sha256,
         f"{prefix}texts": texts.content_sha256,
@@ -256,8 +266,9 @@ def train_files(
     validation: Files | None = None,
     test: Files | None = None,
     extras: Extras | None = None,
-    pool: str | None = None,
+    reading: io.Reading | None = None,
     device: str = "cpu",
+    force: bool = False,
 ) -> TrainReport:
     """Train heads on files and write them.
 
@@ -271,8 +282,9 @@ def train_files(
         validation: its files; without them a share of the training videos is set aside.
         test: measured once, after training.
         extras: see `Extras`.
-        pool: how frames become one vector, "mean".
+        reading: what the user said about the files.
         device: where to compute.
+        force: replace files of another kind.
 
     Raises:
         RerankError: unusable files or settings, splits that overlap, a checkpoint in the way, or
@@ -287,13 +299,19 @@ def train_files(
             raise RerankError(f"{path}: its folder does not exist; create it or choose another")
     settings = completed(settings, captions=extras.captions is not None)
     checkpoint = out.with_name(out.name + ".checkpoint")
+    said = reading or io.Reading()
+    _check_places(
+        {"--out": out, "its checkpoint": checkpoint, "--log": extras.log or log_beside(out),
+         "--pair-scores": extras.pair_scores},
+        [train, validation, test], said, extras, force=force,
+    )  # fmt: skip
     _check_checkpoint(checkpoint, out, settings, extras)
-    whole = read_split(train, captions=extras.captions, pool=pool)
+    whole = read_split(train, captions=extras.captions, reading=said)
     splits = [whole]
     for files, name, prefix in ((validation, "validation", "val-"), (test, "test", "test-")):
         if files is not None:
             splits.append(
-                read_split(files, name=name, prefix=prefix, captions=extras.captions, pool=pool)
+                read_split(files, name=name, prefix=prefix, captions=extras.captions, reading=said)
             )
     warnings = [note for split in splits for note in split.notes()]
     if not extras.allow_overlap:
@@ -314,6 +332,34 @@ def train_files(
         if extras.pair_scores is not None:
             _write_pair_scores(extras.pair_scores, trained, whole)
     return TrainReport(manifest, _text(manifest, out, trained.history), tuple(warnings))
+
+
+def log_beside(out: Path) -> Path:
+    """Where the log of a run lies unless it is said."""
+    return out.with_name(out.name + ".jsonl")
+
+
+def _check_places(
+    outputs: Mapping[str, Path | None], splits: Sequence[Files | None], reading: io.Reading,
+    extras: Extras, *, force: bool,
+) -> None:  # fmt: skip
+    """No output is an input or a file of another kind, and what was said is of files read here.
+
+    Raises:
+        RerankError: one of them.
+    """
+    given = [split for split in splits if split is not None]
+    inputs = [path for split in given for path in (split.texts, split.videos, split.gt)]
+    io.check_outputs(
+        outputs, (*inputs, extras.captions, extras.settings, reading.text_ids, reading.video_ids),
+        force=force,
+        kind={"--out": KIND, "--log": LOG,
+              "--pair-scores": PAIR_SCORES},
+    )  # fmt: skip
+    roles = {"texts": given[0].texts, "videos": given[0].videos}
+    for place, split in enumerate(given[1:]):
+        roles |= {f"{place}-texts": split.texts, f"{place}-videos": split.videos}
+    check_said(reading, roles)
 
 
 def _check_checkpoint(path: Path, out: Path, settings: TrainSettings, extras: Extras) -> None:
@@ -380,7 +426,7 @@ def _train(
     board = None
     if extras.tensorboard is not None and not comm.rank():
         board = TensorBoardLog(extras.tensorboard, resume=extras.resume)
-    log = extras.log or out.with_name(out.name + ".jsonl")
+    log = extras.log or log_beside(out)
     done = [0]
 
     def on_epoch(history: list[Record]) -> None:

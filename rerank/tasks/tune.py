@@ -1,6 +1,5 @@
 """`rerank tune` on files: read, hand over, write the settings."""
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,7 +8,8 @@ from rerank.core.similarity import Pair
 from rerank.io.files import atomic_path
 from rerank.selection.tune import METHODS, TuneReport, tune
 from rerank.tasks.inspect import read_directions
-from rerank.tasks.read import pick_device, read_inputs
+from rerank.tasks.read import pick_device, read_inputs, read_truth
+from rerank.tasks.settings import SETTINGS, write_settings
 
 
 def tune_files(
@@ -29,6 +29,8 @@ def tune_files(
     device: str = "auto",
     scores_are: str = "auto",
     unscored: str | None = None,
+    reading: io.Reading | None = None,
+    force: bool = False,
 ) -> TuneReport:
     """Tune on files and write the settings as JSON.
 
@@ -48,10 +50,18 @@ def tune_files(
         device: "auto", "cpu" or "cuda".
         scores_are: what `sims` holds (`rerank.methods.kinds`).
         unscored: the number in it that stands for "not scored".
+        reading: what the user said about the files.
+        force: replace a file of another kind.
 
     Raises:
         RerankError: files, ids or settings that do not work; nothing is written.
     """
+    said = reading or io.Reading()
+    io.check_outputs(
+        {"--out": out},
+        (gt, videos, texts, sims, bank_texts, bank_videos, heads, said.text_ids, said.video_ids),
+        force=force, kind=SETTINGS,
+    )  # fmt: skip
     target = pick_device(device)
     with ExitStack() as stack:
         # Opened first: a path that cannot be written is found before the work, not after.
@@ -59,15 +69,15 @@ def tune_files(
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
             bank_videos=bank_videos, metric=metric, heads=heads, scores_are=scores_are,
-            unscored=unscored,
+            unscored=unscored, reading=said, gt=gt,
         )  # fmt: skip
-        truth = io.read_ground_truth(gt, inputs.text_ids, inputs.video_ids, allow_unjudged=True)
+        truth = read_truth(gt, inputs, allow_unjudged=True)
         both = read_directions(inputs, metric=metric, device=target)
         names = tuple(name.strip() for name in methods.split(",")) if methods else METHODS
         if methods is None and not isinstance(both["t2v"].sim, Pair):
             names = tuple(name for name in names if not name.startswith("em"))
         report = tune(both, tuple(truth.positives), methods=names, folds=folds, seed=seed)
-        page.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
+        write_settings(page, report.as_dict())
     return report
 
 

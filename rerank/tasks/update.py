@@ -5,13 +5,16 @@ from pathlib import Path
 
 import torch
 
+from rerank import io
 from rerank.core.errors import RerankError
+from rerank.methods.saved import KIND
 from rerank.serving.exporting import check_index, extend, open_export
 from rerank.serving.grow import add_items
 from rerank.serving.matching import check_served
 from rerank.serving.model import Model, load
 from rerank.tasks.answer import Answer
-from rerank.tasks.read import gallery_of, lines_of, sides
+from rerank.tasks.gallery import read_gallery, sides
+from rerank.tasks.read import check_said, lines_of
 
 
 def update_files(
@@ -22,13 +25,20 @@ def update_files(
     remove: Path | None = None,
     index: Path | None = None,
     out: Path | None = None,
-    pool: str | None = None,
+    reading: io.Reading | None = None,
+    force: bool = False,
 ) -> Answer:
     """Add items to a model's gallery, or take some out, without refitting the others.
 
     Raises:
         RerankError: a model without its bank, a method whose biases cannot grow, unknown ids.
     """
+    said = reading or io.Reading()
+    # The model is replaced by the updated one unless another name is given.
+    io.check_outputs(
+        {"--out": out or model}, (*videos, *texts, remove, index, said.text_ids, said.video_ids),
+        force=force, kind=KIND,
+    )  # fmt: skip
     held = load(model)
     fitted = held.saved
     check_served(fitted)
@@ -58,7 +68,8 @@ def update_files(
         held = held.remove(gone)
     added = 0
     if more:
-        ids, vectors = gallery_of(fitted, more, fitted.manifest["metric"], pool)
+        check_said(said, {words[0]: more})
+        ids, vectors = read_gallery(fitted, more, fitted.manifest["metric"], said)
         added = len(ids)
         held = Model(
             add_items(held.saved, ids, vectors),

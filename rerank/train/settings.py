@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.typed import fits, word_of
 from rerank.core.words import ContrastName, Duplicates, Protocol, StartName
 
 # Chosen with the rate and the epochs on held-out training videos of the published table.
@@ -158,42 +159,8 @@ def check_types(values: Mapping[str, Any], where: str) -> None:
     """
     hints = get_type_hints(TrainSettings)
     for name, value in values.items():
-        if not _fits(value, hints[name]):
-            raise RerankError(f"{where}{name}: got {value!r}, expected {_word(hints[name])}")
-
-
-def _fits(value: object, kind: Any) -> bool:  # noqa: ANN401  a type or a form of typing
-    parts = get_args(kind)
-    origin = get_origin(kind)
-    if origin is Literal:
-        return value in parts
-    if origin is dict:
-        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
-    if parts and (origin is Union or not isinstance(kind, type)):
-        return any(_fits(value, part) for part in parts)
-    if kind is float:
-        return (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and (math.isfinite(value))
-        )
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _word(kind: Any) -> str:  # noqa: ANN401  a type or a form of typing
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, get_args(kind)))
-    if get_origin(kind) is dict:
-        return "an object of settings"
-    if get_args(kind):
-        return " or ".join(_word(part) for part in get_args(kind))
-    words = {
-        int: "a whole number", float: "a finite number", bool: "true or false", str: "text",
-        type(None): "nothing",
-    }  # fmt: skip
-    return words.get(kind, str(kind))
+        if not fits(value, hints[name]):
+            raise RerankError(f"{where}{name}: got {value!r}, expected {word_of(hints[name])}")
 
 
 def batch_size(settings: TrainSettings, texts: int) -> int:

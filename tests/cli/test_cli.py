@@ -348,3 +348,22 @@ def test_an_interrupt_that_a_library_turns_into_its_own_error_is_said_as_one(cap
     assert stopped.value.code == 130 and "interrupted" in capsys.readouterr().err
     with pytest.raises(RecursionError):
         app._interruptible(importing)(False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["aply"], "Did you mean 'apply'"),
+        (["apply", "--foo"], "--foo"),
+        (["apply", "--metric", "x"], "'x' is not one of 'cosine', 'dot'"),
+        (["apply", "--k", "ten"], "--k"),
+        (["eval", "--ties", "none"], "'expected'"),
+    ],
+)
+def test_a_wrong_option_is_one_line_that_names_its_help(words, said):
+    done = subprocess.run(
+        [sys.executable, "-m", "rerank_cli", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert said in done.stderr and "-h` lists" in done.stderr

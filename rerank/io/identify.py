@@ -1,0 +1,89 @@
+"""What a file is, from its content and not from its name."""
+
+import re
+from pathlib import Path
+
+from rerank.io.files import PathLike
+
+_MAGIC = (
+    (b"\x93NUMPY", "an array of numpy"),
+    (b"PK\x03\x04", "a zip archive, such as .npz or .pt"),
+    (b"\x80", "a pickle"),
+)
+PAGE, RANKINGS, LOG, PAIR_SCORES = "an HTML page", "rankings", "a training log", "pair scores"
+
+# Texts of this package, told by how they begin.
+_TEXTS = (
+    (re.compile(r'\{\s*"schema"\s*:\s*"(rerank-[a-z]+/\d+)"'), ""),
+    (re.compile(r'\{\s*"(t2v|v2t)"\s*:\s*\{'), RANKINGS),
+    (re.compile(r'\{"direction": "(t2v|v2t)", "query"'), RANKINGS),
+    (re.compile(r"\S+ Q0 \S+ \d+ \S+ \S+\n"), RANKINGS),
+    (re.compile(r'\{"epoch": \d+'), LOG),
+    (re.compile(r'\{\s*"(\\.|[^"\\])*"\s*:\s*\[\s*[01](\.\d+)?\s*[,\]]'), PAIR_SCORES),
+    (re.compile(r"<!doctype html", re.IGNORECASE), PAGE),
+)
+_RANKING_COLUMNS = {"direction", "query_id", "rank", "gallery_id"}
+_HEAD = 4096
+
+
+def kind_of_file(path: PathLike) -> str:
+    """What a file is, from its content: a schema of this package, else what its bytes say.
+
+    >>> kind_of_file("data_samples/texts.h5"), kind_of_file("data_samples/gt.json")
+    ('rerank/1', 'JSON')
+    """
+    with Path(path).open("rb") as stream:
+        head = stream.read(_HEAD)
+    if not head:
+        return "empty"
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return _schema(Path(path)) or "an HDF5 file"
+    if head.startswith(b"PAR1"):
+        return _table(Path(path))
+    for magic, what in _MAGIC:
+        if head.startswith(magic) and (magic != b"\x80" or head[1:2] <= b"\x05"):
+            return what
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
+        return _tensors(Path(path))
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4:
+            return "a binary file"
+        text = head[: error.start].decode("utf-8")
+    for pattern, what in _TEXTS:
+        if found := pattern.match(text):
+            return what or found[1]
+    return "JSON" if text.lstrip()[:1] in ("{", "[") else "text"
+
+
+def _schema(path: Path) -> str | None:
+    from rerank.core.errors import FormatError
+    from rerank.io.formats.hdf5 import open_hdf5
+    from rerank.io.formats.hdf5_guard import text_attribute
+
+    try:
+        with open_hdf5(path) as (file, _):
+            return text_attribute(file, "rerank_schema", path)
+    except FormatError:
+        return None
+
+
+def _table(path: Path) -> str:
+    from rerank.core.errors import RerankError
+    from rerank.io.files import foreign
+    from rerank.io.formats.parquet import import_arrow
+
+    try:
+        arrow = import_arrow()
+        with foreign(path, "a parquet table"):
+            names = set(arrow.read_schema(path).names)
+    except RerankError:
+        return "a parquet table"
+    return RANKINGS if names >= _RANKING_COLUMNS else "a parquet table"
+
+
+def _tensors(path: Path) -> str:
+    from rerank.io import tensorfile  # torch, for files of tensors only
+
+    return tensorfile.kind_of(path) or "a safetensors file"

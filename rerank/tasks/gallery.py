@@ -1,0 +1,59 @@
+"""What the serving commands read: queries, and galleries of one or more files, for a model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from rerank.core.errors import RerankError
+from rerank.core.rows import slices
+from rerank.io import Embeddings, Reading
+from rerank.io.scratch import joined
+from rerank.methods.saved import Saved
+from rerank.serving.trained import heads_of, through
+from rerank.tasks.read import read_role
+
+
+def sides(
+    direction: str, videos: Sequence[Path], texts: Sequence[Path]
+) -> tuple[Sequence[Path], Sequence[Path], tuple[str, str]]:
+    """(gallery files, query files, their words) of a direction."""
+    if direction == "t2v":
+        return videos, texts, ("videos", "texts")
+    return texts, videos, ("texts", "videos")
+
+
+def read_queries(paths: Sequence[Path], word: str, metric: str, reading: Reading) -> Embeddings:
+    """The one file of queries.
+
+    Raises:
+        RerankError: none, or more than one.
+    """
+    if len(paths) != 1:
+        raise RerankError(f"--{word}: got {len(paths)} files of queries, expected one")
+    return read_role(paths[0], word, reading, metric=metric)
+
+
+def read_gallery(
+    model: Saved, paths: Sequence[Path], metric: str, reading: Reading
+) -> tuple[tuple[str, ...], Tensor]:
+    """One gallery from one or more files, through the model's head."""
+    if not paths:
+        raise RerankError("the gallery is missing: --videos, or --texts for v2t")
+    word = "videos" if model.manifest["direction"] == "t2v" else "texts"
+    parts = [read_role(path, word, reading, metric=metric) for path in paths]
+    ids = tuple(name for part in parts for name in part.ids)
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        twice = next(name for name in ids if name in seen or seen.add(name))
+        raise RerankError(f"{', '.join(map(str, paths))}: {twice!r} is in more than one of them")
+    widths = {part.vectors.shape[1] for part in parts}
+    if len(widths) > 1:
+        raise RerankError(f"{', '.join(map(str, paths))}: dimensions differ: {sorted(widths)}")
+    vectors = parts[0].vectors
+    if len(parts) > 1:
+        dtype = np.result_type(*(part.vectors.dtype for part in parts))
+        blocks = (part.vectors[s].astype(dtype) for part in parts for s in slices(len(part)))
+        vectors = joined(blocks, (len(ids), *widths), ", ".join(map(str, paths)))
+    return ids, through(heads_of(model), vectors, word)
