@@ -1,11 +1,13 @@
-"""The gate beside ungated methods, over random halves of a bank and with foreign banks.
+"""The gate beside ungated methods, over random halves of a bank, wrong pairs and foreign banks.
 
-    RERANK_DATA=... python tests/bench/gate_table.py
+    RERANK_DATA=... python tests/bench/gate_table.py [kind ...]
 
 Test set: msvd_aligned. R@1 in percent, expected over ties; a video counts by its best caption.
 Banks, each with its known pairs:
 
 - own: ten random halves of the 600 bank videos with their captions;
+- shuffled: the same halves, every caption's video drawn at random;
+- half shuffled: the same for half of the captions;
 - other topics: bank and test videos are cut in two by the sign of their first principal axis;
   the bank is the half on one side, the test set the half on the other;
 - other data set: coco500 captions and images, on their first 256 principal axes, turned onto the
@@ -18,6 +20,7 @@ Banks, each with its known pairs:
 a bootstrap over test videos (the splits share the test set), `worst` the worst split.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,8 +30,10 @@ from real_sets import RealSet, hits, load_pair
 from torch import Tensor
 
 from rerank.core.similarity import Pair
+from rerank.methods.align import Align
 from rerank.methods.base import Bank, Fitted, Pipeline
-from rerank.methods.inverted_softmax import InvertedSoftmax
+from rerank.methods.engine import DEFAULT_FOR_EMBEDDINGS
+from rerank.methods.registry import pipeline
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.selection import GateReport, gated_fit
 
@@ -36,22 +41,20 @@ SPLITS = 10
 Outcome = tuple[Fitted, GateReport | None]
 
 
-def gated(stages: tuple, mode: str) -> Callable[[Bank], Outcome]:
+def gated(stages: Pipeline) -> Callable[[Bank], Outcome]:
     """A gated row of the table."""
     return lambda bank: gated_fit(stages, bank)
 
 
-def ungated(stage: object) -> Callable[[Bank], Outcome]:
+def ungated(stages: Pipeline) -> Callable[[Bank], Outcome]:
     """An ungated row of the table."""
-    return lambda bank: (Pipeline((stage,)).fit(bank), None)
+    return lambda bank: (stages.fit(bank), None)
 
 
 ROWS: dict[str, Callable[[Bank], Outcome]] = {
-    "ungated inverted softmax": ungated(InvertedSoftmax()),
-    "ungated Sinkhorn, tau auto": ungated(Sinkhorn()),
-    "gated Sinkhorn": gated((Sinkhorn(),), "stack"),
-    "gate (stack)": gated((), "stack"),
-    "gate (strict)": gated((), "strict"),
+    "ungated Sinkhorn": ungated(Pipeline((Sinkhorn(),))),
+    "ungated align + Sinkhorn": ungated(Pipeline((Align(), Sinkhorn()))),
+    "gated Sinkhorn + align + Sinkhorn, the default": gated(pipeline(DEFAULT_FOR_EMBEDDINGS)),
 }
 
 
@@ -79,6 +82,23 @@ def own_banks(test: RealSet, bank: RealSet) -> list[Case]:
         generator = torch.Generator().manual_seed(seed)
         videos = torch.randperm(bank.sim.shape[1], generator=generator)[: bank.sim.shape[1] // 2]
         made.append(Case(test, some_videos(bank, videos.sort().values)))
+    return made
+
+
+def wrong_pairs(share: float) -> Callable[[RealSet, RealSet], list[Case]]:
+    """Random halves of the bank; a share of the captions belongs to a video drawn at random."""
+
+    def made(test: RealSet, bank: RealSet) -> list[Case]:
+        cases = []
+        for seed, case in enumerate(own_banks(test, bank)):
+            draw = np.random.default_rng([seed, 5])
+            right = case.bank.video_of.numpy()
+            wrong = draw.random(len(right)) < share
+            drawn = draw.integers(case.bank.sim.shape[1], size=len(right))
+            given = torch.from_numpy(np.where(wrong, drawn, right))
+            cases.append(Case(test, RealSet(case.bank.name, case.bank.sim, given)))
+        return cases
+
     return made
 
 
@@ -214,13 +234,16 @@ def clustered_error(values: list[np.ndarray], groups: list[np.ndarray]) -> float
 def main() -> None:
     """Print one table for each kind of bank and each direction."""
     test, bank = load_pair("msvd_aligned"), load_pair("msvd_aligned", "bank_")
-    kinds = {
-        "own": own_banks(test, bank),
-        "other topics": topic_banks(test, bank),
-        "other data set": data_banks(test, bank),
-        "scrambled": scrambled_banks(test, bank),
+    kinds: dict[str, Callable[[RealSet, RealSet], list[Case]]] = {
+        "own": own_banks,
+        "shuffled": wrong_pairs(1.0),
+        "half shuffled": wrong_pairs(0.5),
+        "other topics": topic_banks,
+        "other data set": data_banks,
+        "scrambled": scrambled_banks,
     }
-    for kind, cases in kinds.items():
+    for kind in sys.argv[1:] or kinds:
+        cases = kinds[kind](test, bank)
         for name in ("t2v", "v2t"):
             print(f"\nbank: {kind}, {name}, {len(cases)} banks\n")
             print("| | R@1 | change | error | worst | shrink | does nothing |")
