@@ -9,22 +9,22 @@ from rerank_cli.options import (
     Device,
     Heads,
     Json,
+    ManySims,
+    ManyTexts,
+    ManyVideos,
     Memory,
     Metric,
     ScoresAre,
-    Sims,
-    Texts,
     Unscored,
-    Videos,
     with_reading,
 )
 
 
 @with_reading
 def inspect_command(
-    videos: Videos = None,
-    texts: Texts = None,
-    sims: Sims = None,
+    videos: ManyVideos = None,
+    texts: ManyTexts = None,
+    sims: ManySims = None,
     heads: Heads = None,
     bank_texts: BankTexts = None,
     scores_are: ScoresAre = "auto",
@@ -40,7 +40,8 @@ def inspect_command(
 ) -> None:
     """Show hubness and geometry of raw embeddings or of a matrix; nothing is written.
 
-    With one file of embeddings its items are searched among themselves.
+    With one file of embeddings its items are searched among themselves. With several models it is
+    shown whether all list their items in the same order.
     """
     from rerank.core.memory import limit
     from rerank.tasks import inspect as sources

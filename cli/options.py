@@ -21,6 +21,19 @@ Sims: TypeAlias = Annotated[
     Path | None,
     typer.Option("--sims", help="A texts x videos matrix (.npy or .h5) instead of embeddings."),
 ]
+# A file for each of several models of the same texts and videos.
+ManyVideos: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option("--videos", help="Gallery embeddings (.h5, .npy, ...); one file a model."),
+]
+ManyTexts: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option("--texts", help="Query embeddings of the same model; one file a model."),
+]
+ManySims: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option("--sims", help="A texts x videos matrix instead of embeddings; one a model."),
+]
 ScoresAre: TypeAlias = Annotated[
     words.ScoresAre,
     typer.Option("--scores-are", help="What --sims holds; auto reads it off the numbers."),

@@ -17,6 +17,7 @@ from rerank.core.words import Name
 from rerank.methods import directions
 from rerank.methods.directions import Direction
 from rerank.metrics import hubness
+from rerank.tasks.models import Order, Paths, one_path, prove, read_models, several
 from rerank.tasks.read import (
     Inputs,
     check_names,
@@ -75,9 +76,9 @@ _COPY = 0.9995
 
 def inspect_files(
     *,
-    videos: Path | None = None,
-    texts: Path | None = None,
-    sims: Path | None = None,
+    videos: Paths = None,
+    texts: Paths = None,
+    sims: Paths = None,
     heads: Path | None = None,
     bank_texts: Path | None = None,
     metric: str = "cosine",
@@ -91,6 +92,9 @@ def inspect_files(
 ) -> dict[str, Any]:
     """Hubness per direction, geometry and checks of raw files.
 
+    Of several models, a file for each and role, the first is inspected, and it is shown whether
+    the others list their items in its order.
+
     Returns:
         {"hubness": {direction: figures with "sentence"}, "geometry": {...}, "checks": [...]}.
 
@@ -98,6 +102,14 @@ def inspect_files(
         RerankError: no file, or one that is not usable.
     """
     target = pick_device(device)
+    orders: tuple[Order, ...] = ()
+    if several(videos, texts, sims):
+        parts = read_models(
+            videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading,
+            heads=heads, scores_are=scores_are, unscored=unscored,
+        )  # fmt: skip
+        orders = prove(parts, metric=metric)
+    videos, texts, sims = (one_path(paths) for paths in (videos, texts, sims))
     if sims is None and (videos is None or texts is None):
         path = videos or texts
         if path is None:
@@ -143,8 +155,22 @@ def inspect_files(
         for role, embeddings in (("texts", inputs.texts), ("videos", inputs.videos)):
             if embeddings is not None:
                 checks += look_at(embeddings, role, metric)
+    checks += [order_check(order) for order in orders]
     found["checks"] = [asdict(check) for check in checks]
+    if orders:
+        found["models"] = [order.as_dict() for order in orders]
     return found
+
+
+def order_check(order: Order) -> Check:
+    """Whether a further model lists its items as the first does."""
+    name = f"{Path(order.source).name}, order"
+    if order.found.proved:
+        return Check(name, "ok", order.sentence)
+    if order.proved:
+        return Check(name, "look", order.sentence, "evaluate it alone before it is added")
+    do = "give files with ids, or --text-ids and --video-ids; do not add these scores"
+    return Check(name, "bad", order.sentence, do)
 
 
 def look_at(embeddings: io.Embeddings, role: str, metric: str) -> list[Check]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rerank.core.errors import RerankError
 from rerank.metrics import hubness
 from rerank.tasks import inspect
 
@@ -83,3 +84,39 @@ def test_files_are_checked_with_a_bank(tmp_path):
     names = [check["name"] for check in found["checks"]]
     assert "bank texts, most found" in names and "videos, copies" in names
     assert {check["status"] for check in found["checks"]} <= {"ok", "look", "bad"}
+
+
+def test_two_matrices_in_one_order_and_in_another(tmp_path):
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(60, 60))
+    files = []
+    for name in ("a", "b", "c"):
+        scores = shared + rng.normal(size=(60, 60)) + 3 * np.eye(60)
+        order = rng.permutation(60) if name == "c" else np.arange(60)
+        np.save(tmp_path / f"{name}.npy", scores[order][:, order])
+        files.append(tmp_path / f"{name}.npy")
+    found = inspect.inspect_files(sims=files)
+    status = {check["name"]: check["status"] for check in found["checks"]}
+    assert status["b.npy, order"] == "ok" and status["c.npy, order"] == "bad"
+    assert [order["proved"] for order in found["models"]] == [True, False]
+    assert json.dumps(found)
+
+
+def test_models_with_ids_are_matched_by_name(tmp_path):
+    rng = np.random.default_rng(0)
+    texts, videos = rng.normal(size=(2, 40, 8)).astype(np.float32)
+    paths = {}
+    for model, order in (("a", np.arange(40)), ("b", rng.permutation(40))):
+        for role, x in (("texts", texts), ("videos", videos)):
+            path = tmp_path / f"{model}_{role}.npz"
+            np.savez(path, embeddings=x[order], ids=np.array([f"{role}{i}" for i in order]))
+            paths.setdefault(role, []).append(path)
+    found = inspect.inspect_files(**paths)
+    (order,) = found["models"]
+    assert order["by"] == "ids" and order["correlation"] > 0.99
+    short = tmp_path / "short.npz"
+    np.savez(short, embeddings=texts[:39], ids=np.array([f"texts{i}" for i in range(39)]))
+    with pytest.raises(RerankError, match="39 of what .* has 40"):
+        inspect.inspect_files(texts=[paths["texts"][0], short], videos=paths["videos"])
+    with pytest.raises(RerankError, match="got 1 files for 2 models"):
+        inspect.inspect_files(texts=paths["texts"], videos=paths["videos"][:1])
