@@ -10,6 +10,7 @@ from rerank_cli.options import (
     FIGURES,
     Device,
     Figures,
+    Force,
     Json,
     Metric,
     ScoresAre,
@@ -31,7 +32,14 @@ def eval_command(
         typer.Option("--gt", help="Ground truth (JSON variants, CSV, qrels), or 'diagonal'."),
     ] = None,
     results: Annotated[
-        Path | None, typer.Option("--results", help="Result file [default: reranked.h5].")
+        Path | None,
+        typer.Option(
+            "--results",
+            help="Result file, or rankings: TREC run, JSON, CSV ... [default: reranked.h5].",
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="Judge a model of `rerank fit` on new queries.")
     ] = None,
     videos: Videos = None,
     texts: Texts = None,
@@ -56,6 +64,7 @@ def eval_command(
     thumbnails: Annotated[
         Path | None, typer.Option("--thumbnails", help="For the page: folder of ID.jpg or .png.")
     ] = None,
+    force: Force = False,
     device: Device = "auto",
     json: Json = False,
     *,
@@ -68,26 +77,44 @@ def eval_command(
     """
     from rerank import RerankError
     from rerank.tasks import evaluate_files as judging
+    from rerank.tasks.evaluate_lists import check_lists, is_lists, judge_lists
+    from rerank.tasks.evaluate_model import judge_model
     from rerank_cli.console import emit, emit_json, progress, say
 
+    place = results or Path("reranked.h5")
+    judging.check_report(
+        report, (gt, place, model, videos, texts, sims, captions, thumbnails, reading.text_ids,
+                 reading.video_ids), force=force,
+    )  # fmt: skip
+    if model is not None and (results is not None or sims is not None or report is not None):
+        raise RerankError(
+            "--model stands with --videos, --texts and --gt alone; leave the rest out"
+        )
     if gt is None and report is None:
         raise RerankError("--gt is missing: give it, or --report for a page without figures")
+    asked: dict[str, Any] = {
+        "ties": ties, "allow_unjudged": allow_unjudged, "figures": figures,
+        "reading": reading,
+    }  # fmt: skip
     raw = results is None and (videos is not None or texts is not None or sims is not None)
     with progress():
-        if raw:
+        if model is not None and gt is not None:
+            judged = judge_model(
+                gt, model, videos=videos, texts=texts, device=device.value, **asked
+            )
+        elif raw:
             if gt is None:
                 raise RerankError("--gt is missing: raw files are judged by a ground truth")
             judged = judging.judge_raw(
                 gt, videos=videos, texts=texts, sims=sims, scores_are=scores_are,
-                unscored=unscored, metric=metric, ties=ties,
-                allow_unjudged=allow_unjudged, device=device, reading=reading,
-                figures=figures,
+                unscored=unscored, metric=metric, device=device, **asked,
             )  # fmt: skip
+        elif results is not None and is_lists(results):
+            judged = judge_lists(check_lists(gt, report, results), results, **asked)
         else:
             judged = judging.judge_results(
-                gt, results or Path("reranked.h5"), videos=videos, texts=texts, sims=sims,
-                ties=ties, allow_unjudged=allow_unjudged, device=device,
-                hubs=report is not None, reading=reading, figures=figures,
+                gt, place, videos=videos, texts=texts, sims=sims, device=device,
+                hubs=report is not None, **asked,
             )  # fmt: skip
     if report is not None:
         rows: dict[words.Name, tuple[list[str], list[list[str]]]] = {
@@ -138,15 +165,15 @@ def _rows(judged: "Judged", name: words.Name) -> tuple[list[str], list[list[str]
 def _text(judged: "Judged") -> str:
     from rerank_cli.console import table
 
-    headers, rows = _rows(judged, "t2v")
-    rows += _rows(judged, "v2t")[1]
+    made = [_rows(judged, name) for name in words.NAMES if name in judged.labels]
+    headers, rows = made[0][0], [row for _, some in made for row in some]
     if judged.after is None:
         place = headers.index("p")
         headers, *rows = [[*row[:place], *row[place + 1 :]] for row in (headers, *rows)]
     lines = [table(headers, rows), ""]
     found = judged.as_json()
     tied = sum(
-        found[when][name].get("tied_queries", 0)
+        found[when].get(name, {}).get("tied_queries", 0)
         for when in ("before", "after")
         if when in found
         for name in words.NAMES

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,20 @@ import torch
 
 from rerank import io
 from rerank.core.errors import FormatError, RerankError
-from rerank.core.pairs import as_grades, positives_of
+from rerank.core.pairs import positives_of
 from rerank.core.similarity import Dense, Pair, Similarity, as_matrix
 from rerank.core.words import NAMES, Name, Ties
 from rerank.io import Results
 from rerank.io.files import atomic_path
+from rerank.io.identify import PAGE
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
 from rerank.metrics.browse import Browser, lists_of, scores_of
-from rerank.metrics.figures import DEFAULT, Figure, find_all
-from rerank.metrics.hubness import Hubness, summary
-from rerank.metrics.judge import Judgement, bootstrap_of, judge, paired_changes, views
+from rerank.metrics.figures import DEFAULT, find_all
+from rerank.metrics.hubness import summary
+from rerank.metrics.judge import Judgement
 from rerank.metrics.page import Queries, before_after, render, verdict
-from rerank.metrics.pictures import Scores
-from rerank.metrics.uncertainty import Difference
 from rerank.tasks import apply as files
+from rerank.tasks.judged import Asked, Judged
 from rerank.tasks.read import (
     Inputs,
     pick_device,
@@ -32,101 +31,6 @@ from rerank.tasks.read import (
     read_truth,
     reading_from,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """Exact ranks of both directions, before and after.
-
-    Attributes:
-        label: which queries the re-ranking used; "none" for raw input.
-        labels: the same per direction.
-        ties: how ties were resolved.
-        raw: figures of the embeddings before trained heads, where both have one dimension.
-        before: figures per direction of the similarity as it was re-ranked (behind trained heads,
-            if there are any), or None where the inputs are gone.
-        after: figures per direction of the rewritten one, or None for raw input.
-        distractors: gallery videos without a text.
-        unjudged: texts without an entry (only with `allow_unjudged`).
-        notes: what the user should know.
-        changes: of the figures but medians, paired by query, with 95 % intervals and p-values.
-        hubness: before and after, where it was asked for.
-        gallery_ids: names of the gallery items per direction.
-        browsers: for the report, query by query, where it was asked for.
-        scores: of right and other pairs, raw, where it was asked for.
-        facts: files and settings, for the report.
-    """
-
-    label: str
-    labels: dict[str, str]
-    ties: Ties
-    before: dict[Name, Judgement] | None
-    after: dict[Name, Judgement] | None
-    distractors: int
-    unjudged: int
-    notes: tuple[str, ...] = ()
-    raw: dict[Name, Judgement] | None = None
-    changes: dict[Name, dict[str, Difference]] = field(default_factory=dict)
-    hubness: dict[Name, tuple[Hubness, Hubness]] = field(default_factory=dict)
-    gallery_ids: dict[Name, tuple[str, ...]] = field(default_factory=dict)
-    browsers: tuple[Browser, ...] = ()
-    scores: dict[Name, Scores] = field(default_factory=dict)
-    facts: tuple[tuple[str, str], ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """One object: label, ties, and per direction the figures and the number of queries."""
-        out: dict[str, Any] = {"label": self.label, "ties": self.ties}
-        both = (("raw", self.raw), ("before", self.before), ("after", self.after))
-        for when, judged in both:
-            if judged is not None:
-                out[when] = {
-                    name: {
-                        **found.table(),
-                        "queries": len(found.ranks),
-                        "tied_queries": found.ranks.tied_queries,
-                    }
-                    for name, found in judged.items()
-                }
-        for name, changes in self.changes.items():
-            out.setdefault("change", {})[name] = {
-                key: {"change": found.change, "low": found.low, "high": found.high, "p": found.p}
-                for key, found in changes.items()
-            }
-        out["labels"] = self.labels
-        out["distractors"] = self.distractors
-        out["unjudged"] = self.unjudged
-        return out
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """How everything is judged."""
-
-    truth: io.GroundTruth
-    figures: tuple[Figure, ...]
-    ties: Ties
-
-    def of(self, both: Mapping[Name, Similarity]) -> dict[Name, Judgement]:
-        """Figures of both directions."""
-        grades = as_grades(self.truth.graded)
-        seen = views(both, tuple(self.truth.positives), grades=grades)
-        return {
-            name: judge(sim, right, figures=self.figures, ties=self.ties, grades=graded)
-            for name, (sim, right, graded) in seen.items()
-        }
-
-    def changes(
-        self,
-        both: Mapping[Name, Similarity],
-        before: Mapping[Name, Judgement],
-        after: Mapping[Name, Judgement],
-    ) -> dict[Name, dict[str, Difference]]:
-        """Paired changes with intervals; queries of one video are drawn together."""
-        out: dict[Name, dict[str, Difference]] = {}
-        for name, (sim, right, _) in views(both, tuple(self.truth.positives)).items():
-            boot = bootstrap_of(right, sim.shape[1])
-            out[name] = paired_changes(boot, before[name], after[name])
-        return out
 
 
 def judge_raw(
@@ -148,7 +52,7 @@ def judge_raw(
     )  # fmt: skip
     truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
     both = _raw(inputs, metric=metric, device=pick_device(device))
-    found = _Asked(truth, wanted, ties).of(both)
+    found = Asked(truth, wanted, ties).of(both)
     return Judged(
         "none", {"t2v": "none", "v2t": "none"}, ties, found, None,
         truth.distractors, len(truth.unjudged), truth.notes,
@@ -182,7 +86,7 @@ def judge_results(
             gt, *sides, allow_unjudged=allow_unjudged,
             direction=(reading or io.Reading()).gt_direction,
         )  # fmt: skip
-    asked = _Asked(truth, wanted, ties)
+    asked = Asked(truth, wanted, ties)
     given = {"videos": videos, "texts": texts, "sims": sims}
     try:
         inputs = _recorded(found, results, given)
@@ -261,7 +165,7 @@ def _file_fact(entry: Mapping[str, Any]) -> str:
 
 
 def _untrained(
-    inputs: Inputs, settings: Mapping[str, Any], asked: _Asked
+    inputs: Inputs, settings: Mapping[str, Any], asked: Asked
 ) -> dict[Name, Judgement] | None:
     """Figures of the embeddings themselves, where a trained model stands between."""
     if inputs.heads is None or inputs.texts is None or inputs.videos is None:
@@ -468,6 +372,15 @@ def write_report(
     )  # fmt: skip
     with atomic_path(path) as temporary:
         Path(temporary).write_text(page, encoding="utf-8")
+
+
+def check_report(report: Path | None, inputs: Sequence[Path | None], *, force: bool) -> None:
+    """Refuse a page in the place of an input or of a file of another kind; before the work.
+
+    Raises:
+        RerankError: it is one.
+    """
+    io.check_outputs({"--report": report}, inputs, force=force, kind=PAGE)
 
 
 def read_captions(path: Path) -> dict[str, str]:

@@ -1,0 +1,299 @@
+"""Rankings that other tools, or `rerank search`, wrote: lists of the best items of every query."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rerank.core.errors import FormatError
+from rerank.io.field import afford
+from rerank.io.files import PathLike, foreign, named, parse_json, read_text, regular_file
+from rerank.io.formats.csv_table import read_table
+from rerank.io.formats.parquet import import_arrow
+from rerank.io.groundtruth_formats import TEXT_FIELDS, VIDEO_FIELDS, as_name, first_field
+from rerank.io.results import read_results
+
+_DIRECTIONS = ("t2v", "v2t")
+_LISTS = ("items", "results", "hits", "ranking")
+_EXPECTED = (
+    "expected a TREC run (query Q0 item rank score tag), a table or records with query_id, "
+    "gallery_id and score, JSON {query: {item: score}} or {query: [items]}, or a file of "
+    "rerank search or apply"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RankedLists:
+    """The best items of every query, of one direction.
+
+    Attributes:
+        query_ids: (n,) names.
+        items: for every query the names of its items, best first.
+        scores: beside them, falling; minus the place where the file has no scores.
+        direction: "t2v" or "v2t" where the file says it, else "".
+        gallery_ids: the whole gallery where the file names it, else None.
+        label: which queries a fit used, where the file says it.
+        source: the file.
+    """
+
+    query_ids: tuple[str, ...]
+    items: tuple[tuple[str, ...], ...]
+    scores: tuple[np.ndarray, ...]
+    direction: str = ""
+    gallery_ids: tuple[str, ...] | None = None
+    label: str = ""
+    source: str = ""
+
+    @property
+    def depth(self) -> int:
+        """The length of the longest list."""
+        return max((len(items) for items in self.items), default=0)
+
+
+@dataclass
+class _Lists:
+    """Entries as they are found: query -> [(item, score, rank)]."""
+
+    where: str
+    label: str = ""
+    found: dict[str, dict[str, list[tuple[str, float | None, float]]]] = field(default_factory=dict)
+
+    def add(
+        self, query: object, item: object, score: object = None, rank: object = None,
+        direction: str = "",
+    ) -> None:  # fmt: skip
+        """One listed item.
+
+        Raises:
+            FormatError: a name that is none, a score or rank that is no number.
+        """
+        entries = self.found.setdefault(direction, {}).setdefault(as_name(query, self.where), [])
+        name = as_name(item, f"{self.where}: query {named([query])}")
+        # JSON has no word for -inf, "not scored".
+        if score is None and rank is None:
+            value, place = None, float(len(entries))
+        else:
+            value = None if score is None else self._number(score, query, item)
+            place = float(len(entries)) if rank is None else self._number(rank, query, item)
+        entries.append((name, value, place))
+
+    def _number(self, value: object, query: object, item: object) -> float:
+        try:
+            found = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            found = math.nan
+        if isinstance(value, bool) or math.isnan(found):
+            raise FormatError(
+                f"{self.where}: query {named([query])}, item {named([item])}: got "
+                f"{named([value])}, expected a number"
+            )
+        return found
+
+    def lists(self) -> tuple[RankedLists, ...]:
+        """All directions, best items first.
+
+        Raises:
+            FormatError: nothing in it, or an item twice in a list.
+        """
+        if not self.found:
+            raise FormatError(f"{self.where}: holds no ranking; {_EXPECTED}")
+        return tuple(self._one(direction, found) for direction, found in self.found.items())
+
+    def _one(
+        self, direction: str, found: Mapping[str, list[tuple[str, float | None, float]]]
+    ) -> RankedLists:
+        items, scores = [], []
+        for query, entries in found.items():
+            scored = any(score is not None for _, score, _ in entries)
+            if scored:
+                entries = [entry for entry in entries if entry[1] not in (None, -math.inf)]
+            ordered = sorted(entries, key=lambda e: (-(e[1] or 0.0), e[2]))
+            names = tuple(name for name, _, _ in ordered)
+            if len(set(names)) < len(names):
+                seen: set[str] = set()
+                twice = next(name for name in names if name in seen or seen.add(name))
+                raise FormatError(
+                    f"{self.where}: query {named([query])} lists {named([twice])} twice"
+                )
+            items.append(names)
+            scores.append(
+                np.array([score for _, score, _ in ordered] if scored
+                         else [-place for place in range(len(ordered))], dtype=np.float64)
+            )  # fmt: skip
+        return RankedLists(
+            tuple(found),
+            tuple(items),
+            tuple(scores),
+            direction,
+            label=self.label,
+            source=self.where,
+        )
+
+
+def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
+    r"""The lists of a file of rankings, one `RankedLists` for each direction in it.
+
+    A TREC run; JSON `{query: {item: score}}` (as ranx writes it), `{query: [items]}`,
+    `{query: [{"id": ..., "score": ...}]}`, one of these under "t2v" and "v2t"; records, also one a
+    line; tables with a header (comma, tab, parquet); what `rerank search` and `rerank apply` write.
+    Scores decide the order, as in trec_eval; without scores ranks do, else the order of the file.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "run.trec"
+    >>> _ = path.write_text("q1 Q0 b 1 0.5 x\nq1 Q0 a 2 0.9 x\n")
+    >>> read_rankings(path)[0].items
+    (('a', 'b'),)
+    >>> _ = path.with_suffix(".json").write_text('{"q1": ["b", "a"]}')
+    >>> read_rankings(path.with_suffix(".json"))[0].items
+    (('b', 'a'),)
+
+    Raises:
+        FormatError: nothing of the kind, an item twice in one list, a score that is no number.
+    """
+    path = regular_file(path)
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if head.startswith(b"\x89HDF"):
+        return _own(path)
+    lists = _Lists(str(path))
+    if head.startswith(b"PAR1"):
+        _add_records(lists, _parquet(path))
+        return lists.lists()
+    afford(12 * path.stat().st_size, str(path), what="rankings in text")
+    text = read_text(path)
+    suffix = path.suffix.lower()
+    if text.lstrip()[:1] in ("{", "["):
+        lines = text.strip().splitlines()
+        if suffix in (".jsonl", ".ndjson") or (len(lines) > 1 and _is_object(lines[0])):
+            numbered = enumerate(lines, start=1)
+            _add_records(lists, (parse_json(x, f"{path}: line {n}") for n, x in numbered if x))
+        else:
+            _add_json(lists, parse_json(text, str(path)))
+        return lists.lists()
+    if suffix in (".csv", ".tsv"):
+        header, rows = read_table(text, str(path))
+        _add_records(lists, (dict(zip(header, row, strict=True)) for row in rows))
+        return lists.lists()
+    for number, line in enumerate(text.splitlines(), start=1):
+        parts = line.split()
+        if not parts:
+            continue
+        if len(parts) != 6:
+            raise FormatError(f"{path}: line {number} has {len(parts)} columns; {_EXPECTED}")
+        lists.add(parts[0], parts[2], parts[4], parts[3])
+    return lists.lists()
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _own(path: Path) -> tuple[RankedLists, ...]:
+    """The lists of a result file, without what has no score."""
+    made = []
+    for name, found in read_results(path, scores=False).directions.items():
+        gallery = np.array(found.gallery_ids, dtype=object)
+        kept = [np.isfinite(line) for line in found.scores]
+        items = (tuple(gallery[r[k]]) for r, k in zip(found.indices, kept, strict=True))
+        scores = (line[k].astype(np.float64) for line, k in zip(found.scores, kept, strict=True))
+        made.append(
+            RankedLists(
+                found.query_ids, tuple(items), tuple(scores), name, found.gallery_ids, found.label,
+                str(path),
+            )
+        )  # fmt: skip
+    return tuple(made)
+
+
+def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+    arrow = import_arrow()
+    with foreign(path, "a parquet table"):
+        file = arrow.ParquetFile(path)
+        for batch in file.iter_batches():
+            yield from batch.to_pylist()
+
+
+def _add_json(lists: _Lists, content: Any) -> None:  # noqa: ANN401  JSON is any of six types
+    if isinstance(content, list):
+        _add_records(lists, content)
+        return
+    if "results" in content and isinstance(content["results"], list):
+        direction = content.get("direction", "")
+        lists.label = str(content.get("label", ""))
+        _add_records(lists, ({"direction": direction, **each} for each in content["results"]))
+        return
+    if content and set(content) <= set(_DIRECTIONS):
+        for direction, found in content.items():
+            for query, listed in found.items():
+                _add_list(lists, query, listed, direction)
+        return
+    for query, listed in content.items():
+        _add_list(lists, query, listed, "")
+
+
+def _add_list(lists: _Lists, query: object, listed: Any, direction: str) -> None:  # noqa: ANN401
+    """The list of one query: {item: score}, names, [item, score] or records."""
+    if isinstance(listed, Mapping):
+        for item, score in listed.items():
+            lists.add(query, item, score, direction=direction)
+        return
+    if not isinstance(listed, list):
+        raise FormatError(f"{lists.where}: query {named([query])} has no list; {_EXPECTED}")
+    for entry in listed:
+        if isinstance(entry, Mapping):
+            key = "id" if "id" in entry else first_field(entry, VIDEO_FIELDS)
+            if key is None:
+                raise _no_columns(lists.where, entry)
+            lists.add(query, entry[key], entry.get("score"), entry.get("rank"), direction)
+        elif isinstance(entry, list) and len(entry) == 2:
+            lists.add(query, entry[0], entry[1], direction=direction)
+        else:
+            lists.add(query, entry, direction=direction)
+
+
+def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
+    for record in records:
+        if not isinstance(record, Mapping):
+            raise FormatError(f"{lists.where}: got {named([record])}; {_EXPECTED}")
+        direction = record.get("direction") or ""
+        if direction not in ("", *_DIRECTIONS):
+            raise FormatError(f"{lists.where}: direction {named([direction])}, expected t2v or v2t")
+        query = first_field(record, TEXT_FIELDS)
+        if query is None:
+            raise _no_columns(lists.where, record)
+        nested = next((n for n in _LISTS if isinstance(record.get(n), list | Mapping)), None)
+        if nested is not None:
+            _add_list(lists, record[query], record[nested], direction)
+        elif isinstance(record.get("ids"), list):
+            scores = record.get("scores") or [None] * len(record["ids"])
+            if len(scores) != len(record["ids"]):
+                raise FormatError(
+                    f"{lists.where}: query {named([record[query]])} has {len(record['ids'])} ids "
+                    f"and {len(scores)} scores"
+                )
+            pairs: Sequence[Any] = list(zip(record["ids"], scores, strict=True))
+            if any(score is not None for score in scores):
+                # Without a score: -inf, not scored.
+                pairs = [(item, -math.inf if s is None else s) for item, s in pairs]
+            for item, score in pairs:
+                lists.add(record[query], item, score, direction=direction)
+        else:
+            item = first_field(
+                [k for k in record if k != query], ("galleryid", *VIDEO_FIELDS, "id")
+            )
+            if item is None:
+                raise _no_columns(lists.where, record)
+            lists.add(
+                record[query], record[item], record.get("score"), record.get("rank"), direction
+            )
+
+
+def _no_columns(where: str, record: Iterable[object]) -> FormatError:
+    return FormatError(f"{where}: its fields are {named(list(record))}; {_EXPECTED}")
