@@ -82,7 +82,6 @@ def apply_command(
     from rerank.core.errors import RerankError
     from rerank.tasks import apply as files
     from rerank.tasks import read as inputs
-    from rerank.tasks.settings import read_settings
     from rerank_cli.console import emit, emit_json, progress, say
 
     if dry_run:
@@ -98,8 +97,7 @@ def apply_command(
         else:
             emit(planning.text(found))
         return
-    chosen: dict[str, Any] = read_settings(settings) if settings else {}
-    chosen |= {
+    chosen: dict[str, Any] = {
         key: value
         for key, value in {"method": method, "tau": inputs.parse_tau(tau), "rho": rho}.items()
         if value is not None
@@ -114,7 +112,7 @@ def apply_command(
                 bank_videos=bank_videos, bank_gt=bank_gt, metric=metric, k=k,
                 scores_are=scores_are, unscored=unscored, groups=groups, gate=gate, out=out,
                 store_scores=scores, device=device, reading=reading, memory=memory,
-                heads=heads, settings=chosen, force=force,
+                heads=heads, settings=chosen, settings_file=settings, force=force,
             )  # fmt: skip
     finally:
         # gloo aborts at exit where the group is still up.

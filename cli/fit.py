@@ -72,18 +72,16 @@ def fit_command(
     from rerank.core.memory import limit
     from rerank.tasks import fit as task
     from rerank.tasks import read as inputs
-    from rerank.tasks.settings import read_settings
     from rerank_cli.console import emit, emit_json, progress, say
 
-    chosen: dict[str, Any] = read_settings(settings) if settings else {}
     given = {"method": method, "tau": inputs.parse_tau(tau)}
-    chosen |= {key: value for key, value in given.items() if value is not None}
+    chosen = {key: value for key, value in given.items() if value is not None}
     with limit(memory), progress():
         said = task.fit_files(
             out, videos=videos, texts=texts, bank_texts=bank_texts, bank_videos=bank_videos,
             bank_gt=bank_gt, direction=direction, heads=heads, metric=metric,
-            settings=chosen, keep_bank=keep_bank, keep_gallery=keep_gallery, gate=gate,
-            device=device, reading=reading, force=force,
+            settings=chosen, settings_file=settings, keep_bank=keep_bank,
+            keep_gallery=keep_gallery, gate=gate, device=device, reading=reading, force=force,
         )  # fmt: skip
     for warning in said.warnings:
         say(f"note: {warning}")

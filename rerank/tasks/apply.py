@@ -40,6 +40,7 @@ from rerank.tasks.read import (
     reading_of,
     recorded,
 )
+from rerank.tasks.settings import settings_over
 
 SCHEMA = "rerank-results/1"
 
@@ -342,20 +343,23 @@ def apply_files(
     memory: str | None = None,
     heads: Path | None = None,
     settings: Mapping[str, Any] | None = None,
+    settings_file: Path | None = None,
     reading: io.Reading | None = None,
     force: bool = False,
 ) -> Answer:
     """Read, re-rank both directions, write `out`, and report.
 
+    `settings` go before those of `settings_file`, which `rerank tune` wrote.
+
     Raises:
         RerankError: input, settings or paths that do not work; nothing is written then.
     """
-    settings = dict(settings or {})
+    settings = settings_over(settings_file, settings)
     said = reading_of(reading, pool)
     io.check_outputs(
         {"--out": out},
-        (videos, texts, sims, bank_texts, bank_videos, bank_gt, heads, said.text_ids,
-         said.video_ids),
+        (videos, texts, sims, bank_texts, bank_videos, bank_gt, heads, settings_file,
+         said.text_ids, said.video_ids),
         force=force,
         kind=SCHEMA,
     )  # fmt: skip

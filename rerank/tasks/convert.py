@@ -44,11 +44,11 @@ def convert_file(
         raise RerankError(
             f"convert: got {what!r} and {side!r}, expected embeddings or scores, texts or videos"
         )
-    if target.suffix.lower() not in (".h5", ".hdf5"):
-        raise RerankError(f"{target}: the canonical file is HDF5; call it {target.stem}.h5")
     said = reading or Reading()
     inputs = (source, said.text_ids, said.video_ids)
     io.check_outputs({"OUT": target}, inputs, force=force, kind=_KINDS[what])
+    if target.suffix.lower() not in (".h5", ".hdf5"):
+        raise RerankError(f"{target}: the canonical file is HDF5; call it {target.stem}.h5")
     with limit(memory):
         if what == "scores":
             n, m = io.convert_scores(

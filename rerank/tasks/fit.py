@@ -26,6 +26,7 @@ from rerank.serving.model import Model, named_vectors
 from rerank.serving.trained import kept_heads, load_heads_from, through
 from rerank.tasks.answer import Answer
 from rerank.tasks.read import bytes_of, check_said, pick_device, read_role
+from rerank.tasks.settings import settings_over
 
 
 def fit(
@@ -154,6 +155,7 @@ def fit_files(
     heads: Path | None = None,
     metric: str = "cosine",
     settings: Mapping[str, Any] | None = None,
+    settings_file: Path | None = None,
     keep_bank: bool = False,
     keep_gallery: bool = False,
     gate: bool = True,
@@ -162,6 +164,8 @@ def fit_files(
     force: bool = False,
 ) -> Answer:
     """Fit a model of one gallery and write it.
+
+    `settings` go before those of `settings_file`, which `rerank tune` wrote.
 
     Raises:
         RerankError: files that are missing or do not fit together; nothing is written then.
@@ -182,7 +186,8 @@ def fit_files(
     said = reading or io.Reading()
     roles = {words[0]: gallery_path, f"bank_{words[1]}": bank_path, f"bank_{words[0]}": other_path}
     io.check_outputs(
-        {"--out": out}, (*roles.values(), bank_gt, heads, said.text_ids, said.video_ids),
+        {"--out": out},
+        (*roles.values(), bank_gt, heads, settings_file, said.text_ids, said.video_ids),
         force=force, kind=KIND,
     )  # fmt: skip
     target = pick_device(device)
@@ -225,7 +230,7 @@ def fit_files(
         keep_bank=keep_bank,
         gate=gate,
         device=target,
-        **dict(settings or {}),
+        **settings_over(settings_file, settings),
     )
     if data is not None:
         model = with_manifest(replace(model, kept={**model.kept, **kept_heads(data)}), trained=True)

@@ -60,6 +60,11 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
+def settings_over(path: Path | None, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings of a file, if there is one, with those that were given over them."""
+    return {**({} if path is None else read_settings(path)), **(given or {})}
+
+
 def _check(settings: Mapping[str, Any]) -> None:
     """Every setting is one of the method and of its type.
 

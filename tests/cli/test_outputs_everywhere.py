@@ -1,0 +1,206 @@
+"""No command writes over what it reads, nor over a file of another kind."""
+
+import inspect
+import json
+import os
+import shutil
+from importlib import import_module
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from rerank import io
+from rerank_cli.app import COMMANDS
+from tests.cli.test_cli import run
+
+N, D = 24, 6
+
+# For every command that writes: a run of it, the options that name files it reads, and those that
+# name what it writes, with the name of an output of this run.
+WRITERS = {
+    "apply": (
+        "apply --videos v.h5 --texts t.h5 --bank-texts b.h5 --bank-videos w.h5 --bank-gt bank.json "
+        "--video-ids v.txt --text-ids t.txt --settings s.json --no-gate",
+        {"out": "o.h5"},
+    ),
+    "eval": (
+        "eval --gt gt.json --results r.h5 --captions c.json --video-ids v.txt --text-ids t.txt",
+        {"report": "page.html"},
+    ),
+    "compare": (
+        "compare --gt gt.json --videos v.h5 --texts t.h5 --bank-texts b.h5 --bank-videos w.h5 "
+        "--bank-gt bank.json --methods csls --resamples 5 --video-ids v.txt --text-ids t.txt",
+        {"report": "page.html"},
+    ),
+    "fit": (
+        "fit --videos v.h5 --bank-texts b.h5 --bank-videos w.h5 --bank-gt bank.json "
+        "--video-ids v.txt --settings s.json --no-gate --keep-bank",
+        {"out": "o.model"},
+    ),
+    "search": (
+        "search --model m.model --videos v.h5 --texts t.h5 --video-ids v.txt --text-ids t.txt "
+        "--online",
+        {"out": "o.jsonl", "save-model": "n.model"},
+    ),
+    "update": (
+        "update --model m.model --videos x.h5 --video-ids x.txt --remove gone.txt",
+        {"out": "o.model"},
+    ),
+    "export": (
+        "export --model m.model --videos v.h5 --texts t.h5 --video-ids v.txt --text-ids t.txt "
+        "--to npy",
+        {"out": "o.npy"},
+    ),
+    "tune": (
+        "tune --gt gt.json --videos v.h5 --texts t.h5 --bank-texts b.h5 --bank-videos w.h5 "
+        "--method csls --folds 2 --video-ids v.txt --text-ids t.txt",
+        {"out": "o.json"},
+    ),
+    "train": (
+        "train --videos v.h5 --texts t.h5 --gt gt.json --val-videos w.h5 --val-texts b.h5 "
+        "--val-gt bank.json --captions c.json --video-ids v.txt --text-ids t.txt "
+        "--objective cali-nce --epochs 1 --fresh",
+        {"out": "o.heads", "log": "log.jsonl", "pair-scores": "pairs.json"},
+    ),
+    "convert": ("convert --video-ids v.txt v.h5", {"": "o.h5"}),
+}
+# Options that name files or folders but write nothing and have no run here of their own.
+OTHER_READS = {
+    "sims", "heads", "index", "thumbnails", "settings", "model", "val_gt", "val_texts",
+    "val_videos", "videos", "texts", "test_videos", "test_texts", "test_gt", "source", "bank_sims",
+    "text_ids", "video_ids",
+}  # fmt: skip
+# A folder that a library writes into; it is no file that could be replaced.
+FOLDERS = {"tensorboard"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    rng = np.random.default_rng(0)
+    for name, count in {"v": N, "t": N, "b": N, "w": N, "x": 3}.items():
+        ids = [f"{name}{i}" for i in range(count)]
+        io.write_embeddings(folder / f"{name}.h5", ids, rng.normal(size=(count, D)))
+        (folder / f"{name}.txt").write_text("\n".join(ids))
+    io.write_json(folder / "gt.json", {f"t{i}": f"v{i}" for i in range(N)})
+    io.write_json(folder / "bank.json", {f"b{i}": f"w{i}" for i in range(N)})
+    io.write_json(folder / "c.json", {f"{x}{i}": f"words {i}" for x in "tb" for i in range(N)})
+    io.write_json(folder / "s.json", {"method": "sinkhorn", "tau": 0.1})
+    (folder / "gone.txt").write_text("v3\n")
+    run(*"fit --videos v.h5 --bank-texts b.h5 --keep-bank --method sinkhorn --tau 0.1 "
+        "--out m.model".split(), cwd=folder)  # fmt: skip
+    run(*"apply --videos v.h5 --texts t.h5 --out r.h5 --k 3".split(), cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def work(made, tmp_path):
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def path_options(name):
+    """Options of a command that take a path, by introspection."""
+    command = getattr(import_module(f"rerank_cli.{name}"), f"{name}_command")
+    found = set()
+    for each in inspect.signature(command).parameters.values():
+        kinds = [each.annotation, *get_args(each.annotation)]
+        kinds += [part for kind in kinds for part in get_args(kind)]
+        kinds += [part for kind in kinds for part in get_args(kind)]
+        if Path in kinds:
+            found.add(each.name)
+    return found
+
+
+def inputs_of(words):
+    files = [(o, f) for o, f in zip(words, words[1:], strict=False) if o.startswith("--")]
+    return [(o.strip("-"), f) for o, f in files if "." in f]
+
+
+def test_every_option_that_takes_a_path_is_known_here():
+    for name in COMMANDS:
+        words, outputs = WRITERS.get(name, ("", {}))
+        read = {option.replace("-", "_") for option, _ in inputs_of(words.split())}
+        written = {option.replace("-", "_") for option in outputs} - {""}
+        left = path_options(name) - read - written - OTHER_READS - FOLDERS
+        if name in WRITERS:
+            left -= {"target"}
+            assert not left, f"{name}: {left} is neither an input nor an output of WRITERS"
+        else:
+            assert not left & {"out", "report", "target", "log", "save_model"}, name
+
+
+def commands():
+    for name, (words, outputs) in WRITERS.items():
+        for option in outputs:
+            yield pytest.param(words, outputs, option, id=f"{name}-{option or 'OUT'}")
+
+
+def call(words, outputs, option, target):
+    given = {**outputs, option: target}
+    said = [word for key, path in given.items() for word in ([f"--{key}", path] if key else [path])]
+    return [*words.split(), *said]
+
+
+def snapshot(folder):
+    return {
+        p.relative_to(folder): (p.read_bytes(), p.is_symlink())
+        for p in folder.rglob("*") if p.is_file()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("words, outputs, option", commands())
+def test_no_output_replaces_an_input(work, words, outputs, option):
+    before = snapshot(work)
+    replaced = {"model"} if words.startswith("update") else set()
+    if option == "save-model":
+        replaced = {"model"}
+    first = inputs_of(words.split())[0][0]
+    for name, file in inputs_of(words.split()):
+        if name in replaced:
+            continue  # an update of a model takes its place
+        source = work / file
+        (work / "link").symlink_to(file)
+        os.link(source, work / "hard")
+        before = snapshot(work)
+        for target in (file, *(("link", "hard") if name == first else ("link",))):
+            _, err = run(*call(words, outputs, option, target), "--force", cwd=work, code=2)
+            assert "is an input of this run" in err, (name, target, err)
+            assert snapshot(work) == before, (name, target)
+        (work / "link").unlink()
+        (work / "hard").unlink()
+
+
+@pytest.mark.parametrize("words, outputs, option", commands())
+def test_a_file_of_another_kind_is_kept_unless_force_is_given(work, words, outputs, option):
+    target = outputs[option]
+    others = {
+        "numbers": lambda path: np.save(path.open("wb"), np.ones(3)),
+        "words": lambda path: path.write_text("my notes\n"),
+        "truth": lambda path: path.write_text(json.dumps({"t0": "v0", "t1": "v1"})),
+        "other": lambda path: shutil.copy(work / "v.h5", path),
+    }
+    if words.startswith("convert"):
+        others["other"] = lambda path: shutil.copy(work / "r.h5", path)
+    for kind, write in others.items():
+        write(work / target)
+        before = snapshot(work)
+        _, err = run(*call(words, outputs, option, target), cwd=work, code=2)
+        assert "is there and is" in err and "--force" in err, (kind, err)
+        assert snapshot(work) == before, kind
+    run(*call(words, outputs, option, target), "--force", cwd=work)
+    assert (work / target).read_bytes() != before[Path(target)][0]
+    # What was written is of its own kind, and is replaced without a word.
+    run(*call(words, outputs, option, target), cwd=work)
+
+
+def test_models_and_heads_have_names_of_their_own():
+    names = {
+        name: inspect.signature(
+            getattr(import_module(f"rerank_cli.{name}"), f"{name}_command")
+        ).parameters["out"].default
+        for name in ("fit", "train", "apply")
+    }  # fmt: skip
+    assert len(set(names.values())) == 3
