@@ -100,7 +100,7 @@ def eval_command(
     with progress():
         if model is not None and gt is not None:
             judged = judge_model(
-                gt, model, videos=videos, texts=texts, device=device.value, **asked
+                gt, model, videos=videos, texts=texts, device=device, **asked
             )
         elif raw:
             if gt is None:

@@ -183,3 +183,16 @@ def test_ids_of_files_that_are_not_read_are_refused(folder, command):
         words += ["--videos", "plain/videos.h5", "--videos", "plain/more.h5"]
     _, err = run(*words, side, "texts.txt", cwd=folder, code=2)
     assert side in err and ("not read here" in err or "names the rows of one file" in err)
+
+
+def test_a_served_model_and_its_results_have_the_same_figures(folder):
+    given = ("--gt", "gt.json", "--figures", "R@1,R@5", "--json")
+    sides = ("--videos", "plain/videos.h5", "--texts", "plain/texts.h5")
+    served, _ = run("eval", "--model", "plain.model", *sides, *given, cwd=folder)
+    run("search", "--model", "plain.model", *sides, "--out", "found.trec", cwd=folder)
+    listed, said = run("eval", "--results", "found.trec", *given, cwd=folder)
+    served, listed = json.loads(served), json.loads(listed)
+    assert served["after"] == listed["after"] and served["label"] == "inductive"
+    assert "taken for texts" in said
+    shown, _ = run("eval", "--results", "found.trec", *given[:-1], cwd=folder)
+    assert "t2v after" in shown and "v2t" not in shown
