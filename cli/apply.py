@@ -7,6 +7,7 @@ import typer
 
 from rerank_cli.options import (
     BankGt,
+    BankSims,
     BankTexts,
     BankVideos,
     Device,
@@ -34,6 +35,7 @@ def apply_command(
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
     bank_gt: BankGt = None,
+    bank_sims: BankSims = None,
     heads: Heads = None,
     method: Method = None,
     metric: Metric = "cosine",
@@ -109,7 +111,7 @@ def apply_command(
         with progress():
             report = files.apply_files(
                 videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
-                bank_videos=bank_videos, bank_gt=bank_gt, metric=metric, k=k,
+                bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims, metric=metric, k=k,
                 scores_are=scores_are, unscored=unscored, groups=groups, gate=gate, out=out,
                 store_scores=scores, device=device, reading=reading, memory=memory,
                 heads=heads, settings=chosen, settings_file=settings, force=force,

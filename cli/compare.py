@@ -9,6 +9,7 @@ from rerank.core import words
 from rerank_cli.options import (
     FIGURES,
     BankGt,
+    BankSims,
     BankTexts,
     BankVideos,
     Device,
@@ -40,6 +41,7 @@ def compare_command(
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
     bank_gt: BankGt = None,
+    bank_sims: BankSims = None,
     heads: Heads = None,
     methods: Annotated[
         str, typer.Option("--methods", help="'all', or names joined by commas.")
@@ -93,8 +95,8 @@ def compare_command(
         found = task.compare_files(
             gt, videos=videos, texts=texts, sims=sims, scores_are=scores_are,
             unscored=unscored, bank_texts=bank_texts,
-            bank_videos=bank_videos, bank_gt=bank_gt, heads=heads, methods=methods,
-            metric=metric, tau=tau, protocol=protocol, figures=figures, ties=ties,
+            bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims, heads=heads,
+            methods=methods, metric=metric, tau=tau, protocol=protocol, figures=figures, ties=ties,
             transductive=transductive, cross_fit=cross_fit, gate=gate,
             allow_unjudged=allow_unjudged, resamples=resamples, seed=seed, reading=reading,
             device=device, report=report, force=force,

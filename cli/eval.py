@@ -99,9 +99,7 @@ def eval_command(
     raw = results is None and (videos is not None or texts is not None or sims is not None)
     with progress():
         if model is not None and gt is not None:
-            judged = judge_model(
-                gt, model, videos=videos, texts=texts, device=device, **asked
-            )
+            judged = judge_model(gt, model, videos=videos, texts=texts, device=device, **asked)
         elif raw:
             if gt is None:
                 raise RerankError("--gt is missing: raw files are judged by a ground truth")

@@ -54,6 +54,10 @@ BankVideos: TypeAlias = Annotated[
     Path | None,
     typer.Option("--bank-videos", help="Videos outside the gallery; fits video to text."),
 ]
+BankSims: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--bank-sims", help="Bank texts x the videos of --sims; fits text to video."),
+]
 BankGt: TypeAlias = Annotated[
     Path | None, typer.Option("--bank-gt", help="Known pairs of the bank; turns the gate on.")
 ]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from rerank_cli.options import (
+    BankSims,
     BankTexts,
     BankVideos,
     Device,
@@ -37,6 +38,7 @@ def tune_command(
     unscored: Unscored = None,
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
+    bank_sims: BankSims = None,
     heads: Heads = None,
     method: Annotated[
         str | None,
@@ -60,8 +62,8 @@ def tune_command(
     with progress():
         report = files.tune_files(
             gt, out, videos=videos, texts=texts, sims=sims, scores_are=scores_are,
-            unscored=unscored, bank_texts=bank_texts, bank_videos=bank_videos, heads=heads,
-            methods=method, folds=folds, seed=seed,
+            unscored=unscored, bank_texts=bank_texts, bank_videos=bank_videos, bank_sims=bank_sims,
+            heads=heads, methods=method, folds=folds, seed=seed,
             metric=metric, device=device, reading=reading, force=force,
         )  # fmt: skip
     say(f"wrote {out}")

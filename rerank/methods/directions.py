@@ -57,8 +57,9 @@ def from_scores(
     *,
     groups: Groups = "auto",
     scored: tuple[float, float] = (math.inf, math.inf),
+    bank: Similarity | None = None,
 ) -> dict[Name, Direction]:
-    """Both directions of one similarity, texts x videos, without a bank: transductive.
+    """Both directions of one similarity, texts x videos; without a bank they are transductive.
 
     Args:
         t2v: texts x videos.
@@ -67,6 +68,7 @@ def from_scores(
             side comes in groups, such as captions of a video), or an id for every text of all
             processes, the same where they belong to one video (or one for every video).
         scored: mean number of scored items of a text and of a video.
+        bank: bank texts x the same videos, which fit text to video; video to text then stays raw.
 
     Raises:
         RerankError: two matrices that do not fit together, another word for groups, or ids that
@@ -79,6 +81,17 @@ def from_scores(
         )
     texts, videos = _counts(groups, reduce.total_queries(t2v), reduce.total_gallery(t2v))
     own = v2t is not None
+    if bank is not None:
+        if bank.shape[1] != t2v.shape[1]:
+            raise RerankError(
+                f"bank scores: got {bank.shape[1]} videos, expected {t2v.shape[1]} as in the scores"
+            )
+        label, said = _label(bank, t2v)
+        alone = "stays raw: its bias needs scores of bank videos; a bank of texts has none"
+        return {
+            "t2v": Direction("t2v", t2v, Bank(bank, label=label), said, scored[0], own),
+            "v2t": Direction("v2t", back, None, (alone,), scored[1], own),
+        }
     return {
         "t2v": Direction("t2v", t2v, _own(t2v, texts, videos), scored=scored[0], own=own),
         "v2t": Direction("v2t", back, _own(back, videos, texts), scored=scored[1], own=own),

@@ -33,7 +33,7 @@ Unscored: TypeAlias = float | Literal["none"] | None
 
 __all__ = [
     "KINDS", "SCORES_ARE", "Reading", "Scores", "Unscored", "as_scores_are",
-    "parse_unscored", "read", "read_both", "reading_of",
+    "parse_unscored", "read", "read_bank", "read_both", "reading_of",
 ]  # fmt: skip
 
 
@@ -275,6 +275,19 @@ def read_both(
         back.T.contiguous() if turned else back, scores_are=scores_are, unscored=unscored
     )
     return Scores(sim, reading, back_sim, back_reading, turned)
+
+
+def read_bank(scores: ArrayLike, beside: Reading) -> Dense:
+    """Scores of bank queries against the same items, taken for what the first matrix was.
+
+    Raises:
+        RerankError: no such numbers.
+    """
+    numbers: Unscored = "none" if beside.unscored is None else beside.unscored
+    try:
+        return read(scores, scores_are=beside.kind, unscored=numbers)[0]
+    except RerankError as error:
+        raise RerankError(f"bank {error}") from None
 
 
 def _two(

@@ -24,7 +24,7 @@ from rerank.methods import directions, engine
 from rerank.methods.base import FittedPipeline
 from rerank.methods.directions import Direction, Groups
 from rerank.methods.engine import Fit, Run
-from rerank.methods.kinds import Scores, Unscored, read_both
+from rerank.methods.kinds import Scores, Unscored, read_bank, read_both
 from rerank.methods.registry import cards_of
 from rerank.metrics import hubness
 from rerank.metrics.hubness import Hubness
@@ -138,6 +138,7 @@ def apply(
     bank_texts: ArrayLike | None = None,
     bank_videos: ArrayLike | None = None,
     bank_positives: tuple[np.ndarray, ...] | None = None,
+    bank_scores: ArrayLike | None = None,
     method: str | None = None,
     metric: Metric = "cosine",
     k: int = 10,
@@ -161,6 +162,7 @@ def apply(
         bank_videos: videos outside the test gallery; they fit video to text.
         bank_positives: for each bank text the bank video rows that are right, where known: the
             do-no-harm gate then judges the biases on the bank before they are used.
+        bank_scores: bank texts x videos, beside `scores`; they fit text to video.
         method: see `rerank methods`; by default "sinkhorn+align+sinkhorn" for embeddings and
             "sinkhorn" for scores.
         metric: "cosine" or "dot".
@@ -186,17 +188,25 @@ def apply(
     """
     if (scores is None) == (texts is None or videos is None):
         raise RerankError("apply: give texts and videos, or scores, not both and not neither")
+    if bank_scores is not None and scores is None:
+        raise RerankError("bank_scores stand beside scores; with embeddings give bank_texts")
     if scores is not None:
         if bank_texts is not None or bank_videos is not None:
             raise RerankError(
-                "a bank of embeddings cannot be compared with stored scores: "
-                "give --videos and --texts, or leave the bank out"
+                "a bank of embeddings cannot be compared with stored scores: give --videos and "
+                "--texts, or the bank's scores with --bank-sims (bank_scores in Python)"
             )
         stored = read_both(scores, scores_are=scores_are, unscored=unscored, sharded=sharded)
         if stored.sentence:
             warnings.warn(stored.sentence, stacklevel=2)
         stored = stored if device is None else stored.to(torch.device(device))
-        both = directions.from_scores(stored.t2v, stored.v2t, groups=groups, scored=stored.scored)
+        bank = None
+        if bank_scores is not None:
+            bank = read_bank(bank_scores, stored.reading)
+            bank = bank if device is None else replace(bank, base=bank.base.to(device))
+        both = directions.from_scores(
+            stored.t2v, stored.v2t, groups=groups, scored=stored.scored, bank=bank
+        )
         made = rerank_directions(both, method=method, k=k, gate=gate, **settings)
         return replace(made, stored=stored)
     else:
@@ -308,6 +318,7 @@ def rerank_inputs(
             bank_texts=inputs.vectors("bank_texts"),
             bank_videos=inputs.vectors("bank_videos"),
             bank_positives=inputs.bank_positives,
+            bank_scores=None if inputs.bank_scores is None else inputs.bank_scores.scores,
             metric=metric,  # type: ignore[arg-type]
             k=k,
             scores_are=inputs.scores_are,
@@ -330,6 +341,7 @@ def apply_files(
     bank_texts: Path | None = None,
     bank_videos: Path | None = None,
     bank_gt: Path | None = None,
+    bank_sims: Path | None = None,
     metric: str = "cosine",
     k: int | None = None,
     scores_are: str = "auto",
@@ -358,7 +370,7 @@ def apply_files(
     said = reading_of(reading, pool)
     io.check_outputs(
         {"--out": out},
-        (videos, texts, sims, bank_texts, bank_videos, bank_gt, heads, settings_file,
+        (videos, texts, sims, bank_texts, bank_videos, bank_gt, bank_sims, heads, settings_file,
          said.text_ids, said.video_ids),
         force=force,
         kind=SCHEMA,
@@ -371,7 +383,8 @@ def apply_files(
     with limit(memory):
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_gt=bank_gt, metric=metric, heads=heads, sharded=sharded, whole_bank=whole_bank,
+            bank_gt=bank_gt, bank_sims=bank_sims, metric=metric, heads=heads, sharded=sharded,
+            whole_bank=whole_bank,
             reading=said, scores_are=scores_are, unscored=unscored,
         )  # fmt: skip
         if k is None:
@@ -421,7 +434,8 @@ def write(
         RerankError: a path that is an input of the run, or that cannot be written.
     """
     embeddings = (inputs.texts, inputs.videos, inputs.bank_texts, inputs.bank_videos)
-    sources = [Path(found.source) for found in (*embeddings, inputs.scores) if found is not None]
+    held = (*embeddings, inputs.scores, inputs.bank_scores)
+    sources = [Path(found.source) for found in held if found is not None]
     io.check_outputs({"--out": out}, sources, force=force, kind=SCHEMA)
     found = {
         "t2v": _direction_result(result.t2v, inputs.text_ids, inputs.video_ids),
@@ -581,6 +595,9 @@ def _read_lines(inputs: Inputs) -> list[str]:
     if inputs.scores is not None:
         n, m = inputs.scores.total_rows, len(inputs.scores.gallery_ids)
         lines.append(f"read  {Path(inputs.scores.source).name}: {n} texts x {m} videos")
+    if inputs.bank_scores is not None:
+        n, m = inputs.bank_scores.scores.shape
+        lines.append(f"read  {Path(inputs.bank_scores.source).name}: {n} bank texts x {m} videos")
     return lines
 
 

@@ -362,6 +362,7 @@ def compare_files(
     bank_texts: Path | None = None,
     bank_videos: Path | None = None,
     bank_gt: Path | None = None,
+    bank_sims: Path | None = None,
     methods: str = "all",
     metric: str = "cosine",
     tau: str | None = None,
@@ -388,7 +389,7 @@ def compare_files(
     said = reading_of(reading, pool)
     io.check_outputs(
         {"--report": report},
-        (gt, videos, texts, sims, bank_texts, bank_videos, bank_gt, heads, said.text_ids,
+        (gt, videos, texts, sims, bank_texts, bank_videos, bank_gt, bank_sims, heads, said.text_ids,
          said.video_ids),
         force=force, kind=PAGE,
     )  # fmt: skip
@@ -397,7 +398,7 @@ def compare_files(
         page = None if report is None else stack.enter_context(atomic_path(report))
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
-            bank_videos=bank_videos, bank_gt=bank_gt, metric=metric,
+            bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims, metric=metric,
             reading=said, gt=gt, heads=heads, scores_are=scores_are, unscored=unscored,
         )  # fmt: skip
         truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)

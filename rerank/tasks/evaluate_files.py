@@ -235,7 +235,8 @@ def _check_hashes(
         if role == "heads":
             found = hashlib.sha256(paths[role].read_bytes()).hexdigest()
         else:
-            read = inputs.scores if role == "sims" else getattr(inputs, role)
+            held = {"sims": "scores", "bank_sims": "bank_scores"}.get(role, role)
+            read = getattr(inputs, held)
             found = None if read is None else read.content_sha256
         if found != recorded[role]["sha256"]:
             raise FormatError(
@@ -265,19 +266,25 @@ def _rewritten(
     folder = results.resolve().parent
     banks = {
         role: folder / recorded[role]["path"]
-        for role in ("bank_texts", "bank_videos", "bank_gt")
+        for role in ("bank_texts", "bank_videos", "bank_gt", "bank_sims")
         if role in recorded
     }
     if banks:
-        if inputs.texts is None or inputs.videos is None:
-            raise RerankError(f"{results}: a bank needs embeddings")
         for role, path in banks.items():
             if not path.exists():
                 raise FormatError(f"{results}: its bank {recorded[role]['path']} is not there")
+        sources = {
+            role: given[role] or folder / recorded[role]["path"]
+            for role in ("texts", "videos", "sims") if role in recorded
+        }  # fmt: skip
         inputs = read_inputs(
-            texts=given["texts"] or folder / recorded["texts"]["path"],
-            videos=given["videos"] or folder / recorded["videos"]["path"],
-            metric=settings["metric"],
+            texts=sources.get("texts"),
+            videos=sources.get("videos"),
+            sims=sources.get("sims"),
+            bank_sims=banks.get("bank_sims"),
+            metric=settings["metric"] or "cosine",
+            scores_are=settings.get("scores_are", "auto"),
+            unscored=settings.get("unscored"),
             pool=settings.get("pool"),
             reading=reading_from(settings.get("reading", {}), folder),
             heads=inputs.heads_file,

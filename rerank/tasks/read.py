@@ -350,7 +350,8 @@ def read_inputs(
         others = (videos, texts, bank_texts, bank_videos, bank_gt, heads)
         if any(path is not None for path in others):
             raise RerankError(
-                "--sims stands alone: leave out --videos, --texts, --heads and the banks"
+                "--sims stands alone: leave out --videos, --texts, --heads and banks of "
+                "embeddings; the scores of a bank are --bank-sims"
             )
         value = kinds.parse_unscored(unscored)
         nan = isinstance(value, float) and math.isnan(value)
@@ -479,7 +480,11 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
     Raises:
         RerankError: other videos.
     """
-    bank = io.read_scores(path, sims_rows=reading.sims_rows, nan=nan)
+    name, own = reading.named("dataset", "sims")
+    if name is not None and not own:
+        with open_container(path) as container:
+            name = name if holds(container, name) else None
+    bank = io.read_scores(path, sims_rows=reading.sims_rows, nan=nan, dataset=name)
     if bank.ids_given and scores.ids_given and bank.gallery_ids != scores.gallery_ids:
         place = {name: column for column, name in enumerate(bank.gallery_ids)}
         odd = next((name for name in scores.gallery_ids if name not in place), None)
@@ -540,6 +545,12 @@ def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:
                 "count": embeddings.total_rows,
                 "dim": int(embeddings.vectors.shape[1]),
             }
+    if inputs.bank_scores is not None:
+        described["bank_sims"] = {
+            **_path_of(inputs.bank_scores.source, folder),
+            "sha256": inputs.bank_scores.content_sha256,
+            "count": list(inputs.bank_scores.scores.shape),
+        }
     if inputs.scores is not None:
         described["sims"] = {
             **_path_of(inputs.scores.source, folder),

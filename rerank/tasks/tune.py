@@ -21,6 +21,7 @@ def tune_files(
     sims: Path | None = None,
     bank_texts: Path | None = None,
     bank_videos: Path | None = None,
+    bank_sims: Path | None = None,
     heads: Path | None = None,
     methods: str | None = None,
     folds: int = 5,
@@ -42,6 +43,7 @@ def tune_files(
         sims: see `videos`.
         bank_texts: see `videos`.
         bank_videos: see `videos`.
+        bank_sims: see `videos`.
         heads: trained heads that both sides go through first.
         methods: names joined by commas; None = Sinkhorn, and EM before it on embeddings.
         folds: of the nested cross-validation.
@@ -59,7 +61,8 @@ def tune_files(
     said = reading or io.Reading()
     io.check_outputs(
         {"--out": out},
-        (gt, videos, texts, sims, bank_texts, bank_videos, heads, said.text_ids, said.video_ids),
+        (gt, videos, texts, sims, bank_texts, bank_videos, bank_sims, heads, said.text_ids,
+         said.video_ids),
         force=force, kind=SETTINGS,
     )  # fmt: skip
     target = pick_device(device)
@@ -68,8 +71,8 @@ def tune_files(
         page = stack.enter_context(atomic_path(out))
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
-            bank_videos=bank_videos, metric=metric, heads=heads, scores_are=scores_are,
-            unscored=unscored, reading=said, gt=gt,
+            bank_videos=bank_videos, bank_sims=bank_sims, metric=metric, heads=heads,
+            scores_are=scores_are, unscored=unscored, reading=said, gt=gt,
         )  # fmt: skip
         truth = read_truth(gt, inputs, allow_unjudged=True)
         both = read_directions(inputs, metric=metric, device=target)

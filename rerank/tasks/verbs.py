@@ -221,6 +221,7 @@ def apply(
     bank_texts: Any = None,  # noqa: ANN401
     bank_videos: Any = None,  # noqa: ANN401
     bank_gt: Any = None,  # noqa: ANN401
+    bank_scores: Any = None,  # noqa: ANN401
     method: str | None = None,
     metric: Metric = "cosine",
     k: int | None = None,
@@ -239,6 +240,8 @@ def apply(
         bank_videos: videos outside the test gallery; they fit video to text.
         bank_gt: known pairs of the bank: a path, a dict, or for each bank text the bank video rows
             that are right; the do-no-harm gate then judges the biases before they are used.
+        bank_scores: bank texts x videos beside `scores`, in any form that these have; they fit
+            text to video.
         method: see `rerank methods`.
         metric: "cosine" or "dot".
         k: results per query; 10, or all of a smaller gallery.
@@ -273,12 +276,16 @@ def apply(
         read["bank_positives"] = arrays["bank_positives"] = _bank_pairs(bank_gt, read)
     if scores is not None:
         scores, read["scores"] = _matrix(scores)
+    if bank_scores is not None:
+        bank_scores, read["bank_scores"] = _matrix(bank_scores)
+        if isinstance(bank_scores, tuple):
+            bank_scores = bank_scores[0]
     if k is None:
         n, m = _sizes(read)
         k = min(10, n, m)
     found = task.apply(
-        **arrays, scores=scores, method=method, metric=metric, k=k, gate=gate, device=device,
-        **settings,
+        **arrays, scores=scores, bank_scores=bank_scores, method=method, metric=metric, k=k,
+        gate=gate, device=device, **settings,
     )  # fmt: skip
     inputs = Inputs(**read)
     asked = {

@@ -151,7 +151,7 @@ def snapshot(folder):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("words, outputs, option", commands())
+@pytest.mark.parametrize(("words", "outputs", "option"), list(commands()))
 def test_no_output_replaces_an_input(work, words, outputs, option):
     before = snapshot(work)
     replaced = {"model"} if words.startswith("update") else set()
@@ -173,7 +173,7 @@ def test_no_output_replaces_an_input(work, words, outputs, option):
         (work / "hard").unlink()
 
 
-@pytest.mark.parametrize("words, outputs, option", commands())
+@pytest.mark.parametrize(("words", "outputs", "option"), list(commands()))
 def test_a_file_of_another_kind_is_kept_unless_force_is_given(work, words, outputs, option):
     target = outputs[option]
     others = {

@@ -1,0 +1,120 @@
+"""Scores of a bank do what its embeddings do: a run needs nothing else."""
+
+import numpy as np
+import pytest
+import torch
+
+import rerank
+from rerank import io
+from rerank.core.errors import RerankError
+from rerank.methods.registry import METHODS
+from rerank.tasks.apply import apply_files
+from rerank.tasks.compare import compare_files
+from rerank.tasks.evaluate_files import judge_results
+
+N, M, B, D = 40, 30, 50, 8
+RNG = np.random.default_rng(0)
+VIDEOS = RNG.normal(size=(M, D)) + 0.5
+TEXTS = VIDEOS[np.arange(N) % M] + 0.5 * RNG.normal(size=(N, D))
+BANK = VIDEOS[RNG.integers(M, size=B)] + 0.8 * RNG.normal(size=(B, D))
+VIDEOS, TEXTS, BANK = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (VIDEOS, TEXTS, BANK))
+SIMS, BANK_SIMS = TEXTS @ VIDEOS.T, BANK @ VIDEOS.T
+# Of every method on its own; those that need embeddings or a second bank say so.
+WORKS = [
+    name for name, card in METHODS.cards().items() if "embeddings" not in card.facts.needs
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", WORKS)
+def test_scores_of_a_bank_fit_what_its_embeddings_fit(method):
+    options = {"method": method, "metric": "dot", "k": 5}
+    try:
+        want = rerank.apply(TEXTS, VIDEOS, bank_texts=BANK, **options)
+    except RerankError:
+        # What a bank of texts alone cannot fit is refused alike.
+        with pytest.raises(RerankError):
+            rerank.apply(scores=SIMS, bank_scores=BANK_SIMS, method=method, k=5)
+        return
+    options.pop("metric")
+    found = rerank.apply(scores=SIMS, bank_scores=BANK_SIMS, **options)
+    assert found.t2v.label == want.t2v.label == "inductive" and found.v2t.label == "none"
+    assert any("bank videos" in note for note in found.v2t.notes)
+    torch.testing.assert_close(
+        found.t2v.sim.scores().float(), want.t2v.sim.scores().float(), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_most_methods_take_the_scores_of_a_bank():
+    taken = 0
+    for method in WORKS:
+        try:
+            rerank.apply(scores=SIMS, bank_scores=BANK_SIMS, method=method, k=5)
+            taken += 1
+        except RerankError:
+            continue
+    assert taken >= 10 and {"dis", "qb-norm", "sinkhorn", "csls", "is"} <= set(WORKS)
+
+
+@pytest.fixture
+def files(tmp_path):
+    ids = [f"v{j}" for j in range(M)]
+    np.savez(tmp_path / "s.npz", scores=SIMS, query_ids=[f"t{i}" for i in range(N)],
+             gallery_ids=ids)  # fmt: skip
+    np.savez(tmp_path / "b.npz", scores=BANK_SIMS[:, ::-1],
+             query_ids=[f"b{i}" for i in range(B)], gallery_ids=ids[::-1])  # fmt: skip
+    io.write_json(tmp_path / "gt.json", {f"t{i}": f"v{i % M}" for i in range(N)})
+    return tmp_path
+
+
+@pytest.mark.parametrize("method", ["qb-norm", "sinkhorn"])
+def test_files_are_fitted_recorded_and_judged_again(files, method):
+    """Columns follow their names; a row-wise method is fitted again for `eval`."""
+    out = files / "o.h5"
+    answer = apply_files(
+        sims=files / "s.npz", bank_sims=files / "b.npz", out=out, settings={"method": method}
+    )
+    assert answer.manifest["labels"] == {"t2v": "inductive", "v2t": "none"}
+    assert answer.manifest["inputs"]["bank_sims"]["count"] == [B, M]
+    assert f"{B} bank texts x {M} videos" in answer.text
+    want = rerank.apply(scores=SIMS, bank_scores=BANK_SIMS, method=method)
+    written = io.read_results(out).directions["t2v"]
+    np.testing.assert_array_equal(written.indices, want.t2v.topk.indices)
+    judged = judge_results(files / "gt.json", out)
+    right = np.arange(N) % M
+    first = want.t2v.topk.indices[:, 0].numpy() == right
+    assert judged.after["t2v"].table()["R@1"] == pytest.approx(100 * first.mean())
+    table = compare_files(
+        files / "gt.json", sims=files / "s.npz", bank_sims=files / "b.npz", methods=method,
+        resamples=10,
+    ).tables  # fmt: skip
+    (shown,) = [t for t in table if t.direction == "t2v"]
+    assert shown.label == "inductive"
+    assert shown.entries[0].figures["R@1"] == pytest.approx(100 * first.mean())
+    if method == "qb-norm":
+        np.savez(files / "b.npz", scores=BANK_SIMS[:, ::-1] + 1, gallery_ids=["x"], query_ids=["y"])
+        with pytest.raises(RerankError):
+            judge_results(files / "gt.json", out)
+
+
+def test_numbers_of_the_bank_are_read_as_those_of_the_scores():
+    """Logits of a softmax are logarithms in both; a fill value is unscored in both."""
+    soft, bank = (torch.softmax(torch.tensor(x) * 20, dim=1).numpy() for x in (SIMS, BANK_SIMS))
+    found = rerank.apply(scores=soft, bank_scores=bank, method="sinkhorn", scores_are="softmax")
+    logs = rerank.apply(scores=np.log(soft), bank_scores=np.log(bank), method="sinkhorn")
+    torch.testing.assert_close(found.t2v.topk.indices, logs.t2v.topk.indices)
+
+
+def test_what_does_not_fit_is_refused(files):
+    with pytest.raises(RerankError, match="got 29 videos, expected 30"):
+        rerank.apply(scores=SIMS, bank_scores=BANK_SIMS[:, 1:])
+    with pytest.raises(RerankError, match="bank_scores stand beside scores"):
+        rerank.apply(TEXTS, VIDEOS, bank_scores=BANK_SIMS)
+    with pytest.raises(RerankError, match="--bank-sims"):
+        rerank.apply(scores=SIMS, bank_texts=BANK)
+    with pytest.raises(RerankError, match="bank .*NaN"):
+        rerank.apply(scores=SIMS, bank_scores=np.where(BANK_SIMS > 0.5, np.nan, BANK_SIMS))
+    np.savez(files / "c.npz", scores=BANK_SIMS, gallery_ids=[f"w{j}" for j in range(M)],
+             query_ids=[f"b{i}" for i in range(B)])  # fmt: skip
+    with pytest.raises(RerankError, match="no column for 'v0'"):
+        apply_files(sims=files / "s.npz", bank_sims=files / "c.npz", out=files / "o.h5")
+    assert not (files / "o.h5").exists()
