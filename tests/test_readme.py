@@ -1,5 +1,6 @@
 """What the README prints works as it stands: its Python runs, its links lead somewhere."""
 
+import importlib.util
 import re
 import warnings
 from pathlib import Path
@@ -38,3 +39,24 @@ def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)", text):
         if not link.startswith("http"):
             assert ((ROOT / page).parent / link).exists(), f"{page}: {link}"
+
+
+def test_the_picture_shows_what_apply_finds(tmp_path):
+    place = ROOT / "data_samples" / "picture.py"
+    spec = importlib.util.spec_from_file_location("make_picture", place)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    kept = ROOT / "data_samples" / "before_after.svg"
+    assert script.picture() == kept.read_text(encoding="utf-8")
+    assert kept.stat().st_size < 20_000
+    shown = (ROOT / "README.md").read_text(encoding="utf-8").split("\n\n")[2]
+    assert shown.startswith("![") and "data_samples/before_after.svg" in shown
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_sentences_are_short(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    prose = re.sub(r"```.*?```|^\|.*$|^#.*$|^ {4}.*$", "", text, flags=re.DOTALL | re.MULTILINE)
+    for paragraph in re.split(r"\n\s*\n|\n(?=- )", prose):
+        for sentence in re.split(r"(?<=[.!?:;])\s", re.sub(r"\(http[^)]*\)", "", paragraph)):
+            assert len(sentence.split()) <= 25, f"{page}: {sentence}"
