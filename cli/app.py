@@ -16,7 +16,7 @@ import typer
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 COMMANDS = (
-    "apply", "eval", "compare", "inspect",
+    "demo", "apply", "eval", "compare", "inspect",
     "fit", "search", "update", "export", "tune", "train",
     "convert", "methods", "plan", "doctor",
 )  # fmt: skip

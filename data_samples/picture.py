@@ -19,10 +19,12 @@ LEFT, WIDE, HIGH = 132, 300, 27  # of the first column of lists, of a column, of
 STYLE = """
 text { font: 14px ui-sans-serif, system-ui, "Segoe UI", Roboto, sans-serif; fill: #1f2933 }
 .head { font-weight: 600 } .soft { fill: #52606d; font-size: 13px }
-.page { fill: #fff } .card { fill: #f5f7fa; stroke: #d3dae2 } .hub { fill: #fbdfdb } .right { fill: #d3f0de }
+.page { fill: #fff } .card { fill: #f5f7fa; stroke: #d3dae2 }
+.hub { fill: #fbdfdb } .right { fill: #d3f0de }
 .hubs { fill: #9b1c10 } .rights { fill: #0b5c37; font-weight: 600 }
 @media (prefers-color-scheme: dark) {
-text { fill: #e4e9ef } .soft { fill: #a9b5c1 } .page { fill: #0f151b } .card { fill: #1a222b; stroke: #3a4754 }
+text { fill: #e4e9ef } .soft { fill: #a9b5c1 } .page { fill: #0f151b }
+.card { fill: #1a222b; stroke: #3a4754 }
 .hub { fill: #5a211b } .right { fill: #17452f } .hubs { fill: #ffc4bc } .rights { fill: #a6edc6 } }
 """
 
@@ -101,8 +103,8 @@ def picture() -> str:
         parts.append(f'<text class="soft" x="14" y="{middle + 32}">{escape(right)}</text>')
         parts += card(LEFT, y, hub, right, before) + card(LEFT + WIDE, y, hub, right, after)
     parts.append(
-        f'<text class="soft" x="14" y="{high - 16}">The hub {escape(str(hub))} came first for {took} '
-        f"of {total} queries before, and for {keeps} after. No labels were used.</text>"
+        f'<text class="soft" x="14" y="{high - 16}">The hub {escape(str(hub))} came first for '
+        f"{took} of {total} queries before, and for {keeps} after. No labels were used.</text>"
     )
     return "\n".join([*parts, "</svg>"]) + "\n"
 
