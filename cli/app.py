@@ -5,11 +5,14 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+
+from rerank_cli.examples import epilog
 
 # Threads of torch that wait must not spin on the cores that the compiled sweeps need; read by the
 # OpenMP runtime when torch is imported, which no command has done yet. Half of the time of a run.
@@ -83,7 +86,13 @@ for _name in COMMANDS:
     # Command modules import nothing heavy at their top, so help answers at once.
     _module = import_module(f"rerank_cli.{_name}")
     _command = getattr(_module, f"{_name}_command")
-    app.command(_name, cls=getattr(_module, "Command", None))(_interruptible(_command))
+    app.command(
+        _name,
+        cls=getattr(_module, "Command", None),
+        # The whole first sentence; click would cut what it takes from the help itself.
+        short_help=(_command.__doc__ or "").split("\n\n")[0],
+        epilog=epilog(_name),
+    )(_interruptible(_command))
 
 
 # Every wrong option and command; the base of a public class, since its own place moves.
@@ -112,7 +121,12 @@ def main() -> None:
 
     exit_when_cut()
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        with warnings.catch_warnings():
+            # Libraries warn those who program; what a user should know is said by the commands.
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            status = app(standalone_mode=False)
+        sys.exit(status or 0)
     except _WrongUse as error:
         sys.stderr.write(f"{_said(error)}\n")
         sys.exit(2)

@@ -10,6 +10,7 @@ from rerank_cli.options import (
     BankSims,
     BankTexts,
     BankVideos,
+    Captions,
     Device,
     Force,
     Heads,
@@ -17,10 +18,13 @@ from rerank_cli.options import (
     Memory,
     Method,
     Metric,
+    Nouns,
+    Report,
     ScoresAre,
     Sims,
     Tau,
     Texts,
+    Thumbnails,
     Unscored,
     Videos,
     with_reading,
@@ -65,6 +69,10 @@ def apply_command(
     scores: Annotated[
         bool, typer.Option("--scores", help="Also store the rewritten matrix (n x m).")
     ] = False,
+    report: Report = None,
+    captions: Captions = None,
+    thumbnails: Thumbnails = None,
+    nouns: Nouns = None,
     force: Force = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say regime, memory and time; run nothing.")
@@ -75,7 +83,7 @@ def apply_command(
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Re-rank texts against videos, both directions, and write the result.
+    """Re-rank embeddings or a score matrix in both directions.
 
     With a bank (texts and videos that are not the test set) the fit is inductive; without one it
     is fitted on the test queries themselves and labelled transductive.
@@ -84,13 +92,19 @@ def apply_command(
     from rerank.core.errors import RerankError
     from rerank.tasks import apply as files
     from rerank.tasks import read as inputs
+    from rerank.tasks.naming import calling
+    from rerank.tasks.report import check_report, write_report
     from rerank_cli.console import emit, emit_json, progress, say
+    from rerank_cli.paging import page_words
 
+    page = page_words(report, captions, thumbnails)
+    given = (texts, videos, sims, bank_texts, bank_videos, bank_gt, out, captions, thumbnails)
+    check_report(report, given, force=force)
     if dry_run:
         from rerank.core.memory import limit
         from rerank.tasks import plan as planning
 
-        with limit(memory):
+        with limit(memory), calling(nouns, texts=texts, videos=videos):
             found = planning.plan(
                 *inputs.sizes(texts=texts, videos=videos, sims=sims, reading=reading)
             )
@@ -108,8 +122,8 @@ def apply_command(
         raise RerankError("--one-to-one and --grouped contradict each other: give one of them")
     groups = "one-to-one" if one_to_one else "grouped" if grouped else "auto"
     try:
-        with progress():
-            report = files.apply_files(
+        with progress(), calling(nouns, texts=texts, videos=videos):
+            made = files.apply_files(
                 videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
                 bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims, metric=metric, k=k,
                 scores_are=scores_are, unscored=unscored, groups=groups, gate=gate, out=out,
@@ -119,13 +133,21 @@ def apply_command(
     finally:
         # gloo aborts at exit where the group is still up.
         comm.stop()
-    if not report.manifest:
+    if not made.manifest:
         return
-    for warning in report.warnings:
-        say(f"warning: {warning}")
-    for note in report.notes:
-        say(f"note: {note}")
+    if report is not None:
+        from rerank.tasks.evaluate_files import judge_results
+
+        with progress(), calling(nouns, texts=texts, videos=videos):
+            judged = judge_results(None, out, device=device, hubs=True)
+            write_report(report, judged, words=page)
     if json:
-        emit_json(report.manifest)
+        emit_json(made.manifest)
     else:
-        emit(report.text)
+        emit(made.text)
+    for warning in made.warnings:
+        say(f"warning: {warning}")
+    for note in made.notes:
+        say(f"note: {note}")
+    if report is not None:
+        say(f"wrote {report}")

@@ -6,21 +6,26 @@ from typing import Annotated, Any
 import typer
 
 from rerank.core import words
+from rerank_cli.named import complete_methods
 from rerank_cli.options import (
     FIGURES,
     BankGt,
     BankSims,
     BankTexts,
     BankVideos,
+    Captions,
     Device,
     Figures,
     Force,
     Heads,
     Metric,
+    Nouns,
+    Report,
     ScoresAre,
     Sims,
     Tau,
     Texts,
+    Thumbnails,
     Unscored,
     Videos,
     with_reading,
@@ -44,7 +49,12 @@ def compare_command(
     bank_sims: BankSims = None,
     heads: Heads = None,
     methods: Annotated[
-        str, typer.Option("--methods", help="'all', or names joined by commas.")
+        str,
+        typer.Option(
+            "--methods",
+            help="'all', or names joined by commas.",
+            autocompletion=complete_methods,
+        ),
     ] = "all",
     metric: Metric = "cosine",
     tau: Tau = None,
@@ -78,20 +88,27 @@ def compare_command(
     cost: Annotated[
         bool, typer.Option("--cost", help="Also show time and memory, which differ every run.")
     ] = False,
-    report: Annotated[
-        Path | None, typer.Option("--report", help="Also write one self-contained HTML file.")
-    ] = None,
+    report: Report = None,
+    captions: Captions = None,
+    thumbnails: Thumbnails = None,
+    nouns: Nouns = None,
     force: Force = False,
     device: Device = "auto",
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Fit and evaluate methods side by side, with intervals; labels are never mixed."""
+    """Fit and measure several methods side by side.
+
+    Labels are never mixed, and every change has an interval and a p-value.
+    """
     from rerank.metrics.tables import render
     from rerank.tasks import compare as task
+    from rerank.tasks.naming import calling
     from rerank_cli.console import emit, progress, say
+    from rerank_cli.paging import page_words
 
-    with progress():
+    page = page_words(report, captions, thumbnails)
+    with progress(), calling(nouns, texts=texts, videos=videos):
         found = task.compare_files(
             gt, videos=videos, texts=texts, sims=sims, scores_are=scores_are,
             unscored=unscored, bank_texts=bank_texts,
@@ -99,8 +116,9 @@ def compare_command(
             methods=methods, metric=metric, tau=tau, protocol=protocol, figures=figures, ties=ties,
             transductive=transductive, cross_fit=cross_fit, gate=gate,
             allow_unjudged=allow_unjudged, resamples=resamples, seed=seed, reading=reading,
-            device=device, report=report, force=force,
+            device=device, report=report, page=page, force=force,
         )  # fmt: skip
+        shown = render(found, style, cost=cost)
+    emit(shown)
     if report is not None:
         say(f"wrote {report}")
-    emit(render(found, style, cost=cost))

@@ -1,8 +1,10 @@
 """Output of the commands: messages to stderr, results to stdout, a bar on a terminal."""
 
 import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,14 +50,19 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 @contextmanager
 def progress() -> Iterator[None]:
-    """Show a bar for the passes inside, on a terminal only."""
+    """Show a bar for the passes inside; where there is no terminal, a line every ten seconds."""
+    from rerank.core.progress import watch
+
     if not sys.stderr.isatty():
-        yield
+        # Of several processes the first one speaks.
+        if os.environ.get("RANK", "0") != "0":
+            yield
+            return
+        with watch(LineReporter()):
+            yield
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from rerank.core.progress import watch
 
     columns = (
         TextColumn("{task.description}"),
@@ -86,3 +93,40 @@ class _RichReporter:
     def stop(self) -> None:
         """See `rerank.core.progress.Reporter`."""
         self._bar.remove_task(self._tasks.pop())
+
+
+class LineReporter:
+    """Writes where the innermost pass is, at most once in `every` seconds; short runs say nothing.
+
+    Args:
+        every: seconds between two lines.
+        clock: tells the time.
+    """
+
+    def __init__(self, every: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every, self._clock = every, clock
+        self._start = self._said = clock()
+        self._tasks: list[list[Any]] = []
+
+    def start(self, description: str, total: int) -> None:
+        """See `rerank.core.progress.Reporter`."""
+        self._tasks.append([description, 0, total])
+        self._maybe()
+
+    def advance(self, steps: int) -> None:
+        """See `rerank.core.progress.Reporter`."""
+        self._tasks[-1][1] += steps
+        self._maybe()
+
+    def stop(self) -> None:
+        """See `rerank.core.progress.Reporter`."""
+        self._tasks.pop()
+
+    def _maybe(self) -> None:
+        now = self._clock()
+        if now - self._said < self._every:
+            return
+        self._said = now
+        what, done, total = self._tasks[-1]
+        share = f" {100 * done / total:.0f} %" if total else ""
+        say(f"progress: {what}{share}, {now - self._start:.0f} s")

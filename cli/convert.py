@@ -25,7 +25,7 @@ def convert_command(
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Write embeddings or scores of any kind of file as the canonical HDF5 file.
+    """Write any file of embeddings or scores as canonical HDF5.
 
     The file is read and written block by block and never held whole.
     """

@@ -11,7 +11,7 @@ def demo_command(
         Path, typer.Argument(metavar="[FOLDER]", help="New folder for the files.")
     ] = Path("rerank-demo"),
 ) -> None:
-    """Write the sample data to a folder, re-rank it, and show figures and a report."""
+    """Write sample data to a folder, re-rank it and make a report."""
     import shlex
 
     from rerank.tasks import demo

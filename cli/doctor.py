@@ -6,7 +6,10 @@ from rerank_cli.options import Json
 
 
 def doctor_command(json: Json = False) -> None:
-    """Show versions, devices, FAISS builds and their conflicts, threads and memory."""
+    """Show versions, devices and what is in the way.
+
+    FAISS builds and their conflicts, threads and memory included.
+    """
     from rerank_cli.console import emit, emit_json, table
 
     facts, problems = _facts()

@@ -8,21 +8,25 @@ import typer
 from rerank.core import words
 from rerank_cli.options import (
     FIGURES,
+    Captions,
     Device,
     Figures,
     Force,
     Json,
     Metric,
+    Nouns,
+    Report,
     ScoresAre,
     Sims,
     Texts,
+    Thumbnails,
     Unscored,
     Videos,
     with_reading,
 )
 
 if TYPE_CHECKING:
-    from rerank.tasks.evaluate_files import Judged
+    from rerank.tasks.judged import Judged
 
 
 @with_reading
@@ -54,23 +58,17 @@ def eval_command(
         bool, typer.Option("--allow-unjudged", help="Leave texts without an entry out.")
     ] = False,
     figures: Figures = FIGURES,
-    report: Annotated[
-        Path | None,
-        typer.Option("--report", help="Also write one HTML page; it works without --gt too."),
-    ] = None,
-    captions: Annotated[
-        Path | None, typer.Option("--captions", help="For the page: JSON {id: caption}.")
-    ] = None,
-    thumbnails: Annotated[
-        Path | None, typer.Option("--thumbnails", help="For the page: folder of ID.jpg or .png.")
-    ] = None,
+    report: Report = None,
+    captions: Captions = None,
+    thumbnails: Thumbnails = None,
+    nouns: Nouns = None,
     force: Force = False,
     device: Device = "auto",
     json: Json = False,
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Evaluate ./reranked.h5, before and after; or raw embeddings or a matrix.
+    """Measure a ranking against known pairs, before and after.
 
     With --videos and --texts (or --sims) and no --results the files are evaluated as they are;
     together with --results they say where its inputs moved to.
@@ -79,10 +77,13 @@ def eval_command(
     from rerank.tasks import evaluate_files as judging
     from rerank.tasks.evaluate_lists import check_lists, is_lists, judge_lists
     from rerank.tasks.evaluate_model import judge_model
+    from rerank.tasks.naming import calling
+    from rerank.tasks.report import check_report, write_report
     from rerank_cli.console import emit, emit_json, progress, say
+    from rerank_cli.paging import page_words
 
     place = results or Path("reranked.h5")
-    judging.check_report(
+    check_report(
         report, (gt, place, model, videos, texts, sims, captions, thumbnails, reading.text_ids,
                  reading.video_ids), force=force,
     )  # fmt: skip
@@ -92,20 +93,20 @@ def eval_command(
         )
     if gt is None and report is None:
         raise RerankError("--gt is missing: give it, or --report for a page without figures")
+    page = page_words(report, captions, thumbnails)
     asked: dict[str, Any] = {
         "ties": ties, "allow_unjudged": allow_unjudged, "figures": figures,
         "reading": reading,
     }  # fmt: skip
     raw = results is None and (videos is not None or texts is not None or sims is not None)
-    with progress():
+    remembered = None if raw or model is not None else place
+    with progress(), calling(nouns, texts=texts, videos=videos, results=remembered):
         if model is not None and gt is not None:
             judged = judge_model(gt, model, videos=videos, texts=texts, device=device, **asked)
         elif raw:
-            if gt is None:
-                raise RerankError("--gt is missing: raw files are judged by a ground truth")
             judged = judging.judge_raw(
                 gt, videos=videos, texts=texts, sims=sims, scores_are=scores_are,
-                unscored=unscored, metric=metric, device=device, **asked,
+                unscored=unscored, metric=metric, device=device, hubs=report is not None, **asked,
             )  # fmt: skip
         elif results is not None and is_lists(results):
             judged = judge_lists(check_lists(gt, report, results), results, **asked)
@@ -114,56 +115,26 @@ def eval_command(
                 gt, place, videos=videos, texts=texts, sims=sims, device=device,
                 hubs=report is not None, **asked,
             )  # fmt: skip
-    if report is not None:
-        rows: dict[words.Name, tuple[list[str], list[list[str]]]] = {
-            name: _rows(judged, name) for name in words.NAMES if judged.before is not None
-        }
-        ids = [one for of in judged.gallery_ids.values() for one in of]
-        judging.write_report(
-            report, judged, rows,
-            captions=None if captions is None else judging.read_captions(captions),
-            thumbnails=None if thumbnails is None else judging.read_thumbnails(thumbnails, ids),
-        )  # fmt: skip
-        say(f"wrote {report}")
-        if gt is None:
-            return
-    for note in judged.notes:
-        say(f"warning: {note}")
+        if report is not None:
+            write_report(report, judged, words=page)
+        shown = "" if judged.as_json().keys().isdisjoint(("before", "after")) else _text(judged)
     if json:
         emit_json(judged.as_json())
-    else:
-        emit(_text(judged))
-
-
-def _rows(judged: "Judged", name: words.Name) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows of one direction; the first figure after carries its change."""
-    from rerank.metrics.figures import as_text
-    from rerank.metrics.tables import p_text
-    from rerank.metrics.uncertainty import format_change
-
-    found = judged.as_json()
-    shown = next(one for one in (judged.before, judged.after) if one is not None)[name].figures
-    first = shown[0]
-    rows = []
-    for when in ("raw", "before", "after"):
-        if when not in found:
-            continue
-        figures = found[when][name]
-        label = judged.labels[name] if when == "after" else "raw"
-        if when == "before" and judged.raw is not None:
-            label = "trained"
-        cells = [as_text(figures[one.name], one.facts) for one in shown]
-        change = judged.changes.get(name, {}).get(first.name) if when == "after" else None
-        if change:
-            cells[0] = format_change(change, first.facts.digits)
-        rows.append([f"{name} {when}", label, *cells, p_text(change), str(figures["queries"])])
-    return ["", "label", *(one.name for one in shown), "p", "queries"], rows
+    elif shown:
+        emit(shown)
+    for note in judged.notes:
+        say(f"warning: {note}")
+    if report is not None:
+        say(f"wrote {report}")
 
 
 def _text(judged: "Judged") -> str:
+    from rerank.core import nouns
+    from rerank.tasks.report import rows_of
     from rerank_cli.console import table
 
-    made = [_rows(judged, name) for name in words.NAMES if name in judged.labels]
+    queries, items = nouns.sides()
+    made = [rows_of(judged, name) for name in words.NAMES if name in judged.labels]
     headers, rows = made[0][0], [row for _, some in made for row in some]
     if judged.after is None:
         place = headers.index("p")
@@ -184,9 +155,10 @@ def _text(judged: "Judged") -> str:
             lines.append("no interval: fewer than 10 groups of queries that share no right answer")
     lines.append(f"ties: {judged.ties}{f' ({tied} tied queries)' if tied else ', none occurred'}")
     if judged.distractors:
-        lines.append(f"{judged.distractors} gallery videos have no text: distractors, no queries")
+        lines.append(f"distractors, {items} of no {queries}: {judged.distractors}")
+
     if judged.unjudged:
-        lines.append(f"{judged.unjudged} texts without an entry were left out")
+        lines.append(f"left out, {queries} without an entry: {judged.unjudged}")
     if judged.label == "transductive":
         lines.append(
             "transductive: fitted on these very queries; give bank files to apply for an "

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from rerank.core import words
-from rerank_cli.named import store_values, stores
+from rerank_cli.named import complete_stores, store_values, stores
 from rerank_cli.options import Force, Json, Memory, with_reading
 
 
@@ -15,13 +15,17 @@ def export_command(
     model: Annotated[Path, typer.Option("--model", help="Model file of `rerank fit`.")],
     out: Annotated[Path, typer.Option("--out", help="File or folder to write; OUT.npz beside it.")],
     videos: Annotated[
-        list[Path] | None, typer.Option("--videos", help="The gallery (queries for v2t).")
+        list[Path] | None,
+        typer.Option("--videos", "--gallery", help="The gallery (queries for v2t)."),
     ] = None,
     texts: Annotated[
         list[Path] | None,
-        typer.Option("--texts", help="Queries to measure with (the gallery for v2t)."),
+        typer.Option("--texts", "--queries", help="Queries to measure with (the gallery for v2t)."),
     ] = None,
-    to: Annotated[str, typer.Option("--to", help=f"Where to. {stores()}")] = "faiss",
+    to: Annotated[
+        str,
+        typer.Option("--to", help=f"Where to. {stores()}", autocompletion=complete_stores),
+    ] = "faiss",
     index: Annotated[
         str | None, typer.Option("--index", help=f"FAISS index: {store_values('index')}.")
     ] = None,
@@ -34,9 +38,9 @@ def export_command(
     effort: Annotated[
         int | None, typer.Option("--effort", help="efSearch, nprobe or expansion, as it is.")
     ] = None,
-    queries: Annotated[
+    query_side: Annotated[
         words.QuerySide,
-        typer.Option("--queries", help="mapped, or raw: clients send unit embeddings, no map."),
+        typer.Option("--query-side", help="mapped, or raw: clients send unit embeddings, no map."),
     ] = "mapped",
     space: Annotated[
         str | None,
@@ -68,8 +72,9 @@ def export_command(
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Write `[v, g]` vectors with ids, search them, and print the overlap with the exact top 10.
+    """Write a fitted gallery for FAISS or a vector store.
 
+    Vectors are `[v, g]` with ids; the overlap with the exact top 10 is measured.
     Prints and saves (OUT.query.py) the Python that queries the export.
     """
     from rerank.core.memory import limit
@@ -82,7 +87,7 @@ def export_command(
     }  # fmt: skip
     with limit(memory), progress():
         said = task.export_files(
-            model, videos=videos or (), texts=texts or (), out=out, to=to, query_side=queries,
+            model, videos=videos or (), texts=texts or (), out=out, to=to, query_side=query_side,
             centre=centre, recall=recall, effort=effort, replace=replace, settings=settings,
             reading=reading, force=force,
         )  # fmt: skip

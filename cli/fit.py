@@ -65,8 +65,9 @@ def fit_command(
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Fit once on a gallery and a bank of other queries; then `rerank search` serves new ones.
+    """Fit a gallery once, so that new queries can be served.
 
+    `rerank search` then answers queries it has never seen.
     Needs the gallery (--videos) and --bank-texts; --bank-videos lets EM in, and --bank-gt the gate.
     """
     from rerank.core.memory import limit

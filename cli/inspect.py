@@ -1,11 +1,13 @@
 """`rerank inspect`: hubness and geometry of raw files, in numbers and one plain sentence."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from rerank_cli.options import (
     BankTexts,
+    Captions,
     Device,
     Heads,
     Json,
@@ -14,7 +16,10 @@ from rerank_cli.options import (
     ManyVideos,
     Memory,
     Metric,
+    Nouns,
+    Report,
     ScoresAre,
+    Thumbnails,
     Unscored,
     with_reading,
 )
@@ -32,31 +37,64 @@ def inspect_command(
     metric: Metric = "cosine",
     k: Annotated[int, typer.Option("--k", min=1, help="Length of the lists to count.")] = 10,
     top: Annotated[int, typer.Option("--top", min=0, help="How many hubs to name.")] = 5,
+    report: Report = None,
+    captions: Captions = None,
+    thumbnails: Thumbnails = None,
+    nouns: Nouns = None,
     memory: Memory = None,
     device: Device = "auto",
     json: Json = False,
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Show hubness and geometry of raw embeddings or of a matrix; nothing is written.
+    """Show hubs and oddities of embeddings or scores as they are.
 
-    With one file of embeddings its items are searched among themselves. With several models it is
-    shown whether all list their items in the same order.
+    Nothing is written. With one file of embeddings its items are searched among themselves. With
+    several models it is shown whether all list their items in the same order.
     """
     from rerank.core.memory import limit
     from rerank.tasks import inspect as sources
-    from rerank_cli.console import emit, emit_json, progress, table
+    from rerank.tasks.evaluate_files import judge_raw
+    from rerank.tasks.naming import calling
+    from rerank.tasks.report import check_report, write_report
+    from rerank_cli.console import emit, emit_json, progress, say, table
+    from rerank_cli.paging import page_words
 
-    with limit(memory), progress():
+    page = page_words(report, captions, thumbnails)
+    first = {name: _only(paths, report) for name, paths in (
+        ("videos", videos), ("texts", texts), ("sims", sims)
+    )}  # fmt: skip
+    given = (*(videos or ()), *(texts or ()), *(sims or ()), bank_texts, captions, thumbnails)
+    check_report(report, given, force=False)
+    said = calling(nouns, texts=first["texts"], videos=first["videos"])
+    with limit(memory), progress(), said:
         found = sources.inspect_files(
             videos=videos, texts=texts, sims=sims, scores_are=scores_are,
             unscored=unscored, heads=heads, bank_texts=bank_texts, metric=metric, k=k,
             top=top, device=device, reading=reading,
         )  # fmt: skip
+        if report is not None:
+            judged = judge_raw(
+                None, **first, scores_are=scores_are,
+                unscored=unscored, metric=metric, device=device, reading=reading,
+                hubs=True, heads=heads,
+            )  # fmt: skip
+            write_report(report, judged, words=page, checks=found["checks"])
     if json:
         emit_json(found)
     else:
         emit(_text(found, table))
+    if report is not None:
+        say(f"wrote {report}")
+
+
+def _only(paths: list[Path] | None, report: Path | None) -> Path | None:
+    """The file of a side; a page shows one model."""
+    from rerank.core.errors import RerankError
+
+    if report is not None and len(paths or ()) > 1:
+        raise RerankError("--report shows one model: give one file of each side")
+    return paths[0] if paths else None
 
 
 def _text(found: dict[str, Any], table: Any) -> str:  # noqa: ANN401  console.table

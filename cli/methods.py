@@ -4,7 +4,7 @@ from rerank_cli.options import Json
 
 
 def methods_command(json: Json = False) -> None:
-    """List the methods with source, needs, direction and whether they fold into an index."""
+    """List the methods with source, needs and direction."""
     from rerank.methods.registry import METHODS, settings_of
     from rerank_cli.console import emit, emit_json
 

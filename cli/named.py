@@ -1,6 +1,7 @@
-"""Names from the registries in help texts, looked up only where help is about to be shown."""
+"""Names from the registries for help and completion, looked up only where they are asked for."""
 
 import sys
+from collections.abc import Iterable
 
 
 def shows_help() -> bool:
@@ -25,3 +26,38 @@ def store_values(setting: str) -> str:
 
     values = [value for found in all_choices(setting).values() for value in found]
     return ", ".join(dict.fromkeys(values))
+
+
+def complete_methods(incomplete: str) -> list[str]:
+    """Names of methods; after the last "+" or "," the next one."""
+    from rerank.methods.registry import METHODS
+
+    return _completed(incomplete, METHODS.cards())
+
+
+def complete_figures(incomplete: str) -> list[str]:
+    """Names of figures after the last ","; `R@k` as the usual three."""
+    from rerank.metrics.registry import FIGURES
+
+    names = [name for name in FIGURES.cards() if name != "R@k"]
+    return _completed(incomplete, ["R@1", "R@5", "R@10", *names, "nDCG@10", "MRR"])
+
+
+def complete_stores(incomplete: str) -> list[str]:
+    """Names of stores."""
+    from rerank.serving.stores.registry import STORES
+
+    return _completed(incomplete, STORES.cards())
+
+
+def complete_objectives(incomplete: str) -> list[str]:
+    """Names of objectives."""
+    from rerank.train.objectives.registry import OBJECTIVES
+
+    return _completed(incomplete, OBJECTIVES.cards())
+
+
+def _completed(incomplete: str, names: Iterable[str]) -> list[str]:
+    cut = max(incomplete.rfind("+"), incomplete.rfind(",")) + 1
+    head, begun = incomplete[:cut], incomplete[cut:]
+    return [head + name for name in names if name.startswith(begun)]

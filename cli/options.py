@@ -10,12 +10,14 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 import typer
 
 from rerank.core import words
+from rerank_cli.named import complete_figures, complete_methods
 
 Videos: TypeAlias = Annotated[
-    Path | None, typer.Option("--videos", help="Gallery embeddings (.h5, .npy, .npz, ...).")
+    Path | None,
+    typer.Option("--videos", "--gallery", help="Gallery embeddings (.h5, .npy, .npz, ...)."),
 ]
 Texts: TypeAlias = Annotated[
-    Path | None, typer.Option("--texts", help="Query embeddings of the same model.")
+    Path | None, typer.Option("--texts", "--queries", help="Query embeddings of the same model.")
 ]
 Sims: TypeAlias = Annotated[
     Path | None,
@@ -24,11 +26,15 @@ Sims: TypeAlias = Annotated[
 # A file for each of several models of the same texts and videos.
 ManyVideos: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option("--videos", help="Gallery embeddings (.h5, .npy, ...); one file a model."),
+    typer.Option(
+        "--videos", "--gallery", help="Gallery embeddings (.h5, .npy, ...); one file a model."
+    ),
 ]
 ManyTexts: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option("--texts", help="Query embeddings of the same model; one file a model."),
+    typer.Option(
+        "--texts", "--queries", help="Query embeddings of the same model; one file a model."
+    ),
 ]
 ManySims: TypeAlias = Annotated[
     list[Path] | None,
@@ -48,11 +54,17 @@ Unscored: TypeAlias = Annotated[
 ]
 BankTexts: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--bank-texts", help="Texts that are not test queries; fits text to video."),
+    typer.Option(
+        "--bank-texts",
+        "--bank-queries",
+        help="Texts that are not test queries; fits text to video.",
+    ),
 ]
 BankVideos: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--bank-videos", help="Videos outside the gallery; fits video to text."),
+    typer.Option(
+        "--bank-videos", "--bank-gallery", help="Videos outside the gallery; fits video to text."
+    ),
 ]
 BankSims: TypeAlias = Annotated[
     Path | None,
@@ -69,7 +81,11 @@ Metric: TypeAlias = Annotated[
 ]
 Method: TypeAlias = Annotated[
     str | None,
-    typer.Option("--method", help="Names joined by '+'; see `rerank methods`."),
+    typer.Option(
+        "--method",
+        help="Names joined by '+'; see `rerank methods`.",
+        autocompletion=complete_methods,
+    ),
 ]
 Tau: TypeAlias = Annotated[
     str | None, typer.Option("--tau", help="Temperature in score units, or 'auto'.")
@@ -87,10 +103,28 @@ Figures: TypeAlias = Annotated[
         "--figures",
         "--columns",
         help="What to measure: R@k, MdR, MnR, RSum, geo, nDCG@10, MRR, AP(rel=2), ...",
+        autocompletion=complete_figures,
     ),
 ]
 Heads: TypeAlias = Annotated[
     Path | None, typer.Option("--heads", help="Heads from `rerank train`, applied first.")
+]
+Nouns: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--nouns",
+        metavar="QUERIES,GALLERY",
+        help="What the two sides are called, such as 'captions,shoes' [default: texts,videos].",
+    ),
+]
+Report: TypeAlias = Annotated[
+    Path | None, typer.Option("--report", help="Also write one self-contained HTML page.")
+]
+Captions: TypeAlias = Annotated[
+    Path | None, typer.Option("--captions", help="For the page: JSON {id: caption}.")
+]
+Thumbnails: TypeAlias = Annotated[
+    Path | None, typer.Option("--thumbnails", help="For the page: folder of ID.jpg or .png.")
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Force: TypeAlias = Annotated[

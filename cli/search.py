@@ -15,10 +15,13 @@ def search_command(
     ] = None,
     videos: Annotated[
         list[Path] | None,
-        typer.Option("--videos", help="Gallery embeddings, several files if it has grown."),
+        typer.Option(
+            "--videos", "--gallery", help="Gallery embeddings, several files if it has grown."
+        ),
     ] = None,
     texts: Annotated[
-        list[Path] | None, typer.Option("--texts", help="New queries (the gallery for v2t).")
+        list[Path] | None,
+        typer.Option("--texts", "--queries", help="New queries (the gallery for v2t)."),
     ] = None,
     index: Annotated[
         Path | None, typer.Option("--index", help="What `rerank export` wrote, instead.")
@@ -57,8 +60,9 @@ def search_command(
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Rank the gallery for queries that the model has never seen, each independently of the others.
+    """Rank the gallery of a model or an export for new queries.
 
+    Each query is ranked by itself.
     Results go to --out, or to the terminal: one line a query.
     """
     from rerank.core.memory import limit

@@ -8,6 +8,7 @@ import typer
 import typer.core
 
 from rerank.core import words
+from rerank_cli.named import complete_objectives
 from rerank_cli.options import Device, Force, Json, with_reading
 
 
@@ -22,6 +23,7 @@ class TrainCommand(typer.core.TyperCommand):
             formatter.write_dl(
                 [(name, _described(card)) for name, card in OBJECTIVES.cards().items()]
             )
+        super().format_epilog(ctx, formatter)
 
 
 Command = TrainCommand
@@ -36,12 +38,19 @@ def _described(card: Any) -> str:  # noqa: ANN401  rerank.core.registry.Card
 def train_command(
     objective: Annotated[
         str | None,
-        typer.Option("--objective", help="The loss, see below [default: infonce].", metavar="NAME"),
+        typer.Option(
+            "--objective",
+            help="The loss, see below [default: infonce].",
+            metavar="NAME",
+            autocompletion=complete_objectives,
+        ),
     ] = None,
     videos: Annotated[
-        Path | None, typer.Option("--videos", help="Training video embeddings.")
+        Path | None, typer.Option("--videos", "--gallery", help="Training video embeddings.")
     ] = None,
-    texts: Annotated[Path | None, typer.Option("--texts", help="Training text embeddings.")] = None,
+    texts: Annotated[
+        Path | None, typer.Option("--texts", "--queries", help="Training text embeddings.")
+    ] = None,
     gt: Annotated[Path | None, typer.Option("--gt", help="Training ground truth.")] = None,
     captions: Annotated[
         Path | None,
@@ -49,17 +58,24 @@ def train_command(
             "--captions", help="JSON {text id: caption}: for support-set, and to find duplicates."
         ),
     ] = None,
-    val_videos: Annotated[Path | None, typer.Option("--val-videos", help="Validation videos.")] = (
-        None
-    ),
-    val_texts: Annotated[Path | None, typer.Option("--val-texts", help="Validation texts.")] = None,
+    val_videos: Annotated[
+        Path | None, typer.Option("--val-videos", "--val-gallery", help="Validation videos.")
+    ] = (None),
+    val_texts: Annotated[
+        Path | None, typer.Option("--val-texts", "--val-queries", help="Validation texts.")
+    ] = None,
     val_gt: Annotated[
         Path | None, typer.Option("--val-gt", help="Validation ground truth.")
     ] = None,
     test_videos: Annotated[
-        Path | None, typer.Option("--test-videos", help="Test videos, measured once at the end.")
+        Path | None,
+        typer.Option(
+            "--test-videos", "--test-gallery", help="Test videos, measured once at the end."
+        ),
     ] = None,
-    test_texts: Annotated[Path | None, typer.Option("--test-texts", help="Test texts.")] = None,
+    test_texts: Annotated[
+        Path | None, typer.Option("--test-texts", "--test-queries", help="Test texts.")
+    ] = None,
     test_gt: Annotated[Path | None, typer.Option("--test-gt", help="Test ground truth.")] = None,
     allow_overlap: Annotated[
         bool,
@@ -160,10 +176,11 @@ def train_command(
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Train projection heads from precomputed embeddings; start closed-form, keep what validates.
+    """Train small projection heads on frozen embeddings.
 
+    They start in closed form, and only what validates is kept.
     The heads are then used by `rerank apply --heads` and `rerank fit --heads`. `torchrun -m
-    rerank_cli.app train ...` uses several GPUs.
+    rerank_cli train ...` uses several GPUs.
     """
     from rerank.core.errors import RerankError
     from rerank.train.objectives.registry import OBJECTIVES

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rerank_cli.named import complete_methods
 from rerank_cli.options import (
     BankSims,
     BankTexts,
@@ -42,7 +43,11 @@ def tune_command(
     heads: Heads = None,
     method: Annotated[
         str | None,
-        typer.Option("--method", help="Methods to choose from, joined by commas."),
+        typer.Option(
+            "--method",
+            help="Methods to choose from, joined by commas.",
+            autocompletion=complete_methods,
+        ),
     ] = None,
     folds: Annotated[
         int, typer.Option("--folds", min=2, help="Of the nested cross-validation.")
@@ -55,7 +60,10 @@ def tune_command(
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Choose method and settings by the likelihood of labelled pairs; "none" always competes."""
+    """Choose method and settings on labelled pairs.
+
+    By the likelihood of the pairs; "none" always competes.
+    """
     from rerank.tasks import tune as files
     from rerank_cli.console import emit, emit_json, progress, say, table
 

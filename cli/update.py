@@ -12,10 +12,11 @@ from rerank_cli.options import Force, Json, Memory, with_reading
 def update_command(
     model: Annotated[Path, typer.Option("--model", help="Model file of `rerank fit --keep-bank`.")],
     videos: Annotated[
-        list[Path] | None, typer.Option("--videos", help="New items of a t2v model.")
+        list[Path] | None,
+        typer.Option("--videos", "--gallery", help="New items of a t2v model."),
     ] = None,
     texts: Annotated[
-        list[Path] | None, typer.Option("--texts", help="New items of a v2t model.")
+        list[Path] | None, typer.Option("--texts", "--queries", help="New items of a v2t model.")
     ] = None,
     remove: Annotated[
         Path | None, typer.Option("--remove", help="Text file of ids to take out, one a line.")
@@ -32,7 +33,10 @@ def update_command(
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Give new items their bias from the stored bank, and take items out."""
+    """Add items to a model, or take them out, without a refit.
+
+    New items get their bias from the stored bank.
+    """
     from rerank.core.memory import limit
     from rerank.tasks import update as task
     from rerank_cli.console import emit, emit_json, progress

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("rerank/**/README.md")))]
+PAGES = [
+    "README.md",
+    "cli/README.md",
+    *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("rerank/**/README.md"))),
+]
 
 
 def blocks(text, language):

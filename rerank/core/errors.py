@@ -13,5 +13,9 @@ class FormatError(RerankError):
     """A file that cannot be read as what it was taken for; the message names it."""
 
 
+class RerankWarning(UserWarning):
+    """What the user should know of a result; only those of this package are shown by commands."""
+
+
 class NeedsEmbeddings(RerankError, TypeError):
     """A method that rewrites embeddings was given stored scores."""

@@ -150,7 +150,7 @@ def check_matrix(field: Field, what: str) -> None:
     if len(field.shape) == 3:
         raise FormatError(
             f"{field.where}: is 3-D {field.shape}, but {what} are 2-D, one row for each item; "
-            "say how to combine the middle axis (the frames): pool='mean' (--pool mean)"
+            "say how to combine the middle axis (the frames): --pool mean"
         )
     if len(field.shape) != 2:
         raise FormatError(

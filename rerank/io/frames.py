@@ -16,7 +16,7 @@ from rerank.io.container import LENGTH_NAMES, MASK_NAMES
 from rerank.io.field import MAX_RATIO, Field, afford, check_matrix, read_array, rows_per_block
 from rerank.io.files import foreign, named
 
-HOW_TO_POOL = "say how to combine them: pool='mean' (--pool mean, or --pool max)"
+HOW_TO_POOL = "say how to combine them: --pool mean, or --pool max"
 
 
 @dataclass(frozen=True)

@@ -58,13 +58,24 @@ def kind_of_file(path: PathLike) -> str:
 
 
 def _schema(path: Path) -> str | None:
+    return attribute_of(path, "rerank_schema")
+
+
+def attribute_of(path: PathLike, name: str) -> str | None:
+    """What an HDF5 file says about itself under a name; None where it, or the file, says nothing.
+
+    >>> attribute_of("data_samples/texts.h5", "kind"), attribute_of("data_samples/gt.json", "kind")
+    ('text', None)
+    """
     from rerank.core.errors import FormatError
     from rerank.io.formats.hdf5 import open_hdf5
     from rerank.io.formats.hdf5_guard import text_attribute
 
+    if not Path(path).is_file():
+        return None
     try:
         with open_hdf5(path) as (file, _):
-            return text_attribute(file, "rerank_schema", path)
+            return text_attribute(file, name, path)
     except FormatError:
         return None
 

@@ -131,7 +131,7 @@ def read_ids(field: Field) -> tuple[str, ...]:
     """
     if field.odd or field.kind == "other":
         what = field.odd or f"of the type {field.dtype.name}"
-        fix = field.fix or "save them as text: np.array(ids, dtype=str)"
+        fix = field.fix or "save them as text, one name for each row"
         raise FormatError(f"{field.where}: the ids are there, but they are {what}; {fix}")
     if not is_list(field):
         raise FormatError(

@@ -90,8 +90,8 @@ def two_galleries(bank: Bank, what: str) -> Similarity:
     if bank.pairs is None or _same(bank.pairs, bank.sim):
         raise RerankError(
             f"{what} needs a bank gallery besides the bank queries: give "
-            f"Bank(..., pairs=Pair(bank_queries, bank_gallery)) (--bank-texts and --bank-videos); "
-            f"with one gallery it is sinkhorn"
+            f"both sides of the bank (--bank-texts and --bank-videos); with one gallery it is "
+            f"sinkhorn"
         )
     return beside(bank.sim, bank.pairs)
 
@@ -249,7 +249,7 @@ def gallery_bank(bank: Bank, what: str) -> Similarity:
     if bank.gallery is None:
         raise RerankError(
             f"{what} needs a bank gallery besides the bank queries: give "
-            f"Bank(..., gallery=Pair(bank_gallery, gallery)) (--bank-texts and --bank-videos)"
+            f"both sides of the bank (--bank-texts and --bank-videos)"
         )
     return bank.gallery
 

@@ -183,7 +183,7 @@ class EM(Reranker):
         if sim is None:
             raise RerankError(
                 "EM needs bank queries and a bank gallery: got bank queries alone; give "
-                "Bank(..., pairs=Pair(bank_queries, bank_gallery)) (--bank-texts and --bank-videos)"
+                "both sides of the bank (--bank-texts and --bank-videos)"
             )
         gram, colsum = reduce.gram(
             sim, query_mass=reduce.query_masses(sim), gallery_mass=reduce.gallery_masses(sim)

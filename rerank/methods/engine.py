@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import torch
 
+from rerank.core import nouns
 from rerank.core.errors import RerankError
-from rerank.core.pairs import WORDS
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.words import Label, Name
 from rerank.methods.align import Aligned
@@ -243,7 +243,7 @@ def fit(
 
 
 def _too_few(direction: Direction, method: str) -> str:
-    queries, items = WORDS[direction.name]
+    queries, items = nouns.of(direction.name)
     return (
         f"stays raw: {direction.scored:.3g} scored {items} for each of the {queries} are too few "
         f"to tell hubs; --method {method} re-ranks them all the same"

@@ -152,11 +152,11 @@ def choose(bank: Bank, found: Masses, rho: float | Literal["auto"]) -> Choice:
     if found.queries < found.items:
         if bank.gallery_groups is not None and bank.gallery_groups < m:
             return Choice("grouped", 1.0, f"{counted} in groups: every item equally probable")
-        how = "" if stated else "; where several items belong to one query, say --grouped"
-        note = f"{counted}: each item is taken to be wanted by at most one query{how}"
+        how = "" if stated else "; if several share a query, say --grouped"
+        note = f"{counted}: each item counts for one query at most{how}"
         return Choice("few queries", 1.0, note)
     if bank.query_groups is not None and bank.query_groups >= n:
         note = f"{counted}, one-to-one as stated: queries may have no item"
         return Choice("one-to-one", 1.0, note)
-    how = "" if stated else "; where most queries have no item, say --one-to-one"
-    return Choice("equality", 1.0, f"{counted}: every item is taken to be equally probable{how}")
+    how = "" if stated else "; if most queries have none, say --one-to-one"
+    return Choice("equality", 1.0, f"{counted}: all items count as equally probable{how}")

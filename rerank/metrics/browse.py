@@ -36,7 +36,7 @@ class Browser:
     Attributes:
         direction: "t2v" or "v2t".
         before: first places of the raw ranking.
-        after: first places of the re-ranked one.
+        after: first places of the re-ranked one, or None where nothing was re-ranked.
         truth: gallery rows that are right for each query; empty without a ground truth.
         rank_before: of the judged queries, or None.
         rank_after: see `rank_before`.
@@ -45,7 +45,7 @@ class Browser:
 
     direction: Name
     before: Lists
-    after: Lists
+    after: Lists | None
     truth: Sequence[np.ndarray]
     rank_before: Ranks | None = None
     rank_after: Ranks | None = None
@@ -65,9 +65,9 @@ class Browser:
             "direction": self.direction,
             "name": self.name,
             "before": self.before.indices.tolist(),
-            "after": self.after.indices.tolist(),
+            "after": None if self.after is None else self.after.indices.tolist(),
             "beforeScores": _short(self.before.scores),
-            "afterScores": _short(self.after.scores),
+            "afterScores": None if self.after is None else _short(self.after.scores),
             "truth": [rows.tolist() for rows in self.truth],
             "rankBefore": ranks(self.rank_before),
             "rankAfter": ranks(self.rank_after),

@@ -266,6 +266,6 @@ def sentence(hubness: Hubness, items: str = "videos") -> str:
             f"other queries."
         )
     return (
-        f"Some hubness: {facts}; this does not tell what re-ranking gains, so measure it with "
-        f"rerank compare --gt."
+        f"{'Some hubness' if hubs else 'No hubs'}: {facts}; this does not tell what re-ranking "
+        f"gains, so measure it with rerank compare --gt."
     )

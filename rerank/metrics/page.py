@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from rerank.core.pairs import WORDS
+from rerank.core import nouns
 from rerank.core.version import __version__
 from rerank.core.words import Label, Name
 from rerank.metrics import hubness as hubs
@@ -27,6 +27,7 @@ from rerank.metrics.browse import Browser
 from rerank.metrics.hubness import Hubness
 from rerank.metrics.pictures import Picture, Scores
 from rerank.metrics.ranks import Ranks
+from rerank.metrics.svg import svg
 from rerank.metrics.tables import Comparison, Entry, Table
 from rerank.metrics.uncertainty import Difference
 
@@ -50,6 +51,7 @@ class Section:
         ids: names of the gallery items, or None for their rows.
         items: what the gallery holds, as a plural.
         scores: of right and other pairs, where known.
+        drawn: further pictures.
     """
 
     title: str
@@ -62,6 +64,7 @@ class Section:
     ids: Sequence[str] | None
     items: str
     scores: Scores | None = None
+    drawn: Sequence[Picture] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +103,7 @@ def from_comparison(
 
 def _of_table(table: Table, ids: Sequence[str] | None) -> Section:
     headers, rows = tables.cells(table)
-    queries, items = WORDS[table.direction]
+    queries, items = nouns.of(table.direction)
     drawn = [("raw", table.raw), *((e.method, e) for e in table.entries[:_MOST_CURVES])]
     return Section(
         title=f"{queries} to {items} ({table.direction})",
@@ -128,6 +131,7 @@ def before_after(
     rows: Sequence[Sequence[str]] = (),
     scores: Scores | None = None,
     size: tuple[int, int] | None = None,
+    drawn: Sequence[Picture] = (),
 ) -> Section:
     """A section about one re-ranking of one direction, for `rerank eval`.
 
@@ -143,8 +147,9 @@ def before_after(
         rows: of the table, the raw ranking first.
         scores: of right and other pairs.
         size: queries and items, where there are no ranks.
+        drawn: further pictures.
     """
-    queries, items = WORDS[direction]
+    queries, items = nouns.of(direction)
     if before is not None:
         size = len(before), before.n_gallery
     occurrences = [("raw", hubness_before), ("re-ranked", hubness_after)]
@@ -160,12 +165,13 @@ def before_after(
         ids=ids,
         items=items,
         scores=scores,
+        drawn=drawn,
     )
 
 
 def verdict(name: Name, label: Label, figure: str, change: Difference | None) -> str:
     """What a re-ranking did to one direction, in a sentence."""
-    queries, items = WORDS[name]
+    queries, items = nouns.of(name)
     what = f"{queries.capitalize()} to {items}"
     if label == "none" or change is None:
         return f"{what}: nothing was re-ranked."
@@ -200,6 +206,7 @@ def render(
     facts: Sequence[tuple[str, str]] = (),
     queries: Queries | None = None,
     notes: Sequence[str] = (),
+    checks: Sequence[Mapping[str, str]] = (),
 ) -> str:
     """The whole page as a string.
 
@@ -211,6 +218,7 @@ def render(
         facts: (name, value) lines about files, command and settings.
         queries: for the browser of queries.
         notes: footnotes.
+        checks: what was looked at: `name`, `status`, `found` and `do` each.
     """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -227,6 +235,7 @@ def render(
         verdicts=list(verdicts),
         facts=[*(fact for fact in facts if fact[1]), ("Made by", f"rerank {__version__}")],
         notes=list(notes),
+        checks=list(checks),
         sections=[_for_template(section, index) for index, section in enumerate(sections)],
         data=None if queries is None else Markup(_json(queries)),
         script=Markup(script),
@@ -242,6 +251,7 @@ def _json(queries: Queries) -> str:
         "videos": list(map(str, queries.videos)),
         "captions": {str(k): str(v) for k, v in queries.captions.items() if k in names},
         "thumbnails": {str(k): v for k, v in queries.thumbnails.items() if k in names},
+        "words": {browser.direction: nouns.of(browser.direction) for browser in queries.browsers},
         "browsers": [browser.as_json() for browser in queries.browsers],
     }
     text = json.dumps(found, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
@@ -255,12 +265,15 @@ def _for_template(section: Section, index: int) -> dict[str, Any]:
     if section.recalls:
         drawn.append(pictures.recall_curve(section.recalls))
     if len(section.recalls) > 1:
-        drawn.append(pictures.rank_changes(section.recalls[0][1], section.recalls[1][1]))
+        before, after = section.recalls[0][1], section.recalls[1][1]
+        if not np.array_equal(before.values, after.values):
+            drawn.append(pictures.rank_changes(before, after))
     if section.occurrences:
         few = section.occurrences[:_MOST_OCCURRENCES]
         drawn.append(pictures.occurrence_curve(few, section.items))
     if section.scores is not None and len(section.scores.matched):
         drawn.append(pictures.score_histogram(section.scores))
+    drawn += section.drawn
     return {
         "title": section.title,
         "label": section.label,
@@ -272,7 +285,8 @@ def _for_template(section: Section, index: int) -> dict[str, Any]:
         ],
         "sentences": _sentences(section),
         "hubs": _hubs(section),
-        "item": section.items[:-1],
+        "after": len(section.occurrences) > 1,
+        "item": nouns.singular(section.items),
     }
 
 
@@ -280,7 +294,11 @@ def _sentences(section: Section) -> list[str]:
     if not section.occurrences:
         return []
     raw = section.occurrences[0][1]
-    out = [f"Before: {hubs.sentence(raw, section.items)}"]
+    found = hubs.sentence(raw, section.items)
+    if len(section.occurrences) > 1:
+        # What to do about it was done.
+        found = f"Before: {found[0].lower()}{found[1:].partition(';')[0].rstrip('.')}."
+    out = [found]
     if len(section.occurrences) > 1:
         name, after = section.occurrences[1]
         out.append(
@@ -297,6 +315,8 @@ def _hubs(section: Section) -> list[dict[str, Any]]:
     if not section.occurrences:
         return []
     raw = section.occurrences[0][1]
+    if not len(raw.hubs):
+        return []
     after = section.occurrences[1][1] if len(section.occurrences) > 1 else None
     return [
         {
@@ -308,123 +328,3 @@ def _hubs(section: Section) -> list[dict[str, Any]]:
         for row, first, _ in raw.top(10)
         if first
     ]
-
-
-# --- pictures as SVG, coloured by the page's style -----------------------------------------------
-
-_W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 300, 52, 12, 12, 56
-
-
-def svg(picture: Picture) -> Markup:
-    """A picture as inline SVG; colours are classes of the page, text is escaped."""
-    top = picture.y_top
-    if top is None:
-        top = max((float(np.max(y)) for _, _, y in picture.series if len(y)), default=1.0) * 1.05
-    top = top or 1.0
-    bottom = 0.0
-    xs = np.concatenate([x for _, x, _ in picture.series]).astype(float)
-    if picture.kind == "bars":
-        low, high = -0.6, len(picture.ticks) - 0.4
-    else:
-        low, high = float(xs.min()), float(xs.max())
-    if picture.x_log:
-        low, high = float(np.log10(max(low, 1))), float(np.log10(max(high, 2)))
-    high = high if high > low else low + 1
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        x = float(np.log10(max(x, 1e-12))) if picture.x_log else x
-        return (
-            round(_LEFT + (x - low) / (high - low) * (_W - _LEFT - _RIGHT), 1),
-            round(_H - _BOTTOM - (y - bottom) / (top - bottom) * (_H - _TOP - _BOTTOM), 1),
-        )
-
-    parts = [
-        f'<svg viewBox="0 0 {_W} {_H}" role="img" aria-label="{escape(picture.title)}">',
-        *_grid(picture, at, low, high, top),
-    ]
-    for index, (name, x, y) in enumerate(picture.series):
-        if picture.kind == "bars":
-            for place, value in zip(x.tolist(), y.tolist(), strict=True):
-                left, upper = at(place - 0.36, value)
-                right, lower = at(place + 0.36, 0)
-                side = "worse" if picture.ticks[int(place)].startswith("worse") else "better"
-                parts.append(
-                    f'<rect class="{side}" x="{left}" y="{upper}" width="{right - left:.1f}" '
-                    f'height="{lower - upper:.1f}"><title>{escape(picture.ticks[int(place)])}: '
-                    f"{value:g}</title></rect>"
-                    f'<text class="n" x="{(left + right) / 2:.1f}" y="{upper - 3:.1f}">'
-                    f"{value:g}</text>"
-                )
-            continue
-        keep = _thin(len(x))
-        points = " ".join("{},{}".format(*at(a, b)) for a, b in zip(x[keep], y[keep], strict=True))
-        parts.append(
-            f'<polyline class="c{index % 6}" points="{points}"><title>{escape(name)}</title>'
-            f"</polyline>"
-        )
-    return Markup("".join([*parts, "</svg>", _legend(picture)]))
-
-
-def _legend(picture: Picture) -> str:
-    if picture.kind == "bars":
-        return ""
-    names = "".join(
-        f'<span><i class="k{index % 6}"></i>{escape(name)}</span>'
-        for index, (name, _, _) in enumerate(picture.series)
-    )
-    return f'<div class="legend">{names}</div>'
-
-
-def _thin(count: int) -> np.ndarray:
-    """At most some hundred points of a curve, more of its start, where it bends."""
-    if count <= 300:
-        return np.arange(count)
-    return np.unique(np.round(np.geomspace(1, count, 300)).astype(int) - 1)
-
-
-def _grid(picture: Picture, at: Any, low: float, high: float, top: float) -> list[str]:  # noqa: ANN401
-    out = []
-    step = _step(top)
-    value = 0.0
-    while value <= top + 1e-9:
-        _, y = at(1.0, value)
-        out.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{_W - _RIGHT}" y1="{y}" y2="{y}"/>'
-            f'<text class="y" x="{_LEFT - 6}" y="{y + 4}">{value:g}</text>'
-        )
-        value = round(value + step, 10)
-    for x, word in _x_ticks(picture, low, high):
-        place, _ = at(x, 0.0)
-        out.append(f'<text class="x" x="{place}" y="{_H - _BOTTOM + 16}">{escape(word)}</text>')
-    middle = (_LEFT + _W - _RIGHT) / 2
-    out.append(f'<text class="a" x="{middle}" y="{_H - 22}">{escape(picture.x_label)}</text>')
-    out.append(
-        f'<text class="a" transform="translate(13 {(_H - _BOTTOM) / 2}) rotate(-90)">'
-        f"{escape(picture.y_label)}</text>"
-    )
-    return out
-
-
-def _short_change(word: str) -> str:
-    sign = "+" if word.startswith("better") else "\u2212"
-    steps = word.rpartition(" ")[2]
-    return sign + ("11\u2026" if steps == ">10" else steps.replace("-", "\u2026"))
-
-
-def _step(top: float) -> float:
-    rough = top / 5
-    size = 10.0 ** np.floor(np.log10(rough))
-    return float(next(size * k for k in (1, 2, 5, 10) if size * k >= rough))
-
-
-def _x_ticks(picture: Picture, low: float, high: float) -> list[tuple[float, str]]:
-    if picture.kind == "bars":
-        return [(float(place), _short_change(word)) for place, word in enumerate(picture.ticks)]
-    if picture.x_log:
-        largest = 10**high
-        known = [k * 10**e for e in range(9) for k in (1, 2, 5)]
-        inside = [k for k in known if k <= largest + 1e-9]
-        return [(float(k), str(k)) for k in inside[:: max(1, len(inside) // 7)]]
-    step = _step(high - low)
-    first = np.ceil(low / step) * step
-    return [(float(x), f"{x:.6g}") for x in np.arange(first, high + 1e-9, step)]

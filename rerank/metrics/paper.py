@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rerank.core import nouns
 from rerank.core.errors import RerankError
-from rerank.core.pairs import WORDS
 from rerank.core.version import __version__
 from rerank.core.words import NAMES, Label, Name
 from rerank.methods.base import LABELS
@@ -115,7 +115,7 @@ def sheet(comparison: Comparison, columns: str | Sequence[str] | None = None) ->
     single = [figure for figure in wanted if not (figure.facts.both and len(directions) == 2)]
     summed = [figure for figure in wanted if figure not in single]
     groups = [
-        (" to ".join(WORDS[name]).capitalize(), tuple(figure.name for figure in single))
+        (" to ".join(nouns.of(name)).capitalize(), tuple(figure.name for figure in single))
         for name in directions
         if single
     ]
@@ -408,7 +408,7 @@ def markdown(comparison: Comparison, *, columns: str | Sequence[str] | None = No
         text = {1: f"**{one.text}**", 2: f"<u>{one.text}</u>"}.get(one.place, one.text)
         return text + one.stars.replace("*", "\\*")
 
-    short = {"Texts to videos": "t2v", "Videos to texts": "v2t", "Both": "both"}
+    short = {" to ".join(nouns.of(name)).capitalize(): name for name in NAMES} | {"Both": "both"}
     headers = [f"{short[heading]} {name}" for heading, names in made.groups for name in names]
     lines = [line(["Method", *headers]), "|---|" + "---:|" * len(headers)]
     for block in made.blocks:

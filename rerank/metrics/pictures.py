@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from rerank.core.errors import RerankError
+from rerank.metrics.calibration import Calibration
 from rerank.metrics.hubness import Hubness
 from rerank.metrics.ranks import Ranks
 
@@ -28,6 +29,8 @@ class Picture:
         x_log: whether the horizontal axis is logarithmic.
         ticks: words below the bars.
         y_top: largest value of the vertical axis, or None.
+        y_bottom: smallest value of the vertical axis; 0, or less where a curve is below.
+        mark: (x, word) of a vertical line, or None.
     """
 
     title: str
@@ -39,6 +42,12 @@ class Picture:
     x_log: bool = False
     ticks: tuple[str, ...] = ()
     y_top: float | None = None
+    y_bottom: float | None = None
+    mark: tuple[float, str] | None = None
+
+
+def _first_up(word: str) -> str:
+    return word[:1].upper() + word[1:]
 
 
 def recall_curve(named: Sequence[tuple[str, Ranks]]) -> Picture:
@@ -46,13 +55,14 @@ def recall_curve(named: Sequence[tuple[str, Ranks]]) -> Picture:
     largest = min(100, max(ranks.n_gallery for _, ranks in named))
     ks = np.unique(np.round(np.geomspace(1, largest, 40)).astype(int))
     curves = [(name, ks, np.array([100 * r.hits(int(k)).mean() for k in ks])) for name, r in named]
-    conclude = f"{curves[0][0]}: {curves[0][2][0]:.0f} % of the queries have a right item first."
+    name, _, shares = curves[0]
+    conclude = f"{_first_up(name)}: {shares[0]:.0f} % of the queries have a right item first."
     if len(curves) > 1:
         gaps = curves[1][2] - curves[0][2]
         best = int(np.abs(gaps).argmax())
         verb = "helps" if gaps[best] > 0 else "harms"
         conclude = (
-            f"{curves[1][0]} {verb} most at K = {ks[best]} ({gaps[best]:+.1f} points)."
+            f"{_first_up(curves[1][0])} {verb} most at K = {ks[best]} ({gaps[best]:+.1f} points)."
             if abs(gaps[best]) >= 0.05
             else "The two rankings find as much at every K."
         )
@@ -74,7 +84,9 @@ def occurrence_curve(named: Sequence[tuple[str, Hubness]], items: str = "items")
     )
     if len(named) > 1:
         after = named[1][1]
-        flatter = "flatter: fewer hubs" if after.skewness < first.skewness else "steeper"
+        change = after.skewness - first.skewness
+        flatter = "flatter: fewer hubs" if change < 0 else "steeper: more hubs"
+        flatter = flatter if abs(change) >= 0.05 else "as even as before"
         conclude = (
             f"Skewness {first.skewness:.1f} before and {after.skewness:.1f} after, never found "
             f"{len(first.antihubs)} and {len(after.antihubs)}: {flatter}."
@@ -139,8 +151,15 @@ class Scores:
         return float(1 - (low + high).mean() / (2 * len(ordered)))
 
 
-def score_histogram(scores: Scores, *, bins: int = 40) -> Picture:
-    """Densities of the scores of right pairs and of others."""
+def score_histogram(scores: Scores, *, bins: int | None = None) -> Picture:
+    """Densities of the scores of right pairs and of others.
+
+    Args:
+        scores: of both.
+        bins: how many; by default as many as the fewer pairs can fill, at most 40.
+    """
+    fewer = min(len(scores.matched), len(scores.others))
+    bins = min(40, max(4, int(1.5 * fewer**0.5))) if bins is None else bins
     known = np.concatenate([scores.matched, scores.others])
     known = known[np.isfinite(known)]
     low, high = np.quantile(known, [0.001, 0.999])
@@ -157,3 +176,41 @@ def score_histogram(scores: Scores, *, bins: int = 40) -> Picture:
     return Picture(
         "Scores of right and other pairs", conclude, "score", "% of the pairs", tuple(series)
     )
+
+
+def calibration_curve(named: Sequence[tuple[str, Calibration]]) -> Picture:
+    """Confidence of the softmax against the share of queries that are right."""
+    curves = [(name, 100 * of.confidence, 100 * of.right) for name, of in named]
+    ends = np.array([0.0, 100.0])
+    errors = [100 * of.error for _, of in named]
+    said = f"{_first_up(named[0][0])}: confidence is off by {errors[0]:.0f} points on average"
+    for (name, of), error in zip(named[1:], errors[1:], strict=True):
+        gap = 100 * float(np.average(of.confidence - of.right, weights=of.counts))
+        trust = "too sure" if gap > 2 else "too modest" if gap < -2 else "about right"
+        said += f"; {name}: by {error:.0f}, {trust}"
+    return Picture(
+        "Confidence and truth", f"{said}. Near the diagonal it can be read as a probability.",
+        "confidence of the first place in %", "right in %",
+        (*curves, ("what it says is so", ends, ends)), y_top=100,
+    )  # fmt: skip
+
+
+def temperature_curve(
+    taus: np.ndarray, values: np.ndarray, chosen: float, figure: str, *, higher: bool = True
+) -> Picture:
+    """A figure against the temperature, with the one that was used."""
+    at = int(np.abs(np.log(taus / chosen)).argmin())
+    best = int(values.argmax() if higher else values.argmin())
+    room = max(0.5 * float(np.ptp(values)), 0.02 * float(np.abs(values).max()), 1e-3)
+    gap = abs(float(values[best] - values[at]))
+    conclude = (
+        f"The chosen {chosen:.3g} gives {figure} {values[at]:.1f}, the best of these."
+        if best == at or gap < 0.05
+        else f"The chosen {chosen:.3g} gives {figure} {values[at]:.1f}; {taus[best]:.3g} would "
+        f"give {values[best]:.1f}."
+    )
+    return Picture(
+        f"{figure} against the temperature", conclude, "temperature, in units of the chosen one",
+        figure, ((figure, taus / chosen, values),), x_log=True, mark=(1.0, "chosen"),
+        y_top=float(values.max()) + room, y_bottom=float(values.min()) - room,
+    )  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 
 from rerank.core.errors import RerankError
 from rerank.metrics import pictures
+from rerank.metrics.calibration import Calibration
 from rerank.metrics.hubness import Hubness
 from rerank.metrics.pictures import Picture, Scores
 from rerank.metrics.ranks import Ranks
@@ -46,6 +47,10 @@ def draw(picture: Picture, ax: "Axes | None" = None) -> "Axes":
         axes.set_xscale("log")
     if picture.y_top is not None:
         axes.set_ylim(top=picture.y_top)
+    if picture.y_bottom is not None:
+        axes.set_ylim(bottom=picture.y_bottom)
+    if picture.mark is not None:
+        axes.axvline(picture.mark[0], color=COLOURS[2], linestyle="--", label=picture.mark[1])
     if picture.kind == "lines":
         axes.legend(frameon=False)
     axes.set_title(picture.title)
@@ -74,3 +79,21 @@ def rank_changes(before: Ranks, after: Ranks, ax: "Axes | None" = None) -> "Axes
 def scores(matched: np.ndarray, others: np.ndarray, ax: "Axes | None" = None) -> "Axes":
     """Scores of right and other pairs, see `rerank.metrics.pictures.score_histogram`."""
     return draw(pictures.score_histogram(Scores(np.asarray(matched), np.asarray(others))), ax)
+
+
+def calibration(named: Sequence[tuple[str, Calibration]], ax: "Axes | None" = None) -> "Axes":
+    """Confidence against truth, see `rerank.metrics.pictures.calibration_curve`."""
+    return draw(pictures.calibration_curve(named), ax)
+
+
+def temperature(
+    taus: np.ndarray,
+    values: np.ndarray,
+    chosen: float,
+    ax: "Axes | None" = None,
+    *,
+    figure: str = "R@1",
+) -> "Axes":
+    """A figure against the temperature, see `rerank.metrics.pictures.temperature_curve`."""
+    points = np.asarray(taus, dtype=float), np.asarray(values, dtype=float)
+    return draw(pictures.temperature_curve(*points, chosen, figure), ax)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from rerank.core import nouns
 from rerank.core.errors import RerankError
-from rerank.core.pairs import WORDS
 from rerank.core.version import __version__
 from rerank.core.words import Format, Label, Name, Ties, words_of
 from rerank.metrics.browse import Lists
@@ -242,7 +242,7 @@ MEANINGS: dict[Label, str] = {
 
 def heading(table: Table) -> str:
     """What the rows of a table have in common."""
-    queries, items = WORDS[table.direction]
+    queries, items = nouns.of(table.direction)
     return (
         f"{queries} to {items} ({table.direction}), {table.label}: {MEANINGS[table.label]}; "
         f"{table.gallery}"

@@ -276,13 +276,13 @@ def plain_folding(
         RerankError: see `plan_folding`.
     """
     if query_side not in ("mapped", "raw"):
-        raise RerankError(f"--queries: got {query_side!r}, expected mapped or raw")
+        raise RerankError(f"--query-side: got {query_side!r}, expected mapped or raw")
     pipeline = fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
     centres = centres_of(pipeline)
     if centres is not None and query_side == "raw":
         raise RerankError(
-            "--queries raw: this method takes a mean from queries, which clients that send them "
-            "raw cannot do; export with --queries mapped"
+            "--query-side raw: this method takes a mean from queries, which clients that send them "
+            "raw cannot do; export with --query-side mapped"
         )
     if not folds(pipeline):
         raise RerankError(

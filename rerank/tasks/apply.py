@@ -1,6 +1,7 @@
 """`apply`: both directions of embeddings or of a matrix, re-ranked, from arrays or from files."""
 
 import platform
+import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +13,9 @@ import torch
 from torch import Tensor
 
 from rerank import io
-from rerank.core import comm
+from rerank.core import comm, nouns
 from rerank.core.arrays import ArrayLike, as_matrix
-from rerank.core.errors import RerankError
+from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.memory import limit
 from rerank.core.similarity import Similarity
 from rerank.core.version import __version__
@@ -198,7 +199,7 @@ def apply(
             )
         stored = read_both(scores, scores_are=scores_are, unscored=unscored, sharded=sharded)
         if stored.sentence:
-            warnings.warn(stored.sentence, stacklevel=2)
+            warnings.warn(stored.sentence, RerankWarning, stacklevel=2)
         stored = stored if device is None else stored.to(torch.device(device))
         bank = None
         if bank_scores is not None:
@@ -330,7 +331,9 @@ def rerank_inputs(
             whole_bank=inputs.whole_bank,
             **settings,
         )
-    return result, [str(item.message) for item in caught if item.category is UserWarning]
+    return result, [
+        str(item.message) for item in caught if issubclass(item.category, RerankWarning)
+    ]
 
 
 def apply_files(
@@ -415,7 +418,7 @@ def apply_files(
         )  # fmt: skip
         if comm.rank() > 0:
             return Answer({}, "")
-        said = _text(read, result, out, k, regime, store_scores)
+        said = _text(inputs, read, result, out, k, regime, store_scores)
         return Answer(manifest, said, tuple(_unique(cautions)), tuple(_unique(notes)))
 
 
@@ -544,6 +547,7 @@ def _manifest(
         "labels": {"t2v": result.t2v.label, "v2t": result.v2t.label},
         "inputs": describe_inputs(inputs, folder=folder),
         "settings": settings,
+        **({} if nouns.sides() == nouns.DEFAULT else {"nouns": list(nouns.sides())}),
         **({} if result.stored is None else {"scores": result.stored.as_dict()}),
         "fits": {
             o.direction.name: describe_fit(o)
@@ -580,9 +584,10 @@ def describe_fit(outcome: Ranking) -> dict[str, Any]:
 def _read_lines(inputs: Inputs) -> list[str]:
     """What was read, a line per file."""
     lines: list[str] = []
+    queries, items = nouns.sides()
     for role, unit in (
-        ("texts", "texts"), ("videos", "videos"),
-        ("bank_texts", "bank texts"), ("bank_videos", "bank videos"),
+        ("texts", queries), ("videos", items),
+        ("bank_texts", f"bank {queries}"), ("bank_videos", f"bank {items}"),
     ):  # fmt: skip
         embeddings: Embeddings | None = getattr(inputs, role)
         if embeddings is not None:
@@ -594,15 +599,38 @@ def _read_lines(inputs: Inputs) -> list[str]:
             )
     if inputs.scores is not None:
         n, m = inputs.scores.total_rows, len(inputs.scores.gallery_ids)
-        lines.append(f"read  {Path(inputs.scores.source).name}: {n} texts x {m} videos")
+        lines.append(f"read  {Path(inputs.scores.source).name}: {n} {queries} x {m} {items}")
     if inputs.bank_scores is not None:
         n, m = inputs.bank_scores.scores.shape
-        lines.append(f"read  {Path(inputs.bank_scores.source).name}: {n} bank texts x {m} videos")
+        bank = Path(inputs.bank_scores.source).name
+        lines.append(f"read  {bank}: {n} bank {queries} x {m} {items}")
     return lines
 
 
+def next_command(out: Path, sources: Sequence[str]) -> str:
+    """What to type next, with the files that are there.
+
+    >>> next_command(Path("reranked.h5"), ["data_samples/texts.h5"])
+    'rerank eval --gt data_samples/gt.json'
+    """
+    words = ["rerank", "eval"]
+    folders = [Path(source).parent for source in sources]
+    found = [gt for folder in (*folders, Path()) if (gt := folder / "gt.json").is_file()]
+    words += ["--gt", str(found[0])] if found else []
+    words += [] if out == Path("reranked.h5") else ["--results", str(out)]
+    # Without a ground truth a page shows what moved.
+    words += [] if found else ["--report", "report.html"]
+    return shlex.join(words)
+
+
 def _text(
-    read: list[str], result: Reranked, out: Path, k: int, regime: str, store_scores: bool
+    inputs: Inputs,
+    read: list[str],
+    result: Reranked,
+    out: Path,
+    k: int,
+    regime: str,
+    store_scores: bool,
 ) -> str:
     shifts = [
         o.fit.facts["em_shift"] for o in (result.t2v, result.v2t) if "em_shift" in o.fit.facts
@@ -619,7 +647,7 @@ def _text(
     lines += [
         "",
         f"wrote {out}: top {k} of both directions{stored}",
-        f"next  rerank eval --gt gt.json{'' if out.name == 'reranked.h5' else f' --results {out}'}",
+        f"next  {next_command(out, [e.source for e in (inputs.texts, inputs.scores) if e])}",
     ]
     return "\n".join(lines)
 

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from rerank import io
+from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.core.memory import measured
 from rerank.core.pairs import (
-    WORDS,
     Grades,
     as_grades,
     as_positives,
@@ -49,6 +49,7 @@ from rerank.tasks.read import (
     read_truth,
     reading_of,
 )
+from rerank.tasks.report import PageWords
 
 # Pipelines that "all" shows beside single methods.
 COMPOSED = ("em+sinkhorn", engine.DEFAULT_FOR_EMBEDDINGS)
@@ -158,7 +159,7 @@ def compare(
 
 
 def _gallery_words(name: Name, sim: Similarity) -> str:
-    queries, items = WORDS[name]
+    queries, items = nouns.of(name)
     return f"{sim.shape[0]} {queries} against {sim.shape[1]} {items}"
 
 
@@ -246,7 +247,7 @@ def _attempt(
             continue
         if direction.bank is None:
             if method is not None:
-                queries = WORDS[name][0]
+                queries = nouns.of(name)[0]
                 yield name, Skipped(called, name, f"stays raw: it needs a bank of {queries}")
         elif isinstance(found, RerankError):
             said = " ".join(str(found).split())
@@ -336,7 +337,7 @@ def _cross_fitted(
             skipped.append(Skipped(method, name, f"cross-fit: {' '.join(str(error).split())}"))
             continue
         raw = raw or _raw(task, found.before)
-        queries, items = WORDS[name]
+        queries, items = nouns.of(name)
         sizes = " and ".join(str(size) for size in found.galleries)
         gallery = f"{len(found.before.ranks)} {queries} in two halves against {sizes} {items}"
         entries.append(
@@ -371,6 +372,7 @@ def compare_files(
     pool: str | None = None,
     device: str = "auto",
     report: Path | None = None,
+    page: PageWords | None = None,
     reading: io.Reading | None = None,
     heads: Path | None = None,
     scores_are: str = "auto",
@@ -395,7 +397,7 @@ def compare_files(
     )  # fmt: skip
     with ExitStack() as stack:
         # Opened first: a path that cannot be written is found before the work, not after.
-        page = None if report is None else stack.enter_context(atomic_path(report))
+        written = None if report is None else stack.enter_context(atomic_path(report))
         inputs = read_inputs(
             videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
             bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims, metric=metric,
@@ -414,7 +416,8 @@ def compare_files(
         )
         if inputs.sentence:
             found = replace(found, notes=(inputs.sentence, *found.notes))
-        if page is not None:
+        if written is not None:
+            page = page or PageWords()
             names = " and ".join(path.name for path in (texts, videos, sims) if path is not None)
             html = render(
                 from_comparison(found, {"t2v": inputs.video_ids, "v2t": inputs.text_ids}),
@@ -422,18 +425,20 @@ def compare_files(
                 subtitle=f"{names}, judged by {gt.name}",
                 verdicts=[verdict_of_table(table) for table in found.tables],
                 facts=[
-                    ("Texts", _named(texts)),
-                    ("Videos", _named(videos)),
+                    (nouns.sides()[0].capitalize(), _named(texts)),
+                    (nouns.sides()[1].capitalize(), _named(videos)),
                     ("Matrix", _named(sims)),
                     ("Bank", ", ".join(p.name for p in (bank_texts, bank_videos, bank_gt) if p)),
                     ("Ground truth", gt.name),
                     ("Methods", methods),
+                    ("This page by", page.command),
+                    ("On", page.when),
                     ("Protocol", f"{found.protocol}, ties {found.ties}"),
                 ],
-                queries=_queries(found, truth, inputs),
+                queries=_queries(found, truth, inputs, page),
                 notes=footnotes(found),
             )
-            page.write_text(html, encoding="utf-8")
+            written.write_text(html, encoding="utf-8")
     return found
 
 
@@ -441,7 +446,9 @@ def _named(path: Path | None) -> str:
     return "" if path is None else path.name
 
 
-def _queries(found: Comparison, truth: io.GroundTruth, inputs: Inputs) -> Queries | None:
+def _queries(
+    found: Comparison, truth: io.GroundTruth, inputs: Inputs, page: PageWords
+) -> Queries | None:
     """Query by query: raw scores beside the best method of each direction's first table."""
     both = positives_of(tuple(truth.positives), len(inputs.video_ids))
     browsers: dict[Name, Browser] = {}
@@ -459,4 +466,7 @@ def _queries(found: Comparison, truth: io.GroundTruth, inputs: Inputs) -> Querie
         )  # fmt: skip
     if not browsers:
         return None
-    return Queries(list(browsers.values()), inputs.text_ids, inputs.video_ids)
+    return Queries(
+        list(browsers.values()), inputs.text_ids, inputs.video_ids,
+        **page.read((*inputs.text_ids, *inputs.video_ids)),
+    )  # fmt: skip

@@ -6,7 +6,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
 
-import rerank
 from rerank.core.errors import RerankError
 from rerank.io.files import atomic_path
 
@@ -20,7 +19,7 @@ def samples() -> Iterator[Path]:
     try:
         found = resources.files("rerank.samples")
     except ModuleNotFoundError:
-        yield Path(rerank.__file__).resolve().parent.parent / "data_samples"
+        yield Path(__file__).resolve().parents[2] / "data_samples"
         return
     with resources.as_file(found) as folder:
         yield folder

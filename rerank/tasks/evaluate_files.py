@@ -9,21 +9,22 @@ import numpy as np
 import torch
 
 from rerank import io
-from rerank.core.errors import FormatError, RerankError
+from rerank.core.errors import FormatError
 from rerank.core.pairs import positives_of
 from rerank.core.similarity import Dense, Pair, Similarity, as_matrix
-from rerank.core.words import NAMES, Name, Ties
+from rerank.core.words import Name, Ties
 from rerank.io import Results
-from rerank.io.files import atomic_path
-from rerank.io.identify import PAGE
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
 from rerank.metrics.browse import Browser, lists_of, scores_of
 from rerank.metrics.figures import DEFAULT, find_all
 from rerank.metrics.hubness import summary
-from rerank.metrics.judge import Judgement
-from rerank.metrics.page import Queries, before_after, render, verdict
+from rerank.metrics.judge import Judgement, judge, views
+from rerank.metrics.pictures import Picture
+from rerank.metrics.ranks import Ranks
 from rerank.tasks import apply as files
+from rerank.tasks.curves import calibrations, temperatures
 from rerank.tasks.judged import Asked, Judged
+from rerank.tasks.page_facts import facts_of, facts_of_inputs
 from rerank.tasks.read import (
     Inputs,
     pick_device,
@@ -32,15 +33,22 @@ from rerank.tasks.read import (
     reading_from,
 )
 
+# Settings of a run that are none of its method's.
+_KNOWN = (
+    "method", "metric", "k", "scores_are", "unscored", "groups", "gate", "device", "pool",
+    "reading",
+)  # fmt: skip
+
 
 def judge_raw(
-    gt: Path, *, videos: Path | None = None, texts: Path | None = None, sims: Path | None = None,
+    gt: Path | None, *, videos: Path | None = None, texts: Path | None = None,
+    sims: Path | None = None,
     metric: str = "cosine", ties: Ties = "expected", allow_unjudged: bool = False,
     scores_are: str = "auto", device: str = "auto", pool: str | None = None,
     figures: str | Sequence[str] = DEFAULT, reading: io.Reading | None = None,
-    unscored: str | None = None,
+    unscored: str | None = None, hubs: bool = False, heads: Path | None = None,
 ) -> Judged:  # fmt: skip
-    """Evaluate embeddings, or a matrix, as they are.
+    """Evaluate embeddings, or a matrix, as they are; without a ground truth only their hubs.
 
     Raises:
         RerankError: input that does not fit together.
@@ -48,15 +56,28 @@ def judge_raw(
     wanted = find_all(figures)
     inputs = read_inputs(
         videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading, gt=gt,
-        scores_are=scores_are, unscored=unscored,
+        scores_are=scores_are, unscored=unscored, heads=heads,
     )  # fmt: skip
-    truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
+    truth = _no_truth(inputs.text_ids, inputs.video_ids)
+    if gt is not None:
+        truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
     both = _raw(inputs, metric=metric, device=pick_device(device))
-    found = Asked(truth, wanted, ties).of(both)
+    found = None if gt is None else Asked(truth, wanted, ties).of(both)
+    positives = positives_of(tuple(truth.positives), both["t2v"].shape[1])
     return Judged(
         "none", {"t2v": "none", "v2t": "none"}, ties, found, None,
         truth.distractors, len(truth.unjudged), truth.notes,
+        hubness={name: (summary(sim), None) for name, sim in both.items()} if hubs else {},
+        gallery_ids={"t2v": inputs.video_ids, "v2t": inputs.text_ids},
+        browsers=_browsers(truth, both, None, found, None) if hubs else (),
+        scores={name: scores_of(both[name], right) for name, right in positives.items()}
+        if hubs and gt is not None else {},
+        facts=facts_of_inputs(inputs, gt),
     )  # fmt: skip
+
+
+def _no_truth(queries: Sequence[str], items: Sequence[str]) -> io.GroundTruth:
+    return io.GroundTruth(tuple(np.empty(0, np.int64) for _ in queries), len(items))
 
 
 def judge_results(
@@ -80,7 +101,7 @@ def judge_results(
     t2v = found.directions["t2v"]
     sides = (t2v.query_ids, t2v.gallery_ids)
     if gt is None:
-        truth = io.GroundTruth(tuple(np.empty(0, np.int64) for _ in sides[0]), len(sides[1]))
+        truth = _no_truth(*sides)
     else:
         truth = io.read_ground_truth(
             gt, *sides, allow_unjudged=allow_unjudged,
@@ -118,14 +139,19 @@ def judge_results(
         browsers=_browsers(truth, both, rewritten, before, after) if hubs else (),
         scores={name: scores_of(both[name], right) for name, right in positives.items()}
         if hubs and gt is not None else {},
-        facts=_facts(found, results, gt),
+        facts=facts_of(found, results, gt),
+        drawn=_drawn(
+            inputs, found, both, rewritten, None if gt is None else asked,
+            {name: (before[name].ranks, after[name].ranks) for name in both}
+            if before is not None and after is not None else {},
+        ) if hubs else {},
     )  # fmt: skip
 
 
 def _browsers(
     truth: io.GroundTruth,
     both: Mapping[Name, Similarity],
-    rewritten: Mapping[Name, Similarity],
+    rewritten: Mapping[Name, Similarity] | None,
     before: Mapping[Name, Judgement] | None,
     after: Mapping[Name, Judgement] | None,
 ) -> tuple[Browser, ...]:
@@ -133,7 +159,8 @@ def _browsers(
     positives = positives_of(tuple(truth.positives), both["t2v"].shape[1])
     return tuple(
         Browser(
-            name, lists_of(both[name]), lists_of(rewritten[name]), positives[name],
+            name, lists_of(both[name]),
+            None if rewritten is None else lists_of(rewritten[name]), positives[name],
             None if before is None else before[name].ranks,
             None if after is None else after[name].ranks,
         )
@@ -141,27 +168,36 @@ def _browsers(
     )  # fmt: skip
 
 
-def _facts(found: Results, results: Path, gt: Path | None) -> tuple[tuple[str, str], ...]:
-    """What was done with which files, from the manifest."""
-    manifest = found.manifest
-    settings = ", ".join(f"{key} {value}" for key, value in sorted(manifest["settings"].items()))
-    files = [
-        (role.replace("_", " ").capitalize(), _file_fact(entry))
-        for role, entry in manifest["inputs"].items()
-    ]
-    return (
-        *files,
-        ("Ground truth", "" if gt is None else gt.name),
-        ("Result file", results.name),
-        ("Method", str(manifest.get("method", ""))),
-        ("Settings", settings),
-        ("Command", str(manifest.get("command", ""))),
-    )
+def _drawn(
+    inputs: Inputs,
+    found: Results,
+    both: Mapping[Name, Similarity],
+    rewritten: Mapping[Name, Similarity],
+    asked: Asked | None,
+    ranks: Mapping[Name, tuple[Ranks, Ranks]],
+) -> dict[Name, tuple[Picture, ...]]:
+    """What only the report shows: calibration, and the temperature that was used."""
+    fits, settings = found.manifest["fits"], found.manifest["settings"]
+    taus: dict[Name, float] = {name: float(fits[name].get("tau") or 0) for name in both}
+    drawn = [calibrations(both, rewritten, taus, ranks)]
+    if all(label == "transductive" for label in found.manifest["labels"].values()):
+        right = None if asked is None else views(both, tuple(asked.truth.positives))
 
+        def measure(name: Name, sim: Similarity) -> float:
+            if right is None:
+                return summary(sim).skewness
+            return judge(sim, right[name][1], figures=find_all("R@1")).table()["R@1"]
 
-def _file_fact(entry: Mapping[str, Any]) -> str:
-    sha = f", sha256 {entry['sha256'][:12]}" if "sha256" in entry else ""
-    return f"{Path(entry['path']).name}{sha}"
+        drawn.append(
+            temperatures(
+                both, taus, measure,
+                figure="hub skewness" if right is None else "R@1", higher=right is not None,
+                method=settings["method"], groups=settings.get("groups", "auto"),
+                own=inputs.scores is not None and inputs.scores.reverse is not None,
+                settings={k: v for k, v in _of_method(settings).items() if k != "tau"},
+            )
+        )  # fmt: skip
+    return {name: tuple(of[name] for of in drawn if name in of) for name in both}
 
 
 def _untrained(
@@ -294,16 +330,18 @@ def _rewritten(
         )
         roles = tuple(role for role in banks if role != "bank_gt")
         _check_hashes(inputs, recorded, roles, banks, results)
-    known = {
-        "metric", "k", "scores_are", "unscored", "groups", "gate", "device", "pool", "reading",
-    }  # fmt: skip
     result, _ = files.rerank_inputs(
         inputs, metric=settings["metric"] or "cosine", k=1,
         gate=settings["gate"], device=device,
         groups=settings.get("groups", "auto"),
-        settings={key: value for key, value in settings.items() if key not in known},
+        settings={"method": settings["method"], **_of_method(settings)},
     )  # fmt: skip
     return {"t2v": result.t2v.sim, "v2t": result.v2t.sim}
+
+
+def _of_method(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run was told for its method."""
+    return {key: value for key, value in settings.items() if key not in _KNOWN}
 
 
 def _stages(found: Results, name: Name, device: torch.device) -> list[LinearMap | GalleryBias]:
@@ -317,129 +355,3 @@ def _stages(found: Results, name: Name, device: torch.device) -> list[LinearMap 
     if direction.gallery_bias is not None:
         stages.append(GalleryBias(torch.from_numpy(direction.gallery_bias).to(device), label))
     return stages
-
-
-def write_report(
-    path: Path,
-    judged: Judged,
-    table: Mapping[Name, tuple[list, list]],
-    *,
-    captions: Mapping[str, str] | None = None,
-    thumbnails: Mapping[str, str] | None = None,
-) -> None:
-    """One self-contained HTML page about a re-ranking.
-
-    Args:
-        path: where to.
-        judged: with hubness and browsers; without figures where there was no ground truth.
-        table: headers and rows per direction, as the terminal shows them; may be empty.
-        captions: words for ids.
-        thumbnails: data URIs for ids.
-
-    Raises:
-        RerankError: raw input, or a result file whose inputs are gone.
-    """
-    if not judged.browsers:
-        raise RerankError("--report needs a result file and the inputs it was made from")
-    sections = []
-    verdicts = []
-    for name in NAMES:
-        raw, rewritten = judged.hubness.get(name, (None, None))
-        headers, rows = table.get(name, ([], []))
-        before = None if judged.before is None else judged.before[name]
-        after = None if judged.after is None else judged.after[name]
-        ids = judged.gallery_ids[name]
-        sections.append(
-            before_after(
-                name, judged.labels[name],
-                before=None if before is None else before.ranks,
-                after=None if after is None else after.ranks,
-                hubness_before=raw, hubness_after=rewritten, ids=ids,
-                headers=headers, rows=rows, scores=judged.scores.get(name),
-                size=None if raw is None else (raw.n_queries, len(ids)),
-            )
-        )  # fmt: skip
-        if after is not None:
-            figure = after.figures[0].name
-            change = judged.changes.get(name, {}).get(figure)
-            verdicts.append(verdict(name, judged.labels[name], figure, change))  # type: ignore[arg-type]
-    if judged.before is None:
-        verdicts.append("No ground truth was given, so nothing says which ranking is better.")
-    page = render(
-        sections,
-        title="Re-ranking, before and after",
-        subtitle="" if judged.before is None else f"ties: {judged.ties}",
-        verdicts=verdicts,
-        facts=[("Label", judged.label), *judged.facts],
-        queries=Queries(
-            judged.browsers, judged.gallery_ids["v2t"], judged.gallery_ids["t2v"],
-            captions or {}, thumbnails or {},
-        ),
-        notes=judged.notes,
-    )  # fmt: skip
-    with atomic_path(path) as temporary:
-        Path(temporary).write_text(page, encoding="utf-8")
-
-
-def check_report(report: Path | None, inputs: Sequence[Path | None], *, force: bool) -> None:
-    """Refuse a page in the place of an input or of a file of another kind; before the work.
-
-    Raises:
-        RerankError: it is one.
-    """
-    io.check_outputs({"--report": report}, inputs, force=force, kind=PAGE)
-
-
-def read_captions(path: Path) -> dict[str, str]:
-    """Words for ids: a JSON object of strings (lists are joined).
-
-    Raises:
-        FormatError: anything else.
-    """
-    import json
-
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise FormatError(f"{path}: not readable as JSON captions ({error})") from error
-    if not isinstance(found, dict):
-        raise FormatError(
-            f"{path}: got a JSON {type(found).__name__}, expected an object {{id: caption}}"
-        )
-    return {
-        key: " / ".join(map(str, value)) if isinstance(value, list) else str(value)
-        for key, value in found.items()
-    }
-
-
-_IMAGES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif"}
-# A page with more than this of images opens slowly.
-_MOST_IMAGE_BYTES = 50_000_000
-
-
-def read_thumbnails(folder: Path, ids: Sequence[str]) -> dict[str, str]:
-    """Images called like ids, as data URIs.
-
-    Raises:
-        FormatError: no folder, no image of these ids, or too many bytes.
-    """
-    import base64
-
-    if not folder.is_dir():
-        raise FormatError(f"{folder}: is not a folder; expected images called like the ids")
-    wanted, found, total = set(ids), {}, 0
-    for path in sorted(folder.iterdir()):
-        kind = _IMAGES.get(path.suffix.lower())
-        if kind is None or path.stem not in wanted:
-            continue
-        total += path.stat().st_size
-        if total > _MOST_IMAGE_BYTES:
-            raise FormatError(
-                f"{folder}: its images are larger than {_MOST_IMAGE_BYTES // 10**6} MB together, "
-                f"too many for one page; make them smaller, such as 160 pixels wide"
-            )
-        text = base64.b64encode(path.read_bytes()).decode()
-        found[path.stem] = f"data:image/{kind};base64,{text}"
-    if not found:
-        raise FormatError(f"{folder}: holds no image called like an id, such as {ids[0]}.jpg")
-    return found

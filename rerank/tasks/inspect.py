@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from rerank import io
+from rerank.core import nouns
 from rerank.core.errors import RerankError
-from rerank.core.pairs import WORDS
 from rerank.core.similarity import Pair, Similarity, as_matrix
 from rerank.core.words import Name
 from rerank.methods import directions
@@ -139,7 +139,7 @@ def inspect_files(
         found["scores"] = inputs.stored.as_dict()
     for name, side, ids in sides:
         counted = hubness.summary(side, k)
-        found["hubness"][name] = _facts(counted, ids, top, WORDS[name][1])
+        found["hubness"][name] = _facts(counted, ids, top, nouns.of(name)[1])
         checks.append(first_places(counted, ids, f"{name}, most found"))
     if isinstance(sim, Pair):
         vectors = inputs.vectors("bank_texts")

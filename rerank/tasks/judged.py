@@ -12,7 +12,7 @@ from rerank.metrics.browse import Browser
 from rerank.metrics.figures import Figure
 from rerank.metrics.hubness import Hubness
 from rerank.metrics.judge import Judgement, bootstrap_of, judge, paired_changes, views
-from rerank.metrics.pictures import Scores
+from rerank.metrics.pictures import Picture, Scores
 from rerank.metrics.uncertainty import Difference
 
 
@@ -37,6 +37,7 @@ class Judged:
         browsers: for the report, query by query, where it was asked for.
         scores: of right and other pairs, raw, where it was asked for.
         facts: files and settings, for the report.
+        drawn: pictures of calibration and temperature per direction, where it was asked for.
     """
 
     label: str
@@ -49,11 +50,12 @@ class Judged:
     notes: tuple[str, ...] = ()
     raw: dict[Name, Judgement] | None = None
     changes: dict[Name, dict[str, Difference]] = field(default_factory=dict)
-    hubness: dict[Name, tuple[Hubness, Hubness]] = field(default_factory=dict)
+    hubness: dict[Name, tuple[Hubness, Hubness | None]] = field(default_factory=dict)
     gallery_ids: dict[Name, tuple[str, ...]] = field(default_factory=dict)
     browsers: tuple[Browser, ...] = ()
     scores: dict[Name, Scores] = field(default_factory=dict)
     facts: tuple[tuple[str, str], ...] = ()
+    drawn: Mapping[Name, tuple[Picture, ...]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """One object: label, ties, and per direction the figures and the number of queries."""

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from torch import Tensor
 
+from rerank.core.errors import RerankWarning
 from rerank.core.similarity import ArrayLike
 from rerank.core.words import Name, ScoresAre
 from rerank.methods import directions, engine
@@ -70,7 +71,7 @@ def rerank(
     """
     found = read_both(scores, scores_are=scores_are, unscored=unscored)
     if found.sentence:
-        warnings.warn(found.sentence, stacklevel=2)
+        warnings.warn(found.sentence, RerankWarning, stacklevel=2)
     sim = found.t2v.with_mass(queries=query_mass, gallery=gallery_mass)
     rhos = rho if isinstance(rho, tuple) else (rho, rho)
     each: dict[Name, dict[str, Any]] = {
@@ -81,7 +82,7 @@ def rerank(
     run = engine.fit(both, method, {"tau": tau, **settings}, each=each)
     notes = (note for fit in (run.t2v, run.v2t) for note in fit.sentences)
     for note in dict.fromkeys(notes):
-        warnings.warn(note, stacklevel=2)
+        warnings.warn(note, RerankWarning, stacklevel=2)
     return _like(run.rows().scores(), scores)
 
 

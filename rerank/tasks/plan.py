@@ -9,17 +9,20 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from rerank.core import memory
+from rerank.core import memory, nouns
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair
+from rerank.io import Reading
 from rerank.methods.engine import SPARSE_FROM
 from rerank.passes import reduce
 from rerank.passes import topk as search
 from rerank.passes.sinkhorn import choose
+from rerank.tasks.read import sizes
 
 # The problem that passes are timed on: as large as the roads for large ones ask for.
 TIMED = 1024, 6144
@@ -169,10 +172,39 @@ def _best(work: Callable[[], object], runs: int = 3) -> float:
     return min(times)
 
 
+def asked(
+    texts: str | None, videos: str | None, dim: int, *, reading: Reading | None = None
+) -> tuple[float, float, int]:
+    """Sizes of what was named: both as files, or both as numbers such as 1e6.
+
+    Raises:
+        RerankError: one of each, or nothing.
+    """
+    numbers = [_number(given) for given in (texts, videos)]
+    if numbers[0] is not None and numbers[1] is not None:
+        return numbers[0], numbers[1], dim
+    if texts is None or videos is None:
+        raise RerankError("give --texts and --videos, as files or as numbers such as 1e6")
+    if numbers != [None, None]:
+        raise RerankError(
+            f"plan: got --queries {texts} and --gallery {videos}, expected two files, or two "
+            f"numbers such as 1e6"
+        )
+    return sizes(texts=Path(texts), videos=Path(videos), reading=reading)
+
+
+def _number(given: str | None) -> float | None:
+    try:
+        return None if given is None else float(given)
+    except ValueError:
+        return None
+
+
 def text(found: Plan) -> str:
     """For a person."""
+    queries, items = nouns.sides()
     lines = [
-        f"{found.queries:,} texts x {found.gallery:,} videos, d = {found.dim}",
+        f"{found.queries:,} {queries} x {found.gallery:,} {items}, d = {found.dim}",
         f"sweeps  {found.regime}",
         f"memory  {sum(found.memory.values()) / 1e9:,.2f} GB of {found.budget / 1e9:,.2f} GB",
     ]

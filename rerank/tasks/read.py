@@ -600,9 +600,7 @@ def sizes(
         found = read_matrix(sims, said, rows=slice(0, 1))
         return found.total_rows, len(found.gallery_ids), 0
     if texts is None or videos is None:
-        raise RerankError(
-            "give --texts and --videos, or --queries and --gallery as numbers such as 1e6"
-        )
+        raise RerankError("give --texts and --videos")
     check_said(said, {"texts": texts, "videos": videos})
     one, other = (
         read_role(path, role, said, rows=slice(0, 1), row_numbers=True)

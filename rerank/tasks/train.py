@@ -1,6 +1,7 @@
 """`rerank train` on files: read, check, train, keep what is best, and say what happened."""
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -331,7 +332,9 @@ def train_files(
         save_heads(out, trained.heads, manifest=manifest)
         if extras.pair_scores is not None:
             _write_pair_scores(extras.pair_scores, trained, whole)
-    return TrainReport(manifest, _text(manifest, out, trained.history), tuple(warnings))
+    return TrainReport(
+        manifest, _text(manifest, out, trained.history, test or train), tuple(warnings)
+    )
 
 
 def log_beside(out: Path) -> Path:
@@ -488,7 +491,7 @@ def _manifest(
     }
 
 
-def _text(manifest: Mapping[str, Any], out: Path, history: list[Record]) -> str:
+def _text(manifest: Mapping[str, Any], out: Path, history: list[Record], served: Files) -> str:
     start, best = manifest["validation_start"], manifest["validation"]
     lines = [
         f"{manifest['objective']}: validation R@1 t2v {start['t2v_R@1']:.1f} -> "
@@ -512,8 +515,19 @@ def _text(manifest: Mapping[str, Any], out: Path, history: list[Record]) -> str:
         lines.append(f"test R@1 t2v {test['t2v']['R@1']:.1f}, v2t {test['v2t']['R@1']:.1f}")
     lines += [
         f"wrote {out}; temperature {manifest['tau']:.4g}",
-        f"next: rerank apply --heads {out} --videos v.h5 --texts t.h5 "
-        f"[--tau {manifest['tau']:.4g}, as trained]",
+        "next  "
+        + shlex.join(
+            (
+                "rerank",
+                "apply",
+                "--heads",
+                str(out),
+                "--texts",
+                str(served.texts),
+                "--videos",
+                str(served.videos),
+            )
+        ),
     ]
     return "\n".join(lines)
 

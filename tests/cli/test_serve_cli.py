@@ -250,7 +250,7 @@ def test_a_trained_head_travels_with_the_model(files, rerank):
         ("export --model m.safetensors --videos videos.h5 --out x --option a", "NAME=VALUE"),
         ("export --model m.safetensors --videos videos.h5 --out x --table a", "no such setting"),
         ("export --model m.safetensors --videos videos.h5 --out x --recall 2", "--recall: got 2"),
-        ("export --model m.safetensors --videos videos.h5 --out x --queries y", "one of .mapped"),
+        ("export --model m.safetensors --videos videos.h5 --out x --query-side y", "mapped"),
         ("fit --videos videos.h5", "--bank-texts is missing"),
         ("fit --bank-texts bank_texts.h5", "--videos is missing"),
         ("fit --videos videos.h5 --bank-texts bank_texts.h5 --heads texts.h5", "texts.h5|trained"),

@@ -93,7 +93,7 @@ def test_centred_methods_fold_into_means_of_queries_and_items(tmp_path, method, 
         np.testing.assert_allclose(found.scores, wanted.scores, atol=5e-6)
     with np.load(tmp_path / "i.npz") as side:
         assert side["query_mean"].shape == side["gallery_mean"].shape == (GALLERY.shape[1],)
-    with pytest.raises(RerankError, match="--queries raw: this method takes a mean"):
+    with pytest.raises(RerankError, match="--query-side raw: this method takes a mean"):
         export(centred, IDS, 2 * GALLERY, tmp_path / "j", query_side="raw")
 
 

@@ -57,6 +57,7 @@
     const first = Math.max(0, Math.floor(list.scrollTop / HEIGHT) - 3);
     const last = Math.min(shown.length, first + Math.ceil(list.clientHeight / HEIGHT) + 6);
     const height = make("div");
+    height.setAttribute("role", "presentation");
     height.style.height = shown.length * HEIGHT + "px";
     const rows = [height];
     for (let place = first; place < last; place++) {
@@ -64,6 +65,7 @@
       const row = make("div", place === at ? "row on" : "row");
       row.style.top = place * HEIGHT + "px";
       row.setAttribute("role", "option");
+      row.id = "q" + i;
       row.setAttribute("aria-selected", place === at ? "true" : "false");
       row.append(make("b", "", caption(id) || id));
       const change = gain(i);
@@ -75,6 +77,8 @@
       rows.push(row);
     }
     list.replaceChildren(...rows);
+    if (shown.length) list.setAttribute("aria-activedescendant", "q" + shown[at]);
+    else list.removeAttribute("aria-activedescendant");
   }
 
   function entry(j, score, right) {
@@ -118,15 +122,16 @@
     }
     if (browser.rankBefore[i] !== null) {
       detail.append(make("p", "muted", "Place of the best right item: " + browser.rankBefore[i] +
-        " before, " + (browser.rankAfter[i] === null ? "-" : browser.rankAfter[i]) + " after."));
+        (browser.rankAfter[i] === null ? "." : " before, " + browser.rankAfter[i] + " after.")));
     }
     if (right.size) {
       const known = [...right].slice(0, 5).map((j) => items()[j]).join(", ");
       detail.append(make("p", "muted", "Right: " + known + (right.size > 5 ? ", \u2026" : "")));
     }
     const sides = make("div", "sides");
-    sides.append(side("before", browser.before[i], browser.beforeScores[i], right));
-    sides.append(side(browser.name, browser.after[i], browser.afterScores[i], right));
+    const alone = browser.after === null;
+    sides.append(side(alone ? "found" : "before", browser.before[i], browser.beforeScores[i], right));
+    if (!alone) sides.append(side(browser.name, browser.after[i], browser.afterScores[i], right));
     detail.append(sides);
   }
 
@@ -143,8 +148,7 @@
   }
 
   const buttons = data.browsers.map((one) => {
-    const words = { t2v: "texts \u2192 videos", v2t: "videos \u2192 texts" };
-    const button = make("button", "", words[one.direction]);
+        const button = make("button", "", data.words[one.direction].join(" \u2192 "));
     button.type = "button";
     button.addEventListener("click", () => turn(one));
     document.getElementById("directions").append(button, document.createTextNode(" "));

@@ -1,0 +1,216 @@
+"""The page about files: what was judged as one self-contained HTML file."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rerank.core import nouns
+from rerank.core.errors import FormatError, RerankError
+from rerank.core.words import NAMES, Name
+from rerank.io.files import atomic_path
+from rerank.io.identify import PAGE
+from rerank.io.outputs import check_outputs
+from rerank.metrics.figures import as_text
+from rerank.metrics.page import Queries, before_after, render, verdict
+from rerank.metrics.tables import p_text
+from rerank.metrics.uncertainty import format_change
+from rerank.tasks.judged import Judged
+
+
+@dataclass(frozen=True)
+class PageWords:
+    """What only the page needs.
+
+    Attributes:
+        command: what was typed.
+        when: the date and time.
+        captions: a file of words for ids.
+        thumbnails: a folder of images called like ids.
+    """
+
+    command: str = ""
+    when: str = ""
+    captions: Path | None = None
+    thumbnails: Path | None = None
+
+    def read(self, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Captions and images of these ids; checks both files."""
+        return {
+            "captions": {} if self.captions is None else read_captions(self.captions),
+            "thumbnails": {} if self.thumbnails is None else read_thumbnails(self.thumbnails, ids),
+        }
+
+
+def check_report(report: Path | None, inputs: Sequence[Path | None], *, force: bool) -> None:
+    """Refuse a page in the place of an input or of a file of another kind; before the work.
+
+    Raises:
+        RerankError: it is one.
+    """
+    check_outputs({"--report": report}, inputs, force=force, kind=PAGE)
+
+
+def rows_of(judged: Judged, name: Name) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of one direction; the first figure after carries its change."""
+    found = judged.as_json()
+    both = next((one for one in (judged.before, judged.after) if one is not None), None)
+    if both is None:
+        return [], []
+    shown = both[name].figures
+    first = shown[0]
+    rows = []
+    for when in ("raw", "before", "after"):
+        if when not in found:
+            continue
+        figures = found[when][name]
+        label = judged.labels[name] if when == "after" else "raw"
+        if when == "before" and judged.raw is not None:
+            label = "trained"
+        cells = [as_text(figures[one.name], one.facts) for one in shown]
+        change = judged.changes.get(name, {}).get(first.name) if when == "after" else None
+        if change:
+            cells[0] = format_change(change, first.facts.digits)
+        rows.append([f"{name} {when}", label, *cells, p_text(change), str(figures["queries"])])
+    return ["", "label", *(one.name for one in shown), "p", "queries"], rows
+
+
+def write_report(
+    path: Path,
+    judged: Judged,
+    *,
+    words: PageWords | None = None,
+    checks: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """One self-contained HTML page about a re-ranking, or about files as they are.
+
+    Args:
+        path: where to.
+        judged: with hubness and browsers; without figures where there was no ground truth.
+        words: the command, captions and thumbnails.
+        checks: of `rerank inspect`.
+
+    Raises:
+        RerankError: a result file whose inputs are gone.
+    """
+    if not judged.browsers:
+        raise RerankError(
+            "--report needs the inputs that the result file was made from; name them with "
+            "--texts and --videos, or --sims"
+        )
+    words = words or PageWords()
+    raw_only = all(after is None for _, after in judged.hubness.values())
+    texts, videos = nouns.sides()
+    page = render(
+        [_section(judged, name) for name in NAMES if name in judged.gallery_ids],
+        title=f"Hubs in {texts} and {videos}" if raw_only else "Re-ranking, before and after",
+        subtitle="" if judged.before is None else f"ties: {judged.ties}",
+        verdicts=_verdicts(judged),
+        facts=[
+            ("Label", "" if raw_only else judged.label),
+            *judged.facts,
+            ("This page by", words.command),
+            ("On", words.when),
+        ],
+        queries=Queries(
+            judged.browsers, judged.gallery_ids["v2t"], judged.gallery_ids["t2v"],
+            **words.read([one for of in judged.gallery_ids.values() for one in of]),
+        ),
+        notes=judged.notes,
+        checks=[dict(check) for check in checks],
+    )  # fmt: skip
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text(page, encoding="utf-8")
+
+
+def _section(judged: Judged, name: Name) -> Any:  # noqa: ANN401  a Section
+    raw, rewritten = judged.hubness.get(name, (None, None))
+    headers, rows = rows_of(judged, name)
+    before = None if judged.before is None else judged.before[name]
+    after = None if judged.after is None else judged.after[name]
+    ids = judged.gallery_ids[name]
+    return before_after(
+        name, judged.labels[name],
+        before=None if before is None else before.ranks,
+        after=None if after is None else after.ranks,
+        hubness_before=raw, hubness_after=rewritten, ids=ids,
+        headers=headers, rows=rows, scores=judged.scores.get(name),
+        size=None if raw is None else (raw.n_queries, len(ids)),
+        drawn=judged.drawn.get(name, ()),
+    )  # fmt: skip
+
+
+def _verdicts(judged: Judged) -> list[str]:
+    """What was found, a sentence for each direction."""
+    out = []
+    for name in judged.gallery_ids:
+        raw, rewritten = judged.hubness.get(name, (None, None))
+        after = None if judged.after is None else judged.after[name]
+        queries, items = nouns.of(name)
+        if after is not None:
+            figure = after.figures[0].name
+            change = judged.changes.get(name, {}).get(figure)
+            out.append(verdict(name, judged.labels[name], figure, change))  # type: ignore[arg-type]
+        elif raw is not None:
+            said = f"{queries} to {items}: {100 * raw.hub_share_of_firsts:.0f} % of the first "
+            said += f"places are held by {len(raw.hubs)} hubs"
+            if rewritten is not None:
+                share = 100 * float(rewritten.firsts[raw.hubs].sum()) / rewritten.n_queries
+                said += f", after re-ranking {share:.0f} %"
+            out.append(said[0].upper() + said[1:] + ".")
+    if judged.before is None:
+        out.append("No ground truth was given, so nothing says which ranking is right.")
+    return out
+
+
+def read_captions(path: Path) -> dict[str, str]:
+    """Words for ids: a JSON object of strings (lists are joined).
+
+    Raises:
+        FormatError: anything else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise FormatError(f"{path}: not readable as JSON captions ({error})") from error
+    if not isinstance(found, dict):
+        raise FormatError(
+            f"{path}: got a JSON {type(found).__name__}, expected an object {{id: caption}}"
+        )
+    return {
+        key: " / ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for key, value in found.items()
+    }
+
+
+_IMAGES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif"}
+# A page with more than this of images opens slowly.
+_MOST_IMAGE_BYTES = 50_000_000
+
+
+def read_thumbnails(folder: Path, ids: Sequence[str]) -> dict[str, str]:
+    """Images called like ids, as data URIs.
+
+    Raises:
+        FormatError: no folder, no image of these ids, or too many bytes.
+    """
+    if not folder.is_dir():
+        raise FormatError(f"{folder}: is not a folder; expected images called like the ids")
+    wanted, found, total = set(ids), {}, 0
+    for path in sorted(folder.iterdir()):
+        kind = _IMAGES.get(path.suffix.lower())
+        if kind is None or path.stem not in wanted:
+            continue
+        total += path.stat().st_size
+        if total > _MOST_IMAGE_BYTES:
+            raise FormatError(
+                f"{folder}: its images are larger than {_MOST_IMAGE_BYTES // 10**6} MB together, "
+                f"too many for one page; make them smaller, such as 160 pixels wide"
+            )
+        text = base64.b64encode(path.read_bytes()).decode()
+        found[path.stem] = f"data:image/{kind};base64,{text}"
+    if not found:
+        raise FormatError(f"{folder}: holds no image called like an id, such as {ids[0]}.jpg")
+    return found

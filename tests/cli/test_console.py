@@ -1,0 +1,90 @@
+"""What a person is told beside the result: progress, notes, what to type next; no leaks."""
+
+import json
+import shlex
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+
+from rerank.core import progress
+from rerank_cli.console import LineReporter
+from tests.cli.test_cli import run
+
+
+def test_without_a_terminal_a_line_comes_every_ten_seconds(capsys):
+    now = [0.0]
+    with (
+        progress.watch(LineReporter(clock=lambda: now[0])),
+        progress.task("all pairs", 100) as outer,
+        progress.task("a panel", 8) as inner,
+    ):
+        for seconds in (1, 9, 11, 12, 20, 22):
+            now[0] = float(seconds)
+            inner(1)
+        outer(50)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["progress: a panel 38 %, 11 s", "progress: a panel 75 %, 22 s"]
+
+
+def test_short_runs_say_nothing_of_progress(tmp_path, samples):
+    files = ("--texts", samples / "texts.h5", "--videos", samples / "videos.h5")
+    _, err = run("apply", *files, cwd=tmp_path)
+    assert "progress" not in err
+
+
+def test_warnings_of_libraries_do_not_leak(tmp_path, samples, monkeypatch):
+    from rerank.tasks import apply as task
+
+    whole = task.rerank_inputs
+
+    def noisy(*args, **kwargs):
+        warnings.warn("of a library", UserWarning, stacklevel=1)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(task, "rerank_inputs", noisy)
+    files = ("--texts", samples / "texts.h5", "--videos", samples / "videos.h5")
+    _, err = run("apply", *files, cwd=tmp_path)
+    assert "of a library" not in err and "old" not in err and "Warning" not in err
+
+
+def next_of(said):
+    line = next(line for line in said.splitlines() if line.startswith("next  "))
+    return shlex.split(line.removeprefix("next  "))[1:]
+
+
+@pytest.mark.parametrize("truth", [True, False])
+def test_the_next_command_works_on_these_files(tmp_path, samples, truth):
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    for name in ("texts.h5", "videos.h5", *(["gt.json"] if truth else [])):
+        shutil.copy(samples / name, folder)
+    files = ("--texts", "my data/texts.h5", "--videos", "my data/videos.h5")
+    said, _ = run("apply", *files, "--out", "my data/out.h5", cwd=tmp_path)
+    run(*next_of(said), cwd=tmp_path)
+    assert (tmp_path / "report.html").exists() != truth
+
+
+def test_notes_come_once_and_hold_no_python(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "s.npy", rng.normal(size=(60, 60)) + 2 * np.eye(60))
+    _, err = run("apply", "--sims", "s.npy", cwd=tmp_path)
+    notes = [line.partition(": ")[2].removeprefix("t2v: ").removeprefix("v2t: ")
+             for line in err.splitlines()]  # fmt: skip
+    assert len(notes) == len(set(notes))
+    assert not any(mark in err for mark in ("=(", "rerank.", "np.", "Pair("))
+
+
+def test_what_a_run_is_told_stays_in_the_page(tmp_path, samples):
+    shutil.copy(samples / "gt.json", tmp_path)
+    files = ("--texts", samples / "texts.h5", "--videos", samples / "videos.h5")
+    captions = {"text0001": "<b>bold</b>"}
+    (tmp_path / "words.json").write_text(json.dumps(captions))
+    run("apply", *files, "--report", "p.html", "--captions", "words.json", cwd=tmp_path)
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert "rerank apply --texts" in page and "<b>bold" not in page
+    assert "nothing says which ranking is right" in page and "hub skewness against" in page
+    _, err = run("apply", *files, "--captions", "words.json", cwd=tmp_path, code=2)
+    assert "--report" in err
