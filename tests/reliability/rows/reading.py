@@ -96,9 +96,8 @@ def _bad_ids(kind, what, folder):
         with h5py.File(path, "w") as f:
             f["embeddings"] = x
             # The library itself would cut such an id short.
-            f["ids"] = plain.astype("S8") if what == "NUL" else (
-                plain if what == "missing" else [i.encode() for i in ids]
-            )  # fmt: skip
+            texts = [str(i).encode() for i in ids]
+            f["ids"] = {"NUL": np.array(texts), "missing": plain}.get(what, texts)
     elif kind == "npz":
         np.savez(path, embeddings=x, ids=plain)
     elif kind == "npy":
