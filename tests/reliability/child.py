@@ -40,8 +40,13 @@ def forked(work: Callable[[], object], *, stdout: Path | None = None) -> Ended:
         _child(work, out_w, err_w, stdout)
     os.close(out_w)
     os.close(err_w)
-    out, err = _drained(out_r, err_r)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    try:
+        out, err = _drained(out_r, err_r)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return Ended(status, out, err)
 
 
