@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -199,28 +200,18 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         if isinstance(error, RerankError):
             raise
         raise FormatError(f"{path}: cannot be written: {one_line(error)}") from error
-    _remove_dead(target)
-    temporary = target.with_name(
-        f".{target.stem[:80]}.{_owner()}-{secrets.token_hex(6)}.tmp{target.suffix}"
-    )
+    remove_dead(target)
+    # Libraries look at the ending; one as long as a sentence is none.
+    temporary = temporary_beside(target, target.suffix if len(target.suffix) < 20 else "")
     try:
-        # Created here, so that no other file is taken. A replaced file keeps its permissions, and
-        # nobody else can read the first byte; a new one has those that the umask decides.
-        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-        handle = os.open(temporary, flags, 0o666 if mode is None else 0o600)
-        try:
-            if mode is not None:
-                os.fchmod(handle, mode)
-        finally:
-            os.close(handle)
+        created(temporary, target)
     except OSError as error:
         raise _cannot_write(path, error) from error
     cut.temporary(temporary, there=True)
     try:
         yield temporary
         with temporary.open("rb+") as written:
-            _sync(written.fileno())
+            sync(written.fileno())
         temporary.replace(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -239,7 +230,23 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
             os.close(folder)
 
 
-def _sync(handle: int) -> None:
+def created(temporary: Path, target: Path) -> None:
+    """Make an empty file that will take the place of another, so that nothing else is taken.
+
+    A replaced file keeps its permissions, and nobody else can read the first byte; a new one has
+    those that the umask decides.
+    """
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    handle = os.open(temporary, flags, 0o666 if mode is None else 0o600)
+    try:
+        if mode is not None:
+            os.fchmod(handle, mode)
+    finally:
+        os.close(handle)
+
+
+def sync(handle: int) -> None:
     """Wait until the disk has it; where the file system cannot say, it is taken on trust."""
     try:
         os.fsync(handle)
@@ -248,24 +255,43 @@ def _sync(handle: int) -> None:
             raise
 
 
-def _owner() -> str:
+def temporary_beside(target: Path, suffix: str = "") -> Path:
+    """A name beside a file that nothing has, and that says whose it is (see `remove_dead`)."""
+    return target.with_name(f".{_short(target)}.{owner()}-{secrets.token_hex(6)}.tmp{suffix}")
+
+
+def _short(target: Path) -> str:
+    """The start of a name; file systems count bytes, and there have to be some for the rest."""
+    return target.stem.encode("utf-8", "ignore")[:80].decode("utf-8", "ignore")
+
+
+def owner() -> str:
     """This process, as it stands in the names of its temporary files: machine and number."""
     machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
     return f"{machine}-{os.getpid()}"
 
 
-def _remove_dead(target: Path) -> None:
+def is_of_the_dead(name: str) -> bool:
+    """Whether an owner (see `owner`) is a process of this machine that is no more."""
+    machine, _, number = name.partition("-")
+    if machine != owner().partition("-")[0] or not number.isdecimal():
+        return False
+    return not _is_alive(int(number))
+
+
+def remove_dead(target: Path) -> None:
     """Remove what runs that were killed left beside a file; those of other machines stay."""
-    machine = _owner().partition("-")[0]
-    left = re.compile(rf"\.(?P<stem>.+)\.{machine}-(?P<pid>\d+)-[0-9a-f]{{12}}\.tmp.*", re.DOTALL)
+    left = re.compile(
+        r"\.(?P<stem>.*)\.(?P<owner>[0-9a-f]{8}-\d+)-[0-9a-f]{12}\.tmp.*", re.DOTALL
+    )
     with contextlib.suppress(OSError):
         for beside in target.parent.iterdir():
             found = left.fullmatch(beside.name)
-            if found is None or found["stem"] != target.stem[:80]:
+            if found is None or found["stem"] != _short(target):
                 continue
-            if not _is_alive(int(found["pid"])):
+            if is_of_the_dead(found["owner"]):
                 with contextlib.suppress(OSError):
-                    beside.unlink()
+                    shutil.rmtree(beside) if beside.is_dir() else beside.unlink()
 
 
 def _is_alive(pid: int) -> bool:
@@ -276,6 +302,37 @@ def _is_alive(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """A lock on a folder, which ends with the process; nothing is written for it.
+
+    Args:
+        folder: which; processes that ask for the same one wait for each other.
+        shared: whether others may share it.
+        wait: whether to wait for those who have it.
+
+    Yields:
+        Whether it was had; True where the system has no such locks.
+    """
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield True
+        return
+    try:
+        had = True
+        try:
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(handle, kind | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            had = error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+        yield had
+    finally:
+        os.close(handle)
 
 
 def write_text(path: PathLike, pieces: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ gets its name, and the overlap with the exact top 10 is part of the result.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike
 from rerank.core.words import Metric, QuerySide, Space
-from rerank.io.files import write_text
+from rerank.io.files import locked, write_text
 from rerank.methods.base import FittedPipeline
 from rerank.methods.saved import Saved
 from rerank.passes.reduce import TopK, check_k
@@ -275,14 +276,16 @@ def search_export(
         RerankError: a k beyond the items, or an approximate index that found fewer.
     """
     for attempt in range(_TRIES):
-        before = _stat(out)
-        exported, store = open_export(out, table=table, url=url)
-        k = check_k(k, len(exported.ids))
-        _check_effort(store, effort)
-        asked = np.ascontiguousarray(exported.folding.queries(queries).numpy())
-        hits = store.search(out, asked, k, effort=effort or exported.manifest["effort"])
+        last = attempt + 1 == _TRIES
+        with locked(out.parent, shared=True) if last else nullcontext():
+            before = _stat(out)
+            exported, store = open_export(out, table=table, url=url)
+            k = check_k(k, len(exported.ids))
+            _check_effort(store, effort)
+            asked = np.ascontiguousarray(exported.folding.queries(queries).numpy())
+            hits = store.search(out, asked, k, effort=effort or exported.manifest["effort"])
         # What was replaced meanwhile is read again, so that ids and rows are of one export.
-        if _stat(out) == before or attempt + 1 == _TRIES:
+        if _stat(out) == before or last:
             return exported, _checked(hits, asked, exported, store.space)
     raise AssertionError("unreachable")
 

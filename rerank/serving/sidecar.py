@@ -22,7 +22,16 @@ from typing import Any
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
-from rerank.io.files import replacing
+from rerank.io.files import (
+    created,
+    is_of_the_dead,
+    locked,
+    owner,
+    remove_dead,
+    replacing,
+    sync,
+    temporary_beside,
+)
 from rerank.serving.fold import Folding, folding_from, folding_to_arrays
 from rerank.serving.stores.contract import Store, TableStore
 
@@ -56,8 +65,26 @@ def side_car(out: Path, table: str = DEFAULT_TABLE) -> Path:
 
 
 def pending(out: Path, table: str, fingerprint: str) -> Path:
-    """Where the side-car of an index with this hash waits for the index."""
-    return out.with_name(f".{side_car(out, table).name}.{fingerprint}.npz")
+    """Where this run's side-car of an index with this hash waits for the index."""
+    return out.with_name(f".{side_car(out, table).name}.{owner()}.{fingerprint}.npz")
+
+
+def _drop_dead(out: Path, table: str, keep: str) -> None:
+    """Remove side-cars of runs that were killed; they wait for an index that never comes.
+
+    Args:
+        out: the export.
+        table: its table.
+        keep: hash of an index that still waits for its side-car.
+    """
+    name = glob.escape(side_car(out, table).name)
+    with contextlib.suppress(OSError):
+        # With two dots: those that were not even complete.
+        for path in (*out.parent.glob(f".{name}.*.npz"), *out.parent.glob(f"..{name}.*.npz")):
+            words = path.name.removesuffix(".npz").split(".")
+            whose = next((word for word in words if is_of_the_dead(word)), None)
+            if whose is not None and words[-1] != keep:
+                path.unlink(missing_ok=True)
 
 
 def to_bytes(exported: Exported, dimension: int) -> bytes:
@@ -122,30 +149,39 @@ def partner(out: Path, table: str, store_of: Callable[[Exported], Store]) -> tup
     """
     path = side_car(out, table)
     error: RerankError | None = None
-    for _ in range(_TRIES):  # read afresh: somebody may be writing
-        waiting = out.parent.glob(f".{glob.escape(path.name)}.*.npz")
-        for candidate in (path, *sorted(waiting)):
-            try:
-                found = read_side_car(candidate)
-                store = store_of(found)
-                now = store.fingerprint(out)
-            except OSError as failed:
-                raise FormatError(
-                    f"{out}: cannot be read ({failed.strerror or failed}); export again"
-                ) from None
-            except RerankError as failed:
-                error = error or failed
-                continue
-            if found.manifest["hash"] == now:
-                if candidate != path:
-                    with contextlib.suppress(OSError):
-                        candidate.replace(path)
-                return found, store
-            error = FormatError(
-                f"{out}: not the index that {path.name} belongs to, or damaged; export again"
-            )
+    for attempt in range(_TRIES):  # read afresh: somebody may be writing
+        with contextlib.ExitStack() as stack:
+            if attempt + 1 == _TRIES:  # and now waits
+                stack.enter_context(locked(out.parent, shared=True))
+            waiting = out.parent.glob(f".{glob.escape(path.name)}.*.npz")
+            for candidate in (path, *sorted(waiting)):
+                try:
+                    found = read_side_car(candidate)
+                    store = store_of(found)
+                    now = store.fingerprint(out)
+                except OSError as failed:
+                    raise FormatError(
+                        f"{out}: cannot be read ({failed.strerror or failed}); export again"
+                    ) from None
+                except RerankError as failed:
+                    error = error or failed
+                    continue
+                if found.manifest["hash"] == now:
+                    if candidate != path:
+                        _complete(out, candidate, path, lambda: store.fingerprint(out) == now)
+                    return found, store
+                error = FormatError(
+                    f"{out}: not the index that {path.name} belongs to, or damaged; export again"
+                )
     assert error is not None
     raise error
+
+
+def _complete(out: Path, waiting: Path, path: Path, still: Callable[[], bool]) -> None:
+    """Give a side-car that waits its name, unless somebody is just replacing the index."""
+    with contextlib.suppress(OSError), locked(out.parent, wait=False) as had:
+        if had and still():
+            waiting.replace(path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,11 +230,13 @@ def staged(store: Store, out: Path, *, replace: bool) -> Iterator[Staged]:
     if real.exists() and (folder or not real.is_file()):
         kind = "exists" if folder else "is a folder"
         raise RerankError(f"{out}: {kind}; remove it or choose another --out")
-    short = real.name[:100]
-    temporary = real.with_name(f".{short}.{token}.tmp")
+    remove_dead(real)
+    temporary = temporary_beside(real)
     try:
         if folder:
             temporary.mkdir()
+        elif real.exists():
+            created(temporary, real)
         yield Staged(store, temporary, lambda: _renamed(temporary, real))
     except OSError as error:
         raise FormatError(f"{out}: cannot be written ({error.strerror or error})") from error
@@ -215,9 +253,7 @@ def _renamed(temporary: Path, out: Path) -> None:
     for part in parts:
         if part.is_file():
             with part.open("rb+") as file:
-                os.fsync(file.fileno())
-    if temporary.is_file() and out.exists():
-        temporary.chmod(out.stat().st_mode & 0o777)
+                sync(file.fileno())
     temporary.replace(out)
 
 
@@ -239,7 +275,11 @@ def commit(
     try:
         with replacing(waiting) as file:
             file.write(to_bytes(exported, dimension))
-        publish()
+        # One at a time: the side-car that is renamed last is that of the last index.
+        with locked(out.parent):
+            publish()
+            with contextlib.suppress(FileNotFoundError):  # a reader was faster
+                waiting.replace(side_car(out, table))
     except BaseException:
         # It may have happened all the same; the side-car goes only where it surely has not.
         with contextlib.suppress(Exception):
@@ -248,9 +288,10 @@ def commit(
             else:
                 waiting.unlink(missing_ok=True)
         raise
-    with contextlib.suppress(FileNotFoundError):  # a reader was faster
-        waiting.replace(side_car(out, table))
     _sync(out.parent)
+    with contextlib.suppress(Exception):
+        now = fingerprint()
+        _drop_dead(out, table, "" if now == exported.manifest["hash"] else now)
 
 
 def _sync(folder: Path) -> None:

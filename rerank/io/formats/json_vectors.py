@@ -57,7 +57,7 @@ def open_json(path: Path) -> Iterator[Container]:
 
 
 def _field(where: str, value: object) -> Field:
-    if isinstance(value, list) and value and all(isinstance(item, str | int) for item in value):
+    if isinstance(value, list) and _is_words(value):
         array = np.empty(len(value), dtype=object)
         array[:] = value
         if all(isinstance(item, int) for item in value):
@@ -68,6 +68,12 @@ def _field(where: str, value: object) -> Field:
     else:
         return Field(where, (), np.dtype("V1"), lambda start, stop: iter(()), odd=named([value]))
     return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))
+
+
+def _is_words(value: Sequence[object]) -> bool:
+    """A list of names; one that is missing is said where the names are read."""
+    words = [item for item in value if item is not None]
+    return bool(words) and all(isinstance(item, str | int) for item in words)
 
 
 def _is_numbers(value: Sequence[object]) -> bool:

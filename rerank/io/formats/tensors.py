@@ -2,7 +2,7 @@
 
 import contextlib
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def _collect(
                 path, f"{name}/{key}" if name else str(key), item, fields, depth=depth + 1,
                 left=left,
             )  # fmt: skip
-    elif isinstance(value, list | tuple) and value and isinstance(value[0], str | int):
+    elif isinstance(value, list | tuple) and isinstance(_first(value), str | int):
         fields[name or "list"] = _list_field(where, value)
     elif isinstance(value, list | tuple) and value:
         fields[name or "embeddings"] = Field(
@@ -166,6 +166,11 @@ def _collect(
             odd=f"a list of {type(value[0]).__name__}",
             fix="save one tensor, torch.stack(rows)",
         )
+
+
+def _first(value: Sequence[object]) -> object:
+    """The first entry that is there; a missing name is said where names are read."""
+    return next((item for item in value if item is not None), None)
 
 
 def _found_tensor(where: str, value: Any) -> Field:  # noqa: ANN401  a torch.Tensor
