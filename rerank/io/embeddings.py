@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -258,6 +258,53 @@ def hash_embeddings(
     return made
 
 
+def held(
+    anything: object,
+    *,
+    role: str = "embeddings",
+    ids: Sequence[str] | PathLike | None = None,
+    metric: str = "cosine",
+) -> tuple[Embeddings, Any]:
+    """`as_embeddings`, and the rows to compute with: arrays and tensors of floats as they are.
+
+    Raises:
+        RerankError: as `as_embeddings`.
+    """
+    library = type(anything).__module__.partition(".")[0]
+    if library == "torch" or type(anything) is np.ndarray:
+        rows: Any = anything
+        plain = rows.ndim == 2 and (
+            rows.dtype.kind == "f"
+            if library == "numpy"
+            else rows.is_floating_point() and str(rows.layout) == "torch.strided"
+        )
+        if plain:
+            shown = rows
+            if library == "torch":
+                shown = rows.detach().cpu()
+                shown = (shown.float() if str(shown.dtype) == "torch.bfloat16" else shown).numpy()
+            names = _names_of(ids, role) if ids is not None else _numbers(len(rows))
+            _check_count(names, len(rows), role)
+            return Embeddings(names, shown, role, None, len(rows), ids is not None), rows
+    found = as_embeddings(anything, role=role, ids=ids, metric=metric)
+    return found, found.vectors
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(map(str, range(count)))
+
+
+def _names_of(ids: Sequence[str] | PathLike, role: str) -> tuple[str, ...]:
+    rows = read_id_file(Path(ids)) if isinstance(ids, str | os.PathLike) else list(ids)
+    return check_ids(rows, f"{role}: ids")
+
+
+def _check_count(names: Sequence[str], count: int, role: str) -> None:
+    if len(names) != count:
+        raise RerankError(f"{role}: {len(names)} ids for the {count} rows; every row needs its id")
+    check_unique(names, role)
+
+
 def as_embeddings(
     anything: object,
     *,
@@ -308,18 +355,13 @@ def as_embeddings(
     else:
         names, array = taken_apart(anything, role)
     if ids is not None:
-        named_rows = read_id_file(Path(ids)) if isinstance(ids, str | os.PathLike) else list(ids)
-        names = check_ids(named_rows, f"{role}: ids")
+        names = _names_of(ids, role)
     field = in_memory(array, role)
     if array.ndim == 3:
         field = pooled_cube(field, {}, pooling(pool, raw=pool_raw, where=role))
     given = names is not None
-    made = tuple(map(str, range(field.shape[0]))) if names is None else names
-    if field.shape and len(made) != field.shape[0]:
-        raise RerankError(
-            f"{role}: {len(made)} ids for the {field.shape[0]} rows; every row needs its id"
-        )
-    check_unique(made, role)
+    made = _numbers(field.shape[0]) if names is None else names
+    _check_count(made, field.shape[0], role)
     vectors = read_matrix(
         field,
         what="embeddings",

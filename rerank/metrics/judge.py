@@ -215,7 +215,9 @@ def evaluate(
     """
     wanted = find_all(figures)
     sims = both_directions(sim)
-    rows = text_positives(sims, positives, query_ids=query_ids, gallery_ids=gallery_ids)
+    rows = text_positives(
+        _text_shape(sims), positives, query_ids=query_ids, gallery_ids=gallery_ids
+    )
     protocol = protocols.resolve(protocol, rows, _text_shape(sims)[1])
     out = Evaluation()
     seen = views(sims, rows, protocol=protocol, grades=grades)
@@ -275,14 +277,24 @@ def _text_shape(sims: Mapping[Name, Similarity]) -> tuple[int, int]:
 
 
 def text_positives(
-    sims: Mapping[Name, Similarity],
+    shape: tuple[int, int],
     positives: Positives | NamedPositives | None,
     *,
     query_ids: Sequence[str] | None = None,
     gallery_ids: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Video rows per text row, from any of the forms that `evaluate` takes."""
-    n, m = _text_shape(sims)
+    """Video rows per text row, from any of the forms that `evaluate` takes.
+
+    Args:
+        shape: (texts, videos).
+        positives: a dict of names or rows, a list of rows, None = the diagonal.
+        query_ids: names of the texts.
+        gallery_ids: names of the videos.
+
+    Raises:
+        RerankError: names that are not there, rows out of range, no diagonal.
+    """
+    n, m = shape
     if positives is None:
         if n != m:
             raise RerankError(

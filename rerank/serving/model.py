@@ -20,6 +20,7 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Similarity, as_matrix
 from rerank.core.words import Label, Metric
+from rerank.io import held
 from rerank.methods import saved as files
 from rerank.methods.base import FittedPipeline
 from rerank.methods.saved import Saved
@@ -324,36 +325,10 @@ def named_vectors(
     Raises:
         RerankError: what is no embeddings, or as many ids as do not fit.
     """
-    names, vectors = _taken(given, metric)
-    if ids is not None:
-        names = [str(name) for name in ids]
-    if names is None and otherwise is not None:
-        names = otherwise
+    if isinstance(given, torch.Tensor | np.ndarray) and given.ndim == 1:
+        given = given[None]
+    found, vectors = held(given, ids=ids, metric=metric)
+    names = found.ids if found.ids_given or ids is not None else otherwise
     if names is not None and len(names) != len(vectors):
         raise RerankError(f"got {len(names)} ids for {len(vectors)} rows of embeddings")
-    return names, vectors
-
-
-def _taken(given: Any, metric: str) -> tuple[Sequence[str] | None, ArrayLike]:  # noqa: ANN401
-    from rerank.io import embeddings
-
-    if isinstance(given, str | Path):
-        given = embeddings.read_embeddings(given, metric=metric)
-    if isinstance(given, embeddings.Embeddings):
-        return given.ids, given.vectors
-    if hasattr(given, "to_numpy") and hasattr(given, "index"):  # a DataFrame: index and columns
-        named = given.index.dtype == object or str(given.index.dtype).startswith("str")
-        return [str(i) for i in given.index] if named else None, np.ascontiguousarray(
-            given.to_numpy(dtype=np.float32)
-        )
-    if not isinstance(given, torch.Tensor):
-        try:
-            given = np.asarray(given)
-        except ValueError:
-            raise RerankError("embeddings: got a list of rows of different lengths") from None
-        if given.dtype.kind not in "fiu":
-            raise RerankError(
-                f"embeddings: got {given.dtype} values, expected numbers (n, d), Embeddings or a "
-                f"path"
-            )
-    return None, as_matrix(given[None] if given.ndim == 1 else given, "embeddings", keep_half=True)
+    return names, as_matrix(vectors, "embeddings", keep_half=True)
