@@ -13,7 +13,7 @@ from rerank.core.errors import FormatError, RerankError
 from rerank.core.words import Metric, words_of
 from rerank.io.container import SCHEMA, Found
 from rerank.io.field import Field, bounds, checked_blocks, hash_matrix, in_memory, read_matrix
-from rerank.io.files import BLOCK_BYTES, ArrayHash, PathLike, named, sha256_of
+from rerank.io.files import BLOCK_BYTES, ArrayHash, PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.frames import pooled_cube, pooling
 from rerank.io.given import taken_apart
@@ -54,6 +54,9 @@ class Embeddings:
     group_ids: tuple[str, ...] | None = None
     total_rows: int = 0
     ids_given: bool = True
+
+    def __post_init__(self) -> None:
+        _check_count(self.ids, len(self.vectors), self.source)
 
     def __repr__(self) -> str:
         n, d = self.vectors.shape
@@ -186,7 +189,7 @@ def read_embeddings(
         path, dataset=dataset, id_column=id_column, embedding_column=embedding_column, ids=ids,
         row_numbers=row_numbers, pool=pool, pool_raw=pool_raw, side=side,
     )  # fmt: skip
-    with open_container(Path(path)) as container:
+    with open_container(as_path(path, "read_embeddings")) as container:
         found = locate(container, wanted)
         count = found.rows.shape[0]
         start, stop = bounds(rows, count, str(path))
@@ -285,6 +288,7 @@ def held(
                 shown = (shown.float() if str(shown.dtype) == "torch.bfloat16" else shown).numpy()
             names = _names_of(ids, role) if ids is not None else _numbers(len(rows))
             _check_count(names, len(rows), role)
+            check_unique(names, role)
             return Embeddings(names, shown, role, None, len(rows), ids is not None), rows
     found = as_embeddings(anything, role=role, ids=ids, metric=metric)
     return found, found.vectors
@@ -302,7 +306,6 @@ def _names_of(ids: Sequence[str] | PathLike, role: str) -> tuple[str, ...]:
 def _check_count(names: Sequence[str], count: int, role: str) -> None:
     if len(names) != count:
         raise RerankError(f"{role}: {len(names)} ids for the {count} rows; every row needs its id")
-    check_unique(names, role)
 
 
 def as_embeddings(
@@ -362,6 +365,7 @@ def as_embeddings(
     given = names is not None
     made = _numbers(field.shape[0]) if names is None else names
     _check_count(made, field.shape[0], role)
+    check_unique(made, role)
     vectors = read_matrix(
         field,
         what="embeddings",

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rerank.core.arrays import pandas_module
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Similarity, as_matrix
 from rerank.core.words import Label, Metric
@@ -43,6 +44,7 @@ class Found:
         label: which queries were used to fit: none, inductive, online or transductive.
         notes: what the user should know, one sentence each.
         rows: (n, k) int64 places of the items in the gallery.
+        query_ids: names of the queries, where they had any.
     """
 
     ids: np.ndarray
@@ -50,6 +52,7 @@ class Found:
     label: Label
     notes: tuple[str, ...]
     rows: np.ndarray
+    query_ids: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         n, k = self.ids.shape
@@ -60,24 +63,35 @@ class Found:
         return len(self.ids)
 
     def to_pandas(self) -> Any:  # noqa: ANN401  a pandas.DataFrame
-        """A table of `query` (a row number), `rank` (from 1), `id` and `score`.
+        """A table of `query` (its name or row number), `rank` (from 1), `id` and `score`.
 
         Raises:
             RerankError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise RerankError("pandas is not installed: pip install pandas") from error
         n, k = self.ids.shape
-        return pandas.DataFrame(
+        return pandas_module().DataFrame(
             {
-                "query": np.repeat(np.arange(n), k),
+                "query": np.repeat(np.asarray(self.query_ids or range(n), dtype=object), k),
                 "rank": np.tile(np.arange(1, k + 1), n),
                 "id": self.ids.reshape(-1),
                 "score": self.scores.reshape(-1),
             }
         )
+
+    def _repr_html_(self) -> str:
+        from markupsafe import escape
+
+        names = self.query_ids or tuple(map(str, range(len(self))))
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td>"
+            + "".join(
+                f"<td>{escape(item)} {score:.4f}</td>"
+                for item, score in zip(ids[:5], scores[:5], strict=True)
+            )
+            + "</tr>"
+            for name, ids, scores in zip(names[:10], self.ids, self.scores, strict=False)
+        )
+        return f"<p>{escape(repr(self))}</p><table>{rows}</table>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,11 +198,16 @@ class Model:
         Raises:
             RerankError: a model without its gallery, queries of another dimension.
         """
-        x = self._queries(queries)
+        check_served(self.saved)
+        names, vectors = named_vectors(queries, None, None, self.metric)
+        x = each_through(self._heads, vectors, self._words[1])
         found = self._searcher.search(x, k)
         label, said = label_of(self.saved, x)
         rows = found.indices.numpy()
-        return Found(self._names[rows], found.scores.numpy(), label, (said,) if said else (), rows)
+        return Found(
+            self._names[rows], found.scores.numpy(), label, (said,) if said else (), rows,
+            None if names is None else tuple(names),
+        )  # fmt: skip
 
     @cached_property
     def _names(self) -> np.ndarray:

@@ -75,6 +75,8 @@ def export(
     ...     export(model, Path(folder) / "videos.npy", to="npy")
     Exported(30 items to npy, found 1.0000 of the exact top 10, label inductive)
     """
+    if isinstance(out, Model):
+        raise RerankError("export: got a Model as the place to write: rerank.export(model, out)")
     held = model if isinstance(model, Model) else load(model)
     held = held if gallery is None else held.with_gallery(gallery)
     if recall is not None:

@@ -6,6 +6,7 @@ task of the same name.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import torch
 from torch import Tensor
 
 from rerank import io
+from rerank.core.arrays import pandas_module
 from rerank.core.errors import RerankError
-from rerank.core.similarity import ArrayLike, Similarity
+from rerank.core.similarity import ArrayLike, Similarity, as_matrix
 from rerank.core.words import Metric, Name, Ties
 from rerank.io.files import PathLike
 from rerank.methods.directions import Direction
-from rerank.metrics.judge import Evaluation
+from rerank.metrics.judge import Evaluation, latex_rows
 from rerank.metrics.judge import evaluate as judged
 from rerank.metrics.tables import Comparison
 from rerank.selection.tune import TuneReport
@@ -68,7 +70,7 @@ class Side(Ranking):
         Raises:
             RerankError: pandas is not installed.
         """
-        pandas = _pandas()
+        pandas = pandas_module()
         n, k = self.topk.indices.shape
         return pandas.DataFrame(
             {
@@ -164,9 +166,13 @@ class Result(Reranked):
         Raises:
             RerankError: pandas is not installed.
         """
-        pandas = _pandas()
+        pandas = pandas_module()
         parts = [s.to_pandas().assign(direction=s.direction.name) for s in (self.t2v, self.v2t)]
         return pandas.concat(parts, ignore_index=True)
+
+    def to_latex(self, gt: Any = None, **options: Any) -> str:  # noqa: ANN401  of `evaluate`
+        """`evaluate` as a LaTeX table."""
+        return self.evaluate(gt, **options).to_latex()
 
     def _repr_html_(self) -> str:
         from markupsafe import escape
@@ -201,6 +207,24 @@ class BeforeAfter:
 
     def __repr__(self) -> str:
         return f"before ({self.before!r}) after, {self.label} ({self.after!r})"
+
+    def to_pandas(self) -> Any:  # noqa: ANN401  a pandas.DataFrame
+        """A row for each direction, before and after; the label stands beside it.
+
+        Raises:
+            RerankError: pandas is not installed.
+        """
+        parts = [
+            found.to_pandas().assign(when=when, label=label)
+            for found, when, label in (
+                (self.before, "before", "none"), (self.after, "after", self.label),
+            )
+        ]  # fmt: skip
+        return pandas_module().concat(parts)
+
+    def to_latex(self) -> str:
+        """Both as one LaTeX table, with the label of the second."""
+        return latex_rows({"before": self.before, f"after, {self.label}": self.after})
 
     def _repr_html_(self) -> str:
         return (
@@ -330,6 +354,12 @@ def compare(
     >>> [entry.method for table in found.tables for entry in table.entries]
     ['csls', 'csls']
     """
+    known = signature(comparing.compare).parameters
+    wrong = next((name for name in options if name not in known), None)
+    if wrong is not None:
+        raise RerankError(
+            f"compare: got {wrong!r}, expected of its options: {', '.join(list(known)[2:])}"
+        )
     inputs, both = _directions(
         scores=scores, metric=metric, device=device, bank_gt=bank_gt, heads=heads,
         texts=texts, videos=videos, bank_texts=bank_texts, bank_videos=bank_videos,
@@ -512,7 +542,8 @@ def _matrix(scores: Any) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matri
         (first, found), (second, other) = _matrix(scores[0]), _matrix(scores[1])
         return (first, second), replace(found, reverse=other.scores)
     if not isinstance(scores, Tensor):
-        scores = np.ma.asarray(scores) if np.ma.isMaskedArray(scores) else np.asarray(scores)
+        if type(scores) is not np.ndarray:
+            scores = as_matrix(scores, "scores", keep_half=True).numpy()  # type: ignore[arg-type]
     if scores.ndim != 2:
         raise RerankError(f"scores: got shape {tuple(scores.shape)}, expected texts x videos")
     shown: Any = scores
@@ -527,11 +558,3 @@ def _matrix(scores: Any) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matri
 
 def _is_file(source: object) -> bool:
     return isinstance(source, str | Path) and Path(source).exists()
-
-
-def _pandas() -> Any:  # noqa: ANN401  the module
-    try:
-        import pandas
-    except ImportError as error:
-        raise RerankError("pandas is not installed: pip install pandas") from error
-    return pandas
