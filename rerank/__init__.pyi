@@ -31,10 +31,12 @@ from rerank.serving.model import Found as Found
 from rerank.serving.model import Model as Model
 from rerank.serving.model import load as load
 from rerank.serving.stores.registry import store as store
+from rerank.tasks.export import export as export
 from rerank.tasks.fit import fit as fit
 from rerank.tasks.matrix import rerank as rerank
 from rerank.tasks.verbs import Result as Result
 from rerank.tasks.verbs import apply as apply
 from rerank.tasks.verbs import compare as compare
 from rerank.tasks.verbs import inspect as inspect
+from rerank.tasks.verbs import tune as tune
 from rerank.train.objectives.registry import objective as objective

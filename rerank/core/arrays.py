@@ -4,7 +4,8 @@ Inner products of two sets of rows, by the fastest exact route that this build o
 """
 
 import warnings
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool
     """A 2-D floating tensor over the caller's memory; half precision becomes float32.
 
     Args:
-        x: numpy or torch.
+        x: numpy or torch; also a list of rows, or a frame of pandas or polars.
         what: name for messages.
         keep_half: leave half precision as it is.
         no_rows: allow an empty share of rows that are split over processes.
@@ -36,6 +37,8 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool
     Raises:
         RerankError: not 2-D, empty, or not real floating point.
     """
+    if not isinstance(x, np.ndarray | Tensor):
+        x = _as_array(x, what)
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise RerankError(f"{what}: got a masked array with masked values; fill them: x.filled(0)")
     if isinstance(x, np.ndarray):
@@ -52,10 +55,6 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool
             # torch warns about read-only arrays; nothing here writes into its input.
             warnings.simplefilter("ignore", UserWarning)
             x = torch.from_numpy(x)
-    if not isinstance(x, Tensor):
-        raise RerankError(
-            f"{what}: got {type(x).__name__}, expected a numpy array or a torch tensor"
-        )
     if x.layout != torch.strided or x.is_nested or x.is_quantized:
         raise RerankError(
             f"{what}: got a sparse, nested or quantised tensor, expected a dense one; give "
@@ -79,6 +78,25 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool
     if x.dtype in (torch.float16, torch.bfloat16) and not keep_half:
         x = x.float()
     return x.detach()
+
+
+def _as_array(x: object, what: str) -> np.ndarray:
+    """A matrix out of a list of rows or a frame of numbers."""
+    library = type(x).__module__.partition(".")[0]
+    if library == "scipy":
+        raise RerankError(
+            f"{what}: got a sparse {type(x).__name__}, expected a dense array; give x.toarray()"
+        )
+    if library not in ("pandas", "polars") and not isinstance(x, Sequence) or isinstance(x, str):
+        raise RerankError(
+            f"{what}: got {type(x).__name__}, expected a numpy array or a torch tensor"
+        )
+    try:
+        return np.ascontiguousarray(x, dtype=None if library in ("pandas", "polars") else float)
+    except (ValueError, TypeError) as error:
+        raise RerankError(
+            f"{what}: got a {type(x).__name__} that is no matrix of numbers ({error})"
+        ) from None
 
 
 def _first_bad_row(x: Tensor, *, allow_minus_inf: bool = False) -> int | None:
@@ -149,6 +167,19 @@ def inner(queries: Tensor, gallery: Tensor) -> Tensor:
     ):
         return torch.ops.mkldnn._linear_pointwise(queries, gallery, None, "none", [], "")
     return queries @ gallery.T
+
+
+def pandas_module() -> Any:  # noqa: ANN401  the module
+    """pandas, imported when first needed.
+
+    Raises:
+        RerankError: not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise RerankError("pandas is not installed: pip install pandas") from error
+    return pandas
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

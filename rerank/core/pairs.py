@@ -5,7 +5,7 @@ is not judged. Grades say how right an item is: a dict of gallery rows for each 
 which 0 and less mean "judged, and not right".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -28,7 +28,8 @@ def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[
 
     Args:
         positives: one sequence of gallery rows per query; or a 1-D integer array, one gallery row
-            per query; or a dict from query row to gallery rows (absent rows are unjudged).
+            per query; or a boolean (n, m) matrix; or a dict from query row to gallery rows (absent
+            rows are unjudged).
         n_queries: number of query rows.
         n_gallery: number of gallery rows.
 
@@ -43,6 +44,19 @@ def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[
         given: Sequence | np.ndarray = _by_row(positives, n_queries)
     else:
         given = positives
+    shape = getattr(given, "shape", ())
+    if len(shape) == 2 and shape == (n_queries, n_gallery) and given.dtype == bool:  # type: ignore[union-attr]
+        given = [np.flatnonzero(row) for row in np.asarray(given)]
+    elif len(shape) == 2 and getattr(given.dtype, "kind", "i") == "f":  # type: ignore[union-attr]
+        raise RerankError(
+            f"positives: got a matrix of {shape[0]} x {shape[1]} numbers, expected gallery rows "
+            f"for each query; to judge embeddings, rerank.apply(texts, videos).evaluate(gt)"
+        )
+    if isinstance(given, str) or not isinstance(given, Sized):
+        raise RerankError(
+            f"positives: got {str(given)!r}, expected gallery rows for each query; a file is read "
+            f"by rerank.read_ground_truth(path, query_ids, gallery_ids).positives"
+        )
     if len(given) != n_queries:
         raise RerankError(
             f"positives: got {len(given)} entries, expected one for each of {n_queries} queries"

@@ -199,6 +199,9 @@ class Dense(Similarity):
             object.__setattr__(self, "base", base)
             object.__setattr__(self, "_checked", True)
 
+    def __repr__(self) -> str:
+        return f"Dense({self.shape[0]} x {self.shape[1]} scores)"
+
     @property
     def shape(self) -> tuple[int, int]:  # noqa: D102
         return self.base.shape[0], self.base.shape[1]
@@ -247,6 +250,10 @@ class Pair(Similarity):
             block_size: int | None = None,
             shard: Axis | None = None,
         ) -> None: ...
+
+    def __repr__(self) -> str:
+        n, m = self.shape
+        return f"Pair({n} queries x {m} items, d = {self.queries.shape[1]}, {self.metric})"
 
     def __post_init__(self) -> None:
         if self._checked:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rerank.io.embeddings import as_embeddings as as_embeddings
     from rerank.io.embeddings import convert_embeddings as convert_embeddings
     from rerank.io.embeddings import hash_embeddings as hash_embeddings
+    from rerank.io.embeddings import held as held
     from rerank.io.embeddings import read_embeddings as read_embeddings
     from rerank.io.embeddings import write_embeddings as write_embeddings
     from rerank.io.files import atomic_path as atomic_path
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "embeddings": (
-        "Embeddings", "Norms", "as_embeddings", "convert_embeddings", "hash_embeddings",
+        "Embeddings", "Norms", "as_embeddings", "convert_embeddings", "hash_embeddings", "held",
         "read_embeddings", "write_embeddings",
     ),
     "files": (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from rerank.core.errors import FormatError, RerankError
 from rerank.core.words import Metric, words_of
 from rerank.io.container import SCHEMA, Found
 from rerank.io.field import Field, bounds, checked_blocks, hash_matrix, in_memory, read_matrix
-from rerank.io.files import BLOCK_BYTES, ArrayHash, PathLike, named, sha256_of
+from rerank.io.files import BLOCK_BYTES, ArrayHash, PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.frames import pooled_cube, pooling
 from rerank.io.given import taken_apart
@@ -54,6 +54,9 @@ class Embeddings:
     group_ids: tuple[str, ...] | None = None
     total_rows: int = 0
     ids_given: bool = True
+
+    def __post_init__(self) -> None:
+        _check_count(self.ids, len(self.vectors), self.source)
 
     def __repr__(self) -> str:
         n, d = self.vectors.shape
@@ -186,7 +189,7 @@ def read_embeddings(
         path, dataset=dataset, id_column=id_column, embedding_column=embedding_column, ids=ids,
         row_numbers=row_numbers, pool=pool, pool_raw=pool_raw, side=side,
     )  # fmt: skip
-    with open_container(Path(path)) as container:
+    with open_container(as_path(path, "read_embeddings")) as container:
         found = locate(container, wanted)
         count = found.rows.shape[0]
         start, stop = bounds(rows, count, str(path))
@@ -258,6 +261,53 @@ def hash_embeddings(
     return made
 
 
+def held(
+    anything: object,
+    *,
+    role: str = "embeddings",
+    ids: Sequence[str] | PathLike | None = None,
+    metric: str = "cosine",
+) -> tuple[Embeddings, Any]:
+    """`as_embeddings`, and the rows to compute with: arrays and tensors of floats as they are.
+
+    Raises:
+        RerankError: as `as_embeddings`.
+    """
+    library = type(anything).__module__.partition(".")[0]
+    if library == "torch" or type(anything) is np.ndarray:
+        rows: Any = anything
+        plain = rows.ndim == 2 and (
+            rows.dtype.kind == "f"
+            if library == "numpy"
+            else rows.is_floating_point() and str(rows.layout) == "torch.strided"
+        )
+        if plain:
+            shown = rows
+            if library == "torch":
+                shown = rows.detach().cpu()
+                shown = (shown.float() if str(shown.dtype) == "torch.bfloat16" else shown).numpy()
+            names = _names_of(ids, role) if ids is not None else _numbers(len(rows))
+            _check_count(names, len(rows), role)
+            check_unique(names, role)
+            return Embeddings(names, shown, role, None, len(rows), ids is not None), rows
+    found = as_embeddings(anything, role=role, ids=ids, metric=metric)
+    return found, found.vectors
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(map(str, range(count)))
+
+
+def _names_of(ids: Sequence[str] | PathLike, role: str) -> tuple[str, ...]:
+    rows = read_id_file(Path(ids)) if isinstance(ids, str | os.PathLike) else list(ids)
+    return check_ids(rows, f"{role}: ids")
+
+
+def _check_count(names: Sequence[str], count: int, role: str) -> None:
+    if len(names) != count:
+        raise RerankError(f"{role}: {len(names)} ids for the {count} rows; every row needs its id")
+
+
 def as_embeddings(
     anything: object,
     *,
@@ -308,17 +358,13 @@ def as_embeddings(
     else:
         names, array = taken_apart(anything, role)
     if ids is not None:
-        named_rows = read_id_file(Path(ids)) if isinstance(ids, str | os.PathLike) else list(ids)
-        names = check_ids(named_rows, f"{role}: ids")
+        names = _names_of(ids, role)
     field = in_memory(array, role)
     if array.ndim == 3:
         field = pooled_cube(field, {}, pooling(pool, raw=pool_raw, where=role))
     given = names is not None
-    made = tuple(map(str, range(field.shape[0]))) if names is None else names
-    if field.shape and len(made) != field.shape[0]:
-        raise RerankError(
-            f"{role}: {len(made)} ids for the {field.shape[0]} rows; every row needs its id"
-        )
+    made = _numbers(field.shape[0]) if names is None else names
+    _check_count(made, field.shape[0], role)
     check_unique(made, role)
     vectors = read_matrix(
         field,

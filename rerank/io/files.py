@@ -75,6 +75,13 @@ def foreign(path: PathLike, expected: str) -> Iterator[None]:
         raise FormatError(f"{path}: cannot be read as {expected}: {reason}") from error
 
 
+def as_path(path: PathLike, what: str) -> Path:
+    """A path, or an error in plain words for what is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise RerankError(f"{what}: got {type(path).__name__}, expected the path of a file")
+    return Path(path)
+
+
 def regular_file(path: PathLike) -> Path:
     """The path, after looking: an existing, readable, ordinary file that is not empty.
 
@@ -281,9 +288,7 @@ def is_of_the_dead(name: str) -> bool:
 
 def remove_dead(target: Path) -> None:
     """Remove what runs that were killed left beside a file; those of other machines stay."""
-    left = re.compile(
-        r"\.(?P<stem>.*)\.(?P<owner>[0-9a-f]{8}-\d+)-[0-9a-f]{12}\.tmp.*", re.DOTALL
-    )
+    left = re.compile(r"\.(?P<stem>.*)\.(?P<owner>[0-9a-f]{8}-\d+)-[0-9a-f]{12}\.tmp.*", re.DOTALL)
     with contextlib.suppress(OSError):
         for beside in target.parent.iterdir():
             found = left.fullmatch(beside.name)

@@ -138,7 +138,7 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
     if len(others) == 1 and not numbers:
         return ids, _stacked(_values(table[by_name[others[0]]]), role)
     if numbers and not others:
-        columns = [np.asarray(_values(table[by_name[name]])) for name in numbers]
+        columns = [np.asarray(table[by_name[name]].to_numpy()) for name in numbers]
         if any(column.dtype.kind not in "fiu" for column in columns):
             raise RerankError(f"{role}: a column of the DataFrame has missing values; fill them")
         matrix = np.stack(columns, axis=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rerank.core.errors import FormatError
-from rerank.io.files import PathLike, named
+from rerank.io.files import PathLike, as_path, named
 from rerank.io.groundtruth_formats import Pair, Reading, readings_of
 from rerank.io.ids import check_unique
 
@@ -163,6 +163,7 @@ def read_ground_truth(
     """
     check_unique(query_ids, "texts")
     check_unique(gallery_ids, "videos")
+    path = as_path(path, "read_ground_truth")
     if str(path) == "diagonal":
         return _diagonal(query_ids, gallery_ids)
     where = str(path)

@@ -8,7 +8,16 @@ import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
 from rerank.io.field import Field, read_array
-from rerank.io.files import ArrayHash, PathLike, foreign, named, parse_json, sha256_of, to_json
+from rerank.io.files import (
+    ArrayHash,
+    PathLike,
+    as_path,
+    foreign,
+    named,
+    parse_json,
+    sha256_of,
+    to_json,
+)
 from rerank.io.formats.hdf5 import Writer, create_hdf5, open_hdf5
 from rerank.io.formats.hdf5_guard import text_attribute
 from rerank.io.ids import check_ids, read_ids
@@ -186,6 +195,7 @@ def read_results(path: PathLike, *, scores: bool = True) -> Results:
     Raises:
         FormatError: not a result file, damaged, or edited.
     """
+    path = as_path(path, "read_results")
     with open_hdf5(path) as (file, fields):
         schema = text_attribute(file, "rerank_schema", path)
         if schema != RESULTS_SCHEMA:

@@ -19,7 +19,7 @@ from rerank.io.field import (
     read_array,
     read_matrix,
 )
-from rerank.io.files import PathLike, named, sha256_of
+from rerank.io.files import PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_unique, find_sidecar, read_ids, read_sidecar
@@ -131,7 +131,7 @@ def read_scores(
             double or too few, ids for one side only; naming file, row and id.
     """
     names = (query_ids, gallery_ids)
-    with open_container(Path(path)) as container:
+    with open_container(as_path(path, "read_scores")) as container:
         found = _located(container, dataset, sims_rows, names)
         start, stop = bounds(rows, found.rows.shape[0], found.rows.where)
         scores = _read(found.rows, found.query_ids, found.gallery_ids, (start, stop), nan=nan)

@@ -56,6 +56,11 @@ class Bank:
 
     def __post_init__(self) -> None:
         strongest_label([self.label])
+        if not isinstance(self.sim, Similarity):
+            raise RerankError(
+                f"Bank: got {type(self.sim).__name__}, expected a Similarity such as "
+                f"Pair(bank, gallery) or Dense(scores)"
+            )
         n, m = self.sim.shape
         for other, axis, count, what in (
             (self.gallery, 1, m, "gallery items"),

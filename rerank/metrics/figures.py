@@ -198,3 +198,22 @@ def known() -> list[tuple[str, str]]:
 def as_text(value: float, facts: FigureFacts) -> str:
     """A figure as tables print it; a dash where it is not defined."""
     return "-" if math.isnan(value) else f"{value:.{facts.digits}f}"
+
+
+_LATEX = {
+    "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
+    "<": r"$<$", ">": r"$>$",
+}  # fmt: skip
+
+
+def tex_text(text: str) -> str:
+    r"""Text for LaTeX; a formula at its beginning stays.
+
+    >>> tex_text("a_b & c")
+    'a\\_b \\& c'
+    """
+    if text.startswith("$") and text.count("$") == 2:
+        end = text.index("$", 1) + 1
+        return text[:end] + tex_text(text[end:])
+    return "".join(_LATEX.get(letter, letter) for letter in text)

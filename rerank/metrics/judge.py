@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from rerank.core.arrays import pandas_module
 from rerank.core.errors import RerankError
 from rerank.core.pairs import (
     Grades,
@@ -19,7 +20,7 @@ from rerank.core.similarity import ArrayLike, Dense, Similarity
 from rerank.core.words import NAMES, Name, Ties
 from rerank.metrics import hubness, protocols
 from rerank.metrics import ranks as metrics
-from rerank.metrics.figures import DEFAULT, Figure, as_text, find_all
+from rerank.metrics.figures import DEFAULT, Figure, as_text, find_all, tex_text
 from rerank.metrics.graded import ranked_measures
 from rerank.metrics.ranks import Ranks
 from rerank.metrics.uncertainty import Bootstrap, Combine, Difference, Interval
@@ -159,6 +160,18 @@ class Evaluation(dict[Name, dict[str, Any]]):
         ]
         return "\n".join(line.rstrip() for line in lines)
 
+    def to_pandas(self) -> Any:  # noqa: ANN401  a pandas.DataFrame
+        """A row for each direction, a column for each figure, not rounded.
+
+        Raises:
+            RerankError: pandas is not installed.
+        """
+        return pandas_module().DataFrame.from_dict(dict(self), orient="index")
+
+    def to_latex(self) -> str:
+        """A LaTeX table, rounded as figures are."""
+        return latex_rows({"": self})
+
     def _repr_html_(self) -> str:
         from markupsafe import escape
 
@@ -168,6 +181,19 @@ class Evaluation(dict[Name, dict[str, Any]]):
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def latex_rows(found: Mapping[str, Evaluation]) -> str:
+    """Evaluations one below the other as a LaTeX table; the keys say which is which."""
+    lines, columns = [], 0
+    for when, evaluation in found.items():
+        headers, rows = evaluation._rows()
+        if not lines:
+            columns = len(headers)
+            lines.append(" & ".join(map(tex_text, ["", "", *headers[1:]])) + r" \\")
+            lines.append(r"\hline")
+        lines += [" & ".join(map(tex_text, [when, *row])) + r" \\" for row in rows]
+    return "\n".join([rf"\begin{{tabular}}{{ll{'r' * (columns - 1)}}}", *lines, r"\end{tabular}"])
 
 
 def evaluate(
@@ -215,7 +241,9 @@ def evaluate(
     """
     wanted = find_all(figures)
     sims = both_directions(sim)
-    rows = text_positives(sims, positives, query_ids=query_ids, gallery_ids=gallery_ids)
+    rows = text_positives(
+        _text_shape(sims), positives, query_ids=query_ids, gallery_ids=gallery_ids
+    )
     protocol = protocols.resolve(protocol, rows, _text_shape(sims)[1])
     out = Evaluation()
     seen = views(sims, rows, protocol=protocol, grades=grades)
@@ -238,8 +266,10 @@ def both_directions(sim: Sims) -> dict[Name, Similarity]:
             name: _similarity(sim[name]) for name in NAMES if name in sim
         }
         if not given or len(given) != len(sim):
+            names = ", ".join(map(str, list(sim)[:3])) + (", ..." if len(sim) > 3 else "")
             raise RerankError(
-                f"directions: got {', '.join(map(str, sim)) or 'none'}, expected 't2v' and 'v2t'"
+                f"directions: got {names or 'none'}, expected 't2v' and 'v2t'; the scores come "
+                f"first: rerank.evaluate(scores, positives)"
             )
         return given
     if not isinstance(sim, Similarity) and isinstance(sim, TwoDirections):
@@ -256,13 +286,6 @@ def _similarity(sim: Any) -> Similarity:  # noqa: ANN401  whatever a user holds
             f"evaluate: got the text {sim!r}, expected a matrix of texts x videos; files are "
             f"judged by rerank eval --gt ... on the command line"
         )
-    if isinstance(sim, list | tuple):
-        try:
-            sim = np.asarray(sim, dtype=np.float64)
-        except (ValueError, TypeError) as error:
-            raise RerankError(
-                f"evaluate: got a list that is no matrix ({error}), expected texts x videos"
-            ) from error
     return Dense(sim, unscored=True)
 
 
@@ -275,14 +298,24 @@ def _text_shape(sims: Mapping[Name, Similarity]) -> tuple[int, int]:
 
 
 def text_positives(
-    sims: Mapping[Name, Similarity],
+    shape: tuple[int, int],
     positives: Positives | NamedPositives | None,
     *,
     query_ids: Sequence[str] | None = None,
     gallery_ids: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Video rows per text row, from any of the forms that `evaluate` takes."""
-    n, m = _text_shape(sims)
+    """Video rows per text row, from any of the forms that `evaluate` takes.
+
+    Args:
+        shape: (texts, videos).
+        positives: a dict of names or rows, a list of rows, None = the diagonal.
+        query_ids: names of the texts.
+        gallery_ids: names of the videos.
+
+    Raises:
+        RerankError: names that are not there, rows out of range, no diagonal.
+    """
+    n, m = shape
     if positives is None:
         if n != m:
             raise RerankError(

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rerank.core import nouns
+from rerank.core.arrays import pandas_module
 from rerank.core.errors import RerankError
 from rerank.core.version import __version__
 from rerank.core.words import NAMES, Label, Name
 from rerank.methods.base import LABELS
-from rerank.metrics.figures import Figure, as_text, find_all
+from rerank.metrics.figures import Figure, as_text, find_all, tex_text
 from rerank.metrics.tables import MEANINGS, Comparison, Entry, Table, few_clusters
 
 if TYPE_CHECKING:
@@ -308,20 +309,6 @@ def _caption(comparison: Comparison, whole: dict[Name, Table]) -> str:
 
 # --- writing --------------------------------------------------------------------------------------
 
-_LATEX = {
-    "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
-    "<": r"$<$", ">": r"$>$",
-}  # fmt: skip
-
-
-def _tex(text: str) -> str:
-    """Text for LaTeX; the few formulas of `TITLES` stay."""
-    if text.startswith("$") and text.count("$") == 2:
-        end = text.index("$", 1) + 1
-        return text[:end] + _tex(text[end:])
-    return "".join(_LATEX.get(letter, letter) for letter in text)
-
 
 def latex(
     comparison: Comparison,
@@ -348,7 +335,7 @@ def latex(
     head = [""]
     rules, column = [], 2
     for heading, names in made.groups:
-        head.append(rf"\multicolumn{{{len(names)}}}{{c}}{{{_tex(heading)}}}")
+        head.append(rf"\multicolumn{{{len(names)}}}{{c}}{{{tex_text(heading)}}}")
         rules.append(rf"\cmidrule{{{column}-{column + len(names) - 1}}}")
         column += len(names)
     lines = [
@@ -362,29 +349,31 @@ def latex(
                 ("cmidrule", "cline"),
             )
         ),
-        rf"\caption{{{_tex(caption or made.caption)}}}",
+        rf"\caption{{{tex_text(caption or made.caption)}}}",
         rf"\label{{{label}}}",
         rf"\begin{{tabular}}{{l{'r' * width}}}",
         r"\toprule",
         " & ".join(head) + r" \\",
         " ".join(rules),
-        " & ".join(["Method", *(_tex(n) for _, names in made.groups for n in names)]) + r" \\",
+        " & ".join(["Method", *(tex_text(n) for _, names in made.groups for n in names)]) + r" \\",
     ]  # fmt: skip
     for block in made.blocks:
         lines.append(r"\midrule")
         if block.heading:
-            lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{_tex(block.heading)}}}}} \\")
+            lines.append(
+                rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{tex_text(block.heading)}}}}} \\"
+            )
         for name, row in block.rows:
             lines.append(" & ".join([_tex_title(name), *map(_tex_cell, row)]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
 
 def _tex_title(name: str) -> str:
-    return " + ".join(_tex(part) for part in name.split(" + "))
+    return " + ".join(tex_text(part) for part in name.split(" + "))
 
 
 def _tex_cell(cell: Cell) -> str:
-    text = "--" if cell.text == "-" else _tex(cell.text)
+    text = "--" if cell.text == "-" else tex_text(cell.text)
     text = {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(cell.place, text)
     return text + (rf"$^{{{cell.stars}}}$" if cell.stars else "")
 
@@ -505,13 +494,7 @@ def frame(comparison: Comparison) -> "pd.DataFrame":
     Raises:
         RerankError: pandas is not installed.
     """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise RerankError(
-            "to_pandas: pandas is not installed; pip install pandas, or use to_csv()"
-        ) from error
-    return pd.DataFrame(records(comparison))
+    return pandas_module().DataFrame(records(comparison))
 
 
 def without_nan(value: Any) -> Any:  # noqa: ANN401  recursive over JSON values

@@ -53,6 +53,11 @@ def topk(sim: Similarity, k: int) -> TopK:
         sim: (n, m) scores.
         k: between 1 and m.
     """
+    if not isinstance(sim, Similarity):
+        raise RerankError(
+            f"topk: got {type(sim).__name__}, expected a Similarity such as Dense(scores) or "
+            f"Pair(queries, gallery)"
+        )
     if sim.shard == "queries":
         mine = topk(replace(sim, shard=None), k)
         return TopK(comm.gather_rows(mine.scores), comm.gather_rows(mine.indices))

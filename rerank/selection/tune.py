@@ -14,6 +14,7 @@ around the best, then EM strength and bases, then rho, then tau again.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,13 @@ from rerank.core.errors import RerankError
 from rerank.core.pairs import Groups, group_pairs, transpose_positives
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.words import Label, Name
+from rerank.io.files import PathLike, write_text
 from rerank.methods import registry as presets
 from rerank.methods.base import Fitted, Pipeline, strongest_label
 from rerank.methods.directions import Direction
 from rerank.passes import reduce
 from rerank.selection.likelihood import clustered_mean
+from rerank.selection.settings_file import settings_text
 
 # What tuning may set; a method has those that one of its stages has.
 TUNED = ("tau", "rho", "strength", "n_bases")
@@ -308,7 +311,7 @@ class Tried:
     error: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TuneReport:
     """Result of `tune`.
 
@@ -331,6 +334,30 @@ class TuneReport:
     label: Label
     n_pairs: int
     n_folds: int
+
+    def __repr__(self) -> str:
+        tuned = ", ".join(f"{key} {value}" for key, value in self.chosen.items())
+        return (
+            f"TuneReport({tuned}; log-probability {self.gain:+.4f} (error {self.error:.4f}), "
+            f"{self.n_pairs} pairs, label {self.label})"
+        )
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Method and settings, as arguments of `rerank.apply`; those it has not are left out."""
+        return {k: v for k, v in self.settings.own().as_dict().items() if v is not None}
+
+    def as_text(self) -> str:
+        """The settings file of `rerank apply --settings`."""
+        return settings_text(self.as_dict())
+
+    def save(self, path: PathLike) -> None:
+        """Write the settings file, replaced as a whole or not at all.
+
+        Raises:
+            RerankError: a path that cannot be written.
+        """
+        write_text(Path(path), [self.as_text()])
 
     def as_dict(self) -> dict[str, Any]:
         """The settings file: settings at the top, what was measured under "_tuned"."""

@@ -76,8 +76,9 @@ def export(
         RerankError: a method that does not fold, a gallery that is not the model's, a library that
             is missing, or an output that exists and is a folder.
     """
+    to = STORES.find(to).name
     store: Store = make_store(to, **settings)
-    facts = STORES.find(to).facts
+    facts = STORES[to].facts
     if not out.resolve().parent.is_dir():
         raise RerankError(f"{out}: the folder {str(out.parent)!r} does not exist; create it")
     _check_effort(store, effort)

@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rerank.core.arrays import pandas_module
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Similarity, as_matrix
 from rerank.core.words import Label, Metric
+from rerank.io import held
 from rerank.methods import saved as files
 from rerank.methods.base import FittedPipeline
 from rerank.methods.saved import Saved
@@ -42,6 +44,7 @@ class Found:
         label: which queries were used to fit: none, inductive, online or transductive.
         notes: what the user should know, one sentence each.
         rows: (n, k) int64 places of the items in the gallery.
+        query_ids: names of the queries, where they had any.
     """
 
     ids: np.ndarray
@@ -49,6 +52,7 @@ class Found:
     label: Label
     notes: tuple[str, ...]
     rows: np.ndarray
+    query_ids: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         n, k = self.ids.shape
@@ -59,24 +63,35 @@ class Found:
         return len(self.ids)
 
     def to_pandas(self) -> Any:  # noqa: ANN401  a pandas.DataFrame
-        """A table of `query` (a row number), `rank` (from 1), `id` and `score`.
+        """A table of `query` (its name or row number), `rank` (from 1), `id` and `score`.
 
         Raises:
             RerankError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise RerankError("pandas is not installed: pip install pandas") from error
         n, k = self.ids.shape
-        return pandas.DataFrame(
+        return pandas_module().DataFrame(
             {
-                "query": np.repeat(np.arange(n), k),
+                "query": np.repeat(np.asarray(self.query_ids or range(n), dtype=object), k),
                 "rank": np.tile(np.arange(1, k + 1), n),
                 "id": self.ids.reshape(-1),
                 "score": self.scores.reshape(-1),
             }
         )
+
+    def _repr_html_(self) -> str:
+        from markupsafe import escape
+
+        names = self.query_ids or tuple(map(str, range(len(self))))
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td>"
+            + "".join(
+                f"<td>{escape(item)} {score:.4f}</td>"
+                for item, score in zip(ids[:5], scores[:5], strict=True)
+            )
+            + "</tr>"
+            for name, ids, scores in zip(names[:10], self.ids, self.scores, strict=False)
+        )
+        return f"<p>{escape(repr(self))}</p><table>{rows}</table>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,11 +198,16 @@ class Model:
         Raises:
             RerankError: a model without its gallery, queries of another dimension.
         """
-        x = self._queries(queries)
+        check_served(self.saved)
+        names, vectors = named_vectors(queries, None, None, self.metric)
+        x = each_through(self._heads, vectors, self._words[1])
         found = self._searcher.search(x, k)
         label, said = label_of(self.saved, x)
         rows = found.indices.numpy()
-        return Found(self._names[rows], found.scores.numpy(), label, (said,) if said else (), rows)
+        return Found(
+            self._names[rows], found.scores.numpy(), label, (said,) if said else (), rows,
+            None if names is None else tuple(names),
+        )  # fmt: skip
 
     @cached_property
     def _names(self) -> np.ndarray:
@@ -324,36 +344,10 @@ def named_vectors(
     Raises:
         RerankError: what is no embeddings, or as many ids as do not fit.
     """
-    names, vectors = _taken(given, metric)
-    if ids is not None:
-        names = [str(name) for name in ids]
-    if names is None and otherwise is not None:
-        names = otherwise
+    if isinstance(given, torch.Tensor | np.ndarray) and given.ndim == 1:
+        given = given[None]
+    found, vectors = held(given, ids=ids, metric=metric)
+    names = found.ids if found.ids_given or ids is not None else otherwise
     if names is not None and len(names) != len(vectors):
         raise RerankError(f"got {len(names)} ids for {len(vectors)} rows of embeddings")
-    return names, vectors
-
-
-def _taken(given: Any, metric: str) -> tuple[Sequence[str] | None, ArrayLike]:  # noqa: ANN401
-    from rerank.io import embeddings
-
-    if isinstance(given, str | Path):
-        given = embeddings.read_embeddings(given, metric=metric)
-    if isinstance(given, embeddings.Embeddings):
-        return given.ids, given.vectors
-    if hasattr(given, "to_numpy") and hasattr(given, "index"):  # a DataFrame: index and columns
-        named = given.index.dtype == object or str(given.index.dtype).startswith("str")
-        return [str(i) for i in given.index] if named else None, np.ascontiguousarray(
-            given.to_numpy(dtype=np.float32)
-        )
-    if not isinstance(given, torch.Tensor):
-        try:
-            given = np.asarray(given)
-        except ValueError:
-            raise RerankError("embeddings: got a list of rows of different lengths") from None
-        if given.dtype.kind not in "fiu":
-            raise RerankError(
-                f"embeddings: got {given.dtype} values, expected numbers (n, d), Embeddings or a "
-                f"path"
-            )
-    return None, as_matrix(given[None] if given.ndim == 1 else given, "embeddings", keep_half=True)
+    return names, as_matrix(vectors, "embeddings", keep_half=True)

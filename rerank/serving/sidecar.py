@@ -41,7 +41,7 @@ DEFAULT_TABLE = "gallery"
 _TRIES = 5
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Exported:
     """What lies beside an export.
 
@@ -56,6 +56,14 @@ class Exported:
     folding: Folding
     manifest: Mapping[str, Any]
     head: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        about = self.manifest
+        found = about["recall"]
+        return (
+            f"Exported({len(self.ids)} items to {about['to']}, found {found['overlap']:.4f} of "
+            f"the exact top {found['k']}, label {about['label']})"
+        )
 
 
 def side_car(out: Path, table: str = DEFAULT_TABLE) -> Path:

@@ -210,22 +210,21 @@ def apply(
         )
         made = rerank_directions(both, method=method, k=k, gate=gate, **settings)
         return replace(made, stored=stored)
-    else:
-        gated = gate and bank_positives is not None
-        if sharded and not whole_bank:
-            whole_bank = wants_whole_bank(method, gated=gated)
-            bank_texts = whole(bank_texts, "bank texts") if whole_bank else bank_texts
-        if sharded and not gated:
-            # Those of the whole bank do not fit a share of it, and nobody asks for them.
-            bank_positives = None
-        inputs = (texts, videos, bank_texts, bank_videos)
-        texts, videos, bank_texts, bank_videos = (_on(x, device) for x in inputs)
-        assert texts is not None and videos is not None
-        both = directions.from_embeddings(
-            texts, videos, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_positives=bank_positives, metric=metric,
-            sharded=sharded, whole_bank=whole_bank, groups=groups,
-        )  # fmt: skip
+    gated = gate and bank_positives is not None
+    if sharded and not whole_bank:
+        whole_bank = wants_whole_bank(method, gated=gated)
+        bank_texts = whole(bank_texts, "bank texts") if whole_bank else bank_texts
+    if sharded and not gated:
+        # Those of the whole bank do not fit a share of it, and nobody asks for them.
+        bank_positives = None
+    inputs = (texts, videos, bank_texts, bank_videos)
+    texts, videos, bank_texts, bank_videos = (_on(x, device) for x in inputs)
+    assert texts is not None and videos is not None
+    both = directions.from_embeddings(
+        texts, videos, bank_texts=bank_texts, bank_videos=bank_videos,
+        bank_positives=bank_positives, metric=metric,
+        sharded=sharded, whole_bank=whole_bank, groups=groups,
+    )  # fmt: skip
     return rerank_directions(both, method=method, k=k, gate=gate, **settings)
 
 
@@ -396,30 +395,38 @@ def apply_files(
             inputs, metric=metric, k=k, gate=gate, device=target,
             settings=settings, groups=groups,  # type: ignore[arg-type]
         )  # fmt: skip
-        regime = _sweeps(result)
-        both = (result.t2v, result.v2t)
-        cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
-        notes = _said(both, lambda outcome: outcome.fit.sentences)
-        if result.stored is not None and result.stored.sure:
-            # What the numbers say clearly is no warning.
-            cautions = [text for text in cautions if text != result.stored.sentence]
-            notes = [text for text in (result.stored.sentence, *notes) if text]
-        read = _read_lines(inputs)
-        manifest = write(
-            out, inputs, result, scores=store_scores, force=force,
-            settings={
-                "method": result.method, "metric": None if sims else metric, "k": k,
-                "scores_are": scores_are, "unscored": unscored, "groups": groups, "gate": gate,
-                "device": target.type, "pool": said.pool,
-                **({"reading": found_reading} if (found_reading := recorded(
-                    said, out.resolve().parent)) else {}),
-                **{key: value for key, value in settings.items() if key != "method"},
-            },
-        )  # fmt: skip
-        if comm.rank() > 0:
-            return Answer({}, "")
-        said = _text(inputs, read, result, out, k, regime, store_scores)
-        return Answer(manifest, said, tuple(_unique(cautions)), tuple(_unique(notes)))
+        # Of all processes, so asked before the first one writes alone.
+        regime, read = _sweeps(result), _read_lines(inputs)
+        asked = {
+            "method": result.method, "metric": None if sims else metric, "k": k,
+            "scores_are": scores_are, "unscored": unscored, "groups": groups, "gate": gate,
+            "device": target.type, "pool": said.pool,
+            **_reading_facts(said, out), **{k: v for k, v in settings.items() if k != "method"},
+        }  # fmt: skip
+        manifest = write(out, inputs, result, scores=store_scores, force=force, settings=asked)
+    if comm.rank() > 0:
+        return Answer({}, "")
+    cautions, notes = _messages(result, warned)
+    text = _text(inputs, read, result, out, k, regime, store_scores)
+    return Answer(manifest, text, cautions, notes)
+
+
+def _reading_facts(said: io.Reading, out: Path) -> dict[str, Any]:
+    """What was said about the files, for the manifest; nothing where nothing was."""
+    found = recorded(said, out.resolve().parent)
+    return {"reading": found} if found else {}
+
+
+def _messages(result: Reranked, warned: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Warnings and notes, each said once."""
+    both = (result.t2v, result.v2t)
+    cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
+    notes = _said(both, lambda outcome: outcome.fit.sentences)
+    if result.stored is not None and result.stored.sure:
+        # What the numbers say clearly is no warning.
+        cautions = [text for text in cautions if text != result.stored.sentence]
+        notes = [text for text in (result.stored.sentence, *notes) if text]
+    return tuple(_unique(cautions)), tuple(_unique(notes))
 
 
 def write(

@@ -1,5 +1,6 @@
 """`rerank export`: a fitted gallery as vectors for a store, searched and measured."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,12 +9,12 @@ from typing import Any
 from rerank import io
 from rerank.core.errors import RerankError
 from rerank.serving import exporting
-from rerank.serving.matching import check_served
-from rerank.serving.model import load
-from rerank.serving.sidecar import holds_export, side_car
+from rerank.serving.matching import align, check_served
+from rerank.serving.model import Model, load
+from rerank.serving.sidecar import Exported, holds_export, side_car
 from rerank.serving.snippets import snippet_path, snippet_text
 from rerank.serving.stores.registry import make_store
-from rerank.serving.trained import HEADS, each_through, folded_head, heads_of
+from rerank.serving.trained import HEADS
 from rerank.tasks.answer import Answer
 from rerank.tasks.gallery import read_gallery, read_queries, sides
 from rerank.tasks.read import check_said
@@ -37,6 +38,52 @@ def parse_options(given: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def export(
+    model: Model | str | Path,
+    out: str | Path,
+    *,
+    to: str = "faiss",
+    gallery: Any = None,  # noqa: ANN401  embeddings in any form
+    queries: Any = None,  # noqa: ANN401
+    recall: float | None = None,
+    **options: Any,  # noqa: ANN401  of `rerank.serving.exporting.export`
+) -> Exported:
+    """A fitted gallery as plain vectors in a store, searched and measured.
+
+    Beside `out` go ids and map (`out.npz`) and a script that queries it (`out.query.py`).
+
+    Args:
+        model: a `Model`, or a file that `Model.save` or `rerank fit` wrote.
+        out: the file or folder to write.
+        to: a name of a store, such as "faiss", "npy" or "qdrant".
+        gallery: the embeddings that the model was fitted on, where it does not hold them.
+        queries: embeddings to measure the searches with.
+        recall: overlap with the exact top 10 that is wanted of an approximate index.
+        **options: query_side, centre, effort, replace, and settings of the store: index="hnsw".
+
+    Returns:
+        What lies beside the export; `.manifest["recall"]` is what was measured.
+
+    Raises:
+        RerankError: a method that does not fold, another gallery, a library that is missing.
+
+    >>> import numpy as np, tempfile
+    >>> from rerank.tasks.fit import fit
+    >>> rng = np.random.default_rng(0)
+    >>> model = fit(rng.normal(size=(30, 8)), bank_texts=rng.normal(size=(40, 8)), tau=0.1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export(model, Path(folder) / "videos.npy", to="npy")
+    Exported(30 items to npy, found 1.0000 of the exact top 10, label inductive)
+    """
+    if isinstance(out, Model):
+        raise RerankError("export: got a Model as the place to write: rerank.export(model, out)")
+    held = model if isinstance(model, Model) else load(model)
+    held = held if gallery is None else held.with_gallery(gallery)
+    if recall is not None:
+        options["recall"] = recall
+    return held.export(to, out, queries=queries, **options)
+
+
 def export_files(
     model: Path,
     *,
@@ -58,6 +105,8 @@ def export_files(
     Raises:
         RerankError: as `rerank.serving.exporting.export`.
     """
+    if recall is not None and effort is not None:
+        raise RerankError("--recall raises the effort by itself; give it or --effort")
     said = reading or io.Reading()
     store = make_store(to, **dict(settings or {}))
     table = exporting.table_of(store)
@@ -71,19 +120,11 @@ def export_files(
     check_said(said, {"videos": videos, "texts": texts})
     if gallery or held.gallery is None:
         names, vectors = read_gallery(fitted, gallery, metric, said)
-    else:
-        names, vectors = fitted.gallery_ids or (), held.gallery
-    asked = None
-    if queries:
-        x = read_queries(queries, words[1], metric, said).vectors
-        asked = each_through(heads_of(fitted), x, words[1])
-    if recall is not None and effort is not None:
-        raise RerankError("--recall raises the effort by itself; give it or --effort")
-    made = exporting.export(
-        fitted, names, vectors, out, to=to, query_side=query_side,  # type: ignore[arg-type]
-        centre=centre, queries=asked, recall=exporting.RECALL if recall is None else recall,
-        effort=effort, replace=replace, head=folded_head(heads_of(fitted), words[1]),
-        **dict(settings or {}),
+        held = dataclasses.replace(held, gallery=align(fitted, names, vectors))
+    asked = read_queries(queries, words[1], metric, said) if queries else None
+    made = export(
+        held, out, to=to, queries=asked, query_side=query_side,
+        centre=centre, recall=recall, effort=effort, replace=replace, **dict(settings or {}),
     )  # fmt: skip
     found, reached = made.manifest["recall"], made.manifest["effort"]
     with_effort = ""

@@ -14,7 +14,7 @@ import torch
 
 from rerank import io
 from rerank.core.errors import FormatError, RerankError
-from rerank.core.pairs import as_positives, transpose_positives
+from rerank.core.pairs import transpose_positives
 from rerank.core.rows import StoredRows
 from rerank.core.similarity import Pair
 from rerank.core.words import NAMES, Metric, Name
@@ -25,7 +25,7 @@ from rerank.serving.matching import with_manifest
 from rerank.serving.model import Model, named_vectors
 from rerank.serving.trained import kept_heads, load_heads_from, through
 from rerank.tasks.answer import Answer
-from rerank.tasks.read import bytes_of, check_said, pick_device, read_role
+from rerank.tasks.read import bytes_of, check_said, pick_device, read_role, right_answers
 from rerank.tasks.settings import settings_over
 
 
@@ -89,8 +89,6 @@ def fit(
     names, vectors = named_vectors(gallery, ids, None, metric)
     if names is None:
         names = [str(row) for row in range(len(vectors))]
-    if len(set(names)) < len(names):
-        raise RerankError(f"ids: {_twice(names)!r} is given twice; every item needs its own name")
     bank_names, bank_vectors = named_vectors(bank, None, None, metric)
     sides = [(bank_names, bank_vectors)]
     if other is not None:
@@ -120,11 +118,6 @@ def fit(
     return Model(saved, x.cpu().float() if x.dtype == torch.float64 else x.cpu())
 
 
-def _twice(names: Sequence[str]) -> str:
-    seen: set[str] = set()
-    return next(name for name in names if name in seen or seen.add(name))
-
-
 def _positives(
     truth: Any,  # noqa: ANN401  a path, or rows for every text
     sides: Sequence[tuple[Any, Any]],
@@ -133,14 +126,10 @@ def _positives(
     """For every bank query the rows of the bank's gallery that are right."""
     if len(sides) < 2:
         raise RerankError("bank_gt needs bank_texts and bank_videos, which it refers to")
-    texts, videos = sides if direction == "t2v" else sides[::-1]
-    if isinstance(truth, str | Path):
-        named = [[str(r) for r in range(len(v))] if n is None else n for n, v in (texts, videos)]
-        truth = io.read_ground_truth(truth, *named)
-    if isinstance(truth, io.GroundTruth):
-        truth = truth.positives
-    positives = as_positives(truth, len(texts[1]), len(videos[1]))
-    return positives if direction == "t2v" else transpose_positives(positives, len(videos[1]))
+    numbered = [[str(r) for r in range(len(v))] if ids is None else ids for ids, v in sides]
+    texts, videos = numbered if direction == "t2v" else numbered[::-1]
+    positives, _ = right_answers(truth, texts, videos)
+    return positives if direction == "t2v" else transpose_positives(positives, len(videos))
 
 
 def fit_files(

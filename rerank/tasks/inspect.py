@@ -1,6 +1,6 @@
 """`rerank inspect`: hubness, geometry and what is odd in raw files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +55,28 @@ def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dic
     )
 
 
+class Inspection(dict[str, Any]):
+    """What was found: "hubness" per direction, "geometry", "checks", and "scores" of a matrix."""
+
+    def __repr__(self) -> str:
+        said = [f"{name} skewness {of['skewness']:.2f}" for name, of in self["hubness"].items()]
+        odd = [check["name"] for check in self["checks"] if check["status"] != "ok"]
+        return f"Inspection({', '.join(said)}; to look at: {'; '.join(odd) or 'nothing'})"
+
+    def _repr_html_(self) -> str:
+        from markupsafe import escape
+
+        rows = "".join(
+            f"<tr><td>{escape(c['name'])}</td><td>{c['status']}</td><td>{escape(c['found'])}</td>"
+            f"<td>{escape(c['do'])}</td></tr>"
+            for c in self["checks"]
+        )
+        said = "".join(
+            f"<p>{name}: {escape(of['sentence'])}</p>" for name, of in self["hubness"].items()
+        )
+        return f"{said}<table>{rows}</table>"
+
+
 @dataclass(frozen=True)
 class Check:
     """One look at the input.
@@ -93,7 +115,7 @@ def inspect_files(
     reading: io.Reading | None = None,
     scores_are: str = "auto",
     unscored: str | None = None,
-) -> dict[str, Any]:
+) -> Inspection:
     """Hubness per direction, geometry and checks of raw files.
 
     Of several models, a file for each and role, the first is inspected, and it is shown whether
@@ -122,14 +144,27 @@ def inspect_files(
         role = "texts" if videos is None else "videos"
         check_names(said, [path])
         alone = read_role(path, role, said, metric=metric, row_numbers=True)
-        return _alone(alone, metric, k, top, target)
+        return inspect_alone(alone, metric=metric, k=k, top=top, device=target)
     inputs = read_inputs(
         videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, metric=metric, pool=pool,
         reading=reading, heads=heads, scores_are=scores_are, unscored=unscored,
     )  # fmt: skip
     both = read_directions(inputs, metric=metric, device=target)
+    return inspect_directions(both, inputs, metric=metric, k=k, top=top, orders=orders)
+
+
+def inspect_directions(
+    both: Mapping[Name, Direction],
+    inputs: Inputs,
+    *,
+    metric: str,
+    k: int,
+    top: int,
+    orders: Sequence[Order] = (),
+) -> Inspection:
+    """Hubness per direction, geometry and checks of what was read; see `inspect_files`."""
     sim = both["t2v"].sim
-    found: dict[str, Any] = {"hubness": {}, "geometry": {}, "checks": []}
+    found = Inspection({"hubness": {}, "geometry": {}, "checks": []})
     sides: tuple[tuple[Name, Similarity, Sequence[str]], ...] = (
         ("t2v", sim, inputs.video_ids),
         ("v2t", both["v2t"].sim, inputs.text_ids),
@@ -144,7 +179,7 @@ def inspect_files(
     if isinstance(sim, Pair):
         vectors = inputs.vectors("bank_texts")
         if vectors is not None:
-            asked = as_matrix(vectors, "bank", keep_half=True).to(target)
+            asked = as_matrix(vectors, "bank", keep_half=True).to(sim.device)
             bank = hubness.summary(Pair(asked, sim.gallery, metric=sim.metric), k)
             checks.append(first_places(bank, inputs.video_ids, "bank texts, most found"))
         shape = hubness.geometry(sim)
@@ -258,9 +293,9 @@ def _facts(found: hubness.Hubness, ids: Sequence[str], top: int, items: str) -> 
     return {**found.as_dict(ids, top=top), "sentence": hubness.sentence(found, items)}
 
 
-def _alone(
-    embeddings: io.Embeddings, metric: str, k: int, top: int, device: torch.device
-) -> dict[str, Any]:
+def inspect_alone(
+    embeddings: io.Embeddings, *, metric: str, k: int, top: int, device: torch.device
+) -> Inspection:
     """One file searched by itself: every item asks for its neighbours, itself left out."""
     vectors = as_matrix(embeddings.vectors, str(embeddings.source), keep_half=True).to(device)
     pair = Pair(vectors, vectors, metric=metric)  # type: ignore[arg-type]
@@ -273,14 +308,14 @@ def _alone(
     facts = _facts(found, embeddings.ids, top, "items")
     # What to do depends on the queries, which are in another file.
     facts["sentence"] = f"{facts['sentence'].split(';')[0].rstrip('.')}, searched among themselves."
-    return {
-        "hubness": {"itself": facts},
-        "geometry": {
+    return Inspection(
+        hubness={"itself": facts},
+        geometry={
             "dimension": shape.dimension,
             "files": {"items": _cloud(n, shape.text_anisotropy, shape.text_rank)},
         },
-        "checks": [asdict(check) for check in look_at(embeddings, "items", metric)],
-    }
+        checks=[asdict(check) for check in look_at(embeddings, "items", metric)],
+    )
 
 
 def _neighbours(pair: Pair, k: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from torch import Tensor
 
-from rerank.core.errors import RerankWarning
+from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.similarity import ArrayLike
 from rerank.core.words import Name, ScoresAre
 from rerank.methods import directions, engine
@@ -36,7 +36,8 @@ def rerank(
     query, columns rank the queries for each gallery item.
 
     Args:
-        scores: (n, m) numpy or torch, rows = queries, higher = better, any scale. Not modified.
+        scores: (n, m) numpy, torch, a list of rows or a frame of pandas or polars; rows = queries,
+            higher = better, any scale. Not modified.
         method: a name of `rerank methods` that works on scores, several joined by "+"; None is
             Sinkhorn, but for a direction with less than 10 scored pairs a query, which stays raw.
         tau: temperature in score units, or "auto".
@@ -56,7 +57,8 @@ def rerank(
         **settings: fields of the method's settings class, such as n_iters or tol.
 
     Returns:
-        (n, m), the same kind, dtype and device as `scores`. Half precision is computed in float32.
+        (n, m), the same kind, dtype and device as `scores`; an array for a list. Half precision is
+        computed in float32.
         For methods that rewrite the row direction only (`rerank methods` says which), the rows.
 
     The result is transductive: it is fitted on the very queries that it ranks.
@@ -69,6 +71,11 @@ def rerank(
     >>> hub.argmax(axis=1), rerank(hub, tau=0.1).argmax(axis=1)
     (array([2, 2, 2]), array([0, 1, 2]))
     """
+    if method is not None and not isinstance(method, str):
+        raise RerankError(
+            f"rerank: got {type(scores).__name__} and {type(method).__name__}, expected one matrix "
+            f"of scores; embeddings of two sides go to rerank.apply(texts, videos)"
+        )
     found = read_both(scores, scores_are=scores_are, unscored=unscored)
     if found.sentence:
         warnings.warn(found.sentence, RerankWarning, stacklevel=2)
@@ -86,7 +93,14 @@ def rerank(
     return _like(run.rows().scores(), scores)
 
 
-def _like(result: Tensor, scores: Array) -> Array:
+def _like(result: Tensor, scores: Any) -> Any:  # noqa: ANN401  what was given
+    library = type(scores).__module__.partition(".")[0]
+    if library == "pandas":
+        return type(scores)(result.cpu().numpy(), index=scores.index, columns=scores.columns)
+    if library == "polars":
+        return type(scores)(result.cpu().numpy(), schema=scores.columns)
+    if isinstance(scores, list | tuple):
+        return result.cpu().numpy()
     if isinstance(scores, Tensor):
         return result.to(dtype=scores.dtype, device=scores.device)
     return result.cpu().numpy().astype(scores.dtype, copy=False)

@@ -16,6 +16,7 @@ import torch
 from rerank import io
 from rerank.core import comm
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.pairs import Grades, as_grades, as_positives
 from rerank.core.similarity import ArrayLike
 from rerank.io import Embeddings, Reading, ScoreMatrix
 from rerank.io.files import read_text, regular_file
@@ -23,6 +24,7 @@ from rerank.io.layouts import holds
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
 from rerank.methods import kinds
+from rerank.metrics.judge import text_positives
 
 # What captions of a video are called: video#0, video_0, video-0.
 _NUMBERED = re.compile(r"(.+)[#_-]\d+")
@@ -607,3 +609,32 @@ def sizes(
         for path, role in ((texts, "texts"), (videos, "videos"))
     )
     return one.total_rows, other.total_rows, one.dim
+
+
+def right_answers(
+    gt: Any,  # noqa: ANN401  a ground truth in any form
+    text_ids: Sequence[str],
+    video_ids: Sequence[str],
+    *,
+    allow_unjudged: bool = False,
+) -> tuple[tuple[np.ndarray, ...], Grades | None]:
+    """For each text the video rows that are right, and grades where there are any.
+
+    Args:
+        gt: a path, what `read_ground_truth` returned, a dict of names or of rows, a list of rows,
+            or None for the diagonal.
+        text_ids: names of the texts.
+        video_ids: names of the videos.
+        allow_unjudged: leave out texts that a file does not name.
+
+    Raises:
+        RerankError: a ground truth that does not fit.
+    """
+    if isinstance(gt, str | Path):
+        gt = io.read_ground_truth(gt, text_ids, video_ids, allow_unjudged=allow_unjudged)
+    shape = (len(text_ids), len(video_ids))
+    if isinstance(gt, io.GroundTruth):
+        return as_positives(gt.positives, *shape), as_grades(gt.graded)
+    by_name = isinstance(gt, Mapping) and any(isinstance(key, str) for key in gt)
+    names = {"query_ids": text_ids, "gallery_ids": video_ids} if by_name else {}
+    return text_positives(shape, gt, **names), None

@@ -1,4 +1,4 @@
-"""The settings file of `rerank tune`: written with a hash, read strictly."""
+"""The settings file of `rerank tune`, read strictly."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,23 +6,10 @@ from typing import Any, get_type_hints
 
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.typed import fits, word_of
-from rerank.io.files import read_json, sha256_of, to_json
+from rerank.io.files import read_json
 from rerank.methods.engine import DEFAULT_FOR_EMBEDDINGS
 from rerank.methods.registry import SHARED_SETTINGS, cards_of
-
-SETTINGS = "rerank-settings/1"
-# Keys that are about the file.
-_ABOUT = ("schema", "sha256")
-
-
-def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Write settings as JSON that says what it is and carries the hash of its content."""
-    text = to_json({"schema": SETTINGS, "sha256": _hash(settings), **settings}, indent=2)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def _hash(settings: Mapping[str, Any]) -> str:
-    return sha256_of([to_json({k: settings[k] for k in sorted(settings) if k not in _ABOUT})])
+from rerank.selection.settings_file import ABOUT, SETTINGS, settings_hash
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -47,12 +34,12 @@ def read_settings(path: Path) -> dict[str, Any]:
                 f"{path}: is of the schema {found.get('schema')!r}, expected {SETTINGS!r}, as "
                 "rerank tune writes it"
             )
-        if found.get("sha256") != _hash(found):
+        if found.get("sha256") != settings_hash(found):
             raise FormatError(
                 f"{path}: does not match its hash, the file is damaged or was edited; tune again, "
                 "or take out schema and sha256 to make it your own"
             )
-    settings = {k: v for k, v in found.items() if k not in _ABOUT and not k.startswith("_")}
+    settings = {k: v for k, v in found.items() if k not in ABOUT and not k.startswith("_")}
     try:
         _check(settings)
     except RerankError as error:

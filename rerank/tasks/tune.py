@@ -1,15 +1,21 @@
 """`rerank tune` on files: read, hand over, write the settings."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+
 from rerank import io
 from rerank.core.similarity import Pair
+from rerank.core.words import Name
 from rerank.io.files import atomic_path
+from rerank.methods.directions import Direction
+from rerank.methods.registry import canonical
+from rerank.selection.settings_file import SETTINGS
 from rerank.selection.tune import METHODS, TuneReport, tune
 from rerank.tasks.inspect import read_directions
 from rerank.tasks.read import pick_device, read_inputs, read_truth
-from rerank.tasks.settings import SETTINGS, write_settings
 
 
 def tune_files(
@@ -76,12 +82,37 @@ def tune_files(
         )  # fmt: skip
         truth = read_truth(gt, inputs, allow_unjudged=True)
         both = read_directions(inputs, metric=metric, device=target)
-        names = tuple(name.strip() for name in methods.split(",")) if methods else METHODS
-        if methods is None and not isinstance(both["t2v"].sim, Pair):
-            names = tuple(name for name in names if not name.startswith("em"))
-        report = tune(both, tuple(truth.positives), methods=names, folds=folds, seed=seed)
-        write_settings(page, report.as_dict())
+        report = tune_directions(
+            both, tuple(truth.positives), methods=methods, folds=folds, seed=seed
+        )
+        page.write_text(report.as_text(), encoding="utf-8")
     return report
+
+
+def tune_directions(
+    both: Mapping[Name, Direction],
+    positives: Sequence[np.ndarray],
+    *,
+    methods: str | Sequence[str] | None = None,
+    folds: int = 5,
+    seed: int = 0,
+) -> TuneReport:
+    """`rerank.selection.tune.tune` of methods by name.
+
+    Args:
+        both: the directions.
+        positives: for each text the video rows that are right; empty = unjudged.
+        methods: names, or one text that joins them by commas; None = Sinkhorn, and EM before it
+            on embeddings.
+        folds: of the nested cross-validation.
+        seed: of the folds.
+    """
+    if methods is None:
+        vectors = isinstance(both["t2v"].sim, Pair)
+        methods = [name for name in METHODS if vectors or not name.startswith("em")]
+    names = methods.split(",") if isinstance(methods, str) else methods
+    chosen = [canonical(name.strip()) for name in names]
+    return tune(both, positives, methods=chosen, folds=folds, seed=seed)
 
 
 def outcome(report: TuneReport) -> str:

@@ -6,6 +6,7 @@ task of the same name.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,24 @@ import torch
 from torch import Tensor
 
 from rerank import io
+from rerank.core.arrays import pandas_module
 from rerank.core.errors import RerankError
-from rerank.core.pairs import as_positives
-from rerank.core.similarity import ArrayLike, Similarity
+from rerank.core.similarity import ArrayLike, Similarity, as_matrix
 from rerank.core.words import Metric, Name, Ties
-from rerank.io import Embeddings
 from rerank.io.files import PathLike
-from rerank.metrics.judge import Evaluation
+from rerank.methods.directions import Direction
+from rerank.metrics.judge import Evaluation, latex_rows
 from rerank.metrics.judge import evaluate as judged
 from rerank.metrics.tables import Comparison
+from rerank.selection.tune import TuneReport
+from rerank.serving.trained import load_heads_from
 from rerank.tasks import apply as task
 from rerank.tasks import compare as comparing
 from rerank.tasks import inspect as inspecting
+from rerank.tasks import tune as tuning
 from rerank.tasks.apply import Ranking, Reranked
-from rerank.tasks.read import Inputs
+from rerank.tasks.inspect import Inspection, read_directions
+from rerank.tasks.read import Inputs, bytes_of, right_answers
 
 # Above this many scores a saved result keeps the matrix only where it is asked for.
 _KEPT_SCORES = 4_000_000
@@ -65,7 +70,7 @@ class Side(Ranking):
         Raises:
             RerankError: pandas is not installed.
         """
-        pandas = _pandas()
+        pandas = pandas_module()
         n, k = self.topk.indices.shape
         return pandas.DataFrame(
             {
@@ -125,15 +130,8 @@ class Result(Reranked):
         Raises:
             RerankError: a ground truth that does not fit.
         """
-        named = {"query_ids": self.t2v.query_ids, "gallery_ids": self.t2v.gallery_ids}
-        positives: Any = gt
-        grades = None
-        if isinstance(gt, str | Path):
-            found = io.read_ground_truth(gt, *named.values())
-            positives, grades, named = tuple(found.positives), found.grades, {}
-        elif not isinstance(gt, Mapping) or not any(isinstance(key, str) for key in gt):
-            named = {}
-        given = {"figures": figures, "ties": ties, "protocol": protocol, "grades": grades, **named}
+        positives, grades = right_answers(gt, self.t2v.query_ids, self.t2v.gallery_ids)
+        given = {"figures": figures, "ties": ties, "protocol": protocol, "grades": grades}
         raw: dict[Name, Similarity] = {
             "t2v": self.t2v.direction.sim, "v2t": self.v2t.direction.sim,
         }  # fmt: skip
@@ -168,9 +166,13 @@ class Result(Reranked):
         Raises:
             RerankError: pandas is not installed.
         """
-        pandas = _pandas()
+        pandas = pandas_module()
         parts = [s.to_pandas().assign(direction=s.direction.name) for s in (self.t2v, self.v2t)]
         return pandas.concat(parts, ignore_index=True)
+
+    def to_latex(self, gt: Any = None, **options: Any) -> str:  # noqa: ANN401  of `evaluate`
+        """`evaluate` as a LaTeX table."""
+        return self.evaluate(gt, **options).to_latex()
 
     def _repr_html_(self) -> str:
         from markupsafe import escape
@@ -206,6 +208,24 @@ class BeforeAfter:
     def __repr__(self) -> str:
         return f"before ({self.before!r}) after, {self.label} ({self.after!r})"
 
+    def to_pandas(self) -> Any:  # noqa: ANN401  a pandas.DataFrame
+        """A row for each direction, before and after; the label stands beside it.
+
+        Raises:
+            RerankError: pandas is not installed.
+        """
+        parts = [
+            found.to_pandas().assign(when=when, label=label)
+            for found, when, label in (
+                (self.before, "before", "none"), (self.after, "after", self.label),
+            )
+        ]  # fmt: skip
+        return pandas_module().concat(parts)
+
+    def to_latex(self) -> str:
+        """Both as one LaTeX table, with the label of the second."""
+        return latex_rows({"before": self.before, f"after, {self.label}": self.after})
+
     def _repr_html_(self) -> str:
         return (
             f"<p>before</p>{self.before._repr_html_()}"
@@ -224,6 +244,7 @@ def apply(
     bank_scores: Any = None,  # noqa: ANN401
     method: str | None = None,
     metric: Metric = "cosine",
+    heads: str | Path | None = None,
     k: int | None = None,
     gate: bool = True,
     device: str | torch.device | None = None,
@@ -244,6 +265,7 @@ def apply(
             text to video.
         method: see `rerank methods`.
         metric: "cosine" or "dot".
+        heads: a file of `rerank train`; both sides go through them first.
         k: results per query; 10, or all of a smaller gallery.
         gate: judge biases on the bank's known pairs, where there are any.
         device: where to compute; None = where the tensors are.
@@ -268,26 +290,15 @@ def apply(
     """
     if isinstance(method, (list, tuple, np.ndarray, Tensor)):
         raise RerankError("method: got data, expected a name; apply(texts, videos, method='...')")
-    roles = {"texts": texts, "videos": videos, "bank_texts": bank_texts, "bank_videos": bank_videos}
-    held = {role: _held(x, role, metric) for role, x in roles.items() if x is not None}
-    arrays = {role: array for role, (_, array) in held.items()}
-    read: dict[str, Any] = {role: found for role, (found, _) in held.items()}
-    if bank_gt is not None:
-        read["bank_positives"] = arrays["bank_positives"] = _bank_pairs(bank_gt, read)
-    if scores is not None:
-        scores, read["scores"] = _matrix(scores)
-    if bank_scores is not None:
-        bank_scores, read["bank_scores"] = _matrix(bank_scores)
-        if isinstance(bank_scores, tuple):
-            bank_scores = bank_scores[0]
-    if k is None:
-        n, m = _sizes(read)
-        k = min(10, n, m)
-    found = task.apply(
-        **arrays, scores=scores, bank_scores=bank_scores, method=method, metric=metric, k=k,
-        gate=gate, device=device, **settings,
+    inputs, arrays = _read(
+        scores=scores, bank_scores=bank_scores, bank_gt=bank_gt, metric=metric, heads=heads,
+        texts=texts, videos=videos, bank_texts=bank_texts, bank_videos=bank_videos,
     )  # fmt: skip
-    inputs = Inputs(**read)
+    if k is None:
+        k = min(10, len(inputs.text_ids), len(inputs.video_ids))
+    found = task.apply(
+        **arrays, method=method, metric=metric, k=k, gate=gate, device=device, **settings
+    )
     asked = {
         "method": found.method, "metric": None if scores is not None else metric, "k": k,
         "gate": gate, "device": str(device or "cpu"), "pool": None,
@@ -309,6 +320,11 @@ def compare(
     methods: str | Sequence[str] = "all",
     figures: str | Sequence[str] = ("R@1", "R@5", "R@10"),
     metric: Metric = "cosine",
+    bank_texts: Any = None,  # noqa: ANN401
+    bank_videos: Any = None,  # noqa: ANN401
+    bank_gt: Any = None,  # noqa: ANN401
+    heads: str | Path | None = None,
+    device: str | torch.device | None = None,
     **options: Any,  # noqa: ANN401  of `rerank.tasks.compare.compare`
 ) -> Comparison:
     """Methods side by side, with paired intervals; see `rerank.tasks.compare.compare`.
@@ -321,6 +337,11 @@ def compare(
         methods: "all", or names.
         figures: names of figures.
         metric: "cosine" or "dot".
+        bank_texts: other texts; methods are then fitted on them, and labelled inductive.
+        bank_videos: likewise for video to text.
+        bank_gt: known pairs of the bank; also shows the do-no-harm gate.
+        heads: a file of `rerank train`; both sides go through them first.
+        device: where to compute; None = where the tensors are.
         **options: cross_fit, transductive, ties, protocol, resamples, seed, settings.
 
     Raises:
@@ -333,42 +354,178 @@ def compare(
     >>> [entry.method for table in found.tables for entry in table.entries]
     ['csls', 'csls']
     """
-    run = apply(texts, videos, scores=scores, method="none", metric=metric, k=1)
-    both = {"t2v": run.t2v.direction, "v2t": run.v2t.direction}
-    n, m = both["t2v"].sim.shape
-    positives: Any = gt
-    if isinstance(gt, str | Path):
-        truth = io.read_ground_truth(gt, run.t2v.query_ids, run.t2v.gallery_ids)
-        positives = tuple(truth.positives)
-    elif isinstance(gt, Mapping) and any(isinstance(key, str) for key in gt):
-        places = {name: row for row, name in enumerate(run.t2v.gallery_ids)}
-        listed = (gt.get(name, ()) for name in run.t2v.query_ids)
-        positives = [[places[v] for v in ([x] if isinstance(x, str) else x)] for x in listed]
-    elif gt is None:
-        positives = np.arange(n)
-    rows = as_positives(positives, n, m)
-    return comparing.compare(both, rows, methods=methods, figures=figures, **options)  # type: ignore[arg-type]
+    known = signature(comparing.compare).parameters
+    wrong = next((name for name in options if name not in known), None)
+    if wrong is not None:
+        raise RerankError(
+            f"compare: got {wrong!r}, expected of its options: {', '.join(list(known)[2:])}"
+        )
+    inputs, both = _directions(
+        scores=scores, metric=metric, device=device, bank_gt=bank_gt, heads=heads,
+        texts=texts, videos=videos, bank_texts=bank_texts, bank_videos=bank_videos,
+    )  # fmt: skip
+    rows, grades = right_answers(gt, inputs.text_ids, inputs.video_ids)
+    return comparing.compare(both, rows, methods=methods, figures=figures, grades=grades, **options)
+
+
+def tune(
+    texts: Any = None,  # noqa: ANN401  embeddings in any form
+    videos: Any = None,  # noqa: ANN401
+    gt: Any = None,  # noqa: ANN401
+    *,
+    scores: Any = None,  # noqa: ANN401
+    bank_texts: Any = None,  # noqa: ANN401
+    bank_videos: Any = None,  # noqa: ANN401
+    methods: str | Sequence[str] | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    metric: Metric = "cosine",
+    heads: str | Path | None = None,
+    device: str | torch.device | None = None,
+) -> TuneReport:
+    """Method and settings by the likelihood of labelled pairs; "none" always competes.
+
+    Args:
+        texts: embeddings in any form that `apply` takes.
+        videos: likewise.
+        gt: labelled pairs: a path, a dict of names or of rows, a list of rows, None = the diagonal.
+        scores: a matrix instead of embeddings.
+        bank_texts: other texts, from which text to video is corrected.
+        bank_videos: other videos, from which video to text is corrected.
+        methods: names to choose from; None = Sinkhorn, and EM before it on embeddings.
+        folds: of the nested cross-validation.
+        seed: of the folds.
+        metric: "cosine" or "dot".
+        heads: a file of `rerank train`; both sides go through them first.
+        device: where to compute; None = where the tensors are.
+
+    Returns:
+        What was chosen, `report.chosen`, and what it gains on pairs that it did not see.
+        `report.save(path)` writes the settings file of `rerank apply --settings`.
+
+    Raises:
+        RerankError: input that does not fit together, too few pairs for the folds.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> videos = rng.normal(size=(40, 8))
+    >>> texts = videos + rng.normal(size=(40, 8)) + 0.5
+    >>> report = tune(texts, videos, methods="sinkhorn", folds=2)
+    >>> report.label, report.n_pairs, sorted(report.chosen)[:2]
+    ('transductive', 40, ['method', 'rho'])
+    >>> apply(texts, videos, **report.chosen).method
+    'sinkhorn'
+    """
+    inputs, both = _directions(
+        scores=scores, metric=metric, device=device, heads=heads,
+        texts=texts, videos=videos, bank_texts=bank_texts, bank_videos=bank_videos,
+    )  # fmt: skip
+    rows, _ = right_answers(gt, inputs.text_ids, inputs.video_ids, allow_unjudged=True)
+    return tuning.tune_directions(both, rows, methods=methods, folds=folds, seed=seed)
 
 
 def inspect(
-    texts: PathLike | None = None, videos: PathLike | None = None, *, sims: PathLike | None = None,
-    **options: Any,  # noqa: ANN401  of `rerank.tasks.inspect.inspect_files`
-) -> dict[str, Any]:  # fmt: skip
-    """Hubness and geometry of raw files; see `rerank.tasks.inspect.inspect_files`."""
-    paths = [None if path is None else Path(path) for path in (texts, videos, sims)]
-    return inspecting.inspect_files(texts=paths[0], videos=paths[1], sims=paths[2], **options)
+    texts: Any = None,  # noqa: ANN401  embeddings in any form
+    videos: Any = None,  # noqa: ANN401
+    *,
+    scores: Any = None,  # noqa: ANN401
+    bank_texts: Any = None,  # noqa: ANN401
+    metric: Metric = "cosine",
+    heads: str | Path | None = None,
+    k: int = 10,
+    top: int = 5,
+    device: str | torch.device | None = None,
+) -> Inspection:
+    """Hubness, geometry and what is odd in embeddings or in a matrix, before any re-ranking.
+
+    Args:
+        texts: embeddings in any form that `apply` takes; alone they are searched among themselves.
+        videos: likewise.
+        scores: a matrix instead of embeddings.
+        bank_texts: other texts, whose hubs are looked for too.
+        metric: "cosine" or "dot".
+        heads: a file of `rerank train`; both sides go through them first.
+        k: length of the lists that are counted.
+        top: how many hubs are named.
+        device: where to compute; None = where the tensors are.
+
+    Returns:
+        A dict of "hubness" per direction, "geometry" and "checks".
+
+    Raises:
+        RerankError: input that does not fit together.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> found = inspect(rng.normal(size=(30, 8)), rng.normal(size=(20, 8)))
+    >>> sorted(found), sorted(found["hubness"])
+    (['checks', 'geometry', 'hubness'], ['t2v', 'v2t'])
+    """
+    if scores is None and (texts is None) != (videos is None):
+        role, alone = ("texts", texts) if videos is None else ("videos", videos)
+        found, rows = io.held(alone, role=role, metric=metric)
+        return inspecting.inspect_alone(
+            found, metric=metric, k=k, top=top, device=_place(device, rows)
+        )
+    inputs, both = _directions(
+        scores=scores, metric=metric, device=device, heads=heads,
+        texts=texts, videos=videos, bank_texts=bank_texts,
+    )  # fmt: skip
+    return inspecting.inspect_directions(both, inputs, metric=metric, k=k, top=top)
 
 
-def _held(x: Any, role: str, metric: str) -> tuple[Embeddings, Any]:  # noqa: ANN401
-    """Embeddings with ids, and what is computed with: arrays and tensors as they are."""
-    if type(x) is np.ndarray and x.ndim == 2 and x.dtype.kind == "f":
-        return Embeddings(_numbers(len(x)), x, role, None, len(x), ids_given=False), x
-    if isinstance(x, Tensor) and x.ndim == 2 and x.is_floating_point() and not x.is_sparse:
-        shown = x.detach().cpu()
-        vectors = (shown.float() if shown.dtype == torch.bfloat16 else shown).numpy()
-        return Embeddings(_numbers(len(x)), vectors, role, None, len(x), ids_given=False), x
-    found = io.as_embeddings(x, role=role.replace("_", " "), metric=metric)
-    return found, found.vectors
+def _directions(
+    *,
+    metric: Metric,
+    device: str | torch.device | None,
+    **given: Any,  # noqa: ANN401
+) -> tuple[Inputs, dict[Name, Direction]]:
+    """What was given, read, and both directions of it, not fitted."""
+    inputs, arrays = _read(metric=metric, **given)
+    place = _place(device, arrays.get("texts", arrays.get("scores")))
+    return inputs, read_directions(inputs, metric=metric, device=place)
+
+
+def _place(device: str | torch.device | None, rows: Any) -> torch.device:  # noqa: ANN401
+    """The device that was named, or the one where the rows are."""
+    if device is not None:
+        return torch.device(device)
+    return rows.device if isinstance(rows, Tensor) else torch.device("cpu")
+
+
+def _read(
+    *,
+    scores: Any = None,  # noqa: ANN401
+    bank_scores: Any = None,  # noqa: ANN401
+    bank_gt: Any = None,  # noqa: ANN401
+    metric: Metric = "cosine",
+    heads: str | Path | None = None,
+    **roles: Any,  # noqa: ANN401  embeddings in any form
+) -> tuple[Inputs, dict[str, Any]]:
+    """Everything with its ids, and the arrays to compute with, by the names that `apply` has."""
+    held = {
+        role: io.held(x, role=role.replace("_", " "), metric=metric)
+        for role, x in roles.items()
+        if x is not None
+    }
+    if (scores is None) == ("texts" not in held or "videos" not in held):
+        raise RerankError("give texts and videos, or scores, not both and not neither")
+    arrays = {role: rows for role, (_, rows) in held.items()}
+    read: dict[str, Any] = {role: found for role, (found, _) in held.items()}
+    if bank_gt is not None:
+        if "bank_texts" not in read or "bank_videos" not in read:
+            raise RerankError("bank_gt needs bank_texts and bank_videos, which it refers to")
+        positives, _ = right_answers(bank_gt, read["bank_texts"].ids, read["bank_videos"].ids)
+        read["bank_positives"] = arrays["bank_positives"] = positives
+    if scores is not None:
+        arrays["scores"], read["scores"] = _matrix(scores)
+    if bank_scores is not None:
+        bank, read["bank_scores"] = _matrix(bank_scores)
+        arrays["bank_scores"] = bank[0] if isinstance(bank, tuple) else bank
+    if heads is None:
+        return Inputs(**read), arrays
+    inputs = Inputs(**read, heads_file=Path(heads), heads=load_heads_from(bytes_of(Path(heads))))
+    return inputs, {**arrays, **{role: inputs.vectors(role) for role in held}}
 
 
 def _numbers(count: int) -> tuple[str, ...]:
@@ -385,40 +542,19 @@ def _matrix(scores: Any) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matri
         (first, found), (second, other) = _matrix(scores[0]), _matrix(scores[1])
         return (first, second), replace(found, reverse=other.scores)
     if not isinstance(scores, Tensor):
-        scores = np.ma.asarray(scores) if np.ma.isMaskedArray(scores) else np.asarray(scores)
+        if type(scores) is not np.ndarray:
+            scores = as_matrix(scores, "scores", keep_half=True).numpy()  # type: ignore[arg-type]
     if scores.ndim != 2:
         raise RerankError(f"scores: got shape {tuple(scores.shape)}, expected texts x videos")
-    shown = scores.detach().cpu().float().numpy() if isinstance(scores, Tensor) else scores
+    shown: Any = scores
+    if isinstance(scores, Tensor):
+        shown = scores.detach().cpu()
+        shown = (shown.float() if shown.dtype == torch.bfloat16 else shown).numpy()
     n, m = shown.shape
     return scores, io.ScoreMatrix(
         shown, _numbers(n), _numbers(m), "scores", ids_given=False, total_rows=n
     )
 
 
-def _sizes(read: Mapping[str, Any]) -> tuple[int, int]:
-    if "scores" in read:
-        return read["scores"].scores.shape
-    if "texts" not in read or "videos" not in read:
-        raise RerankError("apply: give texts and videos, or scores, not both and not neither")
-    return len(read["texts"]), len(read["videos"])
-
-
-def _bank_pairs(gt: Any, read: Mapping[str, Any]) -> tuple[np.ndarray, ...]:  # noqa: ANN401
-    if "bank_texts" not in read or "bank_videos" not in read:
-        raise RerankError("bank_gt needs bank_texts and bank_videos, which it refers to")
-    texts, videos = read["bank_texts"], read["bank_videos"]
-    if isinstance(gt, str | Path):
-        return tuple(io.read_ground_truth(gt, texts.ids, videos.ids).positives)
-    return as_positives(gt, len(texts), len(videos))
-
-
 def _is_file(source: object) -> bool:
     return isinstance(source, str | Path) and Path(source).exists()
-
-
-def _pandas() -> Any:  # noqa: ANN401  the module
-    try:
-        import pandas
-    except ImportError as error:
-        raise RerankError("pandas is not installed: pip install pandas") from error
-    return pandas

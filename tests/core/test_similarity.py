@@ -106,7 +106,7 @@ def test_no_pass_allocates_the_matrix():
         (lambda q, v: Pair(q[:0], v), ["at least one"]),
         (lambda q, v: Pair(q, v, metric="l2"), ["'l2'", "cosine"]),
         (lambda q, v: Dense(np.full((3, 3), -np.inf)), ["row 0"]),
-        (lambda q, v: Dense([[1.0]]), ["list"]),
+        (lambda q, v: Dense([[1.0], [1.0, 2.0]]), ["list", "no matrix"]),
         (lambda q, v: reduce.topk(Pair(q, v), 18), ["18", "17"]),
         (lambda q, v: reduce.logsumexp(Pair(q, v), 0.0, over="queries"), ["tau", "positive"]),
     ],

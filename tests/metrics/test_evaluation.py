@@ -61,7 +61,9 @@ def test_best_caption_protocol_is_clip4clips_max_pooling(golden):
     scores = np.round(rng.normal(size=(40, 12)), 1) - 4  # all negative, as log-probabilities are
     owner = np.concatenate([np.arange(11), rng.integers(0, 11, 29)])  # video 11 has no caption
     sims = both_directions(scores)
-    found = ranks_of(sims, text_positives(sims, owner), protocol="rank-videos-by-best-caption")
+    found = ranks_of(
+        sims, text_positives(sims["t2v"].shape, owner), protocol="rank-videos-by-best-caption"
+    )
     groups = [np.flatnonzero(owner == j) for j in range(11)]
     pooled = clip4clip_video_to_text(scores, groups)[:11]
     expected = metrics.ranks(Dense(pooled.copy()), np.arange(11))
@@ -80,13 +82,15 @@ def test_the_two_video_to_text_protocols_differ_beyond_the_first_place():
 
 def test_a_caption_of_two_videos_belongs_to_both_groups():
     sims = both_directions(SCORES)
-    rows = text_positives(sims, [[0, 1], [0], [0], [1], [1]])
+    rows = text_positives(sims["t2v"].shape, [[0, 1], [0], [0], [1], [1]])
     pooled = ranks_of(sims, rows, protocol="rank-videos-by-best-caption")["v2t"]
     assert len(pooled) == 2
 
 
 def test_distractors_stay_in_the_gallery_and_are_no_queries():
-    found = ranks_of(both_directions(SCORES), text_positives(both_directions(SCORES), GT))
+    found = ranks_of(
+        both_directions(SCORES), text_positives(both_directions(SCORES)["t2v"].shape, GT)
+    )
     assert found["t2v"].n_gallery == 3
     assert found["v2t"].unjudged == 1
 

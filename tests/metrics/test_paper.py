@@ -12,6 +12,7 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Dense
 from rerank.methods import directions
 from rerank.metrics import paper
+from rerank.metrics.figures import tex_text
 from rerank.metrics.tables import to_json
 from rerank.tasks.compare import compare
 
@@ -158,7 +159,7 @@ def test_html_is_escaped_and_balanced(found):
 
 
 def test_latex_is_escaped():
-    assert paper._tex("50 % & x_y #1 $2 <3 a\\b {c}") == (
+    assert tex_text("50 % & x_y #1 $2 <3 a\\b {c}") == (
         r"50 \% \& x\_y \#1 \$2 $<$3 a\textbackslash{}b \{c\}"
     )
     assert paper.title("em+sinkhorn") == "EM + Sinkhorn"

@@ -93,7 +93,7 @@ def test_items_come_and_go(model):
         model.add(GALLERY[:1])
     with pytest.raises(RerankError, match=r"expected a list of ids: \['v7'\]"):
         model.remove("v7")
-    with pytest.raises(RerankError, match="2 ids for 1 rows"):
+    with pytest.raises(RerankError, match="2 ids for the 1 rows"):
         model.add(GALLERY[:1], ids=["a", "b"])
 
 
@@ -154,10 +154,13 @@ def test_a_pipeline_saved_alone_comes_back_as_a_model_without_a_gallery(tmp_path
         (lambda m, p: rerank.load(m), "load: got Model, expected a path"),
         (lambda m, p: rerank.fit(GALLERY), "bank_texts is missing.*rerank.apply"),
         (lambda m, p: rerank.fit(GALLERY, bank_texts=BANK, direction="v2v"), "'t2v' or 'v2t'"),
-        (lambda m, p: rerank.fit(GALLERY, bank_texts=BANK, ids=["a"] * 300), "'a' is given twice"),
+        (
+            lambda m, p: rerank.fit(GALLERY, bank_texts=BANK, ids=["a"] * 300),
+            "'a' stands in row 0",
+        ),
         (lambda m, p: rerank.fit(GALLERY, bank_texts=BANK, bank_gt=[[0]]), "needs bank_texts and"),
-        (lambda m, p: m.search([[1.0, 2.0], [3.0]]), "rows of different lengths"),
-        (lambda m, p: m.search(["a dog"]), "expected numbers"),
+        (lambda m, p: m.search([[1.0, 2.0], [3.0]]), "all rows need the same length"),
+        (lambda m, p: m.search(["a dog"]), "expected a vector of numbers"),
         (lambda m, p: m.search(QUERIES[:, :31]), "d = 31"),
         (lambda m, p: m.export("milvus", p), "store: got 'milvus', expected one of faiss"),
     ],

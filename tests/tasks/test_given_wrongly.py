@@ -1,0 +1,134 @@
+"""What is given wrongly works, or gets one clear error with a way out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+import rerank
+from rerank import RerankError
+
+RNG = np.random.default_rng(0)
+VIDEOS = RNG.normal(size=(30, 8)).astype(np.float32)
+TEXTS = VIDEOS + RNG.normal(size=(30, 8)).astype(np.float32)
+SCORES = TEXTS @ VIDEOS.T
+HIDDEN = np.zeros(SCORES.shape, dtype=bool)
+HIDDEN[0, 0] = True
+BY_NAME = {f"t{i}": [f"v{i}"] for i in range(30)}
+MANY = np.repeat(VIDEOS, 20, axis=0)[:500]
+MODEL = rerank.fit(VIDEOS, bank_texts=TEXTS, tau=0.1)
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+REFUSED = {
+    "two embeddings": (lambda: rerank.rerank(TEXTS, VIDEOS), r"rerank\.apply\(texts, videos\)"),
+    "two tensors": (
+        lambda: rerank.rerank(torch.from_numpy(TEXTS), torch.from_numpy(VIDEOS)),
+        "expected one matrix of scores",
+    ),
+    "a masked array": (
+        lambda: rerank.rerank(np.ma.masked_array(SCORES, HIDDEN)),
+        r"masked values; fill them: x\.filled",
+    ),
+    "a sparse matrix": (lambda: rerank.rerank(sparse.csr_matrix(SCORES)), r"x\.toarray\(\)"),
+    "a sparse tensor": (
+        lambda: rerank.rerank(torch.from_numpy(SCORES).to_sparse()),
+        r"x\.to_dense\(\)",
+    ),
+    "sparse scores": (lambda: rerank.apply(scores=sparse.csr_matrix(SCORES)), r"x\.toarray\(\)"),
+    "sparse embeddings": (lambda: rerank.apply(sparse.csr_matrix(TEXTS), VIDEOS), "toarray"),
+    "sparse, judged": (lambda: rerank.evaluate(sparse.csr_matrix(SCORES)), "toarray"),
+    "a path": (lambda: rerank.rerank("scores.npy"), "got str, expected a numpy array"),
+    "ragged lists": (lambda: rerank.rerank([[1.0], [1.0, 2.0]]), "no matrix of numbers"),
+    "names of stages": (
+        lambda: rerank.Pipeline(("em", "sinkhorn")),
+        r"a name such as Pipeline\('em\+sinkhorn'\)",
+    ),
+    "save, swapped": (
+        lambda: rerank.save(MODEL.fitted, "m"),
+        r"expected a path and what was fitted: save\(path, fitted\)",
+    ),
+    "export, swapped": (lambda: rerank.export("m", MODEL), r"rerank\.export\(model, out\)"),
+    "names without ids": (lambda: rerank.evaluate(SCORES, BY_NAME), "query_ids=, gallery_ids="),
+    "a file of pairs": (
+        lambda: rerank.evaluate(SCORES, Path("gt.json")),
+        r"got 'gt.json'.*rerank\.read_ground_truth",
+    ),
+    "evaluate, swapped": (
+        lambda: rerank.evaluate({i: [i] for i in range(30)}, SCORES),
+        r"rerank\.evaluate\(scores, positives\)",
+    ),
+    "embeddings, judged": (lambda: rerank.evaluate(TEXTS, VIDEOS), "to judge embeddings"),
+    "4 ids for 500": (
+        lambda: rerank.fit(MANY, ids=list("abcd"), bank_texts=TEXTS),
+        "4 ids for the 500 rows; every row needs its id",
+    ),
+    "4 ids, read": (lambda: rerank.as_embeddings(MANY, ids=list("abcd")), "4 ids for the 500"),
+    "4 ids, made": (lambda: rerank.Embeddings(tuple("abcd"), MANY, "v"), "4 ids for the 500"),
+    "only scores": (lambda: rerank.apply(SCORES), "give texts and videos, or scores"),
+    "methods as data": (lambda: rerank.apply(TEXTS, VIDEOS, method=["em"]), "method='...'"),
+    "a list as a path": (lambda: rerank.read_scores([1]), "read_scores: got list, expected the"),
+    "an array, searched": (lambda: rerank.topk(SCORES, 3), r"such as Dense\(scores\)"),
+    "an array as a bank": (lambda: rerank.Bank(SCORES), "Bank: got ndarray, expected a Simil"),
+    "an unknown option": (lambda: rerank.compare(TEXTS, VIDEOS, fold=3), "got 'fold', expected"),
+    "a typing error": (lambda: rerank.rerank(SCORES, "sinkhron"), "did you mean 'sinkhorn'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_one_clear_error(case):
+    call, message = REFUSED[case]
+    with pytest.raises(RerankError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_is_a_pipeline():
+    assert rerank.Pipeline("em+sinkhorn") == rerank.Pipeline((rerank.EM(), rerank.Sinkhorn()))
+
+
+def test_a_frame_and_a_list_are_matrices():
+    pandas = pytest.importorskip("pandas")
+    expected = rerank.rerank(SCORES)
+    frame = pandas.DataFrame(SCORES, index=list(BY_NAME), columns=[f"v{i}" for i in range(30)])
+    found = rerank.rerank(frame)
+    assert list(found.index) == list(BY_NAME) and list(found.columns) == list(frame.columns)
+    np.testing.assert_array_equal(found.to_numpy(), expected)
+    as_list = rerank.rerank(SCORES.astype(np.float64).tolist())
+    np.testing.assert_array_equal(as_list, rerank.rerank(SCORES.astype(np.float64)))
+    assert rerank.evaluate(frame) == rerank.evaluate(SCORES)
+    by_frame = rerank.apply(scores=frame).t2v.scores
+    np.testing.assert_array_equal(by_frame, rerank.apply(scores=SCORES).t2v.scores)
+    whole = rerank.rerank(np.ma.masked_array(SCORES))
+    np.testing.assert_array_equal(whole, expected)
+
+
+def test_a_boolean_matrix_says_which_are_right():
+    assert rerank.evaluate(SCORES, np.eye(30, dtype=bool)) == rerank.evaluate(SCORES)
+
+
+def test_frames_compute_as_the_arrays_that_they_hold():
+    pandas = pytest.importorskip("pandas")
+    run = rerank.apply(pandas.DataFrame(TEXTS), pandas.Series(list(VIDEOS)))
+    np.testing.assert_array_equal(run.t2v.scores, rerank.apply(TEXTS, VIDEOS).t2v.scores)
+    found = MODEL.search(pandas.DataFrame(TEXTS, index=list(BY_NAME)), k=2)
+    assert found.query_ids == tuple(BY_NAME)
+    assert list(found.to_pandas()["query"][:3]) == ["t0", "t0", "t1"]
+
+
+def test_results_show_themselves_in_one_line_and_in_tables():
+    run = rerank.apply(TEXTS, VIDEOS, k=3)
+    before_after = run.evaluate()
+    for shown in (
+        run, run.t2v, before_after, MODEL, MODEL.search(TEXTS, k=2), run.matrix(),
+        rerank.evaluate(SCORES), rerank.Pair(TEXTS, VIDEOS), rerank.Dense(SCORES),
+    ):  # fmt: skip
+        assert "\n" not in repr(shown)
+    for shown in (run, before_after, MODEL.search(TEXTS, k=2), rerank.inspect(TEXTS, VIDEOS)):
+        assert shown._repr_html_().count("<table>") >= 1
+    assert before_after.to_latex() == run.to_latex()
+    assert before_after.to_latex().count(r"\\") == 5
+    pytest.importorskip("pandas")
+    assert list(before_after.to_pandas()["when"]) == ["before", "before", "after", "after"]
