@@ -22,8 +22,8 @@ N, D = 24, 6
 WRITERS = {
     "apply": (
         "apply --videos v.h5 --texts t.h5 --bank-texts b.h5 --bank-videos w.h5 --bank-gt bank.json "
-        "--video-ids v.txt --text-ids t.txt --settings s.json --no-gate",
-        {"out": "o.h5"},
+        "--video-ids v.txt --text-ids t.txt --settings s.json --no-gate --captions c.json",
+        {"out": "o.h5", "report": "page.html"},
     ),
     "eval": (
         "eval --gt gt.json --results r.h5 --captions c.json --video-ids v.txt --text-ids t.txt",
@@ -31,7 +31,13 @@ WRITERS = {
     ),
     "compare": (
         "compare --gt gt.json --videos v.h5 --texts t.h5 --bank-texts b.h5 --bank-videos w.h5 "
-        "--bank-gt bank.json --methods csls --resamples 5 --video-ids v.txt --text-ids t.txt",
+        "--bank-gt bank.json --methods csls --resamples 5 --video-ids v.txt --text-ids t.txt "
+        "--captions c.json",
+        {"report": "page.html"},
+    ),
+    "inspect": (
+        "inspect --videos v.h5 --texts t.h5 --bank-texts b.h5 --video-ids v.txt --text-ids t.txt "
+        "--captions c.json",
         {"report": "page.html"},
     ),
     "fit": (
