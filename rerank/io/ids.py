@@ -3,6 +3,7 @@
 Ids in a small file beside an array that has no room for them.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
@@ -180,7 +181,7 @@ def find_sidecar(path: Path, *, tiers: tuple[tuple[str, ...], ...] = _TIERS) -> 
             side
             for stem in stems
             for ending in tier
-            if (side := path.with_name(stem + ending)).exists() and side != path
+            if os.path.exists(side := path.with_name(stem + ending)) and side != path
         ]
         if len(found) > 1:
             raise FormatError(

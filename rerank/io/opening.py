@@ -1,6 +1,7 @@
 """A file of arrays, opened by the reader of its kind."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def opener(path: Path) -> Card[FormatFacts]:
     Raises:
         FormatError: a pickle, or nothing that is known.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         card = by_ending(path.name, folder=True)
         if card is None:
             raise FormatError(f"{path}: is a directory; name the file inside it")
