@@ -16,7 +16,7 @@ import secrets
 import shutil
 import socket
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -104,6 +104,14 @@ def regular_file(path: PathLike) -> Path:
     if not os.access(path, os.R_OK):
         raise FormatError(f"{path}: is not readable by this user; change its permissions")
     return path
+
+
+def safely(question: Callable[[], bool]) -> bool:
+    """What a path answers; no where the system cannot say, as for a name that is too long."""
+    try:
+        return question()
+    except (OSError, ValueError):
+        return False
 
 
 def folder_of(path: PathLike) -> Path:

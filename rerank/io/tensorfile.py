@@ -103,7 +103,8 @@ def read(
         ) from None
     if found != kind:
         raise FormatError(
-            f"{path}: a rerank file of kind {one_line(repr(found))}, expected {kind!r} as {made_by} writes it"
+            f"{path}: a rerank file of kind {one_line(repr(found))}, expected {kind!r} as "
+            f"{made_by} writes it"
             f"{_WAYS_OUT.get((str(found), kind), '')}"
         )
     if versions and document.get("version") not in list(versions):
