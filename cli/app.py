@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rerank_cli.endings import drop_stdout, flush, line_of, prepare_streams
 from rerank_cli.examples import epilog
 
 # Threads of torch that wait must not spin on the cores that the compiled sweeps need; read by the
@@ -120,12 +121,14 @@ def main() -> None:
     from rerank.io.cut import exit_when_cut  # of the standard library alone
 
     exit_when_cut()
+    prepare_streams()
     try:
         with warnings.catch_warnings():
             # Libraries warn those who program; what a user should know is said by the commands.
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")
             status = app(standalone_mode=False)
+        flush()
         sys.exit(status or 0)
     except _WrongUse as error:
         sys.stderr.write(f"{_said(error)}\n")
@@ -133,13 +136,16 @@ def main() -> None:
     except typer.Abort:
         sys.exit(130)
     except BrokenPipeError:
+        drop_stdout()
         sys.exit(141)
-    except ValueError as error:
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
         from rerank.core.errors import RerankError
 
-        if not isinstance(error, RerankError):
+        said = str(error) if isinstance(error, RerankError) else line_of(error)
+        if said is None:
             raise
         from rerank.io.files import printable
 
-        sys.stderr.write(f"error: {printable(' '.join(str(error).split()))}\n")
+        drop_stdout()
+        sys.stderr.write(f"error: {printable(' '.join(said.split()))}\n")
         sys.exit(2)

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import socket
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -104,6 +104,19 @@ def regular_file(path: PathLike) -> Path:
     if not os.access(path, os.R_OK):
         raise FormatError(f"{path}: is not readable by this user; change its permissions")
     return path
+
+
+def safely(question: Callable[[], bool]) -> bool:
+    """What a path answers; no where the system cannot say, as for a name that is too long."""
+    try:
+        return question()
+    except (OSError, ValueError):
+        return False
+
+
+def folder_of(path: PathLike) -> Path:
+    """The folder in which a file really lies; links that lead in a circle stay as they are."""
+    return Path(os.path.realpath(path)).parent
 
 
 def read_text(path: PathLike) -> str:
@@ -195,6 +208,8 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     path = Path(path)
     try:
         target = Path(os.path.realpath(path))
+        if target.is_symlink():
+            raise FormatError(f"{path}: is a circle of links; choose another name for the output")
         if target.exists() and not target.is_file():
             kind = "a directory" if target.is_dir() else "not an ordinary file"
             raise FormatError(f"{path}: is {kind}; choose another name for the output")
@@ -363,7 +378,9 @@ def to_json(value: object, *, indent: int | None = None) -> str:
         RerankError: the value cannot be written as JSON.
     """
     try:
-        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+        # Names of files that are not UTF-8 come back from these escapes as they were.
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         raise RerankError(f"cannot be written as JSON: {one_line(error)}") from error
 

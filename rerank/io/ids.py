@@ -11,7 +11,7 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.field import Field, afford
-from rerank.io.files import foreign, named, read_json, read_text, regular_file
+from rerank.io.files import foreign, named, read_json, read_text, regular_file, safely
 
 # Larger whole numbers have neighbours that are written alike.
 _EXACT = 2.0**53
@@ -180,7 +180,7 @@ def find_sidecar(path: Path, *, tiers: tuple[tuple[str, ...], ...] = _TIERS) -> 
             side
             for stem in stems
             for ending in tier
-            if (side := path.with_name(stem + ending)).exists() and side != path
+            if safely((side := path.with_name(stem + ending)).exists) and side != path
         ]
         if len(found) > 1:
             raise FormatError(

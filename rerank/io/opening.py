@@ -7,7 +7,7 @@ from pathlib import Path
 from rerank.core.errors import FormatError
 from rerank.core.registry import Card
 from rerank.io.container import Container
-from rerank.io.files import regular_file
+from rerank.io.files import regular_file, safely
 from rerank.io.formats.registry import FormatFacts, by_content, by_ending, known_endings
 from rerank.io.recipes import from_pickle, is_pickle
 
@@ -21,7 +21,7 @@ def opener(path: Path) -> Card[FormatFacts]:
     Raises:
         FormatError: a pickle, or nothing that is known.
     """
-    if path.is_dir():
+    if safely(path.is_dir):
         card = by_ending(path.name, folder=True)
         if card is None:
             raise FormatError(f"{path}: is a directory; name the file inside it")

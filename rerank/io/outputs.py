@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rerank.core.errors import RerankError
-from rerank.io.files import PathLike
+from rerank.io.files import PathLike, safely
 from rerank.io.identify import kind_of_file
 from rerank.io.ids import find_sidecar
 
@@ -62,7 +62,7 @@ rerank-results/1; choose another name, or replace it with --force
                 raise RerankError(f"{label}: is also {written[key]}; choose another name")
             written[key] = label
         wanted = kind.get(name) if isinstance(kind, Mapping) else kind
-        if wanted is None or force or not path.is_file():
+        if wanted is None or force or not safely(path.is_file):
             continue
         found = kind_of_file(path)
         if found not in (wanted, "empty"):
@@ -92,7 +92,7 @@ def _with_sidecars(inputs: Iterable[PathLike | None]) -> list[Path]:
                  for end in (".json", ".txt")]  # fmt: skip
         stems = (path.stem, path.name) if path.name else ()
         found += [side for stem in stems for end in names
-                  if (side := path.with_name(stem + end)).is_file()]  # fmt: skip
+                  if safely((side := path.with_name(stem + end)).is_file)]  # fmt: skip
         with contextlib.suppress(ValueError):
             side = find_sidecar(path)
             if side is not None:
@@ -102,8 +102,8 @@ def _with_sidecars(inputs: Iterable[PathLike | None]) -> list[Path]:
 
 def _inside(path: Path, inputs: Iterable[PathLike | None]) -> bool:
     """Whether a file that is there lies in a folder that is read."""
-    if not path.exists():
+    if not safely(path.exists):
         return False
     real = Path(os.path.realpath(path))
     folders = [Path(os.path.realpath(given)) for given in inputs if given is not None]
-    return any(folder.is_dir() and folder in real.parents for folder in folders)
+    return any(safely(folder.is_dir) and folder in real.parents for folder in folders)

@@ -16,9 +16,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from rerank.core import memory
 from rerank.core.errors import FormatError, RerankError
-from rerank.io.files import replacing
+from rerank.io.files import one_line, regular_file, replacing
 
+# What JSON of another shape than ours raises.
+_ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError)
 # The library itself refuses longer headers.
 _LONGEST_HEADER = 100_000_000
 # For files that are often given in place of another: (kind found, kind expected) -> what to do.
@@ -69,6 +72,12 @@ def read(
     """
     path = Path(path)
     again = f"{made_by.strip('`').removeprefix('rerank ')} again"
+    regular_file(path)
+    size = 2 * path.stat().st_size  # its bytes and the tensors made of them
+    if size > max(memory.budget(), memory.available()):
+        raise FormatError(
+            f"{path}: takes {size:,} bytes of memory, and only {memory.available():,} are free"
+        )
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -77,32 +86,34 @@ def read(
         tensors = safetensors.torch.load(data)
         (length,) = struct.unpack("<Q", data[:8])
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, struct.error) as error:
+    except (safetensors.SafetensorError, *_ODD, struct.error) as error:
         raise FormatError(
             f"{path}: {_looks_like(data)}, expected a file that {made_by} wrote "
-            f"(safetensors: {error})"
+            f"(safetensors: {one_line(error)})"
         ) from None
     try:
         document = json.loads(metadata["rerank"])
+        claimed = document.pop("hash", None)
+        digest = _digest(document, tensors)
         found = document["kind"]
-    except (ValueError, KeyError, TypeError):
+    except _ODD:
         raise FormatError(
             f"{path}: a safetensors file without rerank's description, expected one "
             f"that {made_by} wrote"
         ) from None
     if found != kind:
         raise FormatError(
-            f"{path}: a rerank file of kind {found!r}, expected {kind!r} as {made_by} writes it"
-            f"{_WAYS_OUT.get((found, kind), '')}"
+            f"{path}: a rerank file of kind {one_line(repr(found))}, expected {kind!r} as "
+            f"{made_by} writes it"
+            f"{_WAYS_OUT.get((str(found), kind), '')}"
         )
-    if versions and document.get("version") not in versions:
+    if versions and document.get("version") not in list(versions):
         raise FormatError(
-            f"{path}: format {document.get('version')!r}, this version reads "
+            f"{path}: format {one_line(repr(document.get('version')))}, this version reads "
             f"{', '.join(map(str, versions))}; {again}, or use the version of rerank-toolkit "
             f"that wrote it"
         )
-    claimed = document.pop("hash", None)
-    if claimed != _digest(document, tensors):
+    if claimed != digest:
         raise FormatError(f"{path}: content does not match its hash, the file is damaged; {again}")
     return document, tensors
 
@@ -110,13 +121,13 @@ def read(
 def kind_of(path: str | Path) -> str | None:
     """The kind that a rerank file says it is; None for any other file. Reads the header only."""
     try:
-        with Path(path).open("rb") as file:
+        with regular_file(path).open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > _LONGEST_HEADER:
                 return None
             header = json.loads(file.read(length))
         return json.loads(header["__metadata__"]["rerank"])["kind"]
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, *_ODD, struct.error):
         return None
 
 

@@ -22,12 +22,15 @@ from torch import Tensor
 import rerank.methods as methods
 from rerank.core.errors import FormatError, RerankError
 from rerank.io import tensorfile
+from rerank.io.files import one_line
 from rerank.methods.base import LABELS, Fitted, FittedPipeline
 
 KIND = "rerank/fitted"
 VERSION = 1
 _IDS = "ids.gallery"
 _KEPT = "kept."
+# Kept embeddings, by the names that `serving` gives them.
+_ROWS = (f"{_KEPT}gallery.vectors", f"{_KEPT}bank.queries", f"{_KEPT}bank.gallery")
 _Json = dict[str, Any]
 
 
@@ -111,14 +114,24 @@ def read_model(path: str | Path) -> Saved:
         model = Saved(fitted, ids, dict(document["manifest"]), kept)
         if fitted.label != document["label"]:
             raise ValueError(f"label {document['label']!r} is not that of its stages")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        _check_numbers(tensors)
+        bias = fitted.gallery_bias
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise FormatError(
-            f"{path}: not a model this version can read ({error}); fit again"
+            f"{path}: not a model this version can read ({one_line(error)}); fit again"
         ) from None
-    bias = fitted.gallery_bias
     if ids is not None and bias is not None and len(ids) != len(bias):
         raise FormatError(f"{path}: {len(ids)} gallery ids but {len(bias)} biases; fit again")
     return model
+
+
+def _check_numbers(tensors: Mapping[str, Tensor]) -> None:
+    """Whoever wrote the file: NaN is no number, and vectors lie in rows."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and bool(tensor.isnan().any()):
+            raise ValueError(f"{name} holds NaN")
+        if name in _ROWS and (tensor.ndim != 2 or not tensor.is_floating_point()):
+            raise ValueError(f"{name} is {tuple(tensor.shape)} {tensor.dtype}, expected rows")
 
 
 def _flatten(fitted: Fitted) -> Iterator[Fitted]:

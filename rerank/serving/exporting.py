@@ -17,7 +17,7 @@ import torch
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike
 from rerank.core.words import Metric, QuerySide, Space
-from rerank.io.files import locked, write_text
+from rerank.io.files import folder_of, foreign, locked, write_text
 from rerank.methods.base import FittedPipeline
 from rerank.methods.saved import Saved
 from rerank.passes.reduce import TopK, check_k
@@ -79,7 +79,7 @@ def export(
     to = STORES.find(to).name
     store: Store = make_store(to, **settings)
     facts = STORES[to].facts
-    if not out.resolve().parent.is_dir():
+    if not folder_of(out).is_dir():
         raise RerankError(f"{out}: the folder {str(out.parent)!r} does not exist; create it")
     _check_effort(store, effort)
     if replace and facts.kind != "database":
@@ -284,7 +284,8 @@ def search_export(
             k = check_k(k, len(exported.ids))
             _check_effort(store, effort)
             asked = np.ascontiguousarray(exported.folding.queries(queries).numpy())
-            hits = store.search(out, asked, k, effort=effort or exported.manifest["effort"])
+            with foreign(out, "the index that its side-car describes"):
+                hits = store.search(out, asked, k, effort=effort or exported.manifest["effort"])
         # What was replaced meanwhile is read again, so that ids and rows are of one export.
         if _stat(out) == before or last:
             return exported, _checked(hits, asked, exported, store.space)

@@ -24,14 +24,17 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankError
 from rerank.io.files import (
     created,
+    foreign,
     is_of_the_dead,
     locked,
+    one_line,
     owner,
     remove_dead,
     replacing,
     sync,
     temporary_beside,
 )
+from rerank.io.formats.npy import Header
 from rerank.serving.fold import Folding, folding_from, folding_to_arrays
 from rerank.serving.stores.contract import Store, TableStore
 
@@ -115,8 +118,7 @@ def read_side_car(path: Path) -> Exported:
         FormatError: missing, damaged, or not of an export.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = _arrays(path)
         manifest = json.loads(str(arrays["manifest"]))
         if manifest["schema"] != SCHEMA:
             raise ValueError(f"schema {manifest['schema']!r}, expected {SCHEMA!r}")
@@ -128,10 +130,29 @@ def read_side_car(path: Path) -> Exported:
             f"{path}: cannot be read ({error.strerror or error}); it lies beside the index that "
             f"`rerank export` wrote, keep the two together"
         ) from None
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except RerankError:
+        raise
+    except Exception as error:  # damage makes the libraries raise a dozen kinds
         raise FormatError(
-            f"{path}: not the side-car of an export ({error}); export again"
+            f"{path}: not the side-car of an export ({one_line(error)}); export again"
         ) from None
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an archive, which is asked for their sizes before any memory is taken."""
+    size = 0
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as stream:
+                header = Header(stream, str(path))
+            header.check(info.file_size - header.offset, str(path))
+            size += info.file_size
+    if size > path.stat().st_size + 4096:  # they are stored as they are
+        raise FormatError(
+            f"{path}: declares {size:,} bytes, more than it holds; it is damaged, export again"
+        )
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 def holds_export(out: Path, table: str = DEFAULT_TABLE) -> bool:
@@ -165,7 +186,8 @@ def partner(out: Path, table: str, store_of: Callable[[Exported], Store]) -> tup
             for candidate in (path, *sorted(waiting)):
                 try:
                     found = read_side_car(candidate)
-                    store = store_of(found)
+                    with foreign(candidate, "the side-car of an export"):
+                        store, claimed = store_of(found), found.manifest["hash"]
                     now = store.fingerprint(out)
                 except OSError as failed:
                     raise FormatError(
@@ -174,7 +196,7 @@ def partner(out: Path, table: str, store_of: Callable[[Exported], Store]) -> tup
                 except RerankError as failed:
                     error = error or failed
                     continue
-                if found.manifest["hash"] == now:
+                if claimed == now:
                     if candidate != path:
                         _complete(out, candidate, path, lambda: store.fingerprint(out) == now)
                     return found, store

@@ -21,6 +21,7 @@ from rerank.core.similarity import Similarity
 from rerank.core.version import __version__
 from rerank.core.words import Label, Metric, Name, ScoresAre
 from rerank.io import DirectionResult, Embeddings
+from rerank.io.files import folder_of
 from rerank.methods import directions, engine
 from rerank.methods.base import FittedPipeline
 from rerank.methods.directions import Direction, Groups
@@ -413,7 +414,7 @@ def apply_files(
 
 def _reading_facts(said: io.Reading, out: Path) -> dict[str, Any]:
     """What was said about the files, for the manifest; nothing where nothing was."""
-    found = recorded(said, out.resolve().parent)
+    found = recorded(said, folder_of(out))
     return {"reading": found} if found else {}
 
 
@@ -458,9 +459,7 @@ def write(
         comm.barrier()
         return {}
     em_map = _em_map(result)
-    manifest = _manifest(
-        inputs, result, em_map, folder=out.resolve().parent, settings=dict(settings)
-    )
+    manifest = _manifest(inputs, result, em_map, folder=folder_of(out), settings=dict(settings))
     io.write_results(out, directions=found, manifest=manifest, em_map=em_map, scores=matrix)
     comm.barrier()
     return manifest

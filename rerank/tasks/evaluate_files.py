@@ -14,6 +14,7 @@ from rerank.core.pairs import positives_of
 from rerank.core.similarity import Dense, Pair, Similarity, as_matrix
 from rerank.core.words import Name, Ties
 from rerank.io import Results
+from rerank.io.files import folder_of
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
 from rerank.metrics.browse import Browser, lists_of, scores_of
 from rerank.metrics.figures import DEFAULT, find_all
@@ -229,7 +230,7 @@ def _raw(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Sim
 def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -> Inputs:
     """Read what the manifest names, or where the user says it moved, and check the hashes."""
     settings, recorded = found.manifest["settings"], found.manifest["inputs"]
-    folder = results.resolve().parent
+    folder = folder_of(results)
     roles = ("sims",) if "sims" in recorded else ("texts", "videos")
     roles += ("heads",) if "heads" in recorded else ()
     lost = [role for role in roles if "path" not in recorded[role] and given.get(role) is None]
@@ -299,7 +300,7 @@ def _rewritten(
         return out
     # Dual softmax and the like rewrite entry by entry: the same settings on the same files.
     settings, recorded = found.manifest["settings"], found.manifest["inputs"]
-    folder = results.resolve().parent
+    folder = folder_of(results)
     banks = {
         role: folder / recorded[role]["path"]
         for role in ("bank_texts", "bank_videos", "bank_gt", "bank_sims")

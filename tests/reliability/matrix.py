@@ -95,7 +95,9 @@ def run(which: Row, *, count: int = 0, seed: int = 0) -> Tally:
                     case.check(Path(folder))
             except Exception as error:
                 at = traceback.extract_tb(error.__traceback__)[-1]
-                failed.append(f"{case.name}: {type(error).__name__}: {error} ({at.name}:{at.lineno})")
+                failed.append(
+                    f"{case.name}: {type(error).__name__}: {error} ({at.name}:{at.lineno})"
+                )
     return Tally(which.title, tried, tuple(failed), time.monotonic() - start)
 
 

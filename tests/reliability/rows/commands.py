@@ -168,7 +168,7 @@ def _locale(environment, folder):
 def _not_utf8(folder):
     files(folder)
     name = b"v\xff.h5"
-    os.rename(folder / "v.h5", os.path.join(os.fsencode(folder), name))
+    (folder / "v.h5").rename(folder / os.fsdecode(name))
     good = started(folder, "eval", "--videos", name, "--texts", "t.h5", "--gt", "gt.json")
     bad = started(folder, "eval", "--videos", b"x\xff.h5", "--texts", "t.h5", "--gt", "gt.json")
     assert bad.returncode == 2 and bad.stderr.count(b"\n") == 1, bad

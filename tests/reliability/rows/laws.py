@@ -47,9 +47,7 @@ def scores_of(rng, most=12):
 
 def words(rng, count):
     letters = "ab/#:.-_ é日\u202e'\"\\\t,;"
-    return [
-        "".join(rng.choice(list(letters), rng.integers(1, 9))) + f"{i}" for i in range(count)
-    ]
+    return ["".join(rng.choice(list(letters), rng.integers(1, 9))) + f"{i}" for i in range(count)]
 
 
 @law
@@ -81,7 +79,9 @@ def the_best_are_those_of_a_sort(rng, folder):
 def blocks_change_nothing(rng, folder):
     s = scores_of(rng)
     step = int(rng.integers(1, len(s) + 1))
-    one, many = (reduce.logsumexp(Dense(s, block_size=b), 1.0, over="queries") for b in (None, step))
+    one, many = (
+        reduce.logsumexp(Dense(s, block_size=b), 1.0, over="queries") for b in (None, step)
+    )
     assert torch.allclose(one, many, rtol=1e-12)
 
 
@@ -110,7 +110,9 @@ def sinkhorn_reaches_its_marginals(rng, folder):
 def a_constant_added_to_all_scores_changes_no_ranking(rng, folder):
     s = np.round(rng.normal(size=sizes(rng) + 2), 2)
     found = [
-        (lambda sim: reduce.topk(pipeline("is", tau=0.5).fit(sim).transform(sim), 1).indices)(Dense(x))
+        (lambda sim: reduce.topk(pipeline("is", tau=0.5).fit(sim).transform(sim), 1).indices)(
+            Dense(x)
+        )
         for x in (s, s + 4.0)
     ]
     gap = np.sort(s, axis=1)

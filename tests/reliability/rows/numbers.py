@@ -33,8 +33,11 @@ def _ranked(name, sim, tau=0.05, **fixed):
     return found.transform(sim)
 
 
-@row("determinism: methods x threads x chunk sizes x repeats",
-     "the same bytes within a regime; the same top 10 across regimes, but for ties", quick=12)  # fmt: skip
+@row(
+    "determinism: methods x threads x chunk sizes x repeats",
+    "the same bytes within a regime; the same top 10 across regimes, but for ties",
+    quick=12,
+)
 def determinism():
     for name in PLAIN:
         for threads in THREADS:

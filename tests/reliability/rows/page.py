@@ -59,7 +59,9 @@ def _page(place):
     raw = Dense(rng.normal(size=(n, n)))
     better = Dense(rng.normal(size=(n, n)) + 2 * np.eye(n))
     right = [np.array([i]) for i in range(n)]
-    browser = browse.Browser("t2v", browse.lists_of(raw), browse.lists_of(better), right, None, None)
+    browser = browse.Browser(
+        "t2v", browse.lists_of(raw), browse.lists_of(better), right, None, None
+    )
     ids = list(PAYLOADS) if place == "ids" else [f"q{i}" for i in range(n)]
     captions = dict(zip(ids, PAYLOADS, strict=True)) if place == "captions" else {}
     queries = page.Queries([browser], ids, ids, captions=captions, thumbnails={})
@@ -96,6 +98,10 @@ def _shown(place, number, folder):
     assert not {"iframe", "img", "object", "embed"} & set(reader.tags) and not reader.handlers
     # It is there, as text.
     shown = "".join(reader.text)
-    assert PAYLOADS[number] in shown or html.escape(PAYLOADS[number]) in shown or (
-        place == "captions"  # only those of the chosen query are drawn
+    assert (
+        PAYLOADS[number] in shown
+        or html.escape(PAYLOADS[number]) in shown
+        or (
+            place == "captions"  # only those of the chosen query are drawn
+        )
     )

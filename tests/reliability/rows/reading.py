@@ -33,9 +33,7 @@ def _read_back(layout, dtype, folder):
     assert found.vectors.dtype.isnative
 
 
-@row(
-    "bad values x readers", "a named error with the row or id", quick=24
-)
+@row("bad values x readers", "a named error with the row or id", quick=24)
 def bad_values():
     for layout in LAYOUTS:
         for what in (*VALUES, "zero row"):
@@ -128,4 +126,6 @@ def _bad_scores(kind, value, folder):
     else:
         with h5py.File(path, "w") as f:
             f["scores"], f["query_ids"], f["gallery_ids"] = scores, IDS, list("abcde")
-    refused(lambda: read_scores(path), path.name, "row 4", "column 2" if kind == "npy" else "column")
+    refused(
+        lambda: read_scores(path), path.name, "row 4", "column 2" if kind == "npy" else "column"
+    )

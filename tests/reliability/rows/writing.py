@@ -91,7 +91,9 @@ def kills():
     for name in FORMATS:
         for old in (True, False):
             for number in range(1, 13):
-                yield Case(f"{name} at call {number}, old {old}", partial(_killed, name, number, old))
+                yield Case(
+                    f"{name} at call {number}, old {old}", partial(_killed, name, number, old)
+                )
     for name in FORMATS:
         for number in range(6):
             yield Case(f"{name} at byte {number}/6", partial(_killed_at_byte, name, number))
