@@ -44,6 +44,7 @@ _WHAT = "dual softmax (dsl)"
     folds=False,
     rows_only=True,
     preset={"tau": 0.01, "form": "clip-vip"},
+    ranks_as="dsl-camoe",
 )
 @method(
     "dsl-internvideo",
@@ -53,6 +54,7 @@ _WHAT = "dual softmax (dsl)"
     folds=False,
     rows_only=True,
     preset={"tau": 0.01, "form": "internvideo"},
+    ranks_as="dsl-camoe",
 )
 @dataclass(frozen=True)
 class DualSoftmax(Reranker):

@@ -41,6 +41,8 @@ class MethodFacts:
             item; "align" rewrites vectors from the plan of the bias before it, which it drops;
             "rows" answers one direction only and comes last.
         whole_bank: whether every one of several processes needs all of the bank.
+        ranks_as: another method whose ranking is the same by its formula; lists of all methods
+            show that one.
     """
 
     source: str
@@ -50,6 +52,7 @@ class MethodFacts:
     preset: Mapping[str, Any] = field(default_factory=dict)
     stage: Literal["embeddings", "align", "bias", "rows"] = "bias"
     whole_bank: bool = False
+    ranks_as: str = ""
 
     @property
     def order(self) -> int:

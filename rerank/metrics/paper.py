@@ -47,6 +47,13 @@ TITLES = {
     "gc": "Globally corrected rank",
     "k-reciprocal": "$k$-reciprocal",
     "align": "Alignment",
+    "dsl-camoe": "Dual softmax (CAMoE, CLIP-ViP, InternVideo)",
+    "dsl-clip-vip": "Dual softmax (CLIP-ViP)",
+    "dsl-internvideo": "Dual softmax (InternVideo)",
+    "mp-empirical": "Mutual proximity (empirical)",
+    "dbsn-1": "DBSN (one iteration)",
+    "emcl": "EMCL (published)",
+    "emcl-blockwise": "EMCL (published, blockwise)",
     "gated": "Gated",
 }
 # Stars of corrected p-values below these.
@@ -193,7 +200,8 @@ def _block(
                 ),
             )
         )
-    return Block(f"{label.capitalize()}: {MEANINGS[label]}", tuple(rows))
+    heading = f"{label.capitalize()}: {MEANINGS[label]}"
+    return Block("Nothing fitted" if label == "none" else heading, tuple(rows))
 
 
 def _values(

@@ -232,7 +232,7 @@ def _entry_json(entry: Entry, cost: bool) -> dict[str, Any]:
 
 
 MEANINGS: dict[Label, str] = {
-    "none": "raw scores",
+    "none": "nothing fitted",
     "inductive": "fitted on a bank without test queries",
     "online": "fitted on the queries seen before",
     "cross-fit": "fitted on the other half of the queries, whose own items are kept out",
@@ -343,13 +343,18 @@ def footnotes(comparison: Comparison) -> list[str]:
         lines.append(
             "rows of different labels are not comparable: they were allowed to see different things"
         )
-    reasons: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[str, dict[str, list[str]]] = {}
     for skipped in comparison.skipped:
-        reasons.setdefault((skipped.direction, skipped.reason), []).append(skipped.method)
-    lines += [
-        f"left out, {direction} {', '.join(methods)}: {reason}"
-        for (direction, reason), methods in reasons.items()
-    ]
+        of = reasons.setdefault(skipped.reason, {}).setdefault(skipped.method, [])
+        of.append(skipped.direction)
+    for reason, methods in reasons.items():
+        sides: dict[tuple[str, ...], list[str]] = {}
+        for method, directions in methods.items():
+            sides.setdefault(tuple(dict.fromkeys(directions)), []).append(method)
+        lines += [
+            f"left out, {' and '.join(side)}: {', '.join(named)}: {reason}"
+            for side, named in sides.items()
+        ]
     return lines + list(comparison.notes)
 
 

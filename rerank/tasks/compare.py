@@ -78,7 +78,10 @@ def resolve_methods(methods: str | Sequence[str], *, embeddings: bool) -> tuple[
     names = methods.split(",") if isinstance(methods, str) else list(methods)
     names = [name.strip() for name in names if name.strip()]
     if names == ["all"]:
-        names = [*presets.METHODS, *(COMPOSED if embeddings else ())]
+        cards = presets.METHODS.cards()
+        # What ranks as another does by its formula would be the same row twice.
+        names = [name for name, card in cards.items() if not card.facts.ranks_as]
+        names += COMPOSED if embeddings else ()
     names = [name for name in dict.fromkeys(names) if name != "none"]
     for name in names:
         presets.pipeline(name)
@@ -145,6 +148,8 @@ def compare(
         own = {} if method is None else _own_settings(method, settings or {})
         for name, entry in _attempt(method, variant, own, tasks, raws):
             found[name].append(entry)
+    if not any(d.bank is not None and d.label != "transductive" for d in both.values()):
+        found = {name: [_without_bank(entry) for entry in of] for name, of in found.items()}
     tables: list[Table] = []
     skipped: list[Skipped] = []
     for name, task in tasks.items():
@@ -156,6 +161,13 @@ def compare(
             skipped += missing
     notes = (f"{name}: {note}" for name, d in both.items() for note in d.warnings)
     return Comparison(tuple(tables), tuple(skipped), protocol, ties, tuple(notes))
+
+
+def _without_bank(entry: Entry | Skipped) -> Entry | Skipped:
+    """Without a bank nothing was fitted on one: what asks the gallery alone fitted nothing."""
+    if isinstance(entry, Entry) and entry.label == "inductive":
+        return replace(entry, label="none")
+    return entry
 
 
 def _gallery_words(name: Name, sim: Similarity) -> str:
@@ -423,7 +435,11 @@ def compare_files(
                 from_comparison(found, {"t2v": inputs.video_ids, "v2t": inputs.text_ids}),
                 title="Re-ranking methods compared",
                 subtitle=f"{names}, judged by {gt.name}",
-                verdicts=[verdict_of_table(table) for table in found.tables],
+                verdicts=[
+                    verdict_of_table(table)
+                    for table in found.tables
+                    if table.label != "none" or not table.entries
+                ],
                 facts=[
                     (nouns.sides()[0].capitalize(), _named(texts)),
                     (nouns.sides()[1].capitalize(), _named(videos)),

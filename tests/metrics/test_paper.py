@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+import rerank
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Dense
 from rerank.methods import directions
-from rerank.metrics import paper
+from rerank.metrics import paper, tables
 from rerank.metrics.figures import tex_text
 from rerank.metrics.tables import to_json
 from rerank.tasks.compare import compare
@@ -164,3 +165,24 @@ def test_latex_is_escaped():
     )
     assert paper.title("em+sinkhorn") == "EM + Sinkhorn"
     assert paper._tex_title(paper.title("alpha-qe+csls")) == r"$\alpha$QE + CSLS"
+
+
+def test_every_method_has_a_name_as_papers_write_it():
+    from rerank.methods.registry import METHODS
+
+    for name in METHODS:
+        assert paper.title(name) != name, name
+        assert not paper.title(name)[0].islower()
+
+
+def test_without_a_bank_nothing_is_called_inductive_and_no_ranking_comes_twice():
+    rng = np.random.default_rng(0)
+    texts = rng.normal(size=(40, 8))
+    found = rerank.compare(texts, texts + rng.normal(size=(40, 8)), resamples=20)
+    assert "inductive" not in found.to_latex().lower()
+    methods = [entry.method for table in found.tables for entry in table.entries]
+    assert "dsl-camoe" in methods and "dsl-clip-vip" not in methods
+    assert "alpha-qe" in methods
+    # The same reason is given once, for both directions.
+    notes = [note for note in tables.footnotes(found) if note.startswith("left out")]
+    assert notes and len({note.split(": ", 2)[2] for note in notes}) == len(notes)
