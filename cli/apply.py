@@ -90,6 +90,7 @@ def apply_command(
     """
     from rerank.core import comm
     from rerank.core.errors import RerankError
+    from rerank.io import check_outputs
     from rerank.tasks import apply as files
     from rerank.tasks import read as inputs
     from rerank.tasks.naming import calling
@@ -98,8 +99,12 @@ def apply_command(
     from rerank_cli.paging import page_words
 
     page = page_words(report, captions, thumbnails)
-    given = (texts, videos, sims, bank_texts, bank_videos, bank_gt, out, captions, thumbnails)
+    given = (
+        texts, videos, sims, bank_texts, bank_videos, bank_gt, bank_sims, heads, settings, out,
+        captions, thumbnails, reading.text_ids, reading.video_ids,
+    )  # fmt: skip
     check_report(report, given, force=force)
+    check_outputs({"--out": out}, (captions, thumbnails))
     if dry_run:
         from rerank.core.memory import limit
         from rerank.tasks import plan as planning

@@ -9,6 +9,7 @@ from rerank_cli.options import (
     BankTexts,
     Captions,
     Device,
+    Force,
     Heads,
     Json,
     ManySims,
@@ -41,6 +42,7 @@ def inspect_command(
     captions: Captions = None,
     thumbnails: Thumbnails = None,
     nouns: Nouns = None,
+    force: Force = False,
     memory: Memory = None,
     device: Device = "auto",
     json: Json = False,
@@ -64,8 +66,11 @@ def inspect_command(
     first = {name: _only(paths, report) for name, paths in (
         ("videos", videos), ("texts", texts), ("sims", sims)
     )}  # fmt: skip
-    given = (*(videos or ()), *(texts or ()), *(sims or ()), bank_texts, captions, thumbnails)
-    check_report(report, given, force=False)
+    given = (
+        *(videos or ()), *(texts or ()), *(sims or ()), bank_texts, heads, captions, thumbnails,
+        reading.text_ids, reading.video_ids,
+    )  # fmt: skip
+    check_report(report, given, force=force)
     said = calling(nouns, texts=first["texts"], videos=first["videos"])
     with limit(memory), progress(), said:
         found = sources.inspect_files(

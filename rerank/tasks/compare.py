@@ -401,10 +401,11 @@ def compare_files(
     parsed = parse_tau(tau)
     find_all(figures)  # a wrong name is found before the work
     said = reading_of(reading, pool)
+    page = page or PageWords()
     io.check_outputs(
         {"--report": report},
         (gt, videos, texts, sims, bank_texts, bank_videos, bank_gt, bank_sims, heads, said.text_ids,
-         said.video_ids),
+         said.video_ids, page.captions, page.thumbnails),
         force=force, kind=PAGE,
     )  # fmt: skip
     with ExitStack() as stack:
@@ -429,7 +430,6 @@ def compare_files(
         if inputs.sentence:
             found = replace(found, notes=(inputs.sentence, *found.notes))
         if written is not None:
-            page = page or PageWords()
             names = " and ".join(path.name for path in (texts, videos, sims) if path is not None)
             html = render(
                 from_comparison(found, {"t2v": inputs.video_ids, "v2t": inputs.text_ids}),

@@ -514,10 +514,20 @@ def _text(manifest: Mapping[str, Any], out: Path, history: list[Record], served:
         test = manifest["test"]
         lines.append(f"test R@1 t2v {test['t2v']['R@1']:.1f}, v2t {test['v2t']['R@1']:.1f}")
     lines += [
-        f"wrote {out}; temperature {manifest['tau']:.4g}",
-        f"next  rerank apply --heads {shlex.quote(str(out))} "
-        f"--texts {shlex.quote(str(served.texts))} --videos {shlex.quote(str(served.videos))}; "
-        f"the trained temperature is --tau {manifest['tau']:.4g}",
+        f"wrote {out}; --tau {manifest['tau']:.4g} is the temperature it was trained at",
+        "next  "
+        + shlex.join(
+            (
+                "rerank",
+                "apply",
+                "--heads",
+                str(out),
+                "--texts",
+                str(served.texts),
+                "--videos",
+                str(served.videos),
+            )
+        ),
     ]
     return "\n".join(lines)
 

@@ -31,7 +31,13 @@ WRITERS = {
     ),
     "compare": (
         "compare --gt gt.json --videos v.h5 --texts t.h5 --bank-texts b.h5 --bank-videos w.h5 "
-        "--bank-gt bank.json --methods csls --resamples 5 --video-ids v.txt --text-ids t.txt",
+        "--bank-gt bank.json --methods csls --resamples 5 --video-ids v.txt --text-ids t.txt "
+        "--captions c.json",
+        {"report": "page.html"},
+    ),
+    "inspect": (
+        "inspect --videos v.h5 --texts t.h5 --bank-texts b.h5 --video-ids v.txt --text-ids t.txt "
+        "--captions c.json",
         {"report": "page.html"},
     ),
     "fit": (
