@@ -93,7 +93,7 @@ def fits(sim, regime):
     other = comm.gather_rows if sim.shard == "gallery" else (lambda x: x)
     kept = choose.regime
     if regime is not None and sim.shard != "gallery":
-        choose.regime = lambda sim, sweeps: regime
+        choose.regime = lambda sim, **_: regime
     try:
         fitted = Sinkhorn().fit(sim)
     finally:

@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -139,6 +140,8 @@ def as_grade(value: object, where: str) -> float:
     return grade
 
 
+# Records of a file have the same few fields, thousands of times.
+@lru_cache(maxsize=4096)
 def _plain(name: str) -> str:
     return "".join(char for char in name.lower() if char.isalnum())
 
@@ -149,6 +152,11 @@ def first_field(record: Iterable[str], names: Iterable[str]) -> str | None:
     >>> first_field(["Query-ID", "video"], TEXT_FIELDS)
     'Query-ID'
     """
+    return _first_field(tuple(record), tuple(names))
+
+
+@lru_cache(maxsize=4096)
+def _first_field(record: tuple[str, ...], names: tuple[str, ...]) -> str | None:
     by_name = {_plain(str(name)): name for name in record}
     return next((by_name[name] for name in names if name in by_name), None)
 

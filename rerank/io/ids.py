@@ -37,6 +37,8 @@ def check_ids(raw: Sequence[object] | np.ndarray, where: str, *, first: int = 0)
     if isinstance(raw, np.ndarray):
         with foreign(where, "text"):
             raw = raw.tolist()
+    if (usual := _usual(raw)) is not None:
+        return usual
     made = []
     for row, item in enumerate(raw, start=first):
         if isinstance(item, bytes):
@@ -65,6 +67,22 @@ def check_ids(raw: Sequence[object] | np.ndarray, where: str, *, first: int = 0)
             raise FormatError(f"{where}: the id in row {row} {problem}; correct it")
         made.append(item)
     return tuple(made)
+
+
+def _usual(raw: Sequence[object] | np.ndarray) -> tuple[str, ...] | None:
+    """Ids that are all text, or all bytes, without a problem; None where one has to look closer."""
+    kinds = set(map(type, raw))
+    try:
+        if kinds == {bytes}:
+            raw = [item.decode() for item in raw]  # type: ignore[attr-defined]
+        elif kinds != {str}:
+            return None
+        ids: tuple[str, ...] = tuple(raw)  # type: ignore[arg-type]
+        whole = "".join(ids)
+        whole.encode()
+    except UnicodeError:
+        return None
+    return None if "\0" in whole or not all(ids) else ids
 
 
 def _id_problem(item: str) -> str | None:

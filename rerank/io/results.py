@@ -1,7 +1,7 @@
 """`reranked.h5`: what `rerank apply` writes and `rerank eval` reads."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ RESULTS_SCHEMA = "rerank-results/1"
 
 # The arrays of one direction, in the order in which they are hashed.
 _NUMBERS = ("indices", "scores", "gallery_bias")
+_FITTED = "fitted/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +84,7 @@ class Results:
         em_map: (d, d) linear map of the embeddings, or None.
         scores: (texts, videos) rewritten matrix, or None.
         source: the file.
+        fitted: arrays that both directions are rewritten by, or empty.
     """
 
     directions: dict[str, DirectionResult]
@@ -90,6 +92,7 @@ class Results:
     em_map: np.ndarray | None
     scores: np.ndarray | None
     source: str
+    fitted: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def write_results(
@@ -99,12 +102,13 @@ def write_results(
     manifest: Mapping[str, Any],
     em_map: np.ndarray | None = None,
     scores: np.ndarray | Iterable[np.ndarray] | None = None,
+    fitted: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write `reranked.h5` whole or not at all; the same content gives the same bytes.
 
     Groups `/t2v` and `/v2t` with `query_ids, gallery_ids, indices, scores, gallery_bias` and the
-    attribute `label`; optional `/scores` and `/em_map`; attributes `manifest` (JSON),
-    `rerank_schema`, `hashes` (JSON: every array's) and `content_sha256` (over all of them).
+    attribute `label`; optional `/scores`, `/em_map` and the group `/fitted`; attributes `manifest`
+    (JSON), `rerank_schema`, `hashes` (JSON: every array's) and `content_sha256` (over all of them).
 
     Args:
         path: where to; an existing file is replaced when all went well, and kept otherwise.
@@ -113,6 +117,7 @@ def write_results(
         em_map: (d, d).
         scores: the rewritten matrix, texts x videos, or blocks of its rows in their order, so
             that it never has to be in memory.
+        fitted: arrays that both directions are rewritten by.
 
     Raises:
         FormatError: not writable.
@@ -130,6 +135,9 @@ def write_results(
         if em_map is not None:
             out.array("em_map", np.asarray(em_map))
             hashes["em_map"] = sha256_of(np.asarray(em_map))
+        for name, array in sorted((fitted or {}).items()):
+            out.array(f"{_FITTED}{name}", array)
+            hashes[f"{_FITTED}{name}"] = sha256_of(array)
         if scores is not None:
             queries, items = _matrix_shape(directions)
             hashes["scores"] = _write_scores(out, scores, (queries, items))
@@ -225,7 +233,13 @@ def read_results(path: PathLike, *, scores: bool = True) -> Results:
             directions[name] = DirectionResult(queries, items, indices, values, bias, label)
         matrix = check.array("scores") if scores else None
         em_map = check.array("em_map")
-    return Results(directions, parse_json(text, f"{path}: manifest"), em_map, matrix, str(path))
+        fitted = {
+            name.removeprefix(_FITTED): array
+            for name in hashes
+            if name.startswith(_FITTED) and (array := check.array(name)) is not None
+        }
+    manifest = parse_json(text, f"{path}: manifest")
+    return Results(directions, manifest, em_map, matrix, str(path), fitted)
 
 
 @dataclass(frozen=True)

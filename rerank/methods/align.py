@@ -116,7 +116,7 @@ class Align(Reranker):
         bank = as_bank(bank)
         _need_embeddings(bank.sim)
         if bank.label == "transductive":
-            return self.fit_after(Sinkhorn().fit(bank), bank)
+            return self.fit_after(Sinkhorn().fit_plan(bank), bank)
         if not _paired(bank):
             raise RerankError(
                 "align: a bank without known pairs does not say what belongs together; give "

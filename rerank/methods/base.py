@@ -44,6 +44,7 @@ class Bank:
         query_groups: how many things the queries of `sim` are about, as many as there are where
             each has its own; None = not known.
         gallery_groups: the same of the gallery items, such as videos of captions.
+        start: potentials of the queries and the items of `sim` that are nearly right, or None.
     """
 
     sim: Similarity
@@ -53,6 +54,7 @@ class Bank:
     label: Label = "inductive"
     query_groups: int | None = None
     gallery_groups: int | None = None
+    start: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         strongest_label([self.label])
@@ -160,6 +162,11 @@ class Fitted(ABC):
         """What the user should know, one sentence each."""
         return ()
 
+    @property
+    def potentials(self) -> tuple[Tensor, Tensor] | None:
+        """Numbers per bank query and per item that a fit on similar scores can start from."""
+        return None
+
     def transform_bank(self, bank: Bank) -> Bank:
         """The similarities of a bank as the next stage must see them.
 
@@ -226,6 +233,10 @@ class Reranker(ABC):
 
     def fit_after(self, plan: Fitted, bank: "Bank") -> Fitted:
         """Fit in the place of a fitted stage, on the bank that this was fitted on."""
+        return self.fit(bank)
+
+    def fit_plan(self, bank: "Bank") -> Fitted:
+        """Fit where only the plan is wanted, for the stage that follows."""
         return self.fit(bank)
 
     def idle(self, bank: "Bank") -> str:
@@ -326,7 +337,11 @@ class Pipeline(Reranker):
 
     def fit_settled(self, bank: Similarity | Bank) -> "tuple[FittedPipeline, Pipeline]":
         """The fit, and the settings with all that was chosen from the bank written down."""
-        bank = before = as_bank(bank)
+        return self.fit_through(as_bank(bank))[:2]
+
+    def fit_through(self, bank: Bank) -> "tuple[FittedPipeline, Pipeline, Bank]":
+        """As `fit_settled`, and the bank as the last stage saw it."""
+        before = bank
         fitted: list[Fitted] = []
         settled: list[Reranker] = []
         for place, stage in enumerate(self.stages):
@@ -334,10 +349,15 @@ class Pipeline(Reranker):
             bank = bank if plan is None else before
             stage = stage.settled(bank)
             settled.append(stage)
-            fitted.append(stage.fit(bank) if plan is None else stage.fit_after(plan, bank))
+            if plan is not None:
+                fitted.append(stage.fit_after(plan, bank))
+            else:
+                fitted.append(stage.fit_plan(bank) if self._replaced(place) else stage.fit(bank))
             if place + 1 < len(self.stages):
                 before, bank = bank, fitted[-1].transform_bank(bank)
-        return FittedPipeline(tuple(fitted)), Pipeline(tuple(settled))
+                if plan is not None:
+                    bank = replace(bank, start=plan.potentials)
+        return FittedPipeline(tuple(fitted)), Pipeline(tuple(settled)), bank
 
     def _replaced(self, place: int) -> bool:
         """Whether a stage only gives its plan to the next one."""

@@ -7,6 +7,7 @@ method and settings give the same numbers everywhere.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import torch
@@ -19,7 +20,7 @@ from rerank.methods.align import Aligned
 from rerank.methods.base import Bank, Fitted, FittedPipeline, Pipeline, strongest_label
 from rerank.methods.directions import Direction
 from rerank.methods.em import Basis
-from rerank.methods.marginals import centred, choose, masses
+from rerank.methods.marginals import choose, masses
 from rerank.methods.registry import canonical, cards_of, pipeline
 from rerank.methods.repeats import repeats
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
@@ -29,8 +30,8 @@ from rerank.passes import reduce
 DEFAULT_FOR_EMBEDDINGS = "sinkhorn+align+sinkhorn"
 DEFAULT_FOR_SCORES = "sinkhorn"
 
-# Where two fits would each take seconds, one converged fit serves both directions.
-ONE_FIT_ELEMENTS = 2**24
+# From here on, some hundreds of either side, one converged fit serves both directions.
+ONE_FIT_ELEMENTS = 2**18
 # Sweeps of large problems round scores: in full precision their solutions are this far off, and a
 # fit of the other direction would be as far.
 _ONE_FIT_ERROR = 0.05
@@ -65,6 +66,7 @@ class Fit:
         stages: the settings that were fitted; empty behind a gate, which chooses by itself.
         notes: what the engine did besides, one sentence each.
         gate: figures of the gate, where one judged.
+        seen: the direction's similarity as the last stage saw it, where the fit made it.
     """
 
     direction: Direction
@@ -72,6 +74,7 @@ class Fit:
     stages: Pipeline
     notes: tuple[str, ...] = ()
     gate: Mapping[str, Any] | None = None
+    seen: Similarity | None = None
 
     @property
     def label(self) -> Label:
@@ -88,11 +91,15 @@ class Fit:
         """All that a person should be told about this direction, besides its warnings."""
         return (*self.notes, *(() if self.fitted is None else self.fitted.notes))
 
-    @property
+    @cached_property
     def sim(self) -> Similarity:
         """The rewritten similarity."""
         raw = self.direction.sim
-        return raw if self.fitted is None else self.fitted.transform(raw)
+        if self.fitted is None:
+            return raw
+        if self.seen is not None:
+            return self.fitted.stages[-1].transform(self.seen)
+        return self.fitted.transform(raw)
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,8 +225,8 @@ def fit(
     chosen = method is not None or given.get("tau", "auto") != "auto"
     raw = set() if chosen else {side for side, d in both.items() if d.scored < FEWEST_SCORED}
     fits: dict[Name, Fit] = {}
-    mirrored: FittedPipeline | None = None
-    shared: FittedPipeline | None = None
+    mirrored: tuple[FittedPipeline, Similarity] | None = None
+    shared: _Shared | None = None
     for side, direction in both.items():
         stages, bank = plans[side], direction.bank
         if side in raw:
@@ -232,13 +239,14 @@ def fit(
                 direction, said.fitted, Pipeline(()), (*notes[side], *said.sentences), said.facts
             )
             continue
-        fitted = mirrored
+        fitted, seen = mirrored or (None, None)
         if fitted is None and bank is not None:
-            fitted, stages = _continued(shared, stages, bank)
-        if side == "t2v" and fitted is not None and plans["t2v"] == plans.get("v2t"):
-            shared = _shared(fitted, both)
-            mirrored = _mirror(fitted, both, stages)
-        fits[side] = Fit(direction, fitted, stages, tuple(notes[side]))
+            fitted, stages, last = _continued(shared, stages, bank)
+            seen = last.sim if bank.sim is direction.sim else None
+            if side == "t2v" and plans["t2v"] == plans.get("v2t"):
+                shared = _shared(fitted, both, last)
+                mirrored = _mirror(fitted, both, stages, last)
+        fits[side] = Fit(direction, fitted, stages, tuple(notes[side]), seen=seen)
     return Run(name, given, fits)
 
 
@@ -301,15 +309,35 @@ def _sparse_advice(method: str, sim: Similarity) -> str:
     return f"{pairs:.0e} pairs take long to sweep: --method {sparse} reads them twice"
 
 
-def _shared(first: FittedPipeline, both: Mapping[Name, Direction]) -> FittedPipeline | None:
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """Maps that both directions share.
+
+    Attributes:
+        fitted: the maps, turned around for the second direction.
+        bank: the second direction's bank behind them.
+    """
+
+    fitted: FittedPipeline
+    bank: Bank
+
+
+def _shared(first: FittedPipeline, both: Mapping[Name, Direction], last: Bank) -> _Shared | None:
     """An alignment on the test queries, with what is before it, turned around.
 
     Both directions then compare the same embeddings, and one matrix holds both.
     """
-    last = max((i for i, s in enumerate(first.stages) if isinstance(s, Aligned)), default=None)
-    if last is None or not all(d.label == "transductive" for d in both.values()):
+    place = max((i for i, s in enumerate(first.stages) if isinstance(s, Aligned)), default=None)
+    if place is None or not all(d.label == "transductive" for d in both.values()):
         return None
-    return _turned_around(first.stages[: last + 1])
+    back = both["v2t"].bank
+    turned = _turned_around(first.stages[: place + 1])
+    if turned is None or back is None:
+        return None
+    if place + 2 != len(first.stages) or both["v2t"].own:
+        return _Shared(turned, turned.transform_bank(back))
+    sim = last.sim.T
+    return _Shared(turned, replace(back, sim=sim, pairs=sim))
 
 
 def _turned_around(stages: tuple[Fitted, ...]) -> FittedPipeline | None:
@@ -320,27 +348,30 @@ def _turned_around(stages: tuple[Fitted, ...]) -> FittedPipeline | None:
 
 
 def _continued(
-    shared: FittedPipeline | None, stages: Pipeline, bank: Bank
-) -> tuple[FittedPipeline, Pipeline]:
-    """The fit of all stages, or of those behind maps that are there already."""
+    shared: _Shared | None, stages: Pipeline, bank: Bank
+) -> tuple[FittedPipeline, Pipeline, Bank]:
+    """The fit of all stages, or of those behind maps that are there already; see `fit_through`."""
     if shared is None:
-        return stages.fit_settled(bank)
+        return stages.fit_through(bank)
     done = 1 + max(i for i, stage in enumerate(stages.stages) if stage.follows)
     rest = Pipeline(stages.stages[done:])
-    fitted, settled = rest.fit_settled(shared.transform_bank(bank))
+    fitted, settled, last = rest.fit_through(shared.bank)
     return (
-        FittedPipeline((*shared.stages, *fitted.stages)),
+        FittedPipeline((*shared.fitted.stages, *fitted.stages)),
         Pipeline((*stages.stages[:done], *settled.stages)),
+        last,
     )
 
 
 def _mirror(
-    first: FittedPipeline, both: Mapping[Name, Direction], stages: Pipeline
-) -> FittedPipeline | None:
+    first: FittedPipeline, both: Mapping[Name, Direction], stages: Pipeline, seen: Bank
+) -> tuple[FittedPipeline, Similarity] | None:
     """The transposed fit, from the potentials of this one, or None where it must be done.
 
-    A large transductive Sinkhorn is solved once where one fit serves both: the marginals of the
-    two directions agree and the solution is as good as sweeps of that size make it.
+    With it goes the other direction's similarity as its last stage sees it.
+
+    A transductive Sinkhorn is solved once where one fit serves both: the marginals of the two
+    directions agree and the solution is as good as sweeps of that size make it.
     """
     if len(both) < 2 or not first.stages:
         return None
@@ -349,7 +380,7 @@ def _mirror(
     sim = both["t2v"].sim
     pairs = reduce.total_queries(sim) * reduce.total_queries(sim.T)
     last, settings = first.stages[-1], stages.stages[-1]
-    if pairs < ONE_FIT_ELEMENTS or not isinstance(last, Potentials):
+    if pairs < ONE_FIT_ELEMENTS or not isinstance(last, Potentials) or last.before is None:
         return None
     if not isinstance(settings, Sinkhorn) or last.rho != 1 or not last.one_step:
         return None
@@ -365,26 +396,20 @@ def _mirror(
             return None
     back = both["v2t"].bank
     assert back is not None
-    for stage in first.stages[:-1]:
-        sim, back = stage.transform(sim), stage.transform_bank(back)
-    found = masses(back.sim, duplicates=settings.duplicates, query_groups=back.query_groups)
+    turned = seen.sim.T
+    back = replace(back, sim=turned, pairs=turned)
+    found = masses(turned, duplicates=settings.duplicates, query_groups=back.query_groups)
     choice = choose(back, found, settings.rho)
     if choice.form not in ("equality", "grouped", "as given"):
         return None
-    f = last.complete(sim)
-    bias, offset = centred(f, found.live_items, split=back.sim.shard == "gallery")
+    made = last.mirrored
     if choice.form == "equality" and math.isfinite(last.tau):
-        seen = repeats(
-            back.sim, last.tau, gallery_bias=bias, found=found, duplicates=settings.duplicates
-        )
-        if seen.weight:
+        biased = repeats(
+            turned, last.tau, gallery_bias=made.gallery_bias, found=found,
+            duplicates=settings.duplicates,
+        )  # fmt: skip
+        if biased.weight:
             return None
-    mirrored = replace(
-        last,
-        query_bias=last.gallery_bias + offset,
-        gallery_bias=bias,
-        offset=last.offset - offset,
-        form=choice.form,
-        marginals=() if not choice.note else (choice.note,),
-    )
-    return FittedPipeline((*before.stages, mirrored))
+    notes = () if not choice.note else (choice.note,)
+    made = replace(made, form=choice.form, marginals=notes)
+    return FittedPipeline((*before.stages, made)), turned

@@ -97,6 +97,7 @@ class Solution:
         n_iters: full (query, gallery) steps done.
         error: L1 violation of the gallery marginal before the gallery half-step of this iterate,
             over the mass of the items; 0 is perfect, 2 the worst.
+        before: (m,) gallery potentials that f is the consistent half of.
         log_asked: (m,) log of the share of its mass that an item has from queries; the rest is the
             slack row's. 0 without one; -inf for an item without any scored entry.
     """
@@ -105,6 +106,7 @@ class Solution:
     g: Tensor
     n_iters: int
     error: float
+    before: Tensor
     log_asked: Tensor
 
 
@@ -121,6 +123,7 @@ def solve(
     relaxation: float = 1.4,
     init: Tensor | None = None,
     polish: bool = True,
+    rough: bool = False,
     step: Sweeper | None = None,
 ) -> Solution:
     """Alternate until the plan exp((S + f + g) / tau) has the marginals a and b.
@@ -150,6 +153,7 @@ def solve(
             the error grows. The last step is plain.
         init: (m,) gallery potentials to start from; zero by default.
         polish: where the sweeps round do the last one in full precision.
+        rough: whether the sweeps may round where that saves time.
         step: the sweep to use; chosen by size and memory by default.
 
     Source: Cuturi, NeurIPS 2013; over-relaxation: Thibault et al., Algorithms 2021; the slack row:
@@ -166,7 +170,10 @@ def solve(
     log_a, log_b = log_a.to(sim.dtype), log_b.to(sim.dtype)
     g = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device) if init is None else init
     if step is None:
-        step = reduce.sweeper(sim, reduce.check_tau(tau), log_a=log_a, sweeps=n_iters)
+        step = reduce.sweeper(
+            sim, reduce.check_tau(tau), log_a=log_a, sweeps=n_iters, rough=rough,
+            warm=init is not None,
+        )  # fmt: skip
     sharded = sim.shard == "gallery"
     accelerated = Anderson(sharded=sharded)
     gallery = _Gallery(sim, tau, log_b, rho=rho, slack=slack)
@@ -198,7 +205,7 @@ def solve(
                 omega = omega if error <= last_error else 1.0
                 g = g + omega * (target - g)
             last_error = error
-    return Solution(f, target, done, error, gallery.asked(g, target))
+    return Solution(f, target, done, error, g, gallery.asked(g, target))
 
 
 class _Gallery:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from rerank.core import comm
+from rerank.core.arrays import inner
 from rerank.core.similarity import Similarity
 from rerank.core.words import Counting
 from rerank.methods.marginals import Masses
@@ -107,7 +108,7 @@ def _nearest(square: Tensor, *, copies: bool) -> float:
     x = x - x.mean(dim=0)
     x = x - x.mean(dim=1, keepdim=True)
     x = x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)
-    near = (x @ x.T).fill_diagonal_(-1)
+    near = inner(x, x).fill_diagonal_(-1)
     if not copies:
         near.masked_fill_(near > 1 - _ROUNDING, -1)
     return float(near.amax(dim=1).double().mean())

@@ -93,6 +93,46 @@ def save(
     tensorfile.write(path, tensors, document)
 
 
+def encode(fits: Mapping[str, Fitted]) -> tuple[_Json, dict[str, Tensor]]:
+    """Fitted pipelines as JSON and tensors; equal tensors of several of them are kept once.
+
+    Raises:
+        RerankError: a stage that cannot be stored.
+    """
+    tensors: dict[str, Tensor] = {}
+    document = {
+        name: [_encode(s, f"{name}.{i}", tensors) for i, s in enumerate(_flatten(fitted.served()))]
+        for name, fitted in fits.items()
+    }
+    same: dict[str, str] = {}
+    kept: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        twin = next(
+            (k for k, t in kept.items() if t.dtype == tensor.dtype and torch.equal(t, tensor)), None
+        )
+        if twin is None:
+            kept[key] = tensor
+        else:
+            same[key] = twin
+    return {"fits": document, "same": same}, kept
+
+
+def decode(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, FittedPipeline]:
+    """What `encode` was given, on the CPU.
+
+    Raises:
+        FormatError: not what `encode` makes.
+    """
+    try:
+        found = {**tensors, **{key: tensors[twin] for key, twin in document["same"].items()}}
+        return {
+            name: FittedPipeline(tuple(_decode(stage, found) for stage in stages))
+            for name, stages in document["fits"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(f"not fits this version can read ({error}); apply again") from None
+
+
 def load(path: str | Path) -> FittedPipeline:
     """Read a fitted pipeline that `save` wrote, without pickle, on the CPU.
 

@@ -17,7 +17,7 @@ from rerank.methods.popularity import normalised, popularity, shared_masses
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
 from rerank.methods.repeats import Repeats, repeats
-from rerank.methods.temperature import Temperature, auto_tau, bank_tau
+from rerank.methods.temperature import SCALE_ROWS, Temperature, auto_tau, bank_tau
 from rerank.passes import reduce
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
 
@@ -89,7 +89,14 @@ class Sinkhorn(Reranker):
 
     def fit(self, bank: Similarity | Bank) -> "Potentials":
         """Estimate the potentials on bank queries x gallery."""
-        bank = as_bank(bank)
+        return self._fit(as_bank(bank))
+
+    def fit_plan(self, bank: Bank) -> "Potentials":
+        """A fit whose plan alone is wanted: looser, and rounded where that saves time."""
+        tol = self.tol if self.tol is None else max(self.tol, _PLAN_TOL)
+        return replace(self, tol=tol)._fit(bank, rough=True)
+
+    def _fit(self, bank: Bank, *, rough: bool = False) -> "Potentials":
         sim = bank.sim
         # Only a fit on the test queries themselves has matches in the scores.
         transductive = bank.label == "transductive"
@@ -104,11 +111,13 @@ class Sinkhorn(Reranker):
         graph = None
         if self.neighbours is not None:
             graph = Graph.of(sim, self.neighbours, samples=self.samples)
-        chosen = self._temperature(sim, found, choice, graph, transductive=transductive)
+        chosen = self._temperature(
+            sim, found, choice, graph, transductive=transductive, start=bank.start
+        )
         tau = chosen.tau
         if tau is None:
             return _unchanged(sim, choice, chosen.note)
-        solution, facts, sparse = self._solve(sim, tau, chosen.spacing, found, choice, graph)
+        solution, facts, sparse = self._solve(sim, chosen, found, choice, graph, rough=rough)
         g, seen = solution.g, Repeats(0.0)
         if transductive and choice.form in ("equality", "few queries"):
             level, _ = centred(g, found.live_items, split=sim.shard == "gallery")
@@ -126,6 +135,7 @@ class Sinkhorn(Reranker):
         return Potentials(
             query_bias=solution.f + offset,
             gallery_bias=bias,
+            before=solution.before,
             tau=tau,
             n_iters=solution.n_iters,
             error=solution.error,
@@ -141,36 +151,44 @@ class Sinkhorn(Reranker):
 
     def _temperature(
         self, sim: Similarity, found: Masses, choice: Choice, graph: Graph | None, *,
-        transductive: bool,
+        transductive: bool, start: tuple[Tensor, Tensor] | None,
     ) -> Temperature:  # fmt: skip
         """Tau as given or as the scores suggest, and their spacing where it is asked for."""
         if self.tau != "auto":
             tau = float(self.tau)
-            mean, sigma = reduce.spread(sim)
+            mean, sigma = reduce.spread(sim, sample=SCALE_ROWS)
             reduce.check_resolution(tau, abs(mean) + sigma, sim.dtype)
-            return Temperature(tau, tau / _TAU_OF_SPACING, 0.0)
+            return Temperature(tau, tau / _TAU_OF_SPACING, 0.0, start=start)
         if not transductive:
             return bank_tau(sim)
         slack = 0.0 if choice.form == "grouped" else found.slack
-        if slack < 0:
+        turned = slack < 0
+        if turned:
             # The same plan, seen from its shorter side.
             sim, found, slack = sim.T, found.T, -slack
             graph = None if graph is None else graph.T
-        return auto_tau(
+            start = None if start is None else (start[1], start[0])
+        chosen = auto_tau(
             sim, log_a=found.log_a, log_b=found.log_b, slack=slack,
             live=(found.rows, found.columns), graph=graph,
+            init=None if start is None else start[1],
         )  # fmt: skip
+        return chosen.T if turned else chosen
 
     def _solve(
-        self, sim: Similarity, tau: float, h: float, found: Masses, choice: Choice,
-        graph: Graph | None,
+        self, sim: Similarity, chosen: Temperature, found: Masses, choice: Choice,
+        graph: Graph | None, *, rough: bool,
     ) -> tuple[Solution, dict[str, float], str]:  # fmt: skip
         """The potentials under the chosen marginals, figures of that, and what a graph left out."""
+        tau = chosen.tau
+        assert tau is not None
         if choice.form == "one-to-one":
             # The plan of the other direction: its row potentials are the biases of these items.
             turned = None if graph is None else graph.T
             few = replace(choice, form="few queries")
-            there, facts, said = self._solve(sim.T, tau, h, found.T, few, turned)
+            there, facts, said = self._solve(
+                sim.T, chosen.T, found.T, few, turned, rough=rough
+            )  # fmt: skip
             return replace(there, f=there.g, g=there.f), facts, said
         log_a, slack, facts = found.log_a, 0.0, {}
         wide = None
@@ -179,22 +197,28 @@ class Sinkhorn(Reranker):
             facts = {"slack": slack, "popularity": 0.0}
             if not normalised(sim, found):
                 wide, facts["popularity"] = popularity(
-                    sim, _WIDE * h, found=found, log_a=found.log_a, queries=found.queries,
-                    graph=graph,
+                    sim, _WIDE * chosen.spacing, found=found, log_a=found.log_a,
+                    queries=found.queries, graph=graph,
                 )  # fmt: skip
                 sim = sim.add_gallery_bias(wide)
         step = None
         if graph is not None:
             step = Sparse(graph if wide is None else graph.biased(wide), tau, log_a)
+        init = None if chosen.start is None or not self.tol else chosen.start[1]
+        if init is not None and wide is not None:
+            init = init - wide
         solution = solve(
             sim, tau, log_a=log_a, log_b=found.log_b, n_iters=self.n_iters, tol=self.tol or 0.0,
-            rho=choice.rho, slack=slack, relaxation=self.relaxation, step=step,
+            rho=choice.rho, slack=slack, relaxation=self.relaxation, step=step, init=init,
+            polish=not rough, rough=rough,
         )  # fmt: skip
         if wide is not None:
             solution = replace(solution, g=solution.g + wide)
         return solution, facts, "" if step is None else str(step)
 
 
+# A plan that only an alignment is read from is met within this L1 distance.
+_PLAN_TOL = 1e-2
 # Width of the popularity in spacings: wider is nearly the mean score, narrower is noise.
 _WIDE = 2.0
 # What a given temperature is taken to be of the spacing: about what "auto" gives at c = 1/2.
@@ -251,6 +275,8 @@ class Potentials(Fitted):
             "repeats" (popularity alone) or "as given".
         slack: mass of the slack row or column, of the larger side's.
         popularity: share of the popularity that was no accident and is corrected.
+        before: (m,) the gallery potentials, not centred, that f is one half-step from; None where
+            nobody needs them any more.
     """
 
     query_bias: Tensor
@@ -267,6 +293,13 @@ class Potentials(Fitted):
     form: str = "equality"
     slack: float = 0.0
     popularity: float | None = None
+    before: Tensor | None = None
+
+    @property
+    def potentials(self) -> tuple[Tensor, Tensor] | None:  # noqa: D102
+        if not (math.isfinite(self.tau) and self.one_step):
+            return None
+        return self.query_bias, self.gallery_bias
 
     @property
     def one_step(self) -> bool:
@@ -297,7 +330,24 @@ class Potentials(Fitted):
 
     def served(self) -> "Potentials":
         """Without the bank's own potentials."""
-        return replace(self, query_bias=self.query_bias[:0])
+        return replace(self, query_bias=self.query_bias[:0], before=None)
+
+    @property
+    def mirrored(self) -> "Potentials":
+        """The same plan seen from the other side; only of one whose biases are one half-step.
+
+        f is one half-step from `before`: so is a bias of the other side's items from its queries.
+        """
+        assert self.before is not None
+        f = self.query_bias.double() - self.offset
+        mean = float(f.mean())
+        return replace(
+            self,
+            query_bias=(self.before.double() + mean).to(self.before),
+            gallery_bias=(f - mean).to(self.query_bias),
+            offset=mean,
+            before=None,
+        )
 
     @property
     def running(self) -> Running | None:  # noqa: D102
@@ -312,9 +362,10 @@ class Potentials(Fitted):
         `bias_of` gives an item the mass 1 / m of the gallery as it is now.
         """
         if not len(self.query_bias):
-            return replace(self, gallery_bias=gallery_bias)
+            return replace(self, gallery_bias=gallery_bias, before=None)
         shift = self.tau * math.log(len(gallery_bias) / len(self.gallery_bias))
-        return replace(self, gallery_bias=gallery_bias, query_bias=self.query_bias - shift)
+        moved = self.query_bias - shift
+        return replace(self, gallery_bias=gallery_bias, query_bias=moved, before=None)
 
     def streamed(self, gallery_bias: Tensor, label: Label) -> "Potentials":  # noqa: D102
         offset = float(gallery_bias.mean())
@@ -322,6 +373,7 @@ class Potentials(Fitted):
             self,
             gallery_bias=(gallery_bias - offset).to(self.gallery_bias),
             query_bias=self.query_bias[:0],
+            before=None,
             offset=offset,
             label=label,
         )

@@ -16,9 +16,13 @@ import torch
 from torch import Tensor
 
 from rerank.core import comm, progress
+from rerank.core.arrays import inner
 from rerank.core.rows import Rows, StoredRows, slices
 from rerank.core.similarity import Pair
+from rerank.passes import panels
 from rerank.passes.reduce import masses_moments
+from rerank.passes.sinkhorn.choose import compiled
+from rerank.passes.threads import Workers
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,10 @@ def plan_moments(
     a, largest = torch.zeros(n, **kind), torch.zeros(n, **kind)
     b, tallest = torch.zeros(m, **kind), torch.zeros(m, **kind)
     bias = gallery_bias.to(sim.device, sim.dtype)
+    if query_bias is None and compiled(sim) and isinstance(sim.gallery, Tensor):
+        found = _swept(sim, tau, bias, query_mass)
+        a, largest, b, tallest, qv = found
+        return _gathered(sim, a, largest, b, tallest, qv)
     with progress.task("moments of the plan", n) as advance:
         for rows, block in sim.blocks():
             block.add_(bias).div_(tau)
@@ -108,6 +116,44 @@ def plan_moments(
             tallest = torch.maximum(tallest, block.amax(dim=0).double())
             qv += sim.queries[rows].double().T @ _times(block, sim.gallery)
             advance(len(block))
+    return _gathered(sim, a, largest, b, tallest, qv)
+
+
+def _swept(
+    sim: Pair, tau: float, bias: Tensor, query_mass: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Sums and largest entries of rows and columns, and T^T P V, by the compiled sweep."""
+    from rerank.passes.sinkhorn.cpu import plan
+
+    n, m = sim.shape
+    assert isinstance(sim.gallery, Tensor)
+    turned = sim.gallery.T.contiguous()
+    masses = query_mass.float().numpy()
+    rows_found = torch.empty((2, n), dtype=torch.float64)
+    columns = torch.zeros((2, m), dtype=torch.float64)
+    qv = torch.zeros((sim.queries.shape[1],) * 2, dtype=torch.float64)
+
+    def part(rows: slice) -> tuple[Tensor, Tensor]:
+        panel = sim.block(rows)
+        found = plan(panel.numpy(), bias.numpy(), tau, masses[rows])
+        rows_found[:, rows] = torch.from_numpy(found[0]).double()
+        # Weights of a few hundred rows: their sums are exact enough in float32.
+        return torch.from_numpy(found[1]), sim.queries[rows].T @ inner(panel, turned)
+
+    parts, workers = panels.slices(n, m), Workers()
+    with progress.task("moments of the plan", n) as advance:
+        for rows, (found, product) in zip(parts, workers.each(part, parts, 8 * m), strict=True):
+            columns[0] += found[0]
+            columns[1] = torch.maximum(columns[1], found[1].double())
+            qv += product
+            advance(rows.stop - rows.start)
+    return rows_found[0], rows_found[1], columns[0], columns[1], qv
+
+
+def _gathered(
+    sim: Pair, a: Tensor, largest: Tensor, b: Tensor, tallest: Tensor, qv: Tensor
+) -> PlanMoments:
+    """What the parts of all processes come to."""
     if sim.shard == "queries":
         b, qv, tallest = comm.all_sum(b), comm.all_sum(qv), comm.all_max(tallest)
     elif sim.shard == "gallery":

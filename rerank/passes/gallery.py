@@ -132,6 +132,24 @@ def some_queries(sim: Similarity, places: Tensor) -> Similarity:
     return Dense(base, unscored=True, shard=sim.shard)
 
 
+def drawn(sim: Similarity, count: int) -> Tensor | None:
+    """Places of `count` queries drawn by a seed, in order; None where there are no more than that.
+
+    Of a similarity that is split over processes nothing is drawn.
+    """
+    n = sim.shape[0]
+    if n <= count or sim.shard is not None:
+        return None
+    places = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count]
+    return places.sort().values.to(sim.device)
+
+
+def sampled(sim: Similarity, count: int) -> Similarity:
+    """At most `count` of the queries against the whole gallery; see `drawn`."""
+    places = drawn(sim, count)
+    return sim if places is None else some_queries(sim, places)
+
+
 def corner(sim: Similarity, queries: Tensor, places: Tensor) -> Tensor:
     """(a, b) scores of the queries and items at some places over all processes, to all of them."""
     some = some_queries(sim, queries)

@@ -50,14 +50,14 @@ def topk(sim: Similarity, k: int) -> TopK:
     indices = torch.empty((n, kept), dtype=torch.int64, device=sim.device)
     with progress.task("top-k", n) as advance:
         for rows, block in sim.blocks() if kept else ():
-            scores[rows], indices[rows] = _topk_rows(block, kept)
+            scores[rows], indices[rows] = best_of_rows(block, kept)
             advance(len(block))
     if sim.shard != "gallery":
         return TopK(scores, indices)
     # Shards follow each other, so candidates of equal score stay in the order of their index.
     everyone = comm.gather_rows(scores.T.contiguous()).T.contiguous()
     places = comm.gather_rows((indices + offset).T.contiguous()).T
-    scores, chosen = _topk_rows(everyone, k)
+    scores, chosen = best_of_rows(everyone, k)
     return TopK(scores, places.gather(1, chosen))
 
 
@@ -69,7 +69,7 @@ def gallery_place(sim: Similarity) -> tuple[int, int]:
     return sum(counts[: comm.rank()]), sum(counts)
 
 
-def _topk_rows(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def best_of_rows(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Top k of each row, deterministic: torch.topk leaves the order and choice of ties open."""
     values, indices = torch.topk(block, min(k + 1, block.shape[1]), dim=1)
     if values.shape[1] > k:

@@ -10,7 +10,6 @@ They belong to the floor of `reduce` and follow its rule: one read of the row pa
 a collective where the axis is split over processes.
 """
 
-import hashlib
 import math
 from collections.abc import Callable
 
@@ -22,6 +21,7 @@ from rerank.core.errors import NeedsEmbeddings
 from rerank.core.rows import Rows, slices
 from rerank.core.similarity import Axis, Dense, Pair, Similarity
 from rerank.core.words import Counting
+from rerank.passes import gallery
 from rerank.passes.order import (
     TopK,
     check_k,
@@ -34,7 +34,7 @@ from rerank.passes.order import (
 )
 from rerank.passes.sinkhorn import choose, plain
 from rerank.passes.sinkhorn.choose import sweeper
-from rerank.passes.sinkhorn.plain import check_resolution, check_tau, logsumexp, sweep
+from rerank.passes.sinkhorn.plain import check_resolution, check_tau, logsumexp, peaks, sweep
 
 __all__ = [
     "TopK", "check_k", "check_resolution", "check_tau", "count", "count_better", "everywhere",
@@ -67,52 +67,21 @@ def extremes(sim: Similarity, *, query_bias: Tensor, gallery_bias: Tensor) -> tu
     return row_max, col_max
 
 
-def peaks(
-    sim: Similarity, tau: float, *, query_bias: Tensor, gallery_bias: Tensor, column_shift: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Largest log share of every row of S + g and of every column of S + f, one pass.
-
-        rows_i    = max_j (S_ij + g_j) / tau - log sum_j exp((S_ij + g_j) / tau)        (n,)
-        columns_j = max_i (S_ij + f_i) / tau - log sum_i exp((S_ij + f_i) / tau)        (m,)
-
-    Args:
-        sim: the similarity.
-        tau: temperature in score units.
-        query_bias: (n,) f.
-        gallery_bias: (m,) g.
-        column_shift: (m,) roughly the second logarithm, so that one pass does for sum and maximum.
-    """
-    n, m = sim.shape
-    row_max = torch.empty(n, dtype=sim.dtype, device=sim.device)
-    row_sum = torch.empty_like(row_max)
-    col_max = torch.full((m,), -math.inf, dtype=sim.dtype, device=sim.device)
-    col_sum = torch.zeros(m, dtype=torch.float64, device=sim.device)
-    shift = plain.finite_or_zero(column_shift)
-    offset = shift * tau
-    with progress.task("shares", n) as advance:
-        for rows, block in sim.blocks():
-            _, row_max[rows], row_sum[rows] = plain.exp_rows(block + gallery_bias, tau)
-            block.add_(query_bias[rows, None])
-            col_max = torch.maximum(col_max, block.amax(dim=0))
-            col_sum += plain.exp_over(block.sub_(offset), tau).sum(dim=0)
-            advance(len(block))
-    row_all = row_sum.log() + row_max / tau
-    if sim.shard == "queries":
-        col_max, col_sum = comm.all_max(col_max), comm.all_sum(col_sum)
-    elif sim.shard == "gallery":
-        # Where no item of this process is scored the maximum is none, and not the 0 that stands in.
-        row_max = comm.all_max(torch.where(row_sum > 0, row_max, -math.inf))
-        row_max, row_all = plain.finite_or_zero(row_max), comm.all_logsumexp(row_all)
-    return row_max / tau - row_all, col_max / tau - (col_sum.log().to(sim.dtype) + shift)
-
-
-def spread(sim: Similarity) -> tuple[float, float]:
+def spread(sim: Similarity, *, sample: int | None = None) -> tuple[float, float]:
     """Mean score, and sigma: the mean over queries of the standard deviation over the gallery.
 
     Unscored entries (-inf) are left out. Embeddings need no pass over the scores:
     the variance of <q, v_j> over j is q^T C q with the gallery's covariance C.
+
+    Args:
+        sim: the similarity.
+        sample: look at no more than so many queries, drawn by a seed.
     """
-    moments = _pair_spread(sim) if isinstance(sim, Pair) else _block_spread(sim)
+    places = None if sample is None else gallery.drawn(sim, sample)
+    if places is not None:
+        moments = _block_spread(gallery.some_queries(sim, places))
+    else:
+        moments = _pair_spread(sim) if isinstance(sim, Pair) else _block_spread(sim)
     count, mean, second = moments.unbind(dim=1)
     std = (second / count.clamp(min=1)).clamp(min=0).sqrt()
     total = torch.stack([mean.sum(), count.sum(), std.sum(), (count > 0).to(std).sum()])
@@ -209,19 +178,27 @@ def masses_moments(x: Rows, mass: Tensor) -> tuple[Tensor, Tensor]:
 def row_hashes(sim: Similarity) -> Tensor:
     """(n,) int64 content hashes of the queries: equal rows have equal hashes.
 
-    Bytes are hashed, not projections: a projection's last bits depend on a row's place in a block.
+    Bits are hashed, 64 at a time, not projections: a projection's last bits depend on a row's
+    place in a block. Words are mixed as in SplitMix64 (Steele et al., OOPSLA 2014) and summed with
+    odd weights, all modulo 2^64.
     """
     rows = sim.queries if isinstance(sim, Pair) else None
-    digests: list[int] = []
-    step = 4096 if rows is not None else sim.rows_per_block()
+    out = torch.empty(sim.shape[0], dtype=torch.int64, device=sim.device)
+    step = 1024 if rows is not None else sim.rows_per_block()
     for start in range(0, sim.shape[0], step):
         panel = slice(start, min(start + step, sim.shape[0]))
-        block = rows[panel] if rows is not None else sim.block(panel)
-        # + 0.0 turns -0.0 into 0.0, so that equal numbers have equal bytes.
-        for row in (block + 0.0).cpu().contiguous().numpy():
-            digest = hashlib.blake2b(row.data, digest_size=8).digest()
-            digests.append(int.from_bytes(digest, "little", signed=True))
-    return torch.tensor(digests, dtype=torch.int64, device=sim.device)
+        # + 0.0 turns -0.0 into 0.0, so that equal numbers have equal bits.
+        block = (rows[panel] if rows is not None else sim.block(panel)) + 0.0
+        if block.dtype != torch.float64 and block.shape[1] % 2:
+            block = torch.nn.functional.pad(block, (0, 1))
+        words = block.contiguous().view(torch.int64)
+        draw = torch.Generator().manual_seed(words.shape[1])
+        weights = torch.randint(-(2**63), 2**63 - 1, (words.shape[1],), generator=draw) | 1
+        for factor, shift in ((-0x40A7B892E31B1A47, 30), (-0x6B2FB644ECCEEE15, 27), (1, 31)):
+            # The mask takes away the copies of the sign.
+            words = (words ^ ((words >> shift) & ((1 << (64 - shift)) - 1))).mul_(factor)
+        out[panel] = words.mul_(weights.to(words.device)).sum(dim=1)
+    return out
 
 
 def query_masses(sim: Similarity, *, duplicates: Counting = "share") -> Tensor:

@@ -1,4 +1,4 @@
-"""Top-k of a similarity: certified bfloat16 products, FAISS, or a streamed pass; all exact."""
+"""Top-k of a similarity: certified bfloat16 products, a streamed pass, or FAISS on a GPU."""
 
 from dataclasses import replace
 from types import ModuleType
@@ -7,18 +7,19 @@ import torch
 from torch import Tensor
 
 from rerank.core import comm, progress
+from rerank.core.arrays import inner
 from rerank.core.errors import RerankError
-from rerank.core.rows import slices
+from rerank.core.rows import StoredRows, slices
 from rerank.core.similarity import Pair, Similarity
 from rerank.passes import certified, reduce
-from rerank.passes.order import order_ties
+from rerank.passes.order import best_of_rows, order_ties
 from rerank.passes.reduce import TopK
 
 # FAISS's GPU indexes return no more than this.
 _GPU_MAX_K = 2048
-_QUERIES_AT_ONCE = 4096
-# A multiple of the 1024 that FAISS itself multiplies at once; 34 MB at 512 dimensions.
-_ITEMS_AT_ONCE = 16384
+_SEARCHED_AT_ONCE = 4096
+# Products of so many queries and stored items at once: 34 MB, and as much for the items.
+_QUERIES_AT_ONCE, _ITEMS_AT_ONCE = 512, 16384
 
 
 def faiss_module() -> ModuleType:
@@ -41,10 +42,9 @@ def topk(sim: Similarity, k: int) -> TopK:
     """The k best gallery items of every query, best first; ties go to the lower index.
 
     A large float32 `Pair` on a CPU with bfloat16 products is searched by them, and what they may
-    have rounded wrongly again in float32 (`kernels.certified`). Any other float32 `Pair` is
-    searched by FAISS's exact inner products on the embeddings with the corrections as extra
-    dimensions, [q, left] . [v, right], a part of the gallery at a time. The rest, or more than
-    2,048 results on a GPU index, streams through `reduce.topk`. All are exact.
+    have rounded wrongly again in float32 (`rerank.passes.certified`). A stored gallery is read a
+    part at a time. The rest streams through `reduce.topk`, on a GPU through FAISS where that is
+    installed for it and k is at most 2,048. All are exact.
 
     Queries that are split over processes are searched where they are and gathered: every process
     gets all rows.
@@ -68,25 +68,23 @@ def topk(sim: Similarity, k: int) -> TopK:
         return reduce.topk(sim, k)
     if sim.device.type != "cpu":
         return _gpu_topk(sim, k)
-    return _exact(sim, k)
+    if isinstance(sim.gallery, StoredRows):
+        return _in_parts(sim, k)
+    return reduce.topk(sim, k)
 
 
-def _exact(sim: Pair, k: int) -> TopK:
-    """FAISS on the CPU: the gallery part by part, so that no copy of it is ever whole."""
-    faiss = faiss_module()
+def _in_parts(sim: Pair, k: int) -> TopK:
+    """A stored gallery part by part, each read once for many queries: no copy is ever whole."""
     n, m = sim.shape
     best = TopK(torch.empty((n, 0)), torch.empty((n, 0), dtype=torch.int64))
     with progress.task("top-k", n * -(-m // _ITEMS_AT_ONCE)) as advance:
         for part in slices(m, _ITEMS_AT_ONCE):
-            items = sim.augmented_rows("gallery", part).contiguous().numpy()
+            items = sim.augmented_rows("gallery", part).contiguous()
             kept = min(k, part.start + len(items))
             scores, indices = torch.empty((n, kept)), torch.empty((n, kept), dtype=torch.int64)
             for rows in slices(n, _QUERIES_AT_ONCE):
-                asked = sim.augmented_rows("queries", rows).contiguous().numpy()
-                found = faiss.knn(
-                    asked, items, min(k, len(items)), metric=faiss.METRIC_INNER_PRODUCT
-                )
-                values, places = (torch.from_numpy(x) for x in found)
+                asked = sim.augmented_rows("queries", rows).contiguous()
+                values, places = best_of_rows(inner(asked, items), min(k, len(items)))
                 # What was found before has lower indices: `order_ties` keeps it where scores tie.
                 values, places = order_ties(
                     torch.cat([best.scores[rows], values], dim=1),
@@ -120,8 +118,8 @@ def _search(index, queries: Tensor, k: int) -> TopK:  # noqa: ANN001  any FAISS 
     scores = torch.empty((n, k), dtype=torch.float32)
     indices = torch.empty((n, k), dtype=torch.int64)
     with progress.task("top-k", n) as advance:
-        for start in range(0, n, _QUERIES_AT_ONCE):
-            part = queries[start : start + _QUERIES_AT_ONCE].contiguous().numpy()
+        for start in range(0, n, _SEARCHED_AT_ONCE):
+            part = queries[start : start + _SEARCHED_AT_ONCE].contiguous().numpy()
             found, rows = index.search(part, k)
             scores[start : start + len(part)] = torch.from_numpy(found)
             indices[start : start + len(part)] = torch.from_numpy(rows)

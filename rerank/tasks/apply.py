@@ -1,5 +1,6 @@
 """`apply`: both directions of embeddings or of a matrix, re-ranked, from arrays or from files."""
 
+import json
 import platform
 import shlex
 import warnings
@@ -28,9 +29,10 @@ from rerank.methods.directions import Direction, Groups
 from rerank.methods.engine import Fit, Run
 from rerank.methods.kinds import Scores, Unscored, read_bank, read_both
 from rerank.methods.registry import cards_of
+from rerank.methods.saved import decode, encode
 from rerank.metrics import hubness
 from rerank.metrics.hubness import Hubness
-from rerank.passes import reduce
+from rerank.passes import gallery, reduce
 from rerank.passes import topk as search
 from rerank.passes.reduce import TopK
 from rerank.tasks.answer import Answer
@@ -45,6 +47,8 @@ from rerank.tasks.read import (
 from rerank.tasks.settings import settings_over
 
 SCHEMA = "rerank-results/1"
+# Hubness before and after is counted over at most so many queries, drawn by a seed.
+HUBNESS_QUERIES = 4000
 
 # What rows may be stored as.
 _KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -57,8 +61,8 @@ class Ranking:
     Attributes:
         fit: what went in and what was fitted.
         topk: the k best gallery items per query.
-        before: hubness of the raw ranking.
-        after: hubness of the rewritten ranking.
+        before: hubness of the raw ranking, over at most 4,000 queries.
+        after: hubness of the rewritten ranking, over the same.
     """
 
     fit: Fit
@@ -267,13 +271,16 @@ def ranking(fit: Fit, k: int) -> Ranking:
     items = reduce.total_queries(raw.T)
     found = search.topk(sim, min(max(k, 10), items))
     kept = TopK(found.scores[:, :k].contiguous(), found.indices[:, :k].contiguous())
-    before = found if sim is raw else search.topk(raw, min(10, items))
+    rows = gallery.drawn(raw, HUBNESS_QUERIES)
+    some = raw if rows is None else gallery.some_queries(raw, rows)
+    after = found if rows is None else TopK(found.scores[rows], found.indices[rows])
+    before = after if sim is raw else search.topk(some, min(10, items))
     deep = min(10, max(1, items // 2))
     return Ranking(
         fit=fit,
         topk=kept,
         before=hubness.from_lists(hubness.scored_lists(before), items, deep),
-        after=hubness.from_lists(hubness.scored_lists(found), items, deep),
+        after=hubness.from_lists(hubness.scored_lists(after), items, deep),
     )
 
 
@@ -460,7 +467,10 @@ def write(
         return {}
     em_map = _em_map(result)
     manifest = _manifest(inputs, result, em_map, folder=folder_of(out), settings=dict(settings))
-    io.write_results(out, directions=found, manifest=manifest, em_map=em_map, scores=matrix)
+    io.write_results(
+        out, directions=found, manifest=manifest, em_map=em_map, scores=matrix,
+        fitted=_fitted(result),
+    )  # fmt: skip
     comm.barrier()
     return manifest
 
@@ -529,6 +539,35 @@ def _map_of(outcome: Ranking) -> np.ndarray | None:
     return None if found is None else found.cpu().numpy()
 
 
+_DOCUMENT = "document"
+
+
+def _fitted(result: Reranked) -> dict[str, np.ndarray]:
+    """Both fits as arrays, where maps and biases are all that they are; else nothing."""
+    both = (result.t2v, result.v2t)
+    fits = {o.direction.name: o.fitted for o in both if o.fitted is not None}
+    whole = all(o.direction.sim.shard != "gallery" for o in both)
+    if not whole or not all(fitted.biased for fitted in fits.values()):
+        return {}
+    document, tensors = encode(fits)
+    text = json.dumps(document, sort_keys=True).encode()
+    arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
+    return {_DOCUMENT: np.frombuffer(text, dtype=np.uint8), **arrays}
+
+
+def fitted_of(found: io.Results, device: torch.device) -> dict[str, FittedPipeline] | None:
+    """The fits that `apply` wrote, by direction; None where they are not in the file."""
+    if _DOCUMENT not in found.fitted:
+        return None
+    document = json.loads(found.fitted[_DOCUMENT].tobytes())
+    tensors = {
+        key: torch.from_numpy(array).to(device)
+        for key, array in found.fitted.items()
+        if key != _DOCUMENT
+    }
+    return decode(document, tensors)
+
+
 def _stored(outcome: Ranking, em_map: np.ndarray | None) -> bool:
     """Whether the file's bias and map are all that this direction's rewriting consists of."""
     if outcome.fitted is None:
@@ -580,6 +619,7 @@ def describe_fit(outcome: Ranking) -> dict[str, Any]:
         "hub_skewness_after": round(outcome.after.skewness, 4),
         "antihubs_before": round(_antihub_share(outcome.before), 4),
         "antihubs_after": round(_antihub_share(outcome.after), 4),
+        "hub_queries": outcome.before.n_queries,
         "notes": list(outcome.notes),
     }
     if outcome.fit.gate is not None:

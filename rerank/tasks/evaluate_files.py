@@ -292,6 +292,9 @@ def _rewritten(
 ) -> dict[Name, Similarity]:
     """The rewritten similarity of each direction, from the stored numbers where they suffice."""
     fits = found.manifest["fits"]
+    stored = files.fitted_of(found, device)
+    if stored is not None:
+        return {n: stored[n].transform(sim) if n in stored else sim for n, sim in both.items()}
     if all(fits[name]["stored"] for name in both):
         out: dict[Name, Similarity] = {}
         for name, sim in both.items():

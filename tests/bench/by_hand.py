@@ -2,8 +2,8 @@
 
     python tests/bench/by_hand.py [--sizes 1000 5000 10000 20000 50000x5000] [--rounds 3] [--cold]
 
-The lines somebody writes by hand: the whole matrix, 50 Sinkhorn iterations at tau .02, the top 10 of
-both directions. Both programs run on the same files, in turn, and medians are taken; the order
+The lines somebody writes by hand: the whole matrix, 50 Sinkhorn iterations at tau .02, the top 10
+of both directions. Both programs run on the same files, in turn, and medians are taken; the order
 changes every round. Wall time, processor time (what other work on the machine disturbs least) and
 peak memory of the process; ratios are medians of the ratios of a round. `--cold` runs ours once
 more with an empty folder of compiled kernels.
@@ -42,8 +42,8 @@ def make(folder: str, texts: str, videos: str) -> None:
             file["embeddings"] = x
             ids = np.array([f"{side[0]}{i}" for i in range(count)], dtype=object)
             file.create_dataset("ids", data=ids, dtype=h5py.string_dtype())
-    with open(Path(folder) / "gt.json", "w") as out:
-        json.dump({f"t{i}": f"v{i % m}" for i in range(n)}, out)
+    right = {f"t{i}": f"v{i % m}" for i in range(n)}
+    (Path(folder) / "gt.json").write_text(json.dumps(right), encoding="utf-8")
 
 
 def by_hand(folder: str) -> None:
@@ -116,7 +116,9 @@ def row(size: str, rounds: int, *, cold: bool) -> str:
                 first = f"{run(programs[0], NUMBA_CACHE_DIR=empty).wall:.2f}"
 
     def column(name: str, digits: int, unit: float = 1) -> str:
-        both = [[getattr(spent, name) / unit for spent in side] for side in zip(*pairs, strict=True)]
+        both = [
+            [getattr(spent, name) / unit for spent in side] for side in zip(*pairs, strict=True)
+        ]
         ratio = statistics.median(a / b for a, b in zip(*both, strict=True))
         one, other = (f"{statistics.median(x):.{digits}f}" for x in both)
         return f"{one} / {other} | **{ratio:.2f}**"

@@ -1,84 +1,107 @@
-"""What `rerank apply` does with its time at 20k x 20k x 512, function by function, as Markdown.
+"""Every pass over the pairs that `rerank apply` makes: what it answers, and its time.
 
-    python tests/bench/profile_apply.py [--size 20000] [--method em+sinkhorn]
-    OMP_NUM_THREADS=1 python tests/bench/profile_apply.py --cpu-time
+    python tests/bench/profile_apply.py [--size 5000 | --size 50000x5000] [--method NAME]
 
-Own time of every function under cProfile, files to files, importing included, in four groups:
-products and searches (matrix products, FAISS), sweeps (exponentials, sums and maxima of panels, the
-Numba kernels), files (reading, hashing, checking, writing), and Python (everything else).
+A pass is what announces itself as one (`rerank.core.progress`); who asked for it is the nearest
+function outside the floor of passes. Times are of the processor, all threads, children left out:
+a sweep counts for the sweeps and not for the loop around them. The rest is what is no pass: files,
+products of d x d, lists of ids. Start is importing.
 """
 
 import argparse
-import cProfile
-import pstats
-import re
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
-GROUPS = {
-    "products and searches": (
-        r"IndexFlat|_linear_pointwise|inner_bfloat16|addmm|matmul|products\.py|\(map(ped)?\)|_moments|"
-        r"_pair_spread|certified\.py|linalg"
-    ),
-    "sweeps": (
-        r"'(exp2?_?|sum|amax|amin|div_|sub_|add_|mul_|log|double|topk|sort|argsort|gather|to|"
-        r"copy_|acquire|maximum|index_add_|aminmax)'|kernels/|anderson\.py|potentials\.py|order\.py|"
-        r"\((peaks|spread)\)|built-in method torch"
-    ),
-    "files": (
-        r"/io/|h5py|_hashlib|hashing|row_hashes|blake2|arrays\.py|isfinite|hdf5|"
-        r"'(read|write|encode)'"
-    ),
+ANSWERS = {
+    ("top-k", "spacing"): "how far apart are the hard negatives? (a sample of rows, of columns)",
+    ("Sinkhorn kernel", "plan_confidence"): "exponentials of the plan whose confidence gives tau",
+    ("Sinkhorn sweep", "plan_confidence"): "that plan",
+    ("Sinkhorn kernel", "_fit"): "exponentials of the plan",
+    ("Sinkhorn sweep", "_fit"): "the biases",
+    ("Sinkhorn kernel", "fit_plan"): "exponentials of the plan to align by",
+    ("Sinkhorn sweep", "fit_plan"): "the plan to align by",
+    ("moments of the plan", "fit_after"): "what do partners look like?",
+    ("top-k", "ranking"): "the answer: the best items; and hubness before, of a sample",
+    ("log-sum-exp", "_mirror"): "the other direction's biases",
+    ("shares", "plan_confidence"): "how sure is the plan?",
 }
+# As the command does, before torch is imported: threads that wait do not spin.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+INNER = ("/passes/", "/core/", "potentials.py", "contextlib.py")
 
 
-def group(key: tuple[str, int, str]) -> str:
-    """Which group a function belongs to."""
-    name = f"{key[0]} ({key[2]}) {key[2]}"
-    return next((group for group, pattern in GROUPS.items() if re.search(pattern, name)), "Python")
+class Watch:
+    """A reporter that keeps the time of tasks by name and by who asked."""
+
+    def __init__(self) -> None:
+        self.spent: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0.0])
+        self._stack: list[list[Any]] = []
+
+    def start(self, description: str, total: int) -> None:  # noqa: ARG002
+        """See `rerank.core.progress.Reporter`."""
+        frame, asked = sys._getframe(1), ""
+        while frame is not None:
+            if not any(part in frame.f_code.co_filename for part in (*INNER, __file__)):
+                name = frame.f_code.co_name
+                if not name.startswith("_") or name in ("_mirror", "_fit"):
+                    asked = name
+                    break
+            frame = frame.f_back
+        caller = frame.f_back.f_code.co_name if asked == "_fit" and frame and frame.f_back else ""
+        asked = "fit_plan" if caller == "fit_plan" else asked
+        self._stack.append([(description, asked), time.process_time(), 0.0])
+
+    def advance(self, steps: int) -> None:
+        """See `rerank.core.progress.Reporter`."""
+
+    def stop(self) -> None:
+        """See `rerank.core.progress.Reporter`."""
+        key, began, inside = self._stack.pop()
+        whole = time.process_time() - began
+        entry = self.spent[key]
+        entry[0] += 1
+        entry[1] += whole - inside
+        if self._stack:
+            self._stack[-1][2] += whole
 
 
 def main() -> None:
-    """Profile and print."""
+    """Profile and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=20000)
-    parser.add_argument("--method", default="em+sinkhorn")
-    parser.add_argument("--cpu-time", action="store_true")
+    parser.add_argument("--size", default="5000")
+    parser.add_argument("--method")
     given = parser.parse_args()
-    profile = cProfile.Profile(time.process_time if given.cpu_time else time.perf_counter)
+    n, _, m = given.size.partition("x")
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / name for name in ("texts.h5", "videos.h5", "out.h5")]
-        # Made by a process of its own, so that what it imports is imported under the profile.
-        made = (
-            f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-            f"from made import hard\nfrom rerank.io import write_embeddings\n"
-            f"s, ids = hard({given.size}, {given.size}), [str(j) for j in range({given.size})]\n"
-            f"write_embeddings({str(paths[0])!r}, ids, s.queries.numpy())\n"
-            f"write_embeddings({str(paths[1])!r}, ids, s.gallery.numpy())"
-        )
-        subprocess.run([sys.executable, "-c", made], check=True)
-        profile.enable()
+        by_hand = Path(__file__).with_name("by_hand.py")
+        subprocess.run([sys.executable, by_hand, "make", folder, n, m or n], check=True)
+        began = time.process_time()
+        from rerank.core import progress
         from rerank.tasks import apply as files
 
-        files.apply_files(
-            texts=paths[0], videos=paths[1], out=paths[2], settings={"method": given.method}
-        )
-        profile.disable()
-    rows = pstats.Stats(profile).stats  # type: ignore[attr-defined]
-    own = {key: row[2] for key, row in rows.items()}
-    importing = next(row[3] for key, row in rows.items() if key[2] == "_find_and_load")
-    whole = sum(own.values())
-    print(f"{given.size:,} x {given.size:,} x 512, {given.method}: {whole:.1f} s\n")
-    print("| group | seconds | share | most of it |\n|---|---|---|---|")
-    for name in (*GROUPS, "Python"):
-        found = sorted(((t, key) for key, t in own.items() if group(key) == name), reverse=True)
-        spent = sum(t for t, _ in found)
-        most = ", ".join(f"{key[2].strip('<>')[-40:]} {t:.2f}" for t, key in found[:4])
-        print(f"| {name} | {spent:.2f} | {spent / whole:.1%} | {most} |")
-    print(f"\nimporting, in the last two groups: {importing:.2f} s")
+        started = time.process_time() - began
+        watch = Watch()
+        began = time.process_time()
+        with progress.watch(watch):
+            files.apply_files(
+                texts=Path(folder) / "texts.h5", videos=Path(folder) / "videos.h5",
+                out=Path(folder) / "out.h5",
+                settings={} if given.method is None else {"method": given.method},
+            )  # fmt: skip
+        whole = time.process_time() - began
+    print(f"{n} x {m or n} x 512: {whole:.2f} processor seconds, and {started:.2f} of importing\n")
+    print("| pass | asked by | times | seconds | question |\n|---|---|---|---|---|")
+    for (name, asked), (count, spent) in sorted(watch.spent.items(), key=lambda x: -x[1][1]):
+        answer = ANSWERS.get((name, asked), "")
+        print(f"| {name} | {asked} | {count} | {spent:.2f} | {answer} |")
+    rest = whole - sum(spent for _, spent in watch.spent.values())
+    print(f"| no pass | | | {rest:.2f} | files, ids, maps |")
 
 
 if __name__ == "__main__":

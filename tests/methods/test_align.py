@@ -13,7 +13,7 @@ from rerank.core.rows import BlendedRows, StoredRows
 from rerank.core.similarity import Dense, Pair
 from rerank.methods import engine
 from rerank.methods.align import Align, Aligned, held_out, plan_share
-from rerank.methods.base import Bank, FittedPipeline
+from rerank.methods.base import Bank, FittedPipeline, as_bank
 from rerank.methods.directions import from_embeddings, from_scores
 from rerank.methods.registry import pipeline
 from rerank.methods.sinkhorn import Sinkhorn
@@ -79,7 +79,7 @@ def test_it_is_the_formula_on_the_plan_of_the_sinkhorn_before(block_size, kind):
     fitted = pipeline(METHOD, ridge=3.0, share=0.4).fit(sim)
     aligned, last = fitted.stages
     assert isinstance(aligned, Aligned)
-    first = Sinkhorn().fit(sim)
+    first = Sinkhorn().fit_plan(as_bank(sim))
     plan = N * first.plan(sim).double().numpy()
     want = formula(texts, videos, plan, 3.0, 0.4)
     got = aligned.transform(sim).scores().numpy()

@@ -130,7 +130,7 @@ def test_a_constant_in_g_comes_back_in_f_and_changes_no_mass(regime, tolerances)
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("name", ["stored 8-bit", "streaming"])
 def test_a_rounded_fit_ends_with_a_sweep_in_full_precision(name, half, monkeypatch):
-    monkeypatch.setattr(choose, "regime", lambda sim, sweeps: Regime(name, half=half))
+    monkeypatch.setattr(choose, "regime", lambda sim, **_: Regime(name, half=half))
     queries, gallery = embeddings()
     sim = Pair(queries.float(), gallery.float())
     log_a, log_b = masses(sim)

@@ -168,3 +168,56 @@ def _from_file(folder, run, right, *, method=None, **given):
     positives = [np.array([j]) for j in right]
     ranks = judge(run.t2v.sim, positives).ranks
     np.testing.assert_array_equal(judged.after["t2v"].ranks.hits(1), ranks.hits(1))
+
+
+@pytest.mark.parametrize(
+    ("method", "size"), [(None, (90, 90)), (None, (120, 40)), ("em+sinkhorn", (60, 60))]
+)
+def test_eval_reads_what_apply_fitted_and_fits_nothing(method, size, tmp_path, monkeypatch):
+    texts, videos, right = made(*size)
+    texts_path, videos_path = tmp_path / "texts.h5", tmp_path / "videos.h5"
+    io.write_embeddings(texts_path, [f"t{i}" for i in range(size[0])], texts.astype("f4"))
+    io.write_embeddings(videos_path, [f"v{j}" for j in range(size[1])], videos.astype("f4"))
+    gt = tmp_path / "gt.json"
+    io.write_json(gt, {f"t{i}": f"v{j}" for i, j in enumerate(right)})
+    out = tmp_path / "out.h5"
+    settings = {} if method is None else {"method": method}
+    tasks.apply_files(texts=texts_path, videos=videos_path, out=out, settings=settings)
+    there = rerank.apply(texts=texts_path, videos=videos_path, **settings)
+    want = there.evaluate(gt)
+
+    def no_fit(*_, **__):
+        raise AssertionError("eval fits")
+
+    monkeypatch.setattr(engine, "fit", no_fit)
+    found = judge_results(gt, out)
+    for name in ("t2v", "v2t"):
+        for when in ("before", "after"):
+            read, there = getattr(found, when)[name].table(), getattr(want, when)[name]
+            for figure in ("R@1", "R@5", "R@10", "MdR", "MnR"):
+                assert read[figure] == there[figure]
+
+
+def test_eval_of_a_gated_run_reads_the_gated_fit(tmp_path, monkeypatch):
+    texts, videos, right = made(200, 200)
+    paths = {}
+    for name, rows, part in (
+        ("texts", texts, slice(0, 60)), ("videos", videos, slice(0, 60)),
+        ("bank_texts", texts, slice(60, 200)), ("bank_videos", videos, slice(60, 200)),
+    ):  # fmt: skip
+        paths[name] = tmp_path / f"{name}.h5"
+        ids = [f"{'t' if 'texts' in name else 'v'}{i}" for i in range(200)][part]
+        io.write_embeddings(paths[name], ids, rows[part].astype("f4"))
+    gt, bank_gt = tmp_path / "gt.json", tmp_path / "bank.json"
+    io.write_json(gt, {f"t{i}": f"v{i}" for i in range(60)})
+    io.write_json(bank_gt, {f"t{i}": f"v{i}" for i in range(60, 200)})
+    out = tmp_path / "out.h5"
+    tasks.apply_files(**paths, bank_gt=bank_gt, out=out)
+    given = {name: io.read_embeddings(path).vectors for name, path in paths.items()}
+    positives = tuple(np.array([i]) for i in range(140))
+    run = tasks.apply(**given, bank_positives=positives).run
+    monkeypatch.setattr(engine, "fit", None)
+    found = judge_results(gt, out)
+    for name in ("t2v", "v2t"):
+        want = judge(run[name].sim, tuple(np.array([i]) for i in range(60)))
+        assert found.after[name].table() == want.table()

@@ -66,12 +66,13 @@ def has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def regime(sim: Similarity, *, sweeps: int) -> Regime:
+def regime(sim: Similarity, *, sweeps: int, rough: bool = False) -> Regime:
     """The regime for a number of sweeps over a similarity; the same on every process.
 
     Args:
         sim: the similarity.
         sweeps: how many sweeps are expected.
+        rough: whether scores may be rounded where that saves time, and nothing makes up for it.
     """
     n, m = sim.shape
     budget = memory.budget(sim.device)
@@ -85,13 +86,13 @@ def regime(sim: Similarity, *, sweeps: int) -> Regime:
     stored = sweeps >= _FEW_SWEEPS
     if sim.device.type == "cuda":
         return _gpu_regime(sim, n, m, room, stored=stored)
-    if stored and 4 * n * m <= room and (n * m <= SMALL or not _compiled(sim)):
+    if stored and 4 * n * m <= room and (n * m <= SMALL or not _has_kernels(sim)):
         return Regime("stored float32", kernel_bytes=4 * n * m)
-    if not _compiled(sim):
+    if not _has_kernels(sim):
         return Regime("log domain")
-    if stored and 2 * n * m <= room:
-        return Regime("stored bfloat16", kernel_bytes=2 * n * m)
     half = panels.can_halve(sim, n + m, budget)
+    if stored and 2 * n * m <= room:
+        return Regime("stored bfloat16", half=rough and half, kernel_bytes=2 * n * m)
     if stored and n * m <= room:
         return Regime("stored 8-bit", half=half, kernel_bytes=n * m)
     return Regime("streaming", half=half and sweeps >= _FEW_SWEEPS)
@@ -113,11 +114,20 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def _compiled(sim: Similarity) -> bool:
+def _has_kernels(sim: Similarity) -> bool:
     return has_numba() and sim.device.type == "cpu"
 
 
-def sweeper(sim: Similarity, tau: float, *, log_a: Tensor, sweeps: int) -> Sweeper:
+def compiled(sim: Similarity) -> bool:
+    """Whether compiled loops over float32 panels serve a similarity, and pay at its size."""
+    n, m = sim.shape
+    return sim.device.type == "cpu" and sim.dtype == torch.float32 and n * m > SMALL and has_numba()
+
+
+def sweeper(
+    sim: Similarity, tau: float, *, log_a: Tensor, sweeps: int, rough: bool = False,
+    warm: bool = False,
+) -> Sweeper:  # fmt: skip
     """The sweep of the regime that suits a similarity.
 
     Args:
@@ -125,11 +135,15 @@ def sweeper(sim: Similarity, tau: float, *, log_a: Tensor, sweeps: int) -> Sweep
         tau: temperature in score units.
         log_a: (n,) log masses of the queries.
         sweeps: how many calls are expected.
+        rough: see `regime`.
+        warm: whether the first potentials are nearly right.
     """
-    return build(regime(sim, sweeps=sweeps), sim, tau, log_a)
+    return build(regime(sim, sweeps=sweeps, rough=rough), sim, tau, log_a, warm=warm)
 
 
-def build(chosen: Regime, sim: Similarity, tau: float, log_a: Tensor) -> Sweeper:
+def build(
+    chosen: Regime, sim: Similarity, tau: float, log_a: Tensor, *, warm: bool = False
+) -> Sweeper:
     """The sweep of a given regime."""
     if chosen.name == "log domain":
         return Plain(sim, tau, log_a)
@@ -151,4 +165,4 @@ def build(chosen: Regime, sim: Similarity, tau: float, log_a: Tensor) -> Sweeper
         "stored bfloat16": torch.uint16,
         "stored 8-bit": torch.uint8,
     }[chosen.name]
-    return StoredNumba(sim, tau, log_a, source, form)
+    return StoredNumba(sim, tau, log_a, source, form, warm=warm)

@@ -206,6 +206,52 @@ def _sweep_parts(kernel, v, a, factor, bounds, first, step, sums, totals):  # no
 
 
 @_jit
+def _peak_parts(kernel, v, u, bounds, first, step, rows, tops, sums):  # noqa: ANN001, ANN202
+    """Largest entry and sum of rows of K v, and of columns of u K for each part."""
+    m = v.shape[0]
+    for part in range(first, bounds.shape[0] - 1, step):
+        top, total = tops[part], sums[part]
+        for i in range(bounds[part], bounds[part + 1]):
+            row, ui = kernel[i], u[i]
+            best, s = np.int32(0), np.float32(0.0)
+            for j in range(m):
+                value = _decode(row[j]) * v[j]
+                # No entry is negative: their bits order as they do.
+                bits = _ordered(value)
+                best = bits if bits > best else best
+                s += value
+            rows[0, i], rows[1, i] = _ordered(best), s
+            for j in range(m):
+                value = _decode(row[j]) * ui
+                total[j] += value
+                top[j] = value if value > top[j] else top[j]
+
+
+@_jit
+def _plan_rows(panel, bias, scale, a, rows, tops, sums):  # noqa: ANN001, ANN202
+    """Rows of exp((panel + bias) scale), each scaled to the sum a_i, in place.
+
+    `rows` (2, b) gets their sums and largest entries; `tops`, `sums` (m,) those of the columns.
+    """
+    m = panel.shape[1]
+    held = np.empty(m, np.float32)
+    for i in range(panel.shape[0]):
+        row = panel[i]
+        _exp_row(row, bias, scale, held)
+        s = np.float32(0.0)
+        for j in range(m):
+            s += held[j]
+        share = a[i] / s if s > 0 else np.float32(0.0)
+        # The largest entry of a row is exp(0).
+        rows[0, i], rows[1, i] = share * s, share
+        for j in range(m):
+            value = held[j] * share
+            row[j] = value
+            sums[j] += value
+            tops[j] = value if value > tops[j] else tops[j]
+
+
+@_jit
 def _exp_rows(panel, bias, scale, out, tops):  # noqa: ANN001, ANN202
     for i in range(panel.shape[0]):
         tops[i] = _exp_row(panel[i], bias, scale, out[i])
@@ -244,6 +290,32 @@ def sweep(
     factor = np.float32(FACTOR[kernel.dtype.name])
     workers.run(_sweep_parts, (kernel, v * factor, a, factor, bounds), (sums, totals))
     return sums, totals.sum(axis=0)
+
+
+def peaks(
+    workers: Workers, kernel: np.ndarray, v: np.ndarray, u: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Largest entry and sum of every row of K v, (2, n), and of every column of u K, (2, m)."""
+    parts = max(1, min(_MAX_PARTS, len(kernel) // _FLUSH))
+    bounds = np.linspace(0, len(kernel), parts + 1).astype(np.int64)
+    rows = np.empty((2, len(kernel)), np.float32)
+    tops, sums = np.zeros((2, parts, len(v)), np.float32)
+    workers.run(_peak_parts, (kernel, v, u, bounds), (rows, tops, sums))
+    return rows, np.stack([tops.max(axis=0).astype(np.float64), sums.sum(axis=0, dtype=np.float64)])
+
+
+def plan(
+    panel: np.ndarray, bias: np.ndarray, tau: float, a: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn a float32 panel in place into a softmax_j((panel + bias) / tau), rows of mass a.
+
+    Returns:
+        Sums and largest entries of the rows, (2, b), and of the columns, (2, m).
+    """
+    rows, columns = np.empty((2, len(panel)), np.float32), np.zeros((2, len(bias)), np.float32)
+    scale = np.float32(1 / (tau * math.log(2)))
+    _plan_rows(panel, bias, scale, a, rows, columns[1], columns[0])
+    return rows, columns
 
 
 def build(panel: np.ndarray, bias: np.ndarray, tau: float, out: np.ndarray) -> np.ndarray:

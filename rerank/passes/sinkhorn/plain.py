@@ -109,6 +109,45 @@ def logsumexp(sim: Similarity, tau: float, *, over: Axis, plus: Tensor | None = 
     return comm.all_logsumexp(out) if sim.shard == over else out
 
 
+def peaks(
+    sim: Similarity, tau: float, *, query_bias: Tensor, gallery_bias: Tensor, column_shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Largest log share of every row of S + g and of every column of S + f, one pass.
+
+        rows_i    = max_j (S_ij + g_j) / tau - log sum_j exp((S_ij + g_j) / tau)        (n,)
+        columns_j = max_i (S_ij + f_i) / tau - log sum_i exp((S_ij + f_i) / tau)        (m,)
+
+    Args:
+        sim: the similarity.
+        tau: temperature in score units.
+        query_bias: (n,) f.
+        gallery_bias: (m,) g.
+        column_shift: (m,) roughly the second logarithm, so that one pass does for sum and maximum.
+    """
+    n, m = sim.shape
+    row_max = torch.empty(n, dtype=sim.dtype, device=sim.device)
+    row_sum = torch.empty_like(row_max)
+    col_max = torch.full((m,), -math.inf, dtype=sim.dtype, device=sim.device)
+    col_sum = torch.zeros(m, dtype=torch.float64, device=sim.device)
+    shift = finite_or_zero(column_shift)
+    offset = shift * tau
+    with progress.task("shares", n) as advance:
+        for rows, block in sim.blocks():
+            _, row_max[rows], row_sum[rows] = exp_rows(block + gallery_bias, tau)
+            block.add_(query_bias[rows, None])
+            col_max = torch.maximum(col_max, block.amax(dim=0))
+            col_sum += exp_over(block.sub_(offset), tau).sum(dim=0)
+            advance(len(block))
+    row_all = row_sum.log() + row_max / tau
+    if sim.shard == "queries":
+        col_max, col_sum = comm.all_max(col_max), comm.all_sum(col_sum)
+    elif sim.shard == "gallery":
+        # Where no item of this process is scored the maximum is none, and not the 0 that stands in.
+        row_max = comm.all_max(torch.where(row_sum > 0, row_max, -math.inf))
+        row_max, row_all = finite_or_zero(row_max), comm.all_logsumexp(row_all)
+    return row_max / tau - row_all, col_max / tau - (col_sum.log().to(sim.dtype) + shift)
+
+
 def sweep(
     sim: Similarity, tau: float, gallery_bias: Tensor, log_a: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -139,8 +139,10 @@ class Sparse(Sweeper):
         log_mass += torch.logsumexp(self.log_a.double(), 0) - torch.logsumexp(log_mass, 0)
         return log_u, log_mass, [by_row, by_column]
 
-    def peaks(self, *, query_bias: Tensor, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Largest log share of every row (n,) and of every column (m,), as `reduce.peaks`."""
+    def peaks(
+        self, *, query_bias: Tensor, gallery_bias: Tensor, column_shift: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`."""
         scores, tau = self.graph.scores, self.tau
         rows = _Sums(self._by_row, scores, tau, gallery_bias / tau)
         columns = _Sums(self._by_column, scores, tau, query_bias / tau)

@@ -147,6 +147,48 @@ class Stored(Sweeper):
         self._seen = gallery_bias, log_mass
         return f, log_mass
 
+    def peaks(
+        self, *, query_bias: Tensor, gallery_bias: Tensor, column_shift: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Sweeper`; from the stored kernel, one reading of it, where one is there."""
+        _, width = self._spread(gallery_bias)
+        there = self._absorbed is not None and self._instead is None and bool(self._pieces)
+        if not there or self._stale or width > self.drift:
+            with self._busy():
+                return super().peaks(
+                    query_bias=query_bias, gallery_bias=gallery_bias, column_shift=column_shift
+                )
+        assert self._absorbed is not None
+        n, m = self.sim.shape
+        v = ((gallery_bias - self._absorbed).double() / self.tau).exp().float()
+        level = (query_bias.double() + self._tops) / self.tau
+        if self.panels.row is not None:
+            level = level + self.panels.row / self.tau
+        u = (level - level.max()).exp().float()
+        rows = torch.empty((2, n), dtype=torch.float64, device=self.sim.device)
+        tops = torch.zeros(m, dtype=torch.float64, device=self.sim.device)
+        sums = torch.zeros_like(tops)
+        for held, piece in self._pieces:
+            rows[:, held], (top, total) = self._peaks(piece, v, u[held])
+            tops, sums = torch.maximum(tops, top), sums + total
+        if self.sim.shard == "queries":
+            tops, sums = comm.all_max(tops), comm.all_sum(sums)
+        found = (rows[0] / rows[1]).log(), (tops / sums).log()
+        return found[0].to(self.sim.dtype), found[1].to(self.sim.dtype)
+
+    def _peaks(self, piece: Tensor, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Largest entry and sum of every row of K v, (2, b), and of every column of u K, (2, m)."""
+        rows = torch.empty((2, len(piece)), dtype=torch.float64, device=piece.device)
+        columns = torch.zeros((2, piece.shape[1]), dtype=torch.float64, device=piece.device)
+        for part in panels_of.slices(*piece.shape):
+            block = piece[part].float()
+            weighed = block * v
+            rows[0, part], rows[1, part] = weighed.amax(dim=1).double(), weighed.sum(dim=1).double()
+            block = block.mul_(u[part, None])
+            columns[0] = torch.maximum(columns[0], block.amax(dim=0).double())
+            columns[1] += block.sum(dim=0)
+        return rows, columns
+
     def _busy(self) -> AbstractContextManager[None]:
         """Where passes with matrix products should run."""
         return nullcontext()
@@ -184,8 +226,9 @@ class StoredNumba(Stored):
     """The fused one-read sweep over a kernel of float32, bfloat16 or 8-bit entries."""
 
     def __init__(
-        self, sim: Similarity, tau: float, log_a: Tensor, panels: Panels, form: torch.dtype
-    ) -> None:
+        self, sim: Similarity, tau: float, log_a: Tensor, panels: Panels, form: torch.dtype, *,
+        warm: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(sim, tau, log_a, panels)
         from rerank.passes.sinkhorn.cpu import SMALLEST
 
@@ -194,7 +237,7 @@ class StoredNumba(Stored):
         if form == torch.uint8:
             # 8 bits span 2^30 only: absorb potentials that are nearly right, and often.
             self.drift, self.rounded = 3.0, True
-            self._first: Fresh | None = Fresh(sim, tau, log_a, panels)
+            self._first: Fresh | None = None if warm else Fresh(sim, tau, log_a, panels)
         else:
             self._first = None
         self.rounded = self.rounded or panels.half is not None
@@ -249,3 +292,9 @@ class StoredNumba(Stored):
 
         sums, columns = sweep(self._workers, piece.numpy(), as_array(v), as_array(a))
         return torch.from_numpy(sums).double(), torch.from_numpy(columns)
+
+    def _peaks(self, piece: Tensor, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        from rerank.passes.sinkhorn.cpu import peaks
+
+        rows, columns = peaks(self._workers, piece.numpy(), as_array(v), as_array(u))
+        return torch.from_numpy(rows).double(), torch.from_numpy(columns).double()

@@ -61,6 +61,15 @@ class Sweeper(ABC):
         """The same in full precision."""
         return self(gallery_bias)
 
+    def peaks(
+        self, *, query_bias: Tensor, gallery_bias: Tensor, column_shift: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Largest log share of every row (n,) and of every column (m,); see `plain.peaks`."""
+        return plain.peaks(
+            self.sim, self.tau, query_bias=query_bias, gallery_bias=gallery_bias,
+            column_shift=column_shift,
+        )  # fmt: skip
+
     def quiet(self) -> AbstractContextManager[None]:
         """Where the loop around the sweeps should run."""
         return nullcontext()
