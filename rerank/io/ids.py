@@ -17,6 +17,10 @@ from rerank.io.files import foreign, named, read_json, read_text, regular_file, 
 _EXACT = 2.0**53
 
 
+# Ids of all rows together, in characters, that are looked at in one piece.
+_USUAL = 50_000_000
+
+
 def check_ids(raw: Sequence[object] | np.ndarray, where: str, *, first: int = 0) -> tuple[str, ...]:
     """Ids as text: UTF-8 decoded, whole numbers as their decimal digits, UUIDs as usual.
 
@@ -72,6 +76,8 @@ def check_ids(raw: Sequence[object] | np.ndarray, where: str, *, first: int = 0)
 def _usual(raw: Sequence[object] | np.ndarray) -> tuple[str, ...] | None:
     """Ids that are all text, or all bytes, without a problem; None where one has to look closer."""
     kinds = set(map(type, raw))
+    if not kinds <= {bytes, str} or sum(map(len, raw)) > _USUAL:
+        return None
     try:
         if kinds == {bytes}:
             raw = [item.decode() for item in raw]  # type: ignore[attr-defined]

@@ -50,6 +50,14 @@ def regime(sim: Similarity, *, sweeps: int = 50) -> str:
     return str(choose.regime(sim, sweeps=sweeps))
 
 
+def advice(sim: Similarity) -> str:
+    """What would make the passes over a similarity faster here, for a person to read, or ""."""
+    n, m = sim.shape
+    if choose.has_numba() or sim.device.type != "cpu" or n * m <= choose.SMALL:
+        return ""
+    return "numba is not installed: sweeps run in torch, slower (install rerank-toolkit[cpu])"
+
+
 def extremes(sim: Similarity, *, query_bias: Tensor, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
     """Row maxima of S + g and column maxima of S + f, one pass: (n,), (m,)."""
     n, m = sim.shape

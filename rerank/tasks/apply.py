@@ -430,6 +430,7 @@ def _messages(result: Reranked, warned: Sequence[str]) -> tuple[tuple[str, ...],
     both = (result.t2v, result.v2t)
     cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
     notes = _said(both, lambda outcome: outcome.fit.sentences)
+    notes += [text] if (text := reduce.advice(result.t2v.direction.sim)) else []
     if result.stored is not None and result.stored.sure:
         # What the numbers say clearly is no warning.
         cautions = [text for text in cautions if text != result.stored.sentence]
