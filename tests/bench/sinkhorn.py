@@ -1,6 +1,7 @@
 """Sinkhorn and top-k on this machine, ours and the peers', on the same work in interleaved rounds.
 
     python tests/bench/sinkhorn.py iterations --size 5000
+    python tests/bench/sinkhorn.py to-error --size 5000
     python tests/bench/sinkhorn.py topk --size 20000
     python tests/bench/sinkhorn.py memory --size 20000
 
@@ -342,7 +343,7 @@ def memory(size):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["iterations", "end-to-end", "topk", "memory"])
+    parser.add_argument("what", choices=["iterations", "end-to-end", "to-error", "topk", "memory"])
     parser.add_argument("--size", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-peers", action="store_true")
@@ -352,6 +353,12 @@ def main():
         iterations(arguments.size, arguments.rounds, not arguments.no_peers)
     elif arguments.what == "end-to-end":
         end_to_end(arguments.size, arguments.rounds)
+    elif arguments.what == "to-error":
+        from made import hard
+        from to_error import run
+
+        scores = hard(arguments.size, arguments.size).scores()
+        run(scores, arguments.rounds, peers=not arguments.no_peers)
     elif arguments.what == "topk":
         topk(arguments.size, arguments.rounds)
     else:
