@@ -17,7 +17,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-
 # Seconds between two looks at the launcher.
 _LOOK_S = 5.0
 
