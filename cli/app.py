@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rerank_cli.endings import drop_stdout, flush, line_of, prepare_streams
+from rerank_cli.endings import flush, line_of, prepare_streams, settle_stdout
 from rerank_cli.examples import epilog
 
 # Threads of torch that wait must not spin on the cores that the compiled sweeps need; read by the
@@ -136,7 +136,7 @@ def main() -> None:
     except typer.Abort:
         sys.exit(130)
     except BrokenPipeError:
-        drop_stdout()
+        settle_stdout()
         sys.exit(141)
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         from rerank.core.errors import RerankError
@@ -146,6 +146,6 @@ def main() -> None:
             raise
         from rerank.io.files import printable
 
-        drop_stdout()
+        settle_stdout()
         sys.stderr.write(f"error: {printable(' '.join(said.split()))}\n")
         sys.exit(2)

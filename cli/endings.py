@@ -3,8 +3,6 @@
 import os
 import sys
 
-_NO_MEMORY = ("allocate memory", "out of memory", "not enough memory")
-
 
 def prepare_streams() -> None:
     """Streams that are closed swallow, and what a locale has no letter for is escaped."""
@@ -21,12 +19,15 @@ def flush() -> None:
     sys.stdout.flush()
 
 
-def drop_stdout() -> None:
-    """What is still held for stdout goes nowhere; otherwise Python complains when it ends."""
+def settle_stdout() -> None:
+    """Hand on what stdout still holds; what it does not take goes nowhere.
+
+    Otherwise Python complains when it ends.
+    """
     try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()
     except (OSError, ValueError):
-        return
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def line_of(error: Exception) -> str | None:
@@ -34,6 +35,8 @@ def line_of(error: Exception) -> str | None:
     if isinstance(error, OSError):
         what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "output"
         return f"{what}: {error.strerror or error}; free some space or choose another place"
-    if isinstance(error, MemoryError) or any(word in str(error) for word in _NO_MEMORY):
+    from rerank.core.memory import ran_out  # imports torch, which is there when memory runs out
+
+    if ran_out(error):
         return "no memory is left; allow less with --memory SIZE, such as 500MB, or free some"
     return None

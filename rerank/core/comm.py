@@ -6,6 +6,9 @@ potentials, search, the readers and the entry points import this module.
 """
 
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -13,6 +16,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+# Seconds between two looks at the launcher.
+_LOOK_S = 5.0
 
 
 def active() -> bool:
@@ -48,7 +54,19 @@ def start_from_environment(*, timeout_s: float = 600.0) -> bool:
     # Counts, names and finished rows are exchanged on the CPU, which NCCL does not do.
     backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        threading.Thread(target=_watch_launcher, args=(os.getppid(),), daemon=True).start()
     return True
+
+
+def _watch_launcher(launcher: int) -> None:
+    """End this process when `torchrun` is no more; nobody would end it otherwise."""
+    while os.getppid() == launcher:
+        time.sleep(_LOOK_S)
+    os.write(2, b"error: the launcher of this process has ended, so it ends too\n")
+    os.kill(os.getpid(), signal.SIGTERM)  # which cleans up, unless a collective waits for others
+    time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 def stop() -> None:

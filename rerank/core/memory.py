@@ -109,6 +109,18 @@ def budget_for(elements: int) -> int:
     return math.ceil(4 * elements / COPY_SHARE)
 
 
+_NO_MEMORY = ("allocate memory", "out of memory", "not enough memory")
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an exception says that there is no memory left, whoever raised it."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error).lower() for words in _NO_MEMORY
+    )
+
+
 @contextmanager
 def limit(size: int | str | None) -> Iterator[None]:
     """Limit the memory of what runs inside the block; None leaves the default."""

@@ -96,12 +96,23 @@ class Similarity(ABC):
         return block
 
     def blocks(self, rows_per_block: int | None = None) -> Iterator[tuple[slice, Tensor]]:
-        """Row panels in order: (rows, (b, m) scores). The receiver may overwrite a panel."""
+        """Row panels in order: (rows, (b, m) scores). The receiver may overwrite a panel.
+
+        Where memory runs out panels are halved, down to a single row.
+        """
         step = rows_per_block or self.rows_per_block()
-        n = self.shape[0]
-        for start in range(0, n, step):
+        n, start = self.shape[0], 0
+        while start < n:
             rows = slice(start, min(start + step, n))
-            yield rows, self.block(rows)
+            try:
+                block = self.block(rows)
+            except (MemoryError, RuntimeError) as error:
+                if step == 1 or not memory.ran_out(error):
+                    raise
+                step //= 2
+                continue
+            yield rows, block
+            start = rows.stop
 
     def scores(self) -> Tensor:
         """The whole (n, m) matrix. Allocates it: only for results that are asked for."""

@@ -149,3 +149,28 @@ def test_equal_scores_are_ordered_by_index(n, m, k, seed):
         for left, right in zip(range(k - 1), range(1, k), strict=True):
             if row_scores[left] == row_scores[right]:
                 assert row[left] < row[right]
+
+
+def test_panels_are_halved_where_memory_runs_out(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(10, 4))
+    sim, wanted = Dense(x, block_size=8), []
+    base = Dense._base
+
+    def little(self, rows):
+        if rows.stop - rows.start > 3:
+            raise MemoryError
+        wanted.append(rows)
+        return base(self, rows)
+
+    monkeypatch.setattr(Dense, "_base", little)
+    np.testing.assert_array_equal(sim.scores().numpy(), x)
+    assert [(rows.start, rows.stop) for rows in wanted] == [
+        (i, min(i + 2, 10)) for i in range(0, 10, 2)
+    ]
+
+    def broken(self, rows):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(Dense, "_base", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        sim.scores()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rerank.core.errors import FormatError, RerankError
-from rerank.io import atomic_path, check_outputs, read_embeddings, write_embeddings
-from rerank.io.files import one_line, printable
+from rerank.io import atomic_path, check_outputs, read_embeddings, tensorfile, write_embeddings
+from rerank.io.files import locked, one_line, parse_json, printable, to_json
 from rerank.io.outputs import kind_of_file
 
 
@@ -136,3 +136,47 @@ def test_a_file_cut_short_while_mapped_ends_in_one_line(tmp_path):
     assert (
         done.stderr == f"error: {path}: was cut short while it was read; restore it and run again\n"
     )
+
+
+def test_names_that_are_too_long_and_circles_of_links_are_refused(tmp_path):
+    long = "x" * 300
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for name in (long, f"{long}.h5", "a", "a.h5" * 80):
+        with pytest.raises(FormatError, match=name[:20]):
+            read_embeddings(tmp_path / name)
+        check_outputs({"--out": tmp_path / name}, [tmp_path / f"{name[:5]}.other"])
+        with pytest.raises(FormatError, match=name[:20]):
+            with atomic_path(tmp_path / name):
+                pass
+    # A name that fits, but has no room for what a temporary one adds, in bytes or in the ending.
+    for name in ("日" * 80, f"x.{'y' * 250}"):
+        with atomic_path(tmp_path / name) as temporary:
+            temporary.write_text("x")
+        assert (tmp_path / name).read_text() == "x"
+
+
+def test_models_are_read_from_ordinary_files_only(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        assert tensorfile.kind_of(path) is None
+        with pytest.raises(FormatError, match="ordinary file"):
+            tensorfile.read(path, "rerank/fitted", made_by="`rerank fit`")
+
+
+def test_a_lock_is_had_by_one_and_ends_with_it(tmp_path):
+    with locked(tmp_path) as first, locked(tmp_path, wait=False) as second:
+        assert first and not second
+    with locked(tmp_path, shared=True) as first, locked(tmp_path, shared=True) as second:
+        assert first and second
+        with locked(tmp_path, wait=False) as third:
+            assert not third
+    with locked(tmp_path, wait=False) as again:
+        assert again
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_of_files_that_are_not_utf8_come_back_from_json():
+    name = os.fsdecode(b"v\xff.h5")
+    text = to_json({"file": name})
+    assert text.encode("utf-8") and parse_json(text, "here") == {"file": name}

@@ -1,5 +1,6 @@
 """An index and its side-car are an old pair or a new pair, wherever the writing ends."""
 
+import errno
 import io
 import os
 import signal
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from rerank.core.errors import FormatError
 from rerank.serving.exporting import export, search_export
 from rerank.serving.fitting import fit_model
 from rerank.serving.sidecar import Exported, commit, read_side_car, side_car, staged
@@ -223,3 +225,33 @@ def test_a_table_that_was_replaced_gets_its_side_car_from_the_next_reader(
     assert len(read_side_car(side_car(out)).ids) == len(OLD[0])
     assert names(out) == new and len(read_side_car(side_car(out)).ids) == len(NEW[0])
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out")]
+
+
+def test_an_index_keeps_its_permissions_before_the_first_byte(tmp_path, models):
+    out, seen = tmp_path / "out", []
+    write(0, out, "npy")(models)
+    out.chmod(0o600)
+    with staged(Npy(), out, replace=False) as place:
+        seen.append(place.target.stat().st_mode & 0o777)
+        place.store.write(place.target, GALLERY, IDS, stamp="")
+        seen.append(place.target.stat().st_mode & 0o777)
+        place.publish()
+    assert seen == [0o600, 0o600] and out.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_disk_that_cannot_sync_is_no_failure_for_an_index(tmp_path, models, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EINVAL, "no")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write(0, tmp_path / "out", "npy")(models)
+    assert names(tmp_path / "out")
+
+
+def test_a_side_car_that_declares_more_than_it_holds_is_refused(tmp_path, models):
+    write(0, tmp_path / "out", "npy")(models)
+    with np.load(side_car(tmp_path / "out")) as archive:
+        arrays = dict(archive)
+    np.savez_compressed(side_car(tmp_path / "out"), **arrays, more=np.zeros(1 << 22))
+    with pytest.raises(FormatError, match="declares .* more than it holds"):
+        names(tmp_path / "out")

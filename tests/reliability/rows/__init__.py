@@ -2,5 +2,5 @@
 
 # ruff: noqa: F401, I001  the order is that of the table
 from tests.reliability.rows import reading, attacks, page, damage, writing, numbers, laws
-from tests.reliability.rows import stores, worlds, commands
+from tests.reliability.rows import memory, stores, worlds, commands
 from tests.reliability.rows import crafted, bombs

@@ -49,6 +49,7 @@ def worlds():
             yield Case(f"{world} processes, {side}", partial(_equal, world, side))
     for rank in (0, 1):
         yield Case(f"process {rank} of 2 dies", partial(_dies, rank))
+    yield Case("the launcher dies", _launcher_dies)
 
 
 def _start(folder, world, side, dies, out):
@@ -89,3 +90,44 @@ def _dies(rank, folder):
     done = _start(folder, 2, "t2v", str(rank), folder / "bias.npy")
     assert done.returncode != 0 and not (folder / "bias.npy").exists()
     assert time.monotonic() - start < 55
+
+
+WAITING = """
+import os, sys, time
+from pathlib import Path
+from rerank.core import comm
+comm.start_from_environment(timeout_s=30)
+Path(sys.argv[1], f"{os.getpid()}.pid").touch()
+time.sleep(300)
+"""
+
+
+def _launcher_dies(folder):
+    (folder / "waiting.py").write_text(WAITING, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         str(folder / "waiting.py"), str(folder)],
+        cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    pids = []
+    try:
+        while len(pids) < 2:
+            time.sleep(0.2)
+            pids = [int(path.stem) for path in folder.glob("*.pid")]
+    finally:
+        launcher.kill()
+        launcher.wait()
+    start = time.monotonic()
+    while any(_runs(pid) for pid in pids):
+        assert time.monotonic() - start < 30, "the workers go on"
+        time.sleep(0.2)
+
+
+def _runs(pid):
+    """Whether a process is there and not only its exit status."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -1,0 +1,89 @@
+"""Memory that runs out in the middle of the work."""
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from rerank import Dense, Pair
+from rerank.methods.registry import pipeline
+from rerank.passes import reduce
+from tests.reliability.child import forked, room
+from tests.reliability.matrix import Case, row
+from tests.reliability.rows.commands import JUDGED, files
+
+ERRORS = (
+    MemoryError("no room"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:75] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+)
+WORK = ("topk", "logsumexp", "csls", "is")
+
+
+@row("memory exhaustion injected", "blocks halve, the same answer; or one line", quick=6)
+def exhausted():
+    for work in WORK:
+        for number in range(len(ERRORS)):
+            for kind in ("pair", "dense"):
+                yield Case(f"{work} of a {kind}, error {number}",
+                           partial(_halved, work, number, kind))  # fmt: skip
+    for size in (8, 16, 32, 64):
+        yield Case(f"{size} MB left for the command", partial(_little, size))
+
+
+def _work(name, sim):
+    if name == "topk":
+        found = reduce.topk(sim, 5)
+    elif name == "logsumexp":
+        return reduce.logsumexp(sim, 0.1, over="queries")
+    else:
+        settings = {"tau": 0.1} if name == "is" else {}
+        found = reduce.topk(pipeline(name, **settings).fit(sim).transform(sim), 5)
+    return torch.cat([found.scores.double(), found.indices.double()])
+
+
+def _sim(kind):
+    rng = np.random.default_rng(0)
+    queries, gallery = rng.normal(size=(90, 8)), rng.normal(size=(40, 8))
+    # Several rows at a time, which are too many then.
+    pair = Pair(queries, gallery, block_size=32)
+    return pair if kind == "pair" else Dense(pair.scores(), block_size=32)
+
+
+def _halved(work, number, kind, folder):
+    wanted = _work(work, _sim(kind))
+    owner = Pair if kind == "pair" else Dense
+    base, refused = owner._base, []
+
+    def little(self, rows):
+        if rows.stop - rows.start > 5:
+            refused.append(rows)
+            raise ERRORS[number]
+        return base(self, rows)
+
+    owner._base = little
+    try:
+        found = _work(work, _sim(kind))
+    finally:
+        owner._base = base
+    assert refused
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+def _little(size, folder):
+    files(folder)
+
+    def work():
+        import os
+        import sys
+
+        from rerank_cli.app import main
+
+        os.chdir(folder)
+        sys.argv = ["rerank", "eval", *JUDGED]
+        room(size << 20)
+        main()
+
+    done = forked(work)
+    assert done.status in (0, 2) and "Traceback" not in done.err, done
+    assert done.status == 0 or done.err.count("\n") == 1, done
