@@ -29,6 +29,7 @@ from rerank_cli.options import (
     Videos,
     with_reading,
 )
+from rerank_cli.plan import show_plan
 
 
 @with_reading
@@ -106,17 +107,9 @@ def apply_command(
     check_report(report, given, force=force)
     check_outputs({"--out": out}, (captions, thumbnails))
     if dry_run:
-        from rerank.core.memory import limit
-        from rerank.tasks import plan as planning
-
-        with limit(memory), calling(nouns, texts=texts, videos=videos):
-            found = planning.plan(
-                *inputs.sizes(texts=texts, videos=videos, sims=sims, reading=reading)
-            )
-        if json:
-            emit_json(found.as_dict())
-        else:
-            emit(planning.text(found))
+        with calling(nouns, texts=texts, videos=videos):
+            sizes = inputs.sizes(texts=texts, videos=videos, sims=sims, reading=reading)
+            show_plan(sizes, method, memory=memory, json=json)
         return
     chosen: dict[str, Any] = {
         key: value

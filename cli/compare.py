@@ -18,6 +18,7 @@ from rerank_cli.options import (
     Figures,
     Force,
     Heads,
+    Json,
     Metric,
     Nouns,
     Report,
@@ -94,6 +95,7 @@ def compare_command(
     nouns: Nouns = None,
     force: Force = False,
     device: Device = "auto",
+    json: Json = False,
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
@@ -118,7 +120,7 @@ def compare_command(
             allow_unjudged=allow_unjudged, resamples=resamples, seed=seed, reading=reading,
             device=device, report=report, page=page, force=force,
         )  # fmt: skip
-        shown = render(found, style, cost=cost)
+        shown = render(found, "json" if json else style, cost=cost)
     emit(shown)
     if report is not None:
         say(f"wrote {report}")

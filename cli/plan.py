@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rerank_cli.options import Json, Memory, Nouns, with_reading
+from rerank_cli.options import Json, Memory, Method, Nouns, with_reading
 
 
 @with_reading
@@ -18,6 +18,7 @@ def plan_command(
         typer.Option("--videos", "--gallery", help="A file, or how many gallery items."),
     ] = None,
     dim: Annotated[int, typer.Option("--dim", min=1, help="Dimension of the embeddings.")] = 512,
+    method: Method = None,
     sweeps: Annotated[int, typer.Option("--sweeps", min=1, help="Sinkhorn steps of a fit.")] = 30,
     nouns: Nouns = None,
     memory: Memory = None,
@@ -29,16 +30,27 @@ def plan_command(
 
     From files, or from sizes.
     """
-    from rerank.core.memory import limit
     from rerank.core.nouns import calling
+    from rerank.tasks.plan import asked
+
+    sizes = asked(texts, videos, dim, reading=reading)
+    with calling(nouns):
+        show_plan(sizes, method, sweeps=sweeps, memory=memory, json=json)
+
+
+def show_plan(
+    sizes: tuple[float, float, int],
+    method: str | None,
+    *,
+    sweeps: int | None = None,
+    memory: str | None = None,
+    json: bool = False,
+) -> None:
+    """Print the plan of a run of this size."""
+    from rerank.core.memory import limit
     from rerank.tasks import plan as planning
     from rerank_cli.console import emit, emit_json
 
     with limit(memory):
-        queries, gallery, dim = planning.asked(texts, videos, dim, reading=reading)
-        found = planning.plan(queries, gallery, dim, sweeps=sweeps)
-    if json:
-        emit_json(found.as_dict())
-    else:
-        with calling(nouns):
-            emit(planning.text(found))
+        found = planning.plan(*sizes, method=method, sweeps=sweeps or planning.SWEEPS)
+    emit_json(found.as_dict()) if json else emit(planning.text(found))

@@ -85,6 +85,7 @@ class Align(Reranker):
     share: float | Literal["auto"] = "auto"
 
     follows: ClassVar[bool] = True
+    by_pairs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         ridge, share = self.ridge, self.share
@@ -218,6 +219,10 @@ class Aligned(Fitted):
             share=self.share,
             unit=self.unit,
         )
+
+    def weakened(self, share: float) -> "Aligned":
+        """See `Fitted`."""
+        return replace(self, share=share * self.share)
 
     @property
     def mirrored(self) -> "Aligned":

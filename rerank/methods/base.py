@@ -186,6 +186,10 @@ class Fitted(ABC):
         """The part that unseen queries need."""
         return self
 
+    def weakened(self, share: float) -> "Fitted | None":
+        """The same with that share of its strength, where it knows how to; else None."""
+        return None
+
     def rebiased(self, gallery_bias: Tensor) -> "Fitted":
         """The same stage for a gallery with these biases, more items or fewer.
 
@@ -230,6 +234,8 @@ class Reranker(ABC):
     per_item: ClassVar[bool] = False
     # Whether it takes the plan of the stage before it and then stands in its place.
     follows: ClassVar[bool] = False
+    # Whether it can be fitted on known pairs instead of a plan.
+    by_pairs: ClassVar[bool] = False
 
     def fit_after(self, plan: Fitted, bank: "Bank") -> Fitted:
         """Fit in the place of a fitted stage, on the bank that this was fitted on."""

@@ -6,7 +6,8 @@ again on all of the bank for the real gallery, and shrunk by how foreign the ban
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -57,9 +58,9 @@ class _Lead:
 
     def shrunken(self, shrink: float, label: Label) -> Fitted | None:
         """The map, that much of it."""
-        if isinstance(self.fitted, Aligned):
-            return replace(self.fitted, share=shrink * self.fitted.share)
-        return None if self.fitted is None else _shrunken_map(self.fitted, shrink, label)
+        if self.fitted is None:
+            return None
+        return self.fitted.weakened(shrink) or _shrunken_map(self.fitted, shrink, label)
 
 
 def gate(*, sharded: bool = False) -> Gate:
@@ -166,7 +167,7 @@ def _zeros(bank: Bank) -> Tensor:
 
 def _leading(stage: Reranker) -> bool:
     """Whether a stage is judged as a map, on its own."""
-    return stage.maps or isinstance(stage, Align)
+    return stage.maps or stage.by_pairs
 
 
 def _leads(stages: tuple[Reranker, ...], bank: Bank, groups: Groups, *, seed: int) -> list[_Lead]:
@@ -178,9 +179,9 @@ def _leads(stages: tuple[Reranker, ...], bank: Bank, groups: Groups, *, seed: in
         basis = stages[0].fit(bank)
         trials = rehearse(basis.transform_bank(bank), groups, rest, seed=seed)
         leads.append(_Lead("em", basis, trials))
-    asked = next((stage for stage in stages if isinstance(stage, Align)), Align())
+    asked = next((stage for stage in stages if stage.by_pairs), Align())
     if not any(stage.follows or stage.maps for stage in rest) and not asked.idle(bank):
-        fitted = asked.fit(bank)
+        fitted = cast(Aligned, asked.fit(bank))
         if fitted.quality > 0 and fitted.share > 0:
             lead = Align(ridge=fitted.ridge, share=fitted.share)
             leads.append(_Lead("align", fitted, rehearse(bank, groups, rest, seed=seed, lead=lead)))

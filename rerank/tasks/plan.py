@@ -7,7 +7,7 @@ small problem of the same dimension, times the number of pairs.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from rerank.core import memory, nouns
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair
 from rerank.io import Reading
-from rerank.methods.engine import SPARSE_FROM
+from rerank.methods.engine import DEFAULT_FOR_EMBEDDINGS, DEFAULT_FOR_SCORES, SPARSE_FROM
+from rerank.methods.registry import canonical, cards_of
 from rerank.passes import reduce
 from rerank.passes import topk as search
 from rerank.passes.sinkhorn import choose
@@ -39,6 +40,7 @@ class Plan:
         queries: texts.
         gallery: videos.
         dim: of the embeddings.
+        method: what was planned.
         regime: how Sinkhorn's sweeps are done.
         seconds: by stage, about; starting Python and writing the result are not counted.
         memory: bytes by what is held.
@@ -49,6 +51,7 @@ class Plan:
     queries: int
     gallery: int
     dim: int
+    method: str
     regime: str
     seconds: dict[str, float]
     memory: dict[str, float]
@@ -71,6 +74,7 @@ class Plan:
             "queries": self.queries,
             "gallery": self.gallery,
             "dim": self.dim,
+            "method": self.method,
             "regime": self.regime,
             "seconds": self.seconds,
             "total_seconds": self.total_seconds,
@@ -88,7 +92,13 @@ def shape_of(queries: int, gallery: int, dim: int) -> Pair:
 
 
 def plan(
-    queries: float, gallery: float, dim: int = 512, *, sweeps: int = SWEEPS, timed: bool = True
+    queries: float,
+    gallery: float,
+    dim: int = 512,
+    *,
+    method: str | None = None,
+    sweeps: int = SWEEPS,
+    timed: bool = True,
 ) -> Plan:
     """Regime, memory and time of both directions of a transductive run.
 
@@ -96,6 +106,7 @@ def plan(
         queries: texts; gallery: videos.
         gallery: see `queries`.
         dim: of the embeddings; 0 for stored scores.
+        method: what is planned; by default what such a run takes.
         sweeps: steps of a fit.
         timed: whether to time the passes; without, all times are 0.
 
@@ -110,17 +121,20 @@ def plan(
     sim = shape_of(n, m, dim or 1)
     chosen = choose.regime(sim, sweeps=sweeps)
     budget = memory.budget()
+    method = canonical(method or (DEFAULT_FOR_EMBEDDINGS if dim else DEFAULT_FOR_SCORES))
+    stages = [card.facts.stage for card in cards_of(method)]
+    maps = any(stage in ("embeddings", "align") for stage in stages)
     scores = 0.0 if dim else 4.0 * n * m
     copied = sum(4.0 * dim * side for side in (n, m) if not memory.is_large(side * dim))
     held = {
         "embeddings": copied,
-        "mapped copy": copied,
+        "mapped copy": copied if maps else 0.0,
         "scores": scores,
         "stored kernel": float(chosen.kernel_bytes),
         "panels": min(_PANEL_BYTES, 4.0 * n * m),
         "biases": 8.0 * (n + m),
     }
-    seconds = _seconds(chosen, n * m, dim or 1, sweeps) if timed else {}
+    seconds = _seconds(chosen, n * m, dim or 1, sweeps, stages) if timed else {}
     notes = ["starting Python and writing the result are not counted"]
     if n * m >= SPARSE_FROM:
         notes.append(f"{n * m:.0e} pairs: --method sinkhorn-sparse reads them twice only")
@@ -129,7 +143,7 @@ def plan(
             f"needs {sum(held.values()) / 1e9:,.1f} GB, {budget / 1e9:,.1f} GB may be used: "
             f"allow more with --memory"
         )
-    return Plan(n, m, dim, str(chosen), seconds, held, budget, tuple(notes))
+    return Plan(n, m, dim, method, str(chosen), seconds, held, budget, tuple(notes))
 
 
 def _whole(value: float, name: str) -> int:
@@ -138,8 +152,14 @@ def _whole(value: float, name: str) -> int:
     return int(value)
 
 
-def _seconds(chosen: choose.Regime, pairs: float, dim: int, sweeps: int) -> dict[str, float]:
-    """Each pass on a small problem, times what a run makes of it."""
+def _seconds(
+    chosen: choose.Regime, pairs: float, dim: int, sweeps: int, stages: Sequence[str]
+) -> dict[str, float]:
+    """Each pass on a small problem, times what a run makes of it.
+
+    A stage that adds a bias counts as a Sinkhorn with its temperature, which is the slowest of
+    them; an alignment reads all pairs once and multiplies them.
+    """
     n, m = TIMED
     generator = torch.Generator().manual_seed(0)
     queries, items = (torch.randn((rows, dim), generator=generator) for rows in (n, m))
@@ -154,9 +174,11 @@ def _seconds(chosen: choose.Regime, pairs: float, dim: int, sweeps: int) -> dict
     lists = _best(lambda: search.topk(small, 10))
     each = pairs / (n * m)
     solve = max(0.0, first - sweep) + exact
+    biases = sum(stage == "bias" for stage in stages)
     return {
-        "temperature": each * (2 * lists + solve + _TAU_STEPS * sweep),
-        "Sinkhorn": each * (solve + sweeps * sweep),
+        "temperature": biases * each * (2 * lists + solve + _TAU_STEPS * sweep),
+        "Sinkhorn": biases * each * (solve + sweeps * sweep),
+        "alignment": sum(stage == "align" for stage in stages) * each * 2 * exact,
         "second direction": each * exact,
         "top-k, before and after": each * 4 * lists,
     }
@@ -205,13 +227,16 @@ def text(found: Plan) -> str:
     queries, items = nouns.sides()
     lines = [
         f"{found.queries:,} {queries} x {found.gallery:,} {items}, d = {found.dim}",
+        f"method  {found.method}",
         f"sweeps  {found.regime}",
         f"memory  {sum(found.memory.values()) / 1e9:,.2f} GB of {found.budget / 1e9:,.2f} GB",
     ]
     lines += [f"  {what:<24}{size / 1e9:9,.2f} GB" for what, size in found.memory.items() if size]
     if found.seconds:
         lines.append(f"time    about {_time(found.total_seconds)}")
-        lines += [f"  {what:<24}{_time(spent):>12}" for what, spent in found.seconds.items()]
+        lines += [
+            f"  {what:<24}{_time(spent):>12}" for what, spent in found.seconds.items() if spent
+        ]
     return "\n".join([*lines, *found.notes])
 
 

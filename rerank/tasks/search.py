@@ -6,10 +6,10 @@ from typing import Any
 
 from rerank import io
 from rerank.core.errors import RerankError
+from rerank.core.pairs import WORDS
 from rerank.io import DirectionResult
 from rerank.methods.directions import Name
-from rerank.methods.saved import KIND
-from rerank.passes.reduce import TopK
+from rerank.methods.saved import KIND, Saved
 from rerank.serving.exporting import check_index, open_export, search_export
 from rerank.serving.matching import align, check_served, label_of
 from rerank.serving.model import Model, load
@@ -56,23 +56,11 @@ def search_files(
     fitted = None if held is None else held.saved
     if fitted is not None:
         check_served(fitted)
-    if fitted is None and index is None:
-        raise RerankError("--model is missing; only --index can be searched without one")
-    if online and (fitted is None or index is not None):
-        raise RerankError("--online needs --model and the gallery: an index cannot learn")
-    if save_model is not None and not online:
-        raise RerankError("--save-model keeps what --online learned; give both, or neither")
-    given = {"--table": table, "--url": url, "--effort": effort}
-    alone = next((name for name, value in given.items() if value is not None), None)
-    if index is None and alone is not None:
-        raise RerankError(f"{alone} belongs to --index; leave it out, or give the export")
-    exported: Exported | None = None
-    if index is not None:
-        exported, _ = open_export(index, table=table, url=url)
-        if fitted is not None:
-            check_index(fitted, exported)
-        elif exported.manifest["trained"]:
-            raise RerankError("--model is missing: queries of this index pass its trained head")
+    _check_wanted(
+        has_model=fitted is not None, has_index=index is not None, online=online,
+        saves=save_model is not None, of_index={"--table": table, "--url": url, "--effort": effort},
+    )  # fmt: skip
+    exported = None if index is None else _opened(index, fitted, table=table, url=url)
     metric = exported.folding.metric if fitted is None else fitted.manifest["metric"]  # type: ignore[union-attr]
     direction: Name = (exported.manifest if fitted is None else fitted.manifest)["direction"]  # type: ignore[union-attr]
     gallery, queries, words = sides(direction, videos, texts)
@@ -104,19 +92,56 @@ def search_files(
         if online:
             state = start(fitted, weight=weight, decay=decay)
             found, state = stream(fitted, rows, x, k, state=state)
-            after = grown(fitted, state)
-            label = "transductive" if label == "transductive" else after.fitted.label
+            after = Model(grown(fitted, state), None if held is None else held.gallery)
+            label = "transductive" if label == "transductive" else after.label
             if save_model is not None:
-                Model(after, None if held is None else held.gallery).save(save_model)
+                after.save(save_model)
         else:
             found = Searcher.of_aligned(fitted, rows).search(x, k)
     result = DirectionResult(
         asked.ids, ids, found.indices.numpy(), found.scores.numpy(), None, label
     )
-    manifest = {"direction": direction, "label": label, "k": k, "queries": len(asked)}
-    lines = []
+    return _answer(result, direction, k, out, warnings)
+
+
+def _check_wanted(
+    *,
+    has_model: bool,
+    has_index: bool,
+    online: bool,
+    saves: bool,
+    of_index: Mapping[str, object],
+) -> None:
+    """Refuse options that contradict each other."""
+    if not has_model and not has_index:
+        raise RerankError("--model is missing; only --index can be searched without one")
+    if online and (not has_model or has_index):
+        raise RerankError("--online needs --model and the gallery: an index cannot learn")
+    if saves and not online:
+        raise RerankError("--save-model keeps what --online learned; give both, or neither")
+    alone = next((name for name, value in of_index.items() if value is not None), None)
+    if not has_index and alone is not None:
+        raise RerankError(f"{alone} belongs to --index; leave it out, or give the export")
+
+
+def _opened(index: Path, fitted: Saved | None, *, table: str | None, url: str | None) -> Exported:
+    """An export, of the model if there is one."""
+    exported, _ = open_export(index, table=table, url=url)
+    if fitted is not None:
+        check_index(fitted, exported)
+    elif exported.manifest["trained"]:
+        raise RerankError("--model is missing: queries of this index pass its trained head")
+    return exported
+
+
+def _answer(
+    result: DirectionResult, direction: Name, k: int, out: Path | None, warnings: Sequence[str]
+) -> Answer:
+    """What was found, written to `out` or told."""
+    count, (asked, searched) = len(result.query_ids), WORDS[direction]
+    manifest = {"direction": direction, "label": result.label, "k": k, "queries": count}
     if out is None:
-        manifest["results"] = _named(asked.ids, ids, found)
+        manifest["results"] = _named(result)
         lines = [
             f"{entry['query']}\t" + "  ".join(f"{i['id']} {i['score']:.4f}" for i in entry["items"])
             for entry in manifest["results"]
@@ -124,7 +149,7 @@ def search_files(
     else:
         _write_results(out, direction, result, manifest)
         manifest["out"] = str(out)
-        lines = [f"{len(asked)} {words[1]} x {k} {words[0]}, label {label}; written: {out}"]
+        lines = [f"{count} {asked} x {k} {searched}, label {result.label}; written: {out}"]
     return Answer(manifest, "\n".join(lines), tuple(warnings))
 
 
@@ -143,10 +168,11 @@ def _write_results(
         io.write_topk(out, {direction: result})
 
 
-def _named(queries: Sequence[str], ids: Sequence[str], found: TopK) -> list[dict[str, Any]]:
+def _named(result: DirectionResult) -> list[dict[str, Any]]:
+    ids = result.gallery_ids
     return [
         {"query": query, "items": [{"id": ids[j], "score": s} for j, s in zip(js, ss, strict=True)]}
         for query, js, ss in zip(
-            queries, found.indices.tolist(), found.scores.tolist(), strict=True
+            result.query_ids, result.indices.tolist(), result.scores.tolist(), strict=True
         )
     ]

@@ -57,3 +57,15 @@ def test_the_command_reads_files_or_sizes(samples):
     assert by_file["memory_bytes"] == by_size["memory_bytes"]
     assert by_file["queries"] > 100
     assert "--texts and --videos" in run("plan", cwd=samples, code=2)[1]
+
+
+def test_the_default_method_is_planned_and_others_by_name(monkeypatch):
+    monkeypatch.setattr("rerank.tasks.plan._best", lambda work, runs=3: work() is None or 1.0)
+    default, plain = plan(1e5, 1e5, 64), plan(1e5, 1e5, 64, method="Sinkhorn")
+    assert (default.method, plain.method) == ("sinkhorn+align+sinkhorn", "sinkhorn")
+    for stage in ("temperature", "Sinkhorn"):
+        assert default.seconds[stage] == 2 * plain.seconds[stage]
+    assert default.seconds["alignment"] > plain.seconds["alignment"] == 0
+    small = [plan(1000, 1000, 64, method=m, timed=False).memory for m in (None, "sinkhorn")]
+    assert small[0]["mapped copy"] > small[1]["mapped copy"] == 0
+    assert plan(1000, 1000, 0, timed=False).method == "sinkhorn"
