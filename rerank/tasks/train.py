@@ -513,10 +513,11 @@ def _text(manifest: Mapping[str, Any], out: Path, history: list[Record], served:
     if "test" in manifest:
         test = manifest["test"]
         lines.append(f"test R@1 t2v {test['t2v']['R@1']:.1f}, v2t {test['v2t']['R@1']:.1f}")
+    words = ["rerank", "apply", "--heads", str(out)]
+    words += ["--texts", str(served.texts), "--videos", str(served.videos)]
     lines += [
         f"wrote {out}; --tau {manifest['tau']:.4g} is the temperature it was trained at",
-        f"next  rerank apply --heads {shlex.quote(str(out))} "
-        f"--texts {shlex.quote(str(served.texts))} --videos {shlex.quote(str(served.videos))}",
+        f"next  {shlex.join(words)}",
     ]
     return "\n".join(lines)
 
