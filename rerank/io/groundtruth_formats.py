@@ -499,6 +499,12 @@ def _json(content: Any, where: str, *, inside: str = "") -> list[Reading]:  # no
         key, value = next(iter(content.items()))
         if first_field(value[0], VIDEO_FIELDS) is not None:
             return _json(value, where, inside=f"{inside}: {key!r}")
+    if len(content) == 1 and _is_wrapped(next(iter(content.values()))):
+        key, value = next(iter(content.items()))
+        return _json(value, where, inside=f"{inside}: {key!r}")
+    rows = _rows_of_columns(content)
+    if rows is not None:
+        return readings_of_records(rows, place, how="columns", kind="row")
     if any(isinstance(value, dict) and captions_of(value) for value in content.values()):
         # ActivityNet and YouCook: {video: {"sentences": [...], ...}}
         records = []
@@ -512,7 +518,38 @@ def _json(content: Any, where: str, *, inside: str = "") -> list[Reading]:  # no
         return readings_of_records(records, place)
     if content and all(_are_objects(value) for value in content.values()):
         return _objects_by_key(content, place)
+    if content and all(_names_video(value) for value in content.values()):
+        return _objects_by_key({key: [value] for key, value in content.items()}, place)
     return _mapping(content, place)
+
+
+def _is_wrapped(value: object) -> bool:
+    """Whether all that an object holds is called like a split or a list of pairs."""
+    names = {_plain(key) for key in value} if isinstance(value, dict) else set()
+    return bool(names) and names <= {*_SPLITS, *_WRAPPERS}
+
+
+def _names_video(value: object) -> bool:
+    """Whether an object says which video it is about, by name."""
+    if not isinstance(value, dict) or not value or _is_grades(value):
+        return False
+    return first_field(value, VIDEO_FIELDS) is not None
+
+
+def _rows_of_columns(content: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """`{"query_id": [...], "video_id": [...]}` as rows, also `{"query_id": {"0": ...}}`."""
+    if not _names_both(list(content)):
+        return None
+    columns = list(content.values())
+    if all(isinstance(column, dict) for column in columns):
+        if any(column.keys() != columns[0].keys() for column in columns):
+            return None
+        columns = [list(column.values()) for column in columns]
+    if not all(isinstance(column, list) and column for column in columns):
+        return None
+    if len({len(column) for column in columns}) != 1:
+        return None
+    return [dict(zip(content, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _are_objects(value: object) -> bool:

@@ -386,6 +386,13 @@ def _matrix(container: Container, name: str, item: Field, wanted: Wanted) -> Fou
 
 def _without_ids(container: Container, item: Field) -> Found:
     columns = ""
+    fitting = [
+        name for name, other in container.fields.items()
+        if other.kind == "text" and other.shape == item.shape[:1]
+    ]  # fmt: skip
+    if container.per_item and fitting:
+        columns = f"; {named(fitting)} has one entry for each: if these are the ids, name it with "
+        columns += f"--id-column {fitting[0]}"
     if not container.per_item and len(container.fields) > 1:
         others = [name for name, other in container.fields.items() if not _is_rows(other)]
         if others:

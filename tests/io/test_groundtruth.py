@@ -267,3 +267,23 @@ def test_real_ground_truth(real_data):
     assert truth.n_pairs == len(texts) == 11130 and truth.distractors == 0
     for text, found in zip(texts, truth.positives, strict=True):
         assert [videos[j] for j in found] == [text.rpartition("#")[0]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"results": {"test": [{"query_id": "q1", "video_id": "b"},
+                              {"query_id": "q2", "video_id": "a"}]}},
+        {"out": {"data": {"pairs": [{"query_id": "q1", "video_id": "b"},
+                                    {"query_id": "q2", "video_id": "a"}]}}},
+        {"query_id": ["q1", "q2"], "video_id": ["b", "a"]},
+        {"text": {"0": "q1", "1": "q2"}, "video": {"0": "b", "1": "a"}},
+        {"q1": {"video": "b"}, "q2": {"video": "a"}},
+    ],
+    ids=["nested wrappers", "three of them", "columns", "columns of pandas", "objects by text"],
+)  # fmt: skip
+def test_pairs_that_lie_deeper_or_in_columns(tmp_path, content):
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps(content))
+    found = read_ground_truth(path, ["q1", "q2"], ["a", "b"])
+    assert [rows.tolist() for rows in found.positives] == [[1], [0]]

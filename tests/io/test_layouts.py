@@ -6,6 +6,7 @@ import tracemalloc
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from rerank.core.errors import FormatError
 from rerank.io import Embeddings, Norms, read_embeddings, read_scores, write_embeddings
@@ -256,3 +257,20 @@ def test_real_files_are_read(real_data):
     assert found.vectors.shape == (500, 512) and found.ids[0] == "caption000"
     scores = read_scores(real_data / "cap4video" / "video_scores.h5")
     assert scores.scores.shape == (1000, 1000) and scores.ids_given
+
+
+@pytest.mark.parametrize("kind", ["npz", "pt", "h5"])
+def test_a_list_that_may_be_the_ids_is_named(tmp_path, kind):
+    path, names = tmp_path / f"v.{kind}", ["one", "two", "three"]
+    x = np.ones((3, 2), "f4")
+    if kind == "npz":
+        np.savez(path, embeddings=x, clip_names=names)
+    elif kind == "pt":
+        torch.save({"embeddings": torch.from_numpy(x), "clip_names": names}, path)
+    else:
+        with h5py.File(path, "w") as f:
+            f["embeddings"], f["clip_names"] = x, names
+    with pytest.raises(FormatError, match="no ids.*clip_names.*--id-column clip_names"):
+        read_embeddings(path)
+    found = read_embeddings(path, id_column="clip_names")
+    assert list(found.ids) == names

@@ -57,6 +57,7 @@ def _child(work: Callable[[], object], out: int, err: int, stdout: Path | None) 
         for number in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        one_thread()
         target = out if stdout is None else os.open(stdout, os.O_WRONLY)
         os.dup2(target, 1)
         os.dup2(err, 2)
@@ -78,6 +79,12 @@ def _child(work: Callable[[], object], out: int, err: int, stdout: Path | None) 
             sys.stderr.flush()
         finally:
             os._exit(status & 255)
+
+
+def one_thread() -> None:
+    """In a child: the threads of its parent are not there, and would be waited for."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def _drained(*handles: int) -> list[str]:

@@ -164,7 +164,7 @@ def _collect(
             np.dtype("V1"),
             lambda start, stop: iter(()),
             odd=f"a list of {type(value[0]).__name__}",
-            fix="save one tensor, torch.stack(rows)",
+            fix="save one tensor, torch.stack(rows), and ids as one list of text",
         )
 
 

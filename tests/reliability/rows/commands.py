@@ -85,7 +85,7 @@ OWN = {
 }  # fmt: skip
 
 
-@row("CLI robustness", "one line and status 2, or the answer", quick=12)
+@row("CLI robustness", "one line and status 2, or the answer", quick=10, slow=16)
 def commands():
     for name, (arguments, word) in REFUSED.items():
         yield Case(name, partial(_refused, arguments, word))
@@ -98,13 +98,13 @@ def commands():
         ("ASCII", {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}),
         ("POSIX", {"LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii"}),
     ):
-        yield Case(f"{name} locale", partial(_locale, environment))
-    yield Case("names that are not UTF-8", _not_utf8)
+        yield Case(f"{name} locale", partial(_locale, environment), True)
+    yield Case("names that are not UTF-8", _not_utf8, True)
     yield Case("a closed pipe", _closed_pipe)
-    yield Case("closed stdout", partial(_closed, ">&-"))
-    yield Case("closed stderr", partial(_closed, "2>&-"))
+    yield Case("closed stdout", partial(_closed, ">&-"), True)
+    yield Case("closed stderr", partial(_closed, "2>&-"), True)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        yield Case(f"{number.name} while it writes", partial(_signalled, number))
+        yield Case(f"{number.name} while it writes", partial(_signalled, number), True)
 
 
 def _around(folder):

@@ -125,7 +125,7 @@ def _outputs():
     return raw, {name: (read, read(folder / name)) for name, read in readers.items()}
 
 
-@row("bit flips in our outputs", "0 undetected", quick=180)
+@row("bit flips in our outputs", "0 undetected", quick=150, slow=900)
 def flips():
     names = ("v.h5", "reranked.h5", "m", "index", "index.npz", "heads")
     for number in range(3000):

@@ -37,6 +37,7 @@ def _ranked(name, sim, tau=0.05, **fixed):
     "determinism: methods x threads x chunk sizes x repeats",
     "the same bytes within a regime; the same top 10 across regimes, but for ties",
     quick=12,
+    slow=60,
 )
 def determinism():
     for name in PLAIN:

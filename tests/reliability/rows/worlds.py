@@ -46,10 +46,10 @@ comm.stop()
 def worlds():
     for world in (1, 2, 3, 4):
         for side in ("t2v", "v2t"):
-            yield Case(f"{world} processes, {side}", partial(_equal, world, side))
+            yield Case(f"{world} processes, {side}", partial(_equal, world, side), world > 1)
     for rank in (0, 1):
-        yield Case(f"process {rank} of 2 dies", partial(_dies, rank))
-    yield Case("the launcher dies", _launcher_dies)
+        yield Case(f"process {rank} of 2 dies", partial(_dies, rank), True)
+    yield Case("the launcher dies", _launcher_dies, True)
 
 
 def _start(folder, world, side, dies, out):

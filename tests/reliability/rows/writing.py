@@ -13,7 +13,7 @@ import numpy as np
 import rerank
 from rerank.io import write_embeddings, write_json, write_results, write_topk
 from tests.io.test_results import MANIFEST, both
-from tests.reliability.child import at_call, die, forked, no_file_larger_than
+from tests.reliability.child import at_call, die, forked, no_file_larger_than, one_thread
 from tests.reliability.matrix import Case, row
 
 N, D = 3000, 16
@@ -169,6 +169,7 @@ def _children(*works):
         if pid == 0:
             status = 1
             try:
+                one_thread()
                 work()
                 status = 0
             finally:
