@@ -109,7 +109,11 @@ def budget_for(elements: int) -> int:
     return math.ceil(4 * elements / COPY_SHARE)
 
 
-_NO_MEMORY = ("allocate memory", "out of memory", "not enough memory")
+# How torch, CUDA, C++ and oneDNN say it.
+_NO_MEMORY = (
+    "allocate memory", "out of memory", "not enough memory", "bad_alloc",
+    "could not create a primitive",
+)  # fmt: skip
 
 
 def ran_out(error: BaseException) -> bool:

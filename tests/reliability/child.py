@@ -1,9 +1,12 @@
 """A process of its own for what may end it: forked, so that nothing is imported again."""
 
+import atexit
 import io
+import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
 # Of those that change what is on the disk.
 CALLS = ((os, "open"), (os, "fsync"), (os, "replace"), (os, "rename"), (io, "open"))
 
@@ -105,17 +109,38 @@ def _drained(*handles: int) -> list[str]:
     return [bytes(found[handle]).decode("utf-8", "replace") for handle in handles]
 
 
-def rerank(*arguments: object, folder: Path, stdout: Path | None = None) -> Ended:
-    """The command line in a child, started in a folder."""
+_NURSERY: list[subprocess.Popen[str]] = []
 
-    def work() -> None:
-        from rerank_cli.app import main
 
-        os.chdir(folder)
-        sys.argv = ["rerank", *map(str, arguments)]
-        main()
+def rerank(*arguments: object, folder: Path, stdout: Path | None = None, memory: int = 0) -> Ended:
+    """The command line in a process of its own, started in a folder; see `nursery`."""
+    if not _NURSERY:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        _NURSERY.append(subprocess.Popen(
+            [sys.executable, "-m", "tests.reliability.nursery"], cwd=ROOT, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
+            start_new_session=True,
+        ))  # fmt: skip
+        atexit.register(close_nursery)
+    asked = {"arguments": [str(a) for a in arguments], "folder": str(folder), "room": memory,
+             "stdout": None if stdout is None else str(stdout)}  # fmt: skip
+    process = _NURSERY[0]
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.flush()
+        return Ended(*json.loads(process.stdout.readline()))
+    except BaseException:
+        close_nursery()
+        raise
 
-    return forked(work, stdout=stdout)
+
+def close_nursery() -> None:
+    """End it; the next run starts another."""
+    while _NURSERY:
+        process = _NURSERY.pop()
+        os.killpg(process.pid, signal.SIGKILL)  # its children too
+        process.communicate()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 from rerank import Dense, Pair
 from rerank.methods.registry import pipeline
 from rerank.passes import reduce
-from tests.reliability.child import forked, room
+from tests.reliability.child import rerank
 from tests.reliability.matrix import Case, row
 from tests.reliability.rows.commands import JUDGED, files
 
@@ -73,17 +73,6 @@ def _halved(work, number, kind, folder):
 def _little(size, folder):
     files(folder)
 
-    def work():
-        import os
-        import sys
-
-        from rerank_cli.app import main
-
-        os.chdir(folder)
-        sys.argv = ["rerank", "eval", *JUDGED]
-        room(size << 20)
-        main()
-
-    done = forked(work)
+    done = rerank("eval", *JUDGED, folder=folder, memory=size << 20)
     assert done.status in (0, 2) and "Traceback" not in done.err, done
     assert done.status == 0 or done.err.count("\n") == 1, done
