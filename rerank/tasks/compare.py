@@ -29,7 +29,7 @@ from rerank.io.files import atomic_path
 from rerank.io.identify import PAGE
 from rerank.methods import engine
 from rerank.methods import registry as presets
-from rerank.methods.base import LABELS, Bank
+from rerank.methods.base import LABELS
 from rerank.methods.directions import Direction
 from rerank.methods.engine import Fit
 from rerank.metrics import crossfit, hubness, protocols
@@ -208,18 +208,12 @@ def _attempts(
         name: d for name, d in both.items() if d.label != "transductive"
     }
     if transductive and others:
-        variants.append({name: _by_itself(direction) for name, direction in others.items()})
+        variants.append({name: direction.itself for name, direction in others.items()})
     for method in names:
         for variant in variants:
             yield method, variant
     if gate and any(d.bank is not None and d.bank.positives is not None for d in both.values()):
         yield None, both
-
-
-def _by_itself(direction: Direction) -> Direction:
-    """A direction whose bank are the test queries themselves."""
-    sim = direction.sim
-    return replace(direction, bank=Bank(sim, pairs=sim, label="transductive"))
 
 
 def _own_settings(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -390,6 +384,7 @@ def compare_files(
     scores_are: str = "auto",
     unscored: str | None = None,
     force: bool = False,
+    groups: str = "auto",
     **options: Any,  # noqa: ANN401  of `compare`
 ) -> Comparison:
     """Compare methods on files, and write the HTML report where one is asked for.
@@ -417,7 +412,7 @@ def compare_files(
             reading=said, gt=gt, heads=heads, scores_are=scores_are, unscored=unscored,
         )  # fmt: skip
         truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
-        both = read_directions(inputs, metric=metric, device=target)
+        both = read_directions(inputs, metric=metric, device=target, groups=groups)
         found = compare(
             both,
             tuple(truth.positives),
