@@ -26,6 +26,7 @@ from rerank.methods.base import Bank, Pipeline, Reranker
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.passes import reduce
 from rerank.passes.gallery import taken
+from rerank.selection.drift import popularity_shared
 from rerank.selection.likelihood import Judged
 
 NAMES = ("dual-bank step", "nearest queries", "wide Sinkhorn")
@@ -165,11 +166,14 @@ class Trial:
         judged: raw scores, the columns of `bank_biases`, and the known pairs.
         given: (m,) bias of the user's stages; None without any, or where it is not a bias.
         rewritten: (n, m) scores of user's stages that are not one number per item, or None.
+        shared: how much of the bank's popularity the judged queries share
+            (`rerank.selection.drift`).
     """
 
     judged: Judged
     given: Tensor | None
     rewritten: Tensor | None
+    shared: float
 
 
 def rehearse(
@@ -215,17 +219,19 @@ def _trial(
         part, sim = fitted.transform_bank(part), fitted.transform(sim)
     found = bank_biases(part)
     scores = _finite(sim)
+    shared = popularity_shared(part.sim, sim, found.sigma)
     judged = Judged(
         scores, found.columns, pair_rows.to(sim.device), pair_columns.to(sim.device),
         groups.queries[rows.numpy()], found.sigma,
     )  # fmt: skip
     if not stages:
-        return Trial(judged, None, None)
+        return Trial(judged, None, None, shared)
     fitted = Pipeline(tuple(stages)).fit(part)
     if not fitted.foldable:
-        return Trial(judged, None, _finite(fitted.transform(sim)))
+        return Trial(judged, None, _finite(fitted.transform(sim)), shared)
     bias = fitted.gallery_bias
-    return Trial(judged, torch.zeros_like(scores[0]) if bias is None else bias.to(scores), None)
+    given = torch.zeros_like(scores[0]) if bias is None else bias.to(scores)
+    return Trial(judged, given, None, shared)
 
 
 def _inside(bank: Bank, half: Half) -> tuple[np.ndarray, ...]:

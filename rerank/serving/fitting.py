@@ -15,8 +15,9 @@ from rerank.methods.base import Bank, Reranker
 from rerank.methods.directions import Direction
 from rerank.methods.registry import canonical, cards_of, name_of
 from rerank.methods.saved import Saved
-from rerank.serving import moments
+from rerank.selection.moments import moments_of
 from rerank.serving.matching import SCHEMA, described, item_hashes
+from rerank.serving.watch import to_kept
 
 DEFAULT_METHOD = engine.DEFAULT_FOR_EMBEDDINGS
 
@@ -87,7 +88,7 @@ def fit_model(
     kept = {"gallery.hashes": hashes, "bank.hashes": item_hashes(bank_queries)}
     if len(bank_queries) > 1:
         # What queries of this kind look like, where the bank is not at hand.
-        kept |= moments.to_kept(moments.moments_of(sims[0].queries))
+        kept |= to_kept(moments_of(sims[0].queries))
     if keep_bank:
         kept["bank.queries"] = as_matrix(bank_queries, "bank").cpu()
         if bank_gallery is not None:

@@ -257,7 +257,7 @@ def rerank_directions(
         items = reduce.total_queries(direction.sim.T)
         reduce.check_k(k, items, f"gallery items of {direction.name}")
     judge = None
-    if gate and any(d.bank is not None and d.bank.positives is not None for d in both.values()):
+    if gate and any(d.bank is not None and d.bank.sim is not d.sim for d in both.values()):
         from rerank.selection.gate import gate as gate_of  # heavier than all the rest
 
         judge = gate_of(sharded=both["t2v"].sim.shard is not None)
