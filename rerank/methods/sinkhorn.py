@@ -13,6 +13,7 @@ from rerank.core.similarity import Similarity
 from rerank.core.words import Counting, Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, Running, as_bank
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
+from rerank.methods.mixed import Soft
 from rerank.methods.popularity import normalised, popularity, shared_masses
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
@@ -403,6 +404,13 @@ class Potentials(Fitted):
         f = self.complete(sim)
         scores = self.transform(sim).scores()
         return scores.add_(f[:, None]).div_(self.tau).exp_()
+
+    @property
+    def soft(self) -> Soft:
+        """`bias_of` as a term of a weighted sum of biases."""
+        f = self.query_bias - self.offset
+        level = -self.tau * math.log(max(1, len(self.gallery_bias)))
+        return Soft(self.rho, self.tau, f, level - self.offset / self.rho)
 
     def bias_of(self, bank: Similarity) -> Tensor:
         """(m',) the bias of other gallery items against the same bank queries.

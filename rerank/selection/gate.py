@@ -7,6 +7,7 @@ those of the bank (`rerank.selection.drift`). Where they are not known yet, as i
 queries, it is shrunk by how foreign the bank is to the gallery (`rerank.selection.foreign`).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -25,13 +26,14 @@ from rerank.methods.base import (
     Bank,
     Fitted,
     FittedPipeline,
-    GalleryBias,
     LinearMap,
     Pipeline,
     Reranker,
     as_pipeline,
 )
 from rerank.methods.engine import Gate, Verdict
+from rerank.methods.mixed import Mixed
+from rerank.methods.sinkhorn import Potentials
 from rerank.selection.candidates import PIPELINE, STACK, Candidate, baselines, judge
 from rerank.selection.drift import drift
 from rerank.selection.foreign import Foreign, foreign_bank
@@ -148,10 +150,10 @@ def gated_fit(
         check: called with what was found before anything is fitted on it.
 
     Returns:
-        The fitted reranker and what the gate saw. The former is a `GalleryBias`; behind an EM
-        stage that helps a `FittedPipeline` of a `LinearMap` and a `GalleryBias`; a pipeline that
+        The fitted reranker and what the gate saw. The former is a `Mixed` bias; behind an EM
+        stage that helps a `FittedPipeline` of a `LinearMap` and one; a pipeline that
         is not one number per item is returned as fitted when it wins. If nothing helps it is a
-        `GalleryBias` of zeros labelled "none".
+        `Mixed` bias of zeros labelled "none".
 
     Raises:
         RerankError: the bank has no known pairs.
@@ -171,7 +173,7 @@ def gated_fit(
             "the gate needs the whole bank in every process: split the searched gallery only"
         )
     groups = group_pairs(bank.positives, bank.pairs.shape[1])
-    nothing = GalleryBias(_zeros(bank), "none")
+    nothing = Mixed(_zeros(bank), "none")
     if groups.judged < MIN_GROUPS:
         return nothing, GateReport.too_few(groups.judged, MIN_GROUPS)
     stages = tuple(pipeline.stages if isinstance(pipeline, Pipeline) else pipeline or ())
@@ -255,17 +257,24 @@ def _bias(
 ) -> Fitted:
     """The winner fitted on all of the bank for the real gallery, and shrunk."""
     if best.name == "none":
-        return GalleryBias(_zeros(bank), "none")
-    if best.name == PIPELINE:
-        fitted = Pipeline(tuple(rest)).fit(bank)
-        if not fitted.foldable:
-            return fitted
-        bias = fitted.gallery_bias
-        bias = _zeros(bank) if bias is None else best.strength * bias
-    else:
-        columns = bank_biases(bank).columns
-        bias = columns @ (best.strength * weights).to(columns)
-    return GalleryBias((shrink * bias).to(bank.sim.dtype), bank.label)
+        return Mixed(_zeros(bank), "none")
+    if best.name != PIPELINE:
+        parts = (shrink * best.strength * weights).tolist()
+        found = bank_biases(bank).mixed(parts, bank.label)
+        return found.rebiased(found.gallery_bias.to(bank.sim.dtype))
+    fitted = Pipeline(tuple(rest)).fit(bank)
+    if not fitted.foldable:
+        return fitted
+    much = shrink * best.strength
+    bias = _zeros(bank) if fitted.gallery_bias is None else much * fitted.gallery_bias
+    last = fitted.stages[0] if len(fitted.stages) == 1 else None
+    # One Sinkhorn tells new items their bias; other stages may not.
+    if isinstance(last, Potentials) and last.one_step and math.isfinite(last.tau):
+        term = replace(last.soft, weight=much * last.soft.weight)
+        return Mixed(bias.to(bank.sim.dtype), bank.label, (term,))
+    if len(rest) == 1 and rest[0].per_item:
+        return Mixed(bias.to(bank.sim.dtype), bank.label, settings=rest[0], much=much)
+    return Mixed(bias.to(bank.sim.dtype), bank.label, grows=False)
 
 
 def agree(report: GateReport) -> None:
