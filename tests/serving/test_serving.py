@@ -347,3 +347,12 @@ def test_a_gated_model_without_its_bank_says_so():
     bare = replace(model, fitted=model.fitted.served())
     with pytest.raises(RerankError, match="keep-bank"):
         add_items(bare, ["new"], videos[:1])
+
+
+def test_a_fit_says_at_once_that_its_model_cannot_grow():
+    assert fit_model(IDS, GALLERY, BANK, method="is", tau=0.05, keep_bank=True).manifest["grows"]
+    model = fit_model(
+        IDS, GALLERY, BANK, bank_gallery=BANK_GALLERY, method="dbsn", keep_bank=True, gate=False
+    )
+    assert not model.manifest["grows"]
+    assert "items cannot be added to this model later" in model.manifest["notes"][-1]
