@@ -13,12 +13,14 @@ from rerank_cli.options import (
     Captions,
     Device,
     Force,
+    Grouped,
     Heads,
     Json,
     Memory,
     Method,
     Metric,
     Nouns,
+    OneToOne,
     Report,
     ScoresAre,
     Sims,
@@ -27,6 +29,7 @@ from rerank_cli.options import (
     Thumbnails,
     Unscored,
     Videos,
+    groups_of,
     with_reading,
 )
 from rerank_cli.plan import show_plan
@@ -54,12 +57,8 @@ def apply_command(
     ] = None,
     scores_are: ScoresAre = "auto",
     unscored: Unscored = None,
-    one_to_one: Annotated[
-        bool, typer.Option("--one-to-one", help="No text has two videos, no video two texts.")
-    ] = False,
-    grouped: Annotated[
-        bool, typer.Option("--grouped", help="Several texts belong to a video, or the reverse.")
-    ] = False,
+    one_to_one: OneToOne = False,
+    grouped: Grouped = False,
     settings: Annotated[
         Path | None, typer.Option("--settings", help="Settings written by `rerank tune`.")
     ] = None,
@@ -90,7 +89,6 @@ def apply_command(
     is fitted on the test queries themselves and labelled transductive.
     """
     from rerank.core import comm
-    from rerank.core.errors import RerankError
     from rerank.io import check_outputs
     from rerank.tasks import apply as files
     from rerank.tasks import read as inputs
@@ -116,9 +114,7 @@ def apply_command(
         for key, value in {"method": method, "tau": inputs.parse_tau(tau), "rho": rho}.items()
         if value is not None
     }
-    if one_to_one and grouped:
-        raise RerankError("--one-to-one and --grouped contradict each other: give one of them")
-    groups = "one-to-one" if one_to_one else "grouped" if grouped else "auto"
+    groups = groups_of(one_to_one, grouped)
     try:
         with progress(), calling(nouns, texts=texts, videos=videos):
             made = files.apply_files(

@@ -17,10 +17,12 @@ from rerank_cli.options import (
     Device,
     Figures,
     Force,
+    Grouped,
     Heads,
     Json,
     Metric,
     Nouns,
+    OneToOne,
     Report,
     ScoresAre,
     Sims,
@@ -29,6 +31,7 @@ from rerank_cli.options import (
     Thumbnails,
     Unscored,
     Videos,
+    groups_of,
     with_reading,
 )
 
@@ -44,6 +47,8 @@ def compare_command(
     sims: Sims = None,
     scores_are: ScoresAre = "auto",
     unscored: Unscored = None,
+    one_to_one: OneToOne = False,
+    grouped: Grouped = False,
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
     bank_gt: BankGt = None,
@@ -119,6 +124,7 @@ def compare_command(
             transductive=transductive, cross_fit=cross_fit, gate=gate,
             allow_unjudged=allow_unjudged, resamples=resamples, seed=seed, reading=reading,
             device=device, report=report, page=page, force=force,
+            groups=groups_of(one_to_one, grouped),
         )  # fmt: skip
         shown = render(found, "json" if json else style, cost=cost)
     emit(shown)

@@ -87,6 +87,12 @@ Method: TypeAlias = Annotated[
         autocompletion=complete_methods,
     ),
 ]
+OneToOne: TypeAlias = Annotated[
+    bool, typer.Option("--one-to-one", help="No text has two videos, no video two texts.")
+]
+Grouped: TypeAlias = Annotated[
+    bool, typer.Option("--grouped", help="Several texts belong to a video, or the reverse.")
+]
 Tau: TypeAlias = Annotated[
     str | None, typer.Option("--tau", help="Temperature in score units, or 'auto'.")
 ]
@@ -174,3 +180,12 @@ def _option_of(name: str, kind: Any, help: str) -> Any:  # noqa: ANN401  types
     if kind == tuple[str, ...]:
         return Annotated[list[str], typer.Option(flag, help=help, metavar="NAME")]
     return Annotated[kind, typer.Option(flag, help=help)]
+
+
+def groups_of(one_to_one: bool, grouped: bool) -> str:
+    """What was stated of which texts and videos belong together, as the tasks say it."""
+    from rerank.core.errors import RerankError
+
+    if one_to_one and grouped:
+        raise RerankError("--one-to-one and --grouped contradict each other: give one of them")
+    return "one-to-one" if one_to_one else "grouped" if grouped else "auto"

@@ -127,24 +127,101 @@ def check_finite(x: Tensor, what: str, *, unscored: bool = False) -> None:
         )
 
 
+# Norms between these lose no digits to squares that overflow or underflow.
+_SAFE = {torch.float64: (1e-140, 1e150)}
+_SAFE_SINGLE = 1e-16, 1e18
+
+
 def unit_rows(x: Tensor, what: str, *, first: int = 0) -> Tensor:
-    """Rows divided by their Euclidean norm; see `row_norms`."""
-    return x / row_norms(x, what, first=first)
+    """Rows divided by their Euclidean norm, in steps where squares leave the range of the type.
+
+    A row that is zero, or so small that its digits are lost, is refused; see `row_norms`.
+    """
+    norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    if _all_safe(norms):
+        return x / norms
+    x = x / _tops(x, what, first=first)
+    return x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
 
 
 def row_norms(x: Tensor, what: str, *, first: int = 0) -> Tensor:
     """(n, 1) Euclidean norms; a zero row has no direction and is refused.
 
     `first` is the number of the first row in messages, where x is a block of more.
+
+    Raises:
+        RerankError: a zero row, or a norm that the type does not carry; it names the first.
     """
     norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    if not bool((norms > 0).all()):
-        row = first + int((~(norms[:, 0] > 0)).nonzero()[0])
+    if _all_safe(norms):
+        return norms
+    tops = _tops(x, what, first=first)
+    norms = tops * torch.linalg.vector_norm(x / tops, dim=1, keepdim=True)
+    if not bool(torch.isfinite(norms).all()):
+        row = first + int((~torch.isfinite(norms[:, 0])).nonzero()[0])
         raise RerankError(
-            f"{what}: row {row} is zero and has no direction; "
-            f"remove it or use metric='dot' (--metric dot)"
+            f"{what}: row {row} is longer than {_named(x)} carries; scale the embeddings"
         )
     return norms
+
+
+def _all_safe(norms: Tensor) -> bool:
+    """Whether all norms are right to the last digits; NaN is not."""
+    low, high = _SAFE.get(norms.dtype, _SAFE_SINGLE)
+    return bool(((norms > low) & (norms < high)).all())
+
+
+def _tops(x: Tensor, what: str, *, first: int) -> Tensor:
+    """(n, 1) largest entries; rows without any digits are refused."""
+    tops = x.abs().amax(dim=1, keepdim=True)
+    bad = (tops[:, 0] < torch.finfo(x.dtype).tiny).nonzero()
+    if len(bad):
+        row = int(bad[0])
+        if float(tops[row]) > 0:
+            raise RerankError(
+                f"{what}: row {first + row} is shorter than {_named(x)} carries; scale the "
+                f"embeddings"
+            )
+        raise RerankError(
+            f"{what}: row {first + row} is zero and has no direction; "
+            f"remove it or use metric='dot' (--metric dot)"
+        )
+    return tops
+
+
+def _named(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")
+
+
+def check_products(queries: Tensor, gallery: Tensor) -> None:
+    """Refuse rows whose inner products leave the range of their type, by name.
+
+    Raises:
+        RerankError: products that overflow, or that all vanish.
+    """
+    info = torch.finfo(queries.dtype)
+    sides = {"queries": queries, "gallery": gallery}
+    lengths, places = {}, {}
+    for name, x in sides.items():
+        norms = row_norms_or_zero(x)
+        places[name] = int(norms.argmax())
+        lengths[name] = float(norms[places[name]])
+    product = lengths["queries"] * lengths["gallery"]
+    if info.tiny * 1e3 <= product <= info.max / 16 or product == 0:
+        return
+    name = max(lengths, key=lambda side: abs(np.log10(max(lengths[side], info.tiny))))
+    how = "overflow" if product > 1 else "vanish"
+    raise RerankError(
+        f"{name}: row {places[name]} has norm {lengths[name]:.1e}, and inner products {how} in "
+        f"{_named(queries)}; scale the embeddings, or use metric='cosine' (--metric cosine)"
+    )
+
+
+def row_norms_or_zero(x: Tensor) -> Tensor:
+    """(n,) float64 norms, 0 of a zero row."""
+    step = max(1, BLOCK_ELEMENTS // x.shape[1])
+    parts = [torch.linalg.vector_norm(part.double(), dim=1) for part in x.split(step)]
+    return torch.cat(parts) if parts else x.new_zeros(0, dtype=torch.float64)
 
 
 def _onednn() -> bool:
@@ -156,7 +233,10 @@ _HAS_ONEDNN = _onednn()
 
 
 def inner(queries: Tensor, gallery: Tensor) -> Tensor:
-    """(b, m) inner products of (b, d) and (m, d) rows, in their own precision, fresh memory."""
+    """(b, m) inner products of (b, d) and (m, d) rows, in their own precision, fresh memory.
+
+    Equal gallery rows have equal products, so that ties are ties.
+    """
     if (
         _HAS_ONEDNN
         and queries.device.type == "cpu"
@@ -166,7 +246,31 @@ def inner(queries: Tensor, gallery: Tensor) -> Tensor:
         and torch.backends.mkldnn.enabled  # type: ignore[attr-defined]
     ):
         return torch.ops.mkldnn._linear_pointwise(queries, gallery, None, "none", [], "")
-    return queries @ gallery.T
+    out = queries @ gallery.T
+    if queries.dtype == torch.float64 and not out.requires_grad:
+        _tie(out, gallery)
+    return out
+
+
+def _tie(out: Tensor, gallery: Tensor) -> None:
+    """Give equal rows of the gallery the products of the first of them, in place.
+
+    Float64 products of equal rows may differ in the last bit by their place in the matrix.
+    """
+    bits = (gallery + 0.0).contiguous().view(torch.int64)
+    odd = 2 * torch.arange(1, bits.shape[1] + 1, device=bits.device) + 1
+    # Integer sums wrap around and do not depend on their order.
+    hashes = ((bits ^ (bits >> 29)) * odd).sum(dim=1)
+    ordered, place = torch.sort(hashes, stable=True)
+    again = (ordered[1:] == ordered[:-1]).nonzero()[:, 0] + 1
+    if not len(again):
+        return
+    same = torch.zeros(len(place), dtype=torch.bool, device=place.device)
+    same[again] = True
+    start = torch.cummax(torch.where(same, 0, torch.arange(len(place), device=place.device)), 0)
+    first, copy = place[start.values[again]], place[again]
+    equal = (gallery[first] == gallery[copy]).all(dim=1)
+    out[:, copy[equal]] = out[:, first[equal]]
 
 
 def pandas_module() -> Any:  # noqa: ANN401  the module

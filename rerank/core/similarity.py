@@ -23,6 +23,7 @@ from rerank.core.arrays import (
     ArrayLike,
     as_matrix,
     check_finite,
+    check_products,
     unit_rows,
 )
 from rerank.core.errors import NeedsEmbeddings, RerankError
@@ -284,6 +285,8 @@ class Pair(Similarity):
             if isinstance(rows, Tensor) or device.type != "cpu" or dtype != torch.float32:
                 rows = rows[:].to(device=device, dtype=dtype)
             object.__setattr__(self, name, ready(rows, name, unit=unit))
+        if not unit and isinstance(self.queries, Tensor) and isinstance(self.gallery, Tensor):
+            check_products(self.queries, self.gallery)
         object.__setattr__(self, "_checked", True)
 
     @property

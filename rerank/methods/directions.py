@@ -7,7 +7,7 @@ on the test queries. With no bank at all both are fitted on the test queries, an
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -31,6 +31,7 @@ class Direction:
         warnings: what the user should know, one sentence each.
         scored: mean number of scored gallery items of the queries that have any.
         own: whether the scores are a matrix of this direction, no transpose of the other's.
+        groups: how many things the queries, and the items, are about, where it is known.
     """
 
     name: Name
@@ -39,6 +40,12 @@ class Direction:
     warnings: tuple[str, ...] = ()
     scored: float = math.inf
     own: bool = False
+    groups: tuple[int | None, int | None] = (None, None)
+
+    @property
+    def itself(self) -> "Direction":
+        """The same, to be fitted on the test queries themselves: transductive."""
+        return replace(self, bank=_own(self.sim, *self.groups))
 
     @property
     def label(self) -> Label:
@@ -89,12 +96,18 @@ def from_scores(
         label, said = _label(bank, t2v)
         alone = "stays raw: its bias needs scores of bank videos; a bank of texts has none"
         return {
-            "t2v": Direction("t2v", t2v, Bank(bank, label=label), said, scored[0], own),
-            "v2t": Direction("v2t", back, None, (alone,), scored[1], own),
+            "t2v": Direction(
+                "t2v", t2v, Bank(bank, label=label), said, scored[0], own, (texts, videos)
+            ),
+            "v2t": Direction("v2t", back, None, (alone,), scored[1], own, (videos, texts)),
         }
+    sides: tuple[tuple[Name, Similarity, float, tuple[int | None, int | None]], ...] = (
+        ("t2v", t2v, scored[0], (texts, videos)),
+        ("v2t", back, scored[1], (videos, texts)),
+    )
     return {
-        "t2v": Direction("t2v", t2v, _own(t2v, texts, videos), scored=scored[0], own=own),
-        "v2t": Direction("v2t", back, _own(back, videos, texts), scored=scored[1], own=own),
+        name: Direction(name, sim, None, scored=of, own=own, groups=counts).itself
+        for name, sim, of, counts in sides
     }
 
 
@@ -154,7 +167,8 @@ def from_embeddings(
         sharded: `texts` and `bank_texts` are this process's share of their rows; videos are whole
             in every process.
         whole_bank: with `sharded`, `bank_texts` are whole in every process too.
-        groups: see `from_scores`; of the texts and videos themselves, so without a bank only.
+        groups: see `from_scores`; of the texts and videos themselves, so a fit on a bank does
+            not use them.
 
     Raises:
         RerankError: embeddings that do not fit together.
@@ -164,6 +178,10 @@ def from_embeddings(
     sim = Pair(texts, videos, metric=metric, shard=split)
     if bank_texts is None and bank_videos is None:
         return from_scores(sim, groups=groups)
+    texts_about, videos_about = _counts(
+        groups, reduce.total_queries(sim), reduce.total_gallery(sim)
+    )
+    known = {"t2v": (texts_about, videos_about), "v2t": (videos_about, texts_about)}
     made: dict[Name, Direction] = {}
     pairs = None
     if bank_texts is not None and bank_videos is not None:
@@ -178,6 +196,7 @@ def from_embeddings(
             made[name] = Direction(
                 name, test, None,
                 (f"stays raw: its bias needs a bank of {missing} (--bank-{missing})",),
+                groups=known[name],
             )  # fmt: skip
             continue
         # Of text to video the bank's queries are split, of video to text the searched gallery.
@@ -194,7 +213,7 @@ def from_embeddings(
                 pairs=pairs if pairs is None or name == "t2v" else pairs.T,
                 positives=_side(bank_positives, name, pairs),
                 label=label,
-            ), warnings,
+            ), warnings, groups=known[name],
         )  # fmt: skip
     return made
 

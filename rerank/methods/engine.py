@@ -45,15 +45,24 @@ FEWEST_SCORED = 10
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What a gate lets through: a fit, what a person should be told, and the figures behind it."""
+    """What a gate lets through.
 
-    fitted: FittedPipeline
+    Attributes:
+        fitted: the fit, or None where the direction stays raw.
+        sentences: what a person should be told.
+        facts: figures behind it.
+        stages: settings that were fitted as they are; empty where the gate chose by itself.
+    """
+
+    fitted: FittedPipeline | None
     sentences: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    stages: Pipeline = Pipeline(())
 
 
-# (stages that were asked for, bank with known pairs) -> what may be used.
-Gate: TypeAlias = Callable[[Pipeline, Bank], Verdict]
+# (stages that were asked for, bank, queries x gallery that will be ranked) -> what may be used.
+# Where those queries are not known yet, the last is the bank's own similarity.
+Gate: TypeAlias = Callable[[Pipeline, Bank, Similarity], Verdict]
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +213,7 @@ def fit(
             embeddings, Sinkhorn on scores; without alignment where a bank's pairs are not known.
         settings: fields of the stages.
         each: further settings of one direction.
-        gate: judges a direction whose bank has known pairs, instead of fitting it unseen.
+        gate: judges a direction whose bank has no test queries, instead of fitting it unseen.
 
     Raises:
         RerankError: an unknown method or setting, or a method that cannot be fitted on these.
@@ -233,11 +242,10 @@ def fit(
             said = _too_few(direction, name)
             fits[side] = Fit(direction, None, Pipeline(()), (*notes[side], said))
             continue
-        if gate is not None and bank is not None and bank.positives is not None:
-            said = gate(stages, bank)
-            fits[side] = Fit(
-                direction, said.fitted, Pipeline(()), (*notes[side], *said.sentences), said.facts
-            )
+        if gate is not None and bank is not None and _judged(direction, bank):
+            said = gate(stages, bank, direction.sim)
+            told = (*notes[side], *said.sentences)
+            fits[side] = Fit(direction, said.fitted, said.stages, told, said.facts or None)
             continue
         fitted, seen = mirrored or (None, None)
         if fitted is None and bank is not None:
@@ -248,6 +256,11 @@ def fit(
                 mirrored = _mirror(fitted, both, stages, last)
         fits[side] = Fit(direction, fitted, stages, tuple(notes[side]), seen=seen)
     return Run(name, given, fits)
+
+
+def _judged(direction: Direction, bank: Bank) -> bool:
+    """Whether a gate has anything to say: known pairs, or queries that the bank does not have."""
+    return bank.positives is not None or bank.sim is not direction.sim
 
 
 def _too_few(direction: Direction, method: str) -> str:

@@ -9,6 +9,9 @@ rests on, so the rest can be taken back without labels.
     rho  = max(0, 1 - mean V / mean L^2)                            James and Stein's shrinkage
     bias = -rho t L
 
+Where queries repeat, items are wanted unequally and rightly so: a query's best item, which may be
+its own, then gets no vote of it, and an item's sum is that of the queries that have a vote.
+
 Source: James and Stein, 1961, in the form of Efron and Morris, JASA 1973.
 """
 
@@ -19,8 +22,10 @@ from torch import Tensor
 
 from rerank.core import comm
 from rerank.core.similarity import Pair, Similarity
+from rerank.core.views import Mapped
 from rerank.methods.marginals import Masses, centred
 from rerank.passes import reduce
+from rerank.passes.order import gallery_place
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
 
 # Sums of probabilities over the queries that are there, the largest of all items; bfloat16 rounds.
@@ -29,7 +34,7 @@ _NEAR_ONE = 0.5, 1.02
 
 def popularity(
     sim: Similarity, t: float, *, found: Masses, log_a: Tensor, queries: float,
-    graph: Graph | None = None,
+    graph: Graph | None = None, votes: Tensor | None = None,
 ) -> tuple[Tensor, float]:  # fmt: skip
     """(bias (m,) in score units, rho): what an item's popularity is corrected by.
 
@@ -40,6 +45,7 @@ def popularity(
         log_a: (n,) log masses of the queries, which sum to one over the live ones.
         queries: N, what these masses amount to in queries.
         graph: what stands for all pairs, where they are too many.
+        votes: (m,) log share of the queries that may vote for an item; all of them by default.
     """
     zero = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device)
     if queries <= 1:
@@ -56,6 +62,9 @@ def popularity(
     else:
         square = Sparse(graph, t / 2, log_a).log_columns(half)
     alive = found.live_items & torch.isfinite(log_c)
+    if votes is not None:
+        log_c = log_c - votes
+        square = square - 2 * votes
     level, _ = centred(log_c - found.log_b, alive, split=split)
     share = (square - 2 * (log_c + math.log(queries))).double().exp()
     noise = ((share - 1 / queries) * queries / (queries - 1)).clamp_min(0)
@@ -63,6 +72,34 @@ def popularity(
     noise_sum, level_sum = (comm.all_sum(sums) if split else sums).tolist()
     rho = max(0.0, 1 - noise_sum / level_sum) if level_sum > 0 else 0.0
     return -rho * t * level, rho
+
+
+def without_best(sim: Similarity, log_a: Tensor, found: Masses) -> tuple[Similarity, Tensor]:
+    """Scores without the best item of every query, and (m,) log share of the queries that are left.
+
+    Args:
+        sim: (n, m) scores.
+        log_a: (n,) log masses of the queries, which sum to one over the live ones.
+        found: which queries are live.
+    """
+    best = reduce.topk(sim, 1).indices[:, 0]
+    mine = best - gallery_place(sim)[0]
+    here = (mine >= 0) & (mine < sim.shape[1])
+    mine = torch.where(here, mine, torch.zeros_like(mine))
+
+    def left(rows: slice, block: Tensor) -> Tensor:
+        places = mine[rows, None]
+        kept = block.gather(1, places)
+        lowest = torch.full_like(kept, -math.inf)
+        return block.scatter_(1, places, torch.where(here[rows, None], lowest, kept))
+
+    mass = torch.where(found.live_queries & here, log_a.double().exp(), 0)
+    taken = torch.zeros(sim.shape[1], dtype=torch.float64, device=sim.device)
+    taken.index_add_(0, mine, mass)
+    if sim.shard == "queries":
+        taken = comm.all_sum(taken)
+    votes = (1 - taken).clamp_min(math.ulp(1.0)).log().to(sim.dtype)
+    return Mapped(sim, left, what="popularity", shard=sim.shard), votes
 
 
 def normalised(sim: Similarity, found: Masses) -> bool:

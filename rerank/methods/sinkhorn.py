@@ -13,7 +13,8 @@ from rerank.core.similarity import Similarity
 from rerank.core.words import Counting, Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, Running, as_bank
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
-from rerank.methods.popularity import normalised, popularity, shared_masses
+from rerank.methods.mixed import Soft
+from rerank.methods.popularity import normalised, popularity, shared_masses, without_best
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
 from rerank.methods.repeats import Repeats, repeats
@@ -124,9 +125,11 @@ class Sinkhorn(Reranker):
             seen = repeats(sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates)
         if seen.weight:
             log_a, queries = shared_masses(sim, tau, found)
+            left, votes = without_best(sim, log_a, found)
             other, _ = popularity(
-                sim, _WIDE * chosen.spacing, found=found, log_a=log_a, queries=queries
-            )
+                left, _WIDE * chosen.spacing, found=found, log_a=log_a, queries=queries,
+                votes=votes,
+            )  # fmt: skip
             level, _ = centred(g, found.live_items, split=sim.shard == "gallery")
             g = (1 - seen.weight) * level + seen.weight * other
         # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
@@ -403,6 +406,13 @@ class Potentials(Fitted):
         f = self.complete(sim)
         scores = self.transform(sim).scores()
         return scores.add_(f[:, None]).div_(self.tau).exp_()
+
+    @property
+    def soft(self) -> Soft:
+        """`bias_of` as a term of a weighted sum of biases."""
+        f = self.query_bias - self.offset
+        level = -self.tau * math.log(max(1, len(self.gallery_bias)))
+        return Soft(self.rho, self.tau, f, level - self.offset / self.rho)
 
     def bias_of(self, bank: Similarity) -> Tensor:
         """(m',) the bias of other gallery items against the same bank queries.

@@ -129,7 +129,7 @@ def _tensors(
     left, right = rounded(queries, q0, v0), rounded(gallery, v0, q0)
     # <q, v> = <q - q0, v - v0> + <q, v0> + <q0, v - v0>: the second is one number per query.
     shifted = right.product - torch.dot(q0, v0) + column
-    within = 2 * slack(left, right, shifted)
+    within = 2 * slack(left, right, shifted, common=float(q0.norm()))
     scores = torch.empty((n, k))
     indices = torch.empty((n, k), dtype=torch.int64)
     most = max(4 * k, m // _BRUTE_SHARE)
@@ -166,14 +166,18 @@ def rounded(rows: Tensor, mean: Tensor, other: Tensor) -> Rounded:
     return Rounded(out, error, norm, whole, sizes[3])
 
 
-def slack(left: Rounded, right: Rounded, shifted: Tensor) -> Tensor:
-    """(n,) bound on |true score - rounded score - a constant of the query| of any item."""
+def slack(left: Rounded, right: Rounded, shifted: Tensor, *, common: float) -> Tensor:
+    """(n,) bound on |true score - rounded score - a constant of the query| of any item.
+
+    `common` is |q0|: the part <q0, v> of every score is rounded too, however short the query is.
+    """
     d, unit = left.rows.shape[1], 2.0**-24
     longest, lost = float(right.norm.max()), float(right.error.max())
     product = (left.norm + left.error) * (longest + lost)
     rounding = left.error * longest + (left.norm + left.error) * lost
     # The product is stored with 8 bits; sums of d terms lose up to d units of the last place, in
     # the rounded product, in the centred rows, in what they leave out, and in the exact score.
-    sums = 2 * (d + 4) * unit * (product + 2 * left.whole * float(right.whole.max()))
+    whole = (2 * left.whole + common) * float(right.whole.max())
+    sums = 2 * (d + 4) * unit * (product + whole)
     sums += 8 * unit * float(shifted.abs().max())
     return rounding + 2.0**-9 * (1 + 2**-7) * product + sums

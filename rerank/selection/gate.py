@@ -2,35 +2,42 @@
 
 Biases fitted on one half of the bank are judged on the other half with that half's own gallery,
 by the log-probability of the true pairs. "none" and shrunken biases compete. The winner is fitted
-again on all of the bank for the real gallery, and shrunk by how foreign the bank is.
+again on all of the bank for the real gallery, and shrunk by what the incoming queries share with
+those of the bank (`rerank.selection.drift`). Where they are not known yet, as in a fit for later
+queries, it is shrunk by how foreign the bank is to the gallery (`rerank.selection.foreign`).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rerank.core import comm
 from rerank.core.errors import RerankError
 from rerank.core.pairs import Groups, group_pairs
+from rerank.core.similarity import Similarity
 from rerank.core.words import Label
 from rerank.methods.align import Align, Aligned
 from rerank.methods.base import (
     Bank,
     Fitted,
     FittedPipeline,
-    GalleryBias,
     LinearMap,
     Pipeline,
     Reranker,
     as_pipeline,
 )
 from rerank.methods.engine import Gate, Verdict
+from rerank.methods.mixed import Mixed
+from rerank.methods.sinkhorn import Potentials
 from rerank.selection.candidates import PIPELINE, STACK, Candidate, baselines, judge
-from rerank.selection.foreign import foreign_bank
-from rerank.selection.gate_report import GateReport
+from rerank.selection.drift import drift
+from rerank.selection.foreign import Foreign, foreign_bank
+from rerank.selection.gate_report import LEAST_WHOLE, GateReport
 from rerank.selection.likelihood import fit_weights
 from rerank.selection.trials import NAMES, Trial, bank_biases, rehearse
 
@@ -66,17 +73,63 @@ class _Lead:
 def gate(*, sharded: bool = False) -> Gate:
     """The gate as the engine calls it; with `sharded` all processes must come to one end."""
 
-    def judged(stages: Pipeline, bank: Bank) -> Verdict:
-        fitted, report = gated_fit(stages, bank, check=agree if sharded else None)
+    def judged(stages: Pipeline, bank: Bank, sim: Similarity) -> Verdict:
+        incoming = None if sim is bank.sim else sim
+        if bank.positives is None:
+            return _watched(stages, bank, incoming)
+        check = agree if sharded else None
+        fitted, report = gated_fit(stages, bank, incoming=incoming, check=check)
         return Verdict(as_pipeline(fitted), report.sentences, report.as_dict())
 
     return judged
+
+
+def watch(stages: Pipeline, bank: Bank, sim: Similarity) -> Verdict:
+    """A gate that leaves known pairs alone: banks without them are watched as `gate` does."""
+    if bank.positives is not None:
+        fitted, settled = stages.fit_settled(bank)
+        return Verdict(fitted, stages=settled)
+    return _watched(stages, bank, None if sim is bank.sim else sim)
+
+
+def _watched(stages: Pipeline, bank: Bank, incoming: Similarity | None) -> Verdict:
+    """The stages fitted on a bank without known pairs, as far as incoming queries agree with it."""
+    fitted, settled = stages.fit_settled(bank)
+    found = None if incoming is None or bank.label != "inductive" else drift(bank, incoming)
+    if found is None:
+        return Verdict(fitted, stages=settled)
+    facts = {"drift": found.as_dict()}
+    if found.shrink == 1:
+        said = (f"{found.sentence}.",) if found.sentence else ()
+        return Verdict(fitted, said, facts, settled)
+    whole = not fitted.biased
+    if found.shrink == 0 or (whole and found.shrink < LEAST_WHOLE):
+        return Verdict(None, (f"{found.sentence}; the ranking stays as it is.",), facts)
+    if whole:
+        return Verdict(fitted, (f"{found.sentence}.",), facts, settled)
+    said = f"{found.sentence}; {100 * found.shrink:.0f} % of the correction is used."
+    return Verdict(FittedPipeline(_scaled(fitted, found.shrink)), (said,), facts, settled)
+
+
+def _scaled(fitted: FittedPipeline, shrink: float) -> tuple[Fitted, ...]:
+    """Stages that do so much of what they did."""
+    made: list[Fitted] = []
+    for stage in fitted.stages:
+        assert stage.parts is not None
+        if stage.parts.gallery_bias is not None:
+            made.append(stage.rebiased(shrink * stage.parts.gallery_bias))
+        elif stage.parts.matrix is not None:
+            made.append(_shrunken_map(stage, shrink, stage.label))
+        else:
+            made.append(stage)
+    return tuple(made)
 
 
 def gated_fit(
     pipeline: Pipeline | Sequence[Reranker] | None,
     bank: Bank,
     *,
+    incoming: Similarity | None = None,
     seed: int = 0,
     check: Callable[[GateReport], None] | None = None,
 ) -> tuple[Fitted, GateReport]:
@@ -91,14 +144,16 @@ def gated_fit(
     Args:
         pipeline: stages that were asked for, or None for the stack alone.
         bank: of one direction, with `pairs` and `positives`.
+        incoming: queries x gallery that will be ranked, where they are known; 30 or more decide
+            how much of the correction is used.
         seed: of the halves and of the foreign-bank classifier.
         check: called with what was found before anything is fitted on it.
 
     Returns:
-        The fitted reranker and what the gate saw. The former is a `GalleryBias`; behind an EM
-        stage that helps a `FittedPipeline` of a `LinearMap` and a `GalleryBias`; a pipeline that
+        The fitted reranker and what the gate saw. The former is a `Mixed` bias; behind an EM
+        stage that helps a `FittedPipeline` of a `LinearMap` and one; a pipeline that
         is not one number per item is returned as fitted when it wins. If nothing helps it is a
-        `GalleryBias` of zeros labelled "none".
+        `Mixed` bias of zeros labelled "none".
 
     Raises:
         RerankError: the bank has no known pairs.
@@ -118,7 +173,7 @@ def gated_fit(
             "the gate needs the whole bank in every process: split the searched gallery only"
         )
     groups = group_pairs(bank.positives, bank.pairs.shape[1])
-    nothing = GalleryBias(_zeros(bank), "none")
+    nothing = Mixed(_zeros(bank), "none")
     if groups.judged < MIN_GROUPS:
         return nothing, GateReport.too_few(groups.judged, MIN_GROUPS)
     stages = tuple(pipeline.stages if isinstance(pipeline, Pipeline) else pipeline or ())
@@ -131,13 +186,15 @@ def gated_fit(
     ]
     best = choose(candidates)
     chosen = next(lead for lead in leads if lead.name == best.lead)
-    foreign = foreign_bank(bank, groups, seed=seed)
+    usual = float(np.mean([trial.shared for pair in leads[0].trials for trial in pair]))
+    moved = None if incoming is None else drift(bank, incoming, usual)
+    foreign = foreign_bank(bank, groups, seed=seed) if moved is None else Foreign(None, None)
     weights = torch.zeros(len(NAMES))
     if best.name == STACK:
         trials = [trial.judged for pair in chosen.trials for trial in pair]
         weights = fit_weights(trials, penalty=penalty)[0]
     report = GateReport(
-        chosen=best, candidates=tuple(candidates), foreign=foreign,
+        chosen=best, candidates=tuple(candidates), foreign=foreign, drift=moved,
         weights=tuple((best.strength * weights).tolist()),
         n_groups=groups.judged, n_pairs=sum(len(rows) for rows in bank.positives),
     )  # fmt: skip
@@ -145,10 +202,10 @@ def gated_fit(
         check(report)
     if report.does_nothing:
         return nothing, report
-    mapped = chosen.shrunken(foreign.shrink, bank.label)
+    mapped = chosen.shrunken(report.shrink, bank.label)
     if mapped is None:
-        return _bias(best, weights, bank, rest, foreign.shrink), report
-    stage = _bias(best, weights, mapped.transform_bank(bank), rest, foreign.shrink)
+        return _bias(best, weights, bank, rest, report.shrink), report
+    stage = _bias(best, weights, mapped.transform_bank(bank), rest, report.shrink)
     return FittedPipeline((mapped, stage)), report
 
 
@@ -200,17 +257,24 @@ def _bias(
 ) -> Fitted:
     """The winner fitted on all of the bank for the real gallery, and shrunk."""
     if best.name == "none":
-        return GalleryBias(_zeros(bank), "none")
-    if best.name == PIPELINE:
-        fitted = Pipeline(tuple(rest)).fit(bank)
-        if not fitted.foldable:
-            return fitted
-        bias = fitted.gallery_bias
-        bias = _zeros(bank) if bias is None else best.strength * bias
-    else:
-        columns = bank_biases(bank).columns
-        bias = columns @ (best.strength * weights).to(columns)
-    return GalleryBias((shrink * bias).to(bank.sim.dtype), bank.label)
+        return Mixed(_zeros(bank), "none")
+    if best.name != PIPELINE:
+        parts = (shrink * best.strength * weights).tolist()
+        found = bank_biases(bank).mixed(parts, bank.label)
+        return found.rebiased(found.gallery_bias.to(bank.sim.dtype))
+    fitted = Pipeline(tuple(rest)).fit(bank)
+    if not fitted.foldable:
+        return fitted
+    much = shrink * best.strength
+    bias = _zeros(bank) if fitted.gallery_bias is None else much * fitted.gallery_bias
+    last = fitted.stages[0] if len(fitted.stages) == 1 else None
+    # One Sinkhorn tells new items their bias; other stages may not.
+    if isinstance(last, Potentials) and last.one_step and math.isfinite(last.tau):
+        term = replace(last.soft, weight=much * last.soft.weight)
+        return Mixed(bias.to(bank.sim.dtype), bank.label, (term,))
+    if len(rest) == 1 and rest[0].per_item:
+        return Mixed(bias.to(bank.sim.dtype), bank.label, settings=rest[0], much=much)
+    return Mixed(bias.to(bank.sim.dtype), bank.label, grows=False)
 
 
 def agree(report: GateReport) -> None:

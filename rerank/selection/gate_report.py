@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from rerank.selection.candidates import PIPELINE, Candidate
+from rerank.selection.drift import Drift
 from rerank.selection.foreign import Foreign
 from rerank.selection.trials import NAMES
 
 _NONE = Candidate("none", 0.0, "", 0.0, 0.0, 0.0)
 # A pipeline that cannot be scaled is left out where less than this share of a bias would remain.
-_LEAST_WHOLE = 0.5
+LEAST_WHOLE = 0.5
 # Below this shrinkage (an AUC above .625) a person is told that the bank looks foreign; sampling
 # error of small banks stays above it.
 _FOREIGN = 0.75
@@ -21,7 +22,8 @@ class GateReport:
     Attributes:
         chosen: the winner; its figures are from pairs that it was not fitted on.
         candidates: all that was judged, besides "none" (gain 0 by definition).
-        foreign: how far the bank is from the searched gallery.
+        foreign: how far the bank is from the searched gallery, where queries are not known.
+        drift: how far its queries are from those that will be ranked, where they are.
         weights: weight of each bias of `rerank.selection.trials.NAMES`, before `shrink`.
         n_groups: independent groups of known pairs (a video with its captions is one).
         n_pairs: known pairs.
@@ -35,6 +37,7 @@ class GateReport:
     n_groups: int
     n_pairs: int
     note: str = ""
+    drift: Drift | None = None
 
     @classmethod
     def too_few(cls, n_groups: int, least: int) -> "GateReport":
@@ -44,8 +47,8 @@ class GateReport:
 
     @property
     def shrink(self) -> float:
-        """Factor on the correction for a foreign bank, 1 = none."""
-        return self.foreign.shrink
+        """Factor on the correction for other queries or a foreign bank, 1 = none."""
+        return self.foreign.shrink if self.drift is None else self.drift.shrink
 
     @property
     def does_nothing(self) -> bool:
@@ -53,7 +56,7 @@ class GateReport:
         return (
             (self.chosen.name == "none" and not self.chosen.mapped)
             or self.shrink == 0
-            or (self.unscaled and self.shrink < _LEAST_WHOLE)
+            or (self.unscaled and self.shrink < LEAST_WHOLE)
         )
 
     @property
@@ -73,14 +76,23 @@ class GateReport:
                 f"The bank does not help (none): its {self.n_pairs} known pairs show no gain "
                 f"beyond noise, and the ranking stays as it is.",
             )
-        foreign = self.foreign.auc is not None and self.shrink < _FOREIGN
+        why = self._why
         if self.does_nothing:
-            return ("The bank looks foreign to this gallery; the ranking stays as it is.",)
+            return (f"{why[:1].upper()}{why[1:]}; the ranking stays as it is.",)
         used = f"{100 * self.shrink:.0f} % of the correction is used"
-        if foreign:
-            used += ", because the bank looks foreign to this gallery"
         gain = f"R@1 {self.chosen.recall_gain:+.1f} on its own pairs"
-        return (f"The bank helps: {gain}; {used}.",)
+        if self.shrink >= _FOREIGN:
+            said = f"The bank helps: {gain}; {used}."
+            found = "" if self.drift is None else self.drift.sentence
+            return (said, f"{found}.") if found else (said,)
+        return (f"The bank helps: {gain}; {used}, because {why}.",)
+
+    @property
+    def _why(self) -> str:
+        """Why less than all is used."""
+        if self.drift is None:
+            return "the bank looks foreign to this gallery"
+        return self.drift.different
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -94,6 +106,7 @@ class GateReport:
             "recall_gain": self.chosen.recall_gain,
             "weights": dict(zip(NAMES, self.weights, strict=True)),
             "foreign_auc": {"gallery": self.foreign.gallery, "queries": self.foreign.queries},
+            "drift": None if self.drift is None else self.drift.as_dict(),
             "shrink": self.shrink,
             "n_groups": self.n_groups,
             "n_pairs": self.n_pairs,

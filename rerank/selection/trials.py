@@ -22,10 +22,13 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.pairs import Groups
 from rerank.core.similarity import Pair, Similarity
+from rerank.core.words import Label
 from rerank.methods.base import Bank, Pipeline, Reranker
+from rerank.methods.mixed import Mixed, Soft
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.passes import reduce
 from rerank.passes.gallery import taken
+from rerank.selection.drift import popularity_shared
 from rerank.selection.likelihood import Judged
 
 NAMES = ("dual-bank step", "nearest queries", "wide Sinkhorn")
@@ -42,10 +45,29 @@ class BankBiases:
     Attributes:
         columns: (m, 3) one column per name in `NAMES`, each with mean zero, in score units.
         sigma: the unit of temperature on this bank, in score units.
+        sharp: the first column as it is given to new items; wide: the third.
+        wide: see `sharp`.
+        k: how many queries are "nearest"; closest: the mean of that over the gallery.
+        closest: see `k`.
     """
 
     columns: Tensor
     sigma: float
+    sharp: Soft
+    wide: Soft
+    k: int
+    closest: float
+
+    def mixed(self, weights: Sequence[float], label: Label) -> Mixed:
+        """Their weighted sum."""
+        bias = self.columns @ torch.tensor(weights).to(self.columns)
+        first, second, third = weights
+        soft = tuple(
+            replace(term, weight=weight)
+            for term, weight in ((self.sharp, first), (self.wide, third))
+            if weight
+        )
+        return Mixed(bias, label, soft, nearest=second, k=self.k, constant=-self.closest)
 
 
 def bank_biases(bank: Bank) -> BankBiases:
@@ -71,12 +93,20 @@ def bank_biases(bank: Bank) -> BankBiases:
     if bank.pairs is not None and bank.pairs is not sim:
         charge = torch.logaddexp(charge, reduce.logsumexp(bank.pairs, tau, over="gallery"))
     log_a = reduce.query_masses(sim).log().to(sim.dtype)
-    sharp = -tau * reduce.logsumexp(sim, tau, over="queries", plus=tau * (log_a - charge))
+    potential = tau * (log_a - charge)
+    sharp = -tau * reduce.logsumexp(sim, tau, over="queries", plus=potential)
     k = min(_NEAREST, reduce.total_queries(sim))
     nearest = -reduce.mean_topk(sim, k, over="queries")
-    wide = Sinkhorn(tau=_WIDE * sigma).fit(bank).gallery_bias
-    columns = [bias - reduce.gallery_mean(sim, bias) for bias in (sharp, nearest, wide)]
-    return BankBiases(torch.stack(columns, dim=1), sigma)
+    fitted = Sinkhorn(tau=_WIDE * sigma).fit(bank)
+    wide = fitted.gallery_bias
+    means = [float(reduce.gallery_mean(sim, bias)) for bias in (sharp, nearest, wide)]
+    columns = [bias - mean for bias, mean in zip((sharp, nearest, wide), means, strict=True)]
+    return BankBiases(
+        torch.stack(columns, dim=1), sigma,
+        sharp=Soft(1.0, tau, potential, -means[0]),
+        wide=replace(fitted.soft, constant=fitted.soft.constant - means[2]),
+        k=k, closest=-means[1],
+    )  # fmt: skip
 
 
 # Largest part that biases are fitted on and judged with: 4,096 queries x 4,096 items are 64 MB.
@@ -165,11 +195,14 @@ class Trial:
         judged: raw scores, the columns of `bank_biases`, and the known pairs.
         given: (m,) bias of the user's stages; None without any, or where it is not a bias.
         rewritten: (n, m) scores of user's stages that are not one number per item, or None.
+        shared: how much of the bank's popularity the judged queries share
+            (`rerank.selection.drift`).
     """
 
     judged: Judged
     given: Tensor | None
     rewritten: Tensor | None
+    shared: float
 
 
 def rehearse(
@@ -215,17 +248,19 @@ def _trial(
         part, sim = fitted.transform_bank(part), fitted.transform(sim)
     found = bank_biases(part)
     scores = _finite(sim)
+    shared = popularity_shared(part.sim, sim, found.sigma)
     judged = Judged(
         scores, found.columns, pair_rows.to(sim.device), pair_columns.to(sim.device),
         groups.queries[rows.numpy()], found.sigma,
     )  # fmt: skip
     if not stages:
-        return Trial(judged, None, None)
+        return Trial(judged, None, None, shared)
     fitted = Pipeline(tuple(stages)).fit(part)
     if not fitted.foldable:
-        return Trial(judged, None, _finite(fitted.transform(sim)))
+        return Trial(judged, None, _finite(fitted.transform(sim)), shared)
     bias = fitted.gallery_bias
-    return Trial(judged, torch.zeros_like(scores[0]) if bias is None else bias.to(scores), None)
+    given = torch.zeros_like(scores[0]) if bias is None else bias.to(scores)
+    return Trial(judged, given, None, shared)
 
 
 def _inside(bank: Bank, half: Half) -> tuple[np.ndarray, ...]:

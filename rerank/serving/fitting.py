@@ -15,8 +15,10 @@ from rerank.methods.base import Bank, Reranker
 from rerank.methods.directions import Direction
 from rerank.methods.registry import canonical, cards_of, name_of
 from rerank.methods.saved import Saved
-from rerank.serving import moments
-from rerank.serving.matching import SCHEMA, described, item_hashes
+from rerank.selection.moments import moments_of
+from rerank.serving.grow import add_items
+from rerank.serving.matching import SCHEMA, described, item_hashes, with_manifest
+from rerank.serving.watch import to_kept
 
 DEFAULT_METHOD = engine.DEFAULT_FOR_EMBEDDINGS
 
@@ -87,7 +89,7 @@ def fit_model(
     kept = {"gallery.hashes": hashes, "bank.hashes": item_hashes(bank_queries)}
     if len(bank_queries) > 1:
         # What queries of this kind look like, where the bank is not at hand.
-        kept |= moments.to_kept(moments.moments_of(sims[0].queries))
+        kept |= to_kept(moments_of(sims[0].queries))
     if keep_bank:
         kept["bank.queries"] = as_matrix(bank_queries, "bank").cpu()
         if bank_gallery is not None:
@@ -110,7 +112,25 @@ def fit_model(
     }
     if bank_gallery is not None:
         manifest["bank_gallery"] = described(item_hashes(bank_gallery), bank_gallery)
-    return Saved(fitted, tuple(str(i) for i in gallery_ids), manifest, kept)
+    made = Saved(fitted, tuple(str(i) for i in gallery_ids), manifest, kept)
+    if not keep_bank:
+        return made
+    said = _does_not_grow(made, rows[:1])
+    return with_manifest(
+        made, grows=not said, notes=[*manifest["notes"], *([said] if said else [])]
+    )
+
+
+def _does_not_grow(made: Saved, item: ArrayLike) -> str:
+    """Why items cannot be added later, found by adding one."""
+    name = "new"
+    while name in (made.gallery_ids or ()):
+        name += "'"
+    try:
+        add_items(made, [name], as_matrix(item, "gallery", keep_half=True).cpu())
+    except RerankError as error:
+        return f"items cannot be added to this model later: {error}"
+    return ""
 
 
 def _check_servable(method: str) -> None:

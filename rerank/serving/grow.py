@@ -72,7 +72,7 @@ def add_items(model: Saved, ids: Sequence[str], vectors: ArrayLike) -> Saved:
             seen = stage.transform_bank(seen)
             sim, gallery = seen.sim, seen.gallery
             continue
-        bias = _bias_of(stage, seen, _settings(model, position), bool(model.manifest.get("gated")))
+        bias = _bias_of(stage, seen, _settings(model, position))
         assert stage.parts is not None and stage.parts.gallery_bias is not None
         old = stage.parts.gallery_bias
         stages.append(stage.rebiased(torch.cat([old, bias.to(old)])))
@@ -134,16 +134,11 @@ def _maps(stage: Fitted) -> bool:
     return stage.parts is not None and stage.parts.gallery_bias is None
 
 
-def _bias_of(stage: Fitted, bank: Bank, settings: Reranker | None, gated: bool) -> Tensor:
+def _bias_of(stage: Fitted, bank: Bank, settings: Reranker | None) -> Tensor:
     if settings is not None:
         parts = settings.fit(bank).parts
         assert parts is not None and parts.gallery_bias is not None
         return parts.gallery_bias
-    if gated:
-        raise RerankError(
-            "the gate mixed several biases, which new items cannot be given one by one; fit with "
-            "`rerank fit --no-gate --keep-bank`, or fit again with the new items"
-        )
     return stage.grown(bank.sim)
 
 

@@ -30,6 +30,7 @@ from rerank.serving.fold import plain_folding
 from rerank.serving.matching import align, check_served, label_of
 from rerank.serving.searcher import Searcher
 from rerank.serving.trained import each_through, folded_head, heads_of, through
+from rerank.serving.watch import look_at
 
 _GALLERY = "gallery.vectors"
 
@@ -191,6 +192,8 @@ class Model:
     def search(self, queries: Any, k: int = 10) -> Found:  # noqa: ANN401  embeddings
         """The k best items of every query, each ranked independently of the others.
 
+        Notes tell where 30 or more queries look different from those of the bank.
+
         Args:
             queries: (n, d) embeddings or one (d,): array, tensor, DataFrame, `Embeddings` or path.
             k: between 1 and the number of items.
@@ -203,9 +206,10 @@ class Model:
         x = each_through(self._heads, vectors, self._words[1])
         found = self._searcher.search(x, k)
         label, said = label_of(self.saved, x)
+        notes = tuple(note for note in (said, look_at(self.saved, x)) if note)
         rows = found.indices.numpy()
         return Found(
-            self._names[rows], found.scores.numpy(), label, (said,) if said else (), rows,
+            self._names[rows], found.scores.numpy(), label, notes, rows,
             None if names is None else tuple(names),
         )  # fmt: skip
 

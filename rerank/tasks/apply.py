@@ -257,7 +257,7 @@ def rerank_directions(
         items = reduce.total_queries(direction.sim.T)
         reduce.check_k(k, items, f"gallery items of {direction.name}")
     judge = None
-    if gate and any(d.bank is not None and d.bank.positives is not None for d in both.values()):
+    if gate and any(d.bank is not None and d.bank.sim is not d.sim for d in both.values()):
         from rerank.selection.gate import gate as gate_of  # heavier than all the rest
 
         judge = gate_of(sharded=both["t2v"].sim.shard is not None)
@@ -461,6 +461,7 @@ def write(
         "v2t": _direction_result(result.v2t, inputs.video_ids, inputs.text_ids),
     }
     matrix = _rows_of(result) if scores else None
+    swept = _sweeps(result)
     if comm.rank() > 0:
         for _ in matrix or ():
             pass
@@ -468,6 +469,9 @@ def write(
         return {}
     em_map = _em_map(result)
     manifest = _manifest(inputs, result, em_map, folder=folder_of(out), settings=dict(settings))
+    if swept:
+        # Sweeps of 8 bits and of rounded products may move places that others keep.
+        manifest["sweeps"] = swept
     io.write_results(
         out, directions=found, manifest=manifest, em_map=em_map, scores=matrix,
         fitted=_fitted(result),

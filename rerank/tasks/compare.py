@@ -29,7 +29,7 @@ from rerank.io.files import atomic_path
 from rerank.io.identify import PAGE
 from rerank.methods import engine
 from rerank.methods import registry as presets
-from rerank.methods.base import LABELS, Bank
+from rerank.methods.base import LABELS
 from rerank.methods.directions import Direction
 from rerank.methods.engine import Fit
 from rerank.metrics import crossfit, hubness, protocols
@@ -118,7 +118,8 @@ def compare(
         protocol: see `rerank.metrics.protocols`.
         transductive: where there is a bank, also fit on the test queries themselves.
         cross_fit: also fit on the other half of the queries, see `rerank.metrics.crossfit`.
-        gate: where the bank has known pairs, also show what the do-no-harm gate chooses.
+        gate: where the bank has known pairs, also show what the do-no-harm gate chooses; without
+            them, use less of a correction where the queries look different from the bank's.
         resamples: bootstrap draws.
         seed: of the draws and of the cross-fit split.
         settings: fields of the methods; each takes those that it has.
@@ -146,7 +147,7 @@ def compare(
     found: dict[Name, list[Entry | Skipped]] = {name: [] for name in tasks}
     for method, variant in _attempts(both, names, transductive=transductive, gate=gate):
         own = {} if method is None else _own_settings(method, settings or {})
-        for name, entry in _attempt(method, variant, own, tasks, raws):
+        for name, entry in _attempt(method, variant, own, tasks, raws, gate=gate):
             found[name].append(entry)
     if not any(d.bank is not None and d.label != "transductive" for d in both.values()):
         found = {name: [_without_bank(entry) for entry in of] for name, of in found.items()}
@@ -208,18 +209,12 @@ def _attempts(
         name: d for name, d in both.items() if d.label != "transductive"
     }
     if transductive and others:
-        variants.append({name: _by_itself(direction) for name, direction in others.items()})
+        variants.append({name: direction.itself for name, direction in others.items()})
     for method in names:
         for variant in variants:
             yield method, variant
     if gate and any(d.bank is not None and d.bank.positives is not None for d in both.values()):
         yield None, both
-
-
-def _by_itself(direction: Direction) -> Direction:
-    """A direction whose bank are the test queries themselves."""
-    sim = direction.sim
-    return replace(direction, bank=Bank(sim, pairs=sim, label="transductive"))
 
 
 def _own_settings(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,23 +229,25 @@ def _attempt(
     settings: Mapping[str, Any],
     tasks: Mapping[Name, _Task],
     raws: Mapping[Name, Entry],
+    *,
+    gate: bool,
 ) -> Iterator[tuple[Name, Entry | Skipped]]:
     """Fit both directions by the engine, rank and measure; what cannot be fitted says why."""
     called = method or "gated"
-    gate = None
-    if method is None:
-        from rerank.selection.gate import gate as gate_of  # heavier than all the rest
+    judge = None
+    if gate and any(d.label == "inductive" for d in both.values()):
+        from rerank.selection import gate as gates  # heavier than all the rest
 
-        gate = gate_of()
+        judge = gates.gate() if method is None else gates.watch
     made: dict[Name, Fit | RerankError] = {}
     with measured(next(iter(both.values())).sim.device) as spent:
         try:
-            made.update(engine.fit(both, method, settings, gate=gate).fits)
+            made.update(engine.fit(both, method, settings, gate=judge).fits)
         except RerankError:
             # One direction may do where the other does not.
             for name, direction in both.items():
                 try:
-                    made[name] = engine.fit({name: direction}, method, settings, gate=gate)[name]
+                    made[name] = engine.fit({name: direction}, method, settings, gate=judge)[name]
                 except RerankError as error:
                     made[name] = error
     for name, direction in both.items():
@@ -390,6 +387,7 @@ def compare_files(
     scores_are: str = "auto",
     unscored: str | None = None,
     force: bool = False,
+    groups: str = "auto",
     **options: Any,  # noqa: ANN401  of `compare`
 ) -> Comparison:
     """Compare methods on files, and write the HTML report where one is asked for.
@@ -417,7 +415,7 @@ def compare_files(
             reading=said, gt=gt, heads=heads, scores_are=scores_are, unscored=unscored,
         )  # fmt: skip
         truth = read_truth(gt, inputs, allow_unjudged=allow_unjudged)
-        both = read_directions(inputs, metric=metric, device=target)
+        both = read_directions(inputs, metric=metric, device=target, groups=groups)
         found = compare(
             both,
             tuple(truth.positives),

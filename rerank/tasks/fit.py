@@ -221,6 +221,8 @@ def fit_files(
         device=target,
         **settings_over(settings_file, settings),
     )
+    if keep_bank and not model.manifest["grows"]:
+        raise RerankError(f"--keep-bank: {model.manifest['notes'][-1]}; or leave --keep-bank out")
     if data is not None:
         model = with_manifest(replace(model, kept={**model.kept, **kept_heads(data)}), trained=True)
     items = through(trained, gallery.vectors, words[0]) if keep_gallery else None

@@ -29,14 +29,19 @@ from rerank.tasks.read import (
 )
 
 
-def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Direction]:
-    """Both directions of what was read, on a device."""
+def read_directions(
+    inputs: Inputs, *, metric: str, device: torch.device, groups: str = "auto"
+) -> dict[Name, Direction]:
+    """Both directions of what was read, on a device; ids tell the groups unless they are stated."""
+    known: Any = groups if groups != "auto" else inputs.groups
     if inputs.scores is not None:
         stored = inputs.stored.to(device)
         bank = inputs.bank_scores
         beside = None if bank is None else read_bank(bank.scores, stored.reading)
         beside = None if beside is None else replace(beside, base=beside.base.to(device))
-        return directions.from_scores(stored.t2v, stored.v2t, scored=stored.scored, bank=beside)
+        return directions.from_scores(
+            stored.t2v, stored.v2t, scored=stored.scored, bank=beside, groups=known
+        )
 
     def on_device(role: str) -> torch.Tensor | None:
         vectors = inputs.vectors(role)
@@ -52,6 +57,7 @@ def read_directions(inputs: Inputs, *, metric: str, device: torch.device) -> dic
         bank_videos=on_device("bank_videos"),
         bank_positives=inputs.bank_positives,
         metric=metric,  # type: ignore[arg-type]
+        groups=known,
     )
 
 

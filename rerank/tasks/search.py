@@ -17,6 +17,7 @@ from rerank.serving.online import grown, start, stream
 from rerank.serving.searcher import Searcher
 from rerank.serving.sidecar import Exported
 from rerank.serving.trained import each_through, heads_of
+from rerank.serving.watch import look_at
 from rerank.tasks.answer import Answer
 from rerank.tasks.gallery import read_gallery, read_queries, sides
 from rerank.tasks.read import check_said
@@ -78,7 +79,7 @@ def search_files(
     label = str(exported.manifest["label"]) if exported is not None else "none"
     if fitted is not None:
         label, caution = label_of(fitted, x)
-        warnings = [caution] if caution else []
+        warnings = [note for note in (caution, look_at(fitted, x)) if note]
     if exported is not None:
         assert index is not None
         exported, found = search_export(index, x, k, table=table, url=url, effort=effort)

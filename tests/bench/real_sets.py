@@ -104,13 +104,18 @@ def recall(
     )
 
 
-def one_caption_each(data: RealSet, seed: int = 0) -> Tensor:
-    """Scores of one random text of every video, in the order of the videos."""
+def one_caption_rows(data: RealSet, seed: int = 0) -> Tensor:
+    """One random text of every video, in the order of the videos."""
     generator = torch.Generator().manual_seed(seed)
     first: dict[int, int] = {}
     for row in torch.randperm(len(data.video_of), generator=generator).tolist():
         first.setdefault(int(data.video_of[row]), row)
-    return data.sim.scores()[torch.tensor([first[video] for video in sorted(first)])]
+    return torch.tensor([first[video] for video in sorted(first)])
+
+
+def one_caption_each(data: RealSet, seed: int = 0) -> Tensor:
+    """Scores of one random text of every video, in the order of the videos."""
+    return data.sim.scores()[one_caption_rows(data, seed)]
 
 
 def one_clip_each(seed: int = 0) -> Tensor:

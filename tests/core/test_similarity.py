@@ -174,3 +174,40 @@ def test_panels_are_halved_where_memory_runs_out(monkeypatch):
     monkeypatch.setattr(Dense, "_base", broken)
     with pytest.raises(RuntimeError, match="something else"):
         sim.scores()
+
+
+@pytest.mark.parametrize(("dtype", "powers"), [("f4", (-30, 25, 37)), ("f8", (-250, 200, 300))])
+def test_rows_of_any_norm_have_their_direction(dtype, powers):
+    q, v = make(dtype=dtype)
+    scaled = q.copy()
+    for row, power in enumerate(powers):
+        scaled[row] *= np.asarray(10.0**power, dtype)
+    got, want = Pair(scaled, v), Pair(q, v)
+    torch.testing.assert_close(got.queries, want.queries, rtol=0, atol=10 * np.finfo(dtype).eps)
+
+
+def test_rows_whose_digits_or_products_are_lost_are_named():
+    q, v = make(dtype="f4")
+    small, long, short = q.copy(), q.copy(), q * np.float32(1e-25)
+    small[5] *= np.float32(1e-43)
+    long[3] *= np.float32(1e37)
+    with pytest.raises(RerankError, match="queries: row 5 is shorter than float32 carries"):
+        Pair(small, v)
+    with pytest.raises(RerankError, match="queries: row 3 has norm .*e\\+37, and .* overflow"):
+        Pair(long, 100 * v, metric="dot")
+    with pytest.raises(RerankError, match="queries: row .* vanish in float32"):
+        Pair(short, v * np.float32(1e-20), metric="dot")
+    assert torch.isfinite(Pair(short, v, metric="dot").scores()).all()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("shape", [(77, 2049, 33), (50, 333, 511), (64, 64, 512), (2, 1000, 20)])
+def test_equal_items_have_equal_scores(dtype, shape):
+    n, m, d = shape
+    q, v = make(n, m, d, dtype=dtype)
+    v[[m // 2, m - 1]] = v[0]
+    scores = Pair(q, v).scores()
+    assert torch.equal(scores[:, 0], scores[:, m // 2])
+    assert torch.equal(scores[:, 0], scores[:, m - 1])
+    close = 1e-6 if dtype == "f4" else 1e-14
+    np.testing.assert_allclose(scores.numpy(), unit(q) @ unit(v).T, rtol=0, atol=close)

@@ -95,18 +95,33 @@ def test_the_bound_covers_what_rounding_does():
     left = certified.rounded(sim.queries, q0, v0)
     right = certified.rounded(sim.gallery, v0, q0)
     shifted = right.product - torch.dot(q0, v0)
-    slack = certified.slack(left, right, shifted)
+    slack = certified.slack(left, right, shifted, common=float(q0.norm()))
     rounded = (left.rows @ right.rows.T).double() + shifted + (sim.queries @ v0)[:, None]
     error = (rounded - sim.queries.double() @ sim.gallery.double().T).abs().amax(dim=1)
     assert bool((error <= slack).all())
     assert float(slack.max()) < 0.02
 
 
+def test_the_bound_covers_the_part_that_short_queries_share_with_long_ones():
+    generator = torch.Generator().manual_seed(0)
+    d, common = 512, 1e3 * torch.ones(512)
+    gallery = common + 1e-3 * torch.randn(3000, d, generator=generator)
+    queries = torch.cat([torch.zeros(1, d), common + torch.randn(5, d, generator=generator)])
+    q0, v0 = queries.mean(dim=0), gallery.mean(dim=0)
+    left, right = certified.rounded(queries, q0, v0), certified.rounded(gallery, v0, q0)
+    shifted = right.product - torch.dot(q0, v0)
+    slack = certified.slack(left, right, shifted, common=float(q0.norm()))
+    rounded = left.rows.double() @ right.rows.double().T + shifted
+    # The zero query scores 0 with everything; what is left of the sum is rounding alone.
+    error = rounded[0] - rounded[0].mean()
+    assert float(error.abs().max()) <= float(slack[0])
+
+
 def test_twice_the_largest_error_is_margin_enough(monkeypatch):
     sim = pair(300, 2100, 100)
     exact, want = truth(sim, 10)
 
-    def measured(left, right, shifted):
+    def measured(left, right, shifted, *, common):
         rounded = (left.rows @ right.rows.T).double() + shifted + left.product[:, None]
         error = rounded - exact
         return (error - error.mean(dim=1, keepdim=True)).abs().amax(dim=1).float()

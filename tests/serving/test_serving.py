@@ -1,6 +1,7 @@
 """Fit once, serve: unseen queries one by one, growing galleries, growing banks."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from rerank.serving.grow import add_items, remove_items
 from rerank.serving.matching import align, label_of
 from rerank.serving.online import grown, start, stream
 from rerank.serving.searcher import Searcher, exact_topk
+from tests.selection.test_gate import items
 from tests.serving_data import make
 
 IDS, GALLERY, QUERIES, BANK, BANK_GALLERY = make()
@@ -311,3 +313,46 @@ def test_banks_that_cannot_grow_and_wrong_settings_say_so():
     )
     with pytest.raises(RerankError, match="past queries"):
         add_items(grown(fit(keep_bank=True), state), ["a"], GALLERY[:1])
+
+
+def gated_model(seed, m=120, **settings):
+    """A model of videos 0..m-1 behind the gate, its bank, and all videos."""
+    rng = np.random.default_rng(seed)
+    bank_texts, bank_videos = items(rng, 120)
+    _, videos = items(rng, 120)
+    names = [f"v{row}" for row in range(m)]
+    model = fit_model(
+        names, videos[:m], bank_texts, bank_gallery=bank_videos, keep_bank=True,
+        bank_positives=tuple(np.array([row]) for row in range(120)), **settings,
+    )  # fmt: skip
+    return model, videos
+
+
+@pytest.mark.parametrize("method", ["csls", "sinkhorn"])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_a_gated_model_gives_items_that_come_back_their_own_bias(method, seed, tmp_path):
+    model, videos = gated_model(seed, method=method)
+    assert np.abs(biases(model)).max() > 0
+    save(tmp_path / "m", model.fitted, gallery_ids=model.gallery_ids, manifest=model.manifest,
+         kept=model.kept)  # fmt: skip
+    away = remove_items(read_model(tmp_path / "m"), ["v3", "v119"])
+    back = add_items(away, ["v119"], videos[119:])
+    spread = np.abs(biases(model)).max()
+    assert abs(biases(back)[-1] - biases(model)[119]) < 2e-3 * spread
+    assert np.array_equal(biases(back)[:3], biases(model)[:3])
+
+
+def test_a_gated_model_without_its_bank_says_so():
+    model, videos = gated_model(0)
+    bare = replace(model, fitted=model.fitted.served())
+    with pytest.raises(RerankError, match="keep-bank"):
+        add_items(bare, ["new"], videos[:1])
+
+
+def test_a_fit_says_at_once_that_its_model_cannot_grow():
+    assert fit_model(IDS, GALLERY, BANK, method="is", tau=0.05, keep_bank=True).manifest["grows"]
+    model = fit_model(
+        IDS, GALLERY, BANK, bank_gallery=BANK_GALLERY, method="dbsn", keep_bank=True, gate=False
+    )
+    assert not model.manifest["grows"]
+    assert "items cannot be added to this model later" in model.manifest["notes"][-1]

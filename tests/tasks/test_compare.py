@@ -5,7 +5,9 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
+from rerank import io
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Dense, Pair
 from rerank.methods import directions
@@ -13,6 +15,8 @@ from rerank.methods import registry as presets
 from rerank.metrics import ranks as metrics
 from rerank.metrics import tables as comparison
 from rerank.tasks.compare import compare, resolve_methods
+from rerank.tasks.inspect import read_directions
+from rerank.tasks.read import read_inputs
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +171,29 @@ def test_method_names_are_checked():
         resolve_methods("sinkhron", embeddings=True)
     with pytest.raises(RerankError, match="methods: got none"):
         resolve_methods(",", embeddings=True)
+
+
+@pytest.mark.parametrize("banks", [False, True])
+def test_what_is_known_of_groups_reaches_the_fit_on_the_test_queries(golden, banks):
+    texts = np.repeat(golden["texts"], 2, axis=0)
+    texts = texts + 0.01 * np.random.default_rng(0).normal(size=texts.shape)
+    given = {f"bank_{side}": golden[f"bank_{side}"] for side in ("texts", "videos") if banks}
+    groups = [str(row // 2) for row in range(len(texts))]
+    both = directions.from_embeddings(texts, golden["videos"], groups=groups, **given)
+    positives = [np.array([golden["gt"][row // 2]]) for row in range(len(texts))]
+    found = compare(both, positives, methods="sinkhorn", transductive=True, resamples=50)
+    table = next(t for t in found.tables if (t.direction, t.label) == ("v2t", "transductive"))
+    assert any("in groups" in note for note in table.entries[0].notes)
+
+
+def test_groups_of_ids_and_stated_ones_reach_every_door_that_reads_files(golden, tmp_path):
+    np.save(tmp_path / "s.npy", golden["texts"] @ golden["videos"].T)
+    n, m = len(golden["texts"]), len(golden["videos"])
+    (tmp_path / "t.txt").write_text("\n".join(f"v{row // 2}#{row % 2}" for row in range(n)))
+    (tmp_path / "v.txt").write_text("\n".join(f"v{row}" for row in range(m)))
+    names = io.Reading(text_ids=tmp_path / "t.txt", video_ids=tmp_path / "v.txt")
+    read = read_inputs(sims=tmp_path / "s.npy", reading=names)
+    cpu = torch.device("cpu")
+    assert read_directions(read, metric="cosine", device=cpu)["t2v"].groups == (-(-n // 2), m)
+    stated = read_directions(read, metric="cosine", device=cpu, groups="one-to-one")
+    assert stated["v2t"].groups == (m, n)

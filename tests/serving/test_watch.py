@@ -5,8 +5,9 @@ import torch
 
 from rerank.core.rows import StoredRows
 from rerank.methods.saved import read_model, save
+from rerank.selection.moments import moments_of
 from rerank.serving.fitting import fit_model
-from rerank.serving.moments import from_kept, moments_of, to_kept
+from rerank.serving.watch import from_kept, to_kept
 from tests.serving_data import make
 
 

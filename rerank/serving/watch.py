@@ -1,0 +1,41 @@
+"""The moments of a bank's queries inside a model file, and what they say of a batch."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from rerank.core.rows import Rows, ready
+from rerank.core.similarity import ArrayLike, as_matrix
+from rerank.methods.saved import Saved
+from rerank.selection.moments import FEWEST, Moments, looks
+
+_PREFIX = "bank.moments."
+_FIELDS = ("mean", "axes", "rest", "energies", "pairs")
+
+
+def to_kept(moments: Moments) -> dict[str, Tensor]:
+    """Tensors for a model file."""
+    return {_PREFIX + name: getattr(moments, name) for name in _FIELDS}
+
+
+def from_kept(kept: Mapping[str, Tensor]) -> Moments | None:
+    """The inverse; None where a model holds none, such as one of a bank of one query."""
+    if any(_PREFIX + name not in kept for name in _FIELDS):
+        return None
+    return Moments(*(kept[_PREFIX + name] for name in _FIELDS))
+
+
+def look_at(saved: Saved, queries: ArrayLike) -> str:
+    """What a person should know of 30 or more queries that lie elsewhere than the bank's.
+
+    A label "none" has no correction that could be wrong.
+    """
+    found = from_kept(saved.kept)
+    if found is None or len(queries) < FEWEST or saved.fitted.label == "none":
+        return ""
+    unit = saved.manifest["metric"] == "cosine"
+    rows: Rows = ready(as_matrix(queries, "queries"), "queries", unit=unit)
+    look = looks(found, rows)
+    if look is None or not look.different:
+        return ""
+    return f"{look.sentence}: compare with the raw ranking before you trust the correction"
