@@ -5,6 +5,7 @@ Ids in a small file beside an array that has no room for them.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -73,17 +74,17 @@ def check_ids(raw: Sequence[object] | np.ndarray, where: str, *, first: int = 0)
     return tuple(made)
 
 
-def _usual(raw: Sequence[object] | np.ndarray) -> tuple[str, ...] | None:
+def _usual(raw: Any) -> tuple[str, ...] | None:  # noqa: ANN401  anything at all
     """Ids that are all text, or all bytes, without a problem; None where one has to look closer."""
     kinds = set(map(type, raw))
     if not kinds <= {bytes, str} or sum(map(len, raw)) > _USUAL:
         return None
     try:
         if kinds == {bytes}:
-            raw = [item.decode() for item in raw]  # type: ignore[attr-defined]
+            raw = [item.decode() for item in raw]
         elif kinds != {str}:
             return None
-        ids: tuple[str, ...] = tuple(raw)  # type: ignore[arg-type]
+        ids: tuple[str, ...] = tuple(raw)
         whole = "".join(ids)
         whole.encode()
     except UnicodeError:

@@ -124,14 +124,14 @@ def judge_results(
             (*truth.notes, f"only the stored matrix is judged: {error}"),
         )  # fmt: skip
     both = _raw(inputs, metric=settings.get("metric") or "cosine", device=target)
-    rewritten = _rewritten(found, results, inputs, both, given, target)
+    rewritten, said = _rewritten(found, results, inputs, both, given, target)
     positives = positives_of(tuple(truth.positives), both["t2v"].shape[1])
     before = after = None
     if gt is not None:
         before, after = asked.of(both), asked.of(rewritten)
     return Judged(
         found.manifest["label"], found.manifest["labels"], ties, before, after,
-        truth.distractors, len(truth.unjudged), truth.notes,
+        truth.distractors, len(truth.unjudged), (*truth.notes, *said),
         raw=None if gt is None else _untrained(inputs, settings, asked),
         changes={} if before is None or after is None else asked.changes(both, before, after),
         hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
@@ -289,18 +289,24 @@ def _rewritten(
     both: Mapping[Name, Similarity],
     given: Mapping[str, Path | None],
     device: torch.device,
-) -> dict[Name, Similarity]:
-    """The rewritten similarity of each direction, from the stored numbers where they suffice."""
+) -> tuple[dict[Name, Similarity], tuple[str, ...]]:
+    """The rewritten similarity of each direction, from the stored numbers where they suffice.
+
+    Also returns what the user should know where they do not.
+    """
     fits = found.manifest["fits"]
     stored = files.fitted_of(found, device)
     if stored is not None:
-        return {n: stored[n].transform(sim) if n in stored else sim for n, sim in both.items()}
+        made: dict[Name, Similarity] = {
+            n: stored[n].transform(sim) if n in stored else sim for n, sim in both.items()
+        }
+        return made, ()
     if all(fits[name]["stored"] for name in both):
         out: dict[Name, Similarity] = {}
         for name, sim in both.items():
             stages = _stages(found, name, device)
             out[name] = FittedPipeline(tuple(stages)).transform(sim)
-        return out
+        return out, ()
     # Dual softmax and the like rewrite entry by entry: the same settings on the same files.
     settings, recorded = found.manifest["settings"], found.manifest["inputs"]
     folder = folder_of(results)
@@ -340,7 +346,8 @@ def _rewritten(
         groups=settings.get("groups", "auto"),
         settings={"method": settings["method"], **_of_method(settings)},
     )  # fmt: skip
-    return {"t2v": result.t2v.sim, "v2t": result.v2t.sim}
+    said = f"{settings['method']} is more than a map and a number per item: it was applied again"
+    return {"t2v": result.t2v.sim, "v2t": result.v2t.sim}, (said,)
 
 
 def _of_method(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -224,3 +224,18 @@ def test_eval_of_a_gated_run_reads_the_gated_fit(tmp_path, monkeypatch):
     for name in ("t2v", "v2t"):
         want = judge(run[name].sim, tuple(np.array([i]) for i in range(60)))
         assert found.after[name].table() == want.table()
+
+
+def test_eval_says_where_a_method_was_applied_again(tmp_path):
+    texts, videos, right = made(50, 50)
+    texts_path, videos_path, gt = (tmp_path / name for name in ("t.h5", "v.h5", "gt.json"))
+    io.write_embeddings(texts_path, [f"t{i}" for i in range(50)], texts.astype("f4"))
+    io.write_embeddings(videos_path, [f"v{j}" for j in range(50)], videos.astype("f4"))
+    io.write_json(gt, {f"t{i}": f"v{j}" for i, j in enumerate(right)})
+    for method, again in (("dsl", True), ("csls", False)):
+        out = tmp_path / f"{method}.h5"
+        tasks.apply_files(
+            texts=texts_path, videos=videos_path, out=out, settings={"method": method}
+        )
+        said = " ".join(judge_results(gt, out).notes)
+        assert ("applied again" in said) is again
