@@ -85,10 +85,11 @@ def inspect_command(
                 hubs=True, heads=heads,
             )  # fmt: skip
             write_report(report, judged, words=page, checks=found["checks"])
+        shown = _text(found, table)
     if json:
         emit_json(found)
     else:
-        emit(_text(found, table))
+        emit(shown)
     if report is not None:
         say(f"wrote {report}")
 
@@ -103,13 +104,17 @@ def _only(paths: list[Path] | None, report: Path | None) -> Path | None:
 
 
 def _text(found: dict[str, Any], table: Any) -> str:  # noqa: ANN401  console.table
+    from rerank.core import nouns
+
     directions: dict[str, dict[str, Any]] = found["hubness"]
     lines = []
+    called = dict(zip(("texts", "videos"), nouns.sides(), strict=True))
     geometry = found["geometry"]
     for role, facts in geometry.get("files", {}).items():
         lines.append(
-            f"{role}: {facts['count']} x {geometry['dimension']}, mean cosine of two "
-            f"{facts['anisotropy']:.2f}, effective rank {facts['effective_rank']:.0f}"
+            f"{called.get(role, role)}: {facts['count']} x {geometry['dimension']}, "
+            f"mean cosine of two {facts['anisotropy']:.2f}, "
+            f"effective rank {facts['effective_rank']:.0f}"
         )
     if "modality_gap" in geometry:
         lines.append(f"modality gap: {geometry['modality_gap']:.2f} between the two means")

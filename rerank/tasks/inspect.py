@@ -187,7 +187,9 @@ def inspect_directions(
         if vectors is not None:
             asked = as_matrix(vectors, "bank", keep_half=True).to(sim.device)
             bank = hubness.summary(Pair(asked, sim.gallery, metric=sim.metric), k)
-            checks.append(first_places(bank, inputs.video_ids, "bank texts, most found"))
+            checks.append(
+                first_places(bank, inputs.video_ids, f"bank {nouns.sides()[0]}, most found")
+            )
         shape = hubness.geometry(sim)
         found["geometry"] = {
             "dimension": shape.dimension,
@@ -197,9 +199,9 @@ def inspect_directions(
                 "videos": _cloud(sim.shape[1], shape.video_anisotropy, shape.video_rank),
             },
         }
-        for role, embeddings in (("texts", inputs.texts), ("videos", inputs.videos)):
+        for called, embeddings in zip(nouns.sides(), (inputs.texts, inputs.videos), strict=True):
             if embeddings is not None:
-                checks += look_at(embeddings, role, metric)
+                checks += look_at(embeddings, called, metric)
     checks += [order_check(order) for order in orders]
     found["checks"] = [asdict(check) for check in checks]
     if orders:

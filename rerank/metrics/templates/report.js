@@ -183,6 +183,12 @@
     }
   });
   window.addEventListener("resize", draw);
-  if (browser.rankBefore.every((rank) => rank === null)) sort.value = "order";
+  if (data.browsers.every((one) => one.rankBefore.every((rank) => rank === null))) {
+    // Without a ground truth there is nothing to sort by.
+    sort.value = "order";
+    sort.hidden = true;
+  } else if (data.browsers.every((one) => one.after === null)) {
+    sort.value = "order";
+  }
   turn(browser);
 })();
