@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import TextIOWrapper
 
 
 def prepare_streams() -> None:
@@ -10,7 +11,7 @@ def prepare_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123
-        else:
+        elif isinstance(stream, TextIOWrapper):  # a program that calls us may have put another
             stream.reconfigure(errors="backslashreplace")
 
 
