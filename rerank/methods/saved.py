@@ -172,6 +172,8 @@ def _check_numbers(tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name} holds NaN")
         if name in _ROWS and (tensor.ndim != 2 or not tensor.is_floating_point()):
             raise ValueError(f"{name} is {tuple(tensor.shape)} {tensor.dtype}, expected rows")
+        if name.endswith(".hashes") and (tensor.ndim != 1 or tensor.dtype != torch.int64):
+            raise ValueError(f"{name} is {tuple(tensor.shape)} {tensor.dtype}, expected hashes")
 
 
 def _flatten(fitted: Fitted) -> Iterator[Fitted]:

@@ -161,6 +161,8 @@ def test_models_are_read_from_ordinary_files_only(tmp_path):
     for path in (tmp_path / "pipe", "/dev/zero"):
         assert tensorfile.kind_of(path) is None
         with pytest.raises(FormatError, match="ordinary file"):
+            kind_of_file(path)
+        with pytest.raises(FormatError, match="ordinary file"):
             tensorfile.read(path, "rerank/fitted", made_by="`rerank fit`")
 
 

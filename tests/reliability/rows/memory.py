@@ -27,7 +27,8 @@ def exhausted():
             for kind in ("pair", "dense"):
                 yield Case(f"{work} of a {kind}, error {number}",
                            partial(_halved, work, number, kind))  # fmt: skip
-    for size in (8, 16, 32, 64):
+    # With less, libraries find no room for their stack, and the system ends them.
+    for size in (64, 96, 128, 256):
         yield Case(f"{size} MB left for the command", partial(_little, size))
 
 
