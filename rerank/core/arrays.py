@@ -44,6 +44,11 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool
     if isinstance(x, np.ndarray):
         if not x.dtype.isnative or any(stride < 0 for stride in x.strides):
             x = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
+        if x.dtype in (np.dtype("u2"), np.dtype("V2")):
+            raise RerankError(
+                f"{what}: got dtype {x.dtype}, which may be the bits of bfloat16; give "
+                f"torch.from_numpy(x.view('i2')).view(torch.bfloat16), or float32"
+            )
         if x.dtype.kind != "f":
             raise RerankError(
                 f"{what}: got dtype {x.dtype}, expected real floating point; "

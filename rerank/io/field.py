@@ -135,6 +135,11 @@ def check_matrix(field: Field, what: str) -> None:
         )
     if dtype.kind == "f" and dtype.itemsize > 8:
         raise FormatError(f"{field.where}: holds {dtype.name}; convert it with .astype('float64')")
+    if dtype in (np.dtype("u2"), np.dtype("V2")):
+        raise FormatError(
+            f"{field.where}: holds {dtype.name}, which may be bfloat16; {what} are float16, "
+            "float32 or float64: save them with .float()"
+        )
     if dtype.kind in _WORDS:
         raise FormatError(
             f"{field.where}: holds {_WORDS[dtype.kind]} ({dtype.name}), but {what} are float16, "
@@ -247,9 +252,12 @@ def _unpack(
 
 
 def checked_blocks(
-    field: Field, *, what: str, row_name: Callable[[int], str], zero_rows: bool = True
-) -> Iterator[tuple[int, np.ndarray]]:
+    field: Field, *, what: str, row_name: Callable[[int], str], zero_rows: bool = True,
+    unscored: bool = False,
+) -> Iterator[tuple[int, np.ndarray]]:  # fmt: skip
     """Blocks of a matrix and the number of their first row, checked as by `read_matrix`.
+
+    With `unscored` -inf is a value: a pair that has no score.
 
     Raises:
         FormatError: see `read_matrix`.
@@ -257,7 +265,8 @@ def checked_blocks(
     check_matrix(field, what)
     _check_row(field)
     for at, block in _read(field, 0, field.shape[0]):
-        found = _first_bad(block, zero_rows=zero_rows)
+        probe = np.where(block == -np.inf, 0, block) if unscored else block
+        found = _first_bad(probe, zero_rows=zero_rows)
         if found is not None:
             _refuse(field, what, block, at, found, row_name=row_name, column_name=str)
         yield at, block

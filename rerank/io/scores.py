@@ -212,7 +212,7 @@ def convert_scores(
             for name, item in parts.items():
                 dtype = np.dtype(f"f{item.dtype.itemsize}")
                 made = out.dataset(name, (item.shape[0], item.shape[1]), dtype)
-                for at, block in checked_blocks(item, what="scores", row_name=str):
+                for at, block in checked_blocks(item, what="scores", row_name=str, unscored=True):
                     made[at : at + len(block)] = block
                     out.check()
             if found.given:

@@ -18,6 +18,7 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
 from rerank.core.words import Label
+from rerank.methods.terms import Soft
 
 # From the least to the most that was known about the test queries.
 LABELS: tuple[Label, ...] = ("none", "inductive", "online", "cross-fit", "transductive")
@@ -208,6 +209,11 @@ class Fitted(ABC):
     @property
     def running(self) -> "Running | None":
         """The column masses that a stream of queries can go on from, where it has such."""
+        return None
+
+    @property
+    def term(self) -> Soft | None:
+        """The bias as a term that new items can have, where it is one; see `Mixed`."""
         return None
 
     def grown(self, bank: Similarity) -> Tensor:

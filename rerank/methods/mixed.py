@@ -14,23 +14,8 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
 from rerank.core.words import Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker
+from rerank.methods.terms import Soft
 from rerank.passes import reduce
-
-
-@dataclass(frozen=True, eq=False)
-class Soft:
-    """One term: constant - tau log sum_i exp((S_ij + potential_i) / tau), times a weight."""
-
-    weight: float
-    tau: float
-    potential: Tensor
-    constant: float
-
-    def of(self, bank: Similarity) -> Tensor:
-        """(m',) of the items that bank queries are compared with."""
-        f = self.potential.to(bank.dtype)
-        found = reduce.logsumexp(bank, self.tau, over="queries", plus=f)
-        return self.weight * (self.constant - self.tau * found)
 
 
 @dataclass(frozen=True, eq=False)

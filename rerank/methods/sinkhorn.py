@@ -13,12 +13,12 @@ from rerank.core.similarity import Similarity
 from rerank.core.words import Counting, Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, Running, as_bank
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
-from rerank.methods.mixed import Soft
 from rerank.methods.popularity import normalised, popularity, shared_masses, without_best
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
 from rerank.methods.repeats import Repeats, repeats
 from rerank.methods.temperature import SCALE_ROWS, Temperature, auto_tau, bank_tau
+from rerank.methods.terms import Soft
 from rerank.passes import reduce
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
 
@@ -408,8 +408,10 @@ class Potentials(Fitted):
         return scores.add_(f[:, None]).div_(self.tau).exp_()
 
     @property
-    def soft(self) -> Soft:
-        """`bias_of` as a term of a weighted sum of biases."""
+    def term(self) -> Soft | None:
+        """`bias_of` as a term of a weighted sum of biases, where an item has one by itself."""
+        if not (self.one_step and math.isfinite(self.tau) and self.rho > 0):
+            return None
         f = self.query_bias - self.offset
         level = -self.tau * math.log(max(1, len(self.gallery_bias)))
         return Soft(self.rho, self.tau, f, level - self.offset / self.rho)

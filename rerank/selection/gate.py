@@ -7,7 +7,6 @@ those of the bank (`rerank.selection.drift`). Where they are not known yet, as i
 queries, it is shrunk by how foreign the bank is to the gallery (`rerank.selection.foreign`).
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -33,7 +32,6 @@ from rerank.methods.base import (
 )
 from rerank.methods.engine import Gate, Verdict
 from rerank.methods.mixed import Mixed
-from rerank.methods.sinkhorn import Potentials
 from rerank.selection.candidates import PIPELINE, STACK, Candidate, baselines, judge
 from rerank.selection.drift import drift
 from rerank.selection.foreign import Foreign, foreign_bank
@@ -267,11 +265,10 @@ def _bias(
         return fitted
     much = shrink * best.strength
     bias = _zeros(bank) if fitted.gallery_bias is None else much * fitted.gallery_bias
-    last = fitted.stages[0] if len(fitted.stages) == 1 else None
-    # One Sinkhorn tells new items their bias; other stages may not.
-    if isinstance(last, Potentials) and last.one_step and math.isfinite(last.tau):
-        term = replace(last.soft, weight=much * last.soft.weight)
-        return Mixed(bias.to(bank.sim.dtype), bank.label, (term,))
+    # A single stage may tell new items their bias.
+    term = fitted.stages[0].term if len(fitted.stages) == 1 else None
+    if term is not None:
+        return Mixed(bias.to(bank.sim.dtype), bank.label, (term.times(much),))
     if len(rest) == 1 and rest[0].per_item:
         return Mixed(bias.to(bank.sim.dtype), bank.label, settings=rest[0], much=much)
     return Mixed(bias.to(bank.sim.dtype), bank.label, grows=False)

@@ -24,8 +24,9 @@ from rerank.core.pairs import Groups
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.words import Label
 from rerank.methods.base import Bank, Pipeline, Reranker
-from rerank.methods.mixed import Mixed, Soft
+from rerank.methods.mixed import Mixed
 from rerank.methods.sinkhorn import Sinkhorn
+from rerank.methods.terms import Soft
 from rerank.passes import reduce
 from rerank.passes.gallery import taken
 from rerank.selection.drift import popularity_shared
@@ -97,14 +98,15 @@ def bank_biases(bank: Bank) -> BankBiases:
     sharp = -tau * reduce.logsumexp(sim, tau, over="queries", plus=potential)
     k = min(_NEAREST, reduce.total_queries(sim))
     nearest = -reduce.mean_topk(sim, k, over="queries")
-    fitted = Sinkhorn(tau=_WIDE * sigma).fit(bank)
-    wide = fitted.gallery_bias
+    fitted = Sinkhorn(tau=_WIDE * sigma, rho=1.0).fit(bank)
+    wide, term = fitted.gallery_bias, fitted.term
+    assert term is not None, "equality at a finite temperature"
     means = [float(reduce.gallery_mean(sim, bias)) for bias in (sharp, nearest, wide)]
     columns = [bias - mean for bias, mean in zip((sharp, nearest, wide), means, strict=True)]
     return BankBiases(
         torch.stack(columns, dim=1), sigma,
         sharp=Soft(1.0, tau, potential, -means[0]),
-        wide=replace(fitted.soft, constant=fitted.soft.constant - means[2]),
+        wide=replace(term, constant=term.constant - means[2]),
         k=k, closest=-means[1],
     )  # fmt: skip
 

@@ -200,6 +200,16 @@ def test_rows_whose_digits_or_products_are_lost_are_named():
     assert torch.isfinite(Pair(short, v, metric="dot").scores()).all()
 
 
+@pytest.mark.parametrize("kind", ["u2", "V2"])
+def test_the_bits_of_bfloat16_are_named_and_the_way_out_works(kind):
+    x = torch.randn(4, 5).bfloat16()
+    bits = x.view(torch.int16).numpy().view(kind)
+    with pytest.raises(RerankError, match="bfloat16; give torch.from_numpy"):
+        Dense(bits)
+    there = torch.from_numpy(bits.view("i2")).view(torch.bfloat16)
+    assert torch.equal(Dense(there).scores(), x.float())
+
+
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize("shape", [(77, 2049, 33), (50, 333, 511), (64, 64, 512), (2, 1000, 20)])
 def test_equal_items_have_equal_scores(dtype, shape):

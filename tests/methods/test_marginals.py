@@ -299,7 +299,7 @@ def test_a_temperature_that_float32_cannot_carry_is_refused(tau):
 def test_items_that_are_wanted_often_are_not_punished_for_it(seed):
     # A tenth of the items has all queries, with noise: popularity is mostly demand.
     rng = np.random.default_rng(seed)
-    scores = rng.normal(size=(400, 400)) + 3 * np.eye(400) + 0.8 * rng.normal(size=400)
+    scores = rng.normal(size=(400, 400)) + 5 * np.eye(400) + 0.3 * rng.normal(size=400)
     rows = rng.choice(rng.permutation(400)[:40], size=400)
     made = scores[rows] + 0.3 * rng.normal(size=(400, 400))
     fitted = Sinkhorn().fit(Dense(made))
