@@ -21,7 +21,6 @@ from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
-from scipy import stats
 
 from rerank.core.errors import RerankError
 
@@ -241,6 +240,8 @@ class Bootstrap:
     @cached_property
     def _z(self) -> float:
         """Student's quantile of the level, for one less than the number of clusters."""
+        from scipy import stats  # not where nothing is judged
+
         return float(stats.t.ppf((1 + self.level) / 2, len(self.sizes) - 1))
 
     def _bounds(self, resampled: Callable[[], np.ndarray]) -> tuple[float, float]:
@@ -248,6 +249,8 @@ class Bootstrap:
         return self._percentiles(resampled()) if self.enough else (math.nan, math.nan)
 
     def _percentiles(self, resampled: np.ndarray) -> tuple[float, float]:
+        from scipy import stats
+
         count = len(self.sizes)
         # Resamples of C clusters spread by sqrt((C - 1) / C) too little, and z is not t.
         tail = stats.norm.cdf(-math.sqrt(count / (count - 1)) * self._z)
