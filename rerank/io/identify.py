@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from rerank.io.files import PathLike
+from rerank.io.files import PathLike, regular_file
 
 _MAGIC = (
     (b"\x93NUMPY", "an array of numpy"),
@@ -32,10 +32,10 @@ def kind_of_file(path: PathLike) -> str:
     >>> kind_of_file("data_samples/texts.h5"), kind_of_file("data_samples/gt.json")
     ('rerank/1', 'JSON')
     """
-    with Path(path).open("rb") as stream:
-        head = stream.read(_HEAD)
-    if not head:
+    if Path(path).is_file() and not Path(path).stat().st_size:
         return "empty"
+    with regular_file(path).open("rb") as stream:
+        head = stream.read(_HEAD)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return _schema(Path(path)) or "an HDF5 file"
     if head.startswith(b"PAR1"):

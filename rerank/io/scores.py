@@ -136,14 +136,30 @@ def read_scores(
         start, stop = bounds(rows, found.rows.shape[0], found.rows.where)
         scores = _read(found.rows, found.query_ids, found.gallery_ids, (start, stop), nan=nan)
         reverse = None
-        if found.reverse is not None:
-            reverse = _read(found.reverse, found.gallery_ids, found.query_ids, None, nan=nan)
-            if reverse.shape == scores.shape[::-1] and np.array_equal(reverse, scores.T):
-                reverse = None
+        other = _own_reverse(found)
+        if other is not None:
+            reverse = _read(other, found.gallery_ids, found.query_ids, None, nan=nan)
     return ScoreMatrix(
         scores, found.query_ids[start:stop], found.gallery_ids, str(path), found.given,
         found.rows.shape[0], reverse,
     )  # fmt: skip
+
+
+def _own_reverse(found: _Located) -> Field | None:
+    """The matrix of the other direction, unless it is the transpose of the first."""
+    if found.reverse is None:
+        return None
+    # Blocks of one are not those of the other, so both are cut alike.
+    n, step = found.reverse.shape[0], max(1, (16 << 20) // max(1, 8 * found.reverse.shape[1]))
+    turned = _transposed(found.rows)
+    for at in range(0, n, step):
+        stop = min(n, at + step)
+        one, other = (
+            np.concatenate(list(item.blocks(at, stop))) for item in (found.reverse, turned)
+        )
+        if not np.array_equal(one, other, equal_nan=True):
+            return found.reverse
+    return None
 
 
 def _read(
@@ -167,7 +183,7 @@ def hash_scores(
     """`content_sha256` of all scores of a file, which are read in blocks and not kept.
 
     Args:
-        path: a file that `read_scores` reads, with one matrix.
+        path: a file that `read_scores` reads.
         dataset: see `read_scores`, as for all others.
         sims_rows: see there.
         query_ids: see there.
@@ -179,6 +195,9 @@ def hash_scores(
     with open_container(Path(path)) as container:
         found = _located(container, dataset, sims_rows, (query_ids, gallery_ids))
         parts = [sha256_of(found.query_ids), sha256_of(found.gallery_ids), hash_matrix(found.rows)]
+        other = _own_reverse(found)
+        if other is not None:
+            parts.append(hash_matrix(other))
         return sha256_of(parts)
 
 

@@ -1,7 +1,6 @@
 """The page about files: what was judged as one self-contained HTML file."""
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,10 +170,7 @@ def read_captions(path: Path) -> dict[str, str]:
     Raises:
         FormatError: anything else.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise FormatError(f"{path}: not readable as JSON captions ({error})") from error
+    found = io.read_json(path)
     if not isinstance(found, dict):
         raise FormatError(
             f"{path}: got a JSON {type(found).__name__}, expected an object {{id: caption}}"
