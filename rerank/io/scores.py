@@ -1,5 +1,6 @@
 """Score matrices, read from files."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,7 @@ SCORE_NAMES = (
     "similarity_matrix", "values",
 )  # fmt: skip
 _REVERSE = "v2t"
+SCORES_SCHEMA = "rerank-scores/1"
 _MASKS = ("query_mask", "text_mask", "caption_mask", "mask")
 
 
@@ -204,8 +206,17 @@ def hash_scores(
 def convert_scores(
     source: PathLike, target: PathLike, *, dataset: str | None = None, sims_rows: str = "texts",
     query_ids: PathLike | None = None, gallery_ids: PathLike | None = None,
+    unscored: float | None = None,
 ) -> tuple[int, int]:  # fmt: skip
     """Write a matrix of any file as HDF5 with `scores`, `query_ids` and `gallery_ids`.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "s.npy", np.array([[0.5, -np.inf, np.nan]]))
+    >>> convert_scores(folder / "s.npy", folder / "s.h5", unscored=float("nan"))
+    (1, 3)
+    >>> read_scores(folder / "s.h5").scores
+    array([[ 0.5, -inf, -inf]])
 
     Args:
         source: a file that `read_scores` reads.
@@ -214,6 +225,7 @@ def convert_scores(
         sims_rows: see there.
         query_ids: see there.
         gallery_ids: see there.
+        unscored: the number, or NaN, that stands for "not scored" besides -inf; written as -inf.
 
     Returns:
         (texts, videos).
@@ -227,11 +239,18 @@ def convert_scores(
         parts = {"scores": found.rows}
         if found.reverse is not None:
             parts = {"t2v": found.rows, "v2t": found.reverse}
+        nan = unscored is not None and math.isnan(unscored)
         with create_hdf5(target) as out:
+            out.attribute("rerank_schema", SCORES_SCHEMA)
             for name, item in parts.items():
                 dtype = np.dtype(f"f{item.dtype.itemsize}")
                 made = out.dataset(name, (item.shape[0], item.shape[1]), dtype)
-                for at, block in checked_blocks(item, what="scores", row_name=str):
+                for at, block in checked_blocks(
+                    item, what="scores", row_name=str, missing="nan" if nan else "-inf"
+                ):
+                    if unscored is not None:
+                        none = np.isnan(block) if nan else block == block.dtype.type(unscored)
+                        block = np.where(none, block.dtype.type(-np.inf), block)
                     made[at : at + len(block)] = block
                     out.check()
             if found.given:
@@ -292,7 +311,7 @@ def _find(container: Container, dataset: str | None) -> Field:
                 f"{path}: there is no {dataset!r}; it holds {named(sorted(fields)) or 'nothing'}"
             )
         return chosen
-    if container.schema is not None and "scores" not in fields:
+    if container.schema not in (None, SCORES_SCHEMA) and "scores" not in fields:
         raise FormatError(
             f"{path}: is of the schema {named([container.schema])} and holds no score matrix; "
             "give embeddings as embeddings, or run apply with --scores"

@@ -9,7 +9,7 @@ from typing import Any
 from rerank.core import nouns
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.words import NAMES, Name
-from rerank.io.files import atomic_path
+from rerank.io.files import atomic_path, read_json
 from rerank.io.identify import PAGE
 from rerank.io.outputs import check_outputs
 from rerank.metrics.figures import as_text
@@ -170,7 +170,7 @@ def read_captions(path: Path) -> dict[str, str]:
     Raises:
         FormatError: anything else.
     """
-    found = io.read_json(path)
+    found = read_json(path)
     if not isinstance(found, dict):
         raise FormatError(
             f"{path}: got a JSON {type(found).__name__}, expected an object {{id: caption}}"
