@@ -246,7 +246,7 @@ def _found_pairs(
         rows = truth.positives[row] if graded is None else graded.rows[row]
         grades = [None] * len(rows) if graded is None else graded.grades[row].tolist()
         for item, grade in zip(rows.tolist(), grades, strict=True):
-            yield Pair(text, gallery_ids[item], grade)
+            yield Pair(text, gallery_ids[int(item)], grade)
 
 
 def _stated_pairs(source: Path, direction: str) -> Iterator[Pair]:
