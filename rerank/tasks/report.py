@@ -35,6 +35,17 @@ class PageWords:
     captions: Path | None = None
     thumbnails: Path | None = None
 
+    def check(self) -> None:
+        """Find captions that cannot be read, and images that are no folder, before the work.
+
+        Raises:
+            FormatError: one of them.
+        """
+        if self.captions is not None:
+            read_captions(self.captions)
+        if self.thumbnails is not None:
+            _folder(self.thumbnails)
+
     def read(self, ids: Sequence[str]) -> dict[str, dict[str, str]]:
         """Captions and images of these ids; checks both files."""
         return {
@@ -181,6 +192,11 @@ def read_captions(path: Path) -> dict[str, str]:
     }
 
 
+def _folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FormatError(f"{folder}: is not a folder; expected images called like the ids")
+
+
 _IMAGES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif"}
 # A page with more than this of images opens slowly.
 _MOST_IMAGE_BYTES = 50_000_000
@@ -192,8 +208,7 @@ def read_thumbnails(folder: Path, ids: Sequence[str]) -> dict[str, str]:
     Raises:
         FormatError: no folder, no image of these ids, or too many bytes.
     """
-    if not folder.is_dir():
-        raise FormatError(f"{folder}: is not a folder; expected images called like the ids")
+    _folder(folder)
     wanted, found, total = set(ids), {}, 0
     for path in sorted(folder.iterdir()):
         kind = _IMAGES.get(path.suffix.lower())
