@@ -1,5 +1,6 @@
 """How the command ends when what it talks to is full, closed or gone."""
 
+import io
 import os
 import sys
 
@@ -10,7 +11,7 @@ def prepare_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123
-        else:
+        elif isinstance(stream, io.TextIOWrapper):  # not what a caller put in its place
             stream.reconfigure(errors="backslashreplace")
 
 

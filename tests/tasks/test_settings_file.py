@@ -6,14 +6,15 @@ import pytest
 
 from rerank.core.errors import FormatError
 from rerank.io import kind_of_file
-from rerank.tasks.settings import SETTINGS, read_settings, settings_over, write_settings
+from rerank.selection.settings_file import SETTINGS, settings_text
+from rerank.tasks.settings import read_settings, settings_over
 
 TUNED = {"method": "em+sinkhorn", "tau": 0.05, "rho": None, "n_bases": 8, "_tuned": {"pairs": 3}}
 
 
 @pytest.fixture
 def path(tmp_path):
-    write_settings(tmp_path / "s.json", TUNED)
+    (tmp_path / "s.json").write_text(settings_text(TUNED))
     return tmp_path / "s.json"
 
 
