@@ -217,7 +217,7 @@ def convert_ground_truth(
     if query_ids is not None and gallery_ids is not None:
         pairs = _found_pairs(source, query_ids, gallery_ids, direction)
     else:
-        pairs = _stated_pairs(as_path(source), direction)
+        pairs = _stated_pairs(as_path(source, "source"), direction)
     count = 0
 
     def pieces() -> Iterator[str]:
