@@ -157,7 +157,7 @@ def _digest(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
         tensor = tensors[name].contiguous()
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         flat = tensor.reshape(-1)
-        if flat.numel() == 1:  # one number may keep the stride 0 that it was expanded with
-            flat = flat.clone(memory_format=torch.contiguous_format)
+        if flat.stride(0) != 1:  # a few numbers may keep the stride that they were expanded with
+            flat = torch.empty(len(flat), dtype=flat.dtype).copy_(flat)
         digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
