@@ -112,6 +112,11 @@ def _said(error: Any) -> str:  # noqa: ANN401  a usage error
     return f"error: {printable(said)}; `{path} -h` lists what there is"
 
 
+def _one_line(text: str) -> str:
+    """Lines as one; blanks inside a line stay, because a path or a recipe may have two."""
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
 def main() -> None:
     """Run; an error on purpose is one line and exit 2, anything else keeps its traceback."""
     # Not where interrupts are ignored on purpose, as in jobs that a script puts in the background.
@@ -147,5 +152,5 @@ def main() -> None:
         from rerank.io.files import printable
 
         settle_stdout()
-        sys.stderr.write(f"error: {printable(' '.join(said.split()))}\n")
+        sys.stderr.write(f"error: {printable(_one_line(said))}\n")
         sys.exit(2)

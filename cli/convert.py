@@ -1,4 +1,4 @@
-"""`rerank convert`: any file of embeddings or scores as the canonical one."""
+"""`rerank convert`: whatever people hold as the canonical file."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,36 +6,43 @@ from typing import Annotated, Any
 import typer
 
 from rerank.core import words
-from rerank_cli.options import Force, Json, Memory, with_reading
+from rerank_cli.options import Force, Json, Memory, Unscored, with_reading
 
 
 @with_reading
 def convert_command(
     source: Annotated[Path, typer.Argument(metavar="IN", help="File or folder to read.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="HDF5 file to write.")],
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="HDF5 file to write; .json for --what ground-truth."),
+    ],
     what: Annotated[
         words.Content, typer.Option("--what", help="What the file holds.")
     ] = "embeddings",
     side: Annotated[
-        words.Side, typer.Option("--side", help="Whose ids and arrays the other options name.")
-    ] = "videos",
+        words.Side | None,
+        typer.Option(
+            "--side", help="Whose ids, arrays or lists these are [default: videos; as they say]."
+        ),
+    ] = None,
+    unscored: Unscored = None,
     force: Force = False,
     memory: Memory = None,
     json: Json = False,
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Write any file of embeddings or scores as canonical HDF5.
+    """Write any file of embeddings, scores, pairs or rankings as the canonical one.
 
-    The file is read and written block by block and never held whole.
+    Embeddings and scores are read and written block by block and never held whole.
     """
     from rerank.tasks.convert import convert_file
     from rerank_cli.console import emit, emit_json, progress
 
     with progress():
         answer = convert_file(
-            source, target, what=what, side=side, reading=reading, memory=memory,
-            force=force,
+            source, target, what=what, side=side, reading=reading, unscored=unscored,
+            memory=memory, force=force,
         )  # fmt: skip
     if json:
         emit_json(answer.manifest)

@@ -18,4 +18,6 @@ def page_words(report: Path | None, captions: Path | None, thumbnails: Path | No
     if report is None and (captions is not None or thumbnails is not None):
         raise RerankError("--captions and --thumbnails are for a page: give --report page.html")
     now = datetime.now().astimezone().isoformat(" ", "minutes")
-    return PageWords(shlex.join(("rerank", *sys.argv[1:])), now, captions, thumbnails)
+    words = PageWords(shlex.join(("rerank", *sys.argv[1:])), now, captions, thumbnails)
+    words.check()
+    return words

@@ -36,7 +36,7 @@ Format: TypeAlias = Literal["table", "latex", "markdown", "csv", "html", "json"]
 # How files are read.
 Pool: TypeAlias = Literal["mean", "max", "none"]
 GtDirection: TypeAlias = Literal["auto", "text-video", "video-text"]
-Content: TypeAlias = Literal["embeddings", "scores"]
+Content: TypeAlias = Literal["embeddings", "scores", "ground-truth", "results"]
 # How heads are trained.
 StartName: TypeAlias = Literal["auto", "identity", "video-to-text", "text-to-video", "both"]
 ContrastName: TypeAlias = Literal["infonce", "hinge"]

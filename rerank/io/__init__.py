@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rerank.io.files import write_json as write_json
     from rerank.io.files import write_text as write_text
     from rerank.io.groundtruth import GroundTruth as GroundTruth
+    from rerank.io.groundtruth import convert_ground_truth as convert_ground_truth
     from rerank.io.groundtruth import read_ground_truth as read_ground_truth
     from rerank.io.identify import kind_of_file as kind_of_file
     from rerank.io.outputs import check_outputs as check_outputs
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
     from rerank.io.results import read_results as read_results
     from rerank.io.results import write_results as write_results
     from rerank.io.run_files import RankedLists as RankedLists
+    from rerank.io.run_files import convert_rankings as convert_rankings
     from rerank.io.run_files import read_rankings as read_rankings
+    from rerank.io.scores import SCORES_SCHEMA as SCORES_SCHEMA
     from rerank.io.scores import ScoreMatrix as ScoreMatrix
     from rerank.io.scores import convert_scores as convert_scores
     from rerank.io.scores import hash_scores as hash_scores
@@ -51,7 +54,7 @@ _NAMES = {
     "files": (
         "atomic_path", "read_json", "sha256_of", "sha256_of_file", "write_json", "write_text",
     ),
-    "groundtruth": ("GroundTruth", "read_ground_truth"),
+    "groundtruth": ("GroundTruth", "convert_ground_truth", "read_ground_truth"),
     "identify": ("kind_of_file",),
     "outputs": ("check_outputs",),
     "rankings": (
@@ -60,8 +63,8 @@ _NAMES = {
     ),
     "reading": ("Reading",),
     "results": ("RESULTS_SCHEMA", "DirectionResult", "Results", "read_results", "write_results"),
-    "run_files": ("RankedLists", "read_rankings"),
-    "scores": ("ScoreMatrix", "convert_scores", "hash_scores", "read_scores"),
+    "run_files": ("RankedLists", "convert_rankings", "read_rankings"),
+    "scores": ("SCORES_SCHEMA", "ScoreMatrix", "convert_scores", "hash_scores", "read_scores"),
 }  # fmt: skip
 _HOME = {name: f"rerank.io.{module}" for module, names in _NAMES.items() for name in names}
 

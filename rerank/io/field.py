@@ -252,12 +252,16 @@ def _unpack(
 
 
 def checked_blocks(
-    field: Field, *, what: str, row_name: Callable[[int], str], zero_rows: bool = True,
-    unscored: bool = False,
-) -> Iterator[tuple[int, np.ndarray]]:  # fmt: skip
+    field: Field,
+    *,
+    what: str,
+    row_name: Callable[[int], str],
+    zero_rows: bool = True,
+    missing: Missing = "",
+) -> Iterator[tuple[int, np.ndarray]]:
     """Blocks of a matrix and the number of their first row, checked as by `read_matrix`.
 
-    With `unscored` -inf is a value: a pair that has no score.
+    With `missing` NaN or -inf is a value: a pair that has no score.
 
     Raises:
         FormatError: see `read_matrix`.
@@ -265,10 +269,13 @@ def checked_blocks(
     check_matrix(field, what)
     _check_row(field)
     for at, block in _read(field, 0, field.shape[0]):
-        probe = np.where(block == -np.inf, 0, block) if unscored else block
-        found = _first_bad(probe, zero_rows=zero_rows)
+        looked = block
+        found = _first_bad(looked, zero_rows=zero_rows)
+        if found is not None and missing:
+            looked = _present(block, nan=missing == "nan")
+            found = _first_bad(looked, zero_rows=zero_rows)
         if found is not None:
-            _refuse(field, what, block, at, found, row_name=row_name, column_name=str)
+            _refuse(field, what, looked, at, found, row_name=row_name, column_name=str)
         yield at, block
 
 

@@ -1,6 +1,6 @@
 """Ground truth: which videos are right for a text, by name, in any form people keep it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rerank.core.errors import FormatError
-from rerank.io.files import PathLike, as_path, named
+from rerank.io.files import PathLike, as_path, named, to_json, write_text
 from rerank.io.groundtruth_formats import Pair, Reading, readings_of
 from rerank.io.ids import check_unique
 
@@ -177,6 +177,97 @@ def read_ground_truth(
         pairs, empty, texts, videos, query_ids, where=where, allow_unjudged=allow_unjudged,
         notes=notes,
     )  # fmt: skip
+
+
+def convert_ground_truth(
+    source: PathLike,
+    target: PathLike,
+    *,
+    query_ids: Sequence[str] | None = None,
+    gallery_ids: Sequence[str] | None = None,
+    direction: str = "auto",
+) -> int:
+    r"""Write any ground truth as JSON records that name their sides.
+
+    `[{"query_id": text, "video_id": video, "relevance": grade}, ...]`; a grade only where the file
+    has one. With the ids of both sides pairs are found as by `read_ground_truth`, and those of
+    other names are left out; without them the file is taken as it stands.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "gt.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tv7\t2\n")
+    >>> convert_ground_truth(folder / "gt.tsv", folder / "gt.json")
+    1
+    >>> (folder / "gt.json").read_text()
+    '[\n{"query_id": "q1", "video_id": "v7", "relevance": 2}\n]\n'
+
+    Args:
+        source: a file that `read_ground_truth` reads.
+        target: where to; replaced whole or not at all.
+        query_ids: text ids.
+        gallery_ids: video ids.
+        direction: see `read_ground_truth`.
+
+    Returns:
+        How many pairs were written.
+
+    Raises:
+        FormatError: nothing that is one, or one that does not say which side is which.
+    """
+    if query_ids is not None and gallery_ids is not None:
+        pairs = _found_pairs(source, query_ids, gallery_ids, direction)
+    else:
+        pairs = _stated_pairs(as_path(source, "source"), direction)
+    count = 0
+
+    def pieces() -> Iterator[str]:
+        nonlocal count
+        yield "["
+        for text, video, grade in pairs:
+            record: dict[str, object] = {"query_id": text, "video_id": video}
+            if grade is not None:
+                record["relevance"] = int(grade) if float(grade).is_integer() else float(grade)
+            yield f"{',' if count else ''}\n{to_json(record)}"
+            count += 1
+        yield "\n]\n"
+
+    write_text(target, pieces())
+    return count
+
+
+def _found_pairs(
+    source: PathLike, query_ids: Sequence[str], gallery_ids: Sequence[str], direction: str
+) -> Iterator[Pair]:
+    truth = read_ground_truth(
+        source, query_ids, gallery_ids, allow_unjudged=True, direction=direction
+    )
+    graded = truth.graded
+    for row, text in enumerate(query_ids):
+        rows = truth.positives[row] if graded is None else graded.rows[row]
+        grades = [None] * len(rows) if graded is None else graded.grades[row].tolist()
+        for item, grade in zip(rows.tolist(), grades, strict=True):
+            yield Pair(text, gallery_ids[int(item)], grade)
+
+
+def _stated_pairs(source: Path, direction: str) -> Iterator[Pair]:
+    """The pairs of a file that says, or of which the user says, which side is which."""
+    readings = [reading for reading in readings_of(source) if reading.count and not reading.missing]
+    if not readings:
+        raise FormatError(f"{source}: is a ground truth without a single pair; check the file")
+    reading = readings[0]
+    if not reading.turns:
+        raise FormatError(
+            f"{source}: is {reading.how}, which has no ids of texts; give them with --text-ids and "
+            "--video-ids"
+        )
+    if not reading.fixed and direction == "auto":
+        raise FormatError(
+            f"{source}: is {reading.how}, which does not say which side is which; give "
+            "--gt-direction text-video or video-text, or the ids with --text-ids and --video-ids"
+        )
+    turned = direction == "video-text"
+    for pair in reading.pairs:
+        yield Pair(pair.second, pair.first, pair.grade) if turned else pair
 
 
 def _diagonal(query_ids: Sequence[str], gallery_ids: Sequence[str]) -> GroundTruth:

@@ -11,6 +11,7 @@ _MAGIC = (
     (b"\x80", "a pickle"),
 )
 PAGE, RANKINGS, LOG, PAIR_SCORES = "an HTML page", "rankings", "a training log", "pair scores"
+TRUTH = "a ground truth"
 
 # Texts of this package, told by how they begin.
 _TEXTS = (
@@ -20,6 +21,7 @@ _TEXTS = (
     (re.compile(r"\S+ Q0 \S+ \d+ \S+ \S+\n"), RANKINGS),
     (re.compile(r'\{"epoch": \d+'), LOG),
     (re.compile(r'\{\s*"(\\.|[^"\\])*"\s*:\s*\[\s*[01](\.\d+)?\s*[,\]]'), PAIR_SCORES),
+    (re.compile(r'\[\n\{"query_id": "(\\.|[^"\\])*", "video_id": "'), TRUTH),
     (re.compile(r"<!doctype html", re.IGNORECASE), PAGE),
 )
 _RANKING_COLUMNS = {"direction", "query_id", "rank", "gallery_id"}

@@ -478,7 +478,8 @@ def _canonical(container: Container, wanted: Wanted) -> Found:
     """Layout 1: what the toolkit itself writes, with or without frames."""
     path, fields = container.path, container.fields
     if container.schema != SCHEMA:
-        hint = "rerank eval reads it" if "results" in str(container.schema) else "write it again"
+        kinds = {"results": "rerank eval reads it", "scores": "give it with --sims"}
+        hint = next((h for k, h in kinds.items() if k in str(container.schema)), "write it again")
         raise FormatError(
             f"{path}: is of the schema {named([container.schema])}, expected {SCHEMA!r}; {hint}"
         )

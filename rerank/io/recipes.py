@@ -46,7 +46,7 @@ def from_object_array(path: Path) -> str:
 
 def from_object_archive(path: Path) -> str:
     """Turns the object arrays of an npz, such as ids, into plain text and numbers."""
-    plain = path.with_suffix(".plain.npz")
+    plain = _free(path.with_suffix(".plain.npz"))
     return _DANGER + _command(
         f"import numpy as n; d = n.load({_text(path)}, allow_pickle=True); "
         f"n.savez({_text(plain)}, **{{k: n.array(d[k].tolist()) if d[k].dtype.hasobject else d[k] "
@@ -72,7 +72,7 @@ def truth_from_array(path: Path) -> str:
 
 def truth_from_archive(path: Path, left: str, right: str) -> str:
     """Turns two arrays of an npz, queries and items row by row, into a table."""
-    table = path.with_suffix(".tsv")
+    table = _free(path.with_suffix(".tsv"))
     return _command(
         f"import numpy as n; d = n.load({_text(path)}); "
         f"open({_text(table)}, {_quoted('w')}).write({_quoted('query_id')} + chr(9) + "
@@ -81,7 +81,17 @@ def truth_from_archive(path: Path, left: str, right: str) -> str:
     )
 
 
+def _free(out: Path) -> Path:
+    """The path, or one like it under which nothing lies, so that no recipe replaces a file."""
+    number, found = 1, out
+    while found.exists():
+        number += 1
+        found = out.with_name(f"{out.stem}.{number}{out.suffix}")
+    return found
+
+
 def _saved(name: str, out: Path) -> str:
+    out = _free(out)
     return (
         f"{name} = d.items() if isinstance(d, dict) else enumerate(d); "
         f"n.savez({_text(out)}, **{{str(k): n.asarray(x) for k, x in {name}}})"
@@ -89,7 +99,7 @@ def _saved(name: str, out: Path) -> str:
 
 
 def _dumped(path: Path) -> str:
-    out = path.with_suffix(".plain.json" if path.suffix == ".json" else ".json")
+    out = _free(path.with_suffix(".plain.json" if path.suffix == ".json" else ".json"))
     return (
         f"json.dump(d, open({_text(out)}, {_quoted('w')}), "
         f"default=lambda x: x.tolist() if hasattr(x, {_quoted('tolist')}) else list(x))"

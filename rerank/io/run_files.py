@@ -15,7 +15,7 @@ from rerank.io.files import PathLike, foreign, named, parse_json, read_text, reg
 from rerank.io.formats.csv_table import read_table
 from rerank.io.formats.parquet import import_arrow
 from rerank.io.groundtruth_formats import TEXT_FIELDS, VIDEO_FIELDS, as_name, first_field
-from rerank.io.results import read_results
+from rerank.io.results import DirectionResult, read_results, write_results
 
 _DIRECTIONS = ("t2v", "v2t")
 _LISTS = ("items", "results", "hits", "ranking")
@@ -297,3 +297,44 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
 
 def _no_columns(where: str, record: Iterable[object]) -> FormatError:
     return FormatError(f"{where}: its fields are {named(list(record))}; {_EXPECTED}")
+
+
+def convert_rankings(source: PathLike, target: PathLike, *, queries: str = "") -> tuple[int, int]:
+    """Write rankings of any file as a result file, HDF5, which `rerank eval --results` reads.
+
+    Args:
+        source: a file that `read_rankings` reads.
+        target: where to; replaced whole or not at all.
+        queries: "texts" or "videos", where the file does not say whose lists they are.
+
+    Returns:
+        (queries, length of the longest list), of both directions together where there are two.
+
+    Raises:
+        FormatError: no rankings, or lists of nobody knows which side.
+    """
+    made: dict[str, DirectionResult] = {}
+    for lists in read_rankings(source):
+        said = {"texts": "t2v", "videos": "v2t", "": ""}[queries]
+        direction = lists.direction or said
+        if not direction:
+            raise FormatError(
+                f"{source}: does not say whose lists it holds; give --side texts (texts rank "
+                "videos) or --side videos"
+            )
+        gallery = lists.gallery_ids or tuple(
+            dict.fromkeys(i for items in lists.items for i in items)
+        )
+        place = {name: row for row, name in enumerate(gallery)}
+        shape = (len(lists.items), max(1, lists.depth))
+        # Behind the end of a shorter list nothing is scored.
+        indices, scores = np.zeros(shape, np.int64), np.full(shape, -np.inf)
+        for row, (names, values) in enumerate(zip(lists.items, lists.scores, strict=True)):
+            indices[row, : len(names)] = [place[name] for name in names]
+            scores[row, : len(names)] = values
+        label = lists.label or "none"
+        made[direction] = DirectionResult(lists.query_ids, gallery, indices, scores, label=label)
+    write_results(target, directions=made, manifest={"converted_from": Path(source).name})
+    return sum(len(r.query_ids) for r in made.values()), max(
+        r.indices.shape[1] for r in made.values()
+    )

@@ -1,5 +1,6 @@
 """Score matrices, read from files."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,7 @@ SCORE_NAMES = (
     "similarity_matrix", "values",
 )  # fmt: skip
 _REVERSE = "v2t"
+SCORES_SCHEMA = "rerank-scores/1"
 _MASKS = ("query_mask", "text_mask", "caption_mask", "mask")
 
 
@@ -136,14 +138,30 @@ def read_scores(
         start, stop = bounds(rows, found.rows.shape[0], found.rows.where)
         scores = _read(found.rows, found.query_ids, found.gallery_ids, (start, stop), nan=nan)
         reverse = None
-        if found.reverse is not None:
-            reverse = _read(found.reverse, found.gallery_ids, found.query_ids, None, nan=nan)
-            if reverse.shape == scores.shape[::-1] and np.array_equal(reverse, scores.T):
-                reverse = None
+        other = _own_reverse(found)
+        if other is not None:
+            reverse = _read(other, found.gallery_ids, found.query_ids, None, nan=nan)
     return ScoreMatrix(
         scores, found.query_ids[start:stop], found.gallery_ids, str(path), found.given,
         found.rows.shape[0], reverse,
     )  # fmt: skip
+
+
+def _own_reverse(found: _Located) -> Field | None:
+    """The matrix of the other direction, unless it is the transpose of the first."""
+    if found.reverse is None:
+        return None
+    # Blocks of one are not those of the other, so both are cut alike.
+    n, step = found.reverse.shape[0], max(1, (16 << 20) // max(1, 8 * found.reverse.shape[1]))
+    turned = _transposed(found.rows)
+    for at in range(0, n, step):
+        stop = min(n, at + step)
+        one, other = (
+            np.concatenate(list(item.blocks(at, stop))) for item in (found.reverse, turned)
+        )
+        if not np.array_equal(one, other, equal_nan=True):
+            return found.reverse
+    return None
 
 
 def _read(
@@ -167,7 +185,7 @@ def hash_scores(
     """`content_sha256` of all scores of a file, which are read in blocks and not kept.
 
     Args:
-        path: a file that `read_scores` reads, with one matrix.
+        path: a file that `read_scores` reads.
         dataset: see `read_scores`, as for all others.
         sims_rows: see there.
         query_ids: see there.
@@ -179,14 +197,26 @@ def hash_scores(
     with open_container(Path(path)) as container:
         found = _located(container, dataset, sims_rows, (query_ids, gallery_ids))
         parts = [sha256_of(found.query_ids), sha256_of(found.gallery_ids), hash_matrix(found.rows)]
+        other = _own_reverse(found)
+        if other is not None:
+            parts.append(hash_matrix(other))
         return sha256_of(parts)
 
 
 def convert_scores(
     source: PathLike, target: PathLike, *, dataset: str | None = None, sims_rows: str = "texts",
     query_ids: PathLike | None = None, gallery_ids: PathLike | None = None,
+    unscored: float | None = None,
 ) -> tuple[int, int]:  # fmt: skip
     """Write a matrix of any file as HDF5 with `scores`, `query_ids` and `gallery_ids`.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "s.npy", np.array([[0.5, -np.inf, np.nan]]))
+    >>> convert_scores(folder / "s.npy", folder / "s.h5", unscored=float("nan"))
+    (1, 3)
+    >>> read_scores(folder / "s.h5").scores
+    array([[ 0.5, -inf, -inf]])
 
     Args:
         source: a file that `read_scores` reads.
@@ -195,6 +225,7 @@ def convert_scores(
         sims_rows: see there.
         query_ids: see there.
         gallery_ids: see there.
+        unscored: the number, or NaN, that stands for "not scored" besides -inf; written as -inf.
 
     Returns:
         (texts, videos).
@@ -208,11 +239,18 @@ def convert_scores(
         parts = {"scores": found.rows}
         if found.reverse is not None:
             parts = {"t2v": found.rows, "v2t": found.reverse}
+        nan = unscored is not None and math.isnan(unscored)
         with create_hdf5(target) as out:
+            out.attribute("rerank_schema", SCORES_SCHEMA)
             for name, item in parts.items():
                 dtype = np.dtype(f"f{item.dtype.itemsize}")
                 made = out.dataset(name, (item.shape[0], item.shape[1]), dtype)
-                for at, block in checked_blocks(item, what="scores", row_name=str, unscored=True):
+                for at, block in checked_blocks(
+                    item, what="scores", row_name=str, missing="nan" if nan else "-inf"
+                ):
+                    if unscored is not None:
+                        none = np.isnan(block) if nan else block == block.dtype.type(unscored)
+                        block = np.where(none, block.dtype.type(-np.inf), block)
                     made[at : at + len(block)] = block
                     out.check()
             if found.given:
@@ -273,7 +311,7 @@ def _find(container: Container, dataset: str | None) -> Field:
                 f"{path}: there is no {dataset!r}; it holds {named(sorted(fields)) or 'nothing'}"
             )
         return chosen
-    if container.schema is not None and "scores" not in fields:
+    if container.schema not in (None, SCORES_SCHEMA) and "scores" not in fields:
         raise FormatError(
             f"{path}: is of the schema {named([container.schema])} and holds no score matrix; "
             "give embeddings as embeddings, or run apply with --scores"

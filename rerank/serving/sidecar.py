@@ -141,6 +141,8 @@ def read_side_car(path: Path) -> Exported:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an archive, which is asked for their sizes before any memory is taken."""
     size = 0
+    if path.exists() and not path.is_file():
+        raise ValueError("not an ordinary file")
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             with archive.open(info) as stream:

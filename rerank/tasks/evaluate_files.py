@@ -1,6 +1,5 @@
 """`rerank eval` on files: exact ranks before and after, from a result file or from raw input."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,7 +110,7 @@ def judge_results(
     asked = Asked(truth, wanted, ties)
     given = {"videos": videos, "texts": texts, "sims": sims}
     try:
-        inputs = _recorded(found, results, given)
+        inputs = _recorded(found, results, given, reading)
     except FormatError as error:
         if found.scores is None or any(path is not None for path in given.values()):
             raise
@@ -124,7 +123,7 @@ def judge_results(
             (*truth.notes, f"only the stored matrix is judged: {error}"),
         )  # fmt: skip
     both = _raw(inputs, metric=settings.get("metric") or "cosine", device=target)
-    rewritten, said = _rewritten(found, results, inputs, both, given, target)
+    rewritten, said = _rewritten(found, results, inputs, both, given, target, reading)
     positives = positives_of(tuple(truth.positives), both["t2v"].shape[1])
     before = after = None
     if gt is not None:
@@ -227,7 +226,9 @@ def _raw(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Sim
     return {"t2v": sim, "v2t": sim.T}
 
 
-def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -> Inputs:
+def _recorded(
+    found: Results, results: Path, given: Mapping[str, Path | None], said: io.Reading | None
+) -> Inputs:
     """Read what the manifest names, or where the user says it moved, and check the hashes."""
     settings, recorded = found.manifest["settings"], found.manifest["inputs"]
     folder = folder_of(results)
@@ -253,7 +254,7 @@ def _recorded(found: Results, results: Path, given: Mapping[str, Path | None]) -
         heads=paths.get("heads"),
         metric=settings.get("metric") or "cosine",
         pool=settings.get("pool"),
-        reading=reading_from(settings.get("reading", {}), folder),
+        reading=reading_from(settings.get("reading", {}), folder, said),
         scores_are=settings.get("scores_are", "auto"),
         unscored=settings.get("unscored"),
     )
@@ -270,7 +271,7 @@ def _check_hashes(
 ) -> None:
     for role in roles:
         if role == "heads":
-            found = hashlib.sha256(paths[role].read_bytes()).hexdigest()
+            found = io.sha256_of_file(paths[role])
         else:
             held = {"sims": "scores", "bank_sims": "bank_scores"}.get(role, role)
             read = getattr(inputs, held)
@@ -289,6 +290,7 @@ def _rewritten(
     both: Mapping[Name, Similarity],
     given: Mapping[str, Path | None],
     device: torch.device,
+    over: io.Reading | None,
 ) -> tuple[dict[Name, Similarity], tuple[str, ...]]:
     """The rewritten similarity of each direction, from the stored numbers where they suffice.
 
@@ -332,7 +334,7 @@ def _rewritten(
             scores_are=settings.get("scores_are", "auto"),
             unscored=settings.get("unscored"),
             pool=settings.get("pool"),
-            reading=reading_from(settings.get("reading", {}), folder),
+            reading=reading_from(settings.get("reading", {}), folder, over),
             heads=inputs.heads_file,
             bank_texts=banks.get("bank_texts"),
             bank_videos=banks.get("bank_videos"),

@@ -178,13 +178,14 @@ def recorded(reading: Reading, folder: Path) -> dict[str, Any]:
     return found
 
 
-def reading_from(record: Mapping[str, Any], folder: Path) -> Reading:
-    """The reading that `recorded` wrote down."""
+def reading_from(record: Mapping[str, Any], folder: Path, over: Reading | None = None) -> Reading:
+    """The reading that `recorded` wrote down, with what is said now over it."""
     found = dict(record)
     for name in ("text_ids", "video_ids"):
         if name in found:
             found[name] = Path(found[name] if found[name] == ROWS else folder / found[name])
-    return Reading(**found)
+    now = {} if over is None else {name: getattr(over, name) for name in over.as_dict()}
+    return Reading(**{**found, **now})
 
 
 def names_in(reading: Reading, path: Path, role: str) -> dict[str, str | None]:

@@ -1,7 +1,6 @@
 """The page about files: what was judged as one self-contained HTML file."""
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from rerank.core import nouns
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.words import NAMES, Name
-from rerank.io.files import atomic_path
+from rerank.io.files import atomic_path, read_json
 from rerank.io.identify import PAGE
 from rerank.io.outputs import check_outputs
 from rerank.metrics.figures import as_text
@@ -35,6 +34,17 @@ class PageWords:
     when: str = ""
     captions: Path | None = None
     thumbnails: Path | None = None
+
+    def check(self) -> None:
+        """Find captions that cannot be read, and images that are no folder, before the work.
+
+        Raises:
+            FormatError: one of them.
+        """
+        if self.captions is not None:
+            read_captions(self.captions)
+        if self.thumbnails is not None:
+            _folder(self.thumbnails)
 
     def read(self, ids: Sequence[str]) -> dict[str, dict[str, str]]:
         """Captions and images of these ids; checks both files."""
@@ -171,10 +181,7 @@ def read_captions(path: Path) -> dict[str, str]:
     Raises:
         FormatError: anything else.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise FormatError(f"{path}: not readable as JSON captions ({error})") from error
+    found = read_json(path)
     if not isinstance(found, dict):
         raise FormatError(
             f"{path}: got a JSON {type(found).__name__}, expected an object {{id: caption}}"
@@ -183,6 +190,11 @@ def read_captions(path: Path) -> dict[str, str]:
         key: " / ".join(map(str, value)) if isinstance(value, list) else str(value)
         for key, value in found.items()
     }
+
+
+def _folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FormatError(f"{folder}: is not a folder; expected images called like the ids")
 
 
 _IMAGES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif"}
@@ -196,8 +208,7 @@ def read_thumbnails(folder: Path, ids: Sequence[str]) -> dict[str, str]:
     Raises:
         FormatError: no folder, no image of these ids, or too many bytes.
     """
-    if not folder.is_dir():
-        raise FormatError(f"{folder}: is not a folder; expected images called like the ids")
+    _folder(folder)
     wanted, found, total = set(ids), {}, 0
     for path in sorted(folder.iterdir()):
         kind = _IMAGES.get(path.suffix.lower())

@@ -1,5 +1,6 @@
 """`rerank update`: items in and out of a model's gallery without refitting the others."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def update_files(
     if index is not None and remove is not None:
         raise RerankError(
             f"--index: items cannot be taken out of an index in place; update the model, then "
-            f"export again: rerank export --model {out or model} --to faiss --out {index}"
+            f"export again: {_export(out or model, index, words[0], held.gallery is None)}"
         )
     exported = None
     if index is not None:
@@ -91,3 +92,10 @@ def update_files(
     if index is not None:
         text += f" and {index}"
     return Answer(manifest, text)
+
+
+def _export(model: Path, index: Path, word: str, bare: bool) -> str:
+    """The command that writes the index of an updated model anew."""
+    gallery = f" --{word} GALLERY" if bare else ""
+    places = shlex.join(("--model", str(model), "--to", "faiss", "--out", str(index)))
+    return f"rerank export {places}{gallery}"

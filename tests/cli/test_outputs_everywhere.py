@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import shutil
+import signal
 from importlib import import_module
 from pathlib import Path
 from typing import get_args
@@ -200,6 +201,64 @@ def test_a_file_of_another_kind_is_kept_unless_force_is_given(work, words, outpu
     assert (work / target).read_bytes() != before[Path(target)][0]
     # What was written is of its own kind, and is replaced without a word.
     run(*call(words, outputs, option, target), cwd=work)
+
+
+# Inputs that have no run above.
+MORE_INPUTS = [
+    ("search --texts t.h5 --index i.npy", "index"),
+    ("fit --videos v.h5 --bank-texts b.h5 --heads h.heads --out o.model", "heads"),
+    ("apply --videos v.h5 --texts t.h5 --heads h.heads --out o.h5", "heads"),
+    ("apply --sims s.npy --bank-sims b.npy --out o.h5", "sims"),
+    ("train --videos v.h5 --texts t.h5 --gt gt.json --settings t.json --out o.h", "settings"),
+    ("eval --model m.model --texts t.h5 --videos v.h5 --gt gt.json", "model"),
+    ("eval --results run.trec --gt gt.json", "results"),
+    ("update --model m.model --videos x.h5 --index i.npy --out o.model", "index"),
+]
+
+
+def inputs():
+    for name, (words, outputs) in WRITERS.items():
+        given = [word for o, f in outputs.items() for word in ([f"--{o}", f] if o else [f])]
+        for option, _ in inputs_of(words.split()):
+            yield pytest.param([*words.split(), *given], option, id=f"{name}-{option}")
+    yield pytest.param(["convert", "v.h5", "o.h5"], "", id="convert-IN")
+    for words, option in MORE_INPUTS:
+        yield pytest.param(words.split(), option, id=f"{words.split()[0]}-{option}-alone")
+
+
+# Of the other two kinds, the readers that are not those of embeddings and ids.
+ODD = [
+    pytest.param(*each.values, kind, id=f"{each.id}-{kind}")
+    for each in inputs()
+    for kind in ("pipe", "folder", "device")
+    if kind == "pipe" or str(each.id).endswith(("alone", "model", "settings", "gt", "captions"))
+]
+
+
+@pytest.mark.parametrize(("words", "option", "kind"), ODD)
+def test_an_input_that_is_no_ordinary_file_ends_in_one_line(work, words, option, kind):
+    """A pipe would be waited for, and a device never ends."""
+    place = words.index(f"--{option}") + 1 if option else 1
+    odd = work / "odd.h5"
+    if kind == "pipe":
+        os.mkfifo(odd)
+    elif kind == "folder":
+        odd.mkdir()
+    words = [*words]
+    words[place] = "/dev/zero" if kind == "device" else "odd.h5"
+
+    def stuck(*_):
+        raise AssertionError("waits for ever")
+
+    before = signal.signal(signal.SIGALRM, stuck)
+    signal.alarm(60)
+    try:
+        _, err = run(*words, cwd=work, code=2)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert err.startswith("error: ") and err.count("\n") == 1, err
+    assert not any((work / name).exists() for name in ("o.h5", "o.model", "page.html"))
 
 
 def test_models_and_heads_have_names_of_their_own():

@@ -56,7 +56,9 @@ def open_parquet(path: Path) -> Iterator[Container]:
                 for column in schema
                 if types.is_string(column.type) or types.is_binary(column.type)
             ]
-            file = stack.enter_context(arrow.ParquetFile(path, read_dictionary=again))
+            file = stack.enter_context(
+                arrow.ParquetFile(path, read_dictionary=again, pre_buffer=False)
+            )
             schema = file.schema_arrow
             single = [column for column in schema if schema.names.count(column.name) == 1]
         fields = {column.name: _column(path, file, column) for column in single}

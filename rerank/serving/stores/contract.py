@@ -15,6 +15,7 @@ import numpy as np
 
 from rerank.core.errors import RerankError
 from rerank.core.words import Space
+from rerank.io.files import regular_file
 
 Self = TypeVar("Self", bound="TableStore")
 
@@ -169,7 +170,7 @@ def library(name: str, install: str) -> Any:  # noqa: ANN401  a module
 def file_hash(path: Path) -> str:
     """Content hash of a file."""
     digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
+    with regular_file(path).open("rb") as file:
         while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
