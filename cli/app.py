@@ -97,7 +97,7 @@ for _name in COMMANDS:
 
 
 # Every wrong option and command; the base of a public class, since its own place moves.
-_WrongUse: type[Any] = typer.BadParameter.__mro__[1]
+_WrongUse: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def _said(error: Any) -> str:  # noqa: ANN401  a usage error

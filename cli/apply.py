@@ -8,27 +8,31 @@ import typer
 from rerank_cli.options import (
     BankGt,
     BankSims,
-    BankTexts,
-    BankVideos,
     Captions,
     Device,
     Force,
     Grouped,
     Heads,
     Json,
+    ManyBankTexts,
+    ManyBankVideos,
+    ManySims,
+    ManyTexts,
+    ManyVideos,
     Memory,
     Method,
     Metric,
+    ModelWeights,
     Nouns,
     OneToOne,
+    QueryGroups,
     Report,
     ScoresAre,
-    Sims,
+    Sure,
     Tau,
-    Texts,
+    Threshold,
     Thumbnails,
     Unscored,
-    Videos,
     groups_of,
     with_reading,
 )
@@ -37,13 +41,17 @@ from rerank_cli.plan import show_plan
 
 @with_reading
 def apply_command(
-    videos: Videos = None,
-    texts: Texts = None,
-    sims: Sims = None,
-    bank_texts: BankTexts = None,
-    bank_videos: BankVideos = None,
+    videos: ManyVideos = None,
+    texts: ManyTexts = None,
+    sims: ManySims = None,
+    bank_texts: ManyBankTexts = None,
+    bank_videos: ManyBankVideos = None,
     bank_gt: BankGt = None,
     bank_sims: BankSims = None,
+    weights: ModelWeights = None,
+    query_groups: QueryGroups = None,
+    confidence: Sure = False,
+    threshold: Threshold = None,
     heads: Heads = None,
     method: Method = None,
     metric: Metric = "cosine",
@@ -90,23 +98,30 @@ def apply_command(
     """
     from rerank.core import comm
     from rerank.io import check_outputs
+    from rerank.methods.fusion import parse_weights
     from rerank.tasks import apply as files
     from rerank.tasks import read as inputs
+    from rerank.tasks.models import one_path, paths_of
     from rerank.tasks.naming import calling
     from rerank.tasks.report import check_report, write_report
     from rerank_cli.console import emit, emit_json, progress, say
     from rerank_cli.paging import page_words
 
     page = page_words(report, captions, thumbnails)
+    roles = (texts, videos, sims, bank_texts, bank_videos)
+    files_of_roles = [path for paths in roles for path in paths_of(paths)]
     given = (
-        texts, videos, sims, bank_texts, bank_videos, bank_gt, bank_sims, heads, settings, out,
-        captions, thumbnails, reading.text_ids, reading.video_ids,
+        *files_of_roles, bank_gt, bank_sims, heads, settings, out, captions, thumbnails,
+        reading.text_ids, reading.video_ids,
     )  # fmt: skip
     check_report(report, given, force=force)
     check_outputs({"--out": out}, (captions, thumbnails))
+    first_texts, first_videos = one_path(texts), one_path(videos)
     if dry_run:
-        with calling(nouns, texts=texts, videos=videos):
-            sizes = inputs.sizes(texts=texts, videos=videos, sims=sims, reading=reading)
+        with calling(nouns, texts=first_texts, videos=first_videos):
+            sizes = inputs.sizes(
+                texts=first_texts, videos=first_videos, sims=one_path(sims), reading=reading
+            )
             show_plan(sizes, method, memory=memory, json=json)
         return
     chosen: dict[str, Any] = {
@@ -116,10 +131,12 @@ def apply_command(
     }
     groups = groups_of(one_to_one, grouped)
     try:
-        with progress(), calling(nouns, texts=texts, videos=videos):
+        with progress(), calling(nouns, texts=first_texts, videos=first_videos):
             made = files.apply_files(
                 videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
-                bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims, metric=metric, k=k,
+                bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims,
+                weights=parse_weights(weights), query_groups=query_groups,
+                confidence=confidence, threshold=threshold, metric=metric, k=k,
                 scores_are=scores_are, unscored=unscored, groups=groups, gate=gate, out=out,
                 store_scores=scores, device=device, reading=reading, memory=memory,
                 heads=heads, settings=chosen, settings_file=settings, force=force,
@@ -132,7 +149,7 @@ def apply_command(
     if report is not None:
         from rerank.tasks.evaluate_files import judge_results
 
-        with progress(), calling(nouns, texts=texts, videos=videos):
+        with progress(), calling(nouns, texts=first_texts, videos=first_videos):
             judged = judge_results(None, out, device=device, hubs=True)
             write_report(report, judged, words=page)
     if json:

@@ -1,6 +1,7 @@
 """Output of the commands: messages to stderr, results to stdout, a bar on a terminal."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -31,8 +32,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  recursive over JSON values
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and not (value - value == 0):
-        return None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     return value.item() if hasattr(value, "item") else value
 
 

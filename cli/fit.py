@@ -8,17 +8,19 @@ import typer
 from rerank.core import words
 from rerank_cli.options import (
     BankGt,
-    BankTexts,
-    BankVideos,
     Device,
     Force,
     Json,
+    ManyBankTexts,
+    ManyBankVideos,
+    ManyTexts,
+    ManyVideos,
     Memory,
     Method,
     Metric,
+    ModelWeights,
+    Sure,
     Tau,
-    Texts,
-    Videos,
     with_reading,
 )
 
@@ -28,11 +30,13 @@ def fit_command(
     out: Annotated[Path, typer.Option("--out", help="Model file to write.")] = Path(
         "model.safetensors"
     ),
-    videos: Videos = None,
-    texts: Texts = None,
-    bank_texts: BankTexts = None,
-    bank_videos: BankVideos = None,
+    videos: ManyVideos = None,
+    texts: ManyTexts = None,
+    bank_texts: ManyBankTexts = None,
+    bank_videos: ManyBankVideos = None,
     bank_gt: BankGt = None,
+    weights: ModelWeights = None,
+    confidence: Sure = False,
     direction: Annotated[
         words.Name,
         typer.Option("--direction", help="t2v: texts search --videos; v2t: videos search --texts."),
@@ -71,6 +75,7 @@ def fit_command(
     Needs the gallery (--videos) and --bank-texts; --bank-videos lets EM in, and --bank-gt the gate.
     """
     from rerank.core.memory import limit
+    from rerank.methods.fusion import parse_weights
     from rerank.tasks import fit as task
     from rerank.tasks import read as inputs
     from rerank_cli.console import emit, emit_json, progress, say
@@ -80,8 +85,9 @@ def fit_command(
     with limit(memory), progress():
         said = task.fit_files(
             out, videos=videos, texts=texts, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_gt=bank_gt, direction=direction, heads=heads, metric=metric,
-            settings=chosen, settings_file=settings, keep_bank=keep_bank,
+            bank_gt=bank_gt, weights=parse_weights(weights), confidence=confidence,
+            direction=direction, heads=heads,
+            metric=metric, settings=chosen, settings_file=settings, keep_bank=keep_bank,
             keep_gallery=keep_gallery, gate=gate, device=device, reading=reading, force=force,
         )  # fmt: skip
     for warning in said.warnings:

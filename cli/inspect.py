@@ -80,7 +80,8 @@ def inspect_command(
         )  # fmt: skip
         if report is not None:
             judged = judge_raw(
-                None, **first, scores_are=scores_are,
+                None, videos=first["videos"], texts=first["texts"], sims=first["sims"],
+                scores_are=scores_are,
                 unscored=unscored, metric=metric, device=device, reading=reading,
                 hubs=True, heads=heads,
             )  # fmt: skip

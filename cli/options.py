@@ -70,6 +70,34 @@ BankSims: TypeAlias = Annotated[
     Path | None,
     typer.Option("--bank-sims", help="Bank texts x the videos of --sims; fits text to video."),
 ]
+ManyBankTexts: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option("--bank-texts", help="Texts that are not test queries; fits text to video."),
+]
+ManyBankVideos: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option("--bank-videos", help="Videos outside the gallery; fits video to text."),
+]
+ModelWeights: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--weights", help="Of several models: auto, or a number for each, as 1,.5."),
+]
+Sure: TypeAlias = Annotated[
+    bool,
+    typer.Option("--confidence", help="Also say how sure each first result is, if any is right."),
+]
+Threshold: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--threshold", help="Answer only as far as this precision is reached, as .9."),
+]
+QueryGroups: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--query-groups",
+        metavar="FILE",
+        help="Texts of one query are pooled: a file of text ids and queries, or 'ids' (query#1).",
+    ),
+]
 BankGt: TypeAlias = Annotated[
     Path | None, typer.Option("--bank-gt", help="Known pairs of the bank; turns the gate on.")
 ]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rerank_cli.options import Force, Json, K, Memory, with_reading
+from rerank_cli.options import Force, Json, K, Memory, Sure, Threshold, with_reading
 
 
 @with_reading
@@ -42,18 +42,8 @@ def search_command(
         Path | None,
         typer.Option("--out", help="Write results: .h5, .json, .jsonl, .parquet or .trec."),
     ] = None,
-    online: Annotated[
-        bool, typer.Option("--online", help="Queries join the bank in their order; label online.")
-    ] = False,
-    weight: Annotated[
-        float, typer.Option("--weight", help="Online: bank queries that a past query counts for.")
-    ] = 1.0,
-    decay: Annotated[
-        float, typer.Option("--decay", help="Online: factor on the past at each query, up to 1.")
-    ] = 1.0,
-    save_model: Annotated[
-        Path | None, typer.Option("--save-model", help="Online: write what was learned.")
-    ] = None,
+    confidence: Sure = False,
+    threshold: Threshold = None,
     memory: Memory = None,
     force: Force = False,
     json: Json = False,
@@ -72,8 +62,8 @@ def search_command(
     with limit(memory), progress():
         said = task.search_files(
             model=model, videos=videos or (), texts=texts or (), index=index, table=table,
-            url=url, effort=effort, k=k, out=out, online=online, weight=weight, decay=decay,
-            save_model=save_model, reading=reading, force=force,
+            url=url, effort=effort, k=k, out=out, confidence=confidence, threshold=threshold,
+            reading=reading, force=force,
         )  # fmt: skip
     for warning in said.warnings:
         say(f"warning: {warning}")

@@ -33,6 +33,8 @@ from rerank.serving.model import load as load
 from rerank.serving.stores.registry import store as store
 from rerank.tasks.export import export as export
 from rerank.tasks.fit import fit as fit
+from rerank.tasks.fuse import Fused as Fused
+from rerank.tasks.fuse import fuse as fuse
 from rerank.tasks.matrix import rerank as rerank
 from rerank.tasks.verbs import Result as Result
 from rerank.tasks.verbs import apply as apply

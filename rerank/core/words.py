@@ -26,7 +26,7 @@ ScoresAre: TypeAlias = Literal[
 GroupsWord: TypeAlias = Literal["auto", "one-to-one", "grouped"]
 Counting: TypeAlias = Literal["share", "count"]
 # Whose queries a fit has seen.
-Label: TypeAlias = Literal["none", "inductive", "online", "cross-fit", "transductive"]
+Label: TypeAlias = Literal["none", "inductive", "cross-fit", "transductive"]
 # How figures are counted and shown.
 Ties: TypeAlias = Literal["expected", "mid", "optimistic", "pessimistic"]
 Protocol: TypeAlias = Literal[

@@ -25,7 +25,7 @@ from rerank.io.ids import check_ids, read_ids
 RESULTS_SCHEMA = "rerank-results/1"
 
 # The arrays of one direction, in the order in which they are hashed.
-_NUMBERS = ("indices", "scores", "gallery_bias")
+_NUMBERS = ("indices", "scores", "gallery_bias", "confidence", "no_match")
 _FITTED = "fitted/"
 
 
@@ -40,7 +40,9 @@ class DirectionResult:
         scores: (n, k) float32 or float64, falling in every row; -inf for items not scored.
         gallery_bias: (m,) what is added to every item's score, or None where the method is not of
             this form.
-        label: which queries were used: none, inductive, online, cross-fit or transductive.
+        label: which queries were used: none, inductive, cross-fit or transductive.
+        confidence: (n,) that the first result is right, or None.
+        no_match: (n,) that nothing in the gallery is right, or None.
 
     Raises:
         RerankError: shapes that do not belong together, an index outside the gallery, NaN.
@@ -52,6 +54,8 @@ class DirectionResult:
     scores: np.ndarray
     gallery_bias: np.ndarray | None = None
     label: str = "none"
+    confidence: np.ndarray | None = None
+    no_match: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n, m = len(self.query_ids), len(self.gallery_ids)
@@ -72,6 +76,11 @@ class DirectionResult:
         bias = self.gallery_bias
         if bias is not None and (bias.shape != (m,) or not np.isfinite(bias).all()):
             raise RerankError(f"gallery_bias {bias.shape}: expected {m} finite numbers")
+        for name, share in (("confidence", self.confidence), ("no_match", self.no_match)):
+            if share is not None and (
+                share.shape != (n,) or not ((share >= 0) & (share <= 1)).all()
+            ):
+                raise RerankError(f"{name} {share.shape}: expected {n} numbers from 0 to 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +115,10 @@ def write_results(
 ) -> None:
     """Write `reranked.h5` whole or not at all; the same content gives the same bytes.
 
-    Groups `/t2v` and `/v2t` with `query_ids, gallery_ids, indices, scores, gallery_bias` and the
-    attribute `label`; optional `/scores`, `/em_map` and the group `/fitted`; attributes `manifest`
-    (JSON), `rerank_schema`, `hashes` (JSON: every array's) and `content_sha256` (over all of them).
+    Groups `/t2v` and `/v2t` with `query_ids, gallery_ids, indices, scores, gallery_bias`, where
+    asked for `confidence, no_match`, and the attribute `label`; optional `/scores`, `/em_map` and
+    the group `/fitted`; attributes `manifest` (JSON), `rerank_schema`, `hashes` (JSON: every
+    array's) and `content_sha256` (over all of them).
 
     Args:
         path: where to; an existing file is replaced when all went well, and kept otherwise.
@@ -226,11 +236,11 @@ def read_results(path: PathLike, *, scores: bool = True) -> Results:
                 group: Any = file[name]
             label = text_attribute(group, "label", path) or ""
             check.same(f"{name}/label", sha256_of([label]))
-            indices, values, bias = (check.array(f"{name}/{part}") for part in _NUMBERS)
+            indices, values, bias, *sure = (check.array(f"{name}/{part}") for part in _NUMBERS)
             if indices is None or values is None:
                 raise _damaged(path, name)
             queries, items = check.ids(f"{name}/query_ids"), check.ids(f"{name}/gallery_ids")
-            directions[name] = DirectionResult(queries, items, indices, values, bias, label)
+            directions[name] = DirectionResult(queries, items, indices, values, bias, label, *sure)
         matrix = check.array("scores") if scores else None
         em_map = check.array("em_map")
         fitted = {

@@ -21,7 +21,7 @@ from rerank.core.words import Label
 from rerank.methods.terms import Soft
 
 # From the least to the most that was known about the test queries.
-LABELS: tuple[Label, ...] = ("none", "inductive", "online", "cross-fit", "transductive")
+LABELS: tuple[Label, ...] = ("none", "inductive", "cross-fit", "transductive")
 
 
 def strongest_label(labels: Sequence[str]) -> Label:
@@ -120,21 +120,6 @@ class Parts:
         return not (self.matrix is None and self.centres is None and self.turn is None)
 
 
-@dataclass(frozen=True, eq=False)
-class Running:
-    """Where a stream of queries goes on from.
-
-    Attributes:
-        log_mass: (m,) log sum over the bank's queries of exp((S + f) / tau), mean over queries.
-        tau: temperature in score units.
-        rho: softness of the gallery marginal.
-    """
-
-    log_mass: Tensor
-    tau: float
-    rho: float
-
-
 class Fitted(ABC):
     """Frozen tensors that rewrite a similarity, and what they can say and do.
 
@@ -201,15 +186,6 @@ class Fitted(ABC):
             f"this method ({type(self).__name__}) holds more than one number per item, so items "
             f"cannot be added or removed; fit again with the gallery as it is now"
         )
-
-    def streamed(self, gallery_bias: Tensor, label: Label) -> "Fitted":
-        """The same stage with the biases that a stream of queries left behind, (m,) uncentred."""
-        return self.rebiased(gallery_bias)
-
-    @property
-    def running(self) -> "Running | None":
-        """The column masses that a stream of queries can go on from, where it has such."""
-        return None
 
     @property
     def term(self) -> Soft | None:
@@ -317,9 +293,6 @@ class GalleryBias(Fitted):
 
     def rebiased(self, gallery_bias: Tensor) -> "GalleryBias":  # noqa: D102
         return replace(self, gallery_bias=gallery_bias)
-
-    def streamed(self, gallery_bias: Tensor, label: Label) -> "GalleryBias":  # noqa: D102
-        return replace(self, gallery_bias=gallery_bias.to(self.gallery_bias), label=label)
 
 
 @dataclass(frozen=True)

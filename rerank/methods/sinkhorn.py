@@ -11,7 +11,7 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
 from rerank.core.words import Counting, Label
-from rerank.methods.base import Bank, Fitted, Parts, Reranker, Running, as_bank
+from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
 from rerank.methods.popularity import normalised, popularity, shared_masses, without_best
 from rerank.methods.potentials import Solution, solve
@@ -352,13 +352,6 @@ class Potentials(Fitted):
             before=None,
         )
 
-    @property
-    def running(self) -> Running | None:  # noqa: D102
-        if not (math.isfinite(self.tau) and self.rho > 0 and self.one_step):
-            return None
-        g = self.gallery_bias.double() + self.offset
-        return Running(-g / (self.rho * self.tau) - math.log(len(g)), self.tau, self.rho)
-
     def rebiased(self, gallery_bias: Tensor) -> "Potentials":
         """With f moved by the change of log m, so that biases and later items keep their gauge.
 
@@ -369,17 +362,6 @@ class Potentials(Fitted):
         shift = self.tau * math.log(len(gallery_bias) / len(self.gallery_bias))
         moved = self.query_bias - shift
         return replace(self, gallery_bias=gallery_bias, query_bias=moved, before=None)
-
-    def streamed(self, gallery_bias: Tensor, label: Label) -> "Potentials":  # noqa: D102
-        offset = float(gallery_bias.mean())
-        return replace(
-            self,
-            gallery_bias=(gallery_bias - offset).to(self.gallery_bias),
-            query_bias=self.query_bias[:0],
-            before=None,
-            offset=offset,
-            label=label,
-        )
 
     def grown(self, bank: Similarity) -> Tensor:
         """See `bias_of`; scores without a temperature got no biases."""

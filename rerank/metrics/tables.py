@@ -234,7 +234,6 @@ def _entry_json(entry: Entry, cost: bool) -> dict[str, Any]:
 MEANINGS: dict[Label, str] = {
     "none": "nothing fitted",
     "inductive": "fitted on a bank without test queries",
-    "online": "fitted on the queries seen before",
     "cross-fit": "fitted on the other half of the queries, whose own items are kept out",
     "transductive": "fitted on the test queries themselves",
 }

@@ -12,7 +12,9 @@ from rerank.core.similarity import ArrayLike, Pair, as_matrix
 from rerank.core.words import Metric, Name
 from rerank.methods import engine
 from rerank.methods.base import Bank, Reranker
+from rerank.methods.confidence import bank_reference, confidence_of
 from rerank.methods.directions import Direction
+from rerank.methods.fusion import Blocks
 from rerank.methods.registry import canonical, cards_of, name_of
 from rerank.methods.saved import Saved
 from rerank.selection.moments import moments_of
@@ -36,6 +38,8 @@ def fit_model(
     keep_bank: bool = False,
     gate: bool = True,
     device: str | torch.device | None = None,
+    blocks: Blocks | None = None,
+    confidence: bool = False,
     **settings: Any,  # noqa: ANN401  fields of the method
 ) -> Saved:
     """Fit a reranker of one gallery on a bank of queries that are not the ones to come.
@@ -54,6 +58,8 @@ def fit_model(
         keep_bank: store the bank too, so that `add_items` can give new items their bias.
         gate: whether known pairs may veto or shrink the biases.
         device: where to fit.
+        blocks: where the rows are those of several models, how they were joined.
+        confidence: whether to learn from the bank's pairs how sure a first result is.
         **settings: fields of the method, such as tau.
 
     Raises:
@@ -110,6 +116,16 @@ def fit_model(
         "gallery": described(hashes, gallery),
         "bank": described(kept["bank.hashes"], bank_queries),
     }
+    if confidence:
+        if bank.pairs is None:
+            raise RerankError(
+                "confidence is learned from pairs of the bank: give texts and videos of the bank, "
+                "and their known pairs for probabilities"
+            )
+        reference = bank_reference(found.fitted, bank.pairs, bank_positives)
+        manifest["confidence"] = confidence_of(reference, bank_positives).as_dict()
+    if blocks is not None:
+        manifest["blocks"] = blocks.as_dict()
     if bank_gallery is not None:
         manifest["bank_gallery"] = described(item_hashes(bank_gallery), bank_gallery)
     made = Saved(fitted, tuple(str(i) for i in gallery_ids), manifest, kept)

@@ -44,11 +44,6 @@ def add_items(model: Saved, ids: Sequence[str], vectors: ArrayLike) -> Saved:
             "the model does not hold its bank, so new items have no bias; fit it again with "
             "`rerank fit --keep-bank`"
         )
-    if "online.log_mass" in model.kept:
-        raise RerankError(
-            "the model has learned from past queries that it did not store, so new items have no "
-            "bias; update the model from before the stream, or fit again"
-        )
     known = set(model.gallery_ids)
     names = [str(name) for name in ids]
     twice = next((name for name in names if name in known), None)
@@ -107,8 +102,6 @@ def remove_items(model: Saved, ids: Sequence[str]) -> Saved:
         raise RerankError("--remove: nothing would be left of the gallery")
     hashes = model.kept["gallery.hashes"][keep]
     kept = {**model.kept, "gallery.hashes": hashes}
-    if "online.log_mass" in kept:
-        kept["online.log_mass"] = kept["online.log_mass"][keep]
     return with_manifest(
         replace(
             model,

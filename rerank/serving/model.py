@@ -19,11 +19,13 @@ from torch import Tensor
 
 from rerank.core.arrays import pandas_module
 from rerank.core.errors import RerankError
-from rerank.core.similarity import ArrayLike, Similarity, as_matrix
+from rerank.core.similarity import ArrayLike, Pair, Similarity, as_matrix
 from rerank.core.words import Label, Metric
 from rerank.io import held
 from rerank.methods import saved as files
 from rerank.methods.base import FittedPipeline
+from rerank.methods.confidence import Confidence, Sure
+from rerank.methods.fusion import Blocks
 from rerank.methods.saved import Saved
 from rerank.serving import grow
 from rerank.serving.fold import plain_folding
@@ -42,10 +44,12 @@ class Found:
     Attributes:
         ids: (n, k) names of the items.
         scores: (n, k) float32.
-        label: which queries were used to fit: none, inductive, online or transductive.
+        label: which queries were used to fit: none, inductive or transductive.
         notes: what the user should know, one sentence each.
         rows: (n, k) int64 places of the items in the gallery.
         query_ids: names of the queries, where they had any.
+        confidence: (n,) that the first result is right, where it was asked for.
+        no_match: (n,) that nothing in the gallery is right, likewise.
     """
 
     ids: np.ndarray
@@ -54,6 +58,8 @@ class Found:
     notes: tuple[str, ...]
     rows: np.ndarray
     query_ids: tuple[str, ...] | None = None
+    confidence: np.ndarray | None = None
+    no_match: np.ndarray | None = None
 
     def __repr__(self) -> str:
         n, k = self.ids.shape
@@ -147,6 +153,12 @@ class Model:
         return tuple(self.saved.manifest.get("notes", ()))
 
     @property
+    def blocks(self) -> Blocks | None:
+        """How rows of several models are joined, where a fusion was fitted."""
+        found = self.saved.manifest.get("blocks")
+        return None if found is None else Blocks.from_dict(found)
+
+    @property
     def metric(self) -> Metric:
         """How embeddings are compared."""
         return self.saved.manifest["metric"]
@@ -189,28 +201,52 @@ class Model:
         x = through(self._heads, vectors, self._words[0])
         return replace(self, gallery=align(self.saved, names, x))
 
-    def search(self, queries: Any, k: int = 10) -> Found:  # noqa: ANN401  embeddings
+    @property
+    def confidence(self) -> Confidence | None:
+        """What turns scores into confidence, where the model was fitted with it."""
+        found = self.saved.manifest.get("confidence")
+        return None if found is None else Confidence.from_dict(found)
+
+    def sure(self, queries: Any) -> Sure:  # noqa: ANN401  embeddings
+        """Confidence and "no match" of every query, each by itself.
+
+        Raises:
+            RerankError: a model that was fitted without.
+        """
+        settings = self.confidence
+        if settings is None:
+            raise RerankError(
+                "the model has no confidence: fit it with confidence=True and a bank of pairs "
+                "(rerank fit --confidence --bank-texts ... --bank-videos ... --bank-gt ...)"
+            )
+        return settings.of(
+            self.transform(Pair(self._queries(queries), self._vectors(), self.metric))
+        )
+
+    def search(self, queries: Any, k: int = 10, *, confidence: bool = False) -> Found:  # noqa: ANN401
         """The k best items of every query, each ranked independently of the others.
 
         Notes tell where 30 or more queries look different from those of the bank.
 
         Args:
             queries: (n, d) embeddings or one (d,): array, tensor, DataFrame, `Embeddings` or path.
+                Of several models that were fused: a list with those of each, or joined rows.
             k: between 1 and the number of items.
+            confidence: also say how sure each first result is, and whether there is any.
 
         Raises:
-            RerankError: a model without its gallery, queries of another dimension.
+            RerankError: a model without its gallery or confidence, queries of another dimension.
         """
-        check_served(self.saved)
-        names, vectors = named_vectors(queries, None, None, self.metric)
+        names, vectors = self._asked(queries)
         x = each_through(self._heads, vectors, self._words[1])
         found = self._searcher.search(x, k)
         label, said = label_of(self.saved, x)
         notes = tuple(note for note in (said, look_at(self.saved, x)) if note)
         rows = found.indices.numpy()
+        sure = vars(self.sure(vectors)) if confidence else {}
         return Found(
             self._names[rows], found.scores.numpy(), label, notes, rows,
-            None if names is None else tuple(names),
+            None if names is None else tuple(names), **sure,
         )  # fmt: skip
 
     @cached_property
@@ -218,10 +254,16 @@ class Model:
         """(m,) the ids, for look-ups."""
         return np.array(self.saved.gallery_ids, dtype=object)
 
-    def _queries(self, queries: Any) -> Tensor:  # noqa: ANN401  embeddings
+    def _asked(self, queries: Any) -> tuple[Sequence[str] | None, ArrayLike]:  # noqa: ANN401
+        """Names and rows of queries, those of several models joined."""
         check_served(self.saved)
-        _, vectors = named_vectors(queries, None, None, self.metric)
-        return each_through(self._heads, vectors, self._words[1])
+        if self.blocks is not None and isinstance(queries, list | tuple):
+            parts = [named_vectors(x, None, None, self.metric) for x in queries]
+            return parts[0][0], self.blocks.join([vectors for _, vectors in parts])
+        return named_vectors(queries, None, None, self.metric)
+
+    def _queries(self, queries: Any) -> Tensor:  # noqa: ANN401  embeddings
+        return each_through(self._heads, self._asked(queries)[1], self._words[1])
 
     def fold(self, queries: Any) -> np.ndarray:  # noqa: ANN401  embeddings
         """(n, d + r) float32 vectors whose inner products with the exported items are the scores.

@@ -27,6 +27,7 @@ from rerank.methods import directions, engine
 from rerank.methods.base import FittedPipeline
 from rerank.methods.directions import Direction, Groups
 from rerank.methods.engine import Fit, Run
+from rerank.methods.fusion import Weights
 from rerank.methods.kinds import Scores, Unscored, read_bank, read_both
 from rerank.methods.registry import cards_of
 from rerank.methods.saved import decode, encode
@@ -36,11 +37,13 @@ from rerank.passes import gallery, reduce
 from rerank.passes import topk as search
 from rerank.passes.reduce import TopK
 from rerank.tasks.answer import Answer
+from rerank.tasks.confidence import Answers, answers_of
+from rerank.tasks.fuse import read_fused
+from rerank.tasks.models import Paths, paths_of
 from rerank.tasks.read import (
     Inputs,
     describe_inputs,
     pick_device,
-    read_inputs,
     reading_of,
     recorded,
 )
@@ -345,13 +348,17 @@ def rerank_inputs(
 
 def apply_files(
     *,
-    videos: Path | None = None,
-    texts: Path | None = None,
-    sims: Path | None = None,
-    bank_texts: Path | None = None,
-    bank_videos: Path | None = None,
+    videos: Paths = None,
+    texts: Paths = None,
+    sims: Paths = None,
+    bank_texts: Paths = None,
+    bank_videos: Paths = None,
     bank_gt: Path | None = None,
     bank_sims: Path | None = None,
+    weights: Weights = "auto",
+    query_groups: str | None = None,
+    confidence: bool = False,
+    threshold: float | None = None,
     metric: str = "cosine",
     k: int | None = None,
     scores_are: str = "auto",
@@ -380,8 +387,9 @@ def apply_files(
     said = reading_of(reading, pool)
     io.check_outputs(
         {"--out": out},
-        (videos, texts, sims, bank_texts, bank_videos, bank_gt, bank_sims, heads, settings_file,
-         said.text_ids, said.video_ids),
+        (*(path for role in (videos, texts, sims, bank_texts, bank_videos)
+           for path in paths_of(role)), bank_gt, bank_sims, heads, settings_file, said.text_ids,
+         said.video_ids),
         force=force,
         kind=SCHEMA,
     )  # fmt: skip
@@ -391,30 +399,39 @@ def apply_files(
         gated=gate and bank_gt is not None, **{"method": None, **settings}
     )  # fmt: skip
     with limit(memory):
-        inputs = read_inputs(
-            videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_gt=bank_gt, bank_sims=bank_sims, metric=metric, heads=heads, sharded=sharded,
-            whole_bank=whole_bank,
-            reading=said, scores_are=scores_are, unscored=unscored,
+        made = read_fused(
+            weights=weights, query_groups=query_groups, videos=videos, texts=texts, sims=sims,
+            bank_texts=bank_texts, bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims,
+            metric=metric,  # type: ignore[arg-type]
+            heads=heads, sharded=sharded, whole_bank=whole_bank, reading=said,
+            scores_are=scores_are, unscored=unscored,
         )  # fmt: skip
+        inputs = made.inputs
         if k is None:
             k = min(10, len(inputs.text_ids), len(inputs.video_ids))
         result, warned = rerank_inputs(
             inputs, metric=metric, k=k, gate=gate, device=target,
             settings=settings, groups=groups,  # type: ignore[arg-type]
         )  # fmt: skip
+        answers: dict[Name, Answers] = {}
+        if confidence or threshold is not None:
+            fits = (result.t2v.fit, result.v2t.fit)
+            answers = {fit.direction.name: answers_of(fit, threshold) for fit in fits}
         # Of all processes, so asked before the first one writes alone.
         regime, read = _sweeps(result), _read_lines(inputs)
         asked = {
             "method": result.method, "metric": None if sims else metric, "k": k,
             "scores_are": scores_are, "unscored": unscored, "groups": groups, "gate": gate,
-            "device": target.type, "pool": said.pool,
+            "device": target.type, "pool": said.pool, **made.recorded(folder_of(out)),
             **_reading_facts(said, out), **{k: v for k, v in settings.items() if k != "method"},
         }  # fmt: skip
-        manifest = write(out, inputs, result, scores=store_scores, force=force, settings=asked)
+        manifest = write(
+            out, inputs, result, scores=store_scores, force=force, settings=asked, answers=answers
+        )
     if comm.rank() > 0:
         return Answer({}, "")
     cautions, notes = _messages(result, warned)
+    notes = (*made.notes, *notes, *dict.fromkeys(found.note for found in answers.values()))
     text = _text(inputs, read, result, out, k, regime, store_scores)
     return Answer(manifest, text, cautions, notes)
 
@@ -446,20 +463,26 @@ def write(
     settings: Mapping[str, Any],
     scores: bool = False,
     force: bool = False,
+    answers: Mapping[Name, Answers] | None = None,
 ) -> dict[str, Any]:
     """Write a result file; of several processes the first one writes. Returns its manifest.
 
     Raises:
         RerankError: a path that is an input of the run, or that cannot be written.
     """
-    embeddings = (inputs.texts, inputs.videos, inputs.bank_texts, inputs.bank_videos)
-    held = (*embeddings, inputs.scores, inputs.bank_scores)
-    sources = [Path(found.source) for found in held if found is not None]
+    sources = [
+        Path(found.source)
+        for model in inputs.models or (inputs,)
+        for role in ("texts", "videos", "bank_texts", "bank_videos", "scores", "bank_scores")
+        if (found := getattr(model, role)) is not None
+    ]
     io.check_outputs({"--out": out}, sources, force=force, kind=SCHEMA)
     found = {
         "t2v": _direction_result(result.t2v, inputs.text_ids, inputs.video_ids),
         "v2t": _direction_result(result.v2t, inputs.video_ids, inputs.text_ids),
     }
+    for name, said in (answers or {}).items():
+        found[name] = replace(found[name], **vars(said.sure))
     matrix = _rows_of(result) if scores else None
     swept = _sweeps(result)
     if comm.rank() > 0:
@@ -472,6 +495,8 @@ def write(
     if swept:
         # Sweeps of 8 bits and of rounded products may move places that others keep.
         manifest["sweeps"] = swept
+    if answers:
+        manifest["confidence"] = {name: said.as_dict() for name, said in answers.items()}
     io.write_results(
         out, directions=found, manifest=manifest, em_map=em_map, scores=matrix,
         fitted=_fitted(result),
@@ -634,6 +659,8 @@ def describe_fit(outcome: Ranking) -> dict[str, Any]:
 
 def _read_lines(inputs: Inputs) -> list[str]:
     """What was read, a line per file."""
+    if inputs.models:
+        return [line for model in inputs.models for line in _read_lines(model)]
     lines: list[str] = []
     queries, items = nouns.sides()
     for role, unit in (

@@ -15,6 +15,7 @@ from rerank.core.words import Name, Ties
 from rerank.io import Results
 from rerank.io.files import folder_of
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
+from rerank.methods.fusion import Fusion
 from rerank.metrics.browse import Browser, lists_of, scores_of
 from rerank.metrics.figures import DEFAULT, find_all
 from rerank.metrics.hubness import summary
@@ -22,7 +23,9 @@ from rerank.metrics.judge import Judgement, judge, views
 from rerank.metrics.pictures import Picture
 from rerank.metrics.ranks import Ranks
 from rerank.tasks import apply as files
+from rerank.tasks.confidence import judge_confidence
 from rerank.tasks.curves import calibrations, temperatures
+from rerank.tasks.fuse import BY_IDS, read_fused
 from rerank.tasks.judged import Asked, Judged
 from rerank.tasks.page_facts import facts_of, facts_of_inputs
 from rerank.tasks.read import (
@@ -36,7 +39,7 @@ from rerank.tasks.read import (
 # Settings of a run that are none of its method's.
 _KNOWN = (
     "method", "metric", "k", "scores_are", "unscored", "groups", "gate", "device", "pool",
-    "reading",
+    "reading", "fusion", "query_groups",
 )  # fmt: skip
 
 
@@ -128,9 +131,10 @@ def judge_results(
     before = after = None
     if gt is not None:
         before, after = asked.of(both), asked.of(rewritten)
+    answers, said = ({}, ()) if gt is None else judge_confidence(found, positives)
     return Judged(
         found.manifest["label"], found.manifest["labels"], ties, before, after,
-        truth.distractors, len(truth.unjudged), (*truth.notes, *said),
+        truth.distractors, len(truth.unjudged), (*truth.notes, *said), answers=answers,
         raw=None if gt is None else _untrained(inputs, settings, asked),
         changes={} if before is None or after is None else asked.changes(both, before, after),
         hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
@@ -232,6 +236,8 @@ def _recorded(
     """Read what the manifest names, or where the user says it moved, and check the hashes."""
     settings, recorded = found.manifest["settings"], found.manifest["inputs"]
     folder = folder_of(results)
+    if "fusion" in settings or "query_groups" in settings:
+        return _recorded_models(found, results)
     roles = ("sims",) if "sims" in recorded else ("texts", "videos")
     roles += ("heads",) if "heads" in recorded else ()
     lost = [role for role in roles if "path" not in recorded[role] and given.get(role) is None]
@@ -259,6 +265,44 @@ def _recorded(
         unscored=settings.get("unscored"),
     )
     _check_hashes(inputs, recorded, roles, paths, results)
+    return inputs
+
+
+def _recorded_models(found: Results, results: Path) -> Inputs:
+    """Read every model that a fusion was made of, make the same fusion again, check the hashes."""
+    settings, recorded = found.manifest["settings"], found.manifest["inputs"]
+    folder = folder_of(results)
+    lost = next((role for role, entry in recorded.items() if "path" not in entry), None)
+    paths = {role: folder / entry["path"] for role, entry in recorded.items() if "path" in entry}
+    gone = lost or next((role for role, path in paths.items() if not path.exists()), None)
+    if gone is not None:
+        raise FormatError(f"{results}: the file of its {gone} is not there; run apply again")
+    files = {
+        role: [path for name, path in paths.items() if name.split(" ")[0] == role]
+        for role in ("texts", "videos", "sims", "bank_texts", "bank_videos")
+    }
+    fusion, groups = settings.get("fusion"), settings.get("query_groups")
+    inputs = read_fused(
+        **{role: given for role, given in files.items() if given},
+        bank_gt=paths.get("bank_gt"),
+        fusion=None if fusion is None else Fusion.from_dict(fusion),
+        query_groups=groups if groups in (None, BY_IDS) else str(folder / groups),
+        metric=settings.get("metric") or "cosine",
+        reading=reading_from(settings.get("reading", {}), folder),
+        pool=settings.get("pool"),
+        scores_are=settings.get("scores_are", "auto"),
+        unscored=settings.get("unscored"),
+    ).inputs
+    for role in paths:
+        name, _, number = role.partition(" ")
+        model = inputs.models[int(number or 1) - 1]
+        held = model.scores if name == "sims" else getattr(model, name, None)
+        if "sha256" in recorded[role] and (
+            held is None or held.content_sha256 != recorded[role]["sha256"]
+        ):
+            raise FormatError(
+                f"{paths[role]}: its content is not what {results} was made from; run apply again"
+            )
     return inputs
 
 
@@ -315,7 +359,7 @@ def _rewritten(
     banks = {
         role: folder / recorded[role]["path"]
         for role in ("bank_texts", "bank_videos", "bank_gt", "bank_sims")
-        if role in recorded
+        if role in recorded and not inputs.models
     }
     if banks:
         for role, path in banks.items():

@@ -5,7 +5,7 @@ learned travel inside the model file and are applied to everything that is read.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rerank.core.pairs import transpose_positives
 from rerank.core.rows import StoredRows
 from rerank.core.similarity import Pair
 from rerank.core.words import NAMES, Metric, Name
+from rerank.methods.fusion import Blocks, Weights
 from rerank.methods.saved import KIND, Saved
 from rerank.passes import reduce
 from rerank.serving.fitting import fit_model
@@ -25,6 +26,8 @@ from rerank.serving.matching import with_manifest
 from rerank.serving.model import Model, named_vectors
 from rerank.serving.trained import kept_heads, load_heads_from, through
 from rerank.tasks.answer import Answer
+from rerank.tasks.fuse import read_fused, read_rows
+from rerank.tasks.models import Paths, one_path, paths_of, several
 from rerank.tasks.read import bytes_of, check_said, pick_device, read_role, right_answers
 from rerank.tasks.settings import settings_over
 
@@ -44,6 +47,8 @@ def fit(
     keep_gallery: bool = True,
     gate: bool = True,
     device: str | torch.device | None = None,
+    blocks: Blocks | None = None,
+    confidence: bool = False,
     **settings: Any,  # noqa: ANN401  fields of the method
 ) -> Model:
     """Fit a model of one gallery on a bank of queries that are not the ones to come.
@@ -65,6 +70,10 @@ def fit(
         keep_gallery: hold the gallery, so that the model searches on its own.
         gate: whether known pairs may veto or shrink the biases.
         device: where to fit.
+        blocks: of `rerank.fuse`, where the embeddings are those of several models: queries may
+            then come as a list with those of each.
+        confidence: learn from the bank's pairs how sure a first result is, for
+            `search(..., confidence=True)`; with `bank_gt` it becomes a probability.
         **settings: fields of the method, such as tau.
 
     Raises:
@@ -109,6 +118,8 @@ def fit(
         keep_bank=keep_bank,
         gate=gate,
         device=device,
+        blocks=blocks,
+        confidence=confidence,
         **settings,
     )
     if data is not None:
@@ -135,11 +146,13 @@ def _positives(
 def fit_files(
     out: Path,
     *,
-    videos: Path | None,
-    texts: Path | None,
-    bank_texts: Path | None,
-    bank_videos: Path | None,
+    videos: Paths,
+    texts: Paths,
+    bank_texts: Paths,
+    bank_videos: Paths,
     bank_gt: Path | None = None,
+    weights: Weights = "auto",
+    confidence: bool = False,
     direction: Name = "t2v",
     heads: Path | None = None,
     metric: str = "cosine",
@@ -165,9 +178,9 @@ def fit_files(
         else (texts, bank_videos, bank_texts)
     )
     words = ("videos", "texts") if direction == "t2v" else ("texts", "videos")
-    if gallery_path is None:
+    if not gallery_path:
         raise RerankError(f"--{words[0]} is missing: {direction} searches {words[0]}")
-    if bank_path is None:
+    if not bank_path:
         raise RerankError(
             f"--bank-{words[1]} is missing: unseen queries are served by biases from a bank of "
             f"other {words[1]}; to re-rank known queries use `rerank apply`"
@@ -176,36 +189,14 @@ def fit_files(
     roles = {words[0]: gallery_path, f"bank_{words[1]}": bank_path, f"bank_{words[0]}": other_path}
     io.check_outputs(
         {"--out": out},
-        (*roles.values(), bank_gt, heads, settings_file, said.text_ids, said.video_ids),
+        (*(path for paths in roles.values() for path in paths_of(paths)), bank_gt, heads,
+         settings_file, said.text_ids, said.video_ids),
         force=force, kind=KIND,
     )  # fmt: skip
     target = pick_device(device)
-    check_said(said, roles)
-    # Nothing asks for names in a bank but its ground truth.
-    free = bank_gt is None or str(bank_gt) == "diagonal"
-    gallery, bank, other = (
-        None if path is None
-        else read_role(path, role, said, metric=metric, row_numbers=free and role != words[0])
-        for role, path in roles.items()
-    )  # fmt: skip
-    assert gallery is not None and bank is not None
-    if heads is None:
-        d = gallery.vectors.shape[1]
-        for side in (bank, other):
-            if side is not None and side.vectors.shape[1] != d:
-                raise FormatError(
-                    f"{side.source}: embeddings have d = {side.vectors.shape[1]} but "
-                    f"{gallery.source} has d = {d}; both must come from the same model"
-                )
-    positives = None
-    if bank_gt is not None:
-        if other is None:
-            raise RerankError("--bank-gt needs --bank-texts and --bank-videos, which it refers to")
-        pair = (bank, other) if direction == "t2v" else (other, bank)
-        truth = io.read_ground_truth(bank_gt, pair[0].ids, pair[1].ids, direction=said.gt_direction)
-        positives = tuple(truth.positives)
-        if direction == "v2t":
-            positives = transpose_positives(positives, len(bank))
+    held = _read_sides(roles, said, bank_gt, direction=direction, metric=metric, weights=weights,
+                       heads=heads)  # fmt: skip
+    gallery, bank, other, positives = held.gallery, held.bank, held.other, held.positives
     data = None if heads is None else bytes_of(heads)
     trained = None if data is None else load_heads_from(data)
     model = fit_model(
@@ -219,6 +210,8 @@ def fit_files(
         keep_bank=keep_bank,
         gate=gate,
         device=target,
+        blocks=held.blocks,
+        confidence=confidence,
         **settings_over(settings_file, settings),
     )
     if keep_bank and not model.manifest["grows"]:
@@ -241,10 +234,97 @@ def fit_files(
         + (" (with its bank, so that the gallery can grow)" if keep_bank else "")
         + (" (with its gallery, so that it searches on its own)" if keep_gallery else ""),
     ]
-    warnings = [*model.manifest["notes"]]
+    warnings = [*held.notes, *model.manifest["notes"]]
     if gate and bank_gt is None:
         warnings.append("the gate is off: without --bank-gt nothing judges whether the bank helps")
     return Answer({**model.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))
+
+
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """What a fit reads, of one model or of several as one."""
+
+    gallery: io.Embeddings
+    bank: io.Embeddings
+    other: io.Embeddings | None
+    positives: tuple[np.ndarray, ...] | None
+    blocks: Blocks | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _read_sides(
+    roles: Mapping[str, Paths], said: io.Reading, bank_gt: Path | None, *, direction: Name,
+    metric: str, weights: Weights, heads: Path | None,
+) -> _Sides:  # fmt: skip
+    """Read the gallery, the bank and the bank's gallery; several models become one.
+
+    Raises:
+        RerankError: files that do not fit together.
+    """
+    if several(*roles.values()):
+        if heads is not None:
+            raise RerankError("--heads belongs to one model; leave it out where several are fused")
+        return _fused_sides(roles, said, bank_gt, direction, metric, weights)
+    if weights != "auto":
+        raise RerankError("--weights needs several models: give every file once for each")
+    check_said(said, roles)  # type: ignore[arg-type]
+    # Nothing asks for names in a bank but its ground truth.
+    free = bank_gt is None or str(bank_gt) == "diagonal"
+    gallery, bank, other = (
+        None if (path := one_path(paths)) is None
+        else read_role(path, role, said, metric=metric, row_numbers=free and k > 0)
+        for k, (role, paths) in enumerate(roles.items())
+    )  # fmt: skip
+    assert gallery is not None and bank is not None
+    if heads is None:
+        d = gallery.vectors.shape[1]
+        for side in (bank, other):
+            if side is not None and side.vectors.shape[1] != d:
+                raise FormatError(
+                    f"{side.source}: embeddings have d = {side.vectors.shape[1]} but "
+                    f"{gallery.source} has d = {d}; both must come from the same model"
+                )
+    return _Sides(gallery, bank, other, _bank_pairs(bank_gt, bank, other, direction, said))
+
+
+def _bank_pairs(
+    bank_gt: Path | None, bank: io.Embeddings, other: io.Embeddings | None, direction: Name,
+    said: io.Reading,
+) -> tuple[np.ndarray, ...] | None:  # fmt: skip
+    """For every bank query the rows of the bank's gallery that are right."""
+    if bank_gt is None:
+        return None
+    if other is None:
+        raise RerankError("--bank-gt needs --bank-texts and --bank-videos, which it refers to")
+    pair = (bank, other) if direction == "t2v" else (other, bank)
+    truth = io.read_ground_truth(bank_gt, pair[0].ids, pair[1].ids, direction=said.gt_direction)
+    positives = tuple(truth.positives)
+    return positives if direction == "t2v" else transpose_positives(positives, len(bank))
+
+
+def _fused_sides(
+    roles: Mapping[str, Paths], said: io.Reading, bank_gt: Path | None, direction: Name,
+    metric: str, weights: Weights,
+) -> _Sides:  # fmt: skip
+    """Models as one, with weights from the bank: its queries have their matches in it."""
+    (word, gallery), (_, asking), (_, others) = roles.items()
+    if not others:
+        raise RerankError(
+            "several models need --bank-texts and --bank-videos of each: weights and the order of "
+            "the items show in them"
+        )
+    texts, videos = (asking, others) if direction == "t2v" else (others, asking)
+    known = bank_gt is not None
+    made = read_fused(
+        texts=texts, videos=videos, bank_texts=texts if known else None,
+        bank_videos=videos if known else None, bank_gt=bank_gt, weights=weights, reading=said,
+        metric=metric,  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert made.blocks is not None and made.texts is not None and made.videos is not None
+    held = read_rows(paths_of(gallery), made.blocks, reading=said, word=word)
+    bank, other = (made.texts, made.videos)[:: 1 if direction == "t2v" else -1]
+    positives = _bank_pairs(bank_gt, bank, other, direction, said)
+    return _Sides(held, bank, other, positives, made.blocks, made.notes)
 
 
 def _regime(n: int, m: int, d: int, device: torch.device, *, double: bool) -> str:

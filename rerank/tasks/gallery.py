@@ -10,8 +10,10 @@ from rerank.core.errors import RerankError
 from rerank.core.rows import slices
 from rerank.io import Embeddings, Reading
 from rerank.io.scratch import joined
+from rerank.methods.fusion import Blocks
 from rerank.methods.saved import Saved
 from rerank.serving.trained import heads_of, through
+from rerank.tasks.fuse import read_rows
 from rerank.tasks.read import read_role
 
 
@@ -24,12 +26,16 @@ def sides(
     return texts, videos, ("texts", "videos")
 
 
-def read_queries(paths: Sequence[Path], word: str, metric: str, reading: Reading) -> Embeddings:
-    """The one file of queries.
+def read_queries(
+    paths: Sequence[Path], word: str, metric: str, reading: Reading, blocks: Blocks | None = None
+) -> Embeddings:
+    """The one file of queries, or that of each model where several were fused.
 
     Raises:
         RerankError: none, or more than one.
     """
+    if blocks is not None:
+        return read_rows(paths, blocks, reading=reading, word=word)
     if len(paths) != 1:
         raise RerankError(f"--{word}: got {len(paths)} files of queries, expected one")
     return read_role(paths[0], word, reading, metric=metric)
@@ -42,6 +48,10 @@ def read_gallery(
     if not paths:
         raise RerankError("the gallery is missing: --videos, or --texts for v2t")
     word = "videos" if model.manifest["direction"] == "t2v" else "texts"
+    if "blocks" in model.manifest:
+        blocks = Blocks.from_dict(model.manifest["blocks"])
+        joint = read_rows(paths, blocks, reading=reading, word=word)
+        return joint.ids, through(None, joint.vectors, word)
     parts = [read_role(path, word, reading, metric=metric) for path in paths]
     ids = tuple(name for part in parts for name in part.ids)
     if len(set(ids)) < len(ids):

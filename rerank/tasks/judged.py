@@ -38,6 +38,7 @@ class Judged:
         scores: of right and other pairs, raw, where it was asked for.
         facts: files and settings, for the report.
         drawn: pictures of calibration and temperature per direction, where it was asked for.
+        answers: how well confidence tells right from wrong, per direction that has any.
     """
 
     label: str
@@ -56,6 +57,7 @@ class Judged:
     scores: dict[Name, Scores] = field(default_factory=dict)
     facts: tuple[tuple[str, str], ...] = ()
     drawn: Mapping[Name, tuple[Picture, ...]] = field(default_factory=dict)
+    answers: dict[Name, dict[str, Any]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """One object: label, ties, and per direction the figures and the number of queries."""
@@ -76,6 +78,8 @@ class Judged:
                 key: {"change": found.change, "low": found.low, "high": found.high, "p": found.p}
                 for key, found in changes.items()
             }
+        if self.answers:
+            out["answers"] = self.answers
         out["labels"] = self.labels
         out["distractors"] = self.distractors
         out["unjudged"] = self.unjudged

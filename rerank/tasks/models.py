@@ -99,7 +99,7 @@ def read_models(
         read_inputs(**{role: paths[k] for role, paths in roles.items()}, **shared)
         for k in range(count)
     )
-    return (parts[0], *(_in_order_of(parts[0], part) for part in parts[1:]))
+    return (parts[0], *(in_order_of(parts[0], part) for part in parts[1:]))
 
 
 def prove(parts: Sequence[Inputs], *, metric: str = "cosine") -> tuple[Order, ...]:
@@ -133,7 +133,10 @@ def _sentence(by: str, found: SameOrder) -> str:
     level = f"off the diagonal the two correlate by {found.correlation:.3f}"
     if found.proved:
         return f"matched by ids; {level}"
-    return f"matched by ids, but {level}: one of them is near chance, or its ids are wrong"
+    return (
+        f"matched by ids, but {level}: they agree on nothing but their matches, if on these; "
+        "look whether one is near chance or its ids are wrong"
+    )
 
 
 def similarity_of(part: Inputs, *, metric: str = "cosine") -> Similarity:
@@ -164,7 +167,7 @@ def _named(part: Inputs) -> bool:
     return part.texts.ids_given and part.videos.ids_given
 
 
-def _in_order_of(first: Inputs, part: Inputs) -> Inputs:
+def in_order_of(first: Inputs, part: Inputs) -> Inputs:
     """A model with its rows in the order of the first, by name where both have names."""
     if first.scores is not None and part.scores is not None:
         return replace(part, scores=_matrix_like(first.scores, part.scores))
@@ -173,11 +176,16 @@ def _in_order_of(first: Inputs, part: Inputs) -> Inputs:
     return replace(
         part,
         bank_positives=first.bank_positives,
-        **{role: _rows_like(a, b) for role, (a, b) in pairs.items() if a is not None},
+        **{role: rows_like(a, b) for role, (a, b) in pairs.items() if a is not None},
     )
 
 
-def _rows_like(first: Embeddings, other: Embeddings) -> Embeddings:
+def rows_like(first: Embeddings, other: Embeddings) -> Embeddings:
+    """Rows in the order of the first, by name where both have names.
+
+    Raises:
+        RerankError: items that one of them lacks.
+    """
     rows = _places(first.ids, other.ids, first, other)
     if rows is None:
         return other

@@ -51,6 +51,8 @@ class Inputs:
     bank_scores: ScoreMatrix | None = None
     scores_are: kinds.ScoresAre = "auto"
     unscored: kinds.Unscored = None
+    # The files as they are, one for each model, where this was made of them.
+    models: "tuple[Inputs, ...]" = ()
 
     @cached_property
     def stored(self) -> kinds.Scores:
@@ -537,7 +539,17 @@ def _whole_hash(inputs: Inputs, role: str) -> str:
 
 
 def describe_inputs(inputs: Inputs, *, folder: Path) -> dict[str, Any]:
-    """Path (relative to the result file), content hash and size of every input."""
+    """Path (relative to the result file), content hash and size of every input.
+
+    Files of a second model are `texts 2`, `videos 2`, and so on.
+    """
+    if inputs.models:
+        return {
+            role if k == 0 else f"{role} {k + 1}": entry
+            for k, model in enumerate(inputs.models)
+            for role, entry in describe_inputs(model, folder=folder).items()
+            if k == 0 or role != "bank_gt"
+        }
     described: dict[str, Any] = {}
     for role in ("texts", "videos", "bank_texts", "bank_videos"):
         embeddings: Embeddings | None = getattr(inputs, role)

@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from rerank import io
 from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS
 from rerank.io import DirectionResult
 from rerank.methods.directions import Name
-from rerank.methods.saved import KIND, Saved
+from rerank.methods.saved import Saved
 from rerank.serving.exporting import check_index, open_export, search_export
 from rerank.serving.matching import align, check_served, label_of
 from rerank.serving.model import Model, load
-from rerank.serving.online import grown, start, stream
 from rerank.serving.searcher import Searcher
 from rerank.serving.sidecar import Exported
 from rerank.serving.trained import each_through, heads_of
@@ -34,10 +35,8 @@ def search_files(
     effort: int | None = None,
     k: int = 10,
     out: Path | None = None,
-    online: bool = False,
-    weight: float = 1.0,
-    decay: float = 1.0,
-    save_model: Path | None = None,
+    confidence: bool = False,
+    threshold: float | None = None,
     reading: io.Reading | None = None,
     force: bool = False,
 ) -> Answer:
@@ -48,20 +47,21 @@ def search_files(
     """
     said = reading or io.Reading()
     io.check_outputs(
-        {"--out": out, "--save-model": save_model},
-        (*videos, *texts, model if save_model != model else None, index, said.text_ids,
-         said.video_ids),
-        force=force, kind={"--out": kind_of_results(out), "--save-model": KIND},
+        {"--out": out}, (*videos, *texts, model, index, said.text_ids, said.video_ids),
+        force=force, kind=kind_of_results(out),
     )  # fmt: skip
     held = None if model is None else load(model)
     fitted = None if held is None else held.saved
     if fitted is not None:
         check_served(fitted)
+    settings = None if held is None else held.confidence
     _check_wanted(
-        has_model=fitted is not None, has_index=index is not None, online=online,
-        saves=save_model is not None, of_index={"--table": table, "--url": url, "--effort": effort},
+        has_model=fitted is not None, has_index=index is not None,
+        sure=confidence or threshold is not None, can_be_sure=settings is not None,
+        of_index={"--table": table, "--url": url, "--effort": effort},
     )  # fmt: skip
     exported = None if index is None else _opened(index, fitted, table=table, url=url)
+    rows: Tensor | None = None
     metric = exported.folding.metric if fitted is None else fitted.manifest["metric"]  # type: ignore[union-attr]
     direction: Name = (exported.manifest if fitted is None else fitted.manifest)["direction"]  # type: ignore[union-attr]
     gallery, queries, words = sides(direction, videos, texts)
@@ -73,7 +73,8 @@ def search_files(
             f"--keep-gallery` searches without"
         )
     check_said(said, {"videos": videos, "texts": texts})
-    asked = read_queries(queries, words[1], metric, said)
+    blocks = None if held is None else held.blocks
+    asked = read_queries(queries, words[1], metric, said, blocks)
     x = each_through(heads_of(fitted), asked.vectors, words[1])
     warnings = []
     label = str(exported.manifest["label"]) if exported is not None else "none"
@@ -87,39 +88,33 @@ def search_files(
     else:
         assert fitted is not None and fitted.gallery_ids is not None
         ids = fitted.gallery_ids
-        rows = held.gallery if held is not None else None
+        rows = None if held is None else held.gallery
         if gallery or rows is None:
             rows = align(fitted, *read_gallery(fitted, gallery, metric, said))
-        if online:
-            state = start(fitted, weight=weight, decay=decay)
-            found, state = stream(fitted, rows, x, k, state=state)
-            after = Model(grown(fitted, state), None if held is None else held.gallery)
-            label = "transductive" if label == "transductive" else after.label
-            if save_model is not None:
-                after.save(save_model)
-        else:
-            found = Searcher.of_aligned(fitted, rows).search(x, k)
+        found = Searcher.of_aligned(fitted, rows).search(x, k)
+    sure, facts = {}, {}
+    if settings is not None and (confidence or threshold is not None):
+        assert fitted is not None and rows is not None
+        sure = vars(Model(fitted, rows).sure(asked.vectors))
+        cut = None if threshold is None else settings.cut(threshold)
+        facts = {direction: {**settings.as_dict(), "threshold": threshold, "cut": cut}}
     result = DirectionResult(
-        asked.ids, ids, found.indices.numpy(), found.scores.numpy(), None, label
+        asked.ids, ids, found.indices.numpy(), found.scores.numpy(), None, label, **sure
     )
-    return _answer(result, direction, k, out, warnings)
+    return _answer(result, direction, k, out, warnings, facts)
 
 
 def _check_wanted(
-    *,
-    has_model: bool,
-    has_index: bool,
-    online: bool,
-    saves: bool,
+    *, has_model: bool, has_index: bool, sure: bool, can_be_sure: bool,
     of_index: Mapping[str, object],
-) -> None:
+) -> None:  # fmt: skip
     """Refuse options that contradict each other."""
     if not has_model and not has_index:
         raise RerankError("--model is missing; only --index can be searched without one")
-    if online and (not has_model or has_index):
-        raise RerankError("--online needs --model and the gallery: an index cannot learn")
-    if saves and not online:
-        raise RerankError("--save-model keeps what --online learned; give both, or neither")
+    if sure and (has_index or not can_be_sure):
+        raise RerankError(
+            "--confidence needs --model with a gallery, fitted with it: rerank fit --confidence"
+        )
     alone = next((name for name, value in of_index.items() if value is not None), None)
     if not has_index and alone is not None:
         raise RerankError(f"{alone} belongs to --index; leave it out, or give the export")
@@ -136,15 +131,22 @@ def _opened(index: Path, fitted: Saved | None, *, table: str | None, url: str | 
 
 
 def _answer(
-    result: DirectionResult, direction: Name, k: int, out: Path | None, warnings: Sequence[str]
-) -> Answer:
+    result: DirectionResult, direction: Name, k: int, out: Path | None, warnings: Sequence[str],
+    confidence: Mapping[str, Any],
+) -> Answer:  # fmt: skip
     """What was found, written to `out` or told."""
     count, (asked, searched) = len(result.query_ids), WORDS[direction]
-    manifest = {"direction": direction, "label": result.label, "k": k, "queries": count}
+    manifest: dict[str, Any] = {
+        "direction": direction, "label": result.label, "k": k, "queries": count,
+        **({"confidence": confidence} if confidence else {}),
+    }  # fmt: skip
+    lines = []
     if out is None:
         manifest["results"] = _named(result)
         lines = [
-            f"{entry['query']}\t" + "  ".join(f"{i['id']} {i['score']:.4f}" for i in entry["items"])
+            f"{entry['query']}\t"
+            + (f"{entry['confidence']:.2f}\t" if "confidence" in entry else "")
+            + "  ".join(f"{i['id']} {i['score']:.4f}" for i in entry["items"])
             for entry in manifest["results"]
         ]
     else:
@@ -170,10 +172,19 @@ def _write_results(
 
 
 def _named(result: DirectionResult) -> list[dict[str, Any]]:
-    ids = result.gallery_ids
-    return [
-        {"query": query, "items": [{"id": ids[j], "score": s} for j, s in zip(js, ss, strict=True)]}
-        for query, js, ss in zip(
-            result.query_ids, result.indices.tolist(), result.scores.tolist(), strict=True
-        )
-    ]
+    """Every query with its items, and how sure the first is where that was asked for."""
+    out = []
+    for i, query in enumerate(result.query_ids):
+        places, scores = result.indices[i].tolist(), result.scores[i].tolist()
+        entry: dict[str, Any] = {
+            "query": query,
+            "items": [
+                {"id": result.gallery_ids[j], "score": s}
+                for j, s in zip(places, scores, strict=True)
+            ],
+        }
+        if result.confidence is not None and result.no_match is not None:
+            entry["confidence"] = float(result.confidence[i])
+            entry["no_match"] = float(result.no_match[i])
+        out.append(entry)
+    return out

@@ -31,6 +31,7 @@ from rerank.tasks import compare as comparing
 from rerank.tasks import inspect as inspecting
 from rerank.tasks import tune as tuning
 from rerank.tasks.apply import Ranking, Reranked
+from rerank.tasks.confidence import Answers, answers_of
 from rerank.tasks.inspect import Inspection, read_directions
 from rerank.tasks.read import Inputs, bytes_of, right_answers
 
@@ -139,7 +140,27 @@ class Result(Reranked):
         before, after = (judged(sims, positives, **given) for sims in (raw, rewritten))
         return BeforeAfter(before, after, self.label)
 
-    def save(self, path: PathLike, *, scores: bool | None = None, force: bool = False) -> None:
+    def confidence(self, threshold: float | None = None) -> dict[Name, Answers]:
+        """How sure the first result of every query is, and whether anything is right.
+
+        Args:
+            threshold: target precision, of which `cut` is the confidence that reaches it.
+
+        Returns:
+            For "t2v" and "v2t" what `rerank.tasks.confidence.Answers` holds: `.sure.confidence`
+            and `.sure.no_match`, (n,) each; probabilities where the bank has known pairs.
+
+        Raises:
+            RerankError: scores without a temperature.
+        """
+        return {
+            side.direction.name: answers_of(side.fit, threshold) for side in (self.t2v, self.v2t)
+        }
+
+    def save(
+        self, path: PathLike, *, scores: bool | None = None, force: bool = False,
+        confidence: bool = False, threshold: float | None = None,
+    ) -> None:  # fmt: skip
         """Write what `rerank apply` writes; `rerank eval` reads it.
 
         Args:
@@ -147,6 +168,8 @@ class Result(Reranked):
             scores: keep the rewritten matrix too; by default where it is small and the inputs are
                 no files that could be read again.
             force: replace an existing file of another kind.
+            confidence: keep how sure every first result is, see `confidence`.
+            threshold: see `confidence`.
 
         Raises:
             RerankError: a path that is an input or cannot be written.
@@ -158,7 +181,11 @@ class Result(Reranked):
             n, m = len(self.t2v.query_ids), len(self.v2t.query_ids)
             folds = all(s.fitted is None or s.fitted.foldable for s in (self.t2v, self.v2t))
             scores = not files and folds and n * m <= _KEPT_SCORES
-        task.write(Path(path), self.inputs, self, settings=self.asked, scores=scores, force=force)
+        asked = confidence or threshold is not None
+        task.write(
+            Path(path), self.inputs, self, settings=self.asked, scores=scores, force=force,
+            answers=self.confidence(threshold) if asked else None,
+        )  # fmt: skip
 
     def to_pandas(self) -> Any:  # noqa: ANN401  a pandas.DataFrame
         """Both directions as one table, with a column `direction`.

@@ -47,9 +47,8 @@ WRITERS = {
         {"out": "o.model"},
     ),
     "search": (
-        "search --model m.model --videos v.h5 --texts t.h5 --video-ids v.txt --text-ids t.txt "
-        "--online",
-        {"out": "o.jsonl", "save-model": "n.model"},
+        "search --model m.model --videos v.h5 --texts t.h5 --video-ids v.txt --text-ids t.txt",
+        {"out": "o.jsonl"},
     ),
     "update": (
         "update --model m.model --videos x.h5 --video-ids x.txt --remove gone.txt",
@@ -136,7 +135,7 @@ def test_every_option_that_takes_a_path_is_known_here():
             left -= {"target"}
             assert not left, f"{name}: {left} is neither an input nor an output of WRITERS"
         else:
-            assert not left & {"out", "report", "target", "log", "save_model"}, name
+            assert not left & {"out", "report", "target", "log"}, name
 
 
 def commands():
@@ -162,8 +161,6 @@ def snapshot(folder):
 def test_no_output_replaces_an_input(work, words, outputs, option):
     before = snapshot(work)
     replaced = {"model"} if words.startswith("update") else set()
-    if option == "save-model":
-        replaced = {"model"}
     first = inputs_of(words.split())[0][0]
     for name, file in inputs_of(words.split()):
         if name in replaced:

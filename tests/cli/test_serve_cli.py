@@ -105,18 +105,6 @@ def test_the_gallery_grows_and_shrinks(files, rerank):
     assert status == 2 and "another gallery" in err
 
 
-def test_online_learns_and_can_be_kept(files, rerank):
-    good(rerank(FIT))
-    line = "search --model m.safetensors --videos videos.h5 --texts texts.h5 --json --online"
-    first = json.loads(good(rerank(line + " --save-model n.safetensors")))
-    assert first["label"] == "online"
-    assert read_model("n.safetensors").fitted.label == "online"
-    again = json.loads(good(rerank(line)))
-    assert again["results"] == first["results"]
-    later = "search --model n.safetensors --videos videos.h5 --texts one.h5 --json"
-    assert json.loads(good(rerank(later)))["label"] == "online"
-
-
 def test_v2t_serves_videos_against_texts(files, rerank):
     good(rerank(
         "fit --direction v2t --texts texts.h5 --bank-videos bank_videos.h5 --tau 0.05 "

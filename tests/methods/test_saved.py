@@ -50,13 +50,13 @@ def test_saved_equals_loaded_to_the_bit(tmp_path, fitted):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.0, 5e-324, 1 / 3, 1e300])
 def test_scalars_survive_exactly(tmp_path, value):
     stage = Potentials(
-        torch.zeros(0), torch.ones(3), value, 2**53 + 1, 0.1, 0.0, 1.0, "online", "sü"
+        torch.zeros(0), torch.ones(3), value, 2**53 + 1, 0.1, 0.0, 1.0, "cross-fit", "sü"
     )
     save(tmp_path / "m", stage)
     (back,) = load(tmp_path / "m").stages
     assert isinstance(back, Potentials)
     assert np.float64(back.tau).tobytes() == np.float64(value).tobytes()
-    assert (back.n_iters, back.label, back.note) == (2**53 + 1, "online", "sü")
+    assert (back.n_iters, back.label, back.note) == (2**53 + 1, "cross-fit", "sü")
     assert back.query_bias.shape == (0,)
 
 

@@ -9,14 +9,11 @@ import torch
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair
-from rerank.methods.base import Bank
-from rerank.methods.inverted_softmax import InvertedSoftmax
 from rerank.methods.registry import METHODS
 from rerank.methods.saved import read_model, save
 from rerank.serving.fitting import fit_model
 from rerank.serving.grow import add_items, remove_items
 from rerank.serving.matching import align, label_of
-from rerank.serving.online import grown, start, stream
 from rerank.serving.searcher import Searcher, exact_topk
 from tests.selection.test_gate import items
 from tests.serving_data import make
@@ -218,101 +215,6 @@ def test_what_cannot_grow_says_so():
         remove_items(fit(), ["nobody"])
     with pytest.raises(RerankError, match="nothing would be left"):
         remove_items(fit(), IDS)
-
-
-# --- growing banks
-
-
-@pytest.mark.parametrize("method", ["em+sinkhorn", "is"])
-@pytest.mark.parametrize("decay", [1.0, 0.95])
-def test_a_ranking_does_not_depend_on_later_queries(method, decay):
-    model = fit(method)
-    gallery = align(model, IDS, GALLERY)
-    begin = start(model, decay=decay)
-    whole, _ = stream(model, gallery, QUERIES, 10, state=begin)
-    changed = np.concatenate([QUERIES[:30], QUERIES[30:][::-1]])
-    other, _ = stream(model, gallery, changed, 10, state=begin)
-    assert torch.equal(whole.indices[:30], other.indices[:30])
-    assert torch.equal(whole.scores[:30], other.scores[:30])
-    first, middle = stream(model, gallery, QUERIES[:17], 10, state=begin)
-    second, _ = stream(model, gallery, QUERIES[17:], 10, state=middle)
-    assert torch.equal(torch.cat([first.scores, second.scores]), whole.scores)
-
-
-def test_a_saved_stream_goes_on_where_it_ended(tmp_path):
-    model = fit()
-    gallery = align(model, IDS, GALLERY)
-    whole, _ = stream(model, gallery, QUERIES, 5, state=start(model))
-    _, middle = stream(model, gallery, QUERIES[:20], 5, state=start(model))
-    half = grown(model, middle)
-    save(tmp_path / "m", half.fitted, gallery_ids=half.gallery_ids, manifest=half.manifest,
-         kept=half.kept)  # fmt: skip
-    back = read_model(tmp_path / "m")
-    assert back.fitted.label == "online"
-    rest, end = stream(back, gallery, QUERIES[20:], 5, state=start(back))
-    assert torch.equal(rest.scores, whole.scores[20:]) and end.past == len(QUERIES)
-
-
-def test_the_first_query_is_ranked_by_the_model_itself():
-    model = fit()
-    found, state = stream(model, align(model, IDS, GALLERY), QUERIES[:1], 10, state=start(model))
-    expected = Searcher.of(model, IDS, GALLERY).search(QUERIES[:1], 10)
-    assert torch.equal(found.indices, expected.indices)
-    assert state.past == 1
-
-
-def test_a_running_inverted_softmax_ends_where_a_fit_on_bank_and_stream_would():
-    model = fit("is")
-    gallery = align(model, IDS, GALLERY)
-    _, state = stream(model, gallery, QUERIES, 1, state=start(model))
-    bank = Pair(np.concatenate([BANK, QUERIES]), GALLERY)
-    expected = InvertedSoftmax(tau=0.05).fit(Bank(bank)).gallery_bias
-    np.testing.assert_allclose(state.gallery_bias, expected, atol=1e-5)
-
-
-def test_a_running_sinkhorn_nears_the_fit_on_the_stream():
-    """Fed the bank's own queries again, converged biases stay where they are."""
-    model = fit("sinkhorn", n_iters=500, tol=1e-9)
-    _, state = stream(model, align(model, IDS, GALLERY), BANK, 1, state=start(model))
-    bias = state.gallery_bias - state.gallery_bias.mean()
-    fitted = torch.from_numpy(biases(model))
-    assert float((bias - fitted).norm() / fitted.norm()) < 0.02
-
-
-def test_forgetting_follows_a_change_of_topic_faster():
-    model = fit("sinkhorn")
-    gallery = align(model, IDS, GALLERY)
-    new = make(seed=9)[3]
-    target = fit_model(IDS, GALLERY, new, method="sinkhorn", tau=0.05).fitted.gallery_bias.double()
-
-    def distance(**rule) -> float:
-        _, state = stream(model, gallery, new, 1, state=start(model, **rule))
-        bias = state.gallery_bias - state.gallery_bias.mean()
-        return float((bias - target).norm())
-
-    running = distance()
-    assert distance(decay=0.98) < running
-    assert distance(weight=5.0) < running
-
-
-def test_one_repeated_query_joins_once():
-    model = fit()
-    gallery = align(model, IDS, GALLERY)
-    _, once = stream(model, gallery, QUERIES[:1], 1, state=start(model))
-    _, many = stream(model, gallery, np.repeat(QUERIES[:1], 50, axis=0), 1, state=start(model))
-    assert torch.equal(once.log_mass, many.log_mass) and many.past == 1
-
-
-def test_banks_that_cannot_grow_and_wrong_settings_say_so():
-    with pytest.raises(RerankError, match="cannot grow query by query"):
-        start(fit("em"))
-    with pytest.raises(RerankError, match="decay above 0"):
-        start(fit(), decay=0.0)
-    _, state = stream(
-        fit(keep_bank=True), align(fit(), IDS, GALLERY), QUERIES, 1, state=start(fit())
-    )
-    with pytest.raises(RerankError, match="past queries"):
-        add_items(grown(fit(keep_bank=True), state), ["a"], GALLERY[:1])
 
 
 def gated_model(seed, m=120, **settings):

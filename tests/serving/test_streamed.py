@@ -13,8 +13,6 @@ from rerank.serving import grow as growing
 from rerank.serving.fitting import fit_model
 from rerank.serving.fold import plan_folding
 from rerank.serving.grow import add_items
-from rerank.serving.matching import align
-from rerank.serving.online import start, stream
 from rerank.serving.searcher import Searcher, exact_topk
 from rerank.serving.streamed import Streamed, stream_gallery
 from tests.serving_data import make
@@ -103,19 +101,6 @@ def test_exact_duplicates_come_in_the_order_of_the_gallery():
     model = fit_model(IDS, gallery, BANK, bank_gallery=BANK_GALLERY, method="em")
     found = searchers(model, gallery)[0].search(QUERIES, 5)
     assert torch.equal(found.indices % 150, torch.arange(5).expand(len(QUERIES), 5))
-
-
-@pytest.mark.parametrize("method", ["em+sinkhorn", "is"])
-def test_past_queries_join_the_bank_alike(method):
-    model = fit(method)
-    gallery = align(model, IDS, GALLERY)
-    want, end = stream(model, gallery, QUERIES, 10, state=start(model))
-    with memory.limit(TINY):
-        found, other = stream(model, gallery, QUERIES, 10, state=start(model))
-        alone, _ = stream(model, gallery, QUERIES[:17], 10, state=start(model))
-    torch.testing.assert_close(found.scores, want.scores, atol=1e-6, rtol=0)
-    torch.testing.assert_close(other.log_mass, end.log_mass, atol=1e-5, rtol=0)
-    assert torch.equal(alone.scores, found.scores[:17])
 
 
 @pytest.mark.parametrize("method", ["em+sinkhorn", "is", "center+nnn"])
