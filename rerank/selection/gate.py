@@ -8,7 +8,7 @@ queries, it is shrunk by how foreign the bank is to the gallery (`rerank.selecti
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
