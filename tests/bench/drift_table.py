@@ -26,6 +26,7 @@ from real_sets import embeddings, folder, hits, load_pair, one_caption_rows
 from torch import Tensor
 
 from rerank.core.similarity import Pair
+from rerank.core.words import Name
 from rerank.methods import engine
 from rerank.methods.base import Bank
 from rerank.methods.directions import Direction
@@ -64,9 +65,10 @@ def aligned(name: str) -> tuple[Tensor, Tensor, Tensor]:
             own[[place[clip] for clip in right[text]]] = row
         return unit(texts), unit(clips), own
     data = load_pair("msvd_aligned" if name == "msvd" else name)
-    rows = one_caption_rows(data)
-    videos = data.sim.gallery[data.video_of[rows]]
-    return unit(data.sim.queries[rows]), unit(videos), torch.arange(len(rows))
+    rows, sim = one_caption_rows(data), data.sim
+    assert isinstance(sim, Pair)
+    videos = sim.gallery[data.video_of[rows]]
+    return unit(sim.queries[rows]), unit(videos), torch.arange(len(rows))
 
 
 def halves(name: str, seed: int) -> Iterator[tuple[str, Half, Half]]:
@@ -106,8 +108,8 @@ def cases(test: Half, seed: int) -> Iterator[tuple[str, str, Tensor, Tensor]]:
             yield "queries", how, distorted(q, kind, level, seed), v
             yield "gallery", how, q, distorted(v, kind, level, seed)
             if kind != "noise":
-                both = (distorted(x, kind, level, seed) for x in (q, v))
-                yield "both", how, *both
+                turned = distorted(v, kind, level, seed)
+                yield "both", how, distorted(q, kind, level, seed), turned
 
 
 def figures(bank: Half, queries: Tensor, items: Tensor, right: Tensor) -> dict[str, float]:
@@ -120,7 +122,7 @@ def figures(bank: Half, queries: Tensor, items: Tensor, right: Tensor) -> dict[s
     unpaired = Bank(parts[0])
 
     def found(asked: Pair, held: Bank, *, gated: bool) -> float:
-        both = {"t2v": Direction("t2v", asked, held)}
+        both: dict[Name, Direction] = {"t2v": Direction("t2v", asked, held)}
         sims = engine.fit(both, gate=gate() if gated else None)["t2v"].sim
         return 100 * float(hits(sims.scores(), right).mean())
 
