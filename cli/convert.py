@@ -32,7 +32,7 @@ def convert_command(
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Write any file of embeddings, scores, pairs or rankings as the canonical one.
+    """Write embeddings, scores, pairs or rankings as the canonical file.
 
     Embeddings and scores are read and written block by block and never held whole.
     """

@@ -72,11 +72,17 @@ BankSims: TypeAlias = Annotated[
 ]
 ManyBankTexts: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option("--bank-texts", help="Texts that are not test queries; fits text to video."),
+    typer.Option(
+        "--bank-texts",
+        "--bank-queries",
+        help="Texts that are not test queries; fits text to video.",
+    ),
 ]
 ManyBankVideos: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option("--bank-videos", help="Videos outside the gallery; fits video to text."),
+    typer.Option(
+        "--bank-videos", "--bank-gallery", help="Videos outside the gallery; fits video to text."
+    ),
 ]
 ModelWeights: TypeAlias = Annotated[
     str | None,

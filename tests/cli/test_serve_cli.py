@@ -228,7 +228,7 @@ def test_a_trained_head_travels_with_the_model(files, rerank):
         ("search --model m.safetensors --videos videos.h5", "--texts"),
         ("search --model texts.h5 --videos videos.h5 --texts one.h5", "texts.h5: an HDF5 file"),
         ("search --model m.safetensors --videos videos.h5 --texts one.h5 --k 281", "the 280"),
-        ("search --model no --videos videos.h5 --texts one.h5", "no: cannot be read"),
+        ("search --model no --videos videos.h5 --texts one.h5", "no: no such file"),
         ("search --model m.safetensors --videos videos.h5 --texts one.h5 --out x.foo", "x.foo"),
         ("search --model m.safetensors --index videos.h5 --texts one.h5", "videos.h5.npz"),
         ("update --model m.safetensors --videos more.h5", "--keep-bank"),

@@ -88,7 +88,7 @@ def test_a_trained_model_is_told_from_every_other_file(tmp_path):
     for name, data in (("empty", b""), ("text", b"hello, this is text"), ("zeros", bytes(64))):
         (tmp_path / name).write_bytes(data)
         assert not is_trained_model(tmp_path / name)
-        with pytest.raises(FormatError, match="expected a file that `rerank train` wrote"):
+        with pytest.raises(FormatError, match="expected a file that `rerank train` wrote|is empty"):
             load_heads(tmp_path / name)
     assert not is_trained_model(tmp_path / "absent")
 
