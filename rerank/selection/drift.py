@@ -30,8 +30,9 @@ _MOST, _PARTS = 1000, 5
 # What incoming queries of the bank's kind share where hubs are worth correcting, and no pairs say
 # what is usual: .65 to .9 of the halves of coco500, msrvtt100 and msvd's videos.
 _USUAL = 0.75
-# What is used of a correction, below which a person is told.
-_NOTED = 0.75
+# Of what is usual: queries that share more leave the correction as it is, so that a fit of queries
+# like the bank's never depends on them.
+_ENOUGH = 0.75
 # A bank whose own queries share less than this says nothing of others.
 _LEAST = 0.05
 
@@ -56,14 +57,16 @@ class Drift:
     def shrink(self) -> float:
         """Factor on the correction: what the incoming queries share of what is usual.
 
-        Where no pairs say what is usual, only queries that lie elsewhere lower it.
+        1 unless they share clearly less. Where no pairs say what is usual, only queries that lie
+        elsewhere lower it.
         """
         usual = self.usual
         if usual is None:
             if self.look is None or not self.look.different:
                 return 1.0
             usual = _USUAL
-        return min(1.0, max(0.0, (self.shared + self.error) / max(usual, _LEAST)))
+        share = max(0.0, (self.shared + self.error) / max(usual, _LEAST))
+        return 1.0 if share >= _ENOUGH else share
 
     @property
     def different(self) -> str:
@@ -75,7 +78,7 @@ class Drift:
     @property
     def sentence(self) -> str:
         """What a person should know, or nothing."""
-        if self.shrink < _NOTED:
+        if self.shrink < 1:
             return self.different
         if self.look is not None and self.look.different:
             return f"{self.look.sentence}, but prefer the same items"

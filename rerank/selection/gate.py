@@ -8,7 +8,7 @@ queries, it is shrunk by how foreign the bank is to the gallery (`rerank.selecti
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -106,7 +106,13 @@ def _watched(stages: Pipeline, bank: Bank, incoming: Similarity | None) -> Verdi
     if whole:
         return Verdict(fitted, (f"{found.sentence}.",), facts, settled)
     said = f"{found.sentence}; {100 * found.shrink:.0f} % of the correction is used."
-    return Verdict(FittedPipeline(_scaled(fitted, found.shrink)), (said,), facts, settled)
+    scaled = tuple(_seen(stage) for stage in _scaled(fitted, found.shrink))
+    return Verdict(FittedPipeline(scaled), (said,), facts, settled)
+
+
+def _seen(fitted: Fitted) -> Fitted:
+    """A stage whose strength the incoming queries decided: they were seen, so it says so."""
+    return replace(fitted, label="transductive")  # type: ignore[type-var]  every stage is a dataclass
 
 
 def _scaled(fitted: FittedPipeline, shrink: float) -> tuple[Fitted, ...]:
@@ -201,10 +207,11 @@ def gated_fit(
     if report.does_nothing:
         return nothing, report
     mapped = chosen.shrunken(report.shrink, bank.label)
+    seen = _seen if report.by_queries else lambda stage: stage
     if mapped is None:
-        return _bias(best, weights, bank, rest, report.shrink), report
+        return seen(_bias(best, weights, bank, rest, report.shrink)), report
     stage = _bias(best, weights, mapped.transform_bank(bank), rest, report.shrink)
-    return FittedPipeline((mapped, stage)), report
+    return FittedPipeline((seen(mapped), seen(stage))), report
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:

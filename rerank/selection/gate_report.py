@@ -51,6 +51,11 @@ class GateReport:
         return self.foreign.shrink if self.drift is None else self.drift.shrink
 
     @property
+    def by_queries(self) -> bool:
+        """Whether the queries that will be ranked lowered it; such a fit is no longer inductive."""
+        return self.drift is not None and self.drift.shrink < 1
+
+    @property
     def does_nothing(self) -> bool:
         """Whether the ranking is left as it is."""
         return (

@@ -8,6 +8,13 @@ from rerank import EM, Dense, Pair, Pipeline, RerankError, Sinkhorn, apply, load
 from tests.reference import planted, sinkhorn, unit
 
 
+def halves():
+    """Queries and gallery, and bank texts and videos of the same kind."""
+    queries, gallery, truth = planted(n=180, hubs=40)
+    gallery = gallery[truth]
+    return queries[:60], gallery[:60], queries[60:], gallery[60:]
+
+
 def bank(seed=3, n=120, d=32):
     rng = np.random.default_rng(seed)
     return unit(rng.normal(size=(n, d)) + 0.4), unit(rng.normal(size=(n - 20, d)) + 0.4)
@@ -131,8 +138,7 @@ def test_bad_calls_are_refused(scores, settings, word):
 
 
 def test_no_bank_is_transductive_and_half_a_bank_leaves_the_other_direction_raw():
-    queries, gallery, _ = planted(n=60)
-    texts, videos = bank()
+    queries, gallery, texts, videos = halves()
     both = apply(queries, gallery)
     assert (both.t2v.label, both.v2t.label, both.label) == ("transductive",) * 3
     half = apply(queries, gallery, bank_texts=texts)
@@ -146,12 +152,19 @@ def test_no_bank_is_transductive_and_half_a_bank_leaves_the_other_direction_raw(
 
 
 def test_an_inductive_fit_never_saw_the_test_queries():
-    queries, gallery, _ = planted(n=60)
-    texts, videos = bank()
+    queries, gallery, texts, videos = halves()
     one = apply(queries, gallery, bank_texts=texts, bank_videos=videos)
     other = apply(queries[:20], gallery, bank_texts=texts, bank_videos=videos)
     np.testing.assert_array_equal(one.t2v.fitted.gallery_bias, other.t2v.fitted.gallery_bias)
     np.testing.assert_allclose(one.t2v.sim.scores()[:20], other.t2v.sim.scores(), atol=1e-12)
+
+
+def test_queries_that_decide_how_much_is_used_make_the_fit_transductive():
+    queries, gallery, _ = planted(n=60)
+    texts, videos = bank()  # of another kind
+    result = apply(queries, gallery, bank_texts=texts, bank_videos=videos)
+    assert result.t2v.label == "transductive"
+    assert any("% of the correction is used" in note for note in result.t2v.notes)
 
 
 def test_a_bank_that_is_the_test_set_is_called_transductive():
