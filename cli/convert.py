@@ -32,7 +32,7 @@ def convert_command(
     *,
     reading: Any,  # noqa: ANN401  rerank.io.Reading
 ) -> None:
-    """Write embeddings, scores, pairs or rankings as the canonical file.
+    """Write embeddings, scores, pairs or rankings as canonical files.
 
     Embeddings and scores are read and written block by block and never held whole.
     """
