@@ -34,12 +34,13 @@ from rerank.tasks.read import (
     read_inputs,
     read_truth,
     reading_from,
+    with_bias,
 )
 
 # Settings of a run that are none of its method's.
 _KNOWN = (
     "method", "metric", "k", "scores_are", "unscored", "groups", "gate", "device", "pool",
-    "reading", "fusion", "query_groups",
+    "reading", "fusion", "query_groups", "bias", "bias_weight",
 )  # fmt: skip
 
 
@@ -386,6 +387,10 @@ def _rewritten(
         )
         roles = tuple(role for role in banks if role != "bank_gt")
         _check_hashes(inputs, recorded, roles, banks, results)
+    if "bias" in settings:
+        if not settings["bias"] or not (folder / settings["bias"]).exists():
+            raise FormatError(f"{results}: the file of its bias is not there; run apply again")
+        inputs = with_bias(inputs, folder / settings["bias"], settings["bias_weight"])
     result, _ = files.rerank_inputs(
         inputs, metric=settings["metric"] or "cosine", k=1,
         gate=settings["gate"], device=device,
@@ -405,8 +410,6 @@ def _stages(found: Results, name: Name, device: torch.device) -> list[LinearMap 
     direction = found.directions[name]
     label = found.manifest["labels"][name]
     stages: list[LinearMap | GalleryBias] = []
-    if label == "none":
-        return stages
     if found.em_map is not None and found.manifest["fits"][name]["mapped"]:
         stages.append(LinearMap(torch.from_numpy(found.em_map).to(device), label))
     if direction.gallery_bias is not None:
