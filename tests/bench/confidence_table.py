@@ -94,6 +94,15 @@ def without_labels(names: list[str]) -> None:
             x = np.array(values[figure])
             cells.append(f"{x.mean():.3f} ± {1.96 * x.std(ddof=1) / len(x) ** 0.5:.3f}")
         print(f"| {signal} | {' | '.join(cells)} |")
+    for ours, figures_of in (("confidence", figures[:2]), ("no match", figures[2:])):
+        for signal, values in found.items():
+            if signal not in ("confidence", "no match"):
+                cells = []
+                for figure in figures:
+                    x = np.array(found[ours][figure]) - np.array(values[figure])
+                    error = 1.96 * x.std(ddof=1) / len(x) ** 0.5
+                    cells.append(f"{x.mean():+.3f} ± {error:.3f}" if figure in figures_of else "")
+                print(f"| {ours} against {signal} | {' | '.join(cells)} |")
 
 
 def calibrated(names: list[str]) -> None:
