@@ -141,7 +141,7 @@ def judge_results(
         hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
         if hubs else {},
         gallery_ids={"t2v": t2v.gallery_ids, "v2t": t2v.query_ids},
-        browsers=_browsers(truth, both, rewritten, before, after) if hubs else (),
+        browsers=_browsers(truth, both, rewritten, before, after, found) if hubs else (),
         scores={name: scores_of(both[name], right) for name, right in positives.items()}
         if hubs and gt is not None else {},
         facts=facts_of(found, results, gt),
@@ -159,6 +159,7 @@ def _browsers(
     rewritten: Mapping[Name, Similarity] | None,
     before: Mapping[Name, Judgement] | None,
     after: Mapping[Name, Judgement] | None,
+    found: Results | None = None,
 ) -> tuple[Browser, ...]:
     """Both directions, query by query."""
     positives = positives_of(tuple(truth.positives), both["t2v"].shape[1])
@@ -168,6 +169,7 @@ def _browsers(
             None if rewritten is None else lists_of(rewritten[name]), positives[name],
             None if before is None else before[name].ranks,
             None if after is None else after[name].ranks,
+            **({} if found is None else found.directions[name].sure),
         )
         for name in both
     )  # fmt: skip
