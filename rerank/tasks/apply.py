@@ -39,7 +39,7 @@ from rerank.passes import topk as search
 from rerank.passes.reduce import TopK
 from rerank.tasks.answer import Answer
 from rerank.tasks.confidence import Answers, answers_of
-from rerank.tasks.fuse import read_fused
+from rerank.tasks.fuse import BY_IDS, read_fused
 from rerank.tasks.models import Paths, paths_of
 from rerank.tasks.read import (
     Inputs,
@@ -398,6 +398,7 @@ def apply_files(
         {"--out": out},
         (*(path for role in (videos, texts, sims, bank_texts, bank_videos)
            for path in paths_of(role)), bank_gt, bank_sims, bias, heads, settings_file,
+         None if query_groups in (None, BY_IDS) else query_groups,
          said.text_ids, said.video_ids),
         force=force,
         kind=SCHEMA,

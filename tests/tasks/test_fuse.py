@@ -200,6 +200,10 @@ def test_query_groups_of_files_are_ranked_once_and_judged(tmp_path, kind):
     out = tmp_path / "r.h5"
     apply_files(texts=tmp_path / "t.npz", videos=tmp_path / "v.npz", query_groups=given, out=out)
     assert len(read_results(out).directions["t2v"].query_ids) == 40
+    if kind != "ids":
+        with pytest.raises(RerankError, match="is an input of this run"):
+            apply_files(texts=tmp_path / "t.npz", videos=tmp_path / "v.npz", query_groups=given,
+                        out=tmp_path / f"g.{kind}", force=True)  # fmt: skip
     gt = tmp_path / "gt.json"
     gt.write_text(json.dumps({f"q{i}": f"v{i}" for i in range(40)}))
     judged = judge_results(gt, out)
