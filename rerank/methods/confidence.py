@@ -6,8 +6,8 @@ a share for "none of these" beside each item's share. With re-ranked scores S + 
     share_i = exp((S_ij + g_j) / tau) / (exp z + sum_l exp((S_il + g_l) / tau)),    j the first
 
 tau is 1.5 times the temperature of the re-ranked scores (`rerank.methods.temperature`). z is such
-that the mean share of the slack is a fiftieth; for "no match" it is three tenths, where the level of a
-query's scores counts for more and the lead of its first result for less:
+that the mean share of the slack is a fiftieth; for "no match" it is three tenths, where the level
+of a query's scores counts for more and the lead of its first result for less:
 
     confidence = share at a fiftieth        no match = 1 - share at three tenths
 
