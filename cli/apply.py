@@ -8,6 +8,8 @@ import typer
 from rerank_cli.options import (
     BankGt,
     BankSims,
+    Bias,
+    BiasWeight,
     Captions,
     Device,
     Force,
@@ -50,6 +52,8 @@ def apply_command(
     bank_sims: BankSims = None,
     weights: ModelWeights = None,
     query_groups: QueryGroups = None,
+    bias: Bias = None,
+    bias_weight: BiasWeight = 1.0,
     confidence: Sure = False,
     threshold: Threshold = None,
     heads: Heads = None,
@@ -111,7 +115,7 @@ def apply_command(
     roles = (texts, videos, sims, bank_texts, bank_videos)
     files_of_roles = [path for paths in roles for path in paths_of(paths)]
     given = (
-        *files_of_roles, bank_gt, bank_sims, heads, settings, out, captions, thumbnails,
+        *files_of_roles, bank_gt, bank_sims, bias, heads, settings, out, captions, thumbnails,
         reading.text_ids, reading.video_ids,
     )  # fmt: skip
     check_report(report, given, force=force)
@@ -136,6 +140,7 @@ def apply_command(
                 videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
                 bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims,
                 weights=parse_weights(weights), query_groups=query_groups,
+                bias=bias, bias_weight=bias_weight,
                 confidence=confidence, threshold=threshold, metric=metric, k=k,
                 scores_are=scores_are, unscored=unscored, groups=groups, gate=gate, out=out,
                 store_scores=scores, device=device, reading=reading, memory=memory,

@@ -8,6 +8,8 @@ import typer
 from rerank.core import words
 from rerank_cli.options import (
     BankGt,
+    Bias,
+    BiasWeight,
     Device,
     Force,
     Json,
@@ -36,6 +38,8 @@ def fit_command(
     bank_videos: ManyBankVideos = None,
     bank_gt: BankGt = None,
     weights: ModelWeights = None,
+    bias: Bias = None,
+    bias_weight: BiasWeight = 1.0,
     confidence: Sure = False,
     direction: Annotated[
         words.Name,
@@ -85,7 +89,8 @@ def fit_command(
     with limit(memory), progress():
         said = task.fit_files(
             out, videos=videos, texts=texts, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_gt=bank_gt, weights=parse_weights(weights), confidence=confidence,
+            bank_gt=bank_gt, weights=parse_weights(weights), confidence=confidence, bias=bias,
+            bias_weight=bias_weight,
             direction=direction, heads=heads,
             metric=metric, settings=chosen, settings_file=settings, keep_bank=keep_bank,
             keep_gallery=keep_gallery, gate=gate, device=device, reading=reading, force=force,

@@ -88,6 +88,13 @@ ModelWeights: TypeAlias = Annotated[
     str | None,
     typer.Option("--weights", help="Of several models: auto, or a number for each, as 1,.5."),
 ]
+Bias: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--bias", help="A number of each gallery item from outside (.npy, .csv, .json)."),
+]
+BiasWeight: TypeAlias = Annotated[
+    float, typer.Option("--bias-weight", help="What --bias is multiplied by, in score units.")
+]
 Sure: TypeAlias = Annotated[
     bool,
     typer.Option("--confidence", help="Also say how sure each first result is, if any is right."),

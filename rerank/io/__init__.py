@@ -61,6 +61,7 @@ _NAMES = {
         "write_topk", "write_topk_json", "write_topk_jsonl", "write_topk_parquet",
         "write_trec_run",
     ),
+    "item_values": ("item_numbers",),
     "reading": ("Reading",),
     "results": ("RESULTS_SCHEMA", "DirectionResult", "Results", "read_results", "write_results"),
     "run_files": ("RankedLists", "convert_rankings", "read_rankings"),

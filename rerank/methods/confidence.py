@@ -6,10 +6,10 @@ a share for "none of these" beside each item's share. With re-ranked scores S + 
     share_i = exp((S_ij + g_j) / tau) / (exp z + sum_l exp((S_il + g_l) / tau)),    j the first
 
 tau is 1.5 times the temperature of the re-ranked scores (`rerank.methods.temperature`). z is such
-that the mean share of the slack is a tenth; for "no match" it is three tenths, where the level of a
-query's scores counts for more and the lead of its first result for less:
+that the mean share of the slack is a fiftieth; for "no match" it is three tenths, where the level
+of a query's scores counts for more and the lead of its first result for less:
 
-    confidence = share at a tenth        no match = 1 - share at three tenths
+    confidence = share at a fiftieth        no match = 1 - share at three tenths
 
 On known pairs of a bank both become probabilities by a logistic curve in their log-odds (Platt
 1999): right against wrong first results, and the bank's queries with their own items against the
@@ -37,7 +37,7 @@ from rerank.methods.temperature import auto_tau
 from rerank.passes import gallery
 
 _WIDTH = 1.5
-_SURE, _ANSWERED = 0.1, 0.3
+_SURE, _ANSWERED = 0.02, 0.3
 # Known pairs below which a curve would follow single queries.
 _FEWEST = 30
 # Target precisions whose cuts are written down.

@@ -11,13 +11,14 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor
 
 from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.words import Label, Name
 from rerank.methods.align import Aligned
-from rerank.methods.base import Bank, Fitted, FittedPipeline, Pipeline, strongest_label
+from rerank.methods.base import Bank, Fitted, FittedPipeline, GalleryBias, Pipeline, strongest_label
 from rerank.methods.directions import Direction
 from rerank.methods.em import Basis
 from rerank.methods.marginals import choose, masses
@@ -106,7 +107,7 @@ class Fit:
         raw = self.direction.sim
         if self.fitted is None:
             return raw
-        if self.seen is not None:
+        if self.seen is not None and self.fitted.stages:
             return self.fitted.stages[-1].transform(self.seen)
         return self.fitted.transform(raw)
 
@@ -204,6 +205,7 @@ def fit(
     *,
     each: Mapping[Name, Mapping[str, Any]] | None = None,
     gate: Gate | None = None,
+    prior: Mapping[Name, Tensor] | None = None,
 ) -> Run:
     """Fit both directions.
 
@@ -214,6 +216,7 @@ def fit(
         settings: fields of the stages.
         each: further settings of one direction.
         gate: judges a direction whose bank has no test queries, instead of fitting it unseen.
+        prior: (m,) numbers of each item, in score units, added to what is fitted.
 
     Raises:
         RerankError: an unknown method or setting, or a method that cannot be fitted on these.
@@ -255,12 +258,25 @@ def fit(
                 shared = _shared(fitted, both, last)
                 mirrored = _mirror(fitted, both, stages, last)
         fits[side] = Fit(direction, fitted, stages, tuple(notes[side]), seen=seen)
+    for side, numbers in (prior or {}).items():
+        fits[side] = _with_prior(fits[side], numbers)
     return Run(name, given, fits)
 
 
 def _judged(direction: Direction, bank: Bank) -> bool:
     """Whether a gate has anything to say: known pairs, or queries that the bank does not have."""
     return bank.positives is not None or bank.sim is not direction.sim
+
+
+def _with_prior(fit: Fit, numbers: Tensor) -> Fit:
+    """The fit with numbers from outside added to its items, behind all that was fitted.
+
+    A Sinkhorn after them would take them back.
+    """
+    sim = fit.direction.sim
+    stage = GalleryBias(numbers.to(dtype=sim.dtype, device=sim.device), "none")
+    before = () if fit.fitted is None else fit.fitted.stages
+    return replace(fit, fitted=FittedPipeline((*before, stage)), seen=fit.sim)
 
 
 def _too_few(direction: Direction, method: str) -> str:

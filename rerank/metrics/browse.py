@@ -41,6 +41,8 @@ class Browser:
         rank_before: of the judged queries, or None.
         rank_after: see `rank_before`.
         name: of the re-ranking.
+        confidence: (n,) that the first re-ranked result is right, or None.
+        no_match: (n,) that nothing is, or None.
     """
 
     direction: Name
@@ -50,6 +52,8 @@ class Browser:
     rank_before: Ranks | None = None
     rank_after: Ranks | None = None
     name: str = "re-ranked"
+    confidence: np.ndarray | None = None
+    no_match: np.ndarray | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain lists for the page; ids are named once, beside the browsers."""
@@ -71,7 +75,13 @@ class Browser:
             "truth": [rows.tolist() for rows in self.truth],
             "rankBefore": ranks(self.rank_before),
             "rankAfter": ranks(self.rank_after),
+            "confidence": None if self.confidence is None else _shares(self.confidence),
+            "noMatch": None if self.no_match is None else _shares(self.no_match),
         }
+
+
+def _shares(of: np.ndarray) -> list[float]:
+    return np.round(of.astype(float), 2).tolist()
 
 
 def _short(scores: np.ndarray) -> list[list[float | None]]:

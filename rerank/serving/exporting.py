@@ -117,6 +117,7 @@ def export(
             "space": store.space,
             "label": saved.fitted.label,
             "trained": bool(saved.manifest.get("trained")),
+            **({"blocks": saved.manifest["blocks"]} if "blocks" in saved.manifest else {}),
             "direction": saved.manifest["direction"],
             "gallery": dict(saved.manifest["gallery"]),
             "fitted": fitted_hash(saved.fitted),

@@ -40,6 +40,7 @@ def fit_model(
     device: str | torch.device | None = None,
     blocks: Blocks | None = None,
     confidence: bool = False,
+    bias: ArrayLike | None = None,
     **settings: Any,  # noqa: ANN401  fields of the method
 ) -> Saved:
     """Fit a reranker of one gallery on a bank of queries that are not the ones to come.
@@ -59,6 +60,7 @@ def fit_model(
         gate: whether known pairs may veto or shrink the biases.
         device: where to fit.
         blocks: where the rows are those of several models, how they were joined.
+        bias: (m,) a number of each item from outside, in score units, added to what is fitted.
         confidence: whether to learn from the bank's pairs how sure a first result is.
         **settings: fields of the method, such as tau.
 
@@ -88,7 +90,8 @@ def fit_model(
         from rerank.selection.gate import gate as gate_of  # heavier than all the rest
 
         judge = gate_of()
-    found = engine.fit(asked, method, settings, gate=judge)[direction]
+    prior: dict[Name, torch.Tensor] = {} if bias is None else {direction: torch.as_tensor(bias)}
+    found = engine.fit(asked, method, settings, gate=judge, prior=prior)[direction]
     assert found.fitted is not None
     fitted = found.fitted
     hashes = item_hashes(gallery)

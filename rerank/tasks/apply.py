@@ -1,6 +1,7 @@
 """`apply`: both directions of embeddings or of a matrix, re-ranked, from arrays or from files."""
 
 import json
+import os
 import platform
 import shlex
 import warnings
@@ -38,7 +39,7 @@ from rerank.passes import topk as search
 from rerank.passes.reduce import TopK
 from rerank.tasks.answer import Answer
 from rerank.tasks.confidence import Answers, answers_of
-from rerank.tasks.fuse import read_fused
+from rerank.tasks.fuse import BY_IDS, read_fused
 from rerank.tasks.models import Paths, paths_of
 from rerank.tasks.read import (
     Inputs,
@@ -46,6 +47,7 @@ from rerank.tasks.read import (
     pick_device,
     reading_of,
     recorded,
+    with_bias,
 )
 from rerank.tasks.settings import settings_over
 
@@ -158,6 +160,7 @@ def apply(
     device: str | torch.device | None = None,
     sharded: bool = False,
     whole_bank: bool = False,
+    bias: ArrayLike | None = None,
     **settings: Any,  # noqa: ANN401  fields of the method
 ) -> Reranked:
     """Re-rank both directions of embeddings, or of a texts x videos matrix.
@@ -186,6 +189,7 @@ def apply(
             whole top-k.
         whole_bank: with `sharded`, `bank_texts` are the whole bank's (see `wants_whole_bank`);
             shares of it are gathered where it is needed.
+        bias: (m,) a number of each video from outside, in score units, added to what is fitted.
         **settings: fields of the stages, such as tau, n_iters, strength.
 
     Returns:
@@ -216,7 +220,7 @@ def apply(
         both = directions.from_scores(
             stored.t2v, stored.v2t, groups=groups, scored=stored.scored, bank=bank
         )
-        made = rerank_directions(both, method=method, k=k, gate=gate, **settings)
+        made = rerank_directions(both, method=method, k=k, gate=gate, bias=bias, **settings)
         return replace(made, stored=stored)
     gated = gate and bank_positives is not None
     if sharded and not whole_bank:
@@ -233,7 +237,7 @@ def apply(
         bank_positives=bank_positives, metric=metric,
         sharded=sharded, whole_bank=whole_bank, groups=groups,
     )  # fmt: skip
-    return rerank_directions(both, method=method, k=k, gate=gate, **settings)
+    return rerank_directions(both, method=method, k=k, gate=gate, bias=bias, **settings)
 
 
 def wants_whole_bank(method: str | None, *, gated: bool) -> bool:
@@ -253,6 +257,7 @@ def rerank_directions(
     method: str | None = None,
     k: int = 10,
     gate: bool = True,
+    bias: ArrayLike | None = None,
     **settings: Any,  # noqa: ANN401  fields of the stages
 ) -> Reranked:
     """`apply` for directions that are already made."""
@@ -264,7 +269,8 @@ def rerank_directions(
         from rerank.selection.gate import gate as gate_of  # heavier than all the rest
 
         judge = gate_of(sharded=both["t2v"].sim.shard is not None)
-    run = engine.fit(both, method, settings, gate=judge)
+    prior: dict[Name, Tensor] = {} if bias is None else {"t2v": torch.as_tensor(bias)}
+    run = engine.fit(both, method, settings, gate=judge, prior=prior)
     return Reranked(run, ranking(run.t2v, k), ranking(run.v2t, k))
 
 
@@ -339,6 +345,7 @@ def rerank_inputs(
             device=device,
             sharded=inputs.sharded,
             whole_bank=inputs.whole_bank,
+            bias=inputs.bias,
             **settings,
         )
     return result, [
@@ -357,6 +364,8 @@ def apply_files(
     bank_sims: Path | None = None,
     weights: Weights = "auto",
     query_groups: str | None = None,
+    bias: Path | None = None,
+    bias_weight: float = 1.0,
     confidence: bool = False,
     threshold: float | None = None,
     metric: str = "cosine",
@@ -388,8 +397,9 @@ def apply_files(
     io.check_outputs(
         {"--out": out},
         (*(path for role in (videos, texts, sims, bank_texts, bank_videos)
-           for path in paths_of(role)), bank_gt, bank_sims, heads, settings_file, said.text_ids,
-         said.video_ids),
+           for path in paths_of(role)), bank_gt, bank_sims, bias, heads, settings_file,
+         None if query_groups in (None, BY_IDS) else query_groups,
+         said.text_ids, said.video_ids),
         force=force,
         kind=SCHEMA,
     )  # fmt: skip
@@ -406,7 +416,7 @@ def apply_files(
             heads=heads, sharded=sharded, whole_bank=whole_bank, reading=said,
             scores_are=scores_are, unscored=unscored,
         )  # fmt: skip
-        inputs = made.inputs
+        inputs = with_bias(made.inputs, bias, bias_weight)
         if k is None:
             k = min(10, len(inputs.text_ids), len(inputs.video_ids))
         result, warned = rerank_inputs(
@@ -423,6 +433,8 @@ def apply_files(
             "method": result.method, "metric": None if sims else metric, "k": k,
             "scores_are": scores_are, "unscored": unscored, "groups": groups, "gate": gate,
             "device": target.type, "pool": said.pool, **made.recorded(folder_of(out)),
+            **({} if bias is None else
+               {"bias": os.path.relpath(bias, folder_of(out)), "bias_weight": bias_weight}),
             **_reading_facts(said, out), **{k: v for k, v in settings.items() if k != "method"},
         }  # fmt: skip
         manifest = write(

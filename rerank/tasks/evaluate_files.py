@@ -34,12 +34,13 @@ from rerank.tasks.read import (
     read_inputs,
     read_truth,
     reading_from,
+    with_bias,
 )
 
 # Settings of a run that are none of its method's.
 _KNOWN = (
     "method", "metric", "k", "scores_are", "unscored", "groups", "gate", "device", "pool",
-    "reading", "fusion", "query_groups",
+    "reading", "fusion", "query_groups", "bias", "bias_weight",
 )  # fmt: skip
 
 
@@ -140,7 +141,7 @@ def judge_results(
         hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
         if hubs else {},
         gallery_ids={"t2v": t2v.gallery_ids, "v2t": t2v.query_ids},
-        browsers=_browsers(truth, both, rewritten, before, after) if hubs else (),
+        browsers=_browsers(truth, both, rewritten, before, after, found) if hubs else (),
         scores={name: scores_of(both[name], right) for name, right in positives.items()}
         if hubs and gt is not None else {},
         facts=facts_of(found, results, gt),
@@ -158,6 +159,7 @@ def _browsers(
     rewritten: Mapping[Name, Similarity] | None,
     before: Mapping[Name, Judgement] | None,
     after: Mapping[Name, Judgement] | None,
+    found: Results | None = None,
 ) -> tuple[Browser, ...]:
     """Both directions, query by query."""
     positives = positives_of(tuple(truth.positives), both["t2v"].shape[1])
@@ -167,6 +169,7 @@ def _browsers(
             None if rewritten is None else lists_of(rewritten[name]), positives[name],
             None if before is None else before[name].ranks,
             None if after is None else after[name].ranks,
+            **({} if found is None else found.directions[name].sure),
         )
         for name in both
     )  # fmt: skip
@@ -386,6 +389,10 @@ def _rewritten(
         )
         roles = tuple(role for role in banks if role != "bank_gt")
         _check_hashes(inputs, recorded, roles, banks, results)
+    if "bias" in settings:
+        if not settings["bias"] or not (folder / settings["bias"]).exists():
+            raise FormatError(f"{results}: the file of its bias is not there; run apply again")
+        inputs = with_bias(inputs, folder / settings["bias"], settings["bias_weight"])
     result, _ = files.rerank_inputs(
         inputs, metric=settings["metric"] or "cosine", k=1,
         gate=settings["gate"], device=device,
@@ -405,8 +412,6 @@ def _stages(found: Results, name: Name, device: torch.device) -> list[LinearMap 
     direction = found.directions[name]
     label = found.manifest["labels"][name]
     stages: list[LinearMap | GalleryBias] = []
-    if label == "none":
-        return stages
     if found.em_map is not None and found.manifest["fits"][name]["mapped"]:
         stages.append(LinearMap(torch.from_numpy(found.em_map).to(device), label))
     if direction.gallery_bias is not None:

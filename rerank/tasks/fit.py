@@ -49,6 +49,8 @@ def fit(
     device: str | torch.device | None = None,
     blocks: Blocks | None = None,
     confidence: bool = False,
+    bias: Any = None,  # noqa: ANN401  numbers, {id: number} or a path
+    bias_weight: float = 1.0,
     **settings: Any,  # noqa: ANN401  fields of the method
 ) -> Model:
     """Fit a model of one gallery on a bank of queries that are not the ones to come.
@@ -72,6 +74,9 @@ def fit(
         device: where to fit.
         blocks: of `rerank.fuse`, where the embeddings are those of several models: queries may
             then come as a list with those of each.
+        bias: a number of each item from outside, such as its popularity or the logarithm of a
+            prior, in score units: numbers, `{id: number}` or a file.
+        bias_weight: what they are multiplied by; below 0 they are taken away.
         confidence: learn from the bank's pairs how sure a first result is, for
             `search(..., confidence=True)`; with `bank_gt` it becomes a probability.
         **settings: fields of the method, such as tau.
@@ -120,6 +125,7 @@ def fit(
         device=device,
         blocks=blocks,
         confidence=confidence,
+        bias=None if bias is None else bias_weight * io.item_numbers(bias, names),
         **settings,
     )
     if data is not None:
@@ -153,6 +159,8 @@ def fit_files(
     bank_gt: Path | None = None,
     weights: Weights = "auto",
     confidence: bool = False,
+    bias: Path | None = None,
+    bias_weight: float = 1.0,
     direction: Name = "t2v",
     heads: Path | None = None,
     metric: str = "cosine",
@@ -189,7 +197,7 @@ def fit_files(
     roles = {words[0]: gallery_path, f"bank_{words[1]}": bank_path, f"bank_{words[0]}": other_path}
     io.check_outputs(
         {"--out": out},
-        (*(path for paths in roles.values() for path in paths_of(paths)), bank_gt, heads,
+        (*(path for paths in roles.values() for path in paths_of(paths)), bank_gt, bias, heads,
          settings_file, said.text_ids, said.video_ids),
         force=force, kind=KIND,
     )  # fmt: skip
@@ -210,6 +218,7 @@ def fit_files(
         keep_bank=keep_bank,
         gate=gate,
         device=target,
+        bias=None if bias is None else bias_weight * io.item_numbers(bias, gallery.ids),
         blocks=held.blocks,
         confidence=confidence,
         **settings_over(settings_file, settings),

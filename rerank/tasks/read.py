@@ -53,6 +53,8 @@ class Inputs:
     unscored: kinds.Unscored = None
     # The files as they are, one for each model, where this was made of them.
     models: "tuple[Inputs, ...]" = ()
+    # What is added to each video, in score units.
+    bias: np.ndarray | None = None
 
     @cached_property
     def stored(self) -> kinds.Scores:
@@ -522,6 +524,19 @@ def _heads(path: Path | None) -> Any:  # noqa: ANN401  rerank.train.heads.Heads
             f"`rerank search --model`"
         )
     return load_heads(path)
+
+
+def with_bias(inputs: Inputs, bias: Path | None, weight: float) -> Inputs:
+    """The inputs with a number of each video, of a file and times a weight.
+
+    Raises:
+        RerankError: a video without a number.
+    """
+    if bias is None:
+        if weight != 1:
+            raise RerankError("--bias-weight needs --bias, the numbers that it weighs")
+        return inputs
+    return replace(inputs, bias=weight * io.item_numbers(bias, inputs.video_ids))
 
 
 def _whole_hash(inputs: Inputs, role: str) -> str:

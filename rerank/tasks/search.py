@@ -11,6 +11,7 @@ from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS
 from rerank.io import DirectionResult
 from rerank.methods.directions import Name
+from rerank.methods.fusion import Blocks
 from rerank.methods.saved import Saved
 from rerank.serving.exporting import check_index, open_export, search_export
 from rerank.serving.matching import align, check_served, label_of
@@ -73,7 +74,8 @@ def search_files(
             f"--keep-gallery` searches without"
         )
     check_said(said, {"videos": videos, "texts": texts})
-    blocks = None if held is None else held.blocks
+    about = held.saved.manifest if held is not None else exported.manifest  # type: ignore[union-attr]
+    blocks = Blocks.from_dict(about["blocks"]) if "blocks" in about else None
     asked = read_queries(queries, words[1], metric, said, blocks)
     x = each_through(heads_of(fitted), asked.vectors, words[1])
     warnings = []

@@ -274,6 +274,8 @@ def apply(
     heads: str | Path | None = None,
     k: int | None = None,
     gate: bool = True,
+    bias: Any = None,  # noqa: ANN401  numbers, {id: number} or a path
+    bias_weight: float = 1.0,
     device: str | torch.device | None = None,
     **settings: Any,  # noqa: ANN401  of the scores and of the method
 ) -> Result:
@@ -295,6 +297,9 @@ def apply(
         heads: a file of `rerank train`; both sides go through them first.
         k: results per query; 10, or all of a smaller gallery.
         gate: judge biases on the bank's known pairs, where there are any.
+        bias: a number of each video from outside, such as its popularity or the logarithm of a
+            prior, in score units: numbers, `{id: number}` or a file. It counts in text to video.
+        bias_weight: what they are multiplied by; below 0 they are taken away.
         device: where to compute; None = where the tensors are.
         **settings: of `rerank.tasks.apply.apply`, such as `scores_are`, and fields of the stages,
             such as tau, n_iters, strength.
@@ -323,13 +328,18 @@ def apply(
     )  # fmt: skip
     if k is None:
         k = min(10, len(inputs.text_ids), len(inputs.video_ids))
+    numbers = None
+    if bias is not None:
+        numbers = bias_weight * io.item_numbers(bias, inputs.video_ids)
     found = task.apply(
-        **arrays, method=method, metric=metric, k=k, gate=gate, device=device, **settings
-    )
+        **arrays, method=method, metric=metric, k=k, gate=gate, device=device, bias=numbers,
+        **settings,
+    )  # fmt: skip
     asked = {
         "method": found.method, "metric": None if scores is not None else metric, "k": k,
         "gate": gate, "device": str(device or "cpu"), "pool": None,
         "scores_are": "auto", "unscored": None, "groups": "auto",
+        **({} if bias is None else {"bias": _said_bias(bias), "bias_weight": bias_weight}),
         **{key: value for key, value in settings.items() if value is not None},
     }  # fmt: skip
     names = (inputs.text_ids, inputs.video_ids)
@@ -581,6 +591,11 @@ def _matrix(scores: Any) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matri
     return scores, io.ScoreMatrix(
         shown, _numbers(n), _numbers(m), "scores", ids_given=False, total_rows=n
     )
+
+
+def _said_bias(bias: Any) -> str:  # noqa: ANN401
+    """The file of a bias, or that it was none."""
+    return str(Path(bias).resolve()) if isinstance(bias, str | Path) else ""
 
 
 def _is_file(source: object) -> bool:

@@ -23,7 +23,8 @@ N, D = 24, 6
 WRITERS = {
     "apply": (
         "apply --videos v.h5 --texts t.h5 --bank-texts b.h5 --bank-videos w.h5 --bank-gt bank.json "
-        "--video-ids v.txt --text-ids t.txt --settings s.json --no-gate --captions c.json",
+        "--video-ids v.txt --text-ids t.txt --settings s.json --no-gate --captions c.json "
+        "--bias p.json",
         {"out": "o.h5", "report": "page.html"},
     ),
     "eval": (
@@ -43,7 +44,7 @@ WRITERS = {
     ),
     "fit": (
         "fit --videos v.h5 --bank-texts b.h5 --bank-videos w.h5 --bank-gt bank.json "
-        "--video-ids v.txt --settings s.json --no-gate --keep-bank",
+        "--video-ids v.txt --settings s.json --no-gate --bias p.json",
         {"out": "o.model"},
     ),
     "search": (
@@ -94,6 +95,7 @@ def made(tmp_path_factory):
     io.write_json(folder / "bank.json", {f"b{i}": f"w{i}" for i in range(N)})
     io.write_json(folder / "c.json", {f"{x}{i}": f"words {i}" for x in "tb" for i in range(N)})
     io.write_json(folder / "s.json", {"method": "sinkhorn", "tau": 0.1})
+    io.write_json(folder / "p.json", {f"v{i}": i / N for i in range(N)})
     (folder / "gone.txt").write_text("v3\n")
     run(*"fit --videos v.h5 --bank-texts b.h5 --keep-bank --method sinkhorn --tau 0.1 "
         "--out m.model".split(), cwd=folder)  # fmt: skip

@@ -71,10 +71,14 @@ def test_python_and_files_agree_and_eval_judges(tmp_path, bank):
     assert side["auroc"] > 0.65 and 0 <= side["coverage"] <= 1
     assert any("AUROC" in note for note in judged.notes)
     assert json.dumps(judged.as_json())
+    page = judge_results(paths["gt"], out, hubs=True).browsers[0].as_json()
+    np.testing.assert_allclose(page["confidence"], answers["t2v"].sure.confidence, atol=0.0051)
+    assert len(page["noMatch"]) == N
     # A run without it has none.
     apply_files(**files, **gt, out=tmp_path / "plain.h5")
     assert read_results(tmp_path / "plain.h5").directions["t2v"].confidence is None
-    assert judge_results(paths["gt"], tmp_path / "plain.h5").answers == {}
+    plain = judge_results(paths["gt"], tmp_path / "plain.h5", hubs=True)
+    assert plain.answers == {} and plain.browsers[0].as_json()["confidence"] is None
 
 
 def test_models_and_commands_serve_what_was_learned(tmp_path):

@@ -148,8 +148,13 @@ def test_the_commands_fit_and_search_a_fusion(tmp_path):
     assert np.mean(hits) > 0.8
     again = search_files(model=out, texts=files["texts"], videos=files["videos"], k=3)
     assert again.manifest["results"] == found
-    with pytest.raises(RerankError, match="got 1 files, expected one of each of the 2 models"):
-        search_files(model=out, texts=files["texts"][:1], k=3)
+    rerank.load(out).export("npy", tmp_path / "v.npy", queries=models["texts"])
+    by_index = search_files(model=None, index=tmp_path / "v.npy", texts=files["texts"], k=3)
+    first = [entry["items"][0]["id"] for entry in by_index.manifest["results"]]
+    assert first == [entry["items"][0]["id"] for entry in found]
+    for given in ({"model": out}, {"model": None, "index": tmp_path / "v.npy"}):
+        with pytest.raises(RerankError, match="got 1 files, expected one of each of the 2 models"):
+            search_files(**given, texts=files["texts"][:1], k=3)
 
 
 def several_texts(seed=0):
@@ -195,6 +200,10 @@ def test_query_groups_of_files_are_ranked_once_and_judged(tmp_path, kind):
     out = tmp_path / "r.h5"
     apply_files(texts=tmp_path / "t.npz", videos=tmp_path / "v.npz", query_groups=given, out=out)
     assert len(read_results(out).directions["t2v"].query_ids) == 40
+    if kind != "ids":
+        with pytest.raises(RerankError, match="is an input of this run"):
+            apply_files(texts=tmp_path / "t.npz", videos=tmp_path / "v.npz", query_groups=given,
+                        out=tmp_path / f"g.{kind}", force=True)  # fmt: skip
     gt = tmp_path / "gt.json"
     gt.write_text(json.dumps({f"q{i}": f"v{i}" for i in range(40)}))
     judged = judge_results(gt, out)

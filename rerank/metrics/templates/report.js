@@ -73,6 +73,9 @@
         row.append(make("span", change > 0 ? "up" : change < 0 ? "down" : "",
           browser.rankBefore[i] + " \u2192 " + browser.rankAfter[i]));
       }
+      if (browser.confidence) {
+        row.append(make("span", "sure", Math.round(100 * browser.confidence[i]) + " %"));
+      }
       row.addEventListener("click", () => { at = place; draw(); show(); });
       rows.push(row);
     }
@@ -123,6 +126,11 @@
     if (browser.rankBefore[i] !== null) {
       detail.append(make("p", "muted", "Place of the best right item: " + browser.rankBefore[i] +
         (browser.rankAfter[i] === null ? "." : " before, " + browser.rankAfter[i] + " after.")));
+    }
+    if (browser.confidence) {
+      detail.append(make("p", "muted", "Confidence of the first result: " +
+        browser.confidence[i].toFixed(2) + "; that nothing here is right: " +
+        browser.noMatch[i].toFixed(2) + "."));
     }
     if (right.size) {
       const known = [...right].slice(0, 5).map((j) => items()[j]).join(", ");
