@@ -100,6 +100,9 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     arrays = {name: item for name, item in root.items() if _is_rows(item)}
     called = [name for name in VECTOR_NAMES if name in root]
     good = [name for name in called if name in arrays]
+    if len(good) == 1 and (side := _side_in(good[0])):
+        # The array of the other side may have a name that is not known.
+        good += [name for name in arrays if _side_in(name) not in ("", side)]
     if len(good) > 1:
         raise FormatError(
             f"{container.path}: {named(good)} could all be the embeddings; name one: "
