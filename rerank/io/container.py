@@ -52,6 +52,8 @@ class Container:
         per_item: whether one array per id is a layout of this kind of file.
         content_sha256: hash of ids and vectors, where the file states it.
         columns: names of the columns of the array "values", which tables are gathered in.
+        vectors: the arrays among which vectors are looked for, where those of a table are told
+            from other columns of numbers; None: all.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class Container:
     per_item: bool = True
     content_sha256: str | None = None
     columns: tuple[str, ...] = ()
+    vectors: Mapping[str, Field] | None = None
 
 
 @dataclass(frozen=True, eq=False)

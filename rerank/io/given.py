@@ -9,6 +9,7 @@ from rerank.core.errors import RerankError
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES
 from rerank.io.files import named
 from rerank.io.ids import check_ids
+from rerank.io.number_columns import vectors_among
 
 Taken = tuple[tuple[str, ...] | None, np.ndarray]
 
@@ -134,6 +135,10 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
         ids = check_ids(_values(table[by_name[known[0]]]), f"{role}: column {known[0]!r}")
     left = [name for name in names if name not in known]
     numbers = [name for name in left if _is_numeric(table[by_name[name]])]
+    vectors = vectors_among(numbers)
+    if vectors is not None and list(vectors) == ["values"]:
+        # Other numbers beside a vector are no part of it.
+        left = numbers = [numbers[place] for place in vectors["values"]]
     others = [name for name in left if name not in numbers]
     if len(others) == 1 and not numbers:
         return ids, _stacked(_values(table[by_name[others[0]]]), role)

@@ -6,7 +6,7 @@ nothing is guessed, and nothing is merged.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rerank.core.errors import FormatError
@@ -69,6 +69,10 @@ class Wanted:
         return f"--{option.replace('_', '-')} {value} ({option}={name!r} in Python)"
 
 
+_SIDE_WORDS = {
+    "texts": ("text", "texts", "txt", "caption", "captions", "query", "sentence", "sen"),
+    "videos": ("video", "videos", "vid", "image", "images", "img", "gallery", "audio"),
+}
 _WORDS = {"texts": ("text", "caption", "query", "sentence"), "videos": ("vid", "image", "img")}
 
 
@@ -86,6 +90,8 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     wanted = wanted or Wanted()
     if container.schema is not None:
         return _canonical(container, wanted)
+    if container.vectors is not None:
+        container = replace(container, fields=container.vectors, vectors=None)
     fields = container.fields
     name = wanted.dataset if wanted.dataset is not None else wanted.embedding_column
     if name is not None:
@@ -94,6 +100,9 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     arrays = {name: item for name, item in root.items() if _is_rows(item)}
     called = [name for name in VECTOR_NAMES if name in root]
     good = [name for name in called if name in arrays]
+    if len(good) == 1 and (side := _side_in(good[0])):
+        # The array of the other side may have a name that is not known.
+        good += [name for name in arrays if _side_in(name) not in ("", side)]
     if len(good) > 1:
         raise FormatError(
             f"{container.path}: {named(good)} could all be the embeddings; name one: "
@@ -154,7 +163,10 @@ def _says_what_it_is(item: Field, root: Mapping[str, Field]) -> bool:
 
 def _is_alone(container: Container, root: Mapping[str, Field]) -> bool:
     """Whether the one array of rows is a matrix of items, and not the frames of one item."""
-    beside = any(other in root for tier in container.id_names for other in tier)
+    rows = next(item for item in root.values() if _is_rows(item)).shape[0]
+    beside = any(other in root for tier in container.id_names for other in tier) or any(
+        item.kind == "text" and item.shape == (rows,) for item in root.values()
+    )
     alone = len(container.fields) == 1
     return alone or beside or find_sidecar(container.path) is not None
 
@@ -187,7 +199,7 @@ def holds(container: Container, dataset: str) -> bool:
     name = dataset.strip("/")
     return any(
         key == name or key.startswith(f"{name}/") or key.endswith(f"/{name}") or name == ""
-        for key in container.fields
+        for key in (*container.fields, *(container.vectors or ()))
     )
 
 
@@ -207,6 +219,8 @@ def locate_items(
             or streams could be meant, or frames come without a word on how to combine them.
     """
     path = container.path
+    if group is None:
+        _refuse_collections(path, fields, wanted)
     arrays = {name: item for name, item in fields.items() if _is_item(item)}
     matrices = [name for name in arrays if name in VECTOR_NAMES and _depth(arrays[name]) > 1]
     if group is not None and len(matrices) == 1:
@@ -232,6 +246,28 @@ def locate_items(
             f"{wanted.say('dataset', '/')} for all"
         )
     return _nested(container, arrays, groups, wanted, named_group=group)
+
+
+def _refuse_collections(path: Path, fields: Mapping[str, Field], wanted: Wanted) -> None:
+    """Refuse groups each of which holds embeddings with their ids: train, test, image, text."""
+    tops: dict[str, dict[str, Field]] = {}
+    for name, item in fields.items():
+        top, slash, rest = name.partition("/")
+        if slash:
+            tops.setdefault(top, {})[rest] = item
+    whole = [
+        top
+        for top, inside in tops.items()
+        if any(_is_rows(item) for item in inside.values())
+        and any(item.kind in ("text", "integer") and is_list(item) for item in inside.values())
+    ]
+    if len(whole) < 2 or len(whole) < len(tops):
+        return
+    sizes = [f"{top!r} ({contents(tops[top])})" for top in whole[:4]]
+    raise FormatError(
+        f"{path}: holds several groups with embeddings and ids: {', '.join(sizes)}; say which one "
+        f"is meant: {wanted.say('dataset', wanted.likely(whole))}"
+    )
 
 
 def _nested(
@@ -418,8 +454,13 @@ def _ids_of(
                 f"{container.path}: there is no {wanted.id_column!r}; it holds {contents(siblings)}"
             )
         return _named_rows(read_ids(field), item, field.where), _groups(groups, item)
+    other_side = _of_the_other_side(siblings, item, wanted, container.id_names)
     for tier in container.id_names:
-        present = [other for other in tier if other in siblings and siblings[other] is not item]
+        present = [
+            other
+            for other in tier
+            if other in siblings and siblings[other] is not item and other not in other_side
+        ]
         if present:
             return _choose_ids(siblings, present, item, wanted, container)
     side = find_sidecar(container.path)
@@ -429,6 +470,26 @@ def _ids_of(
     if labels is not None:
         check_count(labels, item.shape[0], str(side), item.where)
     return _named_rows(ids, item, str(side)), labels
+
+
+def _of_the_other_side(
+    siblings: Mapping[str, Field], item: Field, wanted: Wanted, tiers: Sequence[Sequence[str]]
+) -> set[str]:
+    """Names of ids that belong to the other side, where an array has ids of its own side too."""
+    own = next((name for name, field in siblings.items() if field is item), "")
+    side = _side_in(own) or wanted.side
+    names = [name for tier in tiers for name in tier if name in siblings]
+    sides = {name: _side_in(name) for name in names}
+    if not side or not any(found == side for found in sides.values()):
+        return set()
+    return {name for name, found in sides.items() if found not in ("", side)}
+
+
+def _side_in(name: str) -> str:
+    """The side that a name speaks of, or nothing."""
+    words = name.rpartition("/")[2].lower().split("_")
+    found = [side for side, called in _SIDE_WORDS.items() if any(w in called for w in words)]
+    return found[0] if len(found) == 1 else ""
 
 
 def _choose_ids(

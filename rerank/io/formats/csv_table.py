@@ -14,6 +14,7 @@ from rerank.io.container import ID_NAMES, MORE_ID_NAMES, Container
 from rerank.io.field import Field, afford
 from rerank.io.files import named, read_text
 from rerank.io.formats.registry import file_format
+from rerank.io.number_columns import vectors_among
 
 _ID_NAMES = {name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier}
 
@@ -41,21 +42,48 @@ def open_csv(path: Path) -> Iterator[Container]:
         raise FormatError(f"{path}: is a table without a row below its header")
     fields: dict[str, Field] = {}
     numbers: dict[str, np.ndarray] = {}
+    numbered: Field | None = None
     for number, name in enumerate(header):
         cells = [row[number] for row in rows]
         where = f"{path}: column {named([name])}"
         made = None if name in _ID_NAMES else _numbers(cells)
-        if made is not None:
+        if number == 0 and _names_rows(name, cells, rows):
+            # The names that pandas gives to rows, or ids that are whole numbers.
+            numbered = _texts(cells, where)
+        elif made is not None:
             numbers[name] = made
         else:
             fields[name] = _lists(cells, where) or _texts(cells, where)
-    if numbers:
-        where = f"{path}: its columns of numbers"
-        fields.setdefault("values", _held(np.stack(list(numbers.values()), axis=1), where))
     texts = [name for name, item in fields.items() if item.kind == "text"]
     if len(texts) == 1 and texts[0] not in _ID_NAMES:
         fields["ids"] = fields[texts[0]]
-    yield Container(path, fields, per_item=False, columns=tuple(numbers))
+    elif not texts and numbered is not None:
+        fields["ids"] = numbered
+    vectors = None
+    if numbers:
+        where = f"{path}: its columns of numbers"
+        matrix = np.stack(list(numbers.values()), axis=1)
+        fields.setdefault("values", _held(matrix, where))
+        found = vectors_among(list(numbers))
+        if found is not None and fields["values"].where == where:
+            parts = {name: _held(matrix[:, list(at)], where) for name, at in found.items()}
+            others = {name: item for name, item in fields.items() if name != "values"}
+            vectors = {**others, **parts}
+    yield Container(path, fields, per_item=False, columns=tuple(numbers), vectors=vectors)
+
+
+def _names_rows(name: str, cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a first column without a name has whole numbers, each once, beside columns of others.
+
+    >>> _names_rows("column 0", ["7", "9"], [["7", ".5"], ["9", ".25"]])
+    True
+    >>> _names_rows("column 0", ["7", "9"], [["7", "5"], ["9", "2"]])
+    False
+    """
+    if name not in ("column 0", "Unnamed: 0") or not all(cell.isdecimal() for cell in cells):
+        return False
+    others = (cell for row in rows for cell in row[1:])
+    return len(set(cells)) == len(cells) and not all(cell.isdecimal() for cell in others)
 
 
 def read_table(text: str, where: str) -> tuple[list[str], list[list[str]]]:

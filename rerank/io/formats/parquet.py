@@ -14,6 +14,7 @@ from rerank.io.container import Container
 from rerank.io.field import MAX_RATIO, Field, afford, rows_per_block
 from rerank.io.files import foreign, named
 from rerank.io.formats.registry import file_format
+from rerank.io.number_columns import vectors_among
 
 if TYPE_CHECKING:
     import pyarrow
@@ -64,10 +65,26 @@ def open_parquet(path: Path) -> Iterator[Container]:
         fields = {column.name: _column(path, file, column) for column in single}
         numbers = [column.name for column in single if types.is_floating(column.type)]
         columns: tuple[str, ...] = ()
+        vectors = None
         if len(numbers) > 1 and "values" not in fields:
             columns = tuple(numbers)
+            vectors = _vectors(path, fields, numbers)
             fields["values"] = _side_by_side(path, [fields[name] for name in numbers])
-        yield Container(path, fields, per_item=False, columns=columns)
+        yield Container(path, fields, per_item=False, columns=columns, vectors=vectors)
+
+
+def _vectors(
+    path: Path, fields: dict[str, Field], numbers: Sequence[str]
+) -> dict[str, Field] | None:
+    """Columns with the vectors that columns of numbers hold beside others, or None."""
+    found = vectors_among(numbers)
+    if found is None:
+        return None
+    parts = {
+        name: _side_by_side(path, [fields[numbers[place]] for place in places])
+        for name, places in found.items()
+    }
+    return {**fields, **parts}
 
 
 def _check_declared(path: Path, file: Any, name: str, itemsize: int) -> None:  # noqa: ANN401

@@ -1,0 +1,58 @@
+"""Which columns of numbers of a table are the numbers of one vector.
+
+A table that holds a vector as one column for each number often has other numbers beside them: the
+row numbers of pandas, a duration, a label. Names that count, `0, 1, 2, ...` or `f0, f1, f2, ...`,
+tell them apart.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+_COUNTED = re.compile(r"(.*?)(\d{1,6})")
+
+
+def counted(names: Sequence[str]) -> dict[str, list[int]]:
+    """Places of the columns whose names count from 0 or 1, by what stands before the number.
+
+    >>> counted(["f0", "f1", "f2", "year"])
+    {'f': [0, 1, 2]}
+    >>> counted(["clip_0", "clip_1", "blip_0", "blip_1"])
+    {'clip_': [0, 1], 'blip_': [2, 3]}
+    >>> counted(["video7010", "video7020"])
+    {}
+    """
+    found: dict[str, list[tuple[int, int]]] = {}
+    for place, name in enumerate(names):
+        match = _COUNTED.fullmatch(name)
+        if match is not None:
+            found.setdefault(match[1], []).append((int(match[2]), place))
+    made = {}
+    for stem, columns in found.items():
+        first = columns[0][0]
+        rising = [number for number, _ in columns] == list(range(first, first + len(columns)))
+        if rising and first in (0, 1) and len(columns) > 1:
+            made[stem] = [place for _, place in columns]
+    return made
+
+
+def vectors_among(names: Sequence[str]) -> Mapping[str, Sequence[int]] | None:
+    """The vectors that columns of numbers hold, by name; None where all columns are one.
+
+    Where names count, they decide; columns with other names are as many at most.
+
+    >>> vectors_among(["0", "1", "2"]), vectors_among(["mean", "peak", "length"])
+    (None, None)
+    >>> vectors_among(["0", "1", "duration"])
+    {'values': [0, 1]}
+    >>> sorted(vectors_among(["clip_0", "clip_1", "blip_0", "blip_1"]))
+    ['blip', 'clip']
+    """
+    runs = counted(names)
+    places = [place for run in runs.values() for place in run]
+    if not runs or len(runs) == 1 and len(places) == len(names):
+        return None
+    if 2 * len(places) < len(names):
+        return None
+    if len(runs) == 1:
+        return {"values": places}
+    return {stem.rstrip("_-. [(") or "values": run for stem, run in runs.items()}
