@@ -159,6 +159,7 @@ def _text(judged: "Judged") -> str:
 
     if judged.unjudged:
         lines.append(f"left out, {queries} without an entry: {judged.unjudged}")
+    lines += [said["sentence"] for said in judged.answers.values()]
     if judged.label == "transductive":
         lines.append(
             "transductive: fitted on these very queries; give bank files to apply for an "

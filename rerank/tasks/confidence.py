@@ -68,7 +68,7 @@ def judge_answers(
 ) -> dict[str, Any]:
     """How well confidence tells right first results from wrong, and what a cut lets through.
 
-    A query whose entry in the ground truth is empty has no answer in the gallery.
+    A query without an entry in the ground truth is taken to have no answer in the gallery.
 
     Returns:
         `auroc`, `calibration_error`, and of a cut `coverage`, `precision`, and of queries without
@@ -95,17 +95,16 @@ def judge_answers(
 
 def judge_confidence(
     found: Results, positives: Mapping[Name, Sequence[np.ndarray]]
-) -> tuple[dict[Name, dict[str, Any]], tuple[str, ...]]:
-    """Of every direction of a result file that has confidence: its figures, and sentences."""
+) -> dict[Name, dict[str, Any]]:
+    """Of every direction of a result file that has confidence: its figures, and a `sentence`."""
     recorded = found.manifest.get("confidence", {})
     out: dict[Name, dict[str, Any]] = {}
-    said = []
     for name, right in positives.items():
         if found.directions[name].confidence is not None:
             settings = recorded[name]
             out[name] = judge_answers(found.directions[name], right, settings["cut"])
-            said.append(sentence_of(name, out[name], settings["threshold"]))
-    return out, tuple(said)
+            out[name]["sentence"] = sentence_of(name, out[name], settings["threshold"])
+    return out
 
 
 def sentence_of(name: Name, found: Mapping[str, Any], threshold: float | None) -> str:
@@ -124,6 +123,6 @@ def sentence_of(name: Name, found: Mapping[str, Any], threshold: float | None) -
     if found["refused"] is not None:
         said += (
             f"; {100 * found['refused']:.1f} % of {found['unanswerable']} queries without an "
-            "answer refused"
+            "entry refused"
         )
     return said

@@ -132,10 +132,10 @@ def judge_results(
     before = after = None
     if gt is not None:
         before, after = asked.of(both), asked.of(rewritten)
-    answers, sure = ({}, ()) if gt is None else judge_confidence(found, positives)
+    answers = {} if gt is None else judge_confidence(found, positives)
     return Judged(
         found.manifest["label"], found.manifest["labels"], ties, before, after,
-        truth.distractors, len(truth.unjudged), (*truth.notes, *said, *sure), answers=answers,
+        truth.distractors, len(truth.unjudged), (*truth.notes, *said), answers=answers,
         raw=None if gt is None else _untrained(inputs, settings, asked),
         changes={} if before is None or after is None else asked.changes(both, before, after),
         hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}

@@ -69,7 +69,7 @@ def test_python_and_files_agree_and_eval_judges(tmp_path, bank):
     judged = judge_results(paths["gt"], out)
     side = judged.answers["t2v"]
     assert side["auroc"] > 0.65 and 0 <= side["coverage"] <= 1
-    assert any("AUROC" in note for note in judged.notes)
+    assert "AUROC" in side["sentence"] and "% answered" in side["sentence"]
     assert json.dumps(judged.as_json())
     page = judge_results(paths["gt"], out, hubs=True).browsers[0].as_json()
     np.testing.assert_allclose(page["confidence"], answers["t2v"].sure.confidence, atol=0.0051)
