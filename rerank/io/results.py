@@ -57,11 +57,6 @@ class DirectionResult:
     confidence: np.ndarray | None = None
     no_match: np.ndarray | None = None
 
-    @property
-    def sure(self) -> dict[str, np.ndarray | None]:
-        """Confidence and "no match", where they were asked for."""
-        return {"confidence": self.confidence, "no_match": self.no_match}
-
     def __post_init__(self) -> None:
         n, m = len(self.query_ids), len(self.gallery_ids)
         if self.indices.ndim != 2 or self.indices.shape != self.scores.shape:

@@ -39,8 +39,9 @@ from rerank.passes import topk as search
 from rerank.passes.reduce import TopK
 from rerank.tasks.answer import Answer
 from rerank.tasks.confidence import Answers, answers_of
-from rerank.tasks.fuse import BY_IDS, read_fused
+from rerank.tasks.fuse import read_fused
 from rerank.tasks.models import Paths, paths_of
+from rerank.tasks.query_groups import BY_IDS
 from rerank.tasks.read import (
     Inputs,
     describe_inputs,

@@ -25,9 +25,10 @@ from rerank.metrics.ranks import Ranks
 from rerank.tasks import apply as files
 from rerank.tasks.confidence import judge_confidence
 from rerank.tasks.curves import calibrations, temperatures
-from rerank.tasks.fuse import BY_IDS, read_fused
+from rerank.tasks.fuse import read_fused
 from rerank.tasks.judged import Asked, Judged
 from rerank.tasks.page_facts import facts_of, facts_of_inputs
+from rerank.tasks.query_groups import BY_IDS
 from rerank.tasks.read import (
     Inputs,
     pick_device,
@@ -169,7 +170,8 @@ def _browsers(
             None if rewritten is None else lists_of(rewritten[name]), positives[name],
             None if before is None else before[name].ranks,
             None if after is None else after[name].ranks,
-            **({} if found is None else found.directions[name].sure),
+            confidence=None if found is None else found.directions[name].confidence,
+            no_match=None if found is None else found.directions[name].no_match,
         )
         for name in both
     )  # fmt: skip

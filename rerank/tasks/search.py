@@ -144,13 +144,8 @@ def _answer(
     }  # fmt: skip
     lines = []
     if out is None:
-        manifest["results"] = _named(result)
-        lines = [
-            f"{entry['query']}\t"
-            + (f"{entry['confidence']:.2f}\t" if "confidence" in entry else "")
-            + "  ".join(f"{i['id']} {i['score']:.4f}" for i in entry["items"])
-            for entry in manifest["results"]
-        ]
+        manifest["results"] = _named(result, confidence.get(direction, {}).get("cut"))
+        lines = [_line(entry) for entry in manifest["results"]]
     else:
         _write_results(out, direction, result, manifest)
         manifest["out"] = str(out)
@@ -173,7 +168,15 @@ def _write_results(
         io.write_topk(out, {direction: result})
 
 
-def _named(result: DirectionResult) -> list[dict[str, Any]]:
+def _line(entry: Mapping[str, Any]) -> str:
+    """One query and what was found for it."""
+    sure = f"{entry['confidence']:.2f}\t" if "confidence" in entry else ""
+    items = "  ".join(f"{item['id']} {item['score']:.4f}" for item in entry["items"])
+    unsure = "no answer at this threshold; nearest: " if entry.get("answered") is False else ""
+    return f"{entry['query']}\t{sure}{unsure}{items}"
+
+
+def _named(result: DirectionResult, cut: float | None) -> list[dict[str, Any]]:
     """Every query with its items, and how sure the first is where that was asked for."""
     out = []
     for i, query in enumerate(result.query_ids):
@@ -188,5 +191,7 @@ def _named(result: DirectionResult) -> list[dict[str, Any]]:
         if result.confidence is not None and result.no_match is not None:
             entry["confidence"] = float(result.confidence[i])
             entry["no_match"] = float(result.no_match[i])
+            if cut is not None:
+                entry["answered"] = bool(result.confidence[i] >= cut)
         out.append(entry)
     return out

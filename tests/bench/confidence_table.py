@@ -153,10 +153,10 @@ def banked() -> None:
     """Third table."""
     base = folder() / "msvd_aligned"
     data = load_pair("msvd_aligned")
-    files = {name: str(base / f"{name}.h5") for name in ("bank_texts", "bank_videos")}
     run = rerank.apply(
-        str(base / "texts.h5"), str(base / "videos.h5"), bank_gt=str(base / "bank_gt.json"), **files
-    )
+        str(base / "texts.h5"), str(base / "videos.h5"), bank_texts=str(base / "bank_texts.h5"),
+        bank_videos=str(base / "bank_videos.h5"), bank_gt=str(base / "bank_gt.json"),
+    )  # fmt: skip
     own = data.video_of.numpy()
     positives = {
         "t2v": [np.array([video]) for video in own],

@@ -62,13 +62,14 @@ def with_noise(name: str, much: float) -> list[Tensor]:
     noisy = [
         x + much * torch.randn(x.shape, generator=generator) / x.shape[1] ** 0.5 for x in sides
     ]
-    return [Pair(*sides).scores(), Pair(*noisy).scores()]
+    return [Pair(x[0], x[1]).scores() for x in (sides, noisy)]
 
 
 def beside_noise(scores: Tensor) -> list[Tensor]:
     """A model and cosines of random vectors."""
     generator = torch.Generator().manual_seed(5)
-    return [scores, Pair(*torch.randn((2, len(scores), 64), generator=generator)).scores()]
+    one, other = torch.randn((2, len(scores), 64), generator=generator)
+    return [scores, Pair(one, other).scores()]
 
 
 def words_and_characters(seed: int = 0) -> list[Tensor]:

@@ -109,6 +109,12 @@ def test_models_and_commands_serve_what_was_learned(tmp_path):
     said = search_files(model=out, texts=[paths["texts"]], k=3, threshold=0.8).manifest
     got = [entry["confidence"] for entry in said["results"]]
     np.testing.assert_allclose(got, found.confidence, rtol=1e-5)
+    cut = model.confidence.cut(0.8)
+    answered = [entry["answered"] for entry in said["results"]]
+    np.testing.assert_array_equal(answered, found.confidence >= cut)
+    assert 0 < np.mean(answered) < 1
+    text = search_files(model=out, texts=[paths["texts"]], k=3, threshold=0.8).text
+    assert text.count("no answer at this threshold") == N - np.sum(answered)
     search_files(model=out, texts=[paths["texts"]], k=3, confidence=True, out=tmp_path / "s.h5")
     stored = read_results(tmp_path / "s.h5").directions["t2v"]
     np.testing.assert_allclose(stored.confidence, found.confidence, rtol=1e-5)
