@@ -40,7 +40,7 @@ from rerank.tasks.models import (
     several,
     similarity_of,
 )
-from rerank.tasks.query_groups import BY_IDS, group_names
+from rerank.tasks.query_groups import BY_IDS, group_names, pooled
 from rerank.tasks.read import Inputs, read_inputs, read_role
 
 

@@ -1,4 +1,4 @@
-"""Several texts of one query, such as rewrites and translations, as one query that is ranked once."""
+"""Several texts of a query, such as rewrites and translations, as one that is ranked once."""
 
 import csv
 from collections.abc import Mapping, Sequence
