@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rerank_cli.groups import Belonging, Reading, with_groups
 from rerank_cli.options import (
     BankGt,
     BankSims,
@@ -35,13 +36,12 @@ from rerank_cli.options import (
     Threshold,
     Thumbnails,
     Unscored,
-    groups_of,
-    with_reading,
 )
+from rerank_cli.paging import Page
 from rerank_cli.plan import show_plan
 
 
-@with_reading
+@with_groups
 def apply_command(
     videos: ManyVideos = None,
     texts: ManyTexts = None,
@@ -93,7 +93,7 @@ def apply_command(
     device: Device = "auto",
     json: Json = False,
     *,
-    reading: Any,  # noqa: ANN401  rerank.io.Reading
+    reading: Reading,
 ) -> None:
     """Re-rank embeddings or a score matrix in both directions.
 
@@ -109,9 +109,8 @@ def apply_command(
     from rerank.tasks.naming import calling
     from rerank.tasks.report import check_report, write_report
     from rerank_cli.console import emit, emit_json, progress, say
-    from rerank_cli.paging import page_words
 
-    page = page_words(report, captions, thumbnails)
+    page = Page(report, captions, thumbnails).words()
     roles = (texts, videos, sims, bank_texts, bank_videos)
     files_of_roles = [path for paths in roles for path in paths_of(paths)]
     given = (
@@ -133,7 +132,7 @@ def apply_command(
         for key, value in {"method": method, "tau": inputs.parse_tau(tau), "rho": rho}.items()
         if value is not None
     }
-    groups = groups_of(one_to_one, grouped)
+    groups = Belonging(one_to_one, grouped).groups
     try:
         with progress(), calling(nouns, texts=first_texts, videos=first_videos):
             made = files.apply_files(

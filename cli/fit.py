@@ -1,11 +1,12 @@
 """`rerank fit`: a gallery and a bank in, one model file that serves unseen queries out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rerank.core import words
+from rerank_cli.groups import Reading, with_groups
 from rerank_cli.options import (
     BankGt,
     Bias,
@@ -23,11 +24,10 @@ from rerank_cli.options import (
     ModelWeights,
     Sure,
     Tau,
-    with_reading,
 )
 
 
-@with_reading
+@with_groups
 def fit_command(
     out: Annotated[Path, typer.Option("--out", help="Model file to write.")] = Path(
         "model.safetensors"
@@ -71,7 +71,7 @@ def fit_command(
     force: Force = False,
     json: Json = False,
     *,
-    reading: Any,  # noqa: ANN401  rerank.io.Reading
+    reading: Reading,
 ) -> None:
     """Fit a gallery once, so that new queries can be served.
 
