@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from rerank_cli.groups import ManyFiles, Reading, with_groups
-from rerank_cli.options import BankTexts, Device, Force, Heads, Json, Memory, Nouns
+from rerank_cli.options import BankSims, BankTexts, Device, Force, Heads, Json, Memory, Nouns
 from rerank_cli.paging import Page
 
 
@@ -16,6 +16,7 @@ def inspect_command(
     files: ManyFiles,
     heads: Heads = None,
     bank_texts: BankTexts = None,
+    bank_sims: BankSims = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Length of the lists to count.")] = 10,
     top: Annotated[int, typer.Option("--top", min=0, help="How many hubs to name.")] = 5,
     page: Page,
@@ -40,13 +41,13 @@ def inspect_command(
 
     words = page.words()
     first = {role: _only(getattr(files, role), page.report) for role in ("videos", "texts", "sims")}
-    given = (*files.paths, bank_texts, heads, reading.text_ids, reading.video_ids)
+    given = (*files.paths, bank_texts, bank_sims, heads, reading.text_ids, reading.video_ids)
     page.check(given, force=force)
     said = calling(nouns, texts=first["texts"], videos=first["videos"])
     with limit(memory), progress(), said:
         found = sources.inspect_files(
-            **vars(files), heads=heads, bank_texts=bank_texts, k=k, top=top, device=device,
-            reading=reading,
+            **vars(files), heads=heads, bank_texts=bank_texts, bank_sims=bank_sims, k=k, top=top,
+            device=device, reading=reading,
         )  # fmt: skip
         if page.report is not None:
             judged = judge_raw(
