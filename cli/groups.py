@@ -16,15 +16,21 @@ from rerank_cli.options import (
     BankSims,
     BankTexts,
     BankVideos,
+    Bias,
+    BiasWeight,
     Figures,
     Grouped,
+    ManyBankTexts,
+    ManyBankVideos,
     ManySims,
     ManyTexts,
     ManyVideos,
+    Method,
     Metric,
     OneToOne,
     ScoresAre,
     Sims,
+    Tau,
     Texts,
     Unscored,
     Videos,
@@ -112,6 +118,12 @@ class ManyFiles:
         """All files."""
         return (*(self.videos or ()), *(self.texts or ()), *(self.sims or ()))
 
+    @property
+    def first(self) -> dict[str, Path | None]:
+        """The file of the first model, of each role."""
+        roles = {"videos": self.videos, "texts": self.texts, "sims": self.sims}
+        return {role: paths[0] if paths else None for role, paths in roles.items()}
+
 
 @dataclass(frozen=True)
 class BankFiles:
@@ -121,6 +133,55 @@ class BankFiles:
     bank_videos: BankVideos = None
     bank_gt: BankGt = None
     bank_sims: BankSims = None
+
+
+@dataclass(frozen=True)
+class ManyBanks:
+    """The same, embeddings of each of several models."""
+
+    bank_texts: ManyBankTexts = None
+    bank_videos: ManyBankVideos = None
+    bank_gt: BankGt = None
+    bank_sims: BankSims = None
+
+    @property
+    def paths(self) -> tuple[Path | None, ...]:
+        """All files."""
+        banks = (*(self.bank_texts or ()), *(self.bank_videos or ()))
+        return (*banks, self.bank_gt, self.bank_sims)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What is fitted, by what settings, and whether known pairs may veto it."""
+
+    method: Method = None
+    tau: Tau = None
+    settings: Annotated[
+        Path | None, typer.Option("--settings", help="Settings written by `rerank tune`.")
+    ] = None
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Judge biases on the bank's known pairs.")
+    ] = True
+
+    def chosen(self, **more: Any) -> dict[str, Any]:  # noqa: ANN401  further settings
+        """What was said of the method; the file of settings has the rest.
+
+        Raises:
+            RerankError: a temperature that is none.
+        """
+        from rerank.tasks.read import parse_tau
+
+        given = {"method": self.method, "tau": parse_tau(self.tau), **more}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Numbers of the gallery items from outside."""
+
+    bias: Bias = None
+    bias_weight: BiasWeight = 1.0
 
 
 @dataclass(frozen=True)
