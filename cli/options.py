@@ -6,24 +6,24 @@ from typing import Annotated, TypeAlias
 import typer
 
 from rerank.core import words
-from rerank_cli.named import complete_figures, complete_methods
+from rerank_cli.named import complete_figures, complete_methods, endings, figures
 
 Videos: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--videos", "--gallery", help="Gallery embeddings (.h5, .npy, .npz, ...)."),
+    typer.Option("--videos", "--gallery", help=f"Gallery embeddings ({endings()})."),
 ]
 Texts: TypeAlias = Annotated[
     Path | None, typer.Option("--texts", "--queries", help="Query embeddings of the same model.")
 ]
 Sims: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--sims", help="A texts x videos matrix (.npy or .h5) instead of embeddings."),
+    typer.Option("--sims", help="A texts x videos matrix instead of embeddings."),
 ]
 # A file for each of several models of the same texts and videos.
 ManyVideos: TypeAlias = Annotated[
     list[Path] | None,
     typer.Option(
-        "--videos", "--gallery", help="Gallery embeddings (.h5, .npy, ...); one file a model."
+        "--videos", "--gallery", help=f"Gallery embeddings ({endings()}); one file a model."
     ),
 ]
 ManyTexts: TypeAlias = Annotated[
@@ -144,7 +144,7 @@ Figures: TypeAlias = Annotated[
     typer.Option(
         "--figures",
         "--columns",
-        help="What to measure: R@k, MdR, MnR, RSum, geo, nDCG@10, MRR, AP(rel=2), ...",
+        help=f"What to measure: {figures()}; or of ir_measures, as nDCG@10, MRR, AP(rel=2).",
         autocompletion=complete_figures,
     ),
 ]
