@@ -1,58 +1,27 @@
 """`rerank compare`: methods side by side."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rerank.core import words
+from rerank.core.words import Format, Protocol
+from rerank_cli.groups import BankFiles, Belonging, Files, Judging, Reading, with_groups
 from rerank_cli.named import complete_methods
-from rerank_cli.options import (
-    FIGURES,
-    BankGt,
-    BankSims,
-    BankTexts,
-    BankVideos,
-    Captions,
-    Device,
-    Figures,
-    Force,
-    Grouped,
-    Heads,
-    Json,
-    Metric,
-    Nouns,
-    OneToOne,
-    Report,
-    ScoresAre,
-    Sims,
-    Tau,
-    Texts,
-    Thumbnails,
-    Unscored,
-    Videos,
-    groups_of,
-    with_reading,
-)
+from rerank_cli.options import Device, Force, Heads, Json, Nouns, Tau
+from rerank_cli.paging import Page
 
 
-@with_reading
+@with_groups
 def compare_command(
+    *,
     gt: Annotated[
         Path,
         typer.Option("--gt", help="Ground truth (JSON variants, CSV, qrels), or 'diagonal'."),
     ],
-    videos: Videos = None,
-    texts: Texts = None,
-    sims: Sims = None,
-    scores_are: ScoresAre = "auto",
-    unscored: Unscored = None,
-    one_to_one: OneToOne = False,
-    grouped: Grouped = False,
-    bank_texts: BankTexts = None,
-    bank_videos: BankVideos = None,
-    bank_gt: BankGt = None,
-    bank_sims: BankSims = None,
+    files: Files,
+    belonging: Belonging,
+    bank: BankFiles,
     heads: Heads = None,
     methods: Annotated[
         str,
@@ -62,15 +31,11 @@ def compare_command(
             autocompletion=complete_methods,
         ),
     ] = "all",
-    metric: Metric = "cosine",
     tau: Tau = None,
     protocol: Annotated[
-        words.Protocol, typer.Option("--protocol", help="What is ranked, see the documentation.")
+        Protocol, typer.Option("--protocol", help="What is ranked, see the documentation.")
     ] = "auto",
-    ties: Annotated[
-        words.Ties, typer.Option("--ties", help="How equal scores count.")
-    ] = "expected",
-    figures: Figures = FIGURES,
+    judging: Judging,
     transductive: Annotated[
         bool, typer.Option("--transductive", help="With a bank: also fit on the test queries.")
     ] = False,
@@ -81,28 +46,22 @@ def compare_command(
         bool,
         typer.Option("--gate/--no-gate", help="With --bank-gt: also show the do-no-harm gate."),
     ] = True,
-    allow_unjudged: Annotated[
-        bool, typer.Option("--allow-unjudged", help="Leave texts without an entry out.")
-    ] = False,
     resamples: Annotated[
         int, typer.Option("--resamples", min=1, help="Bootstrap draws for the intervals.")
     ] = 2000,
     seed: Annotated[int, typer.Option("--seed", help="Of draws and splits.")] = 0,
     style: Annotated[
-        words.Format, typer.Option("--format", help="How the tables are printed.")
+        Format, typer.Option("--format", help="How the tables are printed.")
     ] = "table",
     cost: Annotated[
         bool, typer.Option("--cost", help="Also show time and memory, which differ every run.")
     ] = False,
-    report: Report = None,
-    captions: Captions = None,
-    thumbnails: Thumbnails = None,
+    page: Page,
     nouns: Nouns = None,
     force: Force = False,
     device: Device = "auto",
     json: Json = False,
-    *,
-    reading: Any,  # noqa: ANN401  rerank.io.Reading
+    reading: Reading,
 ) -> None:
     """Fit and measure several methods side by side.
 
@@ -112,21 +71,16 @@ def compare_command(
     from rerank.tasks import compare as task
     from rerank.tasks.naming import calling
     from rerank_cli.console import emit, progress, say
-    from rerank_cli.paging import page_words
 
-    page = page_words(report, captions, thumbnails)
-    with progress(), calling(nouns, texts=texts, videos=videos):
+    words = page.words()
+    with progress(), calling(nouns, texts=files.texts, videos=files.videos):
         found = task.compare_files(
-            gt, videos=videos, texts=texts, sims=sims, scores_are=scores_are,
-            unscored=unscored, bank_texts=bank_texts,
-            bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims, heads=heads,
-            methods=methods, metric=metric, tau=tau, protocol=protocol, figures=figures, ties=ties,
-            transductive=transductive, cross_fit=cross_fit, gate=gate,
-            allow_unjudged=allow_unjudged, resamples=resamples, seed=seed, reading=reading,
-            device=device, report=report, page=page, force=force,
-            groups=groups_of(one_to_one, grouped),
+            gt, **vars(files), **vars(bank), **vars(judging), heads=heads, methods=methods,
+            tau=tau, protocol=protocol, transductive=transductive, cross_fit=cross_fit, gate=gate,
+            resamples=resamples, seed=seed, reading=reading, device=device, report=page.report,
+            page=words, force=force, groups=belonging.groups,
         )  # fmt: skip
         shown = render(found, "json" if json else style, cost=cost)
     emit(shown)
-    if report is not None:
-        say(f"wrote {report}")
+    if page.report is not None:
+        say(f"wrote {page.report}")

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 
 def say(text: str) -> None:
@@ -34,7 +34,15 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  recursive over JSON values
         return [_plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value.item() if hasattr(value, "item") else value
+    return _plain(value.item()) if isinstance(value, _Number) else value
+
+
+@runtime_checkable
+class _Number(Protocol):
+    """A number of numpy or torch."""
+
+    def item(self) -> Any:  # noqa: ANN401  a number of Python
+        ...
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,15 +1,16 @@
 """`rerank convert`: whatever people hold as the canonical file."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rerank.core import words
-from rerank_cli.options import Force, Json, Memory, Unscored, with_reading
+from rerank_cli.groups import Reading, with_groups
+from rerank_cli.options import Force, Json, Memory, Unscored
 
 
-@with_reading
+@with_groups
 def convert_command(
     source: Annotated[Path, typer.Argument(metavar="IN", help="File or folder to read.")],
     target: Annotated[
@@ -30,7 +31,7 @@ def convert_command(
     memory: Memory = None,
     json: Json = False,
     *,
-    reading: Any,  # noqa: ANN401  rerank.io.Reading
+    reading: Reading,
 ) -> None:
     """Write embeddings, scores, pairs or rankings as canonical files.
 

@@ -1,36 +1,24 @@
 """`rerank eval`: exact ranks against a ground truth, before and after."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rerank.core import words
-from rerank_cli.options import (
-    FIGURES,
-    Captions,
-    Device,
-    Figures,
-    Force,
-    Json,
-    Metric,
-    Nouns,
-    Report,
-    ScoresAre,
-    Sims,
-    Texts,
-    Thumbnails,
-    Unscored,
-    Videos,
-    with_reading,
-)
+from rerank_cli.groups import Files, Judging, Reading, with_groups
+from rerank_cli.options import Device, Force, Json, Nouns
+from rerank_cli.paging import Page
 
 if TYPE_CHECKING:
     from rerank.tasks.judged import Judged
 
+_RESULTS = Path("reranked.h5")
 
-@with_reading
+
+@with_groups
 def eval_command(
+    *,
     gt: Annotated[
         Path | None,
         typer.Option("--gt", help="Ground truth (JSON variants, CSV, qrels), or 'diagonal'."),
@@ -45,28 +33,14 @@ def eval_command(
     model: Annotated[
         Path | None, typer.Option("--model", help="Judge a model of `rerank fit` on new queries.")
     ] = None,
-    videos: Videos = None,
-    texts: Texts = None,
-    sims: Sims = None,
-    scores_are: ScoresAre = "auto",
-    unscored: Unscored = None,
-    metric: Metric = "cosine",
-    ties: Annotated[
-        words.Ties, typer.Option("--ties", help="How equal scores count.")
-    ] = "expected",
-    allow_unjudged: Annotated[
-        bool, typer.Option("--allow-unjudged", help="Leave texts without an entry out.")
-    ] = False,
-    figures: Figures = FIGURES,
-    report: Report = None,
-    captions: Captions = None,
-    thumbnails: Thumbnails = None,
+    files: Files,
+    judging: Judging,
+    page: Page,
     nouns: Nouns = None,
     force: Force = False,
     device: Device = "auto",
     json: Json = False,
-    *,
-    reading: Any,  # noqa: ANN401  rerank.io.Reading
+    reading: Reading,
 ) -> None:
     """Measure a ranking against known pairs, before and after.
 
@@ -74,49 +48,29 @@ def eval_command(
     together with --results they say where its inputs moved to.
     """
     from rerank import RerankError
-    from rerank.tasks import evaluate_files as judging
-    from rerank.tasks.evaluate_lists import check_lists, is_lists, judge_lists
-    from rerank.tasks.evaluate_model import judge_model
     from rerank.tasks.naming import calling
-    from rerank.tasks.report import check_report, write_report
+    from rerank.tasks.report import write_report
     from rerank_cli.console import emit, emit_json, progress, say
-    from rerank_cli.paging import page_words
 
-    place = results or Path("reranked.h5")
-    check_report(
-        report, (gt, place, model, videos, texts, sims, captions, thumbnails, reading.text_ids,
-                 reading.video_ids), force=force,
-    )  # fmt: skip
-    if model is not None and (results is not None or sims is not None or report is not None):
+    place = results or _RESULTS
+    given = (gt, place, model, files.videos, files.texts, files.sims, reading.text_ids,
+             reading.video_ids)  # fmt: skip
+    page.check(given, force=force)
+    alone = results is None and files.sims is None and page.report is None
+    if model is not None and not alone:
         raise RerankError(
             "--model stands with --videos, --texts and --gt alone; leave the rest out"
         )
-    if gt is None and report is None:
+    if gt is None and page.report is None:
         raise RerankError("--gt is missing: give it, or --report for a page without figures")
-    page = page_words(report, captions, thumbnails)
-    asked: dict[str, Any] = {
-        "ties": ties, "allow_unjudged": allow_unjudged, "figures": figures,
-        "reading": reading,
-    }  # fmt: skip
-    raw = results is None and (videos is not None or texts is not None or sims is not None)
-    remembered = None if raw or model is not None else place
-    with progress(), calling(nouns, texts=texts, videos=videos, results=remembered):
-        if model is not None and gt is not None:
-            judged = judge_model(gt, model, videos=videos, texts=texts, device=device, **asked)
-        elif raw:
-            judged = judging.judge_raw(
-                gt, videos=videos, texts=texts, sims=sims, scores_are=scores_are,
-                unscored=unscored, metric=metric, device=device, hubs=report is not None, **asked,
-            )  # fmt: skip
-        elif results is not None and is_lists(results):
-            judged = judge_lists(check_lists(gt, report, results), results, **asked)
-        else:
-            judged = judging.judge_results(
-                gt, place, videos=videos, texts=texts, sims=sims, device=device,
-                hubs=report is not None, **asked,
-            )  # fmt: skip
-        if report is not None:
-            write_report(report, judged, words=page)
+    shown_by = page.words()
+    remembered = None if model is not None or (results is None and files.given) else place
+    with progress(), calling(nouns, texts=files.texts, videos=files.videos, results=remembered):
+        judged = _judged(
+            gt, results, model, files, judging, reading, device=device, report=page.report
+        )
+        if page.report is not None:
+            write_report(page.report, judged, words=shown_by)
         shown = "" if judged.as_json().keys().isdisjoint(("before", "after")) else _text(judged)
     if json:
         emit_json(judged.as_json())
@@ -124,8 +78,32 @@ def eval_command(
         emit(shown)
     for note in judged.notes:
         say(f"warning: {note}")
-    if report is not None:
-        say(f"wrote {report}")
+    if page.report is not None:
+        say(f"wrote {page.report}")
+
+
+def _judged(
+    gt: Path | None, results: Path | None, model: Path | None, files: Files, judging: Judging,
+    reading: Reading, *, device: str, report: Path | None,
+) -> "Judged":  # fmt: skip
+    """Judge a model, files as they are, ranked lists of any program, or a result file."""
+    from rerank.tasks import evaluate_files as task
+    from rerank.tasks.evaluate_lists import check_lists, is_lists, judge_lists
+    from rerank.tasks.evaluate_model import judge_model
+
+    asked = {**vars(judging), "reading": reading}
+    sides = {"videos": files.videos, "texts": files.texts}
+    hubs = report is not None
+    if model is not None and gt is not None:
+        return judge_model(gt, model, **sides, device=device, **asked)
+    if results is None and files.given:
+        return task.judge_raw(gt, **vars(files), device=device, hubs=hubs, **asked)
+    if results is not None and is_lists(results):
+        return judge_lists(check_lists(gt, report, results), results, **asked)
+    place = results or _RESULTS
+    return task.judge_results(
+        gt, place, **sides, sims=files.sims, device=device, hubs=hubs, **asked
+    )
 
 
 def _text(judged: "Judged") -> str:

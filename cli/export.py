@@ -1,16 +1,17 @@
 """`rerank export`: a fitted gallery as plain vectors for FAISS and vector stores."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rerank.core import words
+from rerank_cli.groups import Reading, with_groups
 from rerank_cli.named import complete_stores, store_values, stores
-from rerank_cli.options import Force, Json, Memory, with_reading
+from rerank_cli.options import Force, Json, Memory
 
 
-@with_reading
+@with_groups
 def export_command(
     model: Annotated[Path, typer.Option("--model", help="Model file of `rerank fit`.")],
     out: Annotated[Path, typer.Option("--out", help="File or folder to write; OUT.npz beside it.")],
@@ -70,7 +71,7 @@ def export_command(
     force: Force = False,
     json: Json = False,
     *,
-    reading: Any,  # noqa: ANN401  rerank.io.Reading
+    reading: Reading,
 ) -> None:
     """Write a fitted gallery for FAISS or a vector store.
 

@@ -1,34 +1,32 @@
 """`rerank fit`: a gallery and a bank in, one model file that serves unseen queries out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rerank.core import words
+from rerank_cli.groups import Fitting, Prior, Reading, with_groups
 from rerank_cli.options import (
     BankGt,
-    Bias,
-    BiasWeight,
     Device,
     Force,
+    Heads,
     Json,
     ManyBankTexts,
     ManyBankVideos,
     ManyTexts,
     ManyVideos,
     Memory,
-    Method,
     Metric,
     ModelWeights,
     Sure,
-    Tau,
-    with_reading,
 )
 
 
-@with_reading
+@with_groups
 def fit_command(
+    *,
     out: Annotated[Path, typer.Option("--out", help="Model file to write.")] = Path(
         "model.safetensors"
     ),
@@ -38,22 +36,15 @@ def fit_command(
     bank_videos: ManyBankVideos = None,
     bank_gt: BankGt = None,
     weights: ModelWeights = None,
-    bias: Bias = None,
-    bias_weight: BiasWeight = 1.0,
+    prior: Prior,
     confidence: Sure = False,
     direction: Annotated[
         words.Name,
         typer.Option("--direction", help="t2v: texts search --videos; v2t: videos search --texts."),
     ] = "t2v",
-    heads: Annotated[
-        Path | None, typer.Option("--heads", help="Heads that `rerank train` learned.")
-    ] = None,
-    method: Method = None,
+    heads: Heads = None,
+    fitting: Fitting,
     metric: Metric = "cosine",
-    tau: Tau = None,
-    settings: Annotated[
-        Path | None, typer.Option("--settings", help="Settings written by `rerank tune`.")
-    ] = None,
     keep_bank: Annotated[
         bool, typer.Option("--keep-bank", help="Store the bank, so that the gallery can grow.")
     ] = False,
@@ -63,15 +54,11 @@ def fit_command(
             "--keep-gallery", help="Store the gallery, so that the model searches on its own."
         ),
     ] = False,
-    gate: Annotated[
-        bool, typer.Option("--gate/--no-gate", help="Judge biases on the bank's known pairs.")
-    ] = True,
     memory: Memory = None,
     device: Device = "auto",
     force: Force = False,
     json: Json = False,
-    *,
-    reading: Any,  # noqa: ANN401  rerank.io.Reading
+    reading: Reading,
 ) -> None:
     """Fit a gallery once, so that new queries can be served.
 
@@ -81,19 +68,16 @@ def fit_command(
     from rerank.core.memory import limit
     from rerank.methods.fusion import parse_weights
     from rerank.tasks import fit as task
-    from rerank.tasks import read as inputs
     from rerank_cli.console import emit, emit_json, progress, say
 
-    given = {"method": method, "tau": inputs.parse_tau(tau)}
-    chosen = {key: value for key, value in given.items() if value is not None}
+    chosen = fitting.chosen()
     with limit(memory), progress():
         said = task.fit_files(
             out, videos=videos, texts=texts, bank_texts=bank_texts, bank_videos=bank_videos,
-            bank_gt=bank_gt, weights=parse_weights(weights), confidence=confidence, bias=bias,
-            bias_weight=bias_weight,
-            direction=direction, heads=heads,
-            metric=metric, settings=chosen, settings_file=settings, keep_bank=keep_bank,
-            keep_gallery=keep_gallery, gate=gate, device=device, reading=reading, force=force,
+            bank_gt=bank_gt, weights=parse_weights(weights), confidence=confidence, **vars(prior),
+            direction=direction, heads=heads, metric=metric, settings=chosen,
+            settings_file=fitting.settings, keep_bank=keep_bank, keep_gallery=keep_gallery,
+            gate=fitting.gate, device=device, reading=reading, force=force,
         )  # fmt: skip
     for warning in said.warnings:
         say(f"note: {warning}")

@@ -5,49 +5,27 @@ from typing import Annotated, Any
 
 import typer
 
-from rerank_cli.options import (
-    BankTexts,
-    Captions,
-    Device,
-    Force,
-    Heads,
-    Json,
-    ManySims,
-    ManyTexts,
-    ManyVideos,
-    Memory,
-    Metric,
-    Nouns,
-    Report,
-    ScoresAre,
-    Thumbnails,
-    Unscored,
-    with_reading,
-)
+from rerank_cli.groups import ManyFiles, Reading, with_groups
+from rerank_cli.options import BankSims, BankTexts, Device, Force, Heads, Json, Memory, Nouns
+from rerank_cli.paging import Page
 
 
-@with_reading
+@with_groups
 def inspect_command(
-    videos: ManyVideos = None,
-    texts: ManyTexts = None,
-    sims: ManySims = None,
+    *,
+    files: ManyFiles,
     heads: Heads = None,
     bank_texts: BankTexts = None,
-    scores_are: ScoresAre = "auto",
-    unscored: Unscored = None,
-    metric: Metric = "cosine",
+    bank_sims: BankSims = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Length of the lists to count.")] = 10,
     top: Annotated[int, typer.Option("--top", min=0, help="How many hubs to name.")] = 5,
-    report: Report = None,
-    captions: Captions = None,
-    thumbnails: Thumbnails = None,
+    page: Page,
     nouns: Nouns = None,
     force: Force = False,
     memory: Memory = None,
     device: Device = "auto",
     json: Json = False,
-    *,
-    reading: Any,  # noqa: ANN401  rerank.io.Reading
+    reading: Reading,
 ) -> None:
     """Show hubs and oddities of embeddings or scores as they are.
 
@@ -58,41 +36,32 @@ def inspect_command(
     from rerank.tasks import inspect as sources
     from rerank.tasks.evaluate_files import judge_raw
     from rerank.tasks.naming import calling
-    from rerank.tasks.report import check_report, write_report
+    from rerank.tasks.report import write_report
     from rerank_cli.console import emit, emit_json, progress, say, table
-    from rerank_cli.paging import page_words
 
-    page = page_words(report, captions, thumbnails)
-    first = {name: _only(paths, report) for name, paths in (
-        ("videos", videos), ("texts", texts), ("sims", sims)
-    )}  # fmt: skip
-    given = (
-        *(videos or ()), *(texts or ()), *(sims or ()), bank_texts, heads, captions, thumbnails,
-        reading.text_ids, reading.video_ids,
-    )  # fmt: skip
-    check_report(report, given, force=force)
+    words = page.words()
+    first = {role: _only(getattr(files, role), page.report) for role in ("videos", "texts", "sims")}
+    given = (*files.paths, bank_texts, bank_sims, heads, reading.text_ids, reading.video_ids)
+    page.check(given, force=force)
     said = calling(nouns, texts=first["texts"], videos=first["videos"])
     with limit(memory), progress(), said:
         found = sources.inspect_files(
-            videos=videos, texts=texts, sims=sims, scores_are=scores_are,
-            unscored=unscored, heads=heads, bank_texts=bank_texts, metric=metric, k=k,
-            top=top, device=device, reading=reading,
+            **vars(files), heads=heads, bank_texts=bank_texts, bank_sims=bank_sims, k=k, top=top,
+            device=device, reading=reading,
         )  # fmt: skip
-        if report is not None:
+        if page.report is not None:
             judged = judge_raw(
-                None, videos=first["videos"], texts=first["texts"], sims=first["sims"],
-                scores_are=scores_are,
-                unscored=unscored, metric=metric, device=device, reading=reading,
-                hubs=True, heads=heads,
+                None, **{**vars(files), **first}, heads=heads, device=device, reading=reading,
+                hubs=True,
             )  # fmt: skip
-            write_report(report, judged, words=page, checks=found["checks"])
+            write_report(page.report, judged, words=words, checks=found["checks"])
         shown = _text(found, table)
     if json:
         emit_json(found)
     else:
         emit(shown)
-    if report is not None:
-        say(f"wrote {report}")
+    if page.report is not None:
+        say(f"wrote {page.report}")
 
 
 def _only(paths: list[Path] | None, report: Path | None) -> Path | None:

@@ -28,6 +28,24 @@ def store_values(setting: str) -> str:
     return ", ".join(dict.fromkeys(values))
 
 
+def figures() -> str:
+    """The figures, such as "R@k, MdR"."""
+    if not shows_help():
+        return ""
+    from rerank.metrics.registry import FIGURES
+
+    return ", ".join(FIGURES.cards())
+
+
+def endings() -> str:
+    """The endings of files that are read, such as ".h5, .npy"."""
+    if not shows_help():
+        return ""
+    from rerank.io.formats.registry import known_endings
+
+    return ", ".join(known_endings())
+
+
 def complete_methods(incomplete: str) -> list[str]:
     """Names of methods; after the last "+" or "," the next one."""
     from rerank.methods.registry import METHODS

@@ -1,33 +1,29 @@
 """Options that several commands share."""
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, get_type_hints
+from typing import Annotated, TypeAlias
 
 import typer
 
 from rerank.core import words
-from rerank_cli.named import complete_figures, complete_methods
+from rerank_cli.named import complete_figures, complete_methods, endings, figures
 
 Videos: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--videos", "--gallery", help="Gallery embeddings (.h5, .npy, .npz, ...)."),
+    typer.Option("--videos", "--gallery", help=f"Gallery embeddings ({endings()})."),
 ]
 Texts: TypeAlias = Annotated[
     Path | None, typer.Option("--texts", "--queries", help="Query embeddings of the same model.")
 ]
 Sims: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--sims", help="A texts x videos matrix (.npy or .h5) instead of embeddings."),
+    typer.Option("--sims", help="A texts x videos matrix instead of embeddings."),
 ]
 # A file for each of several models of the same texts and videos.
 ManyVideos: TypeAlias = Annotated[
     list[Path] | None,
     typer.Option(
-        "--videos", "--gallery", help="Gallery embeddings (.h5, .npy, ...); one file a model."
+        "--videos", "--gallery", help=f"Gallery embeddings ({endings()}); one file a model."
     ),
 ]
 ManyTexts: TypeAlias = Annotated[
@@ -143,13 +139,12 @@ Memory: TypeAlias = Annotated[
     str | None,
     typer.Option("--memory", help="Memory to use, such as 8GB [default: a share of what is free]."),
 ]
-FIGURES = "R@1,R@5,R@10,MdR,MnR"
 Figures: TypeAlias = Annotated[
     str,
     typer.Option(
         "--figures",
         "--columns",
-        help="What to measure: R@k, MdR, MnR, RSum, geo, nDCG@10, MRR, AP(rel=2), ...",
+        help=f"What to measure: {figures()}; or of ir_measures, as nDCG@10, MRR, AP(rel=2).",
         autocompletion=complete_figures,
     ),
 ]
@@ -177,56 +172,3 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON ob
 Force: TypeAlias = Annotated[
     bool, typer.Option("--force", help="Replace an existing file of another kind.")
 ]
-
-
-def with_reading(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with all options of `rerank.io.reading.Reading`, which it gets as `reading`.
-
-    The options, their help and their choices are those of the dataclass; this is the only place
-    that makes options of them.
-    """
-    from rerank.io.reading import Reading  # of the standard library alone
-
-    hints = get_type_hints(Reading)
-    added = {
-        each.name: inspect.Parameter(
-            each.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=[] if hints[each.name] == tuple[str, ...] else each.default,
-            annotation=_option_of(each.name, hints[each.name], each.metadata["help"]),
-        )
-        for each in fields(Reading)
-    }
-    own = inspect.signature(command, eval_str=True)
-    kept = [
-        each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, each in own.parameters.items()
-        if name != "reading"
-    ]
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:  # noqa: ANN401  whatever the command takes
-        said = {name: given.pop(name) for name in added}
-        command(**given, reading=Reading(**said))
-
-    signature = own.replace(parameters=[*kept, *added.values()])
-    run.__signature__ = signature  # type: ignore[attr-defined]
-    run.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
-    return run
-
-
-def _option_of(name: str, kind: Any, help: str) -> Any:  # noqa: ANN401  types
-    """The annotation of one option."""
-    flag = f"--{name.replace('_', '-')}"
-    if kind == tuple[str, ...]:
-        return Annotated[list[str], typer.Option(flag, help=help, metavar="NAME")]
-    return Annotated[kind, typer.Option(flag, help=help)]
-
-
-def groups_of(one_to_one: bool, grouped: bool) -> str:
-    """What was stated of which texts and videos belong together, as the tasks say it."""
-    from rerank.core.errors import RerankError
-
-    if one_to_one and grouped:
-        raise RerankError("--one-to-one and --grouped contradict each other: give one of them")
-    return "one-to-one" if one_to_one else "grouped" if grouped else "auto"

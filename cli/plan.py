@@ -1,13 +1,14 @@
 """`rerank plan`: regime, memory and time of a run before it is made."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rerank_cli.options import Json, Memory, Method, Nouns, with_reading
+from rerank_cli.groups import Reading, with_groups
+from rerank_cli.options import Json, Memory, Method, Nouns
 
 
-@with_reading
+@with_groups
 def plan_command(
     texts: Annotated[
         str | None,
@@ -24,7 +25,7 @@ def plan_command(
     memory: Memory = None,
     json: Json = False,
     *,
-    reading: Any,  # noqa: ANN401  rerank.io.Reading
+    reading: Reading,
 ) -> None:
     """Predict memory and time of a run before it is made.
 

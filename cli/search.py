@@ -1,14 +1,15 @@
 """`rerank search`: new queries against the gallery of a fitted model."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rerank_cli.options import Force, Json, K, Memory, Sure, Threshold, with_reading
+from rerank_cli.groups import Reading, with_groups
+from rerank_cli.options import Force, Json, K, Memory, Sure, Threshold
 
 
-@with_reading
+@with_groups
 def search_command(
     model: Annotated[
         Path | None, typer.Option("--model", help="Model file of `rerank fit`.")
@@ -48,7 +49,7 @@ def search_command(
     force: Force = False,
     json: Json = False,
     *,
-    reading: Any,  # noqa: ANN401  rerank.io.Reading
+    reading: Reading,
 ) -> None:
     """Rank the gallery of a model or an export for new queries.
 

@@ -1,42 +1,25 @@
 """`rerank tune`: settings chosen on labelled pairs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from rerank_cli.groups import Files, Reading, with_groups
 from rerank_cli.named import complete_methods
-from rerank_cli.options import (
-    BankSims,
-    BankTexts,
-    BankVideos,
-    Device,
-    Force,
-    Heads,
-    Json,
-    Metric,
-    ScoresAre,
-    Sims,
-    Texts,
-    Unscored,
-    Videos,
-    with_reading,
-)
+from rerank_cli.options import BankSims, BankTexts, BankVideos, Device, Force, Heads, Json
 
 
-@with_reading
+@with_groups
 def tune_command(
+    *,
     gt: Annotated[
         Path, typer.Option("--gt", help="Labelled pairs of a validation set, or 'diagonal'.")
     ],
     out: Annotated[
         Path, typer.Option("--out", help="Settings file (JSON) for `rerank apply --settings`.")
     ],
-    videos: Videos = None,
-    texts: Texts = None,
-    sims: Sims = None,
-    scores_are: ScoresAre = "auto",
-    unscored: Unscored = None,
+    files: Files,
     bank_texts: BankTexts = None,
     bank_videos: BankVideos = None,
     bank_sims: BankSims = None,
@@ -53,26 +36,23 @@ def tune_command(
         int, typer.Option("--folds", min=2, help="Of the nested cross-validation.")
     ] = 5,
     seed: Annotated[int, typer.Option("--seed", help="Of the folds.")] = 0,
-    metric: Metric = "cosine",
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
-    *,
-    reading: Any,  # noqa: ANN401  rerank.io.Reading
+    reading: Reading,
 ) -> None:
     """Choose method and settings on labelled pairs.
 
     By the likelihood of the pairs; "none" always competes.
     """
-    from rerank.tasks import tune as files
+    from rerank.tasks import tune as task
     from rerank_cli.console import emit, emit_json, progress, say, table
 
     with progress():
-        report = files.tune_files(
-            gt, out, videos=videos, texts=texts, sims=sims, scores_are=scores_are,
-            unscored=unscored, bank_texts=bank_texts, bank_videos=bank_videos, bank_sims=bank_sims,
-            heads=heads, methods=method, folds=folds, seed=seed,
-            metric=metric, device=device, reading=reading, force=force,
+        report = task.tune_files(
+            gt, out, **vars(files), bank_texts=bank_texts, bank_videos=bank_videos,
+            bank_sims=bank_sims, heads=heads, methods=method, folds=folds, seed=seed,
+            device=device, reading=reading, force=force,
         )  # fmt: skip
     say(f"wrote {out}")
     if as_json:
@@ -91,4 +71,4 @@ def tune_command(
         for tried in report.tried
     ]
     emit(table(headers, rows))
-    emit(files.outcome(report))
+    emit(task.outcome(report))

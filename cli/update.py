@@ -1,14 +1,15 @@
 """`rerank update`: items in and out of a model's gallery without refitting the others."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rerank_cli.options import Force, Json, Memory, with_reading
+from rerank_cli.groups import Reading, with_groups
+from rerank_cli.options import Force, Json, Memory
 
 
-@with_reading
+@with_groups
 def update_command(
     model: Annotated[Path, typer.Option("--model", help="Model file of `rerank fit --keep-bank`.")],
     videos: Annotated[
@@ -31,7 +32,7 @@ def update_command(
     force: Force = False,
     json: Json = False,
     *,
-    reading: Any,  # noqa: ANN401  rerank.io.Reading
+    reading: Reading,
 ) -> None:
     """Add items to a model, or take them out, without a refit.
 

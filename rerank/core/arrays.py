@@ -5,7 +5,7 @@ Inner products of two sets of rows, by the fastest exact route that this build o
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,22 @@ FEWEST_ROWS = 32
 
 # Floats that are computed with; others, such as those of 8 bits, have no arithmetic of their own.
 _REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@runtime_checkable
+class HasArray(Protocol):
+    """What numpy can make an array of: frames of pandas and polars, arrays of other libraries."""
+
+    def __array__(self) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Sparse(Protocol):
+    """A sparse matrix."""
+
+    def toarray(self) -> np.ndarray:
+        """The same, dense."""
+        ...
 
 
 def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool = False) -> Tensor:
@@ -87,17 +103,18 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool
 
 def _as_array(x: object, what: str) -> np.ndarray:
     """A matrix out of a list of rows or a frame of numbers."""
-    library = type(x).__module__.partition(".")[0]
-    if library == "scipy":
+    if isinstance(x, Sparse):
         raise RerankError(
             f"{what}: got a sparse {type(x).__name__}, expected a dense array; give x.toarray()"
         )
-    if library not in ("pandas", "polars") and not isinstance(x, Sequence) or isinstance(x, str):
+    rows = isinstance(x, Sequence) and not isinstance(x, str)
+    if not rows and not isinstance(x, HasArray):
         raise RerankError(
             f"{what}: got {type(x).__name__}, expected a numpy array or a torch tensor"
         )
     try:
-        return np.ascontiguousarray(x, dtype=None if library in ("pandas", "polars") else float)
+        # Whole numbers in lists are meant as numbers; those of an array have a type of their own.
+        return np.ascontiguousarray(x, dtype=float if rows else None)
     except (ValueError, TypeError) as error:
         raise RerankError(
             f"{what}: got a {type(x).__name__} that is no matrix of numbers ({error})"

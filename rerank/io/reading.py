@@ -98,6 +98,19 @@ class Reading:
                     out[each.name] = str(value)
         return out
 
+    def as_options(self) -> list[str]:
+        """The same as typed on a command line.
+
+        >>> Reading(pool="mean", pool_raw=True, dataset=("clip",)).as_options()
+        ['--pool', 'mean', '--pool-raw', '--dataset', 'clip']
+        """
+        typed: list[str] = []
+        for name, value in self.as_dict().items():
+            flag = f"--{name.replace('_', '-')}"
+            for each in value if isinstance(value, list) else [value]:
+                typed += [flag] if each is True else [flag, str(each)]
+        return typed
+
 
 def side_of(role: str) -> str:
     """The side, texts or videos, that a role such as "bank_texts" belongs to."""

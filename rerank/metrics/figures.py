@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -69,7 +68,7 @@ class Figure:
     facts: FigureFacts
     of_ranks: Callable[[Ranks], np.ndarray] | None = None
     of_ranking: Callable[[np.ndarray], float] | None = None
-    measure: Any = None
+    measure: graded.Measure | None = None
 
     def __repr__(self) -> str:
         return f"Figure({self.name})"
@@ -149,7 +148,7 @@ def _has(name: str) -> bool:
 
 def _measure(name: str) -> Figure:
     measure = graded.parse(name, _likely(name))
-    combine = "sum" if measure.aggregator().__class__.__name__ == "SumAgg" else "mean"
+    combine = "sum" if graded.adds_up(measure) else "mean"
     return Figure(name, FigureFacts(combine=combine), measure=measure)
 
 

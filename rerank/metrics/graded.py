@@ -10,7 +10,7 @@ to Perl or to packages that are seldom installed, are computed here from the sam
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,30 @@ _END_AT_THE_CUT = ("RR", "AP", "nDCG", "P", "R", "Success", "Judged", "ERR", "RB
 _MAX_GRADE = 4
 
 OfRanking = Callable[[np.ndarray], float]
+
+
+@runtime_checkable
+class Measure(Protocol):
+    """A measure of ir_measures, which is imported late."""
+
+    NAME: str
+    params: dict[str, Any]
+
+    def aggregator(self) -> Any:  # noqa: ANN401  of ir_measures
+        """What makes one number of those of the queries."""
+        ...
+
+
+def adds_up(measure: Measure) -> bool:
+    """Whether the figure of two queries is the sum of theirs, as that of a count; else the mean.
+
+    >>> adds_up(parse("NumRel")), adds_up(parse("AP"))
+    (True, False)
+    """
+    both = measure.aggregator()
+    both.add(1.0)
+    both.add(1.0)
+    return both.result() == 2.0
 
 
 def parse(name: str, hint: str = "") -> Any:  # noqa: ANN401  ir_measures is imported late
@@ -188,7 +212,7 @@ def ranked_measures(
     own: dict[str, tuple[OfRanking, float]] = {}
     theirs: dict[str, Any] = {}
     for name, measure in measures.items():
-        if not hasattr(measure, "NAME"):
+        if not isinstance(measure, Measure):
             own[name] = measure, 1.0
         elif (function := native(measure)) is not None:
             own[name] = function, 100.0
@@ -243,7 +267,7 @@ def _depth(measures: Sequence[Any]) -> tuple[int, bool] | None:
     """Places that can count, and whether all down to the last positive do; None for all."""
     deepest, to_the_last = 0, False
     for measure in measures:
-        if not hasattr(measure, "NAME") or measure.params.get("judged_only"):
+        if not isinstance(measure, Measure) or measure.params.get("judged_only"):
             return None
         cutoff = measure.params.get("cutoff")
         # The ideal order of exponential gains is taken from the whole ranking.

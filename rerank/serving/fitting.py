@@ -11,7 +11,7 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Pair, as_matrix
 from rerank.core.words import Metric, Name
 from rerank.methods import engine
-from rerank.methods.base import Bank, Reranker
+from rerank.methods.base import Bank, FittedPipeline, Reranker
 from rerank.methods.confidence import bank_reference, confidence_of
 from rerank.methods.directions import Direction
 from rerank.methods.fusion import Blocks
@@ -71,20 +71,8 @@ def fit_model(
         raise RerankError(f"gallery: got {len(gallery_ids)} ids for {len(gallery)} rows")
     chosen = canonical(method or DEFAULT_METHOD)
     _check_servable(chosen)
-    # Made ready once, as `apply` does: dividing by the norm again differs in the last bit.
-    rows = _on(gallery, device)
-    searched = Pair(rows[:1], rows, metric=metric).gallery
-    sims = [
-        None if some is None else Pair(_on(some, device), other, metric=metric)
-        for some, other in (
-            (bank_queries, searched),
-            (bank_gallery, searched),
-            (None if bank_gallery is None else bank_queries, _on(bank_gallery, device)),
-        )
-    ]
-    assert sims[0] is not None
-    bank = Bank(sims[0], gallery=sims[1], pairs=sims[2], positives=bank_positives)
-    asked: dict[Name, Direction] = {direction: Direction(direction, sims[0], bank)}
+    sim, bank = _bank_of(gallery, bank_queries, bank_gallery, bank_positives, metric, device)
+    asked: dict[Name, Direction] = {direction: Direction(direction, sim, bank)}
     judge = None
     if gate and bank.positives is not None:
         from rerank.selection.gate import gate as gate_of  # heavier than all the rest
@@ -98,7 +86,7 @@ def fit_model(
     kept = {"gallery.hashes": hashes, "bank.hashes": item_hashes(bank_queries)}
     if len(bank_queries) > 1:
         # What queries of this kind look like, where the bank is not at hand.
-        kept |= to_kept(moments_of(sims[0].queries))
+        kept |= to_kept(moments_of(sim.queries))
     if keep_bank:
         kept["bank.queries"] = as_matrix(bank_queries, "bank").cpu()
         if bank_gallery is not None:
@@ -120,13 +108,7 @@ def fit_model(
         "bank": described(kept["bank.hashes"], bank_queries),
     }
     if confidence:
-        if bank.pairs is None:
-            raise RerankError(
-                "confidence is learned from pairs of the bank: give texts and videos of the bank, "
-                "and their known pairs for probabilities"
-            )
-        reference = bank_reference(found.fitted, bank.pairs, bank_positives)
-        manifest["confidence"] = confidence_of(reference, bank_positives).as_dict()
+        manifest["confidence"] = _confidence(found.fitted, bank)
     if blocks is not None:
         manifest["blocks"] = blocks.as_dict()
     if bank_gallery is not None:
@@ -134,10 +116,36 @@ def fit_model(
     made = Saved(fitted, tuple(str(i) for i in gallery_ids), manifest, kept)
     if not keep_bank:
         return made
-    said = _does_not_grow(made, rows[:1])
+    said = _does_not_grow(made, gallery[:1])
     return with_manifest(
         made, grows=not said, notes=[*manifest["notes"], *([said] if said else [])]
     )
+
+
+def _bank_of(
+    gallery: ArrayLike, bank_queries: ArrayLike, bank_gallery: ArrayLike | None,
+    positives: tuple[np.ndarray, ...] | None, metric: Metric, device: str | torch.device | None,
+) -> tuple[Pair, Bank]:  # fmt: skip
+    """Bank queries x gallery, and the bank with its own gallery."""
+    # Made ready once, as `apply` does: dividing by the norm again differs in the last bit.
+    rows, asked, own = (_on(x, device) for x in (gallery, bank_queries, bank_gallery))
+    searched = Pair(rows[:1], rows, metric=metric).gallery
+    sim = Pair(asked, searched, metric=metric)
+    if own is None:
+        return sim, Bank(sim, positives=positives)
+    beside, pairs = Pair(own, searched, metric=metric), Pair(asked, own, metric=metric)
+    return sim, Bank(sim, gallery=beside, pairs=pairs, positives=positives)
+
+
+def _confidence(fitted: FittedPipeline, bank: Bank) -> dict[str, Any]:
+    """How sure first results of the bank's queries are, learned from its pairs."""
+    if bank.pairs is None:
+        raise RerankError(
+            "confidence is learned from pairs of the bank: give texts and videos of the bank, "
+            "and their known pairs for probabilities"
+        )
+    reference = bank_reference(fitted, bank.pairs, bank.positives)
+    return confidence_of(reference, bank.positives).as_dict()
 
 
 def _does_not_grow(made: Saved, item: ArrayLike) -> str:

@@ -369,7 +369,7 @@ def apply_files(
     bias_weight: float = 1.0,
     confidence: bool = False,
     threshold: float | None = None,
-    metric: str = "cosine",
+    metric: Metric = "cosine",
     k: int | None = None,
     scores_are: str = "auto",
     unscored: str | None = None,
@@ -395,14 +395,13 @@ def apply_files(
     """
     settings = settings_over(settings_file, settings)
     said = reading_of(reading, pool)
+    roles = (videos, texts, sims, bank_texts, bank_videos)
     io.check_outputs(
         {"--out": out},
-        (*(path for role in (videos, texts, sims, bank_texts, bank_videos)
-           for path in paths_of(role)), bank_gt, bank_sims, bias, heads, settings_file,
-         None if query_groups in (None, BY_IDS) else query_groups,
+        (*(path for paths in roles for path in paths_of(paths)), bank_gt, bank_sims, bias, heads,
+         settings_file, None if query_groups in (None, BY_IDS) else query_groups,
          said.text_ids, said.video_ids),
-        force=force,
-        kind=SCHEMA,
+        force=force, kind=SCHEMA,
     )  # fmt: skip
     sharded = comm.start_from_environment()
     target = pick_device(device)
@@ -413,30 +412,25 @@ def apply_files(
         made = read_fused(
             weights=weights, query_groups=query_groups, videos=videos, texts=texts, sims=sims,
             bank_texts=bank_texts, bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims,
-            metric=metric,  # type: ignore[arg-type]
-            heads=heads, sharded=sharded, whole_bank=whole_bank, reading=said,
+            metric=metric, heads=heads, sharded=sharded, whole_bank=whole_bank, reading=said,
             scores_are=scores_are, unscored=unscored,
         )  # fmt: skip
         inputs = with_bias(made.inputs, bias, bias_weight)
-        if k is None:
-            k = min(10, len(inputs.text_ids), len(inputs.video_ids))
+        k = min(10, len(inputs.text_ids), len(inputs.video_ids)) if k is None else k
         result, warned = rerank_inputs(
             inputs, metric=metric, k=k, gate=gate, device=target,
             settings=settings, groups=groups,  # type: ignore[arg-type]
         )  # fmt: skip
-        answers: dict[Name, Answers] = {}
-        if confidence or threshold is not None:
-            fits = (result.t2v.fit, result.v2t.fit)
-            answers = {fit.direction.name: answers_of(fit, threshold) for fit in fits}
+        fits = (result.t2v.fit, result.v2t.fit) if confidence or threshold is not None else ()
+        answers: dict[Name, Answers] = {f.direction.name: answers_of(f, threshold) for f in fits}
         # Of all processes, so asked before the first one writes alone.
         regime, read = _sweeps(result), _read_lines(inputs)
         asked = {
             "method": result.method, "metric": None if sims else metric, "k": k,
             "scores_are": scores_are, "unscored": unscored, "groups": groups, "gate": gate,
             "device": target.type, "pool": said.pool, **made.recorded(folder_of(out)),
-            **({} if bias is None else
-               {"bias": os.path.relpath(bias, folder_of(out)), "bias_weight": bias_weight}),
-            **_reading_facts(said, out), **{k: v for k, v in settings.items() if k != "method"},
+            **_files_facts(said, bias, bias_weight, folder_of(out)),
+            **{k: v for k, v in settings.items() if k != "method"},
         }  # fmt: skip
         manifest = write(
             out, inputs, result, scores=store_scores, force=force, settings=asked, answers=answers
@@ -449,10 +443,15 @@ def apply_files(
     return Answer(manifest, text, cautions, notes)
 
 
-def _reading_facts(said: io.Reading, out: Path) -> dict[str, Any]:
-    """What was said about the files, for the manifest; nothing where nothing was."""
-    found = recorded(said, folder_of(out))
-    return {"reading": found} if found else {}
+def _files_facts(
+    said: io.Reading, bias: Path | None, bias_weight: float, folder: Path
+) -> dict[str, Any]:
+    """What was said about the files and the numbers from outside; nothing where nothing was."""
+    facts: dict[str, Any] = {}
+    if bias is not None:
+        facts = {"bias": os.path.relpath(bias, folder), "bias_weight": bias_weight}
+    found = recorded(said, folder)
+    return {**facts, "reading": found} if found else facts
 
 
 def _messages(result: Reranked, warned: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

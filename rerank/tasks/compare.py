@@ -428,36 +428,51 @@ def compare_files(
         if inputs.sentence:
             found = replace(found, notes=(inputs.sentence, *found.notes))
         if written is not None:
-            names = " and ".join(path.name for path in (texts, videos, sims) if path is not None)
-            html = render(
-                from_comparison(found, {"t2v": inputs.video_ids, "v2t": inputs.text_ids}),
-                title="Re-ranking methods compared",
-                subtitle=f"{names}, judged by {gt.name}",
-                verdicts=[
-                    verdict_of_table(table)
-                    for table in found.tables
-                    if table.label != "none" or not table.entries
-                ],
-                facts=[
-                    (nouns.sides()[0].capitalize(), _named(texts)),
-                    (nouns.sides()[1].capitalize(), _named(videos)),
-                    ("Matrix", _named(sims)),
-                    ("Bank", ", ".join(p.name for p in (bank_texts, bank_videos, bank_gt) if p)),
-                    ("Ground truth", gt.name),
-                    ("Methods", methods),
-                    ("This page by", page.command),
-                    ("On", page.when),
-                    ("Protocol", f"{found.protocol}, ties {found.ties}"),
-                ],
-                queries=_queries(found, truth, inputs, page),
-                notes=footnotes(found),
-            )
+            files = {"texts": texts, "videos": videos, "sims": sims}
+            facts = [
+                *_facts_of(files, (bank_texts, bank_videos, bank_gt), gt),
+                ("Methods", methods),
+                ("This page by", page.command),
+                ("On", page.when),
+                ("Protocol", f"{found.protocol}, ties {found.ties}"),
+            ]
+            named = " and ".join(path.name for path in files.values() if path is not None)
+            html = _html(found, truth, inputs, page, facts, f"{named}, judged by {gt.name}")
             written.write_text(html, encoding="utf-8")
     return found
 
 
-def _named(path: Path | None) -> str:
-    return "" if path is None else path.name
+def _facts_of(
+    files: Mapping[str, Path | None], banks: Sequence[Path | None], gt: Path
+) -> list[tuple[str, str]]:
+    """What was compared, for the page."""
+    queries, items = nouns.sides()
+    called = {"texts": queries.capitalize(), "videos": items.capitalize(), "sims": "Matrix"}
+    return [
+        *((called[role], "" if path is None else path.name) for role, path in files.items()),
+        ("Bank", ", ".join(path.name for path in banks if path is not None)),
+        ("Ground truth", gt.name),
+    ]
+
+
+def _html(
+    found: Comparison, truth: io.GroundTruth, inputs: Inputs, page: PageWords,
+    facts: list[tuple[str, str]], subtitle: str,
+) -> str:  # fmt: skip
+    """The page of a comparison."""
+    return render(
+        from_comparison(found, {"t2v": inputs.video_ids, "v2t": inputs.text_ids}),
+        title="Re-ranking methods compared",
+        subtitle=subtitle,
+        verdicts=[
+            verdict_of_table(table)
+            for table in found.tables
+            if table.label != "none" or not table.entries
+        ],
+        facts=facts,
+        queries=_queries(found, truth, inputs, page),
+        notes=footnotes(found),
+    )
 
 
 def _queries(

@@ -4,6 +4,7 @@ A gallery is videos for "t2v" and texts for "v2t"; queries are the other. Heads 
 learned travel inside the model file and are applied to everything that is read.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from rerank.core.pairs import transpose_positives
 from rerank.core.rows import StoredRows
 from rerank.core.similarity import Pair
 from rerank.core.words import NAMES, Metric, Name
+from rerank.io.reading import ROWS
 from rerank.methods.fusion import Blocks, Weights
 from rerank.methods.saved import KIND, Saved
 from rerank.passes import reduce
@@ -180,21 +182,9 @@ def fit_files(
     Raises:
         RerankError: files that are missing or do not fit together; nothing is written then.
     """
-    gallery_path, bank_path, other_path = (
-        (videos, bank_texts, bank_videos)
-        if direction == "t2v"
-        else (texts, bank_videos, bank_texts)
-    )
     words = ("videos", "texts") if direction == "t2v" else ("texts", "videos")
-    if not gallery_path:
-        raise RerankError(f"--{words[0]} is missing: {direction} searches {words[0]}")
-    if not bank_path:
-        raise RerankError(
-            f"--bank-{words[1]} is missing: unseen queries are served by biases from a bank of "
-            f"other {words[1]}; to re-rank known queries use `rerank apply`"
-        )
+    roles = _roles(direction, words, (videos, texts), (bank_texts, bank_videos))
     said = reading or io.Reading()
-    roles = {words[0]: gallery_path, f"bank_{words[1]}": bank_path, f"bank_{words[0]}": other_path}
     io.check_outputs(
         {"--out": out},
         (*(path for paths in roles.values() for path in paths_of(paths)), bank_gt, bias, heads,
@@ -229,24 +219,67 @@ def fit_files(
         model = with_manifest(replace(model, kept={**model.kept, **kept_heads(data)}), trained=True)
     items = through(trained, gallery.vectors, words[0]) if keep_gallery else None
     Model(model, items).save(out)
-    count, d = len(gallery), model.manifest["gallery"]["dimension"]
     double = trained is None and np.float64 in (gallery.vectors.dtype, bank.vectors.dtype)
-    swept = any(
-        "iterations" in stage.facts and "sparse" not in stage.facts for stage in model.fitted.stages
-    )
-    lines = [
-        f"gallery: {count} {words[0]}, d = {d}; bank: {len(bank)} {words[1]}"
-        + ("" if other is None else f" and {len(other)} {words[0]}"),
-        f"{direction}: {model.manifest['method']}, label {model.fitted.label}{_numbers(model)}",
-        *([f"sweeps: {_regime(len(bank), count, d, target, double=double)}"] if swept else []),
-        f"written: {out}"
-        + (" (with its bank, so that the gallery can grow)" if keep_bank else "")
-        + (" (with its gallery, so that it searches on its own)" if keep_gallery else ""),
-    ]
+    kept = {"bank": keep_bank, "gallery": keep_gallery}
+    # Rows of a bank need no names here, but queries do.
+    named = said if bank.ids_given else replace(said, **{f"{words[1][:-1]}_ids": Path(ROWS)})
+    text = _text(out, model, roles, named, kept=kept, device=target, double=double)
     warnings = [*held.notes, *model.manifest["notes"]]
     if gate and bank_gt is None:
         warnings.append("the gate is off: without --bank-gt nothing judges whether the bank helps")
-    return Answer({**model.manifest, "out": str(out)}, "\n".join(lines), tuple(warnings))
+    return Answer({**model.manifest, "out": str(out)}, text, tuple(warnings))
+
+
+def _roles(
+    direction: Name, words: tuple[str, str], sides: tuple[Paths, Paths], banks: tuple[Paths, Paths]
+) -> dict[str, Paths]:
+    """The files of the gallery, of the bank, and of the bank's gallery, by their roles.
+
+    Raises:
+        RerankError: no gallery, or no bank.
+    """
+    gallery = sides[0] if direction == "t2v" else sides[1]
+    bank, other = banks if direction == "t2v" else banks[::-1]
+    if not gallery:
+        raise RerankError(f"--{words[0]} is missing: {direction} searches {words[0]}")
+    if not bank:
+        raise RerankError(
+            f"--bank-{words[1]} is missing: unseen queries are served by biases from a bank of "
+            f"other {words[1]}; to re-rank known queries use `rerank apply`"
+        )
+    return {words[0]: gallery, f"bank_{words[1]}": bank, f"bank_{words[0]}": other}
+
+
+def _text(
+    out: Path, model: Saved, roles: Mapping[str, Paths], said: io.Reading, *,
+    kept: Mapping[str, bool], device: torch.device, double: bool,
+) -> str:  # fmt: skip
+    """What was fitted, and the command that searches with it: the bank stands for new queries."""
+    manifest, (word, other) = model.manifest, [role.removeprefix("bank_") for role in roles][:2]
+    sizes = {role: manifest[role]["count"] for role in ("gallery", "bank")}
+    beside = manifest.get("bank_gallery")
+    swept = any(
+        "iterations" in stage.facts and "sparse" not in stage.facts for stage in model.fitted.stages
+    )
+    regime = _regime(
+        sizes["bank"], sizes["gallery"], manifest["gallery"]["dimension"], device, double=double
+    )
+    searched, asked, _ = roles.values()
+    typed = ["rerank", "search", "--model", str(out)]
+    for role, paths in ((word, () if kept["gallery"] else searched), (other, asked)):
+        for path in paths_of(paths):
+            typed += [f"--{role}", str(path)]
+    return "\n".join([
+        f"gallery: {sizes['gallery']} {word}, d = {manifest['gallery']['dimension']}; bank: "
+        f"{sizes['bank']} {other}" + (f" and {beside['count']} {word}" if beside else ""),
+        f"{manifest['direction']}: {manifest['method']}, label {model.fitted.label}"
+        f"{_numbers(model)}",
+        *([f"sweeps: {regime}"] if swept else []),
+        f"written: {out}"
+        + (" (with its bank, so that the gallery can grow)" if kept["bank"] else "")
+        + (" (with its gallery, so that it searches on its own)" if kept["gallery"] else ""),
+        f"next  {shlex.join([*typed, *said.as_options()])}",
+    ])  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

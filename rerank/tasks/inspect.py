@@ -113,6 +113,7 @@ def inspect_files(
     sims: Paths = None,
     heads: Path | None = None,
     bank_texts: Path | None = None,
+    bank_sims: Path | None = None,
     metric: str = "cosine",
     k: int = 10,
     top: int = 5,
@@ -152,8 +153,9 @@ def inspect_files(
         alone = read_role(path, role, said, metric=metric, row_numbers=True)
         return inspect_alone(alone, metric=metric, k=k, top=top, device=target)
     inputs = read_inputs(
-        videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, metric=metric, pool=pool,
-        reading=reading, heads=heads, scores_are=scores_are, unscored=unscored,
+        videos=videos, texts=texts, sims=sims, bank_texts=bank_texts, bank_sims=bank_sims,
+        metric=metric, pool=pool, reading=reading, heads=heads, scores_are=scores_are,
+        unscored=unscored,
     )  # fmt: skip
     both = read_directions(inputs, metric=metric, device=target)
     return inspect_directions(both, inputs, metric=metric, k=k, top=top, orders=orders)
@@ -182,14 +184,13 @@ def inspect_directions(
         counted = hubness.summary(side, k)
         found["hubness"][name] = _facts(counted, ids, top, nouns.of(name)[1])
         checks.append(first_places(counted, ids, f"{name}, most found"))
+    bank = both["t2v"].bank
+    if bank is not None and bank.sim is not sim:
+        counted = hubness.summary(bank.sim, k)
+        checks.append(
+            first_places(counted, inputs.video_ids, f"bank {nouns.sides()[0]}, most found")
+        )
     if isinstance(sim, Pair):
-        vectors = inputs.vectors("bank_texts")
-        if vectors is not None:
-            asked = as_matrix(vectors, "bank", keep_half=True).to(sim.device)
-            bank = hubness.summary(Pair(asked, sim.gallery, metric=sim.metric), k)
-            checks.append(
-                first_places(bank, inputs.video_ids, f"bank {nouns.sides()[0]}, most found")
-            )
         shape = hubness.geometry(sim)
         found["geometry"] = {
             "dimension": shape.dimension,

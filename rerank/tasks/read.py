@@ -360,19 +360,9 @@ def read_inputs(
                 "--sims stands alone: leave out --videos, --texts, --heads and banks of "
                 "embeddings; the scores of a bank are --bank-sims"
             )
-        value = kinds.parse_unscored(unscored)
-        nan = isinstance(value, float) and math.isnan(value)
-        rows = (
-            comm.my_rows(read_matrix(sims, said, rows=slice(0, 1), nan=nan).total_rows)
-            if sharded
-            else None
+        return _read_scores(
+            sims, bank_sims, said, sharded=sharded, scores_are=scores_are, unscored=unscored
         )
-        scores = read_matrix(sims, said, rows=rows, nan=nan)
-        bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said, nan=nan)
-        return Inputs(
-            scores=scores, sharded=sharded, reading=said, bank_scores=bank,
-            scores_are=kinds.as_scores_are(scores_are), unscored=value,
-        )  # fmt: skip
     if bank_sims is not None:
         raise RerankError("--bank-sims needs --sims; with --videos and --texts give --bank-texts")
     if videos is None or texts is None:
@@ -401,19 +391,9 @@ def read_inputs(
         heads_file=heads, heads=_heads(heads), pool=said.pool, whole_bank=whole_bank, reading=said,
         row_numbers=numbers,
     )  # fmt: skip
-    reference = _given(found.videos)
-    for other in (found.texts, found.bank_texts, found.bank_videos):
-        if (
-            heads is None
-            and other is not None
-            and other.vectors.shape[1] != reference.vectors.shape[1]
-        ):
-            raise FormatError(
-                f"{other.source}: embeddings have d = {other.vectors.shape[1]} but "
-                f"{reference.source} has d = {reference.vectors.shape[1]}; "
-                f"both must come from the same model"
-            )
-    _check_captions(_given(found.texts), reference)
+    if heads is None:
+        check_widths(_given(found.videos), found.texts, found.bank_texts, found.bank_videos)
+    _check_captions(_given(found.texts), _given(found.videos))
     if bank_gt is None:
         return found
     if found.bank_texts is None or found.bank_videos is None:
@@ -425,6 +405,39 @@ def read_inputs(
         bank_gt, texts_of_bank, found.bank_videos.ids, direction=said.gt_direction
     )
     return replace(found, bank_positives=tuple(truth.positives))
+
+
+def _read_scores(
+    sims: Path, bank_sims: Path | None, said: Reading, *, sharded: bool, scores_are: str,
+    unscored: str | None,
+) -> Inputs:  # fmt: skip
+    """Read a matrix, of several processes a share of its rows, and the scores of a bank."""
+    value = kinds.parse_unscored(unscored)
+    nan = isinstance(value, float) and math.isnan(value)
+    rows = None
+    if sharded:
+        rows = comm.my_rows(read_matrix(sims, said, rows=slice(0, 1), nan=nan).total_rows)
+    scores = read_matrix(sims, said, rows=rows, nan=nan)
+    bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said, nan=nan)
+    return Inputs(
+        scores=scores, sharded=sharded, reading=said, bank_scores=bank,
+        scores_are=kinds.as_scores_are(scores_are), unscored=value,
+    )  # fmt: skip
+
+
+def check_widths(reference: Embeddings, *others: Embeddings | None) -> None:
+    """Refuse embeddings of different models, as their dimensions show.
+
+    Raises:
+        FormatError: another dimension than that of `reference`.
+    """
+    d = reference.vectors.shape[1]
+    for other in others:
+        if other is not None and other.vectors.shape[1] != d:
+            raise FormatError(
+                f"{other.source}: embeddings have d = {other.vectors.shape[1]} but "
+                f"{reference.source} has d = {d}; both must come from the same model"
+            )
 
 
 def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:

@@ -333,7 +333,7 @@ def train_files(
         if extras.pair_scores is not None:
             _write_pair_scores(extras.pair_scores, trained, whole)
     return TrainReport(
-        manifest, _text(manifest, out, trained.history, test or train), tuple(warnings)
+        manifest, _text(manifest, out, trained.history, test or train, reading), tuple(warnings)
     )
 
 
@@ -491,7 +491,10 @@ def _manifest(
     }
 
 
-def _text(manifest: Mapping[str, Any], out: Path, history: list[Record], served: Files) -> str:
+def _text(
+    manifest: Mapping[str, Any], out: Path, history: list[Record], served: Files,
+    reading: io.Reading | None,
+) -> str:  # fmt: skip
     start, best = manifest["validation_start"], manifest["validation"]
     lines = [
         f"{manifest['objective']}: validation R@1 t2v {start['t2v_R@1']:.1f} -> "
@@ -515,6 +518,7 @@ def _text(manifest: Mapping[str, Any], out: Path, history: list[Record], served:
         lines.append(f"test R@1 t2v {test['t2v']['R@1']:.1f}, v2t {test['v2t']['R@1']:.1f}")
     words = ["rerank", "apply", "--heads", str(out)]
     words += ["--texts", str(served.texts), "--videos", str(served.videos)]
+    words += [] if reading is None else reading.as_options()
     lines += [
         f"wrote {out}; --tau {manifest['tau']:.4g} is the temperature it was trained at",
         f"next  {shlex.join(words)}",

@@ -467,6 +467,7 @@ def inspect(
     *,
     scores: Any = None,  # noqa: ANN401
     bank_texts: Any = None,  # noqa: ANN401
+    bank_scores: Any = None,  # noqa: ANN401
     metric: Metric = "cosine",
     heads: str | Path | None = None,
     k: int = 10,
@@ -480,6 +481,7 @@ def inspect(
         videos: likewise.
         scores: a matrix instead of embeddings.
         bank_texts: other texts, whose hubs are looked for too.
+        bank_scores: the same beside `scores`: bank texts x videos.
         metric: "cosine" or "dot".
         heads: a file of `rerank train`; both sides go through them first.
         k: length of the lists that are counted.
@@ -506,7 +508,7 @@ def inspect(
         )
     inputs, both = _directions(
         scores=scores, metric=metric, device=device, heads=heads,
-        texts=texts, videos=videos, bank_texts=bank_texts,
+        texts=texts, videos=videos, bank_texts=bank_texts, bank_scores=bank_scores,
     )  # fmt: skip
     return inspecting.inspect_directions(both, inputs, metric=metric, k=k, top=top)
 

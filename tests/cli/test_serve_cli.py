@@ -59,6 +59,33 @@ def good(result: tuple[int, str, str]) -> str:
     return out
 
 
+NEXT = {
+    "embeddings": "",
+    "its own gallery": " --keep-gallery",
+    "videos that search": " --direction v2t --texts texts.h5",
+    "a named array": " --videos named.npz --dataset right",
+    "a bank without ids": " --bank-texts bank.npy --keep-bank",
+    "two models": " --videos videos.h5 --bank-texts bank_texts.h5 --bank-videos bank_videos.h5"
+    " --confidence",
+}
+
+
+@pytest.mark.parametrize("more", NEXT.values(), ids=NEXT)
+def test_the_next_line_of_fit_works_as_printed(files, rerank, more):
+    np.savez("named.npz", right=GALLERY[:280], wrong=-GALLERY[:280], ids=np.array(IDS[:280]))
+    np.save("bank.npy", BANK)
+    words = (FIT + more).split()
+    if "named.npz" in more or "bank.npy" in more:  # instead of the one in FIT
+        flag = more.split()[0]
+        del words[words.index(flag) : words.index(flag) + 2]
+    if "v2t" in more:
+        del words[words.index("--videos") : words.index("--videos") + 2]
+    out = good(rerank(" ".join(words)))
+    (line,) = [line for line in out.splitlines() if line.startswith("next  rerank ")]
+    found = json.loads(good(rerank(line.removeprefix("next  rerank ") + " --json --k 1")))
+    assert len(found["results"]) == 200 and found["results"][0]["items"]
+
+
 def test_fit_then_search_then_one_query_alone(files, rerank):
     out = good(rerank(FIT))
     assert "280 videos" in out and "label inductive" in out and "m.safetensors" in out

@@ -67,6 +67,11 @@ def test_a_format_of_somebody_else_is_one_file(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert ".vec" in done.stdout and ".h5" in done.stdout
+    helped = subprocess.run(
+        [sys.executable, "-m", "rerank_cli", "fit", "--help"], cwd=tmp_path, env=environment,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ".vec" in helped.stdout
 
 
 def test_without_the_plugin_the_ending_is_not_known(tmp_path):

@@ -268,7 +268,8 @@ def test_a_figure_of_ones_own_works_everywhere(tmp_path):
     files = ["--sims", "sims.npz", "--gt", "gt.json", "--figures", "rSum,top@3,R@1"]
     page = tmp_path / "page.html"
     lines = [
-        ["eval", *files, "--json"],
+        ["eval", *files],
+        ["eval", *files, "--json", "--report", "eval.html"],
         ["compare", *files, "--methods", "csls", "--format", "json", "--report", str(page)],
     ]
     done = subprocess.run(
@@ -276,11 +277,20 @@ def test_a_figure_of_ones_own_works_everywhere(tmp_path):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    judged, compared = map(json.loads, done.stdout.splitlines())
+    *typed, judged, compared = done.stdout.splitlines()
+    judged, compared = json.loads(judged), json.loads(compared)
     expected = figures_of(scores, np.arange(12), "RSum,R@1")
     found = judged["before"]["t2v"]
     assert found["rSum"] == pytest.approx(expected["RSum"])
     assert "top@3" in found
     row = compared["tables"][0]["rows"][0]
     assert row["rSum"] == pytest.approx(expected["RSum"]) and "rSum" in row["intervals"]
-    assert f"{expected['RSum']:.2f}" in page.read_text()
+    shown = f"{expected['RSum']:.2f}"
+    assert any("rSum" in line for line in typed) and any(shown in line for line in typed)
+    for path in (page, tmp_path / "eval.html"):
+        assert "rSum" in path.read_text() and shown in path.read_text()
+    helped = subprocess.run(
+        [sys.executable, "-m", "rerank_cli", "eval", "--help"], cwd=tmp_path, env=environment,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "RSum, geo, rSum, top@k;" in " ".join(helped.stdout.split())

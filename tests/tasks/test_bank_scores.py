@@ -11,6 +11,7 @@ from rerank.methods.registry import METHODS
 from rerank.tasks.apply import apply_files
 from rerank.tasks.compare import compare_files
 from rerank.tasks.evaluate_files import judge_results
+from rerank.tasks.inspect import inspect_files
 
 N, M, B, D = 40, 30, 50, 8
 RNG = np.random.default_rng(0)
@@ -118,3 +119,16 @@ def test_what_does_not_fit_is_refused(files):
     with pytest.raises(RerankError, match="no column for 'v0'"):
         apply_files(sims=files / "s.npz", bank_sims=files / "c.npz", out=files / "o.h5")
     assert not (files / "o.h5").exists()
+
+
+def test_inspect_looks_for_hubs_of_a_bank_of_scores(files):
+    """As for a bank of embeddings, from arrays and from files."""
+    want = rerank.inspect(TEXTS, VIDEOS, bank_texts=BANK)
+    (check,) = [c for c in want["checks"] if c["name"].startswith("bank texts")]
+    assert check in rerank.inspect(scores=SIMS, bank_scores=BANK_SIMS)["checks"]
+    found = inspect_files(sims=files / "s.npz", bank_sims=files / "b.npz")
+    (named,) = [c for c in found["checks"] if c["name"].startswith("bank texts")]
+    assert named["found"] == f"v{check['found']}"
+    assert not any(
+        c["name"].startswith("bank") for c in inspect_files(sims=files / "s.npz")["checks"]
+    )

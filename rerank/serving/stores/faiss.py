@@ -86,7 +86,7 @@ class Faiss(BaseStore):
             found = exact_topk(torch.from_numpy(queries), items, k)
             return Hits(found.indices.numpy(), found.scores.numpy())
         if effort is not None:
-            _set(index, effort)
+            self._set(index, effort)
         each = [index.search(np.ascontiguousarray(row[None]), k) for row in queries]
         scores = np.concatenate([scores for scores, _ in each])
         rows = np.concatenate([rows for _, rows in each])
@@ -101,8 +101,11 @@ class Faiss(BaseStore):
     def settle(self, target: Path, effort: int) -> None:
         """See `Store`: FAISS searches with it when it reads the file."""
         index = read_index(target)
-        _set(index, effort)
+        self._set(index, effort)
         target.write_bytes(faiss_module().serialize_index(index).data)
+
+    def _set(self, index: Any, effort: int) -> None:  # noqa: ANN401  a FAISS index
+        faiss_module().ParameterSpace().set_index_parameter(index, self.effort_name, effort)
 
     def snippet(self, target: str) -> str:
         """See `Store`."""
@@ -124,13 +127,6 @@ def add_rows(target: Path, vectors: np.ndarray) -> bytes:
     index = read_index(target)
     index.add(np.ascontiguousarray(vectors, dtype=np.float32))
     return faiss_module().serialize_index(index).tobytes()
-
-
-def _set(index: Any, effort: int) -> None:  # noqa: ANN401  a FAISS index
-    if hasattr(index, "hnsw"):
-        index.hnsw.efSearch = effort
-    elif hasattr(index, "nprobe"):
-        index.nprobe = effort
 
 
 def read_index(path: Path) -> Any:  # noqa: ANN401  a FAISS index
