@@ -246,7 +246,7 @@ def _plan_rows(panel, bias, scale, a, rows, tops, sums):  # noqa: ANN001, ANN202
         rows[0, i], rows[1, i] = share * s, share
         for j in range(m):
             value = held[j] * share
-            row[j] = value
+            row[j] = _encode(value, row[j])
             sums[j] += value
             tops[j] = value if value > tops[j] else tops[j]
 
@@ -307,7 +307,9 @@ def peaks(
 def plan(
     panel: np.ndarray, bias: np.ndarray, tau: float, a: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Turn a float32 panel in place into a softmax_j((panel + bias) / tau), rows of mass a.
+    """Turn a panel in place into a softmax_j((panel + bias) / tau), rows of mass a.
+
+    Panels are float32, or bfloat16 as uint16.
 
     Returns:
         Sums and largest entries of the rows, (2, b), and of the columns, (2, m).
