@@ -23,7 +23,7 @@ from rerank.core.similarity import Pair
 from rerank.passes import panels
 from rerank.passes.reduce import masses_moments
 from rerank.passes.sinkhorn.choose import compiled
-from rerank.passes.sinkhorn.sweepers import as_array, plus
+from rerank.passes.sinkhorn.sweepers import Sweeper, as_array, plus
 from rerank.passes.threads import Workers
 
 
@@ -81,6 +81,7 @@ def plan_moments(
     gallery_bias: Tensor,
     query_mass: Tensor,
     query_bias: Tensor | None = None,
+    step: Sweeper | None = None,
 ) -> PlanMoments:
     """Moments of the plan P_ij = a_i softmax_j((S_ij + g_j) / tau), in one pass over the pairs.
 
@@ -91,7 +92,10 @@ def plan_moments(
         query_mass: (n,) a, summing to one over all processes.
         query_bias: (n,) f with P = exp((S + f + g) / tau), where the gallery is split over
             processes and no row is whole.
+        step: a sweep of this plan, whose kernel is read instead of the scores where it holds one.
     """
+    if step is not None and (made := _of_kernel(sim, tau, gallery_bias, query_mass, step)):
+        return made
     n, m = sim.shape
     kind = {"dtype": torch.float64, "device": sim.device}
     d = sim.queries.shape[1]
@@ -119,6 +123,27 @@ def plan_moments(
             qv += sim.queries[rows].double().T @ _times(block, sim.gallery)
             advance(len(block))
     return _gathered(sim, a, largest, b, tallest, qv)
+
+
+def _of_kernel(
+    sim: Pair, tau: float, gallery_bias: Tensor, query_mass: Tensor, step: Sweeper
+) -> PlanMoments | None:
+    """The moments from a stored kernel, or None where it is not one of this plan."""
+    if sim.shard is not None or step.sim is not sim or step.tau != tau:
+        return None
+    if not torch.allclose(step.log_a.double().exp(), query_mass, rtol=1e-4, atol=0.0):
+        return None
+    with step.quiet():
+        f, log_mass = step(gallery_bias)
+        shift = log_mass.double().to(sim.dtype) - gallery_bias / tau
+        rows, columns = step.peaks(query_bias=f, gallery_bias=gallery_bias, column_shift=shift)
+    with progress.task("moments of the plan", len(f)):
+        qv = step.cross(query_bias=f, gallery_bias=gallery_bias)
+    if qv is None:
+        return None
+    b = log_mass.double().exp()
+    largest, tallest = query_mass * rows.double().exp(), b * columns.double().exp()
+    return _gathered(sim, query_mass, largest, b, tallest, qv, rounded=True)
 
 
 def _swept(
