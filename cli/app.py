@@ -158,8 +158,8 @@ def main() -> None:
         sys.exit(2)
 
 
-# Containers made between two searches for rings of them: importing torch makes many and drops few.
-_COLLECT_EVERY = 20_000
+# When rings of objects are searched for: importing makes hundreds of thousands and drops few.
+_COLLECT = (20_000, 10, 100)
 
 
 def program() -> NoReturn:
@@ -167,7 +167,7 @@ def program() -> NoReturn:
 
     What was registered to run at the end does so; a profiler or debugger sees the usual end.
     """
-    gc.set_threshold(_COLLECT_EVERY, *gc.get_threshold()[1:])
+    gc.set_threshold(*_COLLECT)
     try:
         main()
     except SystemExit as ended:

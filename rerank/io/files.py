@@ -398,9 +398,13 @@ def sha256_of(content: np.ndarray | Sequence[str]) -> str:
     if not isinstance(content, np.ndarray):
         digest = hashlib.sha256(f"text {len(content)}\n".encode())
         for start in range(0, len(content), 65536):
-            part = [item.encode("utf-8") for item in content[start : start + 65536]]
-            digest.update(" ".join(str(len(item)) for item in part).encode() + b"\n")
-            digest.update(b"".join(part))
+            part = content[start : start + 65536]
+            whole = "".join(part)
+            joined = whole.encode("utf-8")
+            # Letters are bytes where there are as many of them.
+            sized = part if len(joined) == len(whole) else [item.encode("utf-8") for item in part]
+            digest.update(" ".join(map(str, map(len, sized))).encode() + b"\n")
+            digest.update(joined)
         return digest.hexdigest()
     hashed = ArrayHash(content.dtype, content.shape)
     hashed.update(content)

@@ -140,8 +140,8 @@ class Align(Reranker):
         mass = reduce.query_masses(sim)
         split = sim.shard == "gallery"
         found = plan_moments(
-            sim, plan.tau, gallery_bias=plan.gallery_bias, query_mass=mass,
-            query_bias=plan.complete(sim) if split else None,
+            sim, plan.tau, gallery_bias=plan.gallery_bias + plan.offset, query_mass=mass,
+            query_bias=plan.complete(sim) if split else None, step=plan.step,
         )  # fmt: skip
         # As many pairs of mass one as the masses are worth (Kish): n where they are equal.
         square = mass.square().sum()

@@ -104,10 +104,11 @@ def _nearest(square: Tensor, *, copies: bool) -> float:
     Exact copies count only where `copies` says so.
     """
     finite = torch.isfinite(square)
-    x = torch.where(finite, square, square[finite].min())
-    x = x - x.mean(dim=0)
-    x = x - x.mean(dim=1, keepdim=True)
-    x = x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)
+    if not bool(finite.all()):
+        square = torch.where(finite, square, square[finite].min())
+    x = (square - square.mean(dim=0)).contiguous()
+    x.sub_(x.mean(dim=1, keepdim=True))
+    x.div_(torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(1e-12))
     near = inner(x, x).fill_diagonal_(-1)
     if not copies:
         near.masked_fill_(near > 1 - _ROUNDING, -1)

@@ -21,6 +21,7 @@ from rerank.methods.temperature import SCALE_ROWS, Temperature, auto_tau, bank_t
 from rerank.methods.terms import Soft
 from rerank.passes import reduce
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
+from rerank.passes.sinkhorn.sweepers import Sweeper
 
 
 @method(
@@ -113,12 +114,12 @@ class Sinkhorn(Reranker):
         if self.neighbours is not None:
             graph = Graph.of(sim, self.neighbours, samples=self.samples)
         chosen = self._temperature(
-            sim, found, choice, graph, transductive=transductive, start=bank.start
+            sim, found, choice, graph, transductive=transductive, start=bank.start, rough=rough
         )
         tau = chosen.tau
         if tau is None:
             return _unchanged(sim, choice, chosen.note)
-        solution, facts, sparse = self._solve(sim, chosen, found, choice, graph, rough=rough)
+        solution, facts, step = self._solve(sim, chosen, found, choice, graph, rough=rough)
         g, seen = solution.g, Repeats(0.0)
         if transductive and choice.form in ("equality", "few queries"):
             level, _ = centred(g, found.live_items, split=sim.shard == "gallery")
@@ -147,14 +148,15 @@ class Sinkhorn(Reranker):
             label=bank.label,
             note=chosen.note,
             marginals=_sentences(choice, seen, solution),
-            sparse=sparse,
+            sparse="" if graph is None else str(step),
+            step=step if rough else None,
             form="repeats" if seen.weight else choice.form,
             **facts,
         )
 
     def _temperature(
         self, sim: Similarity, found: Masses, choice: Choice, graph: Graph | None, *,
-        transductive: bool, start: tuple[Tensor, Tensor] | None,
+        transductive: bool, start: tuple[Tensor, Tensor] | None, rough: bool,
     ) -> Temperature:  # fmt: skip
         """Tau as given or as the scores suggest, and their spacing where it is asked for."""
         if self.tau != "auto":
@@ -165,6 +167,7 @@ class Sinkhorn(Reranker):
         if not transductive:
             return bank_tau(sim)
         slack = 0.0 if choice.form == "grouped" else found.slack
+        kept = slack == 0 and choice.form in _PLAIN
         turned = slack < 0
         if turned:
             # The same plan, seen from its shorter side.
@@ -175,24 +178,25 @@ class Sinkhorn(Reranker):
             sim, log_a=found.log_a, log_b=found.log_b, slack=slack,
             live=(found.rows, found.columns), graph=graph,
             init=None if start is None else start[1],
+            rough=rough or not kept, kept=kept,
         )  # fmt: skip
         return chosen.T if turned else chosen
 
     def _solve(
         self, sim: Similarity, chosen: Temperature, found: Masses, choice: Choice,
         graph: Graph | None, *, rough: bool,
-    ) -> tuple[Solution, dict[str, float], str]:  # fmt: skip
-        """The potentials under the chosen marginals, figures of that, and what a graph left out."""
+    ) -> tuple[Solution, dict[str, float], Sweeper | None]:  # fmt: skip
+        """The potentials under the chosen marginals, figures of that, and a sweep made for it."""
         tau = chosen.tau
         assert tau is not None
         if choice.form == "one-to-one":
             # The plan of the other direction: its row potentials are the biases of these items.
             turned = None if graph is None else graph.T
             few = replace(choice, form="few queries")
-            there, facts, said = self._solve(
+            there, facts, step = self._solve(
                 sim.T, chosen.T, found.T, few, turned, rough=rough
             )  # fmt: skip
-            return replace(there, f=there.g, g=there.f), facts, said
+            return replace(there, f=there.g, g=there.f), facts, step
         log_a, slack, facts = found.log_a, 0.0, {}
         wide = None
         if choice.form == "few queries":
@@ -205,6 +209,8 @@ class Sinkhorn(Reranker):
                 )  # fmt: skip
                 sim = sim.add_gallery_bias(wide)
         step = None
+        if chosen.step is not None:
+            step = chosen.step.at(tau, log_a)
         if graph is not None:
             step = Sparse(graph if wide is None else graph.biased(wide), tau, log_a)
         init = None if chosen.start is None or not self.tol else chosen.start[1]
@@ -217,9 +223,11 @@ class Sinkhorn(Reranker):
         )  # fmt: skip
         if wide is not None:
             solution = replace(solution, g=solution.g + wide)
-        return solution, facts, "" if step is None else str(step)
+        return solution, facts, step
 
 
+# Marginals of a fit whose plan differs from that of its temperature in nothing else.
+_PLAIN = ("equality", "grouped", "as given")
 # A plan that only an alignment is read from is met within this L1 distance.
 _PLAN_TOL = 1e-2
 # Width of the popularity in spacings: wider is nearly the mean score, narrower is noise.
@@ -280,6 +288,7 @@ class Potentials(Fitted):
         popularity: share of the popularity that was no accident and is corrected.
         before: (m,) the gallery potentials, not centred, that f is one half-step from; None where
             nobody needs them any more.
+        step: a sweep of this plan that still has its kernel, of a plan to align by; or None.
     """
 
     query_bias: Tensor
@@ -297,6 +306,7 @@ class Potentials(Fitted):
     slack: float = 0.0
     popularity: float | None = None
     before: Tensor | None = None
+    step: Sweeper | None = None
 
     @property
     def potentials(self) -> tuple[Tensor, Tensor] | None:  # noqa: D102
@@ -307,7 +317,7 @@ class Potentials(Fitted):
     @property
     def one_step(self) -> bool:
         """Whether an item's bias is one gallery half-step from the query potentials."""
-        return self.form in ("equality", "grouped", "as given")
+        return self.form in _PLAIN
 
     def transform(self, sim: Similarity) -> Similarity:
         """S_ij + g_j: serves any queries, each independently of the others."""

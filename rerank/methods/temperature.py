@@ -34,6 +34,7 @@ from rerank.methods.potentials import solve
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
+from rerank.passes.sinkhorn.sweepers import Sweeper
 
 RELIABLE_QUERIES = 500
 _NEIGHBOURS = 10
@@ -57,6 +58,7 @@ class Temperature:
         confidence: c, between 0 and 1.
         note: "" or what the user should know.
         start: (n,) and (m,) potentials of the plan that c was read from, or None.
+        step: the sweep of that plan, whose kernel a fit can take over, where asked for.
     """
 
     tau: float | None
@@ -64,11 +66,13 @@ class Temperature:
     confidence: float
     note: str = ""
     start: tuple[Tensor, Tensor] | None = None
+    step: Sweeper | None = None
 
     @property
     def T(self) -> "Temperature":  # noqa: N802  the mathematical transpose, as in numpy
         """The same, seen from the other side."""
-        return self if self.start is None else replace(self, start=(self.start[1], self.start[0]))
+        start = None if self.start is None else (self.start[1], self.start[0])
+        return replace(self, start=start, step=None)
 
 
 def spacing(
@@ -112,15 +116,16 @@ def plan_confidence(
     slack: float = 0.0,
     graph: Graph | None = None,
     init: Tensor | None = None,
-) -> tuple[float, tuple[Tensor, Tensor]]:
+    rough: bool = True,
+) -> tuple[float, tuple[Tensor, Tensor], Sweeper]:
     """Mean of the mean largest row share and the mean largest column share of the plan at tau.
 
     A column's share is one of the item's whole mass, of which a slack row may have most. Also
-    returns the potentials of the plan, (n,) and (m,), which a fit can start from.
+    returns the potentials of the plan, (n,) and (m,), which a fit can start from, and its sweep.
     """
     if graph is None:
         step = reduce.sweeper(
-            sim, tau, log_a=log_a, sweeps=_STEPS, rough=True, warm=init is not None
+            sim, tau, log_a=log_a, sweeps=_STEPS, rough=rough, warm=init is not None
         )
     else:
         step = Sparse(graph, tau, log_a)
@@ -134,7 +139,7 @@ def plan_confidence(
     )
     rows = _mean_share(rows, comm_axis=sim.shard == "queries")
     cols = _mean_share(cols + p.log_asked, comm_axis=sim.shard == "gallery")
-    return (rows + cols) / 2, (p.f, p.g)
+    return (rows + cols) / 2, (p.f, p.g), step
 
 
 def _mean_share(log_share: Tensor, *, comm_axis: bool) -> float:
@@ -173,6 +178,8 @@ def auto_tau(
     positives: tuple[int, int] = (1, 1),
     graph: Graph | None = None,
     init: Tensor | None = None,
+    rough: bool = True,
+    kept: bool = False,
 ) -> Temperature:
     """Choose tau for a similarity from its scores alone.
 
@@ -185,6 +192,8 @@ def auto_tau(
         positives: how many top entries of a row, and of a column, may be matches.
         graph: what stands for all pairs, where they are too many.
         init: (m,) gallery potentials that are nearly right.
+        rough: whether scores may be rounded for the plan.
+        kept: whether the sweep of the plan, with its kernel, is returned too.
 
     Returns:
         A `Temperature`; its tau is None for scores without a spacing.
@@ -205,9 +214,9 @@ def auto_tau(
     h = min((side for side in sides if side > least), default=0.0)
     if not h:
         return Temperature(None, h, 0.0, "scores are constant: no temperature, scores unchanged")
-    c, start = plan_confidence(
+    c, start, step = plan_confidence(
         sim, h / 2, log_a=log_a + math.log1p(-slack), log_b=log_b, slack=slack, graph=graph,
-        init=init,
+        init=init, rough=rough,
     )  # fmt: skip
     # A plan that is certain everywhere leaves no doubt to scale by; keep a positive temperature.
     tau = _CONSTANT * h * max(1 - c, 0.02)
@@ -217,4 +226,4 @@ def auto_tau(
             f"temperature chosen from {max(n, m)} x {min(n, m)} scores: below "
             f"{RELIABLE_QUERIES} it can be off; with labelled pairs, compare with other --tau"
         )
-    return Temperature(tau, h, c, note, start)
+    return Temperature(tau, h, c, note, start, step if kept else None)

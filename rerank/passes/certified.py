@@ -25,7 +25,7 @@ from rerank.passes.panels import slices
 from rerank.passes.sinkhorn.choose import has_numba
 
 _MOST = 64
-_FEWEST_ITEMS, _FEWEST_SCORES = 2048, 16 * 1024 * 1024
+_FEWEST_ITEMS, _FEWEST_SCORES = 2048, 8 * 1024 * 1024
 _BRUTE_ROWS = 64
 # Stored rows made float32 at once, 134 MB at d = 512.
 _PART = 65536

@@ -10,18 +10,20 @@ A plan is read in row panels and forgotten; known pairs are a list. Sums over pr
 an axis end in a collective, so shares give the numbers of the whole.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from rerank.core import comm, progress
-from rerank.core.arrays import inner
+from rerank.core import comm, memory, progress
+from rerank.core.arrays import inner, inner_bfloat16
 from rerank.core.rows import Rows, StoredRows, slices
 from rerank.core.similarity import Pair
 from rerank.passes import panels
 from rerank.passes.reduce import masses_moments
 from rerank.passes.sinkhorn.choose import compiled
+from rerank.passes.sinkhorn.sweepers import Sweeper, as_array, plus
 from rerank.passes.threads import Workers
 
 
@@ -79,6 +81,7 @@ def plan_moments(
     gallery_bias: Tensor,
     query_mass: Tensor,
     query_bias: Tensor | None = None,
+    step: Sweeper | None = None,
 ) -> PlanMoments:
     """Moments of the plan P_ij = a_i softmax_j((S_ij + g_j) / tau), in one pass over the pairs.
 
@@ -89,7 +92,10 @@ def plan_moments(
         query_mass: (n,) a, summing to one over all processes.
         query_bias: (n,) f with P = exp((S + f + g) / tau), where the gallery is split over
             processes and no row is whole.
+        step: a sweep of this plan, whose kernel is read instead of the scores where it holds one.
     """
+    if step is not None and (made := _of_kernel(sim, tau, gallery_bias, query_mass, step)):
+        return made
     n, m = sim.shape
     kind = {"dtype": torch.float64, "device": sim.device}
     d = sim.queries.shape[1]
@@ -100,7 +106,7 @@ def plan_moments(
     if query_bias is None and compiled(sim) and isinstance(sim.gallery, Tensor):
         found = _swept(sim, tau, bias, query_mass)
         a, largest, b, tallest, qv = found
-        return _gathered(sim, a, largest, b, tallest, qv)
+        return _gathered(sim, a, largest, b, tallest, qv, rounded=True)
     with progress.task("moments of the plan", n) as advance:
         for rows, block in sim.blocks():
             block.add_(bias).div_(tau)
@@ -119,26 +125,49 @@ def plan_moments(
     return _gathered(sim, a, largest, b, tallest, qv)
 
 
+def _of_kernel(
+    sim: Pair, tau: float, gallery_bias: Tensor, query_mass: Tensor, step: Sweeper
+) -> PlanMoments | None:
+    """The moments from a stored kernel, or None where it is not one of this plan."""
+    if sim.shard is not None or step.sim is not sim or step.tau != tau:
+        return None
+    if not torch.allclose(step.log_a.double().exp(), query_mass, rtol=1e-4, atol=0.0):
+        return None
+    with step.quiet():
+        f, log_mass = step(gallery_bias)
+        shift = log_mass.double().to(sim.dtype) - gallery_bias / tau
+        rows, columns = step.peaks(query_bias=f, gallery_bias=gallery_bias, column_shift=shift)
+    with progress.task("moments of the plan", len(f)):
+        qv = step.cross(query_bias=f, gallery_bias=gallery_bias)
+    if qv is None:
+        return None
+    b = log_mass.double().exp()
+    largest, tallest = query_mass * rows.double().exp(), b * columns.double().exp()
+    return _gathered(sim, query_mass, largest, b, tallest, qv, rounded=True)
+
+
 def _swept(
     sim: Pair, tau: float, bias: Tensor, query_mass: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Sums and largest entries of rows and columns, and T^T P V, by the compiled sweep."""
-    from rerank.passes.sinkhorn.cpu import plan
+    """Sums and largest entries of rows and columns, and T^T P V, by the compiled sweep.
 
+    Where bfloat16 products are fast, scores and weights are rounded to it, items around their mean:
+    an alignment moves by less than the noise of any of its pairs.
+    """
     n, m = sim.shape
     assert isinstance(sim.gallery, Tensor)
-    turned = sim.gallery.T.contiguous()
-    masses = query_mass.float().numpy()
+    rounds = panels.can_halve(sim, n + m, memory.budget())
+    source = panels.halved(sim) if rounds else panels.full(sim)
+    weigh = _weighing(source, plus(bias, source.column), tau, query_mass.float())
     rows_found = torch.empty((2, n), dtype=torch.float64)
     columns = torch.zeros((2, m), dtype=torch.float64)
     qv = torch.zeros((sim.queries.shape[1],) * 2, dtype=torch.float64)
 
     def part(rows: slice) -> tuple[Tensor, Tensor]:
-        panel = sim.block(rows)
-        found = plan(panel.numpy(), bias.numpy(), tau, masses[rows])
-        rows_found[:, rows] = torch.from_numpy(found[0]).double()
+        of_rows, of_columns, product = weigh(rows)
+        rows_found[:, rows] = of_rows.double()
         # Weights of a few hundred rows: their sums are exact enough in float32.
-        return torch.from_numpy(found[1]), sim.queries[rows].T @ inner(panel, turned)
+        return of_columns, sim.queries[rows].T @ product
 
     parts, workers = panels.slices(n, m), Workers()
     with progress.task("moments of the plan", n) as advance:
@@ -150,16 +179,41 @@ def _swept(
     return rows_found[0], rows_found[1], columns[0], columns[1], qv
 
 
+def _weighing(
+    source: panels.Panels, bias: Tensor, tau: float, masses: Tensor
+) -> Callable[[slice], tuple[Tensor, Tensor, Tensor]]:
+    """A function of a slice of rows: sums and largest weights of them and of columns, and P V."""
+    from rerank.passes.sinkhorn.cpu import plan
+
+    sim = source.sim
+    assert isinstance(sim, Pair) and isinstance(sim.gallery, Tensor)
+    mean = None if source.half is None else panels.centre(sim)[1]
+    turned = (sim.gallery if source.half is None else source.half[1]).T.contiguous()
+
+    def weigh(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        panel = source.block(rows).contiguous()
+        found = plan(as_array(panel), bias.numpy(), tau, masses[rows].numpy())
+        of_rows, of_columns = (torch.from_numpy(x) for x in found)
+        if mean is None:
+            return of_rows, of_columns, inner(panel, turned)
+        product = inner_bfloat16(panel, turned).float()
+        return of_rows, of_columns, product.add_(of_rows[0, :, None] * mean)
+
+    return weigh
+
+
 def _gathered(
-    sim: Pair, a: Tensor, largest: Tensor, b: Tensor, tallest: Tensor, qv: Tensor
-) -> PlanMoments:
+    sim: Pair, a: Tensor, largest: Tensor, b: Tensor, tallest: Tensor, qv: Tensor, *,
+    rounded: bool = False,
+) -> PlanMoments:  # fmt: skip
     """What the parts of all processes come to."""
     if sim.shard == "queries":
         b, qv, tallest = comm.all_sum(b), comm.all_sum(qv), comm.all_max(tallest)
     elif sim.shard == "gallery":
         a, qv, largest = comm.all_sum(a), comm.all_sum(qv), comm.all_max(largest)
-    qq, queries = masses_moments(sim.queries, a)
-    vv, items = masses_moments(sim.gallery, b)
+    kind = torch.float32 if rounded else torch.float64
+    qq, queries = masses_moments(sim.queries, a, products=kind)
+    vv, items = masses_moments(sim.gallery, b, products=kind)
     sums = torch.stack([a.sum(), largest.sum(), tallest.sum()])
     if sim.shard == "queries":
         qq, queries, sums[:2] = comm.all_sum(qq), comm.all_sum(queries), comm.all_sum(sums[:2])

@@ -170,14 +170,19 @@ def gram(sim: Similarity, *, query_mass: Tensor, gallery_mass: Tensor) -> tuple[
     return second + other_second, first + other_first
 
 
-def masses_moments(x: Rows, mass: Tensor) -> tuple[Tensor, Tensor]:
-    """X^T diag(mass) X (d, d) and X^T mass (d,), float64, of the rows in this process."""
+def masses_moments(
+    x: Rows, mass: Tensor, *, products: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
+    """X^T diag(mass) X (d, d) and X^T mass (d,), float64, of the rows in this process.
+
+    `products` is the precision of the sums over a slice of rows.
+    """
     d = x.shape[1]
     second = torch.zeros((d, d), dtype=torch.float64, device=x.device)
     first = torch.zeros(d, dtype=torch.float64, device=x.device)
     for rows in slices(len(x)):
-        block = x[rows].double()
-        weighted = block * mass[rows, None].double()
+        block = x[rows].to(products)
+        weighted = block * mass[rows, None].to(products)
         second += block.T @ weighted
         first += weighted.sum(dim=0)
     return second, first

@@ -125,6 +125,8 @@ class Inputs:
 
 def _before_number(ids: Sequence[str]) -> tuple[str, ...]:
     """`x` of ids `x#k`, where all of them are such; else nothing."""
+    if not ids or "#" not in ids[0]:
+        return ()
     parts = [name.rpartition("#") for name in ids]
     if not all(sign and name and number.isdigit() for name, sign, number in parts):
         return ()

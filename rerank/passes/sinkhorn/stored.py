@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from rerank.core import comm, progress
-from rerank.core.similarity import Similarity
+from rerank.core.rows import slices as chunks
+from rerank.core.similarity import Pair, Similarity
 from rerank.passes import panels as panels_of
 from rerank.passes.panels import Panels
 from rerank.passes.sinkhorn import plain
@@ -30,6 +31,8 @@ from rerank.passes.threads import Workers, torch_threads
 
 # How far (g - g0) / tau may spread before the kernel is built again, for float32's range.
 _DRIFT = 25.0
+# Entries raised to less than this would lose too many that were rounded to 0.
+_LEAST_POWER = 0.3
 # A column of e^-2 of the average mass or less is light; none is stored larger than e^60 times.
 _LIGHT, _HEAVIEST = 2.0, 60.0
 
@@ -176,6 +179,12 @@ class Stored(Sweeper):
         found = (rows[0] / rows[1]).log(), (tops / sums).log()
         return found[0].to(self.sim.dtype), found[1].to(self.sim.dtype)
 
+    def at(self, tau: float, log_a: Tensor) -> Sweeper | None:  # noqa: ARG002
+        """See `Sweeper`."""
+        self._pieces.clear()
+        self._stale = True
+        return None
+
     def _peaks(self, piece: Tensor, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Largest entry and sum of every row of K v, (2, b), and of every column of u K, (2, m)."""
         rows = torch.empty((2, len(piece)), dtype=torch.float64, device=piece.device)
@@ -276,6 +285,57 @@ class StoredNumba(Stored):
         with self._busy():
             full = panels_of.full(self.sim)
             return Fresh(self.sim, self.tau, self.log_a, full)(gallery_bias)
+
+    def at(self, tau: float, log_a: Tensor) -> Sweeper | None:
+        """See `Sweeper`: entries are powers of those at this temperature, of bfloat16 ones."""
+        power = self.tau / tau
+        if not self._holds(self._built_for) or power < _LEAST_POWER:
+            return super().at(tau, log_a)
+        from rerank.passes.sinkhorn.cpu import SMALLEST, raised
+
+        made = StoredNumba(self.sim, tau, log_a, self._source, self.form, warm=True)
+        with progress.task("Sinkhorn kernel", self.sim.shape[0]) as advance:
+            for rows, piece in self._pieces:
+                raised(self._workers, piece.numpy(), power)
+                advance(rows.stop - rows.start)
+        made._pieces, self._pieces = self._pieces, []
+        made._absorbed, made._built_for, made._tops = self._absorbed, self._built_for, self._tops
+        made._stale, self._stale = False, True
+        made.smallest = max(SMALLEST["uint16"], self.smallest**power)
+        return made
+
+    def cross(self, *, query_bias: Tensor, gallery_bias: Tensor) -> Tensor | None:
+        """See `Sweeper`: one bfloat16 product of the kernel and the items around their mean."""
+        sim = self.sim
+        if not self._holds(gallery_bias) or not panels_of.can_halve(sim, 0, 0):
+            return None
+        assert isinstance(sim, Pair) and self._absorbed is not None
+        v = ((gallery_bias - self._absorbed).double() / self.tau).exp().float()
+        level = query_bias.double() + self._tops
+        level = level if self.panels.row is None else level + self.panels.row
+        u, mass = (level / self.tau).exp().float(), self._a
+        mean = panels_of.centre(sim)[1]
+        items = torch.cat([(sim.gallery[part] - mean) * v[part, None] for part in chunks(len(v))])
+        items = items.bfloat16()
+        total = torch.zeros((len(mean), len(mean)), dtype=torch.float64)
+        for held, piece in self._pieces:
+
+            def part(rows: slice, held: slice = held, piece: Tensor = piece) -> Tensor:
+                of = slice(held.start + rows.start, held.start + rows.stop)
+                product = (piece[rows].view(torch.bfloat16) @ items).float().mul_(u[of, None])
+                return sim.queries[of].T @ product.addr_(mass[of], mean)
+
+            for product in self._workers.each(part, panels_of.slices(*piece.shape), 4 * len(mean)):
+                total += product
+        self._pieces.clear()
+        self._stale = True
+        return total
+
+    def _holds(self, gallery_bias: Tensor | None) -> bool:
+        """Whether a bfloat16 kernel is there that serves these potentials."""
+        if self.form != torch.uint16 or self._stale or self._instead is not None:
+            return False
+        return gallery_bias is not None and self._spread(gallery_bias)[1] <= self.drift
 
     def _allocate(self, rows: int, columns: int) -> Tensor:
         return torch.empty((rows, columns), dtype=self.form)

@@ -74,6 +74,20 @@ class Sweeper(ABC):
         """Where the loop around the sweeps should run."""
         return nullcontext()
 
+    def at(self, tau: float, log_a: Tensor) -> "Sweeper | None":  # noqa: ARG002
+        """The sweep at another temperature, made of what this one holds and then has no more.
+
+        None where it holds nothing that would save time.
+        """
+        return None
+
+    def cross(self, *, query_bias: Tensor, gallery_bias: Tensor) -> Tensor | None:  # noqa: ARG002
+        """(d, d) T^T P V of the plan and the embeddings, rounded, from what is held; or None.
+
+        What is held is given up.
+        """
+        return None
+
 
 class Plain(Sweeper):
     """The log domain in plain torch; exact in any precision."""
