@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from rerank.core.errors import FormatError
 from rerank.io.field import afford
-from rerank.io.files import named, parse_json, read_text, regular_file
+from rerank.io.files import check_unpacked, named, parse_json, read_text, regular_file
 from rerank.io.recipes import (
     is_pickle,
     truth_from_archive,
@@ -402,9 +402,9 @@ def _refuse_binary(path: Path) -> None:
         raise FormatError(f"{path}: is an array of numpy, which names no texts and videos; {kinds}")
     if head.startswith(b"PK\x03\x04"):
         raise FormatError(f"{path}: is an archive{_archive(path)}; {kinds}")
+    check_unpacked(path, head)
     for magic, what in (
         (b"\x89HDF", "an HDF5 file"), (b"PAR1", "a parquet table; call it .parquet"),
-        (b"\x1f\x8b", "compressed by gzip; unpack it first (gunzip)"),
     ):  # fmt: skip
         if head.startswith(magic):
             raise FormatError(f"{path}: is {what}; {kinds}")
