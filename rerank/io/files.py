@@ -139,6 +139,18 @@ def check_unpacked(path: Path, head: bytes) -> None:
             raise FormatError(f"{path}: is compressed by {what}; unpack it first: {command} {name}")
 
 
+def check_whole(path: Path, what: str) -> None:
+    """Refuse an archive that begins like one, but whose end is missing.
+
+    Raises:
+        FormatError: it is cut short.
+    """
+    with foreign(path, what), path.open("rb") as stream:
+        head = stream.read(4)
+    if head == b"PK\x03\x04":
+        raise FormatError(f"{path}: is {what} that was cut short; copy or write it again")
+
+
 def read_text(path: PathLike) -> str:
     """The whole text of a UTF-8 file, or of UTF-16 that says so; a byte order mark is skipped.
 
