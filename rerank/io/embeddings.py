@@ -111,9 +111,10 @@ def _wanted(
     side: str,
 ) -> Wanted:
     given: tuple[str, ...] | None = None
+    source = "the ids given"
     forced = isinstance(ids, str) and ids == ROWS
     if isinstance(ids, str | Path) and not forced:
-        given = read_id_file(Path(ids), column=id_column)
+        given, source = read_id_file(Path(ids), column=id_column), str(ids)
     elif ids is not None and not forced:
         given = check_ids(list(ids), f"{path}: the ids given")  # type: ignore[arg-type]
     return Wanted(
@@ -125,6 +126,7 @@ def _wanted(
         row_numbers,
         forced,
         side,
+        source,
     )
 
 

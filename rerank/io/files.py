@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import socket
 import stat
@@ -119,6 +120,37 @@ def folder_of(path: PathLike) -> Path:
     return Path(os.path.realpath(path)).parent
 
 
+# First bytes of files that were packed, by what, and what unpacks them beside themselves.
+_PACKED = (
+    (b"\x1f\x8b", "gzip", "gunzip -k"), (b"BZh", "bzip2", "bunzip2 -k"),
+    (b"\xfd7zXZ", "xz", "unxz -k"), (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"),
+)  # fmt: skip
+
+
+def check_unpacked(path: Path, head: bytes) -> None:
+    """Refuse a file that was packed, by its first bytes.
+
+    Raises:
+        FormatError: it was; the message says how to unpack it.
+    """
+    for magic, what, command in _PACKED:
+        if head.startswith(magic):
+            name = shlex.quote(str(path))
+            raise FormatError(f"{path}: is compressed by {what}; unpack it first: {command} {name}")
+
+
+def check_whole(path: Path, what: str) -> None:
+    """Refuse an archive that begins like one, but whose end is missing.
+
+    Raises:
+        FormatError: it is cut short.
+    """
+    with foreign(path, what), path.open("rb") as stream:
+        head = stream.read(4)
+    if head == b"PK\x03\x04":
+        raise FormatError(f"{path}: is {what} that was cut short; copy or write it again")
+
+
 def read_text(path: PathLike) -> str:
     """The whole text of a UTF-8 file, or of UTF-16 that says so; a byte order mark is skipped.
 
@@ -128,6 +160,7 @@ def read_text(path: PathLike) -> str:
     path = regular_file(path)
     with foreign(path, "a text file"):
         raw = path.read_bytes()
+    check_unpacked(path, raw[:8])
     try:
         if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
             return raw.decode("utf-16")

@@ -441,6 +441,7 @@ def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
         "without blanks at its ends": name.strip(),
         "without its file ending": name.rpartition(".")[0],
         "without its folder": name.rpartition("/")[2],
+        "without its folder and file ending": name.rpartition("/")[2].rpartition(".")[0],
         "in lower case": name.lower(),
         "without quotes": name.strip("'\""),
     }
@@ -448,6 +449,8 @@ def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
         if changed != name and changed in texts.keys() | videos.keys():
             side = "texts" if changed in texts else "videos"
             return f"; {what} it would be {named([changed])} of the {side}: write both alike"
+    if name.isdecimal() and int(name) < max(len(texts), len(videos)):
+        return "; if the file holds numbers of rows, from 0: --text-ids rows --video-ids rows"
     return ""
 
 

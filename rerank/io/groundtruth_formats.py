@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from rerank.core.errors import FormatError
 from rerank.io.field import afford
-from rerank.io.files import named, parse_json, read_text, regular_file
+from rerank.io.files import check_unpacked, named, parse_json, read_text, regular_file
 from rerank.io.recipes import (
     is_pickle,
     truth_from_archive,
@@ -37,6 +37,12 @@ VIDEO_FIELDS = (
     "video", "vid", "image", "imagename", "videoname", "filename", "img", "imgid", "item", "doc",
     "passageid", "pid", "videopath", "imagepath", "path", "ytid", "youtubeid", "audio", "audioid",
     "targetid", "target", "clip",
+)  # fmt: skip
+# Lists of the videos of one text.
+_VIDEO_LISTS = (
+    "positives", "pos", "videoids", "imageids", "itemids", "docids", "corpusids", "galleryids",
+    "positiveids", "relevant", "relevantids", "relevantdocs", "targets", "targetids", "answers",
+    "gold", "golds", "goldids",
 )  # fmt: skip
 GRADE_FIELDS = ("relevance", "grade", "score", "rel", "label")
 CAPTION_FIELDS = (
@@ -217,6 +223,7 @@ def readings_of_records(
     records: Sequence[Any], where: str, *, how: str = "records", kind: str = "entry"
 ) -> list[Reading]:
     """A list of objects, each of which names a video and its text or texts."""
+    records = _one_each(records)
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
     readings: list[Reading] = []
     seen: list[list[str]] = []
@@ -228,6 +235,30 @@ def readings_of_records(
         readings += _namings(found, names, f"{how}{note}")  # type: ignore[arg-type]
     # What is not whole is the last to be believed.
     return sorted(readings, key=lambda reading: bool(reading.missing))
+
+
+def _one_each(records: Sequence[Any]) -> Sequence[Any]:
+    """Records in which a text lists its videos, as a record for each pair."""
+    made: list[Any] = []
+    for record in records:
+        key = _listed_videos(record) if isinstance(record, dict) else None
+        if key is None:
+            made.append(record)
+            continue
+        rest = {name: value for name, value in record.items() if name != key}
+        made += [{**rest, "video_id": value} for value in record[key]]
+    return made
+
+
+def _listed_videos(record: dict[str, Any]) -> str | None:
+    """The field of a record that lists the videos of its text."""
+    key = first_field(record, _VIDEO_LISTS)
+    key = first_field(record, VIDEO_FIELDS) if key is None else key
+    if key is None or not isinstance(record[key], list):
+        return None
+    names = record[key]
+    named_once = len(names) > 0 and all(isinstance(name, str | int) for name in names)
+    return key if named_once else None
 
 
 def _record(record: object, place: str) -> _Record:
@@ -402,9 +433,9 @@ def _refuse_binary(path: Path) -> None:
         raise FormatError(f"{path}: is an array of numpy, which names no texts and videos; {kinds}")
     if head.startswith(b"PK\x03\x04"):
         raise FormatError(f"{path}: is an archive{_archive(path)}; {kinds}")
+    check_unpacked(path, head)
     for magic, what in (
         (b"\x89HDF", "an HDF5 file"), (b"PAR1", "a parquet table; call it .parquet"),
-        (b"\x1f\x8b", "compressed by gzip; unpack it first (gunzip)"),
     ):  # fmt: skip
         if head.startswith(magic):
             raise FormatError(f"{path}: is {what}; {kinds}")
@@ -428,12 +459,16 @@ def _archive(path: Path) -> str:
 
 
 def _parquet(path: Path) -> list[Reading]:
+    from rerank.io.formats.parquet import read_lists
     from rerank.io.ids import read_ids
     from rerank.io.opening import open_container
 
     with open_container(path) as container:
         columns: dict[str, Any] = {}
         for name, item in container.fields.items():
+            if item.odd.startswith("lists of") and "string" in item.odd:
+                columns[name] = read_lists(path, name)
+                continue
             if item.odd or len(item.shape) != 1:
                 continue
             if _plain(name) in GRADE_FIELDS:
@@ -499,6 +534,10 @@ def _json(content: Any, where: str, *, inside: str = "") -> list[Reading]:  # no
         key, value = next(iter(content.items()))
         if first_field(value[0], VIDEO_FIELDS) is not None:
             return _json(value, where, inside=f"{inside}: {key!r}")
+    for key in (key for name, key in by_name.items() if name in _WRAPPERS):
+        if len(content) == 1 and isinstance(content[key], list) and len(content[key]) > 1:
+            if all(_is_pair(item) for item in content[key]):
+                return _json(content[key], where, inside=f"{inside}: {key!r}")
     if len(content) == 1 and _is_wrapped(next(iter(content.values()))):
         key, value = next(iter(content.items()))
         return _json(value, where, inside=f"{inside}: {key!r}")

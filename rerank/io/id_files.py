@@ -4,8 +4,9 @@ from pathlib import Path
 
 from rerank.core.errors import FormatError
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES, contents
-from rerank.io.files import named, regular_file
-from rerank.io.ids import check_unique, read_ids, read_sidecar
+from rerank.io.files import named, read_text, regular_file
+from rerank.io.groundtruth_formats import TEXT_FIELDS, VIDEO_FIELDS, first_field
+from rerank.io.ids import check_ids, check_unique, read_ids, read_sidecar
 from rerank.io.opening import open_container
 
 
@@ -31,6 +32,11 @@ def read_id_file(path: Path, *, column: str | None = None) -> tuple[str, ...]:
         ids = read_sidecar(path)[0]
         check_unique(ids, str(path))
         return ids
+    if path.suffix.lower() in (".csv", ".tsv") and column is None:
+        bare = _one_column(path)
+        if bare is not None:
+            check_unique(bare, str(path))
+            return bare
     with open_container(path) as container:
         lists = {
             name: item
@@ -55,3 +61,14 @@ def read_id_file(path: Path, *, column: str | None = None) -> tuple[str, ...]:
         ids = read_ids(container.fields[chosen])
     check_unique(ids, str(path))
     return ids
+
+
+def _one_column(path: Path) -> tuple[str, ...] | None:
+    """Ids of a table of one column, else None. A name of columns in front is its header."""
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    cells = [line.strip('"') for line in lines if line]
+    if not cells or any(mark in line for line in cells for mark in "\t,;|"):
+        return None
+    if first_field(cells[:1], (*TEXT_FIELDS, *VIDEO_FIELDS, "id", "ids", "name", "names")):
+        cells = cells[1:]
+    return check_ids(cells, str(path))

@@ -221,7 +221,7 @@ def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """Ids, and the group of each where the file has it.
 
     A text file has one id in a line. JSON is a list of ids, `{"ids": [...], "group_ids": [...]}`,
-    or `{id: row}` that gives every row from 0 once.
+    `{id: row}` that gives every row from 0 once, or `{row: id}` in the order of the rows.
 
     Raises:
         FormatError: anything else.
@@ -240,6 +240,9 @@ def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
         if isinstance(content.get("group_ids"), list):
             groups = check_ids(content["group_ids"], f"{path}: group_ids")
         content = content["ids"]
+    if isinstance(content, dict) and list(content) == list(map(str, range(len(content)))):
+        # {"0": id, "1": id, ...}: the number of the row is the key.
+        content = list(content.values())
     if isinstance(content, dict):
         rows = list(content.values())
         if any(isinstance(row, bool) or not isinstance(row, int) for row in rows) or sorted(

@@ -47,6 +47,7 @@ class Wanted:
         row_numbers: whether the numbers of the rows are the ids where there are none.
         force_rows: whether they are the ids even where there are some.
         side: "texts" or "videos", for messages that print options.
+        ids_from: where the ids come from, for messages.
     """
 
     dataset: str | None = None
@@ -57,6 +58,7 @@ class Wanted:
     row_numbers: bool = False
     force_rows: bool = False
     side: str = ""
+    ids_from: str = "the ids given"
 
     def likely(self, names: Sequence[str]) -> str:
         """The name to print in an example: one that sounds like this side."""
@@ -445,8 +447,7 @@ def _ids_of(
     """Ids and groups: those that were given, those in the file, those in a side-car."""
     groups = siblings.get("group_ids")
     if wanted.ids is not None:
-        where = "the file of ids"
-        return _named_rows(wanted.ids, item, where), _groups(groups, item)
+        return _named_rows(wanted.ids, item, wanted.ids_from), _groups(groups, item)
     if wanted.id_column is not None:
         field = siblings.get(wanted.id_column.strip("/"), container.fields.get(wanted.id_column))
         if field is None:

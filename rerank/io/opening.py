@@ -7,7 +7,7 @@ from pathlib import Path
 from rerank.core.errors import FormatError
 from rerank.core.registry import Card
 from rerank.io.container import Container
-from rerank.io.files import regular_file, safely
+from rerank.io.files import check_unpacked, regular_file, safely
 from rerank.io.formats.registry import FormatFacts, by_content, by_ending, known_endings
 from rerank.io.recipes import from_pickle, is_pickle
 
@@ -32,6 +32,8 @@ def opener(path: Path) -> Card[FormatFacts]:
     card = by_ending(path.name)
     if is_pickle(path, head, named_for_it=card is None):
         raise FormatError(f"{path}: is a pickle; {from_pickle(path)}")
+    if card is None:
+        check_unpacked(path, head)
     card = card or by_content(head)
     if card is None:
         raise FormatError(

@@ -18,7 +18,14 @@ from rerank.io.groundtruth_formats import TEXT_FIELDS, VIDEO_FIELDS, as_name, fi
 from rerank.io.results import DirectionResult, read_results, write_results
 
 _DIRECTIONS = ("t2v", "v2t")
-_LISTS = ("items", "results", "hits", "ranking")
+_LISTS = (
+    "items", "results", "hits", "ranking", "neighbors", "neighbours", "matches", "docs",
+    "documents", "candidates", "retrieved", "predictions", "topk", "ids",
+)  # fmt: skip
+# What says how good an item is, the higher the better; how far away; its place.
+_SCORES = ("score", "similarity", "sim", "cosine", "probability", "prob", "logit")
+_DISTANCES = ("distance", "dist")
+_RANKS = ("rank", "position", "place")
 _EXPECTED = (
     "expected a TREC run (query Q0 item rank score tag), a table or records with query_id, "
     "gallery_id and score, JSON {query: {item: score}} or {query: [items]}, or a file of "
@@ -77,11 +84,16 @@ class _Lists:
         if score is None and rank is None:
             value, place = None, float(len(entries))
         else:
-            value = None if score is None else self._number(score, query, item)
-            place = float(len(entries)) if rank is None else self._number(rank, query, item)
+            value = None if score is None else self.number(score, query, item)
+            place = float(len(entries)) if rank is None else self.number(rank, query, item)
         entries.append((name, value, place))
 
-    def _number(self, value: object, query: object, item: object) -> float:
+    def number(self, value: object, query: object, item: object) -> float:
+        """A score or rank.
+
+        Raises:
+            FormatError: no number.
+        """
         try:
             found = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
@@ -139,8 +151,10 @@ def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
 
     A TREC run; JSON `{query: {item: score}}` (as ranx writes it), `{query: [items]}`,
     `{query: [{"id": ..., "score": ...}]}`, one of these under "t2v" and "v2t"; records, also one a
-    line; tables with a header (comma, tab, parquet); what `rerank search` and `rerank apply` write.
-    Scores decide the order, as in trec_eval; without scores ranks do, else the order of the file.
+    line; tables with a header (comma, tab, parquet), or without one where they are query, item,
+    rank and score, as MS MARCO has them; what `rerank search` and `rerank apply` write. Scores
+    decide the order, as in trec_eval, or distances, of which the smallest is best; without them
+    ranks do, else the order of the file.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "run.trec"
@@ -160,6 +174,9 @@ def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
     if head.startswith(b"\x89HDF"):
         return _own(path)
     lists = _Lists(str(path))
+    for magic, what in ((b"\x93NUMPY", "an array of numpy"), (b"PK\x03\x04", "an archive")):
+        if head.startswith(magic):
+            raise FormatError(f"{path}: is {what}, which names no queries and items; {_EXPECTED}")
     if head.startswith(b"PAR1"):
         _add_records(lists, _parquet(path))
         return lists.lists()
@@ -174,18 +191,52 @@ def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
         else:
             _add_json(lists, parse_json(text, str(path)))
         return lists.lists()
-    if suffix in (".csv", ".tsv"):
+    if suffix in (".csv", ".tsv") and not _bare(text):
         header, rows = read_table(text, str(path))
         _add_records(lists, (dict(zip(header, row, strict=True)) for row in rows))
         return lists.lists()
+    bare = _bare(text)
     for number, line in enumerate(text.splitlines(), start=1):
-        parts = line.split()
+        parts = line.replace(",", " ").split() if bare else line.split()
         if not parts:
+            continue
+        if bare and len(parts) == bare:
+            lists.add(parts[0], parts[1], parts[3] if bare > 3 else None, parts[2])
             continue
         if len(parts) != 6:
             raise FormatError(f"{path}: line {number} has {len(parts)} columns; {_EXPECTED}")
         lists.add(parts[0], parts[2], parts[4], parts[3])
     return lists.lists()
+
+
+def _bare(text: str) -> int:
+    """How many columns a table without a header has: query, item, rank and maybe a score; or 0.
+
+    That is how MS MARCO writes rankings. Ranks count from 0 or 1 for every query.
+    """
+    query, place, width = "", 0, 0
+    for line in text.splitlines():
+        cells = line.replace(",", " ").split()
+        if not cells:
+            continue
+        if len(cells) not in (3, 4) or not cells[2].isdecimal() or (width and len(cells) != width):
+            return 0
+        width, rank = len(cells), int(cells[2])
+        if cells[0] == query and rank != place + 1:
+            return 0
+        if cells[0] != query and rank not in (0, 1):
+            return 0
+        if width == 4 and not _is_number(cells[3]):
+            return 0
+        query, place = cells[0], rank
+    return width
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
 
 
 def _is_object(line: str) -> bool:
@@ -251,7 +302,7 @@ def _add_list(lists: _Lists, query: object, listed: Any, direction: str) -> None
             key = "id" if "id" in entry else first_field(entry, VIDEO_FIELDS)
             if key is None:
                 raise _no_columns(lists.where, entry)
-            lists.add(query, entry[key], entry.get("score"), entry.get("rank"), direction)
+            lists.add(query, entry[key], *_goodness(lists, entry, query, (key,)), direction)
         elif isinstance(entry, list) and len(entry) == 2:
             lists.add(query, entry[0], entry[1], direction=direction)
         else:
@@ -268,31 +319,79 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
         query = first_field(record, TEXT_FIELDS)
         if query is None:
             raise _no_columns(lists.where, record)
-        nested = next((n for n in _LISTS if isinstance(record.get(n), list | Mapping)), None)
+        nested = next((n for n in record if str(n).lower() in _LISTS
+                       and isinstance(record[n], list | Mapping)), None)  # fmt: skip
         if nested is not None:
-            _add_list(lists, record[query], record[nested], direction)
-        elif isinstance(record.get("ids"), list):
-            scores = record.get("scores") or [None] * len(record["ids"])
-            if len(scores) != len(record["ids"]):
-                raise FormatError(
-                    f"{lists.where}: query {named([record[query]])} has {len(record['ids'])} ids "
-                    f"and {len(scores)} scores"
-                )
-            pairs: Sequence[Any] = list(zip(record["ids"], scores, strict=True))
-            if any(score is not None for score in scores):
-                # Without a score: -inf, not scored.
-                pairs = [(item, -math.inf if s is None else s) for item, s in pairs]
-            for item, score in pairs:
-                lists.add(record[query], item, score, direction=direction)
+            listed = _beside(lists, record, query, nested)
+            _add_list(lists, record[query], listed, direction)
         else:
             item = first_field(
                 [k for k in record if k != query], ("galleryid", *VIDEO_FIELDS, "id")
             )
             if item is None:
                 raise _no_columns(lists.where, record)
-            lists.add(
-                record[query], record[item], record.get("score"), record.get("rank"), direction
-            )
+            known = _goodness(lists, record, record[query], (query, item))
+            lists.add(record[query], record[item], *known, direction)
+
+
+def _beside(lists: _Lists, record: Mapping[str, Any], query: str, nested: str) -> Any:  # noqa: ANN401
+    """The list of a record, with the scores or distances that stand in a list of their own."""
+    names = record[nested]
+    plural = [f"{name}s" for name in (*_SCORES, *_DISTANCES)]
+    key = first_field(record, (*plural, "similarities", *_SCORES, *_DISTANCES))
+    values = None if key is None else record[key]
+    if not isinstance(names, list) or not isinstance(values, list):
+        return names
+    if len(values) != len(names):
+        raise FormatError(
+            f"{lists.where}: query {named([record[query]])} has {len(names)} {nested} and "
+            f"{len(values)} {key}"
+        )
+    if all(value is None for value in values):
+        return names
+    sign = -1 if str(key).lower().startswith(("dist", "_dist")) else 1
+    # Without a score: -inf, not scored.
+    return [
+        {
+            "id": name,
+            "score": -math.inf
+            if value is None
+            else sign * lists.number(value, record[query], name),
+        }
+        for name, value in zip(names, values, strict=True)
+    ]
+
+
+def _goodness(
+    lists: _Lists, record: Mapping[str, Any], query: object, used: Sequence[object]
+) -> tuple[Any, Any]:
+    """Score and rank of an entry, None where it says none; a distance is a score turned round.
+
+    Raises:
+        FormatError: neither, and a number that could be one of them.
+    """
+    score, far, rank = (first_field(record, names) for names in (_SCORES, _DISTANCES, _RANKS))
+    place = None if rank is None else record[rank]
+    if score is not None:
+        return record[score], place
+    if far is not None and record[far] is not None:
+        return -lists.number(record[far], query, record), place
+    odd = [name for name, value in record.items() if name not in used and _is_fraction(value)]
+    if odd and rank is None:
+        raise FormatError(
+            f"{lists.where}: does not say what {named(odd)} is; call it score where more is "
+            "better, or distance where less is"
+        )
+    return None, place
+
+
+def _is_fraction(value: object) -> bool:
+    if isinstance(value, float):
+        return True
+    try:
+        return isinstance(value, str) and "." in value and math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def _no_columns(where: str, record: Iterable[object]) -> FormatError:

@@ -23,7 +23,14 @@ from rerank.io.field import (
 from rerank.io.files import PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.id_files import read_id_file
-from rerank.io.ids import check_count, check_unique, find_sidecar, read_ids, read_sidecar
+from rerank.io.ids import (
+    check_count,
+    check_unique,
+    find_sidecar,
+    is_list,
+    read_ids,
+    read_sidecar,
+)
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS
 
@@ -34,6 +41,14 @@ SCORE_NAMES = (
 )  # fmt: skip
 _REVERSE = "v2t"
 SCORES_SCHEMA = "rerank-scores/1"
+# What else the names of rows and columns are called.
+_SAME = {
+    "query_ids": ("queries", "text_ids", "texts", "caption_ids", "captions", "query_names"),
+    "gallery_ids": (
+        "gallery", "items", "video_ids", "videos", "image_ids", "images", "item_ids", "doc_ids",
+        "gallery_names",
+    ),
+}  # fmt: skip
 _MASKS = ("query_mask", "text_mask", "caption_mask", "mask")
 
 
@@ -330,8 +345,12 @@ def _find(container: Container, dataset: str | None) -> Field:
             f"{path}: {named(found)} could all be the scores; name the right one 'scores' or give "
             f"--dataset {found[0]} (dataset={found[0]!r} in Python)"
         )
+    ranking = ""
+    if fields and all(item.odd.startswith("{") for item in fields.values()):
+        ranking = "; {query: {item: score}} is a ranking: rerank eval --results reads it"
     raise FormatError(
-        f"{path}: holds {named(sorted(fields)) or 'nothing'}; expected a 2-D float array 'scores'"
+        f"{path}: holds {named(sorted(fields)) or 'nothing'}; expected a 2-D float array "
+        f"'scores'{ranking}"
     )
 
 
@@ -441,6 +460,13 @@ def _both_ids(
     elif turned and n == m and _length(container, "query_ids") == n:
         # They name the rows as they lie in the file.
         here.reverse()
+    if not turned and names == (None, None) and n != m:
+        lengths = [max(f.shape) if (f := _named(container, name)) else -1 for name in here]
+        if lengths == [m, n]:
+            raise FormatError(
+                f"{item.where}: is {item.shape}, with {m} ids of texts and {n} of videos: it is "
+                "stored videos x texts; give --sims-rows videos"
+            )
     queries = _ids(container, here[0], n, item.where, names[0])
     gallery = _ids(container, here[1], m, item.where, names[1])
     if (queries is None) != (gallery is None) and names == (None, None):
@@ -451,6 +477,15 @@ def _both_ids(
     query_ids = queries or tuple(map(str, range(n)))
     gallery_ids = gallery or tuple(map(str, range(m)))
     return query_ids, gallery_ids, queries is not None or gallery is not None
+
+
+def _named(container: Container, name: str) -> Field | None:
+    """The list of names called so, or like it."""
+    fields = container.fields
+    if name in fields:
+        return fields[name]
+    others = (fields[other] for other in _SAME[name] if other in fields)
+    return next((f for f in others if f.kind in ("text", "integer") and is_list(f)), None)
 
 
 def _length(container: Container, name: str) -> int:
@@ -494,7 +529,7 @@ def _ids(
 ) -> tuple[str, ...] | None:
     """Ids of one side: those given, those in the file, those in a side-car, else None."""
     path = container.path
-    field = container.fields.get(name)
+    field = _named(container, name)
     source = str(path)
     if field is None and container.schema is not None:
         # A result file keeps them with its directions.

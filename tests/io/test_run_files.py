@@ -1,5 +1,6 @@
 """Rankings of other tools are read as they are meant."""
 
+import gzip
 import json
 
 import numpy as np
@@ -112,3 +113,83 @@ def test_what_is_no_ranking_gets_one_clear_line(tmp_path, name):
     with pytest.raises(FormatError, match=words) as caught:
         read_rankings(tmp_path / name)
     assert "\n" not in str(caught.value) and name in str(caught.value)
+
+
+# -------------------------------------------------------- what says how good an item is
+
+
+def of_rows(path, name, turn, order=ROWS):
+    path.write_text(f"query,video,{name}\n" + "".join(f"{q},{i},{turn(s)}\n" for q, i, s in order))
+
+
+@pytest.mark.parametrize("name", ["distance", "_distance", "Distance", "dist"])
+def test_the_smallest_distance_is_best(tmp_path, name):
+    of_rows(tmp_path / "r.csv", name, lambda s: 1 - s, order=ROWS[::-1])
+    (found,) = read_rankings(tmp_path / "r.csv")
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+    lines = [
+        {"query": q, "hits": [{"id": i, name: 1 - s} for p, i, s in ROWS[::-1] if p == q]}
+        for q in WANT
+    ]
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (found,) = read_rankings(tmp_path / "r.jsonl")
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+
+
+def test_scores_and_distances_in_lists_of_their_own(tmp_path):
+    for values, turn in (
+        ("distances", lambda s: 1 - s),
+        ("scores", float),
+        ("similarities", float),
+    ):
+        backwards = {q: [(i, turn(s)) for p, i, s in ROWS[::-1] if p == q] for q in WANT}
+        records = [
+            {"query": q, "neighbors": [i for i, _ in each], values: [s for _, s in each]}
+            for q, each in backwards.items()
+        ]
+        (tmp_path / "r.json").write_text(json.dumps(records))
+        (found,) = read_rankings(tmp_path / "r.json")
+        assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+    records[0]["similarities"].pop()
+    (tmp_path / "r.json").write_text(json.dumps(records))
+    with pytest.raises(FormatError, match="2 neighbors and 1 similarities"):
+        read_rankings(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("name", ["similarity", "cosine", "sim"])
+def test_other_words_for_scores(tmp_path, name):
+    of_rows(tmp_path / "r.csv", name, float, order=ROWS[::-1])
+    (found,) = read_rankings(tmp_path / "r.csv")
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+
+
+def test_a_number_without_a_meaning_is_asked_about(tmp_path):
+    of_rows(tmp_path / "r.csv", "foo", float)
+    with pytest.raises(FormatError, match="'foo'.*call it score.*or distance"):
+        read_rankings(tmp_path / "r.csv")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("scored", [False, True])
+@pytest.mark.parametrize("ending", ["tsv", "csv", "txt"])
+def test_columns_without_a_header_as_ms_marco_has_them(tmp_path, first, scored, ending):
+    mark = "," if ending == "csv" else "\t"
+    lines = [
+        mark.join([q, item, str(first + rank), *([str(9 - rank)] if scored else [])])
+        for q, items in WANT.items()
+        for rank, item in enumerate(items)
+    ]
+    path = tmp_path / f"r.{ending}"
+    path.write_text("\n".join(lines))
+    (found,) = read_rankings(path)
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+
+
+def test_arrays_and_packed_files_are_named_for_what_they_are(tmp_path):
+    np.save(tmp_path / "I.npy", np.zeros((2, 3), int))
+    with pytest.raises(FormatError, match="is an array of numpy, which names no queries"):
+        read_rankings(tmp_path / "I.npy")
+    with gzip.open(tmp_path / "a b.run.gz", "wt") as stream:
+        stream.write("q1 Q0 b 1 2 t\n")
+    with pytest.raises(FormatError, match="by gzip; unpack it first: gunzip -k '.*a b.run.gz'"):
+        read_rankings(tmp_path / "a b.run.gz")

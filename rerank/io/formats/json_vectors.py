@@ -16,7 +16,7 @@ from rerank.io.formats.registry import file_format
 
 @file_format(
     "json",
-    help="{id: vector}, {ids: [...], embeddings: [...]}, or records with an id and a vector",
+    help="{id: vector}, {ids: [...], embeddings: [...]}, records with an id and a vector, or rows",
     endings=(".json", ".jsonl"),
     order=7,
 )
@@ -38,7 +38,15 @@ def open_json(path: Path) -> Iterator[Container]:
         content: Any = [parse_json(line, f"{path}: line {i}") for i, line in enumerate(lines, 1)]
     else:
         content = parse_json(text, str(path))
-    if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
+    if isinstance(content, dict):
+        boxed = [value for value in content.values() if _are_records(value)]
+        plain = all(not isinstance(value, list | dict) for value in content.values()
+                    if not _are_records(value))  # fmt: skip
+        if len(boxed) == 1 and plain:
+            content = boxed[0]
+    if isinstance(content, list) and content and _is_matrix(content):
+        content = {"values": content}
+    if _are_records(content):
         names = [name for name in content[0] if all(name in row for row in content)]
         content = {name: [row[name] for row in content] for name in names}
         per_item = False
@@ -54,6 +62,15 @@ def open_json(path: Path) -> Iterator[Container]:
         {str(name): _field(f"{path}: {named([name])}", value) for name, value in content.items()},
         per_item=per_item,
     )
+
+
+def _are_records(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _is_matrix(value: Sequence[object]) -> bool:
+    """Whether a list holds rows of numbers and nothing else."""
+    return all(isinstance(row, list) and row and _is_numbers(row) for row in value)
 
 
 def _field(where: str, value: object) -> Field:

@@ -10,7 +10,7 @@ import numpy as np
 from rerank.core.errors import FormatError
 from rerank.io.container import Container
 from rerank.io.field import MAX_RATIO, Field, afford, rows_per_block
-from rerank.io.files import foreign, named
+from rerank.io.files import check_whole, foreign, named
 from rerank.io.formats.npy import Header, take
 from rerank.io.formats.registry import file_format
 from rerank.io.recipes import from_object_archive
@@ -28,6 +28,8 @@ def open_npz(path: Path) -> Iterator[Container]:
     ...     sorted(found.fields)
     ['embeddings', 'ids']
     """
+    if not zipfile.is_zipfile(path):
+        check_whole(path, "an npz archive")
     with contextlib.ExitStack() as stack:
         with foreign(path, "an npz archive"):
             archive = stack.enter_context(zipfile.ZipFile(path))

@@ -157,6 +157,25 @@ def _column(path: Path, file: Any, column: "pyarrow.Field") -> Field:  # noqa: A
     return _odd(where, (count,), f"of the type {kind}")
 
 
+def read_lists(path: Path, name: str) -> list[list[str]]:
+    """A column of lists of text, such as the captions of every video.
+
+    Raises:
+        FormatError: damaged, or more than this run may hold.
+    """
+    arrow = import_arrow()
+    with contextlib.ExitStack() as stack:
+        with foreign(path, "parquet"):
+            file = stack.enter_context(arrow.ParquetFile(path, pre_buffer=False))
+        _check_declared(path, file, name, 1)
+        found: list[list[str]] = []
+        with foreign(path, "parquet"):
+            for batch in file.iter_batches(batch_size=4096, columns=[name]):
+                found += [list(item or ()) for item in batch.column(0).to_pylist()]
+                afford(64 * sum(map(len, found)), str(path), what=f"the column {name!r}")
+    return found
+
+
 def _odd(where: str, shape: tuple[int, ...], what: str) -> Field:
     """A column that is listed but not read."""
     return Field(

@@ -11,7 +11,7 @@ import numpy as np
 from rerank.core.errors import FormatError
 from rerank.io.container import Container
 from rerank.io.field import Field, rows_per_block
-from rerank.io.files import foreign, named, parse_json
+from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
 from rerank.io.recipes import from_pickle
 
@@ -117,6 +117,7 @@ def open_torch(path: Path) -> Iterator[Container]:
     """
     with foreign(path, "a file of torch.save"):
         if not zipfile.is_zipfile(path):
+            check_whole(path, "a file of torch.save")
             raise FormatError(
                 f"{path}: is not in the zip format of torch.save (1.6 or newer); if it is an older "
                 "one that you trust, load it and save it again; if it is a pickle: "
@@ -155,6 +156,8 @@ def _collect(
                 path, f"{name}/{key}" if name else str(key), item, fields, depth=depth + 1,
                 left=left,
             )  # fmt: skip
+    elif isinstance(value, list) and (rows := _rows_of_tensors(value)) is not None:
+        fields[name or "embeddings"] = rows(where)
     elif isinstance(value, list | tuple) and isinstance(_first(value), str | int):
         fields[name or "list"] = _list_field(where, value)
     elif isinstance(value, list | tuple) and value:
@@ -166,6 +169,24 @@ def _collect(
             odd=f"a list of {type(value[0]).__name__}",
             fix="save one tensor, torch.stack(rows), and ids as one list of text",
         )
+
+
+def _rows_of_tensors(value: Sequence[Any]) -> Callable[[str], Field] | None:
+    """A list of vectors of one length and type as the rows of a matrix; None for any other list."""
+    import torch
+
+    if not value or not all(isinstance(row, torch.Tensor) for row in value):
+        return None
+    first = value[0]
+    if first.dim() != 1 or any(
+        row.shape != first.shape or row.dtype != first.dtype for row in value
+    ):
+        return None
+    if any(row.layout != torch.strided or row.is_quantized for row in value):
+        return None
+    shape = (len(value), len(first))
+    rows = lambda start, stop: torch.stack([row.detach() for row in value[start:stop]])  # noqa: E731
+    return lambda where: _tensor_field(where, shape, first.dtype, rows)
 
 
 def _first(value: Sequence[object]) -> object:

@@ -1,0 +1,176 @@
+"""Files as people keep them: lists of tensors, boxed records, ids in tables, packed, cut short."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from rerank.core.errors import FormatError
+from rerank.io import read_embeddings, read_ground_truth, read_scores
+from rerank.io.id_files import read_id_file
+
+ROWS = np.random.default_rng(0).normal(size=(5, 4)).astype("f4")
+TEXTS, VIDEOS = [f"t{i}" for i in range(5)], [f"v{i}" for i in range(5)]
+
+
+def same(path, **options):
+    found = read_embeddings(path, **options)
+    assert found.ids == tuple(VIDEOS)
+    np.testing.assert_allclose(found.vectors, ROWS, rtol=1e-6)
+
+
+# ------------------------------------------------------------------------------------ embeddings
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_list_of_vectors_saved_by_torch_is_a_matrix(tmp_path, half):
+    rows = [torch.from_numpy(row) for row in ROWS]
+    rows = [row.half() for row in rows] if half else rows
+    torch.save({"features": rows, "ids": VIDEOS}, tmp_path / "v.pt")
+    found = read_embeddings(tmp_path / "v.pt")
+    assert found.ids == tuple(VIDEOS)
+    np.testing.assert_array_equal(found.vectors, torch.stack(rows).numpy())
+
+
+def test_vectors_of_different_lengths_in_a_list_are_refused(tmp_path):
+    torch.save({"features": [torch.ones(3), torch.ones(4)], "ids": ["a", "b"]}, tmp_path / "v.pt")
+    with pytest.raises(FormatError, match=r"list of Tensor.*torch\.stack"):
+        read_embeddings(tmp_path / "v.pt")
+
+
+@pytest.mark.parametrize("more", [{}, {"model": "clip", "dim": 4}])
+def test_records_in_a_box(tmp_path, more):
+    records = [{"video_id": v, "feat": row.tolist()} for v, row in zip(VIDEOS, ROWS, strict=True)]
+    (tmp_path / "v.json").write_text(json.dumps({**more, "data": records}))
+    same(tmp_path / "v.json")
+
+
+def test_rows_of_numbers_alone(tmp_path):
+    (tmp_path / "v.json").write_text(json.dumps(ROWS.tolist()))
+    same(tmp_path / "v.json", ids=VIDEOS)
+    with pytest.raises(FormatError, match="there are no ids"):
+        read_embeddings(tmp_path / "v.json")
+    np.testing.assert_allclose(read_scores(tmp_path / "v.json").scores, ROWS, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ending", ["pt", "npz"])
+def test_an_archive_without_its_end_was_cut_short(tmp_path, ending):
+    path = tmp_path / f"v.{ending}"
+    if ending == "pt":
+        torch.save(torch.from_numpy(ROWS), path)
+    else:
+        np.savez(path, ROWS)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(FormatError, match="was cut short; copy or write it again"):
+        read_embeddings(path)
+
+
+@pytest.mark.parametrize("name", ["v.csv.gz", "v.jsonl.gz", "v.json", "v.npy.gz"])
+def test_a_packed_file_says_how_to_unpack_it(tmp_path, name):
+    with gzip.open(tmp_path / name, "wt") as stream:
+        stream.write("id,0,1\na,1,2\n")
+    with pytest.raises(
+        FormatError, match=f"compressed by gzip; unpack it first: gunzip -k .*{name}"
+    ):
+        read_embeddings(tmp_path / name)
+
+
+# ------------------------------------------------------------------------------------ ids
+
+
+@pytest.mark.parametrize("head", ["", "video_id\n", "id\n", "filename\n", "Video-ID\n"])
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_a_table_of_one_column_has_a_header_where_it_has_a_name_of_columns(tmp_path, head, ending):
+    path = tmp_path / f"ids.{ending}"
+    path.write_text(head + "\n".join(VIDEOS) + "\n")
+    assert read_id_file(path) == tuple(VIDEOS)
+
+
+def test_ids_by_the_number_of_their_row(tmp_path):
+    (tmp_path / "ids.json").write_text(json.dumps({str(i): v for i, v in enumerate(VIDEOS)}))
+    assert read_id_file(tmp_path / "ids.json") == tuple(VIDEOS)
+
+
+def test_too_few_ids_name_their_file(tmp_path):
+    np.save(tmp_path / "v.npy", ROWS)
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    with pytest.raises(FormatError, match=r"names\.txt: 2 ids for the 5 rows of .*v\.npy"):
+        read_embeddings(tmp_path / "v.npy", ids=tmp_path / "names.txt")
+
+
+# ------------------------------------------------------------------------------------ scores
+
+
+@pytest.mark.parametrize(
+    "names", [("text_ids", "video_ids"), ("queries", "items"), ("captions", "images")]
+)
+def test_names_of_rows_and_columns_by_other_words(tmp_path, names):
+    S = ROWS[:, :3]
+    path = tmp_path / "s.npz"
+    np.savez(path, sims=S, **dict(zip(names, (TEXTS, VIDEOS[:3]), strict=True)))
+    found = read_scores(path)
+    assert (found.query_ids, found.gallery_ids) == (tuple(TEXTS), tuple(VIDEOS[:3]))
+    np.savez(path, sims=S.T, **dict(zip(names, (TEXTS, VIDEOS[:3]), strict=True)))
+    with pytest.raises(FormatError, match="stored videos x texts; give --sims-rows videos"):
+        read_scores(path)
+    found = read_scores(path, sims_rows="videos")
+    assert (found.query_ids, found.gallery_ids) == (tuple(TEXTS), tuple(VIDEOS[:3]))
+    np.testing.assert_array_equal(found.scores, S)
+
+
+def test_a_ranking_in_place_of_scores_is_named(tmp_path):
+    (tmp_path / "s.json").write_text(json.dumps({t: dict.fromkeys(VIDEOS, 0.5) for t in TEXTS}))
+    with pytest.raises(FormatError, match="rerank eval --results reads it"):
+        read_scores(tmp_path / "s.json")
+
+
+# ------------------------------------------------------------------------------------ ground truth
+
+WANT = [[0, 1], [2], [3], [4], [4]]
+
+
+def truth(path):
+    return [row.tolist() for row in read_ground_truth(path, TEXTS, VIDEOS).positives]
+
+
+@pytest.mark.parametrize("name", ["positives", "pos", "video_ids", "video", "relevant_docs"])
+def test_records_that_list_the_videos_of_a_text(tmp_path, name):
+    path = tmp_path / "gt.jsonl"
+    records = [
+        {"query": t, name: [VIDEOS[i] for i in rows], "neg": ["x"]}
+        for t, rows in zip(TEXTS, WANT, strict=True)
+    ]
+    path.write_text("\n".join(map(json.dumps, records)))
+    assert truth(path) == WANT
+
+
+@pytest.mark.parametrize("box", ["pairs", "data"])
+def test_pairs_in_a_box(tmp_path, box):
+    pairs = [[t, VIDEOS[i]] for t, rows in zip(TEXTS, WANT, strict=True) for i in rows]
+    (tmp_path / "gt.json").write_text(json.dumps({box: pairs}))
+    assert truth(tmp_path / "gt.json") == WANT
+
+
+def test_a_parquet_table_of_captions_by_video(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    captions = [["t0"], ["t1", "t2"], ["x"], ["t3"], ["t4"]]
+    parquet.write_table(
+        pa.table({"video_id": VIDEOS, "captions": captions}), tmp_path / "gt.parquet"
+    )
+    found = read_ground_truth(tmp_path / "gt.parquet", TEXTS, VIDEOS, allow_unjudged=True)
+    assert [row.tolist() for row in found.positives] == [[0], [1], [1], [3], [4]]
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("dir/v0.mp4", "without its folder and file ending it would be 'v0' of the videos"),
+        (0, "--text-ids rows --video-ids rows"),
+    ],
+)
+def test_unknown_names_say_what_may_help(tmp_path, value, hint):
+    (tmp_path / "gt.json").write_text(json.dumps({"0" if value == 0 else "t0": value}))
+    with pytest.raises(FormatError, match=hint):
+        truth(tmp_path / "gt.json")
