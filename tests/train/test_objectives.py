@@ -14,7 +14,7 @@ from rerank.train.objectives.emcl import EMCL, EMCLSettings
 from rerank.train.objectives.ncl import sinkhorn_biases
 from rerank.train.objectives.queues import FeatureQueue
 from rerank.train.objectives.registry import OBJECTIVES, build, full_settings
-from rerank.train.objectives.support_set import support_mixture, support_of
+from rerank.train.objectives.support import support_mixture, support_of
 
 B, U, D = 9, 5, 6
 

@@ -1,24 +1,22 @@
 """Embedding reconstruction: what the support-set bottleneck is without captions.
 
-    w_ij = softmax over j in S_i of <t_i, v_j> / tau        attention over the support set
-    v~_i = sum_j w_ij v_j
-    L    = contrast + weight * mean (1 - cos(g(v~_i), x_i))
+    L = contrast + weight * mean (1 - cos(g(v~_i), x_i))
 
-with x_i the text's centred input embedding and g a small network. This is not the objective of the
-support-set paper (Patrick et al., ICLR 2021): no caption is written.
+with v~_i the mixture of the text's support set (see `support`), x_i the text's centred input
+embedding and g a small network. This is not the objective of the support-set paper (Patrick et al.,
+ICLR 2021): no caption is written.
 """
 
 from dataclasses import dataclass
 from typing import get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from rerank.train.objectives.base import Context, Features, Loss, Objective, nothing
-from rerank.train.objectives.queues import FeatureQueue
+from rerank.train.objectives.base import Context
 from rerank.train.objectives.registry import check_choice, check_positive, check_range, objective
-from rerank.train.objectives.support_set import Support, support_mixture, support_of
+from rerank.train.objectives.support import FromSupport, Support
 
 
 @dataclass(frozen=True)
@@ -52,13 +50,13 @@ class ReconstructionSettings:
     "reconstruction", help="text embeddings rebuilt from other samples' videos; no captions",
     settings="ReconstructionSettings", source="after Patrick et al., ICLR 2021", order=4,
 )  # fmt: skip
-class Reconstruction(Objective):
+class Reconstruction(FromSupport):
     """See the module."""
 
+    said = "reconstruction"
+
     def __init__(self, settings: ReconstructionSettings, context: Context) -> None:
-        super().__init__()
-        self.settings = settings
-        self.bank = FeatureQueue(settings.bank, context.dim)
+        super().__init__(settings, context.dim, settings.texts_per_batch)
         texts = context.data.texts
         # Inputs that never change stay outside the checkpoint.
         self._texts = texts - texts.mean(dim=0)
@@ -69,18 +67,6 @@ class Reconstruction(Objective):
                 nn.Linear(context.dim, texts.shape[1]),
             )  # fmt: skip
 
-    def forward(self, features: Features) -> Loss:
-        """The loss of one batch."""
-        s, batch = self.settings, features.batch
-        logits = features.scale * (features.texts @ features.videos.T)
-        nce = features.contrast(logits, logits.T)
-        count = min(s.texts_per_batch, len(features.texts))
-        videos, allowed = support_of(s.support, features, count, self.bank)
-        mixture, some = support_mixture(features.texts[:count], videos, allowed, tau=s.tau)
-        term = nothing(nce)
-        if bool(some.any()):
-            wanted = self._texts[batch.text_rows[:count][some]]
-            term = (1 - functional.cosine_similarity(self.rebuild(mixture[some]), wanted)).mean()
-        if self.training:
-            self.bank.push(features.videos, batch.video_rows)
-        return Loss(nce + s.weight * term, {"nce": nce.detach(), "reconstruction": term.detach()})
+    def term(self, mixture: Tensor, rows: Tensor) -> Tensor:
+        """How far what is rebuilt lies from the texts."""
+        return (1 - functional.cosine_similarity(self.rebuild(mixture), self._texts[rows])).mean()

@@ -1,11 +1,8 @@
 """Support-set bottleneck: write a caption from *other* samples' videos (Patrick et al., ICLR 2021).
 
-    w_ij = softmax over j in S_i of <t_i, v_j> / tau        attention over the support set
-    v~_i = sum_j w_ij v_j
-    L    = contrast + weight * (-mean log p_decoder(caption_i | v~_i))
+    L = contrast + weight * (-mean log p_decoder(caption_i | v~_i))
 
-S_i is {the text's own videos} ("identity"), the batch ("hybrid"), or the batch without its own
-videos ("cross", the paper's best); a memory bank of past videos may enlarge the last two.
+v~_i is the mixture of the text's support set (see `support`); "cross" is the paper's best.
 
 No code was published. Differs from the paper: a small decoder trained from scratch instead of T5,
 InfoNCE instead of the hinge loss unless it is asked for (`loss="hinge"`, margin .2), frozen inputs.
@@ -14,20 +11,18 @@ Without captions this is no captioning and is called what it is, `reconstruction
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.train.data import PairedData
-from rerank.train.objectives.base import EXCLUDED, Context, Features, Loss, Objective, nothing
+from rerank.train.objectives.base import Context
 from rerank.train.objectives.captions import learn_vocabulary, log_frequencies, unigram_loss
 from rerank.train.objectives.decoder import CaptionDecoder
-from rerank.train.objectives.queues import FeatureQueue
 from rerank.train.objectives.registry import check_choice, check_positive, check_range, objective
-
-Support = Literal["identity", "hybrid", "cross"]
+from rerank.train.objectives.support import FromSupport, Support, support_mixture
 
 # Validation captions that the log is measured on.
 _LOGGED = 512
@@ -73,54 +68,18 @@ class SupportSetSettings:
             raise RerankError(f"width: got {self.width}, expected a multiple of 4, the heads")
 
 
-def support_mixture(
-    texts: Tensor, videos: Tensor, allowed: Tensor, *, tau: float
-) -> tuple[Tensor, Tensor]:
-    """Attention-weighted mixture of each text's support set.
-
-    Args:
-        texts: (b, d) unit features; videos: (u, d) unit features.
-        videos: see `texts`.
-        allowed: (b, u) bool, the support sets.
-        tau: temperature.
-
-    Returns:
-        v~ (b, d), zero where the support set is empty, and which rows have one (b,) bool.
-    """
-    logits = (texts @ videos.T / tau).masked_fill(~allowed, EXCLUDED)
-    some = allowed.any(dim=1)
-    weights = torch.softmax(logits, dim=1) * some[:, None]
-    return weights @ videos, some
-
-
-def support_of(
-    kind: Support, features: Features, count: int, bank: FeatureQueue
-) -> tuple[Tensor, Tensor]:
-    """Videos (u + q, d), and which of them the first texts may attend (count, u + q)."""
-    positive = features.batch.positive[:count]
-    if kind == "identity":
-        return features.videos, positive
-    allowed = ~positive if kind == "cross" else torch.ones_like(positive)
-    # A past video that is in the batch would come twice, and may be a text's own; others are not.
-    past, _ = bank.contents(without=features.batch.video_rows)
-    if not len(past):
-        return features.videos, allowed
-    extra = allowed.new_ones((count, len(past)))
-    return torch.cat([features.videos, past]), torch.cat([allowed, extra], dim=1)
-
-
 @objective(
     "support-set", help="captions written from other samples' videos; needs --captions",
     settings="SupportSetSettings", source="Patrick et al., ICLR 2021", order=3,
     needs="captions", otherwise="reconstruction",
 )  # fmt: skip
-class SupportSet(Objective):
+class SupportSet(FromSupport):
     """See the module."""
 
+    said = "caption"
+
     def __init__(self, settings: SupportSetSettings, context: Context) -> None:
-        super().__init__()
-        self.settings = settings
-        self.bank = FeatureQueue(settings.bank, context.dim)
+        super().__init__(settings, context.dim, settings.captions_per_batch)
         data = context.data
         captions = data.captions or ()
         self._words = learn_vocabulary(
@@ -136,19 +95,9 @@ class SupportSet(Objective):
                 width=settings.width, layers=settings.layers, log_p=self._log_p,
             )  # fmt: skip
 
-    def forward(self, features: Features) -> Loss:
-        """The loss of one batch."""
-        s, batch = self.settings, features.batch
-        logits = features.scale * (features.texts @ features.videos.T)
-        nce = features.contrast(logits, logits.T)
-        count = min(s.captions_per_batch, len(features.texts))
-        videos, allowed = support_of(s.support, features, count, self.bank)
-        mixture, some = support_mixture(features.texts[:count], videos, allowed, tau=s.tau)
-        rows = batch.text_rows[:count][some]
-        term = self.decoder(mixture[some], self._tokens[rows]) if len(rows) else nothing(nce)
-        if self.training:
-            self.bank.push(features.videos, batch.video_rows)
-        return Loss(nce + s.weight * term, {"nce": nce.detach(), "caption": term.detach()})
+    def term(self, mixture: Tensor, rows: Tensor) -> Tensor:
+        """How badly the captions are written from the mixtures."""
+        return self.decoder(mixture, self._tokens[rows])
 
     @torch.no_grad()
     def figures(self, texts: Tensor, videos: Tensor, data: PairedData) -> Mapping[str, float]:
