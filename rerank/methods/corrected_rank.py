@@ -75,8 +75,8 @@ class GloballyCorrectedRank(Reranker):
 
 
 @dataclass(frozen=True, eq=False)
-class SortedColumns(Fitted):
-    """Fitted globally-corrected rank.
+class Counted(Fitted):
+    """What counts places in the items' own lists.
 
     Attributes:
         columns: (m, n_bank) scores of every gallery item, ascending.
@@ -86,11 +86,24 @@ class SortedColumns(Fitted):
     columns: Tensor
     label: Label
 
+    def _ready(self, sim: Similarity, what: str) -> Tensor:
+        """The columns as a similarity needs them, once it is seen to fit.
+
+        Raises:
+            RerankError: another gallery, or a share of one.
+        """
+        check_columns(sim, len(self.columns), what)
+        check_whole_rows(sim, what)
+        return self.columns.to(device=sim.device, dtype=sim.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class SortedColumns(Counted):
+    """Fitted globally-corrected rank."""
+
     def transform(self, sim: Similarity) -> Similarity:
         """Minus the number of bank queries that an item scores higher, plus the tie-break."""
-        check_columns(sim, len(self.columns), _GC)
-        check_whole_rows(sim, _GC)
-        columns = self.columns.to(device=sim.device, dtype=sim.dtype)
+        columns = self._ready(sim, _GC)
         return mapped(sim, lambda rows, block: tie_break(block) - above(columns, block), _GC)
 
 
@@ -182,22 +195,12 @@ def log_phi(z: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class ColumnCounts(Fitted):
-    """Fitted empirical mutual proximity.
-
-    Attributes:
-        columns: (m, n_bank) scores of every gallery item, ascending.
-        label: which queries it was estimated from.
-    """
-
-    columns: Tensor
-    label: Label
+class ColumnCounts(Counted):
+    """Fitted empirical mutual proximity."""
 
     def transform(self, sim: Similarity) -> Similarity:
         """P P' - 1 with P, P' = 1 - a, 1 - b: that is ab - a - b, whose small values are exact."""
-        check_columns(sim, len(self.columns), _MP)
-        check_whole_rows(sim, _MP)
-        columns = self.columns.to(device=sim.device, dtype=sim.dtype)
+        columns = self._ready(sim, _MP)
         m, n = columns.shape
 
         def proximity(rows: slice, block: Tensor) -> Tensor:
