@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
+import torch
 
 from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS, transpose_positives
 from rerank.core.similarity import ArrayLike, Axis, Pair, Similarity
 from rerank.core.words import GroupsWord, Label, Metric, Name
 from rerank.methods.base import Bank
+from rerank.methods.kinds import Scores, read_bank
 from rerank.passes import reduce
 
 
@@ -109,6 +111,31 @@ def from_scores(
         name: Direction(name, sim, None, scored=of, own=own, groups=counts).itself
         for name, sim, of, counts in sides
     }
+
+
+def from_matrix(
+    stored: Scores,
+    bank: ArrayLike | None = None,
+    *,
+    groups: Groups = "auto",
+    device: str | torch.device | None = None,
+) -> dict[Name, Direction]:
+    """Both directions of a matrix as it was read, on a device.
+
+    Args:
+        stored: the matrix, and what its numbers were taken for.
+        bank: bank texts x the same videos, whose numbers are read alike.
+        groups: see `from_scores`.
+        device: where to; None = where the scores are.
+
+    Raises:
+        RerankError: see `from_scores`.
+    """
+    beside = None if bank is None else read_bank(bank, stored.reading)
+    if device is not None:
+        stored = stored.to(torch.device(device))
+        beside = None if beside is None else replace(beside, base=beside.base.to(device))
+    return from_scores(stored.t2v, stored.v2t, groups=groups, scored=stored.scored, bank=beside)
 
 
 def _own(sim: Similarity, queries: int | None, gallery: int | None) -> Bank:

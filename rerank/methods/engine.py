@@ -252,7 +252,10 @@ def fit(
             continue
         fitted, seen = mirrored or (None, None)
         if fitted is None and bank is not None:
-            fitted, stages, last = _continued(shared, stages, bank)
+            before, done, behind = _behind(shared, stages, bank)
+            made, settled, last = Pipeline(stages.stages[done:]).fit_through(behind)
+            fitted = FittedPipeline((*before, *made.stages))
+            stages = Pipeline((*stages.stages[:done], *settled.stages))
             seen = last.sim if bank.sim is direction.sim else None
             if side == "t2v" and plans["t2v"] == plans.get("v2t"):
                 shared = _shared(fitted, both, last)
@@ -376,20 +379,14 @@ def _turned_around(stages: tuple[Fitted, ...]) -> FittedPipeline | None:
     return FittedPipeline(tuple(s.mirrored if isinstance(s, Aligned) else s for s in stages))
 
 
-def _continued(
+def _behind(
     shared: _Shared | None, stages: Pipeline, bank: Bank
-) -> tuple[FittedPipeline, Pipeline, Bank]:
-    """The fit of all stages, or of those behind maps that are there already; see `fit_through`."""
+) -> tuple[tuple[Fitted, ...], int, Bank]:
+    """Maps that are there already, how many stages they stand for, and the bank behind them."""
     if shared is None:
-        return stages.fit_through(bank)
+        return (), 0, bank
     done = 1 + max(i for i, stage in enumerate(stages.stages) if stage.follows)
-    rest = Pipeline(stages.stages[done:])
-    fitted, settled, last = rest.fit_through(shared.bank)
-    return (
-        FittedPipeline((*shared.fitted.stages, *fitted.stages)),
-        Pipeline((*stages.stages[:done], *settled.stages)),
-        last,
-    )
+    return shared.fitted.stages, done, shared.bank
 
 
 def _mirror(

@@ -29,7 +29,7 @@ from rerank.methods.base import FittedPipeline
 from rerank.methods.directions import Direction, Groups
 from rerank.methods.engine import Fit, Run
 from rerank.methods.fusion import Weights
-from rerank.methods.kinds import Scores, Unscored, read_bank, read_both
+from rerank.methods.kinds import Scores, Unscored, read_both
 from rerank.methods.registry import cards_of
 from rerank.methods.saved import decode, encode
 from rerank.metrics import hubness
@@ -204,41 +204,43 @@ def apply(
         raise RerankError("apply: give texts and videos, or scores, not both and not neither")
     if bank_scores is not None and scores is None:
         raise RerankError("bank_scores stand beside scores; with embeddings give bank_texts")
+    if scores is not None and (bank_texts is not None or bank_videos is not None):
+        raise RerankError(
+            "a bank of embeddings cannot be compared with stored scores: give --videos and "
+            "--texts, or the bank's scores with --bank-sims (bank_scores in Python)"
+        )
+    stored = None
     if scores is not None:
-        if bank_texts is not None or bank_videos is not None:
-            raise RerankError(
-                "a bank of embeddings cannot be compared with stored scores: give --videos and "
-                "--texts, or the bank's scores with --bank-sims (bank_scores in Python)"
-            )
         stored = read_both(scores, scores_are=scores_are, unscored=unscored, sharded=sharded)
         if stored.sentence:
             warnings.warn(stored.sentence, RerankWarning, stacklevel=2)
-        stored = stored if device is None else stored.to(torch.device(device))
-        bank = None
-        if bank_scores is not None:
-            bank = read_bank(bank_scores, stored.reading)
-            bank = bank if device is None else replace(bank, base=bank.base.to(device))
-        both = directions.from_scores(
-            stored.t2v, stored.v2t, groups=groups, scored=stored.scored, bank=bank
+        both = directions.from_matrix(stored, bank_scores, groups=groups, device=device)
+    else:
+        gated = gate and bank_positives is not None
+        if sharded and not whole_bank:
+            whole_bank = wants_whole_bank(method, gated=gated)
+            bank_texts = whole(bank_texts, "bank texts") if whole_bank else bank_texts
+        texts, videos, bank_texts, bank_videos = (
+            _on(x, device) for x in (texts, videos, bank_texts, bank_videos)
         )
-        made = rerank_directions(both, method=method, k=k, gate=gate, bias=bias, **settings)
-        return replace(made, stored=stored)
-    gated = gate and bank_positives is not None
-    if sharded and not whole_bank:
-        whole_bank = wants_whole_bank(method, gated=gated)
-        bank_texts = whole(bank_texts, "bank texts") if whole_bank else bank_texts
-    if sharded and not gated:
-        # Those of the whole bank do not fit a share of it, and nobody asks for them.
-        bank_positives = None
-    inputs = (texts, videos, bank_texts, bank_videos)
-    texts, videos, bank_texts, bank_videos = (_on(x, device) for x in inputs)
-    assert texts is not None and videos is not None
-    both = directions.from_embeddings(
-        texts, videos, bank_texts=bank_texts, bank_videos=bank_videos,
-        bank_positives=bank_positives, metric=metric,
-        sharded=sharded, whole_bank=whole_bank, groups=groups,
-    )  # fmt: skip
-    return rerank_directions(both, method=method, k=k, gate=gate, bias=bias, **settings)
+        assert texts is not None and videos is not None
+        both = directions.from_embeddings(
+            texts, videos, bank_texts=bank_texts, bank_videos=bank_videos,
+            # Those of the whole bank do not fit a share of it, and nobody asks for them.
+            bank_positives=None if sharded and not gated else bank_positives, metric=metric,
+            sharded=sharded, whole_bank=whole_bank, groups=groups,
+        )  # fmt: skip
+    for direction in both.values():
+        items = reduce.total_queries(direction.sim.T)
+        reduce.check_k(k, items, f"gallery items of {direction.name}")
+    judge = None
+    if gate and any(d.bank is not None and d.bank.sim is not d.sim for d in both.values()):
+        from rerank.selection.gate import gate as gate_of  # heavier than all the rest
+
+        judge = gate_of(sharded=both["t2v"].sim.shard is not None)
+    prior: dict[Name, Tensor] = {} if bias is None else {"t2v": torch.as_tensor(bias)}
+    run = engine.fit(both, method, settings, gate=judge, prior=prior)
+    return Reranked(run, ranking(run.t2v, k), ranking(run.v2t, k), stored)
 
 
 def wants_whole_bank(method: str | None, *, gated: bool) -> bool:
@@ -250,29 +252,6 @@ def wants_whole_bank(method: str | None, *, gated: bool) -> bool:
     """
     cards = cards_of(method or engine.DEFAULT_FOR_EMBEDDINGS)
     return gated or any(card.facts.whole_bank for card in cards)
-
-
-def rerank_directions(
-    both: Mapping[Name, Direction],
-    *,
-    method: str | None = None,
-    k: int = 10,
-    gate: bool = True,
-    bias: ArrayLike | None = None,
-    **settings: Any,  # noqa: ANN401  fields of the stages
-) -> Reranked:
-    """`apply` for directions that are already made."""
-    for direction in both.values():
-        items = reduce.total_queries(direction.sim.T)
-        reduce.check_k(k, items, f"gallery items of {direction.name}")
-    judge = None
-    if gate and any(d.bank is not None and d.bank.sim is not d.sim for d in both.values()):
-        from rerank.selection.gate import gate as gate_of  # heavier than all the rest
-
-        judge = gate_of(sharded=both["t2v"].sim.shard is not None)
-    prior: dict[Name, Tensor] = {} if bias is None else {"t2v": torch.as_tensor(bias)}
-    run = engine.fit(both, method, settings, gate=judge, prior=prior)
-    return Reranked(run, ranking(run.t2v, k), ranking(run.v2t, k))
 
 
 def ranking(fit: Fit, k: int) -> Ranking:

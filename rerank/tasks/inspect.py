@@ -1,7 +1,7 @@
 """`rerank inspect`: hubness, geometry and what is odd in raw files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,6 @@ from rerank.core.similarity import Pair, Similarity, as_matrix
 from rerank.core.words import Name
 from rerank.methods import directions
 from rerank.methods.directions import Direction
-from rerank.methods.kinds import read_bank
 from rerank.metrics import hubness
 from rerank.tasks.models import Order, Paths, one_path, prove, read_models, several
 from rerank.tasks.read import (
@@ -35,13 +34,8 @@ def read_directions(
     """Both directions of what was read, on a device; ids tell the groups unless they are stated."""
     known: Any = groups if groups != "auto" else inputs.groups
     if inputs.scores is not None:
-        stored = inputs.stored.to(device)
-        bank = inputs.bank_scores
-        beside = None if bank is None else read_bank(bank.scores, stored.reading)
-        beside = None if beside is None else replace(beside, base=beside.base.to(device))
-        return directions.from_scores(
-            stored.t2v, stored.v2t, scored=stored.scored, bank=beside, groups=known
-        )
+        bank = None if inputs.bank_scores is None else inputs.bank_scores.scores
+        return directions.from_matrix(inputs.stored, bank, groups=known, device=device)
 
     def on_device(role: str) -> torch.Tensor | None:
         vectors = inputs.vectors(role)

@@ -8,7 +8,6 @@ A format is one file with one function, which takes a path and gives the arrays 
         ...
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rerank.core.registry import Card, Registry
@@ -51,14 +50,11 @@ def by_ending(name: str, *, folder: bool = False) -> Card[FormatFacts] | None:
     ('npy', None)
     """
     lower = name.lower()
-    for card in _cards(folder=folder):
-        if any(lower.endswith(end) for end in card.facts.endings):
-            return card
-    return (
-        next((card for card in _cards(folder=True) if not card.facts.endings), None)
-        if (folder)
-        else None
-    )
+    cards = [card for card in FORMATS.cards().values() if card.facts.folder == folder]
+    named = (card for card in cards if any(lower.endswith(end) for end in card.facts.endings))
+    # A folder may have any name.
+    other = (card for card in cards if folder and not card.facts.endings)
+    return next(named, None) or next(other, None)
 
 
 def by_content(head: bytes) -> Card[FormatFacts] | None:
@@ -67,11 +63,7 @@ def by_content(head: bytes) -> Card[FormatFacts] | None:
     >>> by_content(b"\x93NUMPY\x01\x00").name, by_content(b"hello")
     ('npy', None)
     """
-    for card in _cards(folder=False):
-        if any(head.startswith(begin) for begin in card.facts.begins):
+    for card in FORMATS.cards().values():
+        if not card.facts.folder and any(head.startswith(b) for b in card.facts.begins):
             return card
     return None
-
-
-def _cards(*, folder: bool) -> Iterator[Card[FormatFacts]]:
-    return (card for card in FORMATS.cards().values() if card.facts.folder == folder)
