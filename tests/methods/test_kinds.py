@@ -557,7 +557,8 @@ def test_broad_probabilities_are_read_as_log_odds_even_where_that_is_not_certain
     r = read_kind(x)
     assert r.kind == "probabilities" and r.verdict.scale == scale, r.why
     assert r.sure or "not certain: --scores-are similarities" in r.why
-    np.testing.assert_allclose(scores_of(x), odds, rtol=2e-3, atol=2e-3)
+    inner = np.abs(odds) < 8  # float32 rounds those that are nearer to 1
+    np.testing.assert_allclose(scores_of(x)[inner], odds[inner], rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("fill", [0, -np.inf, -100, -1e4])
