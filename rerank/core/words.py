@@ -18,9 +18,11 @@ Space: TypeAlias = Literal["ip", "cosine", "l2"]
 QuerySide: TypeAlias = Literal["mapped", "raw"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 # What a matrix holds; "auto" reads it off the numbers.
-Kind: TypeAlias = Literal["similarities", "logits", "softmax", "probabilities", "log-odds"]
+Kind: TypeAlias = Literal[
+    "similarities", "logits", "softmax", "probabilities", "log-odds", "distances"
+]
 ScoresAre: TypeAlias = Literal[
-    "auto", "similarities", "logits", "softmax", "probabilities", "log-odds"
+    "auto", "similarities", "logits", "softmax", "probabilities", "log-odds", "distances"
 ]
 # What is known of rows and columns, and how queries that repeat share their mass.
 GroupsWord: TypeAlias = Literal["auto", "one-to-one", "grouped"]

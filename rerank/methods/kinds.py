@@ -3,6 +3,7 @@
     similarities, logits, log-odds     S                      used as they are
     softmax (rows or columns)          log p
     probabilities (each pair its own)  log p - log(1 - p)
+    distances (only where that is said) -d
     unscored                           -inf
 
 The facts are collected by `kinds_facts`, judged by `kinds_rules`; here the door: `read` and what it
@@ -70,8 +71,9 @@ class Reading:
 
     @property
     def unscored(self) -> float | None:
-        """The number that stands for "not scored", besides -inf."""
-        return self.verdict.unscored
+        """The number that stands for "not scored", besides -inf, as the file has it."""
+        value = self.verdict.unscored
+        return -value if value is not None and self.kind == "distances" else value
 
     @property
     def sure(self) -> bool:
@@ -174,7 +176,7 @@ class Scores:
 
 
 def _plain(reading: Reading) -> bool:
-    return reading.as_they_are and reading.sure
+    return reading.as_they_are and reading.sure and reading.kind != "distances"
 
 
 def parse_unscored(text: str | None) -> Unscored:
@@ -235,6 +237,10 @@ def read(
     """
     shard: Axis | None = "queries" if sharded else None
     base = as_matrix(scores, "scores", no_rows=sharded)
+    if scores_are == "distances":
+        # From here on the largest is best; an infinite distance is no score.
+        base = -base
+        unscored = -unscored if isinstance(unscored, float | int) else unscored
     facts = _facts(base.cpu().numpy(), sharded=sharded)
     reading = reading_of(facts, scores_are=scores_are, unscored=unscored)
     if reading.as_they_are:
@@ -392,7 +398,7 @@ def _as_scores(base: Tensor, reading: Reading) -> Tensor:
 def _none(block: Tensor, reading: Reading) -> Tensor:
     """Which entries have no score."""
     none = block == -math.inf
-    value = reading.unscored
+    value = reading.verdict.unscored
     if value is not None:
         none |= torch.isnan(block) if math.isnan(value) else block == value
     columns = list(reading.constant_columns)
@@ -448,15 +454,22 @@ def _sentence(r: Reading) -> str:
         text = f"{side} sum to {v.scale:g}: a softmax ({shown}logarithms are re-ranked{exact})"
     elif r.kind == "probabilities":
         text = f"match probabilities, each pair its own ({shown}log-odds are re-ranked{exact})"
+        if not r.sure:
+            text += "; not certain: --scores-are similarities if they are none"
+    elif r.kind == "distances":
+        text = "distances, the smallest is best (turned round)"
     else:
         text = f"{r.kind}, used as they are"
-        if not r.sure:
+        if v.near:
+            text += "; they look like distances: --scores-are distances if the smallest is best"
+        elif not r.sure:
             text += "; not certain: --scores-are probabilities if each pair has its own"
-    value = v.unscored
+    value = r.unscored
     if r.minus_inf or value is not None:
-        own = value is not None and value != -math.inf
+        end = "inf" if r.kind == "distances" else "-inf"
+        own = value is not None and not math.isinf(value)
         names = [f"{value:g}{' (rounded)' if v.rounded else ''}"] if own else []
-        names += ["-inf"] if r.minus_inf or value == -math.inf else []
+        names += [end] if r.minus_inf or (value is not None and math.isinf(value)) else []
         text += f"; {' and '.join(names)} = not scored ({100 * r.share:.3g} % of the pairs)"
     for count, side in ((r.constant_rows, "row"), (len(r.constant_columns), "column")):
         if count == 1:

@@ -39,6 +39,7 @@ class Facts:
         picked: (r, m) evenly spaced rows.
         panel: (n, c) evenly spaced columns.
         strides: from one picked row, and one column of the panel, to the next.
+        own: how many rows i have their lowest, and their highest, score in column i.
     """
 
     shape: tuple[int, int]
@@ -51,6 +52,7 @@ class Facts:
     picked: np.ndarray
     panel: np.ndarray
     strides: tuple[int, int]
+    own: tuple[int, int] = (0, 0)
 
 
 def collect(scores: np.ndarray, *, first: int = 0, total: int | None = None) -> Facts:
@@ -89,7 +91,17 @@ def collect(scores: np.ndarray, *, first: int = 0, total: int | None = None) -> 
         shape=(n, m), **counts, plus_inf=plus_inf, first_nan=first_nan, rows=rows,
         flat=_flat(scores), picked=scores[(-first) % stride :: stride],
         panel=np.ascontiguousarray(scores[:, ::across]), strides=(stride, across),
+        own=_own(scores, rows, first),
     )  # fmt: skip
+
+
+def _own(scores: np.ndarray, rows: np.ndarray, first: int) -> tuple[int, int]:
+    """How many rows have their lowest, and their highest, score on the diagonal."""
+    count = max(0, min(len(scores), scores.shape[1] - first))
+    line = np.arange(count)
+    own, low, high = scores[line, first + line], rows[LOW, :count], rows[HIGH, :count]
+    two = low < high
+    return int(np.count_nonzero(two & (own == low))), int(np.count_nonzero(two & (own == high)))
 
 
 def _first(mask: np.ndarray, first: int) -> tuple[int, int] | None:
@@ -144,6 +156,7 @@ def merge(parts: Sequence[Facts]) -> Facts:
         picked=np.concatenate([part.picked for part in parts]),
         panel=np.concatenate([part.panel for part in parts]),
         strides=parts[0].strides,
+        own=(sum(part.own[0] for part in parts), sum(part.own[1] for part in parts)),
     )
 
 
@@ -226,6 +239,7 @@ class Live:
         padding_rows: the numbers of the rows that were left out.
         constant_rows: how many those are.
         constant_columns: indices of the columns that were left out.
+        own: as in `Facts`.
     """
 
     shape: tuple[int, int]
@@ -236,6 +250,7 @@ class Live:
     padding_rows: tuple[float, ...] = ()
     constant_rows: int = 0
     constant_columns: tuple[int, ...] = ()
+    own: tuple[int, int] = (0, 0)
 
 
 def without_padding(facts: Facts) -> Live:
@@ -250,7 +265,7 @@ def without_padding(facts: Facts) -> Live:
     if rows.any() and columns.any() and rows.mean() > 0.5:
         rows = np.zeros_like(rows)
     if not rows.any() and not columns.any():
-        return Live(facts.shape, facts.rows, facts.picked, facts.panel, everything)
+        return Live(facts.shape, facts.rows, facts.picked, facts.panel, everything, own=facts.own)
     kept, (down, across) = ~columns, facts.strides
     picked = facts.picked[~rows[::down]][:, kept]
     panel = facts.panel[~rows][:, kept[::across]]
@@ -267,7 +282,7 @@ def without_padding(facts: Facts) -> Live:
     return Live(
         (int((~rows).sum()), int(kept.sum())), left, picked, panel, _values(picked, left),
         tuple(np.unique(low[rows]).tolist()), int(rows.sum()),
-        tuple(np.flatnonzero(columns).tolist()),
+        tuple(np.flatnonzero(columns).tolist()), facts.own,
     )  # fmt: skip
 
 

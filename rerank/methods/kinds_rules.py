@@ -13,8 +13,15 @@ similarities alike, D(p) = D(logit p); on probabilities h follows the level of t
 logit makes the tails alike. The ratio D(p) / D(logit p) is about 1 on cosines of any range, also
 where they are all positive, up to 1.3 on lexical scores, and 1.5 to 20 on match probabilities, on
 rows *and* on columns (a scale for every row mimics it on the rows alone). Where the map is nearly
-linear on the range in question the ratio is 1 and the choice makes no difference. Where it does not
-tell clearly they are similarities.
+linear on the range in question the ratio is 1 and the choice makes no difference.
+
+Where the ratio is in between, log-odds are taken, and it is said that this is not certain: read
+so, similarities lose at most half a point of R@1 (TF-IDF of captions, cosines stretched to 0..1:
+.1 to 1.2), while probabilities that are read as similarities lose 4 and more.
+
+Distances, of which the smallest is best, are noticed where no number is negative and the smallest
+stick out: on the diagonal, or as the longer tail of rows and columns. They are used as they are
+unless the user says what they are, as nothing is turned round without being asked.
 """
 
 import math
@@ -33,8 +40,14 @@ _FAR = 2.0  # a fill is this many ranges below the other scores
 _EXCESS = 5  # or this many times as frequent as its neighbours
 # Ratios of the spread of tails, see the top: of match probabilities, of cut ones, of two sides.
 _CLEAR, _CUT, _BOTH = 1.45, 1.15, 1.4
-# From here on similarities are not certain. TF-IDF and BM25 reach 1.3, cosines of embeddings 1.1.
+# From here on it is not certain, and log-odds are the safest. TF-IDF and BM25 reach 1.3, cosines of
+# embeddings 1.1.
 _DOUBT, _DOUBT_OF_SMALL = 1.2, 1.08
+# Lists that were cut by rows say it in their rows: cosines reach 1.06, lexical scores 1.31.
+_DOUBT_OF_CUT = 1.35
+# Length of the upper tail by that of the lower: similarities from .8 up, distances .2 to .65.
+_LEANING = 0.67
+_TAIL_ENTRIES = 2**19
 _MOST_ZEROS = 0.5  # rounded zeros that are more than this share of the pairs are not scores
 _TOPS = 12  # largest entries of a line that are looked at
 _FEWEST_LINES = 10
@@ -54,6 +67,7 @@ class Verdict:
         half_high: half a unit below 1: a rounded 1 becomes 1 - half_high.
         sure: False where the numbers do not tell and the safest reading was taken.
         rounded: zeros that count as not scored are small numbers, rounded.
+        near: the smallest numbers look like the best.
     """
 
     kind: Kind
@@ -64,6 +78,7 @@ class Verdict:
     half_high: float = 0.0
     sure: bool = True
     rounded: bool = False
+    near: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,11 +282,34 @@ def _recognised(look: Look) -> Verdict:
             return _of_probabilities(Verdict("softmax", look.fill, *summed), look)
         found = _of_probabilities(Verdict("probabilities", look.fill, scale=_scale(look)), look)
         tails = _tails(look, found)
-        if tails == "probabilities":
-            return found
+        if tails in ("probabilities", "doubt"):
+            return replace(found, sure=tails == "probabilities")
         sure = tails == "similarities" and min(look.live.shape) >= _ENOUGH
     kind: Kind = "similarities" if abs(high) <= 1.01 and low >= -1.01 else "logits"
-    return Verdict(kind, look.fill, sure=sure)
+    counts = look.decisions or (look.precision.decimals == 0 and high <= 100)
+    near = low >= 0 and look.fill is None and not counts and _smallest_stick_out(look.live)
+    return Verdict(kind, look.fill, sure=sure and not near, near=near)
+
+
+def _smallest_stick_out(live: Live) -> bool:
+    """Whether the best of every row seems to be its smallest number, as with distances."""
+    if min(live.shape) < _FEWEST_LINES:
+        return False
+    lowest, highest = live.own
+    clear = max(_FEWEST_LINES, 0.1 * min(live.shape))
+    if max(lowest, highest) >= clear and not highest / 3 <= lowest <= 3 * highest:
+        return lowest > highest  # the diagonal tells
+    return all(_upper_by_lower(lines) < _LEANING for lines in (live.picked, live.panel.T))
+
+
+def _upper_by_lower(lines: np.ndarray) -> float:
+    """Median over lines of the length of the upper tail by that of the lower."""
+    some = lines[:: max(1, lines.size // _TAIL_ENTRIES)].astype(np.float64)
+    low, lower, upper, high = np.quantile(some, [0, 0.1, 0.9, 1], axis=1)
+    used = high > low
+    if used.sum() < _FEWEST_LINES:
+        return 1.0
+    return float(np.median((high - upper)[used] / np.maximum((lower - low)[used], 1e-300)))
 
 
 def _halves(precision: Precision, scale: float) -> tuple[float, float]:
@@ -332,7 +370,9 @@ def _softmax(look: Look) -> tuple[Literal[0, 1], float] | None:
     return None
 
 
-def _tails(look: Look, found: Verdict) -> Literal["probabilities", "similarities", "doubt"]:
+def _tails(
+    look: Look, found: Verdict
+) -> Literal["probabilities", "doubt", "unclear", "similarities"]:
     """What the tails of rows and columns say, the safest where they do not say it clearly."""
     live, values, scale = look.live, look.live.values, found.scale
     sums, certain = live.rows[SUM], look.certain
@@ -356,10 +396,12 @@ def _tails(look: Look, found: Verdict) -> Literal["probabilities", "similarities
     mean = math.exp(float(np.mean(np.log(ratios))))
     if certain and two and weakest >= _DOUBT_OF_SMALL and mean >= _BOTH:
         return "probabilities"
-    if not reaches or scale == 100:
+    if not reaches:
         return "similarities"
+    if weakest >= _DOUBT or (certain and max(ratios) >= _DOUBT_OF_CUT):
+        return "doubt"
     small = values.median_positive() < 0.02
-    return "doubt" if weakest >= (_DOUBT_OF_SMALL if small else _DOUBT) else "similarities"
+    return "unclear" if small and weakest >= _DOUBT_OF_SMALL else "similarities"
 
 
 def _rounded_away(look: Look) -> bool:

@@ -26,6 +26,8 @@ from rerank.io.reading import ROWS, side_of
 from rerank.methods import kinds
 from rerank.metrics.judge import text_positives
 
+# So many queries tell whether the lowest scores are the best.
+_TOLD_BY = 256
 # What captions of a video are called: video#0, video_0, video-0.
 _NUMBERED = re.compile(r"(.+)[#_-]\d+")
 
@@ -316,10 +318,35 @@ def _score_options(reading: Reading) -> dict[str, Any]:
 
 def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.GroundTruth:
     """Read a ground truth for the inputs of a run, in the direction that the user said."""
-    return io.read_ground_truth(
+    truth = io.read_ground_truth(
         gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged,
         direction=inputs.reading.gt_direction,
     )  # fmt: skip
+    if inputs.scores is None or inputs.sharded or inputs.stored.reading.kind == "distances":
+        return truth
+    if not _right_are_lowest(inputs.stored.t2v.scores(), truth.positives):
+        return truth
+    note = (
+        f"{inputs.scores.source}: right pairs have the lowest score of their row, not the highest; "
+        "if the smallest is best, give --scores-are distances"
+    )
+    return replace(truth, notes=(*truth.notes, note))
+
+
+def _right_are_lowest(scores: torch.Tensor, positives: Sequence[np.ndarray]) -> bool:
+    """Whether right items are far oftener the lowest of their row than the highest."""
+    judged = [row for row, items in enumerate(positives) if len(items)]
+    some = judged[:: max(1, len(judged) // _TOLD_BY)]
+    lowest = highest = 0
+    for row in some:
+        line = scores[row]
+        own = line[torch.from_numpy(np.array(positives[row]))]
+        known = line[torch.isfinite(line)]
+        if len(known) < 2 or not bool(known.min() < known.max()):
+            continue
+        lowest += bool(own.min() == known.min())
+        highest += bool(own.max() == known.max())
+    return lowest >= max(5, 0.1 * len(some)) and lowest > 3 * highest
 
 
 def read_inputs(

@@ -526,7 +526,8 @@ def lexical(n=300, words=900, seed=0):
 def test_lexical_scores_are_no_probabilities(seed):
     for name, x in lexical(seed=seed).items():
         for y in (x.astype(np.float32), x.round(3), x.astype(np.float16)):
-            assert read_kind(y).kind in AS_THEY_ARE, name
+            r = read_kind(y)
+            assert r.kind in AS_THEY_ARE or not r.sure, name
 
 
 @pytest.mark.parametrize("bias", [0, 1, 1.5, 2])
@@ -539,6 +540,92 @@ def test_cosines_of_sparse_features_are_no_probabilities(bias):
     ]
     a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in sides)
     assert read_kind((a @ b.T).astype(np.float32)).kind == "similarities"
+
+
+# ------------------------------------------------------------------------- where it is not certain
+
+
+@pytest.mark.parametrize("scale", [1, 100])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("width", [1.3, 2.0, 3.0])
+def test_broad_probabilities_are_read_as_log_odds_even_where_that_is_not_certain(
+    scale, seed, width
+):
+    x = cosines(seed=seed)
+    odds = width * (x - x.mean()) / x.std()
+    x = (scale / (1 + np.exp(-odds.astype(np.float64)))).astype(np.float32)
+    r = read_kind(x)
+    assert r.kind == "probabilities" and r.verdict.scale == scale, r.why
+    assert r.sure or "not certain: --scores-are similarities" in r.why
+    inner = np.abs(odds) < 8  # float32 rounds those that are nearer to 1
+    np.testing.assert_allclose(scores_of(x)[inner], odds[inner], rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("fill", [0, -np.inf, -100, -1e4])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "3 decimals"])
+def test_the_best_of_narrow_probabilities(fill, precision):
+    narrow = match(S, tau=0.01)[1].astype(np.float32)
+    x = cut(narrow, 10, fill)
+    x = bf16(x) if precision == "bfloat16" else x.round(3) if precision[0] == "3" else x
+    assert read_kind(x).kind == "probabilities", read_kind(x).why
+
+
+# ----------------------------------------------------------------------------------- distances
+
+
+DISTANCES = {
+    "euclidean": np.sqrt(2 - 2 * S),
+    "squared": 2 - 2 * S,
+    "1 - cosine": 1 - S,
+    "angles": np.arccos(S),
+    "float16": np.sqrt(2 - 2 * S).astype(np.float16),
+    "bfloat16": bf16(np.sqrt(2 - 2 * S)),
+    "up to 1": np.sqrt(2 - 2 * S) / np.sqrt(2 - 2 * S).max(),
+}
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_distances_are_noticed_and_left_as_they_are(name):
+    x = DISTANCES[name]
+    r = read_kind(x)
+    assert r.verdict.near and not r.sure and "--scores-are distances" in r.why, r.why
+    np.testing.assert_array_equal(scores_of(x), x)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_stated_distances_are_turned_round(name):
+    x = DISTANCES[name]
+    r = read_kind(x, scores_are="distances")
+    assert r.kind == "distances" and r.sure and "the smallest is best" in r.why
+    np.testing.assert_array_equal(scores_of(x, scores_are="distances"), -x)
+
+
+@pytest.mark.parametrize("fill", [np.inf, 1e9, 1e4])
+def test_a_distance_that_was_not_measured_is_no_score(fill):
+    gone = np.random.default_rng(0).random(S.shape) < 0.3
+    x = np.where(gone, np.float32(fill), DISTANCES["euclidean"]).astype(np.float32)
+    r = read_kind(x, scores_are="distances")
+    out = scores_of(x, scores_are="distances")
+    assert (np.isneginf(out) == gone).all() and r.share == pytest.approx(gone.mean())
+    assert f"{np.float32(fill):g} = not scored" in r.why
+    stated = scores_of(x, scores_are="distances", unscored=fill)
+    np.testing.assert_array_equal(stated, out)
+
+
+def test_no_similarity_looks_like_a_distance():
+    for name, x in {**NOT_PROBABILITIES, "clipped": S.clip(0), "1 + c": (1 + S) / 2}.items():
+        assert not read_kind(x).verdict.near, name
+
+
+def test_the_diagonal_tells_where_the_tails_do_not():
+    rng = np.random.default_rng(0)
+    x = 3 + rng.random((60, 60)).astype(np.float32)
+    assert not read_kind(x).verdict.near
+    low = x.copy()
+    low[range(60), range(60)] = 2.999
+    assert read_kind(low).verdict.near and not read_kind(9 - low).verdict.near
+    parts = [collect(low[:7], first=0, total=60), collect(low[7:], first=7, total=60)]
+    assert reading_of(merge(parts)) == reading_of(collect(low))
 
 
 # -------------------------------------------------------------------- both directions, and doors
@@ -665,7 +752,8 @@ def test_tf_idf_of_captions_is_no_probability(first):
     for weigh in (np.log1p, np.asarray):
         a, b = (weigh(x) * inverse for x in (query, document))
         a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
-        assert read_kind((a @ b.T).astype(np.float32)).kind == "similarities"
+        r = read_kind((a @ b.T).astype(np.float32))
+        assert r.kind == "similarities" or not r.sure, r.why
     bm25 = ((query > 0) * inverse) @ (document * 2.2 / (document + 1.2)).T
     for x in (bm25, bm25 / bm25.max(), bm25 / 100):
         assert read_kind(x.astype(np.float32)).kind in AS_THEY_ARE
