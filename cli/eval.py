@@ -1,5 +1,7 @@
 """`rerank eval`: exact ranks against a ground truth, before and after."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,9 +68,10 @@ def eval_command(
     shown_by = page.words()
     remembered = None if model is not None or (results is None and files.given) else place
     with progress(), calling(nouns, texts=files.texts, videos=files.videos, results=remembered):
-        judged = _judged(
+        judge = _judge(
             gt, results, model, files, judging, reading, device=device, report=page.report
         )
+        judged = judge()
         if page.report is not None:
             write_report(page.report, judged, words=shown_by)
         shown = "" if judged.as_json().keys().isdisjoint(("before", "after")) else _text(judged)
@@ -82,11 +85,11 @@ def eval_command(
         say(f"wrote {page.report}")
 
 
-def _judged(
+def _judge(
     gt: Path | None, results: Path | None, model: Path | None, files: Files, judging: Judging,
     reading: Reading, *, device: str, report: Path | None,
-) -> "Judged":  # fmt: skip
-    """Judge a model, files as they are, ranked lists of any program, or a result file."""
+) -> Callable[[], "Judged"]:  # fmt: skip
+    """What judges a model, files as they are, ranked lists of any program, or a result file."""
     from rerank.tasks import evaluate_files as task
     from rerank.tasks.evaluate_lists import check_lists, is_lists, judge_lists
     from rerank.tasks.evaluate_model import judge_model
@@ -95,15 +98,15 @@ def _judged(
     sides = {"videos": files.videos, "texts": files.texts}
     hubs = report is not None
     if model is not None and gt is not None:
-        return judge_model(gt, model, **sides, device=device, **asked)
+        return partial(judge_model, gt, model, **sides, device=device, **asked)
     if results is None and files.given:
-        return task.judge_raw(gt, **vars(files), device=device, hubs=hubs, **asked)
+        return partial(task.judge_raw, gt, **vars(files), device=device, hubs=hubs, **asked)
     if results is not None and is_lists(results):
-        return judge_lists(check_lists(gt, report, results), results, **asked)
-    place = results or _RESULTS
-    return task.judge_results(
-        gt, place, **sides, sims=files.sims, device=device, hubs=hubs, **asked
-    )
+        return partial(judge_lists, check_lists(gt, report, results), results, **asked)
+    return partial(
+        task.judge_results, gt, results or _RESULTS, **sides, sims=files.sims, device=device,
+        hubs=hubs, **asked,
+    )  # fmt: skip
 
 
 def _text(judged: "Judged") -> str:

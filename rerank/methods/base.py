@@ -318,14 +318,10 @@ class Pipeline(Reranker):
 
     def fit(self, bank: Similarity | Bank) -> "FittedPipeline":
         """Fit every stage on the bank as the stages before it left it."""
-        return self.fit_settled(bank)[0]
-
-    def fit_settled(self, bank: Similarity | Bank) -> "tuple[FittedPipeline, Pipeline]":
-        """The fit, and the settings with all that was chosen from the bank written down."""
-        return self.fit_through(as_bank(bank))[:2]
+        return self.fit_through(as_bank(bank))[0]
 
     def fit_through(self, bank: Bank) -> "tuple[FittedPipeline, Pipeline, Bank]":
-        """As `fit_settled`, and the bank as the last stage saw it."""
+        """The fit, the settings with what was chosen from the bank, and the last stage's bank."""
         before = bank
         fitted: list[Fitted] = []
         settled: list[Reranker] = []

@@ -85,14 +85,14 @@ def gate(*, sharded: bool = False) -> Gate:
 def watch(stages: Pipeline, bank: Bank, sim: Similarity) -> Verdict:
     """A gate that leaves known pairs alone: banks without them are watched as `gate` does."""
     if bank.positives is not None:
-        fitted, settled = stages.fit_settled(bank)
+        fitted, settled, _ = stages.fit_through(bank)
         return Verdict(fitted, stages=settled)
     return _watched(stages, bank, None if sim is bank.sim else sim)
 
 
 def _watched(stages: Pipeline, bank: Bank, incoming: Similarity | None) -> Verdict:
     """The stages fitted on a bank without known pairs, as far as incoming queries agree with it."""
-    fitted, settled = stages.fit_settled(bank)
+    fitted, settled, _ = stages.fit_through(bank)
     found = None if incoming is None or bank.label != "inductive" else drift(bank, incoming)
     if found is None:
         return Verdict(fitted, stages=settled)
