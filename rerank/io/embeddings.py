@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
@@ -98,18 +98,21 @@ def _content_hash(ids: Sequence[str], vectors: str, group_ids: Sequence[str] | N
     return sha256_of(parts)
 
 
-def _wanted(
-    path: PathLike,
-    *,
-    dataset: str | None,
-    id_column: str | None,
-    embedding_column: str | None,
-    ids: Sequence[str] | PathLike | None,
-    row_numbers: bool,
-    pool: str | None,
-    pool_raw: bool,
-    side: str,
-) -> Wanted:
+class Said(TypedDict, total=False):
+    """What can be said about one file; see `read_embeddings`."""
+
+    dataset: str | None
+    id_column: str | None
+    embedding_column: str | None
+    ids: Sequence[str] | PathLike | None
+    row_numbers: bool
+    pool: str | None
+    pool_raw: bool
+    side: str
+
+
+def _wanted(path: PathLike, said: Said) -> Wanted:
+    ids, id_column = said.get("ids"), said.get("id_column")
     given: tuple[str, ...] | None = None
     source = "the ids given"
     forced = isinstance(ids, str) and ids == ROWS
@@ -118,14 +121,14 @@ def _wanted(
     elif ids is not None and not forced:
         given = check_ids(list(ids), f"{path}: the ids given")  # type: ignore[arg-type]
     return Wanted(
-        dataset,
+        said.get("dataset"),
         None if given is not None else id_column,
-        embedding_column,
-        pooling(pool, raw=pool_raw, where=str(path)),
+        said.get("embedding_column"),
+        pooling(said.get("pool"), raw=said.get("pool_raw", False), where=str(path)),
         given,
-        row_numbers,
+        said.get("row_numbers", False),
         forced,
-        side,
+        said.get("side", ""),
         source,
     )
 
@@ -187,10 +190,11 @@ def read_embeddings(
             id.
     """
     _check_metric(metric)
-    wanted = _wanted(
-        path, dataset=dataset, id_column=id_column, embedding_column=embedding_column, ids=ids,
+    said = Said(
+        dataset=dataset, id_column=id_column, embedding_column=embedding_column, ids=ids,
         row_numbers=row_numbers, pool=pool, pool_raw=pool_raw, side=side,
     )  # fmt: skip
+    wanted = _wanted(path, said)
     with open_container(as_path(path, "read_embeddings")) as container:
         found = locate(container, wanted)
         count = found.rows.shape[0]
@@ -225,36 +229,17 @@ def _check_metric(metric: str) -> None:
         raise RerankError(f"metric is {metric!r}, expected 'cosine' or 'dot'")
 
 
-def hash_embeddings(
-    path: PathLike,
-    *,
-    dataset: str | None = None,
-    id_column: str | None = None,
-    embedding_column: str | None = None,
-    ids: Sequence[str] | PathLike | None = None,
-    row_numbers: bool = False,
-    pool: str | None = None,
-    pool_raw: bool = False,
-) -> str:
+def hash_embeddings(path: PathLike, **said: Unpack[Said]) -> str:
     """`content_sha256` of all embeddings of a file, which are read in blocks and not kept.
 
     Args:
         path: a file that `read_embeddings` reads.
-        dataset: see `read_embeddings`, as for all others.
-        id_column: see there.
-        embedding_column: see there.
-        ids: see there.
-        row_numbers: see there.
-        pool: see there.
-        pool_raw: see there.
+        **said: see there.
 
     Raises:
         FormatError: a file that changed since it was read.
     """
-    wanted = _wanted(
-        path, dataset=dataset, id_column=id_column, embedding_column=embedding_column, ids=ids,
-        row_numbers=row_numbers, pool=pool, pool_raw=pool_raw, side="",
-    )  # fmt: skip
+    wanted = _wanted(path, said)
     with open_container(Path(path)) as container:
         found = locate(container, wanted)
         made = _content_hash(found.ids, hash_matrix(found.rows), found.group_ids)
@@ -380,33 +365,15 @@ def as_embeddings(
 
 
 def convert_embeddings(
-    source: PathLike,
-    target: PathLike,
-    *,
-    dataset: str | None = None,
-    id_column: str | None = None,
-    embedding_column: str | None = None,
-    ids: Sequence[str] | PathLike | None = None,
-    row_numbers: bool = False,
-    pool: str | None = None,
-    pool_raw: bool = False,
-    metric: str = "dot",
-    side: str = "",
+    source: PathLike, target: PathLike, *, metric: str = "dot", **said: Unpack[Said]
 ) -> tuple[int, int]:
     """Write embeddings of any file as the canonical one, block by block, never held whole.
 
     Args:
         source: a file that `read_embeddings` reads.
         target: where to; replaced when all went well.
-        dataset: see `read_embeddings`, as for all others.
-        id_column: see there.
-        embedding_column: see there.
-        ids: see there.
-        row_numbers: see there.
-        pool: see there.
-        pool_raw: see there.
-        metric: see there; "dot" lets rows of zeros through.
-        side: see there.
+        metric: "cosine" or "dot", which lets rows of zeros through.
+        **said: see `read_embeddings`.
 
     Returns:
         (rows, dimensions).
@@ -414,10 +381,7 @@ def convert_embeddings(
     Raises:
         FormatError: not readable, or not writable.
     """
-    wanted = _wanted(
-        source, dataset=dataset, id_column=id_column, embedding_column=embedding_column, ids=ids,
-        row_numbers=row_numbers, pool=pool, pool_raw=pool_raw, side=side,
-    )  # fmt: skip
+    wanted = _wanted(source, said)
     with open_container(Path(source)) as container:
         found: Found = locate(container, wanted)
         dtype = np.dtype(f"f{found.rows.dtype.itemsize}")
