@@ -185,7 +185,7 @@ def read_lists(path: Path, name: str) -> list[list[str]]:
         found: list[list[str]] = []
         with foreign(path, "parquet"):
             for batch in file.iter_batches(batch_size=4096, columns=[name]):
-                found += [list(item or ()) for item in batch.column(0).to_pylist()]
+                found += [item or [] for item in batch.column(0).to_pylist()]
                 afford(64 * sum(map(len, found)), str(path), what=f"the column {name!r}")
     return found
 
