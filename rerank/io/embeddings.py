@@ -160,6 +160,18 @@ def read_embeddings(
     >>> read_embeddings("data_samples/videos.h5", rows=slice(0, 2))
     Embeddings(2 x 128 float32, ids 'video0144', 'video0384', from data_samples/videos.h5)
 
+    Frames become one vector by `pool`; of several arrays `dataset` takes one:
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "v.npz"
+    >>> frames = np.array([[[1.0, 0.0], [0.0, 2.0]]])
+    >>> np.savez(path, rgb=frames, flow=-frames, ids=["a"])
+    >>> read_embeddings(path, dataset="rgb", pool="mean").vectors
+    array([[0.5, 0.5]])
+    >>> read_embeddings(path, pool="mean")
+    Traceback (most recent call last):
+    rerank.core.errors.FormatError: ...
+
     Args:
         path: the file (or a folder: of clip-retrieval, of parts of a table, of `<id>.npy`).
         rows: a slice of the rows, so that a process reads only its share. All ids are still

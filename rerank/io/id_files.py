@@ -18,6 +18,9 @@ def read_id_file(path: Path, *, column: str | None = None) -> tuple[str, ...]:
     >>> _ = path.write_text("a\nb\n")
     >>> read_id_file(path)
     ('a', 'b')
+    >>> _ = path.with_suffix(".csv").write_text("video_id,duration\na,3\nb,5\n")
+    >>> read_id_file(path.with_suffix(".csv"))
+    ('a', 'b')
 
     Args:
         path: text with one id in a line, a JSON list, or a table (.csv, .tsv, .parquet) or any

@@ -206,6 +206,19 @@ def _write_scores(
 def read_results(path: PathLike, *, scores: bool = True) -> Results:
     """Read `reranked.h5` and compare every array with the hash stored beside it.
 
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> path = Path(tempfile.mkdtemp()) / "reranked.h5"
+    >>> best, scores = np.array([[1, 0]]), np.array([[0.9, 0.2]])
+    >>> lists = DirectionResult(("q",), ("x", "y"), best, scores, label="inductive")
+    >>> write_results(path, directions={"t2v": lists}, manifest={"k": 2})
+    >>> found = read_results(path)
+    >>> found.manifest["k"], [found.directions["t2v"].gallery_ids[i] for i in best[0]]
+    (2, ['y', 'x'])
+    >>> read_results("data_samples/videos.h5")
+    Traceback (most recent call last):
+    rerank.core.errors.FormatError: data_samples/videos.h5: is of the schema 'rerank/1', ...
+
     Args:
         path: the file.
         scores: whether to read the rewritten matrix, where there is one.

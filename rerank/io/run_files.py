@@ -164,6 +164,9 @@ def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
     >>> _ = path.with_suffix(".json").write_text('{"q1": ["b", "a"]}')
     >>> read_rankings(path.with_suffix(".json"))[0].items
     (('b', 'a'),)
+    >>> _ = path.with_suffix(".csv").write_text("query,video,distance\nq1,a,.5\nq1,b,.1\n")
+    >>> read_rankings(path.with_suffix(".csv"))[0].items
+    (('b', 'a'),)
 
     Raises:
         FormatError: nothing of the kind, an item twice in one list, a score that is no number.

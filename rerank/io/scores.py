@@ -112,7 +112,7 @@ def read_scores(
     gallery_ids: PathLike | None = None,
     nan: bool = False,
 ) -> ScoreMatrix:
-    """Read a matrix of scores, queries x gallery, from any kind of file of arrays.
+    r"""Read a matrix of scores, queries x gallery, from any kind of file of arrays.
 
     Named arrays hold `scores`, `t2v`, `sims`, ... (or exactly one 2-D float array) with `query_ids`
     and `gallery_ids`; tables the ids of the queries in a column of text and those of the gallery as
@@ -129,6 +129,10 @@ def read_scores(
     (3, 2)
     >>> read_scores(path, sims_rows="videos").query_ids
     ('x', 'y')
+    >>> _ = path.with_suffix(".csv").write_text("query,x,y\na,.5,-inf\nb,.25,1\n")
+    >>> read_scores(path.with_suffix(".csv")).scores
+    array([[0.5 , -inf],
+           [0.25, 1.  ]])
 
     Args:
         path: the file.

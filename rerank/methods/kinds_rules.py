@@ -140,6 +140,8 @@ def judge(
     fill, certain = declared(live, unscored), unscored is not None
     if unscored is None and find:
         fill, certain = _fill(look)
+    if fill is None and not certain:
+        certain = _cut(live, -math.inf)  # which always means "not scored"
     look = replace(look, fill=fill, certain=certain)
     if said == "auto":
         return _recognised(look)

@@ -56,6 +56,20 @@ def check_served(saved: Saved) -> None:
         )
 
 
+def check_queries(saved: Saved, queries: ArrayLike) -> None:
+    """Refuse queries of another dimension than the model was fitted on.
+
+    Raises:
+        RerankError: such queries.
+    """
+    dimension = saved.manifest["gallery"]["dimension"]
+    if queries.shape[1] != dimension:
+        raise RerankError(
+            f"queries: got d = {queries.shape[1]}, the model was fitted on d = {dimension}; both "
+            "must come from the same encoder"
+        )
+
+
 def align(saved: Saved, ids: Sequence[str], vectors: ArrayLike) -> Tensor:
     """The gallery in the model's order, matched by id and checked by content.
 

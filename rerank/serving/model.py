@@ -29,7 +29,7 @@ from rerank.methods.fusion import Blocks
 from rerank.methods.saved import Saved
 from rerank.serving import grow
 from rerank.serving.fold import plain_folding
-from rerank.serving.matching import align, check_served, label_of
+from rerank.serving.matching import align, check_queries, check_served, label_of
 from rerank.serving.searcher import Searcher
 from rerank.serving.trained import each_through, folded_head, heads_of, through
 from rerank.serving.watch import look_at
@@ -239,6 +239,7 @@ class Model:
         """
         names, vectors = self._asked(queries)
         x = each_through(self._heads, vectors, self._words[1])
+        check_queries(self.saved, x)
         found = self._searcher.search(x, k)
         label, said = label_of(self.saved, x)
         notes = tuple(note for note in (said, look_at(self.saved, x)) if note)

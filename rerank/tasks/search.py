@@ -14,7 +14,7 @@ from rerank.methods.directions import Name
 from rerank.methods.fusion import Blocks
 from rerank.methods.saved import Saved
 from rerank.serving.exporting import check_index, open_export, search_export
-from rerank.serving.matching import align, check_served, label_of
+from rerank.serving.matching import align, check_queries, check_served, label_of
 from rerank.serving.model import Model, load
 from rerank.serving.searcher import Searcher
 from rerank.serving.sidecar import Exported
@@ -81,6 +81,7 @@ def search_files(
     warnings = []
     label = str(exported.manifest["label"]) if exported is not None else "none"
     if fitted is not None:
+        check_queries(fitted, x)
         label, caution = label_of(fitted, x)
         warnings = [note for note in (caution, look_at(fitted, x)) if note]
     if exported is not None:

@@ -101,6 +101,17 @@ def test_fit_then_search_then_one_query_alone(files, rerank):
     assert named == [item["id"] for item in alone["results"][0]["items"]]
 
 
+@pytest.mark.parametrize("count", [1, 40])
+def test_queries_of_another_encoder_are_one_line(files, rerank, count):
+    good(rerank(FIT))
+    write_embeddings(
+        files / "narrow.h5", [f"n{i}" for i in range(count)],
+        np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32),
+    )  # fmt: skip
+    status, _, err = rerank("search --model m.safetensors --videos videos.h5 --texts narrow.h5")
+    assert status == 2 and err.startswith("error: queries: got d = 3, the model was fitted on d = ")
+
+
 def test_same_input_same_bytes(files, rerank):
     good(rerank(FIT + " --keep-bank"))
     first = (files / "m.safetensors").read_bytes()

@@ -109,10 +109,11 @@ def test_too_few_ids_name_their_file(tmp_path):
 def test_names_of_rows_and_columns_by_other_words(tmp_path, names):
     S = ROWS[:, :3]
     path = tmp_path / "s.npz"
-    np.savez(path, sims=S, **dict(zip(names, (TEXTS, VIDEOS[:3]), strict=True)))
+    text_ids, video_ids = np.array(TEXTS), np.array(VIDEOS[:3])
+    np.savez(path, sims=S, **{names[0]: text_ids, names[1]: video_ids})
     found = read_scores(path)
     assert (found.query_ids, found.gallery_ids) == (tuple(TEXTS), tuple(VIDEOS[:3]))
-    np.savez(path, sims=S.T, **dict(zip(names, (TEXTS, VIDEOS[:3]), strict=True)))
+    np.savez(path, sims=S.T, **{names[0]: text_ids, names[1]: video_ids})
     with pytest.raises(FormatError, match="stored videos x texts; give --sims-rows videos"):
         read_scores(path)
     found = read_scores(path, sims_rows="videos")

@@ -44,7 +44,21 @@ def import_arrow() -> Any:  # noqa: ANN401  a module
 )
 @contextlib.contextmanager
 def open_parquet(path: Path) -> Iterator[Container]:
-    """A table: one row an item, one column of lists (or several of numbers), one of ids."""
+    """A table: one row an item, one column of lists (or several of numbers), one of ids.
+
+    >>> import tempfile
+    >>> import pyarrow as pa
+    >>> from pyarrow.parquet import write_table
+    >>> path = Path(tempfile.mkdtemp()) / "v.parquet"
+    >>> write_table(pa.table({"id": ["a", "b"], "embedding": [[1.0, 2.0], [3.0, 4.0]]}), path)
+    >>> with open_parquet(path) as found:
+    ...     found.fields["embedding"].shape
+    (2, 2)
+    >>> write_table(pa.table({"id": ["a"], "f0": [1.0], "f1": [2.0], "fps": [25.0]}), path)
+    >>> with open_parquet(path) as found:
+    ...     found.columns, found.vectors["values"].shape
+    (('f0', 'f1', 'fps'), (1, 2))
+    """
     arrow = import_arrow()
     import pyarrow.types as types
 
@@ -171,7 +185,7 @@ def read_lists(path: Path, name: str) -> list[list[str]]:
         found: list[list[str]] = []
         with foreign(path, "parquet"):
             for batch in file.iter_batches(batch_size=4096, columns=[name]):
-                found += [list(item or ()) for item in batch.column(0).to_pylist()]
+                found += [item or [] for item in batch.column(0).to_pylist()]
                 afford(64 * sum(map(len, found)), str(path), what=f"the column {name!r}")
     return found
 

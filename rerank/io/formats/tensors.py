@@ -13,6 +13,7 @@ from rerank.io.container import Container
 from rerank.io.field import Field, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
+from rerank.io.pages import let_go, lies_in
 from rerank.io.recipes import from_pickle
 
 
@@ -47,7 +48,7 @@ def open_safetensors(path: Path) -> Iterator[Container]:
                 shape = tuple(view.get_shape())
                 probe = file.get_tensor(name) if not shape else view[0:0]
                 where = f"{path}: {named([name])}"
-                fields[name] = _tensor_field(where, shape, probe.dtype, _slices(view))
+                fields[name] = _tensor_field(where, shape, probe.dtype, _slices(view), path)
         if "ids" in metadata:
             fields["ids"] = _list_field(
                 f"{path}: metadata 'ids'", parse_json(metadata["ids"], f"{path}: metadata 'ids'")
@@ -64,7 +65,9 @@ def _tensor_field(
     shape: tuple[int, ...],
     dtype: Any,  # noqa: ANN401  a torch.dtype; torch is imported by who has one
     rows: Callable[[int, int], Any],
+    path: Path | None = None,
 ) -> Field:
+    """A tensor by its rows, which may be views of memory over the file `path`."""
     import torch
 
     widened = dtype == torch.bfloat16
@@ -84,11 +87,18 @@ def _tensor_field(
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         row_bytes = plain.itemsize * int(np.prod(shape[1:], dtype=object))
         step = rows_per_block(row_bytes)
+        over_file: bool | None = None
         for at in range(start, stop, step):
             with foreign(where, "a tensor"):
                 part = rows(at, min(stop, at + step))
                 block = (part.float() if widened else part).numpy()
             yield block
+            if path is None or not part.is_contiguous():
+                continue
+            if over_file is None:
+                over_file = lies_in(path, part.data_ptr())
+            if over_file:
+                let_go(part.data_ptr(), part.nbytes)
 
     return Field(where, shape, plain, blocks)
 
@@ -149,7 +159,7 @@ def _collect(
         )
     where = f"{path}: {named([name])}" if name else str(path)
     if isinstance(value, torch.Tensor):
-        fields[name or "embeddings"] = _found_tensor(where, value)
+        fields[name or "embeddings"] = _found_tensor(where, value, path)
     elif isinstance(value, dict) and depth < 8:
         for key, item in value.items():
             _collect(
@@ -194,7 +204,7 @@ def _first(value: Sequence[object]) -> object:
     return next((item for item in value if item is not None), None)
 
 
-def _found_tensor(where: str, value: Any) -> Field:  # noqa: ANN401  a torch.Tensor
+def _found_tensor(where: str, value: Any, path: Path) -> Field:  # noqa: ANN401  a torch.Tensor
     import torch
 
     if value.layout != torch.strided or value.is_quantized or value.is_nested:
@@ -213,5 +223,5 @@ def _found_tensor(where: str, value: Any) -> Field:  # noqa: ANN401  a torch.Ten
         )
     plain = value.detach()
     return _tensor_field(
-        where, tuple(plain.shape), plain.dtype, lambda start, stop: plain[start:stop]
+        where, tuple(plain.shape), plain.dtype, lambda start, stop: plain[start:stop], path
     )
