@@ -493,6 +493,15 @@ def test_match_probabilities_of_the_data():
         assert r.kind in AS_THEY_ARE and r.unscored == -100
 
 
+@needs_data
+@pytest.mark.parametrize("k", [10, 20])
+def test_the_best_of_the_data_are_match_probabilities_whatever_the_fill(k):
+    dense = np.load(DATA / "match_probabilities" / "dense.npy").astype(np.float32)
+    for fill in (0, -np.inf, -100, -1e4):
+        r = read_kind(cut(dense, k, fill))
+        assert r.kind == "probabilities" and r.share == pytest.approx(1 - k / 1000), r.why
+
+
 # ------------------------------------------------------------------------------- lexical scores
 
 
