@@ -21,8 +21,9 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 
-# Nobody asked for much: a run without --memory stays within a gigabyte even on a large machine.
-DEFAULT_CPU = 10**9
+# Nobody asked for much: a run without --memory stays within two gigabytes even on a large machine,
+# which hold the bfloat16 kernel of 20k x 20k pairs; with 8 bits it takes twice as long.
+DEFAULT_CPU = 2 * 10**9
 _CPU_SHARE = 0.25
 _GPU_SHARE = 0.6
 COPY_SHARE = 0.125
@@ -82,7 +83,7 @@ def _container_headroom() -> int | None:
 
 
 def budget(device: torch.device | None = None) -> int:
-    """Bytes that one run may use: the limit set, or a share of what is free (at most 1 GB on CPU).
+    """Bytes that one run may use: the limit set, or a share of what is free (at most 2 GB on CPU).
 
     Args:
         device: where the work is done; the CPU by default.

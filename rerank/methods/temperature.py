@@ -31,8 +31,8 @@ from torch import Tensor
 from rerank.core import comm
 from rerank.core.similarity import Similarity
 from rerank.methods.potentials import solve
-from rerank.passes import gallery as items
 from rerank.passes import reduce
+from rerank.passes import topk as search
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
 from rerank.passes.sinkhorn.sweepers import Sweeper
 
@@ -40,8 +40,6 @@ RELIABLE_QUERIES = 500
 _NEIGHBOURS = 10
 _CONSTANT = 1.2
 _BANK_SIGMAS = 0.5
-# Rows whose nearest entries tell the spacing: it then has a standard error of about one percent.
-SAMPLE = 2000
 # Rows that tell the scale of the scores.
 SCALE_ROWS = 200
 # Most steps to the plan whose confidence is read.
@@ -97,7 +95,7 @@ def spacing(
     if k < 2 or k + positives > m:
         return math.nan
     if nearest is None or nearest.shape[1] < k + positives:
-        nearest = reduce.topk(items.sampled(sim, SAMPLE), k + positives).scores
+        nearest = search.nearest(sim, k + positives).scores
     hard = nearest[:, positives : k + positives]  # (n, k)
     hard = hard[torch.isfinite(hard).all(dim=1)].double()
     total = torch.stack([(hard.mean(dim=1) - hard[:, -1]).sum(), hard.new_tensor(len(hard))])

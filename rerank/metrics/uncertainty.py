@@ -240,20 +240,20 @@ class Bootstrap:
     @cached_property
     def _z(self) -> float:
         """Student's quantile of the level, for one less than the number of clusters."""
-        from scipy import stats  # not where nothing is judged
+        from scipy import special  # not where nothing is judged; scipy.stats takes far longer
 
-        return float(stats.t.ppf((1 + self.level) / 2, len(self.sizes) - 1))
+        return float(special.stdtrit(len(self.sizes) - 1, (1 + self.level) / 2))
 
     def _bounds(self, resampled: Callable[[], np.ndarray]) -> tuple[float, float]:
         """Percentiles; undefined with few clusters, whose resamples are nearly copies."""
         return self._percentiles(resampled()) if self.enough else (math.nan, math.nan)
 
     def _percentiles(self, resampled: np.ndarray) -> tuple[float, float]:
-        from scipy import stats
+        from scipy import special
 
         count = len(self.sizes)
         # Resamples of C clusters spread by sqrt((C - 1) / C) too little, and z is not t.
-        tail = stats.norm.cdf(-math.sqrt(count / (count - 1)) * self._z)
+        tail = special.ndtr(-math.sqrt(count / (count - 1)) * self._z)
         low, high = np.quantile(resampled, [tail, 1 - tail])
         return float(low), float(high)
 

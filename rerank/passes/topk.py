@@ -1,7 +1,11 @@
 """Top-k of a similarity: certified bfloat16 products, a streamed pass, or FAISS on a GPU."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,8 +14,8 @@ from rerank.core import comm, progress
 from rerank.core.arrays import inner
 from rerank.core.errors import RerankError
 from rerank.core.rows import StoredRows, slices
-from rerank.core.similarity import Pair, Similarity
-from rerank.passes import certified, reduce
+from rerank.core.similarity import Dense, Pair, Similarity
+from rerank.passes import certified, gallery, reduce
 from rerank.passes.order import best_of_rows, order_ties
 from rerank.passes.reduce import TopK
 
@@ -20,6 +24,13 @@ _GPU_MAX_K = 2048
 _SEARCHED_AT_ONCE = 4096
 # Products of so many queries and stored items at once: 34 MB, and as much for the items.
 _QUERIES_AT_ONCE, _ITEMS_AT_ONCE = 512, 16384
+
+# Queries whose nearest items tell the spacing of the hard negatives, with a standard error of about
+# one percent, and how hubs are spread.
+SAMPLE = 2000
+# As many of them as both ask for.
+_NEAREST = 11
+_REMEMBERED: ContextVar[dict[Any, TopK | None] | None] = ContextVar("rerank_nearest", default=None)
 
 
 def faiss_module() -> ModuleType:
@@ -71,6 +82,43 @@ def topk(sim: Similarity, k: int) -> TopK:
     if isinstance(sim.gallery, StoredRows):
         return _in_parts(sim, k)
     return reduce.topk(sim, k)
+
+
+@contextmanager
+def remembering(*sims: Similarity) -> Iterator[None]:
+    """Inside, `nearest` finds the lists of these similarities once."""
+    token = _REMEMBERED.set({_place(sim): None for sim in sims})
+    try:
+        yield
+    finally:
+        _REMEMBERED.reset(token)
+
+
+def nearest(sim: Similarity, k: int) -> TopK:
+    """The k best items of at most 2,000 queries drawn by a seed (`gallery.drawn`), best first.
+
+    Queries that are split over processes stay where they are.
+    """
+    kept, place = _REMEMBERED.get(), _place(sim)
+    known = kept is not None and place in kept
+    found = kept[place] if kept is not None and known else None
+    if found is None or found.scores.shape[1] < k:
+        most = max(k, min(_NEAREST, reduce.total_gallery(sim)))
+        found = reduce.topk(gallery.sampled(sim, SAMPLE), most)
+        if kept is not None and known:
+            kept[place] = found
+    return TopK(found.scores[:, :k], found.indices[:, :k])
+
+
+def _place(sim: Similarity) -> Any:  # noqa: ANN401  anything that can be a key
+    """Where the numbers of a similarity lie: the same for its transposed transposed."""
+    if not isinstance(sim, Pair | Dense):
+        return id(sim)
+    sides = (sim.queries, sim.gallery) if isinstance(sim, Pair) else (sim.base,)
+    return tuple(
+        (x.data_ptr(), x.shape, x.stride(), x.dtype) if isinstance(x, Tensor) else id(x)
+        for x in (*sides, sim.left, sim.right)
+    )
 
 
 def _in_parts(sim: Pair, k: int) -> TopK:

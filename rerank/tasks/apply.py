@@ -53,9 +53,6 @@ from rerank.tasks.read import (
 from rerank.tasks.settings import settings_over
 
 SCHEMA = "rerank-results/1"
-# Hubness before and after is counted over at most so many queries, drawn by a seed.
-HUBNESS_QUERIES = 4000
-
 # What rows may be stored as.
 _KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -67,7 +64,7 @@ class Ranking:
     Attributes:
         fit: what went in and what was fitted.
         topk: the k best gallery items per query.
-        before: hubness of the raw ranking, over at most 4,000 queries.
+        before: hubness of the raw ranking, over at most 2,000 queries.
         after: hubness of the rewritten ranking, over the same.
     """
 
@@ -239,8 +236,9 @@ def apply(
 
         judge = gate_of(sharded=both["t2v"].sim.shard is not None)
     prior: dict[Name, Tensor] = {} if bias is None else {"t2v": torch.as_tensor(bias)}
-    run = engine.fit(both, method, settings, gate=judge, prior=prior)
-    return Reranked(run, ranking(run.t2v, k), ranking(run.v2t, k), stored)
+    with search.remembering(*(direction.sim for direction in both.values())):
+        run = engine.fit(both, method, settings, gate=judge, prior=prior)
+        return Reranked(run, ranking(run.t2v, k), ranking(run.v2t, k), stored)
 
 
 def wants_whole_bank(method: str | None, *, gated: bool) -> bool:
@@ -260,10 +258,13 @@ def ranking(fit: Fit, k: int) -> Ranking:
     items = reduce.total_queries(raw.T)
     found = search.topk(sim, min(max(k, 10), items))
     kept = TopK(found.scores[:, :k].contiguous(), found.indices[:, :k].contiguous())
-    rows = gallery.drawn(raw, HUBNESS_QUERIES)
-    some = raw if rows is None else gallery.some_queries(raw, rows)
+    # Hubness before and after is counted over a sample, whose raw lists the temperature knows.
+    rows = gallery.drawn(raw, search.SAMPLE)
     after = found if rows is None else TopK(found.scores[rows], found.indices[rows])
-    before = after if sim is raw else search.topk(some, min(10, items))
+    before = after
+    if sim is not raw:
+        few = min(10, items)
+        before = search.topk(raw, few) if raw.shard else search.nearest(raw, few)
     deep = min(10, max(1, items // 2))
     return Ranking(
         fit=fit,

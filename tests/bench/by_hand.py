@@ -104,6 +104,10 @@ def row(size: str, rounds: int, *, cold: bool) -> str:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, __file__, "make", folder, n, m or n], check=True)
         programs = [ours(folder), [sys.executable, __file__, "run", folder]]
+        # As installing leaves them, whatever is set here: modules are compiled once.
+        os.environ |= {
+            "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": f"{folder}/bytecode",
+        }  # fmt: skip
         run(programs[0])  # compiled kernels, and files in memory
         pairs = []
         for place in range(rounds):

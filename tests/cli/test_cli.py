@@ -367,3 +367,19 @@ def test_a_wrong_option_is_one_line_that_names_its_help(words, said):
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert said in done.stderr and "-h` lists" in done.stderr
+
+
+def test_the_program_ends_at_once_with_its_status_and_all_that_it_said(tmp_path):
+    for words, code in ((["methods"], 0), (["apply", "--texts", "none.h5"], 2)):
+        done = subprocess.run(
+            [
+                sys.executable, "-c",
+                "import atexit, sys, torch; atexit.register(lambda: print('last'))\n"
+                "from rerank_cli.app import program\n"
+                f"sys.argv = ['rerank', *{words}]; program()",
+            ],
+            cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == code
+        assert done.stdout.endswith("last\n")
+        assert ("error:" in done.stderr) is (code == 2)

@@ -1,5 +1,6 @@
 """Laws of the alignment: its formula, its forms, and where it does nothing."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +16,12 @@ from rerank.methods import engine
 from rerank.methods.align import Align, Aligned, held_out, plan_share
 from rerank.methods.base import Bank, FittedPipeline, as_bank
 from rerank.methods.directions import from_embeddings, from_scores
+from rerank.methods.potentials import solve
 from rerank.methods.registry import pipeline
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.passes.cross import pair_moments, plan_moments
+from rerank.passes.sinkhorn import choose
+from rerank.passes.sinkhorn.choose import Regime, build
 from rerank.serving.fold import (
     fold_gallery,
     fold_queries,
@@ -129,6 +133,26 @@ def test_moments_of_a_plan_are_those_of_the_whole_matrix():
         query_bias=fitted.complete(sim),
     )  # fmt: skip
     np.testing.assert_allclose(split.moments.qv, m.qv, atol=1e-12)
+
+
+@pytest.mark.skipif(not choose.has_numba(), reason="numba is not installed")
+def test_moments_from_a_kernel_are_those_of_the_scores():
+    texts, videos = (torch.from_numpy(x).float() for x in world(n=300))
+    sim, tau = Pair(texts, videos), 0.1
+    log_a = torch.full((300,), -math.log(300))
+    mass, log_b = log_a.double().exp(), log_a
+    step = build(Regime("stored bfloat16"), sim, tau, log_a)
+    p = solve(sim, tau, log_a=log_a, log_b=log_b, n_iters=20, step=step)
+    want = plan_moments(sim, tau, gallery_bias=p.g, query_mass=mass)
+    # Potentials that are not centred, as the sweeps have them.
+    got = plan_moments(sim, tau, gallery_bias=p.g + 0.3, query_mass=mass, step=step)
+    assert got.confidence == pytest.approx(want.confidence, abs=1e-2)
+    for name in ("qq", "vv", "qv", "queries", "items"):
+        one, other = getattr(got.moments, name), getattr(want.moments, name)
+        assert float((one - other).norm()) < 5e-3 * float(other.norm()), name
+    other = plan_moments(sim, 2 * tau, gallery_bias=p.g, query_mass=mass, step=step)
+    right = plan_moments(sim, 2 * tau, gallery_bias=p.g, query_mass=mass)
+    torch.testing.assert_close(other.moments.qv, right.moments.qv)
 
 
 def test_it_finds_a_rotation_and_undoes_it():

@@ -163,3 +163,28 @@ def test_stored_rows_are_searched_part_by_part_with_the_same_bytes(monkeypatch, 
     assert torch.equal(got[1], want[1])
     if part >= 1000:  # below that, proving fails and a matrix product has other last bits
         assert torch.equal(got[0], want[0])
+
+
+def test_nearest_lists_are_found_once_where_they_are_remembered(monkeypatch):
+    sim, other, calls = pair(30, 40, 8), pair(30, 40, 8, seed=1), []
+    plain = reduce.topk
+
+    def counted(sim, k):
+        calls.append(k)
+        return plain(sim, k)
+
+    monkeypatch.setattr(reduce, "topk", counted)
+    with search.remembering(sim, sim.T):
+        ten = search.nearest(sim, 10)
+        for again in (sim, sim.T.T, replace(sim)):
+            assert bool((search.nearest(again, 3).indices == ten.indices[:, :3]).all())
+        assert len(calls) == 1
+        assert search.nearest(sim, 20).scores.shape[1] == 20
+        search.nearest(sim.T, 10)
+        assert len(calls) == 3
+        # Nobody said that these come again, so that nothing of them is held.
+        for _ in range(2):
+            search.nearest(other, 10)
+            search.nearest(sim.add_gallery_bias(torch.ones(40)), 10)
+    search.nearest(sim, 10)
+    assert len(calls) == 8

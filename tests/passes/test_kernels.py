@@ -72,6 +72,37 @@ def test_a_regime_equals_the_log_domain(regime, tolerances, level):
     assert float((got - want).abs().max()) < tolerances[level] * tau
 
 
+@needs_numba
+@pytest.mark.parametrize(("old", "new"), [(0.02, 0.05), (0.02, 0.02), (0.03, 0.02)])
+def test_a_kernel_raised_to_a_power_sweeps_at_another_temperature(old, new):
+    queries, gallery = embeddings()
+    exact, sim = Pair(queries, gallery), Pair(queries.float(), gallery.float())
+    log_a, log_b = masses(exact)
+    want, *_ = alternate(build(Regime("log domain"), exact, new, log_a), exact, new, log_b, 12)
+    step = build(Regime("stored bfloat16"), sim, old, log_a.float())
+    alternate(step, sim, old, log_b, 3)
+    taken = step.at(new, log_a.float())
+    assert taken is not None
+    got, *_ = alternate(taken, sim, new, log_b, 12)
+    assert float((got - want).abs().max()) < 1e-2 * new
+    # The first sweep has nothing to hand over any more, and builds a kernel when it is called.
+    assert step.at(new, log_a.float()) is None
+    again, *_ = alternate(step, sim, old, log_b, 12)
+    want, *_ = alternate(build(Regime("log domain"), exact, old, log_a), exact, old, log_b, 12)
+    assert float((again - want).abs().max()) < 1e-2 * old
+
+
+@needs_numba
+@pytest.mark.parametrize(("form", "tau"), [("stored 8-bit", 0.02), ("stored bfloat16", 0.2)])
+def test_a_kernel_that_says_too_little_is_not_taken_over(form, tau):
+    queries, gallery = embeddings()
+    sim = Pair(queries.float(), gallery.float())
+    log_a, log_b = masses(sim)
+    step = build(Regime(form), sim, 0.02, log_a.float())
+    alternate(step, sim, 0.02, log_b, 3)
+    assert step.at(tau, log_a.float()) is None
+
+
 @pytest.mark.parametrize(("regime", "tolerances"), REGIMES)
 def test_one_sweep_is_the_formula(regime, tolerances):
     tau = 0.03
