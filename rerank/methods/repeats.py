@@ -11,6 +11,14 @@ Where many queries want the same item, items must not be equally probable. Two t
 r is .8 or more on one-to-one data at hand, whole or cut; .4 to .7 where a quarter of the items or
 more has no query and the others have several. A keeps classes (many clips, few prompts) out, whose
 queries are alike although all items are wanted.
+
+Queries of one item need not be alike. Where they are sure of their item all the same, they show it:
+
+    D = (1 - c(g) / c(0)) / (1 - c(0) + .02)    what the biases take of the confidence, in units of
+                                                what the queries alone leave open
+
+Where all items are wanted alike, D is .5 or less for c(0) of .75 and more (0 to .5 on real sets,
+whole and cut); with a tenth of the items unasked and queries that are nearly certain it is 2.
 """
 
 import math
@@ -32,6 +40,8 @@ ROWS, _SQUARE = 2000, 1000
 _SOFT = 0.7
 # A correlation this close to one is that of a copy.
 _ROUNDING = 1e-5
+# What the surest queries leave open.
+_OPEN = 0.02
 
 
 @dataclass(frozen=True)
@@ -41,11 +51,25 @@ class Repeats:
     Attributes:
         weight: 0 = no repeats, 1 = certainly.
         alike: r, cost: A; NaN where there was too little to see anything.
+        sure: c(0), kept: c(g); NaN where these were not needed.
     """
 
     weight: float
     alike: float = math.nan
     cost: float = math.nan
+    sure: float = math.nan
+    kept: float = math.nan
+
+    @property
+    def reason(self) -> str:
+        """What was seen, for a person."""
+        if math.isfinite(self.sure):
+            return (
+                f"items seem to be asked unevenly (queries are {self.sure:.0%} sure of their first "
+                f"item, and {self.kept:.0%} if all items are asked alike)"
+            )
+        nearer = f"{1 - self.alike:.0%} closer than those of items"
+        return f"queries seem to repeat (nearest neighbours {nearer})"
 
 
 def repeats(
@@ -69,11 +93,18 @@ def repeats(
     if not enough:
         return Repeats(0.0)
     alike = _alike(sim, found, copies=duplicates == "count")
-    weight = _ramp(alike, 0.8, 0.65)
-    if not weight:
-        return Repeats(0.0, alike)
-    cost = _cost(sim, tau, gallery_bias, found)
-    return Repeats(min(weight, _ramp(cost, 1.1, 1.2), enough), alike, cost)
+    some = items.some_queries(sim, _some(found.live_queries, ROWS, split=sim.shard == "queries"))
+    kept = _confidence(some, tau, gallery_bias, split=sim.shard == "queries")
+    weight, cost = _ramp(alike, 0.8, 0.65), math.nan
+    if weight:
+        cost = _confidence(some, tau, _SOFT * gallery_bias, split=sim.shard == "queries") / kept
+        weight = min(weight, _ramp(cost, 1.1, 1.2), enough)
+    sure = _confidence(some, tau, torch.zeros_like(gallery_bias), split=sim.shard == "queries")
+    doubt = (1 - kept / sure) / (1 - sure + _OPEN)
+    uneven = min(_ramp(doubt, 0.75, 1.1), _ramp(sure, 0.75, 0.85), enough)
+    if uneven > weight:
+        return Repeats(uneven, alike, cost, sure, kept)
+    return Repeats(weight, alike, cost)
 
 
 def _ramp(x: float, zero: float, one: float) -> float:
@@ -115,14 +146,9 @@ def _nearest(square: Tensor, *, copies: bool) -> float:
     return float(near.amax(dim=1).double().mean())
 
 
-def _cost(sim: Similarity, tau: float, gallery_bias: Tensor, found: Masses) -> float:
-    """A of some queries against all items."""
-    rows = _some(found.live_queries, ROWS, split=sim.shard == "queries")
-    some = items.some_queries(sim, rows)
-    sure = []
-    for bias in (_SOFT * gallery_bias, gallery_bias):
-        share = reduce.row_peaks(some, tau, gallery_bias=bias).double().exp()
-        total = torch.stack([share.sum(), share.new_tensor(float(len(share)))])
-        total = comm.all_sum(total) if sim.shard == "queries" else total
-        sure.append(float(total[0] / total[1].clamp_min(1)))
-    return sure[0] / max(sure[1], 1e-9)
+def _confidence(some: Similarity, tau: float, gallery_bias: Tensor, *, split: bool) -> float:
+    """Mean largest share of some queries against all items, under biases."""
+    share = reduce.row_peaks(some, tau, gallery_bias=gallery_bias).double().exp()
+    total = torch.stack([share.sum(), share.new_tensor(float(len(share)))])
+    total = comm.all_sum(total) if split else total
+    return max(float(total[0] / total[1].clamp_min(1)), 1e-9)

@@ -254,8 +254,7 @@ def _sentences(choice: Choice, seen: Repeats, solution: Solution) -> tuple[str, 
     said = [choice.note] if choice.note and not seen.weight else []
     if seen.weight:
         said.append(
-            f"queries seem to repeat (nearest neighbours {1 - seen.alike:.0%} closer than those "
-            f"of items), so items are corrected for popularity alone"
+            f"{seen.reason}, so items are corrected for popularity alone"
             f"{'' if seen.weight == 1 else f', with weight {seen.weight:.0%}'} (--rho 1 overrides)"
         )
     if solution.error > _UNCONVERGED:

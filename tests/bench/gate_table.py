@@ -37,7 +37,7 @@ from rerank.methods.registry import pipeline
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.selection import GateReport, gated_fit
 
-SPLITS = 4
+SPLITS = 10
 Outcome = tuple[Fitted, GateReport | None]
 Fit = Callable[[Bank, Similarity], Outcome]
 

@@ -48,7 +48,7 @@ def banked(case: Case) -> Iterator[tuple[str, dict[str, Tensor]]]:
     found = {}
     for side in ("t2v", "v2t"):
         sim, bank, right, _ = direction(case, side)
-        fitted, _ = gated_fit(pipeline(DEFAULT_FOR_EMBEDDINGS), bank)
+        fitted, _ = gated_fit(pipeline(DEFAULT_FOR_EMBEDDINGS), bank, incoming=sim)
         found[side] = hits(fitted.transform(sim).scores(), right)
     yield GATE, found
 
