@@ -9,7 +9,7 @@ import torch
 from rerank.core import memory
 from rerank.core.errors import RerankError
 from rerank.core.rows import StoredRows, centred, thinned
-from rerank.core.similarity import Pair
+from rerank.core.similarity import Dense, Pair
 from rerank.methods.base import Pipeline
 from rerank.methods.centering import Centering, Centred
 from rerank.methods.dual_bank import beside
@@ -258,3 +258,12 @@ def test_evenly_spaced_rows_of_very_long_sides_are_in_them():
         long = torch.zeros(1, 1).expand(count, 1)
         assert thinned(long, 2).shape == (2, 1) and len(thinned(long, 20_000)) == min(count, 20_000)
     assert thinned(torch.arange(7)[:, None], 3)[:, 0].tolist() == [0, 3, 6]
+
+
+def test_a_single_row_is_hashed_whatever_its_stride():
+    scores = torch.randn((6, 4), generator=torch.Generator().manual_seed(0))
+    alone = scores.T.contiguous().T[2:3]
+    assert alone.stride() == (1, 6)
+    assert reduce.row_hashes(Dense(alone))[0] == reduce.row_hashes(Dense(scores))[2]
+    turned = reduce.row_hashes(Dense(scores[:, 1:2].contiguous()).T)
+    assert turned[0] == reduce.row_hashes(Dense(scores.T.contiguous()))[1]
