@@ -265,7 +265,7 @@ def marginals():
         return
     texts, videos = embeddings(30, 60, 9, noise=0.1)
     found = applied(texts, videos, "em+sinkhorn", uneven=True)
-    assert "at most one query" in " ".join(found.t2v.notes)
+    assert "one query at most" in " ".join(found.t2v.notes)
     yield "items without a query", figures(found) | {"matrix": matrix_of(found)}
 
 

@@ -204,8 +204,9 @@ def row_hashes(sim: Similarity) -> Tensor:
         block = (rows[panel] if rows is not None else sim.block(panel)) + 0.0
         if block.dtype != torch.float64 and block.shape[1] % 2:
             block = torch.nn.functional.pad(block, (0, 1))
-        # Flat first: a lone row may have any stride between rows.
-        words = block.contiguous().flatten().view(torch.int64).reshape(len(block), -1)
+        # Flat in between: a single row may have any stride.
+        width = block.shape[1] * block.element_size() // 8
+        words = block.contiguous().flatten().view(torch.int64).view(len(block), width)
         draw = torch.Generator().manual_seed(words.shape[1])
         weights = torch.randint(-(2**63), 2**63 - 1, (words.shape[1],), generator=draw) | 1
         for factor, shift in ((-0x40A7B892E31B1A47, 30), (-0x6B2FB644ECCEEE15, 27), (1, 31)):

@@ -258,3 +258,11 @@ def test_evenly_spaced_rows_of_very_long_sides_are_in_them():
         long = torch.zeros(1, 1).expand(count, 1)
         assert thinned(long, 2).shape == (2, 1) and len(thinned(long, 20_000)) == min(count, 20_000)
     assert thinned(torch.arange(7)[:, None], 3)[:, 0].tolist() == [0, 3, 6]
+
+
+def test_a_single_row_is_hashed_whatever_its_stride():
+    rows = torch.randn((6, 4), generator=torch.Generator().manual_seed(0))
+    alone = rows.T.contiguous().T[2:3]
+    assert alone.stride() == (1, 6)
+    one, all_of_them = (reduce.row_hashes(Pair(x, rows, metric="dot")) for x in (alone, rows))
+    assert one[0] == all_of_them[2]

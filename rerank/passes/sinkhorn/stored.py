@@ -155,7 +155,8 @@ class Stored(Sweeper):
     ) -> tuple[Tensor, Tensor]:
         """See `Sweeper`; from the stored kernel, one reading of it, where one is there."""
         _, width = self._spread(gallery_bias)
-        there = self._absorbed is not None and self._instead is None and bool(self._pieces)
+        # Alike in all processes, also in one without rows.
+        there = self._absorbed is not None and self._instead is None
         if not there or self._stale or width > self.drift:
             with self._busy():
                 return super().peaks(
@@ -167,7 +168,9 @@ class Stored(Sweeper):
         level = (query_bias.double() + self._tops) / self.tau
         if self.panels.row is not None:
             level = level + self.panels.row / self.tau
-        u = (level - level.max()).exp().float()
+        top = torch.cat([level, level.new_full((1,), -torch.inf)]).amax().reshape(1)
+        top = comm.all_max(top) if self.sim.shard == "queries" else top
+        u = (level - top).exp().float()
         rows = torch.empty((2, n), dtype=torch.float64, device=self.sim.device)
         tops = torch.zeros(m, dtype=torch.float64, device=self.sim.device)
         sums = torch.zeros_like(tops)
