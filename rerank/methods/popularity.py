@@ -102,6 +102,20 @@ def without_best(sim: Similarity, log_a: Tensor, found: Masses) -> tuple[Similar
     return Mapped(sim, left, what="popularity", shard=sim.shard), votes
 
 
+def of_others(sim: Similarity, tau: float, t: float, found: Masses) -> Tensor:
+    """(m,) bias by the popularity with queries that have another best item.
+
+    Args:
+        sim: (n, m) scores.
+        tau: temperature in score units, of the masses that queries of one item share.
+        t: width of the popularity.
+        found: which queries and items are live.
+    """
+    log_a, queries = shared_masses(sim, tau, found)
+    left, votes = without_best(sim, log_a, found)
+    return popularity(left, t, found=found, log_a=log_a, queries=queries, votes=votes)[0]
+
+
 def normalised(sim: Similarity, found: Masses) -> bool:
     """Whether scores are logarithms of an item's probabilities over these queries and more.
 

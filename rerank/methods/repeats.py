@@ -14,14 +14,17 @@ queries are alike although all items are wanted.
 
 Queries of one item need not be alike. Where they are sure of their item all the same, they show it:
 
-    D = (1 - c(g) / c(0)) / (1 - c(0) + .02)    what the biases take of the confidence, in units of
+    D = (1 - c(g) / c(p)) / (1 - c(p) + .02)    what equal items take of the confidence, in units of
                                                 what the queries alone leave open
 
-Where all items are wanted alike, D is .5 or less for c(0) of .75 and more (0 to .5 on real sets,
-whole and cut); with a tenth of the items unasked and queries that are nearly certain it is 2.
+with the biases p of popularity alone, so that hubs do not count as certainty; 0 in their place
+tells cheaply where to look. Where all items are wanted alike, D is .5 or less for c of .75 and more
+(0 to .5 on real sets, whole and cut); with a tenth of the items unasked and queries that are nearly
+certain it is 2.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -51,7 +54,7 @@ class Repeats:
     Attributes:
         weight: 0 = no repeats, 1 = certainly.
         alike: r, cost: A; NaN where there was too little to see anything.
-        sure: c(0), kept: c(g); NaN where these were not needed.
+        sure: c(p), kept: c(g); NaN where these were not needed.
     """
 
     weight: float
@@ -79,6 +82,7 @@ def repeats(
     gallery_bias: Tensor,
     found: Masses,
     duplicates: Counting = "share",
+    others: Callable[[], Tensor] | None = None,
 ) -> Repeats:
     """Whether queries repeat, from samples of the scores and the biases of the fit without.
 
@@ -88,6 +92,8 @@ def repeats(
         gallery_bias: (m,) g of equality, or of few queries.
         found: which queries and items are live.
         duplicates: exact copies that share a mass already are no repeats.
+        others: makes the biases p of popularity alone, asked for only where c(0) doubts; without
+            it that doubt stands.
     """
     enough = _ramp(min(found.rows, found.columns), 20, 40)
     if not enough:
@@ -100,11 +106,20 @@ def repeats(
         cost = _confidence(some, tau, _SOFT * gallery_bias, split=sim.shard == "queries") / kept
         weight = min(weight, _ramp(cost, 1.1, 1.2), enough)
     sure = _confidence(some, tau, torch.zeros_like(gallery_bias), split=sim.shard == "queries")
-    doubt = (1 - kept / sure) / (1 - sure + _OPEN)
-    uneven = min(_ramp(doubt, 0.75, 1.1), _ramp(sure, 0.75, 0.85), enough)
+    uneven = min(_doubt(sure, kept), enough)
+    if uneven > weight and others is not None:
+        # Hubs make queries sure of the wrong items: without hubs they must still be.
+        sure = _confidence(some, tau, others(), split=sim.shard == "queries")
+        uneven = min(_doubt(sure, kept), enough)
     if uneven > weight:
         return Repeats(uneven, alike, cost, sure, kept)
     return Repeats(weight, alike, cost)
+
+
+def _doubt(sure: float, kept: float) -> float:
+    """0 to 1, from D and c."""
+    doubt = (1 - kept / sure) / (1 - sure + _OPEN)
+    return min(_ramp(doubt, 0.75, 1.1), _ramp(sure, 0.75, 0.85))
 
 
 def _ramp(x: float, zero: float, one: float) -> float:

@@ -13,7 +13,7 @@ from rerank.core.similarity import Similarity
 from rerank.core.words import Counting, Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
-from rerank.methods.popularity import normalised, popularity, shared_masses, without_best
+from rerank.methods.popularity import normalised, of_others, popularity
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
 from rerank.methods.repeats import Repeats, repeats
@@ -123,14 +123,12 @@ class Sinkhorn(Reranker):
         g, seen = solution.g, Repeats(0.0)
         if transductive and choice.form in ("equality", "few queries"):
             level, _ = centred(g, found.live_items, split=sim.shard == "gallery")
-            seen = repeats(sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates)
-        if seen.weight:
-            log_a, queries = shared_masses(sim, tau, found)
-            left, votes = without_best(sim, log_a, found)
-            other, _ = popularity(
-                left, _WIDE * chosen.spacing, found=found, log_a=log_a, queries=queries,
-                votes=votes,
+            seen = repeats(
+                sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates,
+                others=lambda: of_others(sim, tau, _WIDE * chosen.spacing, found),
             )  # fmt: skip
+        if seen.weight:
+            other = of_others(sim, tau, _WIDE * chosen.spacing, found)
             level, _ = centred(g, found.live_items, split=sim.shard == "gallery")
             g = (1 - seen.weight) * level + seen.weight * other
         # Potentials are defined up to a constant: g has mean zero, which keeps the scores on

@@ -11,7 +11,7 @@ from rerank.methods import directions
 from rerank.methods.marginals import choose, masses
 from rerank.methods.popularity import popularity, without_best
 from rerank.methods.potentials import solve
-from tests.reference import planted
+from tests.reference import planted, unit
 
 LIMITS = [(np.float64, 1e-6), (np.float32, 1e-3)]
 
@@ -329,3 +329,44 @@ def test_popularity_without_the_best_is_that_of_the_masked_scores():
     w = (left.scores() / 0.7).softmax(dim=1)
     level = (w.mean(dim=0) / share).log()
     torch.testing.assert_close(bias, -rho * 0.7 * (level - level.mean()))
+
+
+def asked(kind, seed, *, m=120, d=48, noise=1.2):
+    """Queries near their items, by how the items are asked: (scores, right item of each query)."""
+    rng = np.random.default_rng(seed)
+    items = rng.normal(size=(m, d))
+    rows = {
+        "all alike": lambda: rng.permutation(m),
+        "half of them twice": lambda: np.repeat(rng.choice(m, m // 2, replace=False), 2),
+        "a tenth of them never": lambda: np.append(
+            rows := rng.choice(m, m - m // 10, replace=False), rng.choice(rows, m // 10)
+        ),
+        "at random, four times as often": lambda: rng.integers(m, size=4 * m),
+        "by rank": lambda: rng.choice(m, m, p=(p := 1 / np.arange(1, m + 1)) / p.sum()),
+    }[kind]()
+    queries = items[rows] + noise * rng.normal(size=(len(rows), d))
+    return unit(queries) @ unit(items).T, rows
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "kind",
+    ["half of them twice", "a tenth of them never", "at random, four times as often", "by rank"],
+)
+def test_items_that_are_asked_unevenly_cost_nothing(kind, seed):
+    scores, right = asked(kind, seed)
+    fitted = Sinkhorn().fit(Dense(scores))
+    equal = Sinkhorn(rho=1.0).fit(Dense(scores))
+    raw, now, forced = (
+        ((scores + bias).argmax(axis=1) == right).mean()
+        for bias in (0, fitted.gallery_bias.numpy(), equal.gallery_bias.numpy())
+    )
+    assert fitted.form == "repeats" and "unevenly" in fitted.marginals[0]
+    assert now >= raw - 0.01 and forced < raw - 0.05
+
+
+@pytest.mark.parametrize("noise", [0.8, 1.2, 1.8, 2.4])
+def test_items_that_are_asked_alike_are_never_said_to_be_asked_unevenly(noise):
+    for seed in range(3):
+        scores, _ = asked("all alike", seed, noise=noise)
+        assert Sinkhorn().fit(Dense(scores)).form == "equality"
