@@ -83,7 +83,7 @@ def apply_command(
     named = calling(nouns, texts=files.first["texts"], videos=files.first["videos"])
     if dry_run:
         with named:
-            found = sizes(**files.first, reading=reading)
+            found = sizes(**files.first, reading=reading, mapped=heads is not None)
             show_plan(found, fitting.method, memory=memory, json=json)
         return
     chosen, groups = fitting.chosen(rho=rho), belonging.groups

@@ -64,13 +64,13 @@ def h5_grouped(path: Path, x: np.ndarray) -> list[str]:
 
 def npy(path: Path, x: np.ndarray) -> list[str]:
     np.save(path, x)
-    path.with_suffix(".txt").write_text("\n".join(IDS) + "\n", encoding="utf-8")
+    path.with_suffix(".ids.txt").write_text("\n".join(IDS) + "\n", encoding="utf-8")
     return IDS
 
 
 def npy_fortran(path: Path, x: np.ndarray) -> list[str]:
     np.save(path, np.asfortranarray(x))
-    path.with_suffix(".json").write_text(json.dumps({n: i for i, n in enumerate(IDS)}))
+    path.with_suffix(".ids.json").write_text(json.dumps({n: i for i, n in enumerate(IDS)}))
     return IDS
 
 

@@ -152,7 +152,7 @@ def read_embeddings(
 
     The layout is found in the order of `rerank.io.layouts.locate`; what fits two ways is refused.
     Arrays without ids take them from a side-car: for `v.npy` that is `v.ids.json`, `v.ids.txt`,
-    `v.npy.ids.txt`, `v.json` or `v.txt`. Rows are read and checked in blocks into one array, so a
+    `v.npy.ids.json` or `v.npy.ids.txt`. Rows are read and checked in blocks into one array, so a
     file costs its own size in memory. A large one (`memory.is_large`) stays float16 where it is
     that, and costs none: npy, and HDF5 without chunks and compression, are mapped; others are
     unpacked first, into a temporary file without a name.

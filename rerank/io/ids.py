@@ -185,36 +185,29 @@ HOW_TO_GIVE_IDS = (
     "--text-ids rows --video-ids rows the numbers of the rows are the ids"
 )
 
-# A name that says what it is wins over one that may belong to something else.
-_TIERS = ((".ids.json", ".ids.txt"), (".json", ".txt"))
+def find_sidecar(path: Path, *, name: str = "ids") -> Path | None:
+    """The id file that belongs to `v.npy`: v.ids.json, v.ids.txt, v.npy.ids.json or v.npy.ids.txt.
 
-
-def find_sidecar(path: Path, *, tiers: tuple[tuple[str, ...], ...] = _TIERS) -> Path | None:
-    """The id file that belongs to `v.npy`: v.ids.txt or v.npy.ids.txt, else v.json or v.txt.
-
-    Each may be JSON or text.
+    A plain v.json or v.txt may be anything, such as captions or other vectors, and is never taken.
 
     Raises:
-        FormatError: two of the same rank.
+        FormatError: two of them.
     """
     if not path.name:
         return None
-    for tier in tiers:
-        stems = (path.stem, path.name) if path.suffix else (path.name,)
-        found = [
-            side
-            for stem in stems
-            for ending in tier
-            if safely((side := path.with_name(stem + ending)).exists) and side != path
-        ]
-        if len(found) > 1:
-            raise FormatError(
-                f"{path}: {named([side.name for side in found])} could both be its ids; "
-                "keep one of them"
-            )
-        if found:
-            return found[0]
-    return None
+    stems = (path.stem, path.name) if path.suffix else (path.name,)
+    found = [
+        side
+        for stem in stems
+        for ending in (".json", ".txt")
+        if safely((side := path.with_name(f"{stem}.{name}{ending}")).exists) and side != path
+    ]
+    if len(found) > 1:
+        raise FormatError(
+            f"{path}: {named([side.name for side in found])} could both be its ids; "
+            "keep one of them"
+        )
+    return found[0] if found else None
 
 
 def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:

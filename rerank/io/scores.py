@@ -546,7 +546,7 @@ def _ids(
     elif field is not None:
         source, ids = field.where, read_ids(field)
     else:
-        side = find_sidecar(path, tiers=((f".{name}.json", f".{name}.txt"),))
+        side = find_sidecar(path, name=name)
         if side is None:
             return None
         source, ids = str(side), read_sidecar(side)[0]

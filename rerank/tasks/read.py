@@ -661,11 +661,19 @@ def sizes(
     videos: Path | None = None,
     sims: Path | None = None,
     reading: Reading | None = None,
+    mapped: bool = False,
 ) -> tuple[int, int, int]:
     """(texts, videos, dimension) of files, of which a row each is read; dimension 0 for scores.
 
+    Args:
+        texts: embeddings of the queries.
+        videos: embeddings of the gallery.
+        sims: a matrix instead.
+        reading: what was said about the files.
+        mapped: whether trained heads are to bring both sides to one dimension.
+
     Raises:
-        RerankError: no files.
+        RerankError: no files, or embeddings of different dimensions.
     """
     said = reading or Reading()
     if sims is not None:
@@ -678,6 +686,8 @@ def sizes(
         read_role(path, role, said, rows=slice(0, 1), row_numbers=True)
         for path, role in ((texts, "texts"), (videos, "videos"))
     )
+    if not mapped:
+        check_widths(other, one)
     return one.total_rows, other.total_rows, one.dim
 
 

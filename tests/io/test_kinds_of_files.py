@@ -67,6 +67,19 @@ def test_ids_beside_an_array(tmp_path, name):
     assert read_embeddings(tmp_path / "v.npy").ids == tuple(IDS)
 
 
+@pytest.mark.parametrize("content", [json.dumps(IDS), json.dumps({"a": [1.0, 2.0]}), "{"])
+@pytest.mark.parametrize("ending", [".json", ".txt", ".npy.json"])
+def test_a_file_of_the_same_name_is_not_its_ids(tmp_path, ending, content):
+    np.save(tmp_path / "v.npy", rows())
+    (tmp_path / f"v{ending}").write_text(content)
+    with pytest.raises(FormatError, match=r"v\.npy: there are no ids") as refused:
+        read_embeddings(tmp_path / "v.npy")
+    assert f"v{ending}" not in str(refused.value)
+    assert read_embeddings(tmp_path / "v.npy", row_numbers=True).ids == tuple("012345")
+    np.savez(tmp_path / "v.npz", embeddings=rows(), ids=IDS)
+    assert read_embeddings(tmp_path / "v.npz").ids == tuple(IDS)
+
+
 @pytest.mark.parametrize("kind", ["txt", "json", "csv", "npz", "parquet"])
 def test_ids_of_another_file_win(tmp_path, kind):
     path = h5(tmp_path / "v.h5", embeddings=rows(), ids=[f"w{i}" for i in range(N)])

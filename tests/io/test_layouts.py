@@ -209,7 +209,7 @@ def test_sidecar_forms(tmp_path):
     side.write_text(json.dumps({"ids": IDS, "group_ids": [1] * N}))
     found = read_embeddings(path)
     assert found.ids == tuple(IDS) and found.group_ids == ("1",) * N
-    # What says that it is the ids wins over what may be anything.
+    # What may be anything takes no part.
     (tmp_path / "v.json").write_text('{"model": "x"}')
     assert read_embeddings(path).ids == tuple(IDS)
     (tmp_path / "v.ids.txt").write_text("\n".join(IDS))

@@ -97,7 +97,7 @@ def test_the_wrong_sort_of_array(tmp_path, array, words, kind):
             f["embeddings"], f["ids"] = array, IDS
     elif kind == "npy":
         np.save(path, array)
-        (tmp_path / "v.txt").write_text("\n".join(IDS))
+        (tmp_path / "v.ids.txt").write_text("\n".join(IDS))
     else:
         np.savez(path, embeddings=array, ids=IDS)
     refused(path, *words)
@@ -119,7 +119,7 @@ def test_ids_that_do_not_name_the_rows(tmp_path, ids, words):
     np.savez(tmp_path / "w.npz", embeddings=vectors(), ids=np.array(ids))
     refused(tmp_path / "w.npz", *words)
     np.save(tmp_path / "x.npy", vectors())
-    (tmp_path / "x.json").write_text(json.dumps(ids))
+    (tmp_path / "x.ids.json").write_text(json.dumps(ids))
     refused(tmp_path / "x.npy", *words)
     with pytest.raises(FormatError):
         write_embeddings(tmp_path / "y.h5", ids, vectors())

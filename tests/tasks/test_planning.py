@@ -8,6 +8,7 @@ import torch
 from rerank import RerankError
 from rerank.core.memory import limit
 from rerank.core.similarity import Pair
+from rerank.io import write_embeddings
 from rerank.passes.sinkhorn import choose
 from rerank.tasks.plan import TIMED, plan, shape_of
 from tests.cli.test_cli import run
@@ -69,3 +70,12 @@ def test_the_default_method_is_planned_and_others_by_name(monkeypatch):
     small = [plan(1000, 1000, 64, method=m, timed=False).memory for m in (None, "sinkhorn")]
     assert small[0]["mapped copy"] > small[1]["mapped copy"] == 0
     assert plan(1000, 1000, 0, timed=False).method == "sinkhorn"
+
+
+@pytest.mark.parametrize("words", [("plan",), ("apply", "--dry-run")])
+def test_sides_of_different_dimensions_are_refused_as_by_a_run(samples, tmp_path, words):
+    write_embeddings(tmp_path / "narrow.h5", ["a", "b"], torch.eye(2, 8).numpy())
+    files = ["--texts", tmp_path / "narrow.h5", "--videos", samples / "videos.h5"]
+    planned = run(*words, *files, cwd=tmp_path, code=2)[1]
+    assert planned == run("apply", *files, cwd=tmp_path, code=2)[1]
+    assert "d = 8" in planned and "d = 128" in planned
