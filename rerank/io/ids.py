@@ -185,6 +185,7 @@ HOW_TO_GIVE_IDS = (
     "--text-ids rows --video-ids rows the numbers of the rows are the ids"
 )
 
+
 def find_sidecar(path: Path, *, name: str = "ids") -> Path | None:
     """The id file that belongs to `v.npy`: v.ids.json, v.ids.txt, v.npy.ids.json or v.npy.ids.txt.
 
