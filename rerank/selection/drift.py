@@ -23,6 +23,7 @@ from rerank.core.similarity import Pair, Similarity
 from rerank.methods.base import Bank
 from rerank.passes import gallery as items
 from rerank.passes import reduce
+from rerank.selection.foreign import ENOUGH
 from rerank.selection.moments import FEWEST, Look, looks, moments_of
 
 # Queries of a kind that are looked at, and parts of them that tell the noise.
@@ -30,9 +31,6 @@ _MOST, _PARTS = 1000, 5
 # What incoming queries of the bank's kind share where hubs are worth correcting, and no pairs say
 # what is usual: .65 to .9 of the halves of coco500, msrvtt100 and msvd's videos.
 _USUAL = 0.75
-# Of what is usual: queries that share more leave the correction as it is, so that a fit of queries
-# like the bank's never depends on them.
-_ENOUGH = 0.75
 # A bank whose own queries share less than this says nothing of others.
 _LEAST = 0.05
 
@@ -57,8 +55,8 @@ class Drift:
     def shrink(self) -> float:
         """Factor on the correction: what the incoming queries share of what is usual.
 
-        1 unless they share clearly less. Where no pairs say what is usual, only queries that lie
-        elsewhere lower it.
+        1 unless they share clearly less, so that a fit never depends on queries like the bank's.
+        Where no pairs say what is usual, only queries that lie elsewhere lower it.
         """
         usual = self.usual
         if usual is None:
@@ -66,7 +64,7 @@ class Drift:
                 return 1.0
             usual = _USUAL
         share = max(0.0, (self.shared + self.error) / max(usual, _LEAST))
-        return 1.0 if share >= _ENOUGH else share
+        return 1.0 if share >= ENOUGH else share
 
     @property
     def different(self) -> str:

@@ -29,6 +29,8 @@ _PROFILE = 256
 _RIDGE = 0.1
 _NEAREST = 10
 _MAX_HASHED = 50_000
+# A correction of which so much would be used is used whole.
+ENOUGH = 0.75
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,13 @@ class Foreign:
 
     @property
     def shrink(self) -> float:
-        """clip(2 (1 - AUC), 0, 1): 1 where nothing can be told apart, 0 where everything can."""
-        return 1.0 if self.auc is None else float(min(max(2 * (1 - self.auc), 0.0), 1.0))
+        """2 (1 - AUC), and 1 where that is .75 or more: sampling errors of small banks are.
+
+        So a bank that is not clearly foreign is used whole at every door, whether or not the
+        queries are there to be looked at.
+        """
+        share = 1.0 if self.auc is None else float(min(max(2 * (1 - self.auc), 0.0), 1.0))
+        return 1.0 if share >= ENOUGH else share
 
 
 def foreign_bank(bank: Bank, groups: Groups, *, seed: int = 0) -> Foreign:

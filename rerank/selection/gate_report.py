@@ -10,9 +10,6 @@ from rerank.selection.trials import NAMES
 _NONE = Candidate("none", 0.0, "", 0.0, 0.0, 0.0)
 # A pipeline that cannot be scaled is left out where less than this share of a bias would remain.
 LEAST_WHOLE = 0.5
-# Below this shrinkage (an AUC above .625) a person is told that the bank looks foreign; sampling
-# error of small banks stays above it.
-_FOREIGN = 0.75
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class GateReport:
             return (f"{why[:1].upper()}{why[1:]}; the ranking stays as it is.",)
         used = f"{100 * self.shrink:.0f} % of the correction is used"
         gain = f"R@1 {self.chosen.recall_gain:+.1f} on its own pairs"
-        if self.shrink >= _FOREIGN:
+        if self.shrink == 1:
             said = f"The bank helps: {gain}; {used}."
             found = "" if self.drift is None else self.drift.sentence
             return (said, f"{found}.") if found else (said,)
