@@ -39,7 +39,7 @@ def apply_command(
     fitting: Fitting,
     k: Annotated[
         int | None,
-        typer.Option("--k", help="Results per query [default: 10, or all of a smaller gallery]."),
+        typer.Option("--k", help="Results per query, at most all items [default: 10]."),
     ] = None,
     rho: Annotated[
         float | None, typer.Option("--rho", help="Softness of the gallery marginal, 0 to 1.")

@@ -136,7 +136,7 @@ class Align(Reranker):
                 f"align: follows a plan, got {type(plan).__name__}; write sinkhorn+align"
             )
         if not math.isfinite(plan.tau):
-            return _unmoved(sim, bank.label)
+            return _unmoved(sim)
         mass = reduce.query_masses(sim)
         split = sim.shard == "gallery"
         found = plan_moments(
@@ -155,7 +155,8 @@ class Align(Reranker):
         moments = found.moments.scaled(pairs / float(found.moments.mass))
         ridge = _RIDGE if self.ridge == "auto" else float(self.ridge)
         made = solved(moments, ridge, float(share), unit=sim.metric == "cosine")
-        return replace(made, label=bank.label, linear=False, confidence=found.confidence)
+        label = _label(bank, made.share)
+        return replace(made, label=label, linear=False, confidence=found.confidence)
 
     def _from_pairs(self, bank: Bank) -> "Aligned":
         assert bank.positives is not None
@@ -171,7 +172,7 @@ class Align(Reranker):
         if share == "auto":
             share = _KNOWN if quality > 0 else 0.0
         made = solved(found.moments, ridge, float(share), unit=pairs.metric == "cosine")
-        return replace(made, label=bank.label, linear=True, quality=quality)
+        return replace(made, label=_label(bank, made.share), linear=True, quality=quality)
 
 
 @dataclass(frozen=True, eq=False)
@@ -448,14 +449,19 @@ class _Partners:
         return np.array([float(weight @ error), float(weight @ spread)])
 
 
-def _unmoved(sim: Pair, label: Label) -> Aligned:
+def _label(bank: Bank, share: float) -> Label:
+    """Embeddings that stay as they are owe the bank nothing."""
+    return bank.label if share else "none"
+
+
+def _unmoved(sim: Pair) -> Aligned:
     """The alignment where scores carried no temperature."""
     d = sim.queries.shape[1]
     eye = torch.eye(d, dtype=torch.float64, device=sim.device)
     zero = torch.zeros(d, dtype=torch.float64, device=sim.device)
     return Aligned(
         query_map=eye, query_shift=zero, item_map=eye, item_shift=zero, share=0.0, norm=1.0,
-        unit=sim.metric == "cosine", ridge=_RIDGE, label=label,
+        unit=sim.metric == "cosine", ridge=_RIDGE,
     )  # fmt: skip
 
 

@@ -147,7 +147,7 @@ def choose(bank: Bank, found: Masses, rho: float | Literal["auto"]) -> Choice:
     if bank.label != "transductive" or found.queries == found.items:
         return Choice("equality")
     n, m = found.rows, found.columns
-    counted = f"{n:,} queries for {m:,} items"
+    counted = f"{_counted(bank, found)} for {m:,} items"
     stated = bank.gallery_groups is not None
     if found.queries < found.items:
         if bank.gallery_groups is not None and bank.gallery_groups < m:
@@ -160,3 +160,13 @@ def choose(bank: Bank, found: Masses, rho: float | Literal["auto"]) -> Choice:
         return Choice("one-to-one", 1.0, note)
     how = "" if stated else "; if most queries have none, say --one-to-one"
     return Choice("equality", 1.0, f"{counted}: all items count as equally probable{how}")
+
+
+def _counted(bank: Bank, found: Masses) -> str:
+    """The queries as they count: copies as one, those of a group together."""
+    counting = round(found.queries)
+    if counting >= found.rows:
+        return f"{found.rows:,} queries"
+    if counting == bank.query_groups:
+        return f"{found.rows:,} queries of {counting:,} groups"
+    return f"{counting:,} distinct {'query' if counting == 1 else 'queries'}"

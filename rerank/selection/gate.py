@@ -32,12 +32,13 @@ from rerank.methods.base import (
 )
 from rerank.methods.engine import Gate, Verdict
 from rerank.methods.mixed import Mixed
+from rerank.passes import reduce
 from rerank.selection.candidates import PIPELINE, STACK, Candidate, baselines, judge
 from rerank.selection.drift import drift
 from rerank.selection.foreign import Foreign, foreign_bank
 from rerank.selection.gate_report import LEAST_WHOLE, GateReport
 from rerank.selection.likelihood import fit_weights
-from rerank.selection.trials import NAMES, Trial, bank_biases, rehearse
+from rerank.selection.trials import NAMES, Trial, alike, bank_biases, rehearse
 
 # Figures of the gate may differ by rounding between processors of different makes.
 _ROUNDING = 1e-3
@@ -179,7 +180,13 @@ def gated_fit(
     groups = group_pairs(bank.positives, bank.pairs.shape[1])
     nothing = Mixed(_zeros(bank), "none")
     if groups.judged < MIN_GROUPS:
-        return nothing, GateReport.too_few(groups.judged, MIN_GROUPS)
+        note = f"The bank has {groups.judged} groups of known pairs, the gate needs {MIN_GROUPS}"
+        return nothing, GateReport.unjudged(groups.judged, note)
+    if alike(bank.sim):
+        # No order could be better than another, whatever the pairs show.
+        single = reduce.total_gallery(bank.sim) == 1
+        what = "A single item has" if single else "Items that the bank scores alike have"
+        return nothing, GateReport.unjudged(groups.judged, f"{what} no order to correct")
     stages = tuple(pipeline.stages if isinstance(pipeline, Pipeline) else pipeline or ())
     penalty = max(0.02, 5 / groups.judged)
     leads = _leads(stages, bank, groups, seed=seed)

@@ -37,9 +37,8 @@ class GateReport:
     drift: Drift | None = None
 
     @classmethod
-    def too_few(cls, n_groups: int, least: int) -> "GateReport":
-        """The report of a bank with too few pairs to judge anything by."""
-        note = f"The bank has {n_groups} groups of known pairs, the gate needs {least}"
+    def unjudged(cls, n_groups: int, note: str) -> "GateReport":
+        """The report of a bank by which nothing can be judged, and why."""
         return cls(_NONE, (), Foreign(None, None), (0.0,) * len(NAMES), n_groups, 0, note)
 
     @property

@@ -37,6 +37,8 @@ NAMES = ("dual-bank step", "nearest queries", "wide Sinkhorn")
 # In units of sigma, the mean over bank queries of the standard deviation of their scores.
 _SHARP, _WIDE = 0.5, 1.0
 _NEAREST = 10
+# A spread below so much of the mean is rounding.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,12 @@ class BankBiases:
         return Mixed(bias, label, soft, nearest=second, k=self.k, constant=-self.closest)
 
 
+def alike(sim: Similarity) -> bool:
+    """Whether every query scores all items the same, as a single item is: nothing to fit."""
+    mean, sigma = reduce.spread(sim)
+    return not sigma > _ROUNDING * abs(mean)
+
+
 def bank_biases(bank: Bank) -> BankBiases:
     """The three biases of `NAMES` for the gallery of `bank.sim`.
 
@@ -87,7 +95,7 @@ def bank_biases(bank: Bank) -> BankBiases:
     """
     sim = bank.sim
     mean, sigma = reduce.spread(sim)
-    if not sigma > 1e-6 * abs(mean):
+    if not sigma > _ROUNDING * abs(mean):
         raise RerankError("bank scores are constant: there is nothing to fit; check the bank")
     tau = _SHARP * sigma
     charge = reduce.logsumexp(sim, tau, over="gallery")

@@ -176,7 +176,7 @@ def apply(
         method: see `rerank methods`; by default "sinkhorn+align+sinkhorn" for embeddings and
             "sinkhorn" for scores.
         metric: "cosine" or "dot".
-        k: results per query, at most the smaller gallery.
+        k: results per query, in each direction at most its number of items.
         gate: judge biases on the bank's known pairs, where there are any.
         scores_are: see `rerank`.
         groups: what is known of the test set, see `rerank`; with `sharded`, ids of all texts.
@@ -227,9 +227,8 @@ def apply(
             bank_positives=None if sharded and not gated else bank_positives, metric=metric,
             sharded=sharded, whole_bank=whole_bank, groups=groups,
         )  # fmt: skip
-    for direction in both.values():
-        items = reduce.total_queries(direction.sim.T)
-        reduce.check_k(k, items, f"gallery items of {direction.name}")
+    sizes = [reduce.total_queries(direction.sim.T) for direction in both.values()]
+    reduce.check_k(k, max(sizes))
     judge = None
     if gate and any(d.bank is not None and d.bank.sim is not d.sim for d in both.values()):
         from rerank.selection.gate import gate as gate_of  # heavier than all the rest
@@ -239,6 +238,11 @@ def apply(
     with search.remembering(*(direction.sim for direction in both.values())):
         run = engine.fit(both, method, settings, gate=judge, prior=prior)
         return Reranked(run, ranking(run.t2v, k), ranking(run.v2t, k), stored)
+
+
+def usual_k(n: int, m: int) -> int:
+    """Results per query where nobody asks for a number: 10, or the larger side."""
+    return min(10, max(n, m))
 
 
 def wants_whole_bank(method: str | None, *, gated: bool) -> bool:
@@ -253,7 +257,7 @@ def wants_whole_bank(method: str | None, *, gated: bool) -> bool:
 
 
 def ranking(fit: Fit, k: int) -> Ranking:
-    """The k best items per query, and hubness before and after."""
+    """The k best items per query, or all where there are fewer; hubness before and after."""
     raw, sim = fit.direction.sim, fit.sim
     items = reduce.total_queries(raw.T)
     found = search.topk(sim, min(max(k, 10), items))
@@ -396,7 +400,7 @@ def apply_files(
             scores_are=scores_are, unscored=unscored,
         )  # fmt: skip
         inputs = with_bias(made.inputs, bias, bias_weight)
-        k = min(10, len(inputs.text_ids), len(inputs.video_ids)) if k is None else k
+        k = usual_k(len(inputs.text_ids), len(inputs.video_ids)) if k is None else k
         result, warned = rerank_inputs(
             inputs, metric=metric, k=k, gate=gate, device=target,
             settings=settings, groups=groups,  # type: ignore[arg-type]
@@ -419,7 +423,7 @@ def apply_files(
         return Answer({}, "")
     cautions, notes = _messages(result, warned)
     notes = (*made.notes, *notes, *dict.fromkeys(found.note for found in answers.values()))
-    text = _text(inputs, read, result, out, k, regime, store_scores)
+    text = _text(inputs, read, result, out, regime, store_scores)
     return Answer(manifest, text, cautions, notes)
 
 
@@ -698,7 +702,6 @@ def _text(
     read: list[str],
     result: Reranked,
     out: Path,
-    k: int,
     regime: str,
     store_scores: bool,
 ) -> str:
@@ -716,10 +719,16 @@ def _text(
     stored = " and the rewritten matrix" if store_scores else ""
     lines += [
         "",
-        f"wrote {out}: top {k} of both directions{stored}",
+        f"wrote {out}: {_listed(result)}{stored}",
         f"next  {next_command(out, [e.source for e in (inputs.texts, inputs.scores) if e])}",
     ]
     return "\n".join(lines)
+
+
+def _listed(result: Reranked) -> str:
+    """How long the lists are."""
+    down, up = (side.topk.indices.shape[1] for side in (result.t2v, result.v2t))
+    return f"top {down} of both directions" if down == up else f"top {down} (t2v) and {up} (v2t)"
 
 
 def _row(outcome: Ranking) -> list[str]:

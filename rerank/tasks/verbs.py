@@ -295,7 +295,7 @@ def apply(
         method: see `rerank methods`.
         metric: "cosine" or "dot".
         heads: a file of `rerank train`; both sides go through them first.
-        k: results per query; 10, or all of a smaller gallery.
+        k: results per query, in each direction at most its number of items; 10 by default.
         gate: judge biases on the bank's known pairs, where there are any.
         bias: a number of each video from outside, such as its popularity or the logarithm of a
             prior, in score units: numbers, `{id: number}` or a file. It counts in text to video.
@@ -327,7 +327,7 @@ def apply(
         texts=texts, videos=videos, bank_texts=bank_texts, bank_videos=bank_videos,
     )  # fmt: skip
     if k is None:
-        k = min(10, len(inputs.text_ids), len(inputs.video_ids))
+        k = task.usual_k(len(inputs.text_ids), len(inputs.video_ids))
     numbers = None
     if bias is not None:
         numbers = bias_weight * io.item_numbers(bias, inputs.video_ids)

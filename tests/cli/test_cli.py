@@ -46,6 +46,23 @@ def run(*args, cwd, code=0):
     return out.getvalue(), err.getvalue()
 
 
+def test_one_query_has_ten_results_everywhere(tmp_path):
+    rng = np.random.default_rng(0)
+    texts, videos = rng.normal(size=(1, 8)), rng.normal(size=(40, 8))
+    io.write_embeddings(tmp_path / "t.h5", ["t0"], texts.astype("f4"))
+    io.write_embeddings(tmp_path / "v.h5", [f"v{i}" for i in range(40)], videos.astype("f4"))
+    io.write_json(tmp_path / "gt.json", {"t0": "v3"})
+    for k in ((), ("--k", 10)):
+        out, _ = run("apply", "--texts", "t.h5", "--videos", "v.h5", *k, cwd=tmp_path)
+        assert "wrote reranked.h5: top 10 (t2v) and 1 (v2t)\n" in out
+    found = io.read_results(tmp_path / "reranked.h5").directions
+    assert (found["t2v"].indices.shape, found["v2t"].indices.shape) == ((1, 10), (40, 1))
+    out, _ = run("eval", "--gt", "gt.json", "--report", "page.html", cwd=tmp_path)
+    assert (tmp_path / "page.html").is_file()
+    _, err = run("apply", "--texts", "t.h5", "--videos", "v.h5", "--k", 41, cwd=tmp_path, code=2)
+    assert err.startswith("error: k: got 41") and err.count("\n") == 1
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory, samples):
     """A folder with the sample files and one result of `apply` on them."""
@@ -278,9 +295,9 @@ def test_a_tiny_set_works_and_says_that_it_is_tiny(work, tmp_path):
             rng.normal(size=(count, 8)),
         )
     out, err = run("apply", "--videos", "v.h5", "--texts", "t.h5", cwd=tmp_path)
-    assert "top 4" in out and "too few" in err
-    _, err = run("apply", "--videos", "v.h5", "--texts", "t.h5", "--k", "5", cwd=tmp_path, code=2)
-    assert "k: got 5" in err
+    assert "top 6 (t2v) and 4 (v2t)" in out and "too few" in err
+    _, err = run("apply", "--videos", "v.h5", "--texts", "t.h5", "--k", "7", cwd=tmp_path, code=2)
+    assert "k: got 7" in err
 
 
 def test_doctor(work):

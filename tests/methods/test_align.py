@@ -1,6 +1,7 @@
 """Laws of the alignment: its formula, its forms, and where it does nothing."""
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from scipy.linalg import expm
 
+import rerank
 from rerank.core import memory
 from rerank.core.errors import NeedsEmbeddings, RerankError
 from rerank.core.rows import BlendedRows, StoredRows
@@ -262,6 +264,19 @@ def test_too_few_rows_for_a_temperature_stay_as_they_are():
     fitted = pipeline(METHOD).fit(sim)
     np.testing.assert_allclose(fitted.transform(sim).scores(), sim.scores(), atol=1e-12)
     assert fitted.facts["align_share"] == 0
+    assert fitted.label == "none"
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 40), (40, 1), (1, 1)])
+def test_a_single_query_or_item_has_the_label_none_at_every_door(n, m):
+    texts, videos = world(n=40)
+    texts, videos = unit(texts[:n]), unit(videos[:m])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for run in (rerank.apply(texts, videos), rerank.apply(scores=texts @ videos.T)):
+            for side in (run.t2v, run.v2t):
+                np.testing.assert_allclose(side.sim.scores(), side.direction.sim.scores())
+                assert side.label == "none" and run.label == "none"
 
 
 def test_wrong_pairs_predict_nothing_and_change_nothing():

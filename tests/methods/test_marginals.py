@@ -29,6 +29,14 @@ def hubs(n=300, m=300, seed=0):
     return scores[rng.permutation(m)[:n]]
 
 
+def said_of(scores, **known):
+    """What is said of the marginals of these scores."""
+    sim = Dense(scores)
+    bank = Bank(sim, label="transductive", **known)
+    note = choose(bank, masses(sim, query_groups=bank.query_groups), "auto").note
+    return (note,) if note else ()
+
+
 def slack_by_formula(scores, tau, steps=20000):
     """Partial transport in the plainest terms: rows of mass 1, items of mass 1, one slack row."""
     n, m = scores.shape
@@ -138,6 +146,20 @@ def test_few_queries_keep_what_equality_would_ruin(popular, least):
         raw, few, equal = ((x.argmax(axis=1) == truth).mean() for x in (scores, few, equal))
         gain += np.array([few - raw, few - equal]) / 8
     assert gain[0] >= least and gain[1] >= 0.1
+
+
+def test_the_queries_are_counted_as_they_count():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(80, 80))
+    for distinct, said in ((1, "1 distinct query"), (60, "60 distinct queries")):
+        (note,) = said_of(scores[np.arange(80) % distinct])
+        assert note.startswith(f"{said} for 80 items: each item counts for one query at most")
+    assert said_of(scores[:60])[0].startswith("60 queries for 80 items: ")
+    (note,) = said_of(scores, query_groups=40)
+    assert note.startswith("80 queries of 40 groups for 80 items: ")
+    (note,) = said_of(scores[np.arange(80) % 60, :40])
+    assert note.startswith("60 distinct queries for 40 items: all items count")
+    assert said_of(scores) == ()
 
 
 def test_as_many_queries_as_items_is_the_limit_of_few():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from rerank import apply
 from rerank.core.errors import RerankError
 from rerank.core.pairs import group_pairs
 from rerank.core.similarity import Dense, Pair
@@ -281,6 +282,32 @@ def test_a_bank_too_small_to_judge_does_nothing():
     fitted, report = gated_fit(None, bank_for(videos, *items(rng, 12)))
     assert fitted.label == "none"
     assert "12 groups" in report.sentences[0]
+
+
+@pytest.mark.parametrize("alike", [1, 5])
+def test_items_without_an_order_stay_raw_where_the_bank_helps_others(alike):
+    rng = np.random.default_rng(0)
+    _, videos = items(rng, N)
+    parts = items(rng, N)
+    assert not gated_fit(None, bank_for(videos, *parts))[1].does_nothing
+    single = np.repeat(videos[:1], alike, axis=0)
+    fitted, report = gated_fit(None, bank_for(single, *parts))
+    assert fitted.label == "none" and report.does_nothing
+    assert "no order to correct; the ranking stays as it is" in report.sentences[0]
+    assert report.sentences[0].startswith("A single item" if alike == 1 else "Items that")
+
+
+def test_one_query_is_gated_in_its_own_direction():
+    rng = np.random.default_rng(0)
+    (texts, videos), (bank_texts, bank_videos) = items(rng, N), items(rng, N)
+    bank = {
+        "bank_texts": bank_texts, "bank_videos": bank_videos, "bank_gt": [[i] for i in range(N)],
+    }  # fmt: skip
+    run = apply(texts[:1], videos, **bank)
+    assert (run.t2v.label, run.v2t.label) == ("inductive", "none")
+    assert any("The bank helps" in note for note in run.t2v.notes)
+    assert any("A single item" in note for note in run.v2t.notes)
+    assert apply(texts, videos[:1], **bank).t2v.label == "none"
 
 
 def test_a_bank_without_known_pairs_is_refused():

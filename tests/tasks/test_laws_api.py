@@ -210,3 +210,18 @@ def test_same_input_same_bytes():
     queries, gallery, _ = planted(n=60)
     one, two = (apply(queries, gallery) for _ in range(2))
     assert one.scores().numpy().tobytes() == two.scores().numpy().tobytes()
+
+
+def test_each_direction_has_as_many_results_as_it_has_items():
+    queries, gallery, _ = planted(n=60)
+    for n, k, down, up in ((1, None, 10, 1), (3, 10, 10, 3), (60, None, 10, 10), (4, 60, 60, 4)):
+        run = apply(queries[:n], gallery, k=k)
+        assert (run.t2v.ids.shape, run.v2t.ids.shape) == ((n, down), (60, up))
+        assert (len(run.t2v.before.counts), len(run.v2t.after.counts)) == (60, n)
+        turned = apply(scores=(queries[:n] @ gallery.T).T, k=k)
+        assert (turned.t2v.ids.shape, turned.v2t.ids.shape) == ((60, up), (n, down))
+    assert apply(queries[:4], gallery[:3]).t2v.ids.shape == (4, 3)
+    with pytest.raises(RerankError, match="k: got 61, expected between 1 and the 60"):
+        apply(queries[:1], gallery, k=61)
+    with pytest.raises(RerankError, match="k: got 0"):
+        apply(queries[:1], gallery, k=0)
