@@ -38,6 +38,7 @@ from rerank.selection.drift import drift
 from rerank.selection.foreign import Foreign, foreign_bank
 from rerank.selection.gate_report import LEAST_WHOLE, GateReport
 from rerank.selection.likelihood import fit_weights
+from rerank.selection.moments import FEWEST
 from rerank.selection.trials import NAMES, Trial, alike, bank_biases, rehearse
 
 # Figures of the gate may differ by rounding between processors of different makes.
@@ -96,7 +97,7 @@ def _watched(stages: Pipeline, bank: Bank, incoming: Similarity | None) -> Verdi
     fitted, settled, _ = stages.fit_through(bank)
     found = None if incoming is None or bank.label != "inductive" else drift(bank, incoming)
     if found is None:
-        return Verdict(fitted, stages=settled)
+        return Verdict(fitted, _unseen(bank, incoming), stages=settled)
     facts = {"drift": found.as_dict()}
     if found.shrink == 1:
         said = (f"{found.sentence}.",) if found.sentence else ()
@@ -114,6 +115,19 @@ def _watched(stages: Pipeline, bank: Bank, incoming: Similarity | None) -> Verdi
 def _seen(fitted: Fitted) -> Fitted:
     """A stage whose strength the incoming queries decided: they were seen, so it says so."""
     return replace(fitted, label="transductive")  # type: ignore[type-var]  every stage is a dataclass
+
+
+def _unseen(bank: Bank, incoming: Similarity | None) -> tuple[str, ...]:
+    """That nothing was looked at, where there were queries but too few."""
+    if incoming is None or bank.label != "inductive":
+        return ()
+    count = reduce.total_queries(incoming)
+    if count >= FEWEST:
+        return ()
+    return (
+        f"{count} queries are too few to see whether the bank suits them ({FEWEST} are enough); "
+        f"known pairs of the bank would tell.",
+    )
 
 
 def _scaled(fitted: FittedPipeline, shrink: float) -> tuple[Fitted, ...]:

@@ -112,3 +112,12 @@ def test_a_search_says_that_a_batch_looks_different(tmp_path):
     (note,) = model.search(shifted).notes
     assert "these queries look different from the bank's (AUC" in note
     assert model.search(shifted[:29]).notes == ()
+
+
+def test_too_few_queries_to_look_at_are_said():
+    texts, videos = (np.random.default_rng(k).normal(size=(120, 16)) for k in (0, 1))
+    bank_texts = np.random.default_rng(2).normal(size=(200, 16))
+    few = rerank.apply(texts[:10], videos, bank_texts=bank_texts)
+    many = rerank.apply(texts, videos, bank_texts=bank_texts)
+    assert any("10 queries are too few to see" in note for note in few.t2v.notes)
+    assert not any("too few to see" in note for note in many.t2v.notes)
