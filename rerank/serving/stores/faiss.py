@@ -105,6 +105,8 @@ class Faiss(BaseStore):
         target.write_bytes(faiss_module().serialize_index(index).data)
 
     def _set(self, index: Any, effort: int) -> None:  # noqa: ANN401  a FAISS index
+        if not self.effort_name:  # a flat index compares with every item
+            return
         faiss_module().ParameterSpace().set_index_parameter(index, self.effort_name, effort)
 
     def snippet(self, target: str) -> str:
