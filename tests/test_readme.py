@@ -19,13 +19,15 @@ def blocks(text, language):
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def test_the_python_of_the_readme_runs(monkeypatch):
+def test_the_python_of_the_readme_runs(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     scope = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         for code in blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python"):
             exec(compile(code, "README.md", "exec"), scope)
+            shown = re.findall(r"^print.*  # (.*)$", code, flags=re.MULTILINE)
+            assert capsys.readouterr().out.splitlines() == shown
     assert scope["better"].shape == scope["scores"].shape
     assert scope["run"].evaluate("data_samples/gt.json")["t2v"]["R@1"] > 40
 

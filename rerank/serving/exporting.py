@@ -23,7 +23,7 @@ from rerank.methods.saved import Saved
 from rerank.passes.reduce import TopK, check_k
 from rerank.serving import sidecar
 from rerank.serving.fold import centres_of, folding_settings, plan_folding
-from rerank.serving.matching import align
+from rerank.serving.matching import align, check_dimension, check_queries
 from rerank.serving.recall import Truth, measured_with, reach
 from rerank.serving.sidecar import DEFAULT_TABLE, SCHEMA, Exported
 from rerank.serving.snippets import snippet_path, snippet_text
@@ -85,6 +85,8 @@ def export(
     if replace and facts.kind != "database":
         raise RerankError(f"--replace: store {to!r} has no tables; its file is replaced anyway")
     vectors = align(saved, ids, gallery)
+    if queries is not None:
+        check_queries(saved, queries)
     metric: Metric = saved.manifest["metric"]
     centre = store.graph if centre is None else centre
     folding, items = plan_folding(
@@ -284,6 +286,7 @@ def search_export(
             exported, store = open_export(out, table=table, url=url)
             k = check_k(k, len(exported.ids))
             _check_effort(store, effort)
+            check_dimension(queries, exported.dimension, whose="the index was made of")
             asked = np.ascontiguousarray(exported.folding.queries(queries).numpy())
             with foreign(out, "the index that its side-car describes"):
                 hits = store.search(out, asked, k, effort=effort or exported.manifest["effort"])

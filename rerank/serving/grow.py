@@ -18,7 +18,13 @@ from rerank.core.words import Metric
 from rerank.methods.base import Bank, Fitted, FittedPipeline, Reranker
 from rerank.methods.registry import METHODS
 from rerank.methods.saved import Saved
-from rerank.serving.matching import check_served, describe_gallery, item_hashes, with_manifest
+from rerank.serving.matching import (
+    check_dimension,
+    check_served,
+    describe_gallery,
+    item_hashes,
+    with_manifest,
+)
 
 
 def add_items(model: Saved, ids: Sequence[str], vectors: ArrayLike) -> Saved:
@@ -55,6 +61,7 @@ def add_items(model: Saved, ids: Sequence[str], vectors: ArrayLike) -> Saved:
     new = as_matrix(vectors, "new items", keep_half=True).cpu()
     if len(new) != len(names):
         raise RerankError(f"new items: got {len(names)} ids for {len(new)} rows")
+    check_dimension(new, model.manifest["gallery"]["dimension"], what="new items")
     metric: Metric = model.manifest["metric"]
     sim: Any = Pair(bank, new, metric=metric)
     banks = model.kept.get("bank.gallery")

@@ -62,11 +62,27 @@ def check_queries(saved: Saved, queries: ArrayLike) -> None:
     Raises:
         RerankError: such queries.
     """
-    dimension = saved.manifest["gallery"]["dimension"]
-    if queries.shape[1] != dimension:
+    check_dimension(queries, saved.manifest["gallery"]["dimension"])
+
+
+def check_dimension(
+    rows: ArrayLike, expected: int, *, what: str = "queries", whose: str = "the model was fitted on"
+) -> None:
+    """Refuse rows of another dimension than the gallery has.
+
+    Args:
+        rows: (n, d) embeddings.
+        expected: d of the gallery.
+        what: what the rows are.
+        whose: what says so.
+
+    Raises:
+        RerankError: such rows.
+    """
+    if rows.shape[1] != expected:
         raise RerankError(
-            f"queries: got d = {queries.shape[1]}, the model was fitted on d = {dimension}; both "
-            "must come from the same encoder"
+            f"{what}: got d = {rows.shape[1]}, {whose} d = {expected}; both must come from the "
+            "same encoder"
         )
 
 
@@ -80,9 +96,7 @@ def align(saved: Saved, ids: Sequence[str], vectors: ArrayLike) -> Tensor:
     check_served(saved)
     assert saved.gallery_ids is not None
     x = as_matrix(vectors, "gallery", keep_half=True).cpu()
-    dimension = saved.manifest["gallery"]["dimension"]
-    if x.shape[1] != dimension:
-        raise RerankError(f"gallery: got d = {x.shape[1]}, the model was fitted on d = {dimension}")
+    check_dimension(x, saved.manifest["gallery"]["dimension"], what="gallery")
     rows = {name: row for row, name in enumerate(ids)}
     missing = [name for name in saved.gallery_ids if name not in rows]
     if len(missing) == len(saved.gallery_ids):

@@ -238,8 +238,7 @@ class Model:
             RerankError: a model without its gallery or confidence, queries of another dimension.
         """
         names, vectors = self._asked(queries)
-        x = each_through(self._heads, vectors, self._words[1])
-        check_queries(self.saved, x)
+        x = self._seen(vectors)
         found = self._searcher.search(x, k)
         label, said = label_of(self.saved, x)
         notes = tuple(note for note in (said, look_at(self.saved, x)) if note)
@@ -264,7 +263,13 @@ class Model:
         return named_vectors(queries, None, None, self.metric)
 
     def _queries(self, queries: Any) -> Tensor:  # noqa: ANN401  embeddings
-        return each_through(self._heads, self._asked(queries)[1], self._words[1])
+        return self._seen(self._asked(queries)[1])
+
+    def _seen(self, vectors: ArrayLike) -> Tensor:
+        """Queries as the gallery is compared with them: through their head, of its dimension."""
+        x = each_through(self._heads, vectors, self._words[1])
+        check_queries(self.saved, x)
+        return x
 
     def fold(self, queries: Any) -> np.ndarray:  # noqa: ANN401  embeddings
         """(n, d + r) float32 vectors whose inner products with the exported items are the scores.

@@ -60,6 +60,11 @@ class Exported:
     manifest: Mapping[str, Any]
     head: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    @property
+    def dimension(self) -> int:
+        """Of the embeddings that it was made of, behind a trained head."""
+        return int(self.manifest["gallery"]["dimension"])
+
     def __repr__(self) -> str:
         about = self.manifest
         found = about["recall"]
@@ -124,7 +129,10 @@ def read_side_car(path: Path) -> Exported:
             raise ValueError(f"schema {manifest['schema']!r}, expected {SCHEMA!r}")
         ids = tuple(str(name) for name in arrays["ids"])
         head = {name: arrays[name] for name in ("head", "head_bias") if name in arrays}
-        return Exported(ids, folding_from(manifest, arrays), manifest, head)
+        found = Exported(ids, folding_from(manifest, arrays), manifest, head)
+        if found.dimension < 1:
+            raise ValueError(f"a gallery of dimension {found.dimension}")
+        return found
     except OSError as error:
         raise FormatError(
             f"{path}: cannot be read ({error.strerror or error}); it lies beside the index that "

@@ -22,11 +22,20 @@ def snippet_text(out: Path, exported: Exported, store: Store) -> str:
         f"side = np.load(here / {side_car(out, table).name!r})\n"
         'about = json.loads(str(side["manifest"]))\n'
         "q, k = np.load(sys.argv[1]).astype(float), int(sys.argv[2])  # (n, d) embeddings\n"
-        f"{_folding(exported)}"
+        f"{_checked(exported)}{_folding(exported)}"
         'q = q.astype("float32")\n\n'
         f"{store.snippet(out.name)}\n"
         "for row in names:\n"
         "    print(*row, sep='\\t')\n"
+    )
+
+
+def _checked(exported: Exported) -> str:
+    """One line for embeddings of another encoder."""
+    width = len(exported.head["head"]) if exported.head else exported.dimension
+    return (
+        f"if q.shape[1] != {width}:\n"
+        f'    sys.exit(f"queries: got d = {{q.shape[1]}}, the index was made of d = {width}")\n'
     )
 
 

@@ -8,7 +8,7 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.words import Name, Ties
 from rerank.metrics.figures import DEFAULT, find_all
-from rerank.serving.matching import align, check_served, label_of
+from rerank.serving.matching import align, check_queries, check_served, label_of
 from rerank.serving.model import load
 from rerank.serving.trained import each_through, heads_of
 from rerank.tasks.gallery import read_gallery, read_queries, sides
@@ -62,6 +62,7 @@ def judge_model(
         )
     asked = read_queries(queries, words[1], metric, said)
     x = each_through(heads_of(saved), asked.vectors, words[1]).to(target)
+    check_queries(saved, x)
     rows = align(saved, *read_gallery(saved, gallery, metric, said)) if gallery else held.gallery
     assert rows is not None and saved.gallery_ids is not None
     label, caution = label_of(saved, x)

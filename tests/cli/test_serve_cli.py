@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -289,3 +291,27 @@ def test_what_does_not_work_is_one_line_and_leaves_no_file(files, rerank, line, 
     assert status == 2 and out == ""
     assert err.startswith("error: ") and err.count("\n") == 1 and re.search(message, err), err
     assert sorted(p.name for p in files.iterdir()) == before
+
+
+def test_queries_of_another_dimension_are_one_line_at_every_command(files, rerank):
+    good(rerank(f"{FIT} --keep-bank"))
+    good(rerank("export --model m.safetensors --videos videos.h5 --to npy --out v.npy"))
+    write_embeddings("wide.h5", ["t0", "t1", "t2"], np.ones((3, 5), np.float32))
+    (files / "gt.json").write_text(json.dumps({f"t{i}": IDS[i] for i in range(3)}))
+    for command in (
+        "search --model m.safetensors --videos videos.h5 --texts wide.h5",
+        "search --model m.safetensors --index v.npy --texts wide.h5",
+        "search --index v.npy --texts wide.h5",
+        "export --model m.safetensors --videos videos.h5 --texts wide.h5 --to npy --out w.npy",
+        "eval --model m.safetensors --videos videos.h5 --texts wide.h5 --gt gt.json",
+        "update --model m.safetensors --videos wide.h5",
+    ):
+        status, _, err = rerank(command)
+        assert status == 2 and err.startswith("error: ") and err.count("\n") == 1, (command, err)
+        assert re.search(r"\b5\b.*\b32\b", err), (command, err)
+    np.save("wide.npy", np.ones((3, 5)))
+    done = subprocess.run(
+        [sys.executable, "v.npy.query.py", "wide.npy", "3"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == "queries: got d = 5, the index was made of d = 32\n"

@@ -11,6 +11,7 @@ from rerank.core.errors import RerankError
 from rerank.io import read_embeddings, write_embeddings
 from rerank.methods.base import FittedPipeline
 from rerank.methods.saved import save
+from rerank.serving.exporting import search_export
 from rerank.serving.searcher import Searcher
 from tests.serving_data import make
 
@@ -179,3 +180,20 @@ def test_nothing_is_written_into_what_was_given(model):
     for copy, given in zip(copies, (GALLERY, QUERIES, BANK), strict=True):
         assert np.array_equal(copy, given)
     assert isinstance(model.fitted, FittedPipeline) and len(model) == 300
+
+
+def test_queries_of_another_dimension_are_refused_at_every_door(tmp_path, model):
+    plain = rerank.fit(GALLERY, ids=IDS, bank_texts=BANK, method="csls")
+    wrong = np.ones((3, 5))
+    said = "got d = 5, .* d = 32"
+    plain.export("npy", tmp_path / "made.npy")
+    for held in (model, plain):
+        for door in (
+            held.search, held.fold, lambda x: held.search(x[0]),
+            lambda x: held.export("npy", tmp_path / "v.npy", queries=x),
+            lambda x: rerank.export(held, tmp_path / "v.npy", to="npy", queries=x),
+            lambda x: search_export(tmp_path / "made.npy", x, 3),
+        ):  # fmt: skip
+            with pytest.raises(RerankError, match=said):
+                door(wrong)
+    assert not (tmp_path / "v.npy").exists()
