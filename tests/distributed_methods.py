@@ -14,6 +14,7 @@ from rerank.methods import engine as api
 from rerank.methods.base import Bank
 from rerank.methods.dual_bank import two_galleries
 from rerank.methods.registry import METHODS
+from rerank.passes.sinkhorn import choose
 from rerank.selection import trials
 from rerank.selection.candidates import Candidate
 from rerank.selection.foreign import Foreign
@@ -269,12 +270,23 @@ def marginals():
     yield "items without a query", figures(found) | {"matrix": matrix_of(found)}
 
 
+def compiled():
+    """Sizes from which kernels and moments are compiled, by the largest share: for all or none."""
+    texts, videos = (x.astype(np.float32) for x in embeddings(60, 45, 1))
+    with held(choose, "SMALL", 1000):
+        found = applied(texts, videos, "sinkhorn+align+sinkhorn", uneven=True)
+    # Rounded scores order near neighbours otherwise.
+    kept = {key: value for key, value in figures(found).items() if "indices" not in key}
+    yield "compiled, bfloat16", kept
+
+
 def mirrored():
     """One fit for both directions, where sizes ask for it."""
-    if not in_three():
-        return
     texts, videos = embeddings(31, 31, 1)
     with held(api, "ONE_FIT_ELEMENTS", 1):
+        yield "mirrored, shares", figures(applied(texts, videos, "sinkhorn"))
+        if not in_three():
+            return
         yield "mirrored", figures(applied(texts, videos, "sinkhorn", uneven=True))
         # Copies share a mass and forbid it: a process without rows has to hear of that.
         texts[5] = texts[2]
@@ -288,7 +300,7 @@ def run():
     out |= {f"refused {name}": torch.tensor(refused(name)) for name in REFUSED}
     # One rehearsal of a gate is judged as three are, in a third of the time.
     with held(trials, "SPLITS", 1), warnings.catch_warnings(action="ignore"):
-        for part in (one_bank, two_banks, gates, scores, marginals, mirrored):
+        for part in (one_bank, two_banks, gates, scores, marginals, compiled, mirrored):
             for name, found in part():
                 out |= {f"{name}/{key}": value for key, value in found.items()}
     return {name: np.asarray(value) for name, value in out.items()}

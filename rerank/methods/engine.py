@@ -428,7 +428,7 @@ def _mirror(
     choice = choose(back, found, settings.rho)
     if choice.form not in ("equality", "grouped", "as given"):
         return None
-    made = last.mirrored
+    made = last.mirrored(split=sim.shard == "queries")
     if choice.form == "equality" and math.isfinite(last.tau):
         biased = repeats(
             turned, last.tau, gallery_bias=made.gallery_bias, found=found,

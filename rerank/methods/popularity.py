@@ -127,7 +127,11 @@ def normalised(sim: Similarity, found: Masses) -> bool:
     if isinstance(sim, Pair):
         return False
     sums = reduce.logsumexp(sim, 1.0, over="queries")
-    largest = torch.where(found.live_items, sums, -math.inf).amax()
+    # A process may have no items.
+    sums = torch.cat(
+        [torch.where(found.live_items, sums, -math.inf), sums.new_full((1,), -math.inf)]
+    )
+    largest = sums.amax()
     if sim.shard == "gallery":
         largest = comm.all_max(largest)
     if not _NEAR_ONE[0] <= float(largest.exp()) <= _NEAR_ONE[1]:

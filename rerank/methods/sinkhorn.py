@@ -342,19 +342,21 @@ class Potentials(Fitted):
         """Without the bank's own potentials."""
         return replace(self, query_bias=self.query_bias[:0], before=None)
 
-    @property
-    def mirrored(self) -> "Potentials":
+    def mirrored(self, *, split: bool = False) -> "Potentials":
         """The same plan seen from the other side; only of one whose biases are one half-step.
 
         f is one half-step from `before`: so is a bias of the other side's items from its queries.
+
+        Args:
+            split: whether the queries of this side are split over processes.
         """
         assert self.before is not None
         f = self.query_bias.double() - self.offset
-        mean = float(f.mean())
+        level, mean = centred(f, torch.ones_like(f, dtype=torch.bool), split=split)
         return replace(
             self,
             query_bias=(self.before.double() + mean).to(self.before),
-            gallery_bias=(f - mean).to(self.query_bias),
+            gallery_bias=level.to(self.query_bias),
             offset=mean,
             before=None,
         )

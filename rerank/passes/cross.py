@@ -16,13 +16,14 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from rerank.core import comm, memory, progress
+from rerank.core import comm, progress
 from rerank.core.arrays import inner, inner_bfloat16
 from rerank.core.rows import Rows, StoredRows, slices
 from rerank.core.similarity import Pair
 from rerank.passes import panels
 from rerank.passes.reduce import masses_moments
-from rerank.passes.sinkhorn.choose import compiled
+from rerank.passes.sinkhorn.choose import compiled, largest_share
+from rerank.passes.sinkhorn.plain import row_maxima
 from rerank.passes.sinkhorn.sweepers import Sweeper, as_array, plus
 from rerank.passes.threads import Workers
 
@@ -117,7 +118,7 @@ def plan_moments(
             else:
                 block.add_((query_bias[rows, None] / tau).to(block.dtype)).exp_()
             a[rows] = block.sum(dim=1, dtype=torch.float64)
-            largest[rows] = block.amax(dim=1).double()
+            largest[rows] = row_maxima(block).double()
             b += block.sum(dim=0, dtype=torch.float64)
             tallest = torch.maximum(tallest, block.amax(dim=0).double())
             qv += sim.queries[rows].double().T @ _times(block, sim.gallery)
@@ -156,7 +157,8 @@ def _swept(
     """
     n, m = sim.shape
     assert isinstance(sim.gallery, Tensor)
-    rounds = panels.can_halve(sim, n + m, memory.budget())
+    most_queries, most_items, budget = largest_share(sim)
+    rounds = panels.can_halve(sim, most_queries + most_items, budget)
     source = panels.halved(sim) if rounds else panels.full(sim)
     weigh = _weighing(source, plus(bias, source.column), tau, query_mass.float())
     rows_found = torch.empty((2, n), dtype=torch.float64)

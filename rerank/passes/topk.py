@@ -102,7 +102,9 @@ def nearest(sim: Similarity, k: int) -> TopK:
     kept, place = _REMEMBERED.get(), _place(sim)
     known = kept is not None and place in kept
     found = kept[place] if kept is not None and known else None
-    if found is None or found.scores.shape[1] < k:
+    # A search ends in a collective where the gallery is split: all go, or none.
+    enough = reduce.everywhere(sim, found is not None and found.scores.shape[1] >= k)
+    if found is None or not enough:
         most = max(k, min(_NEAREST, reduce.total_gallery(sim)))
         found = reduce.topk(gallery.sampled(sim, SAMPLE), most)
         if kept is not None and known:
@@ -116,7 +118,10 @@ def _place(sim: Similarity) -> Any:  # noqa: ANN401  anything that can be a key
         return id(sim)
     sides = (sim.queries, sim.gallery) if isinstance(sim, Pair) else (sim.base,)
     return tuple(
-        (x.data_ptr(), x.shape, x.stride(), x.dtype) if isinstance(x, Tensor) else id(x)
+        # Tensors without numbers all lie nowhere.
+        (x.data_ptr(), x.shape, x.stride(), x.dtype)
+        if isinstance(x, Tensor) and x.numel()
+        else id(x)
         for x in (*sides, sim.left, sim.right)
     )
 

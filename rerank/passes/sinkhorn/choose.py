@@ -74,12 +74,7 @@ def regime(sim: Similarity, *, sweeps: int, rough: bool = False) -> Regime:
         sweeps: how many sweeps are expected.
         rough: whether scores may be rounded where that saves time, and nothing makes up for it.
     """
-    n, m = sim.shape
-    budget = memory.budget(sim.device)
-    if sim.shard is not None:
-        # Sweeps end in collectives, so all processes have to take the same road.
-        n, m, short = comm.all_max(torch.tensor([n, m, -budget], device=sim.device)).tolist()
-        budget = -short
+    n, m, budget = largest_share(sim)
     if sim.dtype != torch.float32 or sim.shard == "gallery":
         return Regime("log domain")
     room = KERNEL_SHARE * budget
@@ -96,6 +91,19 @@ def regime(sim: Similarity, *, sweeps: int, rough: bool = False) -> Regime:
     if stored and n * m <= room:
         return Regime("stored 8-bit", half=half, kernel_bytes=n * m)
     return Regime("streaming", half=half and sweeps >= _FEW_SWEEPS)
+
+
+def largest_share(sim: Similarity) -> tuple[int, int, int]:
+    """Most queries and items that a process holds, and the smallest budget of one.
+
+    Passes end in collectives, so all processes have to take the same road.
+    """
+    n, m = sim.shape
+    budget = memory.budget(sim.device)
+    if sim.shard is None:
+        return n, m, budget
+    n, m, short = comm.all_max(torch.tensor([n, m, -budget], device=sim.device)).tolist()
+    return n, m, -short
 
 
 def _gpu_regime(sim: Similarity, n: int, m: int, room: float, *, stored: bool) -> Regime:
@@ -119,8 +127,11 @@ def _has_kernels(sim: Similarity) -> bool:
 
 
 def compiled(sim: Similarity) -> bool:
-    """Whether compiled loops over float32 panels serve a similarity, and pay at its size."""
-    n, m = sim.shape
+    """Whether compiled loops over float32 panels serve a similarity, and pay at its size.
+
+    The same on every process.
+    """
+    n, m, _ = largest_share(sim)
     return sim.device.type == "cpu" and sim.dtype == torch.float32 and n * m > SMALL and has_numba()
 
 
