@@ -238,7 +238,7 @@ _UNCONVERGED = 0.05
 
 def _unchanged(sim: Similarity, choice: Choice, note: str) -> "Potentials":
     n, m = sim.shape
-    said = note if note.endswith("scores unchanged") else f"{note}, scores unchanged"
+    said = note if note.endswith("no correction") else f"{note}, no correction"
     return Potentials(
         query_bias=torch.zeros(n, dtype=sim.dtype, device=sim.device),
         gallery_bias=torch.zeros(m, dtype=sim.dtype, device=sim.device),

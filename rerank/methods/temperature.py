@@ -158,11 +158,11 @@ def bank_tau(sim: Similarity) -> Temperature:
     m = reduce.total_queries(sim.T)
     if min(n, m) < 10:
         return Temperature(
-            None, 0.0, 0.0, f"a bank of {n} x {m} scores is too small to fit: scores unchanged"
+            None, 0.0, 0.0, f"a bank of {n} x {m} scores is too small to fit: no correction"
         )
     mean, sigma = reduce.spread(sim)
     if not sigma > 1e-6 * abs(mean):
-        return Temperature(None, 0.0, 0.0, "bank scores are constant: scores unchanged")
+        return Temperature(None, 0.0, 0.0, "bank scores are constant: no correction")
     return Temperature(_BANK_SIGMAS * sigma, 0.0, 0.0)
 
 
@@ -204,14 +204,14 @@ def auto_tau(
     )
     if all(math.isnan(side) for side in sides):
         return Temperature(
-            None, 0.0, 0.0, f"{n} x {m} scores are too few for a temperature: scores unchanged"
+            None, 0.0, 0.0, f"{n} x {m} scores are too few for a temperature: no correction"
         )
     mean, sigma = reduce.spread(sim, sample=SCALE_ROWS)
     # Rounding noise of constant scores is no spacing, nor are the ties of a side that was cut.
     least = 1e-6 * max(sigma, 1e-3 * abs(mean), math.ulp(0.0))
     h = min((side for side in sides if side > least), default=0.0)
     if not h:
-        return Temperature(None, h, 0.0, "scores are constant: no temperature, scores unchanged")
+        return Temperature(None, h, 0.0, "scores are constant: no temperature, no correction")
     c, start, step = plan_confidence(
         sim, h / 2, log_a=log_a + math.log1p(-slack), log_b=log_b, slack=slack, graph=graph,
         init=init, rough=rough,

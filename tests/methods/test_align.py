@@ -279,6 +279,14 @@ def test_a_single_query_or_item_has_the_label_none_at_every_door(n, m):
                 assert side.label == "none" and run.label == "none"
 
 
+def test_a_sinkhorn_without_temperature_claims_nothing_of_other_stages():
+    texts, videos = world(n=40)
+    fitted = pipeline("em+sinkhorn").fit(Pair(texts[:1], videos))
+    moved = fitted.transform(Pair(texts[:1], videos)).scores() - Pair(texts[:1], videos).scores()
+    assert float(moved.abs().max()) > 1e-3 and fitted.label == "transductive"
+    assert fitted.notes == ("a single query: nothing to compare by, no correction",)
+
+
 def test_wrong_pairs_predict_nothing_and_change_nothing():
     (texts, videos), bank = world(), world(seed=1, n=300)
     rng = np.random.default_rng(0)
