@@ -12,10 +12,21 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
-import typer
+from rerank_cli.endings import (
+    INTERRUPTED,
+    end,
+    ending_at_once,
+    flush,
+    free_signals,
+    line_of,
+    prepare_streams,
+    settle_stdout,
+)
 
-from rerank_cli.endings import flush, line_of, prepare_streams, settle_stdout
-from rerank_cli.examples import epilog
+with ending_at_once():
+    import typer
+
+    from rerank_cli.examples import epilog
 
 # Threads of torch that wait must not spin on the cores that the compiled sweeps need; read by the
 # OpenMP runtime when torch is imported, which no command has done yet. Half of the time of a run.
@@ -38,14 +49,13 @@ app = typer.Typer(
 
 
 _interrupted = threading.Event()
-
-
-# What ends a run from outside; each is answered by cleaning up, and by the status 128 + number.
-_ENDINGS = [n for n in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if n]
 _ended_by = [signal.SIGINT]
 
 
 def _on_interrupt(number: int = signal.SIGINT, *_: object) -> None:
+    # Torch swallows some of what is raised while it is imported; no output was begun by then.
+    if getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False):
+        end(number)
     _interrupted.set()
     _ended_by[0] = signal.Signals(number)
     raise KeyboardInterrupt
@@ -62,10 +72,14 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
             # A library that is interrupted while it is imported raises what it likes.
             if not isinstance(error, KeyboardInterrupt) and not _interrupted.is_set():
                 raise
-            sys.stderr.write("interrupted: no partial output was left behind\n")
-            sys.exit(128 + _ended_by[0])
+            _leave()
 
     return run
+
+
+def _leave() -> NoReturn:
+    sys.stderr.write(INTERRUPTED)
+    sys.exit(128 + _ended_by[0])
 
 
 def _version(wanted: bool) -> None:
@@ -85,17 +99,18 @@ def _shared(
     """Re-rank cross-modal retrieval from precomputed embeddings, without training."""
 
 
-for _name in COMMANDS:
-    # Command modules import nothing heavy at their top, so help answers at once.
-    _module = import_module(f"rerank_cli.{_name}")
-    _command = getattr(_module, f"{_name}_command")
-    app.command(
-        _name,
-        cls=getattr(_module, "Command", None),
-        # The whole first sentence; click would cut what it takes from the help itself.
-        short_help=(_command.__doc__ or "").split("\n\n")[0],
-        epilog=epilog(_name),
-    )(_interruptible(_command))
+with ending_at_once():
+    for _name in COMMANDS:
+        # Command modules import nothing heavy at their top, so help answers at once.
+        _module = import_module(f"rerank_cli.{_name}")
+        _command = getattr(_module, f"{_name}_command")
+        app.command(
+            _name,
+            cls=getattr(_module, "Command", None),
+            # The whole first sentence; click would cut what it takes from the help itself.
+            short_help=(_command.__doc__ or "").split("\n\n")[0],
+            epilog=epilog(_name),
+        )(_interruptible(_command))
 
 
 # Every wrong option and command; the base of a public class, since its own place moves.
@@ -121,27 +136,28 @@ def _one_line(text: str) -> str:
 
 def main() -> None:
     """Run; an error on purpose is one line and exit 2, anything else keeps its traceback."""
-    # Not where interrupts are ignored on purpose, as in jobs that a script puts in the background.
-    for number in _ENDINGS:
-        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
-            signal.signal(number, _on_interrupt)
-    from rerank.io.cut import exit_when_cut  # of the standard library alone
-
-    exit_when_cut()
-    prepare_streams()
     try:
+        for number in free_signals():
+            signal.signal(number, _on_interrupt)
+        from rerank.io.cut import exit_when_cut  # of the standard library alone
+
+        exit_when_cut()
+        prepare_streams()
         with warnings.catch_warnings():
             # Libraries warn those who program; what a user should know is said by the commands.
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")
             status = app(standalone_mode=False)
+        if status == 128 + signal.SIGINT and _interrupted.is_set():
+            _leave()  # while options were read, which is no part of a command
         flush()
         sys.exit(status or 0)
     except _WrongUse as error:
         sys.stderr.write(f"{_said(error)}\n")
         sys.exit(2)
-    except typer.Abort:
-        sys.exit(130)
+    except (KeyboardInterrupt, typer.Abort):
+        # Abort is what the parser of options makes of an interrupt.
+        _leave()
     except BrokenPipeError:
         settle_stdout()
         sys.exit(141)
@@ -171,7 +187,12 @@ def program() -> NoReturn:
     try:
         main()
     except SystemExit as ended:
-        if "torch" not in sys.modules or sys.gettrace() or sys.getprofile():
+        # The run is over; an interrupt from here on changes nothing.
+        if signal.getsignal(signal.SIGINT) is _on_interrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        watched = sys.gettrace() or sys.getprofile()
+        # Python ends by a signal where an interrupt went through code that was made from text.
+        if watched or not ("torch" in sys.modules or _interrupted.is_set()):
             raise
         settle_stdout()
         atexit._run_exitfuncs()

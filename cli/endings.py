@@ -1,8 +1,44 @@
 """How the command ends when what it talks to is full, closed or gone."""
 
+import contextlib
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from io import TextIOWrapper
+from typing import NoReturn
+
+# What ends a run from outside; each is answered by cleaning up, and by the status 128 + number.
+SIGNALS = [n for n in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if n]
+INTERRUPTED = "interrupted: no partial output was left behind\n"
+
+
+def free_signals() -> list[signal.Signals]:
+    """Those that are neither handled nor, as for jobs in the background, ignored on purpose."""
+    usual = (signal.default_int_handler, signal.SIG_DFL)
+    return [number for number in SIGNALS if signal.getsignal(number) in usual]
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """A signal inside the block ends the process with one line: for imports, before any output."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in free_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end(number: int, *_: object) -> NoReturn:
+    """End with one line, without cleaning up."""
+    with contextlib.suppress(OSError):
+        os.write(2, INTERRUPTED.encode())
+    os._exit(128 + number)
 
 
 def prepare_streams() -> None:

@@ -346,6 +346,32 @@ def test_many_processes_write_what_one_writes(work, tmp_path, processes, more):
         assert (mine.indices == other.indices).mean() > 0.99
 
 
+_SIGNAL_AT_IMPORT = """
+import signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == {name!r}:
+            signal.raise_signal({number})
+sys.meta_path.insert(0, Finder())
+from rerank_cli.app import program
+program()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", ["typer", "rerank_cli.apply", "rerank.io.cut", "torch._C"])
+def test_an_interrupt_while_the_program_starts_is_one_line(name, number):
+    code = _SIGNAL_AT_IMPORT.format(name=name, number=int(number))
+    done = subprocess.run(
+        [sys.executable, "-c", code, "plan", "--texts=9", "--videos=9"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 128 + number, done.stderr
+    assert done.stdout == "" and done.stderr == "interrupted: no partial output was left behind\n"
+
+
 def test_an_interrupt_that_a_library_turns_into_its_own_error_is_said_as_one(capsys):
     from rerank_cli import app
 
