@@ -681,20 +681,34 @@ def _read_lines(inputs: Inputs) -> list[str]:
     return lines
 
 
-def next_command(out: Path, sources: Sequence[str]) -> str:
-    """What to type next, with the files that are there.
+# A ground truth that is looked at for a hint; a larger one takes too long.
+_GLANCE = 20_000_000
 
-    >>> next_command(Path("reranked.h5"), ["data_samples/texts.h5"])
-    'rerank eval --gt data_samples/gt.json'
+
+def next_command(
+    out: Path, sources: Sequence[str], text_ids: Sequence[str], video_ids: Sequence[str]
+) -> str:
+    """What to type next: with the ground truth beside the files, if it is one of theirs.
+
+    >>> next_command(Path("reranked.h5"), ["data_samples/texts.h5"], ["text0001"], ["video0314"])
+    'rerank eval --gt YOUR_GT.json'
     """
-    words = ["rerank", "eval"]
-    folders = [Path(source).parent for source in sources]
-    found = [gt for folder in (*folders, Path()) if (gt := folder / "gt.json").is_file()]
-    words += ["--gt", str(found[0])] if found else []
+    beside = dict.fromkeys(Path(source).parent / "gt.json" for source in sources)
+    found = [gt for gt in beside if _judges(gt, text_ids, video_ids)]
+    words = ["rerank", "eval", "--gt", str(found[0]) if found else "YOUR_GT.json"]
     words += [] if out == Path("reranked.h5") else ["--results", str(out)]
-    # Without a ground truth a page shows what moved.
-    words += [] if found else ["--report", "report.html"]
     return shlex.join(words)
+
+
+def _judges(gt: Path, text_ids: Sequence[str], video_ids: Sequence[str]) -> bool:
+    """Whether a file is a ground truth of these texts and videos, all of which it knows."""
+    try:
+        if not text_ids or gt.stat().st_size > _GLANCE:
+            return False
+        io.read_ground_truth(gt, text_ids, video_ids)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _text(
@@ -717,10 +731,13 @@ def _text(
     for row in (header, *rows):
         lines.append("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
     stored = " and the rewritten matrix" if store_scores else ""
+    files = [found.source for found in (inputs.texts, inputs.videos, inputs.scores) if found]
+    # Only the first of several processes is here, and names of all are gathered by all.
+    ids = ((), ()) if inputs.sharded else (inputs.text_ids, inputs.video_ids)
     lines += [
         "",
         f"wrote {out}: {_listed(result)}{stored}",
-        f"next  {next_command(out, [e.source for e in (inputs.texts, inputs.scores) if e])}",
+        f"next  {next_command(out, files, *ids)}",
     ]
     return "\n".join(lines)
 

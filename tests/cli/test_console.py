@@ -55,16 +55,23 @@ def next_of(said):
     return shlex.split(line.removeprefix("next  "))[1:]
 
 
-@pytest.mark.parametrize("truth", [True, False])
-def test_the_next_command_works_on_these_files(tmp_path, samples, truth):
+@pytest.mark.parametrize("given", ["gt.json", "bank_gt.json", "no JSON", None])
+def test_the_next_command_names_a_ground_truth_of_these_files_or_none(tmp_path, samples, given):
     folder = tmp_path / "my data"
     folder.mkdir()
-    for name in ("texts.h5", "videos.h5", *(["gt.json"] if truth else [])):
+    for name in ("texts.h5", "videos.h5"):
         shutil.copy(samples / name, folder)
+    if given is not None:
+        written = "{" if given == "no JSON" else (samples / given).read_text()
+        (folder / "gt.json").write_text(written)
+    # One that fits, but lies where the command runs.
+    shutil.copy(samples / "gt.json", tmp_path)
     files = ("--texts", "my data/texts.h5", "--videos", "my data/videos.h5")
     said, _ = run("apply", *files, "--out", "my data/out.h5", cwd=tmp_path)
-    run(*next_of(said), cwd=tmp_path)
-    assert (tmp_path / "report.html").exists() != truth
+    words = next_of(said)
+    truth = "my data/gt.json" if given == "gt.json" else "YOUR_GT.json"
+    assert words == ["eval", "--gt", truth, "--results", "my data/out.h5"]
+    run(*["gt.json" if word == "YOUR_GT.json" else word for word in words], cwd=tmp_path)
 
 
 def test_notes_come_once_and_hold_no_python(tmp_path):
