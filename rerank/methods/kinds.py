@@ -26,7 +26,7 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Axis, Dense
 from rerank.core.words import Kind, ScoresAre, words_of
 from rerank.methods.kinds_facts import Facts, collect, merge, precision_of, without_padding
-from rerank.methods.kinds_rules import KINDS, Verdict, judge
+from rerank.methods.kinds_rules import KINDS, Verdict, check_size, judge
 
 SCORES_ARE = words_of(ScoresAre)
 # A number, or "none": every number is a score.
@@ -365,6 +365,7 @@ def reading_of(
         )
     live = without_padding(facts)
     verdict = judge(live, said=said, unscored=value, find=unscored is None)
+    check_size(live, verdict)
     return Reading(
         verdict=verdict,
         precision=str(precision_of(live.values.numbers)),
@@ -431,6 +432,11 @@ def _counted(reading: Reading, out: Tensor, *, sharded: bool) -> Reading:
     if sharded:
         totals, columns = comm.all_sum(totals), comm.all_sum(columns)
     total, live, n = (int(x) for x in totals)
+    if not total:
+        raise RerankError(
+            f"scores: none of the {n} x {out.shape[1]} pairs is scored; give a matrix with scores, "
+            f"or say which number stands for 'not scored': --unscored VALUE (unscored= in Python)"
+        )
     live_columns = int((columns > 0).sum())
     if total == n * out.shape[1]:
         return reading

@@ -162,6 +162,34 @@ def judge(
     return _of_probabilities(Verdict(said, fill, axis, scale), look)
 
 
+# Sizes of scores at which every temperature that float32 carries is between its ends.
+_LARGEST, _LEAST = 1e30, 1e-25
+
+
+def check_size(live: Live, verdict: Verdict) -> None:
+    """Refuse scores that are so large or small that no temperature fits them.
+
+    Raises:
+        RerankError: with a power of ten by which they become usual ones.
+    """
+    if verdict.kind in ("softmax", "probabilities"):
+        return
+    look = Look(live, precision_of(live.values.numbers), fill=verdict.unscored)
+    low, high = look.low, look.high
+    size = max(abs(low), abs(high))
+    if not low < high or _LEAST <= size <= _LARGEST:
+        return
+    power = max(-300, math.floor(math.log10(size)))
+    way = f"divide them by 1e{power}" if power > 0 else f"multiply them by 1e{-power}"
+    # All but a few are usual: a number for "not scored" is what sticks out below.
+    if low < -_LARGEST and abs(high) <= _LARGEST:
+        way += ", or name what stands for 'not scored' with --unscored (unscored= in Python)"
+    raise RerankError(
+        f"scores: they reach from {low:.3g} to {high:.3g}, expected sizes between {_LEAST:g} and "
+        f"{_LARGEST:g}; {way}"
+    )
+
+
 def declared(live: Live, unscored: float | None) -> float | None:
     """What was said to stand for "not scored", as the numbers have it.
 

@@ -783,3 +783,26 @@ def quiet(call, **settings):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return call(**settings)
+
+
+@pytest.mark.parametrize("power", [300, 100, 38, -30, -100])
+def test_scores_beyond_every_temperature_are_refused_with_the_power_that_helps(power):
+    scores = 3 * np.random.default_rng(0).normal(size=(40, 30)) + 2 * np.eye(40, 30)
+    with pytest.raises(RerankError, match=r"^scores: they reach from .* them by 1e\d+$") as refused:
+        rerank(scores * 10.0**power)
+    way = str(refused.value).rpartition("; ")[2].split()
+    factor = float(way[-1]) ** (1 if way[0] == "multiply" else -1)
+    read_both(scores * 10.0**power * factor)
+
+
+@pytest.mark.parametrize("power", [29, -24])
+def test_scores_of_unusual_sizes_are_ranked_as_usual_ones(power):
+    scores = cosines(60, 50).astype(float)
+    one, two = rerank(scores), rerank(scores * 10.0**power)
+    assert (one.argmax(axis=1) == two.argmax(axis=1)).mean() > 0.95
+
+
+@pytest.mark.parametrize(("number", "said"), [(-np.inf, None), (np.nan, np.nan), (-100.0, -100)])
+def test_a_matrix_without_a_single_score_is_refused(number, said):
+    with pytest.raises(RerankError, match=r"none of the 6 x 5 pairs is scored"):
+        read_both(np.full((6, 5), number), unscored=said)
