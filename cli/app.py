@@ -143,7 +143,9 @@ def main() -> None:
 
         exit_when_cut()
         prepare_streams()
-        with warnings.catch_warnings():
+        from rerank.core.wording import typed  # of the standard library alone
+
+        with warnings.catch_warnings(), typed():
             # Libraries warn those who program; what a user should know is said by the commands.
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")

@@ -4,6 +4,8 @@ A message says what was got, what was expected and the way out, in one line. Any
 not a `RerankError` is a bug and keeps its traceback.
 """
 
+from rerank.core.wording import either
+
 
 class RerankError(ValueError):
     """Input, settings or state that cannot be worked with."""
@@ -19,3 +21,17 @@ class RerankWarning(UserWarning):
 
 class NeedsEmbeddings(RerankError, TypeError):
     """A method that rewrites embeddings was given stored scores."""
+
+    @classmethod
+    def by(cls, what: str, given: object) -> "NeedsEmbeddings":
+        """The error of what works on embeddings alone, with the way out of whoever reads it.
+
+        >>> NeedsEmbeddings.by("em rewrites embeddings", 1.5).args
+        ('em rewrites embeddings; give a Pair(queries, gallery), got float',)
+        """
+        return cls(
+            either(
+                f"{what}, and these are scores; give --videos and --texts instead of --sims",
+                f"{what}; give a Pair(queries, gallery), got {type(given).__name__}",
+            )
+        )

@@ -174,10 +174,7 @@ class Similarity(ABC):
 
     def map(self, matrix: Tensor, *, renormalise: bool = True) -> "Pair":
         """Map the embeddings of both sides linearly. Only a `Pair` has embeddings."""
-        raise NeedsEmbeddings(
-            f"EM rewrites embeddings; give a Pair(queries, gallery), got {type(self).__name__} "
-            f"(on the command line: --videos and --texts instead of --sims)"
-        )
+        raise NeedsEmbeddings.by("EM rewrites embeddings", self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ from rerank.core.errors import NeedsEmbeddings, RerankError
 from rerank.core.pairs import group_pairs
 from rerank.core.rows import Rows, blended, mapped, shifted
 from rerank.core.similarity import Pair, Similarity
+from rerank.core.wording import option
 from rerank.core.words import Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, Turn, as_bank
 from rerank.methods.registry import method
@@ -103,7 +104,7 @@ class Align(Reranker):
         if bank.label != "transductive" and not _paired(bank):
             return (
                 "alignment inactive: a bank without known pairs does not say what belongs together "
-                "(--bank-gt gives them)"
+                f"({option('bank-gt')} gives them)"
             )
         return ""
 
@@ -476,8 +477,5 @@ def _paired(bank: Bank) -> bool:
 
 def _need_embeddings(sim: Similarity | None) -> Pair:
     if not isinstance(sim, Pair):
-        raise NeedsEmbeddings(
-            f"align rewrites embeddings; give a Pair(queries, gallery), got {type(sim).__name__} "
-            f"(on the command line: --videos and --texts instead of --sims)"
-        )
+        raise NeedsEmbeddings.by("align rewrites embeddings", sim)
     return sim

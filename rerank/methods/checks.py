@@ -124,10 +124,7 @@ def need_pair(sim: Similarity, what: str) -> Pair:
         RerankError: it already carries biases.
     """
     if not isinstance(sim, Pair):
-        raise NeedsEmbeddings(
-            f"{what} works on embeddings; give a Pair(queries, gallery), got {type(sim).__name__} "
-            f"(on the command line: --videos and --texts instead of --sims)"
-        )
+        raise NeedsEmbeddings.by(f"{what} works on embeddings", sim)
     if sim.left is not None:
         raise RerankError(f"{what} must come before the biases: put it first in the pipeline")
     return sim

@@ -16,6 +16,7 @@ import torch
 from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS, transpose_positives
 from rerank.core.similarity import ArrayLike, Axis, Pair, Similarity
+from rerank.core.wording import option
 from rerank.core.words import GroupsWord, Label, Metric, Name
 from rerank.methods.base import Bank
 from rerank.methods.kinds import Scores, read_bank
@@ -222,7 +223,7 @@ def from_embeddings(
             missing = WORDS[name][0]
             made[name] = Direction(
                 name, test, None,
-                (f"stays raw: its bias needs a bank of {missing} (--bank-{missing})",),
+                (f"stays raw: its bias needs a bank of {missing} ({option(f'bank-{missing}')})",),
                 groups=known[name],
             )  # fmt: skip
             continue

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
+from rerank.core.wording import option
 from rerank.core.words import Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.registry import method
@@ -163,7 +164,7 @@ class EM(Reranker):
         if self.strength == 0:
             return "EM inactive: its strength is 0"
         if bank.pairs is None:
-            return "EM inactive: it needs both --bank-texts and --bank-videos"
+            return f"EM inactive: it needs both {option('bank-texts')} and {option('bank-videos')}"
         return ""
 
     def varied(self, fitted: Fitted) -> "Basis":

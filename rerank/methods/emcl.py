@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Dense, Similarity
+from rerank.core.wording import option
 from rerank.core.words import Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.checks import MAX_DENSE, need_pair
@@ -85,7 +86,9 @@ class EMCL(Reranker):
     def idle(self, bank: Bank) -> str:
         """Without a bank gallery there is nothing to fit on."""
         if bank.pairs is None:
-            return "EMCL inactive: it needs both --bank-texts and --bank-videos"
+            return (
+                f"EMCL inactive: it needs both {option('bank-texts')} and {option('bank-videos')}"
+            )
         return ""
 
     def fit(self, bank: Similarity | Bank) -> "PublishedMap":

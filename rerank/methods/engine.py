@@ -16,6 +16,7 @@ from torch import Tensor
 from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity
+from rerank.core.wording import label, option
 from rerank.core.words import Label, Name
 from rerank.methods.align import Aligned
 from rerank.methods.base import Bank, Fitted, FittedPipeline, GalleryBias, Pipeline, strongest_label
@@ -155,14 +156,14 @@ class Run:
         """
         if self.v2t.direction.own:
             raise RerankError(
-                "--scores: t2v and v2t are two matrices, and one cannot hold both re-ranked; leave "
-                "--scores out, the result file has both rankings"
+                f"{label('scores')}: t2v and v2t are two matrices, and one cannot hold both "
+                f"re-ranked; leave {label('scores')} out, the result file has both rankings"
             )
         for fit in self.fits.values():
             if fit.fitted is not None and not fit.fitted.foldable and not self._one_map:
                 raise RerankError(
-                    f"--scores: method {self.method!r} rewrites each direction on its own; "
-                    f"one matrix cannot hold both"
+                    f"{label('scores')}: method {self.method!r} rewrites each direction on its "
+                    f"own; one matrix cannot hold both"
                 )
         return self.rows()
 
@@ -286,7 +287,7 @@ def _too_few(direction: Direction, method: str) -> str:
     queries, items = nouns.of(direction.name)
     return (
         f"stays raw: {direction.scored:.3g} scored {items} for each of the {queries} are too few "
-        f"to tell hubs; --method {method} re-ranks them all the same"
+        f"to tell hubs; {option('method', method)} re-ranks them all the same"
     )
 
 
@@ -301,8 +302,8 @@ def check_shares(method: str) -> None:
     for need, words in whole.items():
         if need in needs:
             raise RerankError(
-                f"--method {method}: needs {words} in one process; run it without torchrun, or "
-                f"take a method that streams such as sinkhorn, csls or mp"
+                f"{option('method', method)}: needs {words} in one process; run it without "
+                f"torchrun, or take a method that streams such as sinkhorn, csls or mp"
             )
 
 
@@ -338,7 +339,7 @@ def _sparse_advice(method: str, sim: Similarity) -> str:
     # An alignment would sweep all pairs for its moments.
     named = names[: names.index("align")] if "align" in names else names
     sparse = "+".join("sinkhorn-sparse" if x == "sinkhorn" else x for x in named)
-    return f"{pairs:.0e} pairs take long to sweep: --method {sparse} reads them twice"
+    return f"{pairs:.0e} pairs take long to sweep: {option('method', sparse)} reads them twice"
 
 
 @dataclass(frozen=True, eq=False)

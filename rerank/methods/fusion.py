@@ -32,6 +32,7 @@ from torch import Tensor
 from rerank.core.arrays import as_matrix, unit_rows
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Dense, Metric, Similarity
+from rerank.core.wording import option
 from rerank.methods.base import Bank
 from rerank.methods.marginals import masses
 from rerank.methods.sinkhorn import Sinkhorn
@@ -85,7 +86,7 @@ class Fusion:
             "given": "as given", "plans": "from what their plans agree on, without labels",
             "pairs": "from the bank's known pairs",
             "first": "the first alone: the models agree on nothing, so one is near chance, and "
-            "nothing tells which; say it with --weights",
+            f"nothing tells which; say it with {option('weights')}",
         }  # fmt: skip
         return f"{len(self.weights)} models with weights {shares} ({why[self.by]})"
 

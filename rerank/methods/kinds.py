@@ -24,6 +24,7 @@ from rerank.core import comm
 from rerank.core.arrays import BLOCK_ELEMENTS, ArrayLike, as_matrix
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Axis, Dense
+from rerank.core.wording import either, option
 from rerank.core.words import Kind, ScoresAre, words_of
 from rerank.methods.kinds_facts import Facts, collect, merge, precision_of, without_padding
 from rerank.methods.kinds_rules import KINDS, Verdict, check_size, judge
@@ -359,9 +360,10 @@ def reading_of(
     value = None if unscored == "none" or unscored is None else float(unscored)
     if facts.nan and not (value is not None and math.isnan(value)):
         row, column = facts.first_nan or (0, 0)
+        nan = either("--unscored nan", 'unscored=float("nan")')
         raise RerankError(
             f"scores: row {row} has NaN or infinite values (column {column}, {facts.nan} in all); "
-            f"if NaN means 'not scored', say so: --unscored nan"
+            f"if NaN means 'not scored', say so: {nan}"
         )
     live = without_padding(facts)
     verdict = judge(live, said=said, unscored=value, find=unscored is None)
@@ -435,7 +437,7 @@ def _counted(reading: Reading, out: Tensor, *, sharded: bool) -> Reading:
     if not total:
         raise RerankError(
             f"scores: none of the {n} x {out.shape[1]} pairs is scored; give a matrix with scores, "
-            f"or say which number stands for 'not scored': --unscored VALUE (unscored= in Python)"
+            f"or say which number stands for 'not scored': {option('unscored')}"
         )
     live_columns = int((columns > 0).sum())
     if total == n * out.shape[1]:
@@ -461,15 +463,18 @@ def _sentence(r: Reading) -> str:
     elif r.kind == "probabilities":
         text = f"match probabilities, each pair its own ({shown}log-odds are re-ranked{exact})"
         if not r.sure:
-            text += "; not certain: --scores-are similarities if they are none"
+            text += f"; not certain: {option('scores-are', 'similarities')} if they are none"
     elif r.kind == "distances":
         text = "distances, the smallest is best (turned round)"
     else:
         text = f"{r.kind}, used as they are"
         if v.near:
-            text += "; they look like distances: --scores-are distances if the smallest is best"
+            way = option("scores-are", "distances")
+            text += f"; they look like distances: {way} if the smallest is best"
         elif not r.sure:
-            text += "; not certain: --scores-are probabilities if each pair has its own"
+            text += (
+                f"; not certain: {option('scores-are', 'probabilities')} if each pair has its own"
+            )
     value = r.unscored
     if r.minus_inf or value is not None:
         end = "inf" if r.kind == "distances" else "-inf"

@@ -31,6 +31,7 @@ from typing import Literal
 import numpy as np
 
 from rerank.core.errors import RerankError
+from rerank.core.wording import option
 from rerank.core.words import Kind, words_of
 from rerank.methods.kinds_facts import HIGH, LOW, SUM, Live, Precision, precision_of
 
@@ -149,12 +150,14 @@ def judge(
         return Verdict(said, fill)
     if look.low < 0:
         raise RerankError(
-            f"scores: {look.low:g} is negative and no probability; --scores-are similarities, "
-            f"logits or log-odds fits, or name what stands for 'not scored' with --unscored"
+            f"scores: {look.low:g} is negative and no probability; "
+            f"{option('scores-are', 'similarities')}, logits or log-odds fits, or name what stands "
+            f"for 'not scored' with {option('unscored')}"
         )
     if look.high > 100.5:
         raise RerankError(
-            f"scores: {look.high:g} is no probability, nor percent; --scores-are similarities fits"
+            f"scores: {look.high:g} is no probability, nor percent; "
+            f"{option('scores-are', 'similarities')} fits"
         )
     axis, scale = None, _scale(look)
     if said == "softmax":
@@ -183,7 +186,7 @@ def check_size(live: Live, verdict: Verdict) -> None:
     way = f"divide them by 1e{power}" if power > 0 else f"multiply them by 1e{-power}"
     # All but a few are usual: a number for "not scored" is what sticks out below.
     if low < -_LARGEST and abs(high) <= _LARGEST:
-        way += ", or name what stands for 'not scored' with --unscored (unscored= in Python)"
+        way += f", or name what stands for 'not scored' with {option('unscored')}"
     raise RerankError(
         f"scores: they reach from {low:.3g} to {high:.3g}, expected sizes between {_LEAST:g} and "
         f"{_LARGEST:g}; {way}"

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rerank.core import comm
 from rerank.core.similarity import Similarity
+from rerank.core.wording import option
 from rerank.core.words import Counting
 from rerank.methods.base import Bank
 from rerank.passes import reduce
@@ -152,13 +153,13 @@ def choose(bank: Bank, found: Masses, rho: float | Literal["auto"]) -> Choice:
     if found.queries < found.items:
         if bank.gallery_groups is not None and bank.gallery_groups < m:
             return Choice("grouped", 1.0, f"{counted} in groups: every item equally probable")
-        how = "" if stated else "; if several share a query, say --grouped"
+        how = "" if stated else f"; if several share a query, say {option('grouped')}"
         note = f"{counted}: each item counts for one query at most{how}"
         return Choice("few queries", 1.0, note)
     if bank.query_groups is not None and bank.query_groups >= n:
         note = f"{counted}, one-to-one as stated: queries may have no item"
         return Choice("one-to-one", 1.0, note)
-    how = "" if stated else "; if most queries have none, say --one-to-one"
+    how = "" if stated else f"; if most queries have none, say {option('one-to-one')}"
     return Choice("equality", 1.0, f"{counted}: all items count as equally probable{how}")
 
 

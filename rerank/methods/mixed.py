@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
+from rerank.core.wording import either
 from rerank.core.words import Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker
 from rerank.methods.terms import Soft
@@ -61,9 +62,12 @@ class Mixed(Fitted):
 
     def grown(self, bank: Similarity) -> Tensor:  # noqa: D102
         if not self.grows:
+            again = either(
+                "`rerank fit --no-gate --keep-bank`", "rerank.fit(..., gate=False, keep_bank=True)"
+            )
             raise RerankError(
                 "the bank is not held in a form that gives new items their bias; fit again with "
-                "`rerank fit --no-gate --keep-bank`, or fit again with the new items"
+                f"{again}, or fit again with the new items"
             )
         out = torch.zeros(bank.shape[1], dtype=bank.dtype, device=bank.device)
         for term in self.soft:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
+from rerank.core.wording import option
 from rerank.core.words import Counting, Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
@@ -253,7 +254,8 @@ def _sentences(choice: Choice, seen: Repeats, solution: Solution) -> tuple[str, 
     if seen.weight:
         said.append(
             f"{seen.reason}, so items are corrected for popularity alone"
-            f"{'' if seen.weight == 1 else f', with weight {seen.weight:.0%}'} (--rho 1 overrides)"
+            f"{'' if seen.weight == 1 else f', with weight {seen.weight:.0%}'} "
+            f"({option('rho', 1)} overrides)"
         )
     if solution.error > _UNCONVERGED:
         said.append(
@@ -377,7 +379,9 @@ class Potentials(Fitted):
         if math.isnan(self.tau):
             return torch.zeros(bank.shape[1], dtype=self.gallery_bias.dtype)
         if not len(self.query_bias):
-            raise RerankError("new items need the bank's potentials; fit again with --keep-bank")
+            raise RerankError(
+                f"new items need the bank's potentials; fit again with {option('keep-bank')}"
+            )
         return self.bias_of(bank)
 
     def complete(self, sim: Similarity) -> Tensor:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from rerank.core import comm
 from rerank.core.similarity import Similarity
+from rerank.core.wording import option
 from rerank.methods.potentials import solve
 from rerank.passes import reduce
 from rerank.passes import topk as search
@@ -222,6 +223,7 @@ def auto_tau(
     if min(n, m) < RELIABLE_QUERIES:
         note = (
             f"temperature chosen from {max(n, m)} x {min(n, m)} scores: below "
-            f"{RELIABLE_QUERIES} it can be off; with labelled pairs, compare with other --tau"
+            f"{RELIABLE_QUERIES} it can be off; with labelled pairs, compare with other "
+            f"{option('tau')}"
         )
     return Temperature(tau, h, c, note, start, step if kept else None)

@@ -157,10 +157,7 @@ def gram(sim: Similarity, *, query_mass: Tensor, gallery_mass: Tensor) -> tuple[
         NeedsEmbeddings: the similarity stores scores only.
     """
     if not isinstance(sim, Pair):
-        raise NeedsEmbeddings(
-            f"EM rewrites embeddings; give a Pair(queries, gallery), got {type(sim).__name__} "
-            f"(on the command line: --videos and --texts instead of --sims)"
-        )
+        raise NeedsEmbeddings.by("EM rewrites embeddings", sim)
     second, first = masses_moments(sim.queries, query_mass)
     other_second, other_first = masses_moments(sim.gallery, gallery_mass)
     if sim.shard == "queries":
@@ -403,10 +400,7 @@ def embedding_means(sim: Similarity, *, query_mass: Tensor, gallery_mass: Tensor
         NeedsEmbeddings: the similarity stores scores only.
     """
     if not isinstance(sim, Pair):
-        raise NeedsEmbeddings(
-            f"centring rewrites embeddings; give a Pair(queries, gallery), got "
-            f"{type(sim).__name__} (on the command line: --videos and --texts instead of --sims)"
-        )
+        raise NeedsEmbeddings.by("centring rewrites embeddings", sim)
     queries = _weighted_sum(sim.queries, query_mass)
     gallery = _weighted_sum(sim.gallery, gallery_mass)
     if sim.shard == "queries":

@@ -19,6 +19,7 @@ from rerank.core import comm
 from rerank.core.errors import RerankError
 from rerank.core.pairs import Groups, group_pairs
 from rerank.core.similarity import Similarity
+from rerank.core.wording import option
 from rerank.core.words import Label
 from rerank.methods.align import Align, Aligned
 from rerank.methods.base import (
@@ -319,5 +320,5 @@ def agree(report: GateReport) -> None:
     if not gap < _ROUNDING:
         raise RerankError(
             f"the gate came to different ends in different processes (off by {gap:.2g}): run all "
-            f"of them on the same kind of machine, or give --no-gate"
+            f"of them on the same kind of machine, or give {option('no-gate')}"
         )

@@ -16,6 +16,7 @@ import torch
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike
+from rerank.core.wording import label, option
 from rerank.core.words import Metric, QuerySide, Space
 from rerank.io.files import folder_of, foreign, locked, write_text
 from rerank.methods.base import FittedPipeline
@@ -83,7 +84,9 @@ def export(
         raise RerankError(f"{out}: the folder {str(out.parent)!r} does not exist; create it")
     _check_effort(store, effort)
     if replace and facts.kind != "database":
-        raise RerankError(f"--replace: store {to!r} has no tables; its file is replaced anyway")
+        raise RerankError(
+            f"{label('replace')}: store {to!r} has no tables; its file is replaced anyway"
+        )
     vectors = align(saved, ids, gallery)
     if queries is not None:
         check_queries(saved, queries)
@@ -157,10 +160,12 @@ def _check_effort(store: Store, effort: int | None) -> None:
     if effort is None:
         return
     if effort < 1:
-        raise RerankError(f"--effort: got {effort}, expected at least 1")
+        raise RerankError(f"{label('effort')}: got {effort}, expected at least 1")
     if not store.effort_name:
         able = ", ".join(n for n, card in STORES.cards().items() if card.facts.effort)
-        raise RerankError(f"--effort: this store is searched exactly; leave it out, or use {able}")
+        raise RerankError(
+            f"{label('effort')}: this store is searched exactly; leave it out, or use {able}"
+        )
 
 
 def _stamp(ids: Sequence[str], vectors: np.ndarray) -> str:
@@ -197,10 +202,11 @@ def open_export(
         server = exported.manifest["server"]
         if server and url is None:
             raise RerankError(
-                f"{out}: this export is in a running {exported.manifest['to']}; give its --url"
+                f"{out}: this export is in a running {exported.manifest['to']}; give its "
+                f"{option('url')}"
             )
         if url is not None and not server:
-            raise RerankError("--url: this export is in files; leave --url out")
+            raise RerankError(f"{label('url')}: this export is in files; leave {label('url')} out")
         given = {**exported.manifest["store"], **({"url": url} if server else {})}
         return make_store(exported.manifest["to"], **given)
 
@@ -215,11 +221,11 @@ def check_index(saved: Saved, exported: Exported) -> None:
     """
     if exported.manifest["gallery"] != dict(saved.manifest["gallery"]):
         raise RerankError(
-            f"--index: it holds {len(exported.ids)} items of another gallery than the model's "
-            f"{len(saved.gallery_ids or ())}; export again from this model"
+            f"{label('index')}: it holds {len(exported.ids)} items of another gallery than the "
+            f"model's {len(saved.gallery_ids or ())}; export again from this model"
         )
     if exported.manifest["fitted"] != fitted_hash(saved.fitted):
-        raise RerankError("--index: made from another fit of this gallery; export again")
+        raise RerankError(f"{label('index')}: made from another fit of this gallery; export again")
 
 
 def extend(
@@ -302,7 +308,7 @@ def _checked(hits: Hits, asked: np.ndarray, exported: Exported, space: Space) ->
         query = int(np.flatnonzero((hits.rows < 0).any(axis=1))[0])
         raise RerankError(
             f"query {query}: the approximate index found fewer than k = {hits.rows.shape[1]} "
-            f"items; give a higher --effort, or search with the model and its gallery"
+            f"items; give a higher {option('effort')}, or search with the model and its gallery"
         )
     scores = torch.from_numpy(_similarities(hits, asked, exported, space)).float()
     return TopK(scores, torch.from_numpy(np.ascontiguousarray(hits.rows)))

@@ -32,6 +32,7 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.rows import slices
 from rerank.core.similarity import ArrayLike, as_matrix, check_finite, unit_rows
+from rerank.core.wording import label, option
 from rerank.core.words import Metric, QuerySide, Space
 from rerank.methods.base import Fitted, FittedPipeline, Turn
 
@@ -276,13 +277,13 @@ def plain_folding(
         RerankError: see `plan_folding`.
     """
     if query_side not in ("mapped", "raw"):
-        raise RerankError(f"--query-side: got {query_side!r}, expected mapped or raw")
+        raise RerankError(f"{label('query-side')}: got {query_side!r}, expected mapped or raw")
     pipeline = fitted if isinstance(fitted, FittedPipeline) else FittedPipeline((fitted,))
     centres = centres_of(pipeline)
     if centres is not None and query_side == "raw":
         raise RerankError(
-            "--query-side raw: this method takes a mean from queries, which clients that send them "
-            "raw cannot do; export with --query-side mapped"
+            f"{option('query-side', 'raw')}: this method takes a mean from queries, which "
+            f"clients that send them raw cannot do; export with {option('query-side', 'mapped')}"
         )
     if not folds(pipeline):
         raise RerankError(

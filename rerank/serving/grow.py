@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Pair, as_matrix
+from rerank.core.wording import either, label
 from rerank.core.words import Metric
 from rerank.methods.base import Bank, Fitted, FittedPipeline, Reranker
 from rerank.methods.registry import METHODS
@@ -48,7 +49,7 @@ def add_items(model: Saved, ids: Sequence[str], vectors: ArrayLike) -> Saved:
     if bank is None:
         raise RerankError(
             "the model does not hold its bank, so new items have no bias; fit it again with "
-            "`rerank fit --keep-bank`"
+            f"{either('`rerank fit --keep-bank`', 'rerank.fit(..., keep_bank=True)')}"
         )
     known = set(model.gallery_ids)
     names = [str(name) for name in ids]
@@ -56,7 +57,8 @@ def add_items(model: Saved, ids: Sequence[str], vectors: ArrayLike) -> Saved:
     if twice is not None or len(set(names)) < len(names):
         raise RerankError(
             f"item {twice if twice is not None else 'ids given twice'!r} is in the gallery "
-            f"already; give new items only, or remove it first with `rerank update --remove`"
+            f"already; give new items only, or remove it first with "
+            f"{either('`rerank update --remove`', 'model.remove(ids)')}"
         )
     new = as_matrix(vectors, "new items", keep_half=True).cpu()
     if len(new) != len(names):
@@ -102,11 +104,11 @@ def remove_items(model: Saved, ids: Sequence[str]) -> Saved:
     rows = {name: row for row, name in enumerate(model.gallery_ids)}
     unknown = next((name for name in ids if name not in rows), None)
     if unknown is not None:
-        raise RerankError(f"--remove: {unknown!r} is not in the model's gallery")
+        raise RerankError(f"{label('remove')}: {unknown!r} is not in the model's gallery")
     gone = set(ids)
     keep = torch.tensor([row for name, row in rows.items() if name not in gone], dtype=torch.int64)
     if len(keep) == 0:
-        raise RerankError("--remove: nothing would be left of the gallery")
+        raise RerankError(f"{label('remove')}: nothing would be left of the gallery")
     hashes = model.kept["gallery.hashes"][keep]
     kept = {**model.kept, "gallery.hashes": hashes}
     return with_manifest(

@@ -13,6 +13,7 @@ from rerank.core import memory
 from rerank.core.errors import RerankError
 from rerank.core.rows import slices
 from rerank.core.similarity import ArrayLike, as_matrix
+from rerank.core.wording import either
 from rerank.core.words import Label
 from rerank.io.scratch import joined
 from rerank.methods.saved import Saved
@@ -108,7 +109,7 @@ def align(saved: Saved, ids: Sequence[str], vectors: ArrayLike) -> Tensor:
         raise RerankError(
             f"gallery: {len(missing)} of the model's {len(saved.gallery_ids)} items are missing, "
             f"first {missing[0]!r}; give the gallery that was fitted, or take them out with "
-            f"`rerank update --remove`"
+            f"{either('`rerank update --remove`', 'model.remove(ids)')}"
         )
     if len(rows) > len(saved.gallery_ids):
         known = set(saved.gallery_ids)

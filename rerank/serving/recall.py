@@ -10,6 +10,7 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.rows import thinned
 from rerank.core.similarity import ArrayLike, as_matrix
+from rerank.core.wording import label
 from rerank.methods.saved import Saved
 from rerank.serving.searcher import exact_topk
 
@@ -83,7 +84,7 @@ def reach(
         RerankError: a target that is no share.
     """
     if not 0 < target <= 1:
-        raise RerankError(f"--recall: got {target:g}, expected a share above 0, up to 1")
+        raise RerankError(f"{label('recall')}: got {target:g}, expected a share above 0, up to 1")
     if not efforts:
         return Reached(overlap(None), None)
     found = 0.0

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.wording import option
 from rerank.io.files import (
     created,
     foreign,
@@ -255,8 +256,8 @@ def staged(store: Store, out: Path, *, replace: bool) -> Iterator[Staged]:
     if isinstance(store, TableStore) and (store.server or (folder and out.exists())):
         if store.exists(out) and not replace:
             raise RerankError(
-                f"{out.name}: {store.table_name!r} is there already; give --replace, or another "
-                f"name for it"
+                f"{out.name}: {store.table_name!r} is there already; give {option('replace')}, or "
+                f"another name for it"
             )
         held = store.named(f"{store.table_name}_{token}")
         try:
@@ -269,7 +270,7 @@ def staged(store: Store, out: Path, *, replace: bool) -> Iterator[Staged]:
     real = Path(os.path.realpath(out))
     if real.exists() and (folder or not real.is_file()):
         kind = "exists" if folder else "is a folder"
-        raise RerankError(f"{out}: {kind}; remove it or choose another --out")
+        raise RerankError(f"{out}: {kind}; remove it or choose another {option('out')}")
     remove_dead(real)
     temporary = temporary_beside(real)
     try:

@@ -18,6 +18,7 @@ from rerank.core.errors import FormatError, RerankError
 from rerank.core.pairs import transpose_positives
 from rerank.core.rows import StoredRows
 from rerank.core.similarity import Pair
+from rerank.core.wording import label, option
 from rerank.core.words import NAMES, Metric, Name
 from rerank.io.reading import ROWS
 from rerank.methods.fusion import Blocks, Weights
@@ -214,7 +215,10 @@ def fit_files(
         **settings_over(settings_file, settings),
     )
     if keep_bank and not model.manifest["grows"]:
-        raise RerankError(f"--keep-bank: {model.manifest['notes'][-1]}; or leave --keep-bank out")
+        raise RerankError(
+            f"{label('keep-bank')}: {model.manifest['notes'][-1]}; or leave "
+            f"{label('keep-bank')} out"
+        )
     if data is not None:
         model = with_manifest(replace(model, kept={**model.kept, **kept_heads(data)}), trained=True)
     items = through(trained, gallery.vectors, words[0]) if keep_gallery else None
@@ -226,7 +230,9 @@ def fit_files(
     text = _text(out, model, roles, named, kept=kept, device=target, double=double)
     warnings = [*held.notes, *model.manifest["notes"]]
     if gate and bank_gt is None:
-        warnings.append("the gate is off: without --bank-gt nothing judges whether the bank helps")
+        warnings.append(
+            f"the gate is off: without {option('bank-gt')} nothing judges whether the bank helps"
+        )
     return Answer({**model.manifest, "out": str(out)}, text, tuple(warnings))
 
 

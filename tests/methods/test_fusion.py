@@ -104,7 +104,7 @@ def test_noise_among_models_that_agree_is_found_out(place):
 def test_where_nothing_agrees_the_first_stays_alone():
     fusion = fuse([halves()[0], noise()])
     assert fusion.by == "first" and fusion.weights == (1.0, 0.0)
-    assert "--weights" in fusion.sentence
+    assert "weights=" in fusion.sentence
     # A model that is left out takes no dimensions.
     assert Blocks.of(fusion, (20, 8), "cosine").width == 20
 

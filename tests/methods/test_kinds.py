@@ -365,7 +365,7 @@ def test_declared_values_win():
     assert np.isneginf(scores_of(x, unscored=0.25))[2, 3]
     assert np.isneginf(scores_of(x, unscored=0.25)).sum() == 1
     x[2, 3] = np.nan
-    with pytest.raises(RerankError, match="NaN.*--unscored nan"):
+    with pytest.raises(RerankError, match=r'NaN.*unscored=float\("nan"\)'):
         read_kind(x)
     assert np.isneginf(scores_of(x, unscored=math.nan))[2, 3]
     x = bf16(np.where(S > 0.25, S, -1e9))
@@ -412,7 +412,7 @@ def test_a_stated_kind_wins():
 
 def test_where_the_numbers_do_not_tell_it_is_said():
     r = read_kind(np.array([[0.9, 0.2], [0.1, 0.8]], np.float32))
-    assert r.kind == "similarities" and not r.sure and "--scores-are probabilities" in r.why
+    assert r.kind == "similarities" and not r.sure and 'scores_are="probabilities"' in r.why
 
 
 def test_every_reading_is_one_sentence():
@@ -565,7 +565,7 @@ def test_broad_probabilities_are_read_as_log_odds_even_where_that_is_not_certain
     x = (scale / (1 + np.exp(-odds.astype(np.float64)))).astype(np.float32)
     r = read_kind(x)
     assert r.kind == "probabilities" and r.verdict.scale == scale, r.why
-    assert r.sure or "not certain: --scores-are similarities" in r.why
+    assert r.sure or 'not certain: scores_are="similarities"' in r.why
     inner = np.abs(odds) < 8  # float32 rounds those that are nearer to 1
     np.testing.assert_allclose(scores_of(x)[inner], odds[inner], rtol=2e-3, atol=2e-3)
 
@@ -597,7 +597,7 @@ DISTANCES = {
 def test_distances_are_noticed_and_left_as_they_are(name):
     x = DISTANCES[name]
     r = read_kind(x)
-    assert r.verdict.near and not r.sure and "--scores-are distances" in r.why, r.why
+    assert r.verdict.near and not r.sure and 'scores_are="distances"' in r.why, r.why
     np.testing.assert_array_equal(scores_of(x), x)
 
 

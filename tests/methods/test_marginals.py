@@ -229,7 +229,7 @@ def test_what_is_known_chooses_the_marginals_and_is_said(n, m, statement, form):
     assert set(fitted.facts) >= {"rho", "slack", "tau"}
     said = " ".join(fitted.marginals)
     assert (said == "") == (n == m or (n > m and statement == "grouped"))
-    assert ("--" in said) == (n != m and statement == "auto")
+    assert ("say groups=" in said) == (n != m and statement == "auto")
     # Both directions of one call read the same statement.
     back = Sinkhorn().fit(both["v2t"].bank)
     turned = Sinkhorn().fit(directions.from_scores(Dense(scores.T), groups=statement)["t2v"].bank)
@@ -273,7 +273,7 @@ def repeated(n=240, sharp=6.0, noise=0.5):
 def test_repeated_queries_are_seen_and_one_to_one_data_are_not_taken_for_such():
     scores, rows = repeated()
     found = Sinkhorn().fit(Dense(scores))
-    assert found.form == "repeats" and "--rho 1" in " ".join(found.notes)
+    assert found.form == "repeats" and "rho=1" in " ".join(found.notes)
     equal = Sinkhorn(rho=1.0).fit(Dense(scores))
     right = [
         float(((scores + f.gallery_bias.numpy()).argmax(axis=1) == rows).mean())

@@ -181,7 +181,7 @@ def test_block_sizes_agree(data, method, block_size):
 def test_stored_scores_equal_embeddings(data, method):
     stored = Dense(pair(data).scores())
     if "embeddings" in METHODS[method].facts.needs:
-        with pytest.raises(NeedsEmbeddings, match=r"--videos and --texts instead of --sims"):
+        with pytest.raises(NeedsEmbeddings, match=r"give a Pair"):
             fit(method, dense(bank_of(data))).transform(stored)
         return
     want = fit(method, bank_of(data)).transform(pair(data)).scores()

@@ -93,7 +93,7 @@ def test_centred_methods_fold_into_means_of_queries_and_items(tmp_path, method, 
         np.testing.assert_allclose(found.scores, wanted.scores, atol=5e-6)
     with np.load(tmp_path / "i.npz") as side:
         assert side["query_mean"].shape == side["gallery_mean"].shape == (GALLERY.shape[1],)
-    with pytest.raises(RerankError, match="--query-side raw: this method takes a mean"):
+    with pytest.raises(RerankError, match='query_side="raw": this method takes a mean'):
         export(centred, IDS, 2 * GALLERY, tmp_path / "j", query_side="raw")
 
 
@@ -124,7 +124,7 @@ def test_postgresql_finds_the_exact_top_10(tmp_path, postgres, model, space):
     )  # fmt: skip
     assert made.manifest["recall"]["overlap"] == 1.0
     assert "postgresql" not in str(made.manifest)
-    with pytest.raises(RerankError, match="'gallery' is there already; give --replace"):
+    with pytest.raises(RerankError, match="'gallery' is there already; give replace=True"):
         export(model, IDS, GALLERY, tmp_path / "out", to="pgvector", url=postgres)
 
 

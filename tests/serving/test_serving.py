@@ -207,7 +207,7 @@ def test_the_updated_gallery_is_the_one_that_is_served():
 
 
 def test_what_cannot_grow_says_so():
-    with pytest.raises(RerankError, match="--keep-bank"):
+    with pytest.raises(RerankError, match="keep_bank=True"):
         add_items(fit(), ["a"], GALLERY[:1])
     with pytest.raises(RerankError, match="'v0' is in the gallery already"):
         add_items(fit(keep_bank=True), ["v0"], GALLERY[:1])
@@ -247,7 +247,7 @@ def test_a_gated_model_gives_items_that_come_back_their_own_bias(method, seed, t
 def test_a_gated_model_without_its_bank_says_so():
     model, videos = gated_model(0)
     bare = replace(model, fitted=model.fitted.served())
-    with pytest.raises(RerankError, match="keep-bank"):
+    with pytest.raises(RerankError, match="keep_bank=True"):
         add_items(bare, ["new"], videos[:1])
 
 

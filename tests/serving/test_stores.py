@@ -136,7 +136,7 @@ def test_the_least_effort_that_reaches_the_target_is_taken():
     assert (short.effort, short.overlap) == (2, 0.9)
     assert reach({None: 1.0}.__getitem__, (), 0.98).effort is None
     for wrong in (0.0, 1.5, float("nan")):
-        with pytest.raises(RerankError, match="--recall: got"):
+        with pytest.raises(RerankError, match="recall: got"):
             reach(found.__getitem__, (1,), wrong)
 
 
@@ -243,7 +243,7 @@ def test_tables_are_named_refused_and_replaced(tmp_path, request, model, to):
     export(few, IDS[:20], GALLERY[:20], out, to=to, **place, **other)
     second = named(out, url=url, table=other[TABLES[to]])
     assert first == named(out, url=url) != second
-    with pytest.raises(RerankError, match="is there already; give --replace"):
+    with pytest.raises(RerankError, match="is there already; give replace=True"):
         export(few, IDS[:20], GALLERY[:20], out, to=to, **place)
     assert named(out, url=url) == first
     for _ in range(2):
@@ -258,7 +258,7 @@ def test_tables_are_named_refused_and_replaced(tmp_path, request, model, to):
 def test_what_cannot_be_searched_says_so(tmp_path, model):
     pytest.importorskip("faiss")
     export(model, IDS, GALLERY, tmp_path / "out", to="npy")
-    with pytest.raises(RerankError, match="leave --url out"):
+    with pytest.raises(RerankError, match="leave url out"):
         named(tmp_path / "out", url="http://localhost")
     with pytest.raises(RerankError, match="searched exactly"):
         named(tmp_path / "out", effort=3)

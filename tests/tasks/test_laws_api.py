@@ -143,7 +143,7 @@ def test_no_bank_is_transductive_and_half_a_bank_leaves_the_other_direction_raw(
     assert (both.t2v.label, both.v2t.label, both.label) == ("transductive",) * 3
     half = apply(queries, gallery, bank_texts=texts)
     assert (half.t2v.label, half.v2t.label) == ("inductive", "none")
-    assert any("--bank-videos" in note for note in half.v2t.notes)
+    assert any("bank_videos=" in note for note in half.v2t.notes)
     assert any("align" in note.lower() for note in half.t2v.notes)
     raw = Pair(gallery, queries).scores()
     np.testing.assert_allclose(half.v2t.sim.scores(), raw, atol=1e-12)

@@ -333,7 +333,7 @@ def test_support_set_adds_the_captions_likelihood(arrays):
 
 
 def test_without_captions_there_is_no_support_set_but_a_reconstruction(arrays):
-    with pytest.raises(RerankError, match=r"--captions.*'reconstruction'"):
+    with pytest.raises(RerankError, match=r"captions=.*'reconstruction'"):
         made("support-set", captions=False)
     loss = made("reconstruction", captions=False)(features(arrays))
     assert set(loss.parts) == {"nce", "reconstruction"}

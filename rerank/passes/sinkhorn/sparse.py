@@ -65,10 +65,7 @@ class Graph:
             RerankError: several processes.
         """
         if not isinstance(sim, Pair):
-            raise NeedsEmbeddings(
-                "a sparse fit finds neighbours among embeddings: give the embeddings (a Pair; "
-                "--videos and --texts instead of --sims), or fit without neighbours"
-            )
+            raise NeedsEmbeddings.by("a sparse fit finds neighbours among embeddings", sim)
         if sim.shard is not None:
             raise RerankError(
                 "a sparse fit runs on one process: give a Pair that is not sharded, or fit "

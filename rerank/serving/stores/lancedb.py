@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rerank.core.errors import FormatError
+from rerank.core.wording import option
 from rerank.core.words import Space
 from rerank.serving.stores.contract import BaseStore, Hits, arrow_table, library
 from rerank.serving.stores.registry import store
@@ -48,7 +49,7 @@ class Lancedb(BaseStore):
     def _table(self, target: Path) -> Any:  # noqa: ANN401  a LanceDB table
         if not self.exists(target):
             raise FormatError(
-                f"{target}: has no table {self.table!r}; give the --table of the export"
+                f"{target}: has no table {self.table!r}; give the {option('table')} of the export"
             )
         return self._open(target).open_table(self.table)
 

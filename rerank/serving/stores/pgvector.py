@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.wording import option
 from rerank.core.words import Space
 from rerank.serving.stores.contract import BaseStore, Hits, brute_force, file_hash, library
 from rerank.serving.stores.registry import store
@@ -108,7 +109,7 @@ class Pgvector(BaseStore):
             return file_hash(target)
         if not self.exists(target):
             raise FormatError(
-                f"PostgreSQL has no table {self.table!r}; give the --table of the export"
+                f"PostgreSQL has no table {self.table!r}; give the {option('table')} of the export"
             )
         with self._connection() as connection:
             statement = "SELECT obj_description(to_regclass(%s))"

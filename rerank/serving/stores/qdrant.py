@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.wording import option
 from rerank.core.words import Space
 from rerank.serving.stores.contract import BaseStore, Hits, library
 from rerank.serving.stores.registry import store
@@ -130,7 +131,7 @@ class Qdrant(BaseStore):
         if not self.exists(target):
             raise FormatError(
                 f"{self.url or target}: has no collection {self.collection!r}; give the "
-                f"--collection of the export"
+                f"{option('collection')} of the export"
             )
         with self._client(target) as client:
             found = client.retrieve(self.collection, ids=[0])

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from rerank.core.errors import RerankError
 from rerank.core.registry import Card, Registry
+from rerank.core.wording import either
 
 if TYPE_CHECKING:
     from rerank.train.objectives.base import Context, Objective
@@ -172,7 +173,9 @@ def effective(name: str, *, captions: bool) -> str:
     if card.facts.needs != "captions" or captions:
         return card.name
     if not card.facts.otherwise:
-        raise RerankError(f"{card.name} needs captions; give --captions captions.json")
+        raise RerankError(
+            f"{card.name} needs captions; give {either('--captions captions.json', 'captions=')}"
+        )
     return card.facts.otherwise
 
 
@@ -186,6 +189,7 @@ def build(name: str, context: "Context", settings: Mapping[str, Any] | None = No
     if card.facts.needs == "captions" and context.data.captions is None:
         otherwise = card.facts.otherwise
         hint = f", or use {otherwise!r}" if otherwise else ""
-        raise RerankError(f"{card.name} needs captions; give --captions captions.json{hint}")
+        way = either("--captions captions.json", "captions=")
+        raise RerankError(f"{card.name} needs captions; give {way}{hint}")
     values = full_settings(card.name, settings)
     return card.load()(settings_class(card)(**values), context)
