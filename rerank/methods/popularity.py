@@ -88,6 +88,8 @@ def without_best(sim: Similarity, log_a: Tensor, found: Masses) -> tuple[Similar
     mine = torch.where(here, mine, torch.zeros_like(mine))
 
     def left(rows: slice, block: Tensor) -> Tensor:
+        if not block.shape[1]:
+            return block  # a process may have no items
         places = mine[rows, None]
         kept = block.gather(1, places)
         lowest = torch.full_like(kept, -math.inf)
@@ -95,7 +97,7 @@ def without_best(sim: Similarity, log_a: Tensor, found: Masses) -> tuple[Similar
 
     mass = torch.where(found.live_queries & here, log_a.double().exp(), 0)
     taken = torch.zeros(sim.shape[1], dtype=torch.float64, device=sim.device)
-    taken.index_add_(0, mine, mass)
+    taken.index_add_(0, mine[here], mass[here])
     if sim.shard == "queries":
         taken = comm.all_sum(taken)
     votes = (1 - taken).clamp_min(math.ulp(1.0)).log().to(sim.dtype)
