@@ -23,6 +23,7 @@ from rerank.serving.matching import (
     check_dimension,
     check_served,
     describe_gallery,
+    dimension_of,
     item_hashes,
     with_manifest,
 )
@@ -63,7 +64,7 @@ def add_items(model: Saved, ids: Sequence[str], vectors: ArrayLike) -> Saved:
     new = as_matrix(vectors, "new items", keep_half=True).cpu()
     if len(new) != len(names):
         raise RerankError(f"new items: got {len(names)} ids for {len(new)} rows")
-    check_dimension(new, model.manifest["gallery"]["dimension"], what="new items")
+    check_dimension(new, dimension_of(model), what="new items")
     metric: Metric = model.manifest["metric"]
     sim: Any = Pair(bank, new, metric=metric)
     banks = model.kept.get("bank.gallery")

@@ -57,13 +57,28 @@ def check_served(saved: Saved) -> None:
         )
 
 
+def dimension_of(saved: Saved) -> int:
+    """D of the gallery that a model was fitted on.
+
+    Raises:
+        RerankError: a manifest that does not say it.
+    """
+    gallery = saved.manifest.get("gallery")
+    found = gallery.get("dimension") if isinstance(gallery, dict) else None
+    if type(found) is not int or found < 1:
+        raise RerankError(
+            f"the model's manifest names no dimension of its gallery (got {found!r}): fit it again"
+        )
+    return found
+
+
 def check_queries(saved: Saved, queries: ArrayLike) -> None:
     """Refuse queries of another dimension than the model was fitted on.
 
     Raises:
         RerankError: such queries.
     """
-    check_dimension(queries, saved.manifest["gallery"]["dimension"])
+    check_dimension(queries, dimension_of(saved))
 
 
 def check_dimension(
@@ -97,7 +112,7 @@ def align(saved: Saved, ids: Sequence[str], vectors: ArrayLike) -> Tensor:
     check_served(saved)
     assert saved.gallery_ids is not None
     x = as_matrix(vectors, "gallery", keep_half=True).cpu()
-    check_dimension(x, saved.manifest["gallery"]["dimension"], what="gallery")
+    check_dimension(x, dimension_of(saved), what="gallery")
     rows = {name: row for row, name in enumerate(ids)}
     missing = [name for name in saved.gallery_ids if name not in rows]
     if len(missing) == len(saved.gallery_ids):

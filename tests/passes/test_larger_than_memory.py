@@ -360,6 +360,7 @@ def test_every_command_on_embeddings_takes_a_budget_and_a_fit_says_its_regime(tm
 SEARCHED = """
 import sys, threading, time
 from pathlib import Path
+from rerank.core.memory import limit
 from rerank.tasks.search import search_files
 folder = Path(sys.argv[1])
 def anonymous():
@@ -373,8 +374,9 @@ def search(model, videos):
             time.sleep(0.002)
     thread = threading.Thread(target=look)
     thread.start()
-    search_files(model=folder / model, videos=[folder / videos],
-        texts=[folder / "texts.h5"], out=folder / "found.h5")
+    with limit("1GB"):
+        search_files(model=folder / model, videos=[folder / videos],
+            texts=[folder / "texts.h5"], out=folder / "found.h5")
     go.clear()
     thread.join()
     return most[0]
