@@ -259,7 +259,9 @@ def test_a_fitted_method_is_plain_frozen_data_and_survives_a_file(data, method, 
 def test_the_registry_says_what_folds_and_what_a_bank_leads_to(data, method):
     fitted = fit(method, bank_of(data))
     assert folds(fitted) == METHODS[method].facts.folds
-    assert fitted.label == ("transductive" if method in ALL_AT_ONCE else "inductive")
+    want = "transductive" if method in ALL_AT_ONCE else "inductive"
+    # These pairs predict nothing of each other, so an alignment by them moves nothing.
+    assert fitted.label == ("none" if method == "align" else want)
 
 
 @every_method
