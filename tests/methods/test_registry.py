@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +128,15 @@ def test_names_are_taken_once_and_facts_are_known():
         @registry.declare("csls", help="x", source="y")
         class Other:
             pass
+
+
+def test_the_page_of_methods_names_every_method_with_its_formula():
+    page = (Path(__file__).parents[2] / "rerank/methods/README.md").read_text()
+    table = page.split("## Every method")[1]
+    named = {
+        name
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([a-z0-9-]+)`", line.split("|")[1])
+    }
+    assert named == {*METHODS.cards(), "none"}
