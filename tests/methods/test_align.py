@@ -318,7 +318,7 @@ def test_scores_alone_are_refused_by_name_and_left_out_by_default():
     texts, videos = world()
     scores = Dense(texts @ videos.T)
     for method in (METHOD, "align"):
-        with pytest.raises(NeedsEmbeddings, match="--videos and --texts"):
+        with pytest.raises(NeedsEmbeddings, match="align rewrites embeddings"):
             pipeline(method).fit(scores)
     assert "these are scores" in Align().idle(Bank(scores, label="transductive"))
     run = engine.fit(from_scores(scores))
