@@ -45,6 +45,8 @@ _SOFT = 0.7
 _ROUNDING = 1e-5
 # What the surest queries leave open.
 _OPEN = 0.02
+# A glance at so many rows tells whether D may matter.
+_GLANCE, _SUSPECT = 300, 0.5
 
 
 @dataclass(frozen=True)
@@ -99,27 +101,40 @@ def repeats(
     if not enough:
         return Repeats(0.0)
     alike = _alike(sim, found, copies=duplicates == "count")
-    some = items.some_queries(sim, _some(found.live_queries, ROWS, split=sim.shard == "queries"))
-    kept = _confidence(some, tau, gallery_bias, split=sim.shard == "queries")
+    split, none = sim.shard == "queries", torch.zeros_like(gallery_bias)
+
+    def confidence(bias: Tensor, count: int = ROWS) -> float:
+        some = items.some_queries(sim, _some(found.live_queries, count, split=split))
+        return _confidence(some, tau, bias, split=split)
+
     weight, cost = _ramp(alike, 0.8, 0.65), math.nan
+    doubted = _open(confidence(none, _GLANCE), confidence(gallery_bias, _GLANCE)) > _SUSPECT
+    if not weight and not doubted:
+        return Repeats(0.0, alike)
+    kept = confidence(gallery_bias)
     if weight:
-        cost = _confidence(some, tau, _SOFT * gallery_bias, split=sim.shard == "queries") / kept
+        cost = confidence(_SOFT * gallery_bias) / kept
         weight = min(weight, _ramp(cost, 1.1, 1.2), enough)
-    sure = _confidence(some, tau, torch.zeros_like(gallery_bias), split=sim.shard == "queries")
-    uneven = min(_doubt(sure, kept), enough)
-    if uneven > weight and others is not None:
-        # Hubs make queries sure of the wrong items: without hubs they must still be.
-        sure = _confidence(some, tau, others(), split=sim.shard == "queries")
+    if doubted:
+        sure = confidence(none)
         uneven = min(_doubt(sure, kept), enough)
-    if uneven > weight:
-        return Repeats(uneven, alike, cost, sure, kept)
+        if uneven > weight and others is not None:
+            # Hubs make queries sure of the wrong items: without hubs they must still be.
+            sure = confidence(others())
+            uneven = min(_doubt(sure, kept), enough)
+        if uneven > weight:
+            return Repeats(uneven, alike, cost, sure, kept)
     return Repeats(weight, alike, cost)
+
+
+def _open(sure: float, kept: float) -> float:
+    """D, from two confidences."""
+    return (1 - kept / sure) / (1 - sure + _OPEN)
 
 
 def _doubt(sure: float, kept: float) -> float:
     """0 to 1, from D and c."""
-    doubt = (1 - kept / sure) / (1 - sure + _OPEN)
-    return min(_ramp(doubt, 0.75, 1.1), _ramp(sure, 0.75, 0.85))
+    return min(_ramp(_open(sure, kept), 0.75, 1.1), _ramp(sure, 0.75, 0.85))
 
 
 def _ramp(x: float, zero: float, one: float) -> float:
