@@ -1,6 +1,6 @@
 """Ground truth: which videos are right for a text, by name, in any form people keep it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -169,9 +169,7 @@ def read_ground_truth(
     where = str(path)
     texts = {name: row for row, name in enumerate(query_ids)}
     videos = {name: row for row, name in enumerate(gallery_ids)}
-    readings = [reading for reading in readings_of(Path(path)) if reading.count]
-    if not readings:
-        raise FormatError(f"{where}: is a ground truth without a single pair; check the file")
+    readings = (reading for reading in readings_of(Path(path)) if reading.count)
     pairs, empty, notes = _decide(readings, texts, videos, where, direction)
     return _build(
         pairs, empty, texts, videos, query_ids, where=where, allow_unjudged=allow_unjudged,
@@ -302,7 +300,7 @@ def _shares(
 
 
 def _decide(
-    readings: Sequence[Reading],
+    readings: Iterable[Reading],
     texts: dict[str, int],
     videos: dict[str, int],
     where: str,
@@ -315,7 +313,7 @@ def _decide(
     reading that says which side is which counts in that direction only.
     """
     best: tuple[float, Reading] | None = None
-    nearest: tuple[float, Reading] = (-1.0, readings[0])
+    nearest: tuple[float, Reading] | None = None
     against: Reading | None = None
     for reading in readings:
         step = max(1, reading.count // _SAMPLE)
@@ -334,8 +332,12 @@ def _decide(
         share = usable / looked
         if share and (best is None or share > best[0]):
             best = share, reading
-        if known / looked > nearest[0]:
+        if nearest is None or known / looked > nearest[0]:
             nearest = known / looked, reading
+        if share == 1:
+            break  # no later one can fit better
+    if nearest is None:
+        raise FormatError(f"{where}: is a ground truth without a single pair; check the file")
     if best is None:
         if against is not None:
             _refuse_contradiction(against, texts, videos, where, direction)
@@ -492,26 +494,33 @@ def _build(
                 f"{known[column]} and {pair.grade}; keep one"
             )
         known[column] = pair.grade
-    positives, grades, rows, levels = [], [], [], []
     graded = any(pair.grade is not None for pair in pairs)
-    for row, known in enumerate(found):
-        right = sorted((c, g) for c, g in known.items() if g is None or g > 0)
-        if not right and not allow_unjudged:
-            name = query_ids[row]
-            reason = "has no entry"
-            if name in empty:
-                reason = "has an empty entry"
-            elif row in judged:
-                reason = "has only grades of 0"
-            raise FormatError(
-                f"{where}: the text {named([name])} {reason}; add its video, or leave such texts "
-                "out of the figures with --allow-unjudged"
-            )
-        positives.append(np.array([c for c, _ in right], dtype=np.int64))
-        grades.append(np.array([1.0 if g is None else g for _, g in right]))
-        judgements = sorted((c, 1.0 if g is None else g) for c, g in known.items())
-        rows.append(np.array([c for c, _ in judgements], dtype=np.int64))
-        levels.append(np.array([g for _, g in judgements], dtype=np.float64))
+    counts = [len(known) for known in found]
+    column = np.array([c for known in found for c in known], dtype=np.int64)
+    level = [1.0 if g is None else g for known in found for g in known.values()]
+    row = np.repeat(np.arange(len(counts)), counts)
+    # Rising columns in every row.
+    order = np.lexsort((column, row))
+    row, column, level = row[order], column[order], np.array(level, dtype=np.float64)[order]
+    is_right = level > 0
+    right = np.bincount(row[is_right], minlength=len(counts))
+    if not allow_unjudged and not right.all():
+        without = int(np.argmin(right > 0))
+        name = query_ids[without]
+        reason = "has no entry"
+        if name in empty:
+            reason = "has an empty entry"
+        elif without in judged:
+            reason = "has only grades of 0"
+        raise FormatError(
+            f"{where}: the text {named([name])} {reason}; add its video, or leave such texts "
+            "out of the figures with --allow-unjudged"
+        )
+    ends, all_ends = np.cumsum(right)[:-1], np.cumsum(counts)[:-1]
+    positives, grades = np.split(column[is_right], ends), np.split(level[is_right], ends)
+    rows, levels = positives, grades
+    if not is_right.all():
+        rows, levels = np.split(column, all_ends), np.split(level, all_ends)
     if not any(len(rows) for rows in positives):
         raise FormatError(f"{where}: has no right video for any of the texts; check the file")
     return GroundTruth(

@@ -10,10 +10,10 @@ left, whatever the names look like.
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rerank.core.errors import FormatError
@@ -149,7 +149,8 @@ def as_grade(value: object, where: str) -> float:
 # Records of a file have the same few fields, thousands of times.
 @lru_cache(maxsize=4096)
 def _plain(name: str) -> str:
-    return "".join(char for char in name.lower() if char.isalnum())
+    lower = name.lower()
+    return lower if lower.isalnum() else "".join(char for char in lower if char.isalnum())
 
 
 def first_field(record: Iterable[str], names: Iterable[str]) -> str | None:
@@ -175,18 +176,26 @@ def captions_of(record: dict[str, Any]) -> list[str]:
     >>> captions_of({"sentences": [{"raw": "a"}]})
     ['a']
     """
-    numbered = [key for key in record if _NUMBERED_CAPTION.fullmatch(_plain(str(key)))]
+    numbered, named_so, inside = _caption_keys(tuple(record))
     if len(numbered) > 1:
         return [record[key] for key in numbered if isinstance(record[key], str) and record[key]]
-    by_name = {_plain(str(name)): value for name, value in record.items()}
     # Some files have the first caption beside the list of all.
-    found = max((_captions(by_name.get(name)) for name in CAPTION_FIELDS), key=len)
+    found = max((_captions(record[key]) for key in named_so), key=len, default=[])
     if found:
         return found
-    parts = by_name.get("annotations") or by_name.get("segments")
+    parts = next((record[key] for key in inside if record[key]), None)
     if isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts):
         return [caption for part in parts for caption in captions_of(part)]
     return []
+
+
+@lru_cache(maxsize=4096)
+def _caption_keys(record: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...], list[Any]]:
+    """Keys of a record that are numbered captions, captions, and lists of parts with captions."""
+    by_name = {_plain(str(key)): key for key in record}
+    numbered = tuple(key for key in record if _NUMBERED_CAPTION.fullmatch(_plain(str(key))))
+    named_so = tuple(by_name[name] for name in CAPTION_FIELDS if name in by_name)
+    return numbered, named_so, [by_name[n] for n in ("annotations", "segments") if n in by_name]
 
 
 def _captions(value: object) -> list[str]:
@@ -221,20 +230,27 @@ class _Record(NamedTuple):
 
 def readings_of_records(
     records: Sequence[Any], where: str, *, how: str = "records", kind: str = "entry"
-) -> list[Reading]:
-    """A list of objects, each of which names a video and its text or texts."""
+) -> Iterator[Reading]:
+    """A list of objects, each of which names a video and its text or texts.
+
+    Readings are made as they are asked for: the first nearly always fits.
+    """
     records = _one_each(records)
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
-    readings: list[Reading] = []
     seen: list[list[str]] = []
+    lacking: list[Reading] = []
     for note, change in _VIDEO_NAMES.items():
         names = [change(record) for record in found]
         if names in seen or any(name is None for name in names):
             continue
         seen.append(names)  # type: ignore[arg-type]
-        readings += _namings(found, names, f"{how}{note}")  # type: ignore[arg-type]
+        for each in _namings(found, names, f"{how}{note}"):  # type: ignore[arg-type]
+            if each.missing:
+                lacking.append(each)
+            else:
+                yield each
     # What is not whole is the last to be believed.
-    return sorted(readings, key=lambda reading: bool(reading.missing))
+    yield from lacking
 
 
 def _one_each(records: Sequence[Any]) -> Sequence[Any]:
@@ -304,12 +320,17 @@ def _record(record: object, place: str) -> _Record:
 
 
 def _without_ending(name: str) -> str:
-    path = PurePosixPath(name)
-    return name[: -len(path.suffix)] if path.suffix.lower() in _ENDINGS else name
+    head, dot, ending = name.rpartition(".")
+    whole = head and not head.endswith("/")
+    return head if whole and f"{dot}{ending.lower()}" in _ENDINGS else name
+
+
+def _without_folder(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]
 
 
 def _coco_number(record: _Record) -> str | None:
-    name = _without_ending(PurePosixPath(record.video).name)
+    name = _without_ending(_without_folder(record.video))
     digits = re.fullmatch(r"(?:COCO_\w+_)?(\d+)", name)
     return None if digits is None else str(int(digits.group(1)))
 
@@ -318,9 +339,9 @@ def _coco_number(record: _Record) -> str | None:
 _VIDEO_NAMES: dict[str, Callable[[_Record], str | None]] = {
     "": lambda record: record.video,
     ", videos without file ending": lambda record: _without_ending(record.video),
-    ", videos without folder": lambda record: PurePosixPath(record.video).name,
+    ", videos without folder": lambda record: _without_folder(record.video),
     ", videos without folder and ending": lambda record: _without_ending(
-        PurePosixPath(record.video).name
+        _without_folder(record.video)
     ),
     ", videos as video_start_end": lambda record: record.others[0] if record.others else None,
     ", images by the number in their name": _coco_number,
@@ -387,10 +408,10 @@ def _namings(records: Sequence[_Record], videos: Sequence[str], how: str) -> lis
     return readings
 
 
-def readings_of(path: Path) -> list[Reading]:
-    """All readings of a ground truth file, the most literal first.
+def readings_of(path: Path) -> Iterable[Reading]:
+    """All readings of a ground truth file, the most literal first, made as they are asked for.
 
-    >>> found = readings_of(Path("data_samples/gt.json"))[0]
+    >>> found = next(iter(readings_of(Path("data_samples/gt.json"))))
     >>> found.how, len(found.pairs), found.fixed
     ('an object {a: b}', 750, False)
 
@@ -458,7 +479,7 @@ def _archive(path: Path) -> str:
     return f"{text}; if these are the pairs: {truth_from_archive(path, *lists)}"
 
 
-def _parquet(path: Path) -> list[Reading]:
+def _parquet(path: Path) -> Iterable[Reading]:
     from rerank.io.formats.parquet import read_lists
     from rerank.io.ids import read_ids
     from rerank.io.opening import open_container
@@ -494,7 +515,7 @@ def _names_both(header: Sequence[str]) -> bool:
     return video is not None and (text is not None or len(numbered) > 1)
 
 
-def _json(content: Any, where: str, *, inside: str = "") -> list[Reading]:  # noqa: ANN401
+def _json(content: Any, where: str, *, inside: str = "") -> Iterable[Reading]:  # noqa: ANN401
     """The readings of JSON; `inside` is the place in the file, for messages."""
     place = f"{where}{inside}"
     if isinstance(content, list):
@@ -612,7 +633,7 @@ def _is_grades(value: dict[str, Any]) -> bool:
     return all(isinstance(x, int | float) and not isinstance(x, bool) for x in value.values())
 
 
-def _objects_by_key(content: dict[str, Any], where: str) -> list[Reading]:
+def _objects_by_key(content: dict[str, Any], where: str) -> Iterable[Reading]:
     """`{video: [{"caption": ...}]}`, or `{text: [{"video_id": ..., "score": ...}]}`."""
     first = next(iter(content.values()))[0]
     side = "video_id" if captions_of(first) or first_field(first, VIDEO_FIELDS) is None else "query"
@@ -620,11 +641,11 @@ def _objects_by_key(content: dict[str, Any], where: str) -> list[Reading]:
     return readings_of_records(records, where)
 
 
-def _coco(images: list[Any], notes: list[Any], where: str) -> list[Reading]:
+def _coco(images: list[Any], notes: list[Any], where: str) -> Iterable[Reading]:
     """COCO captions: images with a file name, annotations with an image_id and an id."""
     names = {image.get("id"): image.get("file_name") for image in images}
     records = [{**note, "caption_id": note.get("id")} for note in notes]
-    readings = readings_of_records(records, where, how="COCO", kind="annotation")
+    readings = list(readings_of_records(records, where, how="COCO", kind="annotation"))
     if all(isinstance(names.get(note.get("image_id")), str) for note in notes):
         by_name = [{**r, "image_id": names[r["image_id"]]} for r in records]
         readings += readings_of_records(by_name, where, how="COCO, images by name")
@@ -654,7 +675,7 @@ def _karpathy(images: list[Any], where: str) -> list[Reading]:
     return readings
 
 
-def _mapping(content: dict[str, Any], where: str) -> list[Reading]:
+def _mapping(content: dict[str, Any], where: str) -> Iterator[Reading]:
     """`{a: b}`, `{a: [b, ...]}` or `{a: {b: grade}}`; the b may also be captions."""
     pairs: list[Pair] = []
     empty: list[str] = []
@@ -664,6 +685,9 @@ def _mapping(content: dict[str, Any], where: str) -> list[Reading]:
     words = len(lists) == len(content) and all(_is_words(x) for value in lists for x in value)
     words = words and max((len(x) for value in lists for x in value), default=0) > 1
     for key, value in content.items():
+        if isinstance(value, str) and value:
+            pairs.append(Pair(key, value))
+            continue
         place = f"{where}: the entry {named([key])}"
         if isinstance(value, dict):
             found = [Pair(key, item, as_grade(grade, place)) for item, grade in value.items()]
@@ -680,7 +704,7 @@ def _mapping(content: dict[str, Any], where: str) -> list[Reading]:
     shape = "{a: b}" if single else "{a: [b, ...]}"
     if any(pair.grade is not None for pair in pairs):
         shape = "{a: {b: grade}}"
-    readings = [reading(pairs, f"an object {shape}", empty=empty, single=single)]
+    yield reading(pairs, f"an object {shape}", empty=empty, single=single)
     if all(pair.grade is None for pair in pairs) and not empty:
         # Captions in place of ids: {video: [captions]}.
         records = [
@@ -689,11 +713,10 @@ def _mapping(content: dict[str, Any], where: str) -> list[Reading]:
             if _captions(value)
         ]
         if len(records) == len(content):
-            readings += readings_of_records(records, where, how="an object {video: captions}")
-    return readings
+            yield from readings_of_records(records, where, how="an object {video: captions}")
 
 
-def _table(text: str, where: str) -> list[Reading]:
+def _table(text: str, where: str) -> Iterable[Reading]:
     """A table with a header, TREC qrels, lines of an id and a caption, or columns of pairs."""
     lines = [line for line in text.splitlines()]
     first = next((line for line in lines if line.strip()), "")
@@ -776,7 +799,7 @@ def _qrels(lines: Sequence[str], where: str) -> Reading | str:
     return reading(pairs, "TREC qrels", fixed=True)
 
 
-def _caption_lines(lines: Sequence[str]) -> list[Reading]:
+def _caption_lines(lines: Sequence[str]) -> Iterable[Reading]:
     """`video#number caption`, the files of Flickr30k and of w2vv: no header, no qrels."""
     records = []
     for line in lines:
