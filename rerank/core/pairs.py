@@ -176,11 +176,9 @@ def group_pairs(positives: Sequence[np.ndarray], n_gallery: int) -> Groups:
     Raises:
         RerankError: a positive that is no row of the gallery.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     n = len(positives)
-    queries = np.repeat(np.arange(n), [len(rows) for rows in positives])
+    counts = np.array([len(rows) for rows in positives], dtype=np.int64)
+    queries = np.repeat(np.arange(n), counts)
     items = _flat(positives)
     if len(items) and (items.min() < 0 or items.max() >= n_gallery):
         row = int(queries[(items < 0) | (items >= n_gallery)][0])
@@ -188,11 +186,30 @@ def group_pairs(positives: Sequence[np.ndarray], n_gallery: int) -> Groups:
             f"positives: query {row} points outside the gallery of {n_gallery} items; positives "
             f"are gallery rows, counted from 0"
         )
+    if counts.max(initial=0) <= 1:
+        return _around_items(queries, items, n, n_gallery)
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     size = n + n_gallery
     graph = coo_array((np.ones(len(items), dtype=np.int8), (queries, n + items)), (size, size))
     count, label = connected_components(graph.tocsr(), directed=False)
     judged = len(np.unique(label[queries]))
     return Groups(label[:n].astype(np.int64), label[n:].astype(np.int64), int(count), judged)
+
+
+def _around_items(queries: np.ndarray, items: np.ndarray, n: int, n_gallery: int) -> Groups:
+    """The same where no query has two positives: what hangs together is an item with its queries.
+
+    Numbered as they come, queries before items, like any connected components.
+    """
+    centre = np.arange(n + n_gallery)
+    centre[queries] = n + items
+    _, first, place = np.unique(centre, return_index=True, return_inverse=True)
+    number = np.empty_like(first)
+    number[np.argsort(first)] = np.arange(len(first))
+    label = number[place].astype(np.int64)
+    return Groups(label[:n], label[n:], len(first), len(np.unique(items)))
 
 
 def clusters_of(positives: Sequence[np.ndarray], n_gallery: int) -> np.ndarray:

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from rerank.core import nouns
 from rerank.core.version import __version__
@@ -220,6 +218,10 @@ def render(
         notes: footnotes.
         checks: what was looked at: `name`, `status`, `found` and `do` each.
     """
+    # Not where no page is asked for.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,

@@ -165,13 +165,22 @@ def ranks(sim: Similarity, positives: Positives, *, ties: Ties = "expected") -> 
             scores = block[row, item[pairs]]
             best = block.new_full((len(block),), -torch.inf)
             best.scatter_reduce_(0, row, scores, "amax")
-            above = (block > best[:, None]).sum(dim=1)
+            above = _count(block > best[:, None])
             out[0, panel] = above
-            out[1, panel] = (block >= best[:, None]).sum(dim=1) - above
+            out[1, panel] = _count(block >= best[:, None]) - above
             out[2, panel].scatter_add_(0, row, (scores == best[row]).long())
             advance(len(block))
     better, tied, tied_positives = out.cpu().numpy()[:, judged]
     return Ranks(better, tied, tied_positives, m, judged, ties)
+
+
+def _count(mask: torch.Tensor) -> torch.Tensor:
+    """(b,) how many are true in every row."""
+    if mask.device.type != "cpu":
+        return mask.sum(dim=1)
+    # Torch makes 64-bit numbers of all before it adds them, numpy counts bytes: ten times faster.
+    rows = mask.numpy()
+    return torch.tensor([np.count_nonzero(row) for row in rows], dtype=torch.int64)
 
 
 def _nan_row(panel: slice, block: torch.Tensor) -> int:

@@ -29,7 +29,7 @@ FEW = 10
 # With fewer clusters than this there is no interval at all.
 MIN_CLUSTERS = 10
 # Numbers of one chunk of resamples x clusters: 4 Mi float64 are 32 MB.
-_CHUNK = 4 * 1024 * 1024
+_CHUNK = 256 * 1024
 
 Combine = Callable[[np.ndarray], np.ndarray]
 
@@ -317,14 +317,14 @@ class Bootstrap:
             return dict.fromkeys(figures, math.nan)
         if not len(half):
             return dict.fromkeys(figures, 1.0)
-        middle = (before.mean(axis=0) + after.mean(axis=0)) / 2
+        middle, whole = (before.mean(axis=0) + after.mean(axis=0)) / 2, half.sum(axis=0)
         rng = np.random.default_rng([self.seed, 1])
         step = max(1, _CHUNK // len(half))
         extreme = dict.fromkeys(figures, 0)
         for start in range(0, self.flips, step):
             rows = min(step, self.flips - start)
-            signs = 2.0 * rng.integers(0, 2, (rows, len(half)), dtype=np.int8) - 1
-            shift = signs @ half
+            kept = rng.integers(0, 2, (rows, len(half)), dtype=np.int8).astype(np.float64)
+            shift = 2 * (kept @ half) - whole
             for name, of in figures.items():
                 change = of(middle + shift) - of(middle - shift)
                 # Rounding must not turn a swap that equals the observed change into a smaller one.
