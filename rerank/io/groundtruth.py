@@ -107,11 +107,17 @@ def _turned(
     columns = np.concatenate([*rows, np.empty(0, np.int64)])
     # Stable, so that the rows stay rising for every column.
     order = np.argsort(columns, kind="stable")
-    ends = np.cumsum(np.bincount(columns, minlength=width))[:-1]
+    lengths = np.bincount(columns, minlength=width)
     turned = None
     if values is not None:
-        turned = _frozen(np.split(np.concatenate([*values, np.empty(0)])[order], ends))
-    return _frozen(np.split(flat[order], ends)), turned
+        turned = _frozen(_parts(np.concatenate([*values, np.empty(0)])[order], lengths))
+    return _frozen(_parts(flat[order], lengths)), turned
+
+
+def _parts(values: np.ndarray, counts: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+    """Consecutive parts of these lengths; many short ones take numpy's `split` far longer."""
+    ends = np.cumsum(counts).tolist()
+    return [values[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _frozen(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -516,11 +522,10 @@ def _build(
             f"{where}: the text {named([name])} {reason}; add its video, or leave such texts "
             "out of the figures with --allow-unjudged"
         )
-    ends, all_ends = np.cumsum(right)[:-1], np.cumsum(counts)[:-1]
-    positives, grades = np.split(column[is_right], ends), np.split(level[is_right], ends)
+    positives, grades = _parts(column[is_right], right), _parts(level[is_right], right)
     rows, levels = positives, grades
     if not is_right.all():
-        rows, levels = np.split(column, all_ends), np.split(level, all_ends)
+        rows, levels = _parts(column, counts), _parts(level, counts)
     if not any(len(rows) for rows in positives):
         raise FormatError(f"{where}: has no right video for any of the texts; check the file")
     return GroundTruth(

@@ -60,6 +60,8 @@ _WRAPPERS = (
     "database", "data", "annotations", "captions", "records", "pairs", "gt", "groundtruth",
     "qrels", "items", "sentences", "images", "videos",
 )  # fmt: skip
+# An object with more entries is no wrapper of parts, and no table of columns.
+_MOST_PARTS = 100
 HEADERS = "query_id,video_id (or sen_id, key, caption_id, ... and image_id, filename, ...)"
 
 
@@ -530,7 +532,8 @@ def _json(content: Any, where: str, *, inside: str = "") -> Iterable[Reading]:  
         return _coco(images, notes, place)
     if images and all("sentences" in image for image in images):
         return _karpathy(images, place)
-    by_name = {_plain(key): key for key in content}
+    # Parts and columns are few; names of texts are many.
+    by_name = {_plain(key): key for key in content} if len(content) <= _MOST_PARTS else {}
     splits = [by_name[name] for name in _SPLITS if name in by_name]
     if splits and len(splits) == len(content):
         found = [
@@ -598,7 +601,7 @@ def _names_video(value: object) -> bool:
 
 def _rows_of_columns(content: dict[str, Any]) -> list[dict[str, Any]] | None:
     """`{"query_id": [...], "video_id": [...]}` as rows, also `{"query_id": {"0": ...}}`."""
-    if not _names_both(list(content)):
+    if len(content) > _MOST_PARTS or not _names_both(list(content)):
         return None
     columns = list(content.values())
     if all(isinstance(column, dict) for column in columns):

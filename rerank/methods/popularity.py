@@ -24,7 +24,7 @@ from rerank.core import comm
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.views import Mapped
 from rerank.methods.marginals import Masses, centred
-from rerank.passes import reduce
+from rerank.passes import cross, reduce
 from rerank.passes.order import gallery_place
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
 
@@ -51,16 +51,8 @@ def popularity(
     if queries <= 1:
         return zero, 0.0
     split = sim.shard == "gallery"
-    if graph is None:
-        f, log_c = reduce.sweep(sim, t, zero, log_a)
-    else:
-        f, log_c = Sparse(graph, t, log_a)(zero)
-    # a w^2 is the exponential at half the width.
-    half = f - t / 2 * (log_a - math.log(queries))
-    if graph is None:
-        square = reduce.logsumexp(sim, t / 2, over="queries", plus=half)
-    else:
-        square = Sparse(graph, t / 2, log_a).log_columns(half)
+    log_c, square = _columns(sim, t, log_a, graph)
+    square = square + math.log(queries)
     alive = found.live_items & torch.isfinite(log_c)
     if votes is not None:
         log_c = log_c - votes
@@ -72,6 +64,22 @@ def popularity(
     noise_sum, level_sum = (comm.all_sum(sums) if split else sums).tolist()
     rho = max(0.0, 1 - noise_sum / level_sum) if level_sum > 0 else 0.0
     return -rho * t * level, rho
+
+
+def _columns(
+    sim: Similarity, t: float, log_a: Tensor, graph: Graph | None
+) -> tuple[Tensor, Tensor]:
+    """(m,) log sum_i a_i w_ij and log sum_i a_i w_ij^2."""
+    zero = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device)
+    if graph is not None:
+        f, log_c = Sparse(graph, t, log_a)(zero)
+        # a w^2 is the exponential at half the width.
+        return log_c, Sparse(graph, t / 2, log_a).log_columns(f - t / 2 * log_a)
+    found = cross.softmax_columns(sim, t, query_mass=log_a.double().exp())
+    if found is not None:
+        return found[0].log().to(sim.dtype), found[1].log().to(sim.dtype)
+    f, log_c = reduce.sweep(sim, t, zero, log_a)
+    return log_c, reduce.logsumexp(sim, t / 2, over="queries", plus=f - t / 2 * log_a)
 
 
 def without_best(sim: Similarity, log_a: Tensor, found: Masses) -> tuple[Similarity, Tensor]:

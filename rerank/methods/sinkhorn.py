@@ -166,8 +166,9 @@ class Sinkhorn(Reranker):
         if not transductive:
             return bank_tau(sim)
         slack = 0.0 if choice.form == "grouped" else found.slack
-        kept = slack == 0 and choice.form in _PLAIN
         turned = slack < 0
+        few = choice.form == "few queries" and slack > 0
+        kept = few or (slack == 0 and choice.form in _PLAIN)
         if turned:
             # The same plan, seen from its shorter side.
             sim, found, slack = sim.T, found.T, -slack
@@ -210,8 +211,16 @@ class Sinkhorn(Reranker):
         step = None
         if chosen.step is not None:
             step = chosen.step.at(tau, log_a)
+        if step is not None and wide is not None:
+            step = step.biased(sim, wide)
         if graph is not None:
             step = Sparse(graph if wide is None else graph.biased(wide), tau, log_a)
+        elif step is None and rough:
+            # An alignment reads its moments from this kernel.
+            step = reduce.sweeper(
+                sim, tau, log_a=log_a, sweeps=self.n_iters, rough=True,
+                warm=chosen.start is not None,
+            )  # fmt: skip
         init = None if chosen.start is None or not self.tol else chosen.start[1]
         if init is not None and wide is not None:
             init = init - wide

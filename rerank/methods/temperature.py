@@ -42,7 +42,7 @@ _NEIGHBOURS = 10
 _CONSTANT = 1.2
 _BANK_SIGMAS = 0.5
 # Rows that tell the scale of the scores.
-SCALE_ROWS = 200
+SCALE_ROWS = 50
 # Most steps to the plan whose confidence is read.
 _STEPS = 30
 

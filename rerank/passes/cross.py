@@ -13,13 +13,14 @@ an axis end in a collective, so shares give the numbers of the whole.
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rerank.core import comm, progress
 from rerank.core.arrays import inner, inner_bfloat16
 from rerank.core.rows import Rows, StoredRows, slices
-from rerank.core.similarity import Pair
+from rerank.core.similarity import Pair, Similarity
 from rerank.passes import panels
 from rerank.passes.reduce import masses_moments
 from rerank.passes.sinkhorn.choose import compiled, largest_share
@@ -202,6 +203,52 @@ def _weighing(
         return of_rows, of_columns, product.add_(of_rows[0, :, None] * mean)
 
     return weigh
+
+
+def softmax_columns(
+    sim: Similarity, tau: float, *, query_mass: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Column sums of a softmax of every row, and of its squares, in one pass; or None.
+
+        w_ij = softmax_j(S_ij / tau);   sum_i a_i w_ij   and   sum_i a_i w_ij^2        (m,) float64
+
+    Scores and weights are rounded to bfloat16 where such products are fast. None where there is no
+    compiled sweep for the similarity: two passes in the log domain serve then.
+
+    Args:
+        sim: (n, m) scores.
+        tau: temperature in score units.
+        query_mass: (n,) a, summing to one; 0 of a query that takes no part.
+    """
+    if not (isinstance(sim, Pair) and isinstance(sim.gallery, Tensor)):
+        return None
+    if sim.shard == "gallery" or not compiled(sim):
+        return None
+    from rerank.passes.sinkhorn.cpu import plan
+
+    n, m = sim.shape
+    most_queries, most_items, budget = largest_share(sim)
+    rounds = panels.can_halve(sim, most_queries + most_items, budget)
+    source = panels.halved(sim) if rounds else panels.full(sim)
+    bias = as_array(plus(torch.zeros(m, dtype=sim.dtype), source.column))
+    mass = query_mass.float()
+    inverse = torch.where(mass > 0, 1 / mass, torch.zeros_like(mass))
+
+    def part(rows: slice) -> tuple[np.ndarray, Tensor]:
+        panel = source.block(rows).contiguous()
+        _, columns = plan(as_array(panel), bias, tau, as_array(mass[rows]))
+        return columns[0], inverse[rows] @ panel.float().square_()
+
+    total = torch.zeros((2, m), dtype=torch.float64)
+    parts, workers = panels.slices(n, m), Workers()
+    with progress.task("popularity", n) as advance:
+        found = workers.each(part, parts, 8 * m)
+        for rows, (of_columns, of_squares) in zip(parts, found, strict=True):
+            total[0] += torch.from_numpy(of_columns)
+            total[1] += of_squares
+            advance(rows.stop - rows.start)
+    sums, squares = comm.all_sum(total) if sim.shard == "queries" else total
+    return sums, squares
 
 
 def _gathered(

@@ -8,6 +8,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ from rerank.passes.sinkhorn.sweepers import (
 from rerank.passes.threads import Workers, torch_threads
 
 # How far (g - g0) / tau may spread before the kernel is built again, for float32's range.
-_DRIFT = 25.0
+_DRIFT = 32.0
 # Entries raised to less than this would lose too many that were rounded to 0.
 _LEAST_POWER = 0.3
 # A column of e^-2 of the average mass or less is light; none is stored larger than e^60 times.
@@ -305,6 +306,21 @@ class StoredNumba(Stored):
         made._absorbed, made._built_for, made._tops = self._absorbed, self._built_for, self._tops
         made._stale, self._stale = False, True
         made.smallest = max(SMALLEST["uint16"], self.smallest**power)
+        return made
+
+    def biased(self, sim: Similarity, gallery_bias: Tensor) -> Sweeper | None:
+        """See `Sweeper`: what is absorbed in a kernel may as well be part of the scores."""
+        if not self._holds(self._built_for):
+            return None
+        assert self._absorbed is not None and self._built_for is not None
+        column = plus(gallery_bias, self._source.column)
+        source = replace(self._source, column=column)
+        made = StoredNumba(sim, self.tau, self.log_a, source, self.form, warm=True)
+        made._pieces, self._pieces = self._pieces, []
+        made._absorbed = self._absorbed - gallery_bias
+        made._built_for = self._built_for - gallery_bias
+        made._tops, made.smallest = self._tops, self.smallest
+        made._stale, self._stale = False, True
         return made
 
     def cross(self, *, query_bias: Tensor, gallery_bias: Tensor) -> Tensor | None:

@@ -81,6 +81,10 @@ class Sweeper(ABC):
         """
         return None
 
+    def biased(self, sim: Similarity, gallery_bias: Tensor) -> "Sweeper | None":  # noqa: ARG002
+        """The sweep of `sim`, the same scores with a number added per item; as `at`."""
+        return None
+
     def cross(self, *, query_bias: Tensor, gallery_bias: Tensor) -> Tensor | None:  # noqa: ARG002
         """(d, d) T^T P V of the plan and the embeddings, rounded, from what is held; or None.
 
