@@ -196,9 +196,19 @@ def calibration_curve(named: Sequence[tuple[str, Calibration]]) -> Picture:
 
 
 def temperature_curve(
-    taus: np.ndarray, values: np.ndarray, chosen: float, figure: str, *, higher: bool = True
-) -> Picture:
-    """A figure against the temperature, with the one that was used."""
+    taus: np.ndarray, values: np.ndarray, chosen: float, figure: str, *, higher: bool = True,
+    drawn_from: str = "",
+) -> Picture:  # fmt: skip
+    """A figure against the temperature, with the one that was used.
+
+    Args:
+        taus: temperatures.
+        values: the figure at each.
+        chosen: the one that was used.
+        figure: its name.
+        higher: whether more is better.
+        drawn_from: a sentence about the sample that the values are of, where they are of one.
+    """
     at = int(np.abs(np.log(taus / chosen)).argmin())
     best = int(values.argmax() if higher else values.argmin())
     room = max(0.5 * float(np.ptp(values)), 0.02 * float(np.abs(values).max()), 1e-3)
@@ -209,8 +219,9 @@ def temperature_curve(
         else f"The chosen {chosen:.3g} gives {figure} {values[at]:.1f}; {taus[best]:.3g} would "
         f"give {values[best]:.1f}."
     )
+    said = f"{conclude} {drawn_from}".rstrip()
     return Picture(
-        f"{figure} against the temperature", conclude, "temperature, in units of the chosen one",
+        f"{figure} against the temperature", said, "temperature, in units of the chosen one",
         figure, ((figure, taus / chosen, values),), x_log=True, mark=(1.0, "chosen"),
         y_top=float(values.max()) + room, y_bottom=float(values.min()) - room,
     )  # fmt: skip

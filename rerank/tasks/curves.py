@@ -1,10 +1,13 @@
 """What only a report shows: calibration, and a figure against the temperature."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
+from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
 from rerank.core.words import Name
@@ -14,6 +17,7 @@ from rerank.metrics import pictures
 from rerank.metrics.calibration import calibration
 from rerank.metrics.pictures import Picture
 from rerank.metrics.ranks import Ranks
+from rerank.passes.gallery import taken
 
 # Every point of the curve is a fit of its own; of more pairs they would take minutes.
 _MOST_PAIRS = 4_000_000
@@ -47,6 +51,57 @@ def calibrations(
     return out
 
 
+def sample(
+    both: Mapping[Name, Similarity],
+    positives: Sequence[np.ndarray],
+    *,
+    most: int = _MOST_PAIRS,
+    seed: int = 0,
+) -> tuple[Mapping[Name, Similarity], tuple[np.ndarray, ...]]:
+    """As large a part of both directions as a curve is drawn from, with what is right in it.
+
+    Videos are drawn at random, and texts that have a right one among them, so that pairs stay
+    together; where that is no text, any.
+
+    Args:
+        both: the directions.
+        positives: video rows per text.
+        most: pairs that are few enough.
+        seed: of the draws.
+    """
+    n, m = both["t2v"].shape
+    if n * m <= most:
+        return both, tuple(positives)
+    share, rng = math.sqrt(most / (n * m)), np.random.default_rng(seed)
+    videos = np.sort(rng.permutation(m)[: max(1, int(share * m))])
+    place = np.full(m, -1)
+    place[videos] = np.arange(len(videos))
+    found = [place[right][place[right] >= 0] for right in positives]
+    texts = np.array([row for row, right in enumerate(found) if len(right)], dtype=np.int64)
+    texts = texts if len(texts) else np.arange(n)
+    texts = np.sort(rng.permutation(texts)[: max(1, int(share * n))])
+    rows = {"t": torch.from_numpy(texts), "v": torch.from_numpy(videos)}
+    few: dict[Name, Similarity] = {
+        name: taken(sim, rows[name[0]], rows[name[2]]) for name, sim in both.items()
+    }
+    return few, tuple(found[row] for row in texts.tolist())
+
+
+def why_no_temperatures(labels: Mapping[Name, str], taus: Mapping[Name, float]) -> str:
+    """Why a page has no temperature curve, in a sentence; "" where nothing is in the way."""
+    told = set(labels.values())
+    if told == {"none"}:
+        return ""
+    if told != {"transductive"}:
+        return (
+            "There is no curve of temperatures: this fit is not of these queries alone. Try others "
+            "by rerank tune on labelled pairs of the bank."
+        )
+    if not all(tau > 0 and np.isfinite(tau) for tau in taus.values()):
+        return "There is no curve of temperatures: this method has none."
+    return ""
+
+
 def temperatures(
     both: Mapping[Name, Similarity],
     taus: Mapping[Name, float],
@@ -58,11 +113,12 @@ def temperatures(
     settings: Mapping[str, Any] | None = None,
     groups: Groups = "auto",
     own: bool = False,
+    of_all: tuple[int, int] | None = None,
 ) -> dict[Name, Picture]:
     """A figure of fits at other temperatures, from a quarter to four times the one that was used.
 
     Args:
-        both: the raw similarities.
+        both: the raw similarities, or a `sample` of them.
         taus: the temperatures that were used.
         measure: the figure of a direction's rewritten similarity.
         figure: its name.
@@ -71,9 +127,9 @@ def temperatures(
         settings: of the method, without tau.
         groups: as they were given.
         own: whether each direction has scores of its own.
+        of_all: texts and videos, where `both` is a sample of them.
     """
-    n, m = both["t2v"].shape
-    if n * m > _MOST_PAIRS or not all(tau > 0 and np.isfinite(tau) for tau in taus.values()):
+    if not all(tau > 0 and np.isfinite(tau) for tau in taus.values()):
         return {}
     fitted = directions.from_scores(both["t2v"], both["v2t"] if own else None, groups=groups)
     found: dict[Name, list[float]] = {name: [] for name in both}
@@ -85,9 +141,25 @@ def temperatures(
             except RerankError:
                 return {}
             found[name].append(measure(name, run[name].sim))
+    said = _drawn_from(both["t2v"].shape, of_all)
     return {
         name: pictures.temperature_curve(
-            taus[name] * _FACTORS, np.array(values), taus[name], figure, higher=higher
+            taus[name] * _FACTORS,
+            np.array(values),
+            taus[name],
+            figure,
+            higher=higher,
+            drawn_from=said,
         )
         for name, values in found.items()
     }
+
+
+def _drawn_from(part: tuple[int, int], of_all: tuple[int, int] | None) -> str:
+    if of_all is None or part == of_all:
+        return ""
+    (n, m), (texts, videos) = part, nouns.sides()
+    return (
+        f"Drawn from {n:,} of {of_all[0]:,} {texts} and {m:,} of {of_all[1]:,} {videos}: compare "
+        f"its points with each other only."
+    )

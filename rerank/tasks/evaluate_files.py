@@ -11,7 +11,7 @@ from rerank import io
 from rerank.core.errors import FormatError
 from rerank.core.pairs import positives_of
 from rerank.core.similarity import Dense, Pair, Similarity, as_matrix
-from rerank.core.words import Name, Ties
+from rerank.core.words import NAMES, Name, Ties
 from rerank.io import Results
 from rerank.io.files import folder_of
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
@@ -24,7 +24,7 @@ from rerank.metrics.pictures import Picture
 from rerank.metrics.ranks import Ranks
 from rerank.tasks import apply as files
 from rerank.tasks.confidence import judge_confidence
-from rerank.tasks.curves import calibrations, temperatures
+from rerank.tasks.curves import calibrations, sample, temperatures, why_no_temperatures
 from rerank.tasks.fuse import read_fused
 from rerank.tasks.judged import Asked, Judged
 from rerank.tasks.page_facts import facts_of, facts_of_inputs
@@ -151,6 +151,7 @@ def judge_results(
             {name: (before[name].ranks, after[name].ranks) for name in both}
             if before is not None and after is not None else {},
         ) if hubs else {},
+        undrawn=why_no_temperatures(found.manifest["labels"], _taus(found)),
     )  # fmt: skip
 
 
@@ -186,11 +187,13 @@ def _drawn(
     ranks: Mapping[Name, tuple[Ranks, Ranks]],
 ) -> dict[Name, tuple[Picture, ...]]:
     """What only the report shows: calibration, and the temperature that was used."""
-    fits, settings = found.manifest["fits"], found.manifest["settings"]
-    taus: dict[Name, float] = {name: float(fits[name].get("tau") or 0) for name in both}
+    settings, taus = found.manifest["settings"], _taus(found)
     drawn = [calibrations(both, rewritten, taus, ranks)]
-    if all(label == "transductive" for label in found.manifest["labels"].values()):
-        right = None if asked is None else views(both, tuple(asked.truth.positives))
+    if not why_no_temperatures(found.manifest["labels"], taus):
+        none = tuple(np.empty(0, np.int64) for _ in range(both["t2v"].shape[0]))
+        sims, method = _at_last_stage(found, both)
+        few, truth = sample(sims, none if asked is None else tuple(asked.truth.positives))
+        right = None if asked is None else views(few, truth)
 
         def measure(name: Name, sim: Similarity) -> float:
             if right is None:
@@ -199,14 +202,38 @@ def _drawn(
 
         drawn.append(
             temperatures(
-                both, taus, measure,
+                few, taus, measure,
                 figure="hub skewness" if right is None else "R@1", higher=right is not None,
-                method=settings["method"], groups=settings.get("groups", "auto"),
+                method=method, groups=settings.get("groups", "auto"),
                 own=inputs.scores is not None and inputs.scores.reverse is not None,
                 settings={k: v for k, v in _of_method(settings).items() if k != "tau"},
+                of_all=both["t2v"].shape,
             )
         )  # fmt: skip
     return {name: tuple(of[name] for of in drawn if name in of) for name in both}
+
+
+def _at_last_stage(
+    found: Results, both: Mapping[Name, Similarity]
+) -> tuple[dict[Name, Similarity], str]:
+    """What the last stage was fitted on, and its name: the temperature of the others stays.
+
+    Where the file does not hold the fits, the raw similarities and the whole method.
+    """
+    method = found.manifest["settings"]["method"]
+    stored = files.fitted_of(found, both["t2v"].device) or {}
+    if not all(name in stored and len(stored[name].stages) > 1 for name in both):
+        return dict(both), method
+    made: dict[Name, Similarity] = {
+        name: FittedPipeline(stored[name].stages[:-1]).transform(sim) for name, sim in both.items()
+    }
+    return made, method.rpartition("+")[2]
+
+
+def _taus(found: Results) -> dict[Name, float]:
+    """Temperatures of the fits, 0 for none."""
+    fits = found.manifest["fits"]
+    return {name: float(fits[name].get("tau") or 0) for name in NAMES}
 
 
 def _untrained(

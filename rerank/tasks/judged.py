@@ -38,6 +38,7 @@ class Judged:
         scores: of right and other pairs, raw, where it was asked for.
         facts: files and settings, for the report.
         drawn: pictures of calibration and temperature per direction, where it was asked for.
+        undrawn: for the report, which picture is missing and why.
         answers: how well confidence tells right from wrong, per direction that has any.
     """
 
@@ -57,6 +58,7 @@ class Judged:
     scores: dict[Name, Scores] = field(default_factory=dict)
     facts: tuple[tuple[str, str], ...] = ()
     drawn: Mapping[Name, tuple[Picture, ...]] = field(default_factory=dict)
+    undrawn: str = ""
     answers: dict[Name, dict[str, Any]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def write_report(
             judged.browsers, judged.gallery_ids["v2t"], judged.gallery_ids["t2v"],
             **words.read([one for of in judged.gallery_ids.values() for one in of]),
         ),
-        notes=judged.notes,
+        notes=[*judged.notes, *([judged.undrawn] if judged.undrawn else [])],
         checks=[dict(check) for check in checks],
     )  # fmt: skip
     with atomic_path(path) as temporary:

@@ -25,9 +25,10 @@
     return node;
   }
 
+  // Of 1 / place, so that what comes to the top counts more than what moves far down the list.
   function gain(i) {
     const before = browser.rankBefore[i], after = browser.rankAfter[i];
-    return before === null || after === null ? null : before - after;
+    return before === null || after === null ? null : 1 / after - 1 / before;
   }
 
   function choose() {
