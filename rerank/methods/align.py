@@ -35,7 +35,7 @@ from rerank.methods.base import Bank, Fitted, Parts, Reranker, Turn, as_bank
 from rerank.methods.registry import method
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
 from rerank.passes import reduce
-from rerank.passes.cross import Moments, pair_moments, plan_moments
+from rerank.passes.cross import Moments, PlanMoments, pair_moments, plan_moments
 
 # Pairs of mass one that say "stay where you are".
 _RIDGE = 10.0
@@ -66,12 +66,14 @@ class Align(Reranker):
     and stands in its place: that bias is dropped, and a second Sinkhorn follows on the aligned
     embeddings, as in "sinkhorn+align+sinkhorn". The share x then follows from what is measured:
 
-        x = clip((c - .19) / .3, 0, 1) min(1, 1.64 - 1.33 c) n / (n + 100) min(1, queries / items)
+        x = clip((c - .19) / .3, 0, 1) min(1, 1.64 - 1.33 c) max(0, 2 f - 1) n / (n + 100)
 
     with the confidence c of the plan and n the smaller of queries and items: nothing is done where
-    the plan is hardly right, and less where nearly everything is right. A plan whose marginals were
-    softened counts 2 rho - 1, and nothing is done where Sinkhorn found no equal marginals (few
-    queries, repeats): its biases are no plan then.
+    the plan is hardly right, and less where nearly everything is right. c is the share of its mass
+    in the largest entry of each query (or item, where these are more: captions of a video share
+    it). f is how firm the marginals are: rho, or the share of the items' mass that few queries
+    fill. Nothing is done where Sinkhorn found other marginals (repeats): its biases are no plan
+    then.
 
     With a bank of known pairs the map comes from them, x is .5, and the ridge is the one of the
     best held-out prediction (`pair_fit`); where the pairs predict nothing, x is 0.
@@ -144,20 +146,19 @@ class Align(Reranker):
             sim, plan.tau, gallery_bias=plan.gallery_bias + plan.offset, query_mass=mass,
             query_bias=plan.complete(sim) if split else None, step=plan.step,
         )  # fmt: skip
+        sure = _sure(found, plan, sim)
         # As many pairs of mass one as the masses are worth (Kish): n where they are equal.
         square = mass.square().sum()
         pairs = 1 / float(reduce.everywhere_sum(sim, square, over="queries"))
         share = self.share
         if share == "auto":
-            # Biases of another form than one half-step from the queries do not make a plan.
-            rho = plan.rho if plan.one_step else 0.5
             n, m = reduce.total_queries(sim), reduce.total_gallery(sim)
-            share = plan_share(found.confidence, n, m, rho)
+            share = plan_share(sure, n, m, _firm(plan))
         moments = found.moments.scaled(pairs / float(found.moments.mass))
         ridge = _RIDGE if self.ridge == "auto" else float(self.ridge)
         made = solved(moments, ridge, float(share), unit=sim.metric == "cosine")
         label = _label(bank, made.share)
-        return replace(made, label=label, linear=False, confidence=found.confidence)
+        return replace(made, label=label, linear=False, confidence=sure)
 
     def _from_pairs(self, bank: Bank) -> "Aligned":
         assert bank.positives is not None
@@ -305,17 +306,42 @@ class Aligned(Fitted):
         return replace(pair, left=None, right=None)
 
 
-def plan_share(confidence: float, queries: int, items: int, rho: float = 1.0) -> float:
+def plan_share(confidence: float, queries: int, items: int, firm: float = 1.0) -> float:
     """The share x of a plan; see `Align`.
+
+    Args:
+        confidence: c.
+        queries: of the plan; items: likewise.
+        items: see `queries`.
+        firm: f, how firm the marginals are.
 
     >>> round(plan_share(0.5, 400, 400), 2), plan_share(0.15, 400, 400)
     (0.78, 0.0)
     """
     ramp = min(1.0, max(0.0, (confidence - _UNSURE) / (_SURE - _UNSURE)))
     easy = min(1.0, _EASY - _SLOPE * confidence)
-    firm = max(0.0, 2 * rho - 1)
     n = min(queries, items)
-    return ramp * easy * firm * n / (n + _PAIRS) * min(1.0, queries / items)
+    return ramp * easy * max(0.0, 2 * firm - 1) * n / (n + _PAIRS)
+
+
+def _sure(found: PlanMoments, plan: Potentials, sim: Similarity) -> float:
+    """How sure the plan is of the partner of each row of the longer side.
+
+    Captions of one video share it: none can have most of it. Items that few queries leave without
+    one have a largest entry too, which says nothing.
+    """
+    n, m = reduce.total_queries(sim), reduce.total_gallery(sim)
+    if n > m or plan.form == "few queries":
+        return found.of_queries
+    return found.of_items if n < m else found.confidence
+
+
+def _firm(plan: Potentials) -> float:
+    """How much of the marginals holds: the softness, or what few queries fill of the items."""
+    if plan.form == "few queries":
+        return 1 - plan.slack
+    # Biases of another form than one half-step from the queries do not make a plan.
+    return plan.rho if plan.one_step else 0.0
 
 
 def solved(moments: Moments, ridge: float, share: float, *, unit: bool) -> Aligned:
