@@ -47,7 +47,7 @@ _UNSURE, _SURE = 0.19, 0.49
 # Where nearly all of it is there, little is left to gain.
 _EASY, _SLOPE = 1.64, 1.33
 # So many pairs halve the doubt about the map.
-_PAIRS = 100.0
+_PAIRS = 50.0
 _FOLDS = 5
 
 
@@ -66,7 +66,7 @@ class Align(Reranker):
     and stands in its place: that bias is dropped, and a second Sinkhorn follows on the aligned
     embeddings, as in "sinkhorn+align+sinkhorn". The share x then follows from what is measured:
 
-        x = clip((c - .19) / .3, 0, 1) min(1, 1.64 - 1.33 c) max(0, 2 f - 1) n / (n + 100)
+        x = clip((c - .19) / .3, 0, 1) min(1, 1.64 - 1.33 c) max(0, 2 f - 1) n / (n + 50)
 
     with the confidence c of the plan and n the smaller of queries and items: nothing is done where
     the plan is hardly right, and less where nearly everything is right. c is the share of its mass
@@ -187,7 +187,8 @@ class Aligned(Fitted):
         item_map: (d, d) and item_shift: (d,) likewise of the items.
         item_shift: see `item_map`.
         share: x; 0 leaves the embeddings as they are.
-        norm: nu, root mean square norm of the mapped queries.
+        norm: nu, root mean square norm of the mapped queries; item_norm: of the mapped items.
+        item_norm: see `norm`.
         unit: whether mapped rows get norm one ("cosine").
         linear: whether queries are divided by nu, as they are served, instead of their own norm.
         ridge: that was used.
@@ -202,6 +203,7 @@ class Aligned(Fitted):
     item_shift: Tensor
     share: float
     norm: float
+    item_norm: float
     unit: bool
     ridge: float
     linear: bool = False
@@ -233,7 +235,7 @@ class Aligned(Fitted):
         assert not self.linear
         return replace(
             self, query_map=self.item_map, query_shift=self.item_shift, item_map=self.query_map,
-            item_shift=self.query_shift,
+            item_shift=self.query_shift, norm=self.item_norm, item_norm=self.norm,
         )  # fmt: skip
 
     def transform(self, sim: Similarity) -> Similarity:
@@ -316,7 +318,7 @@ def plan_share(confidence: float, queries: int, items: int, firm: float = 1.0) -
         firm: f, how firm the marginals are.
 
     >>> round(plan_share(0.5, 400, 400), 2), plan_share(0.15, 400, 400)
-    (0.78, 0.0)
+    (0.87, 0.0)
     """
     ramp = min(1.0, max(0.0, (confidence - _UNSURE) / (_SURE - _UNSURE)))
     easy = min(1.0, _EASY - _SLOPE * confidence)
@@ -358,16 +360,19 @@ def solved(moments: Moments, ridge: float, share: float, *, unit: bool) -> Align
     """
     query_map, query_shift = _side(moments, ridge)
     item_map, item_shift = _side(moments.T, ridge)
-    norm = 1.0
-    if unit:
-        square = torch.trace(query_map.T @ moments.qq @ query_map)
-        square = square + 2 * query_shift @ (query_map.T @ moments.queries)
-        square = square + moments.mass * query_shift @ query_shift
-        norm = float((square / moments.mass).clamp_min(1e-24).sqrt())
     return Aligned(
         query_map=query_map, query_shift=query_shift, item_map=item_map, item_shift=item_shift,
-        share=share, norm=norm, unit=unit, ridge=ridge,
+        norm=_norm(moments, query_map, query_shift) if unit else 1.0,
+        item_norm=_norm(moments.T, item_map, item_shift) if unit else 1.0,
+        share=share, unit=unit, ridge=ridge,
     )  # fmt: skip
+
+
+def _norm(moments: Moments, matrix: Tensor, shift: Tensor) -> float:
+    """Root mean square norm of the mapped queries."""
+    square = torch.trace(matrix.T @ moments.qq @ matrix) + moments.mass * shift @ shift
+    square = square + 2 * shift @ (matrix.T @ moments.queries)
+    return float((square / moments.mass).clamp_min(1e-24).sqrt())
 
 
 def _side(moments: Moments, ridge: float) -> tuple[Tensor, Tensor]:
@@ -488,7 +493,7 @@ def _unmoved(sim: Pair) -> Aligned:
     zero = torch.zeros(d, dtype=torch.float64, device=sim.device)
     return Aligned(
         query_map=eye, query_shift=zero, item_map=eye, item_shift=zero, share=0.0, norm=1.0,
-        unit=sim.metric == "cosine", ridge=_RIDGE,
+        item_norm=1.0, unit=sim.metric == "cosine", ridge=_RIDGE,
     )  # fmt: skip
 
 

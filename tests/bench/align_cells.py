@@ -139,8 +139,13 @@ def groups(parts: tuple[str, ...] = PARTS) -> Iterator[Group]:
         for name, made in distorted(coco):
             yield Group("distorted", "coco500", f"coco500, {name}", [made])
     if "drift" in parts:
-        for source, cell in sources.items():
-            yield from _drifted(source, cell)
+        for source in sources:
+            # Other captions in every draw: one draw's luck is no drift.
+            count = max(1, QUERIES // (2 * len(sources[source].texts))) + (source == "msvd")
+            again = (
+                captions(msvd, 1, s) if source == "msvd" else sources[source] for s in range(count)
+            )
+            yield from _drifted(source, list(again))
     if "cuts" in parts:
         for source, cell in sources.items():
             for n in (n for n in SIZES if n < len(cell.texts)):
@@ -161,10 +166,10 @@ def groups(parts: tuple[str, ...] = PARTS) -> Iterator[Group]:
         yield Group("chance", "coco500", "coco500, videos shuffled", [wrong])
 
 
-def _drifted(source: str, cell: Cell) -> Iterator[Group]:
-    """Noise, dropped dimensions and rotations of either side and of both."""
+def _drifted(source: str, again: list[Cell]) -> Iterator[Group]:
+    """Noise, dropped dimensions and rotations of either side and of both, drawn for every cell."""
     made: dict[str, list[Cell]] = {}
-    for seed in range(max(1, QUERIES // (2 * len(cell.texts)))):
+    for seed, cell in enumerate(again):
         half = Half(normalize(cell.texts, dim=1), normalize(cell.videos, dim=1), cell.right)
         for what, how, texts, videos in cases(half, seed):
             if what != "nothing":

@@ -6,12 +6,12 @@ Parts (`align_cells.py`): whole sets, distorted ones, drift of either side or bo
 shares of the queries, and pairs that belong nowhere. Without parts: all.
 
 R@1 in percent, expected over ties, both directions, through the engine that every door uses. A
-difference is paired with Sinkhorn alone on the same queries; +- is two standard errors over
-queries (draws of one set share them, so small cuts are less certain than that). `x` is the share
-that the data asked for. `folded` is the overlap of the top 10 of the served (linear) form with
-those of the engine, and its R@1 less the engine's. Last: worst cells, cells below Sinkhorn alone by
-more than .5 or two standard errors (the larger), and means, of sets and of cells with 400 pairs and
-more. `--lines` keeps the lines of a run and goes on from them.
+difference is the mean of both directions, paired with Sinkhorn alone on the same queries; +- is two
+standard errors over queries (draws of one set share them, so small cuts are less certain). `x` is
+the share that the data asked for. `folded` is the overlap of the top 10 of the served (linear) form
+with those of the engine, and its R@1 less the engine's. Last: worst cells, cells below Sinkhorn
+alone by more than .5 or two standard errors (the larger), and means, of sets and of cells with 400
+pairs and more. `--lines` keeps the lines of a run and goes on from them.
 """
 
 import argparse
@@ -121,8 +121,10 @@ def measured(group: Group, methods: tuple[str, ...], *, fold: bool) -> Line:
     gain = {}
     for method in methods:
         if method != BASE:
-            gap = torch.cat([x - whole[BASE][d] for d, x in whole[method].items()])
-            gain[method] = float(gap.mean()), 2 * float(gap.std()) / len(gap) ** 0.5
+            gaps = [x - whole[BASE][d] for d, x in whole[method].items()]
+            variance = sum(float(x.var()) / len(x) for x in gaps)
+            mean = sum(float(x.mean()) for x in gaps) / len(gaps)
+            gain[method] = mean, 2 * variance**0.5 / len(gaps)
     first = group.draws[0]
     mean = torch.tensor(folded).mean(dim=0).tolist() if folded else (torch.nan, torch.nan)
     return Line(

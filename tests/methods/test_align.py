@@ -174,6 +174,21 @@ def test_both_directions_share_one_matrix():
     assert run.t2v.facts["align_share"] > 0
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_served_queries_are_divided_by_the_norm_of_their_own_side(turned):
+    texts, videos = world(n=300)
+    # Videos share a direction that no map shortens; images of texts lose what is not predicted.
+    videos = unit(videos + 2 * np.eye(D)[0])
+    aligned = pipeline(METHOD).fit(Pair(texts, videos)).stages[0]
+    rows = videos if turned else texts
+    found = aligned.mirrored if turned else aligned
+    images = rows @ found.query_map.numpy() + found.query_shift.numpy()
+    want = np.sqrt((images**2).sum(axis=1).mean())
+    # The plan's masses of the rows are equal but for its tolerance.
+    assert found.norm == pytest.approx(want, rel=0.01)
+    assert abs(aligned.norm / aligned.item_norm - 1) > 0.05
+
+
 def test_known_pairs_of_a_bank_align_queries_that_it_has_not_seen():
     (texts, videos), bank = world(), world(seed=1, n=400)
     sim = Pair(texts, videos)
