@@ -43,7 +43,7 @@ _GRID = (1.0, 3.0, 10.0, 30.0)
 # Share of the aligned rows where pairs are known.
 _KNOWN = 0.5
 # A plan with less of its mass in the largest entries carries more noise than signal.
-_UNSURE, _SURE = 0.19, 0.49
+_UNSURE, _SURE = 0.25, 0.5
 # Where nearly all of it is there, little is left to gain.
 _EASY, _SLOPE = 1.64, 1.33
 # So many pairs halve the doubt about the map.
@@ -66,7 +66,7 @@ class Align(Reranker):
     and stands in its place: that bias is dropped, and a second Sinkhorn follows on the aligned
     embeddings, as in "sinkhorn+align+sinkhorn". The share x then follows from what is measured:
 
-        x = clip((c - .19) / .3, 0, 1) min(1, 1.64 - 1.33 c) max(0, 2 f - 1) n / (n + 50)
+        x = clip(4 c - 1, 0, 1) min(1, 1.64 - 1.33 c) max(0, 2 f - 1) n / (n + 50)
 
     with the confidence c of the plan and n the smaller of queries and items: nothing is done where
     the plan is hardly right, and less where nearly everything is right. c is the share of its mass
@@ -317,7 +317,7 @@ def plan_share(confidence: float, queries: int, items: int, firm: float = 1.0) -
         items: see `queries`.
         firm: f, how firm the marginals are.
 
-    >>> round(plan_share(0.5, 400, 400), 2), plan_share(0.15, 400, 400)
+    >>> round(plan_share(0.5, 400, 400), 2), plan_share(0.25, 400, 400)
     (0.87, 0.0)
     """
     ramp = min(1.0, max(0.0, (confidence - _UNSURE) / (_SURE - _UNSURE)))
