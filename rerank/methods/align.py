@@ -35,7 +35,7 @@ from rerank.methods.base import Bank, Fitted, Parts, Reranker, Turn, as_bank
 from rerank.methods.registry import method
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
 from rerank.passes import reduce
-from rerank.passes.cross import Moments, pair_moments, plan_moments
+from rerank.passes.cross import Moments, PlanMoments, pair_moments, plan_moments
 
 # Pairs of mass one that say "stay where you are".
 _RIDGE = 10.0
@@ -43,11 +43,11 @@ _GRID = (1.0, 3.0, 10.0, 30.0)
 # Share of the aligned rows where pairs are known.
 _KNOWN = 0.5
 # A plan with less of its mass in the largest entries carries more noise than signal.
-_UNSURE, _SURE = 0.19, 0.49
+_UNSURE, _SURE = 0.25, 0.5
 # Where nearly all of it is there, little is left to gain.
 _EASY, _SLOPE = 1.64, 1.33
 # So many pairs halve the doubt about the map.
-_PAIRS = 100.0
+_PAIRS = 50.0
 _FOLDS = 5
 
 
@@ -66,12 +66,14 @@ class Align(Reranker):
     and stands in its place: that bias is dropped, and a second Sinkhorn follows on the aligned
     embeddings, as in "sinkhorn+align+sinkhorn". The share x then follows from what is measured:
 
-        x = clip((c - .19) / .3, 0, 1) min(1, 1.64 - 1.33 c) n / (n + 100) min(1, queries / items)
+        x = clip(4 c - 1, 0, 1) min(1, 1.64 - 1.33 c) max(0, 2 f - 1) n / (n + 50)
 
     with the confidence c of the plan and n the smaller of queries and items: nothing is done where
-    the plan is hardly right, and less where nearly everything is right. A plan whose marginals were
-    softened counts 2 rho - 1, and nothing is done where Sinkhorn found no equal marginals (few
-    queries, repeats): its biases are no plan then.
+    the plan is hardly right, and less where nearly everything is right. c is the share of its mass
+    in the largest entry of each query (or item, where these are more: captions of a video share
+    it). f is how firm the marginals are: rho, or the share of the items' mass that few queries
+    fill. Nothing is done where Sinkhorn found other marginals (repeats): its biases are no plan
+    then.
 
     With a bank of known pairs the map comes from them, x is .5, and the ridge is the one of the
     best held-out prediction (`pair_fit`); where the pairs predict nothing, x is 0.
@@ -144,20 +146,19 @@ class Align(Reranker):
             sim, plan.tau, gallery_bias=plan.gallery_bias + plan.offset, query_mass=mass,
             query_bias=plan.complete(sim) if split else None, step=plan.step,
         )  # fmt: skip
+        sure = _sure(found, plan, sim)
         # As many pairs of mass one as the masses are worth (Kish): n where they are equal.
         square = mass.square().sum()
         pairs = 1 / float(reduce.everywhere_sum(sim, square, over="queries"))
         share = self.share
         if share == "auto":
-            # Biases of another form than one half-step from the queries do not make a plan.
-            rho = plan.rho if plan.one_step else 0.5
             n, m = reduce.total_queries(sim), reduce.total_gallery(sim)
-            share = plan_share(found.confidence, n, m, rho)
+            share = plan_share(sure, n, m, _firm(plan))
         moments = found.moments.scaled(pairs / float(found.moments.mass))
         ridge = _RIDGE if self.ridge == "auto" else float(self.ridge)
         made = solved(moments, ridge, float(share), unit=sim.metric == "cosine")
         label = _label(bank, made.share)
-        return replace(made, label=label, linear=False, confidence=found.confidence)
+        return replace(made, label=label, linear=False, confidence=sure)
 
     def _from_pairs(self, bank: Bank) -> "Aligned":
         assert bank.positives is not None
@@ -186,7 +187,8 @@ class Aligned(Fitted):
         item_map: (d, d) and item_shift: (d,) likewise of the items.
         item_shift: see `item_map`.
         share: x; 0 leaves the embeddings as they are.
-        norm: nu, root mean square norm of the mapped queries.
+        norm: nu, root mean square norm of the mapped queries; item_norm: of the mapped items.
+        item_norm: see `norm`.
         unit: whether mapped rows get norm one ("cosine").
         linear: whether queries are divided by nu, as they are served, instead of their own norm.
         ridge: that was used.
@@ -201,6 +203,7 @@ class Aligned(Fitted):
     item_shift: Tensor
     share: float
     norm: float
+    item_norm: float
     unit: bool
     ridge: float
     linear: bool = False
@@ -232,7 +235,7 @@ class Aligned(Fitted):
         assert not self.linear
         return replace(
             self, query_map=self.item_map, query_shift=self.item_shift, item_map=self.query_map,
-            item_shift=self.query_shift,
+            item_shift=self.query_shift, norm=self.item_norm, item_norm=self.norm,
         )  # fmt: skip
 
     def transform(self, sim: Similarity) -> Similarity:
@@ -305,17 +308,42 @@ class Aligned(Fitted):
         return replace(pair, left=None, right=None)
 
 
-def plan_share(confidence: float, queries: int, items: int, rho: float = 1.0) -> float:
+def plan_share(confidence: float, queries: int, items: int, firm: float = 1.0) -> float:
     """The share x of a plan; see `Align`.
 
-    >>> round(plan_share(0.5, 400, 400), 2), plan_share(0.15, 400, 400)
-    (0.78, 0.0)
+    Args:
+        confidence: c.
+        queries: of the plan; items: likewise.
+        items: see `queries`.
+        firm: f, how firm the marginals are.
+
+    >>> round(plan_share(0.5, 400, 400), 2), plan_share(0.25, 400, 400)
+    (0.87, 0.0)
     """
     ramp = min(1.0, max(0.0, (confidence - _UNSURE) / (_SURE - _UNSURE)))
     easy = min(1.0, _EASY - _SLOPE * confidence)
-    firm = max(0.0, 2 * rho - 1)
     n = min(queries, items)
-    return ramp * easy * firm * n / (n + _PAIRS) * min(1.0, queries / items)
+    return ramp * easy * max(0.0, 2 * firm - 1) * n / (n + _PAIRS)
+
+
+def _sure(found: PlanMoments, plan: Potentials, sim: Similarity) -> float:
+    """How sure the plan is of the partner of each row of the longer side.
+
+    Captions of one video share it: none can have most of it. Items that few queries leave without
+    one have a largest entry too, which says nothing.
+    """
+    n, m = reduce.total_queries(sim), reduce.total_gallery(sim)
+    if n > m or plan.form == "few queries":
+        return found.of_queries
+    return found.of_items if n < m else found.confidence
+
+
+def _firm(plan: Potentials) -> float:
+    """How much of the marginals holds: the softness, or what few queries fill of the items."""
+    if plan.form == "few queries":
+        return 1 - plan.slack
+    # Biases of another form than one half-step from the queries do not make a plan.
+    return plan.rho if plan.one_step else 0.0
 
 
 def solved(moments: Moments, ridge: float, share: float, *, unit: bool) -> Aligned:
@@ -332,16 +360,19 @@ def solved(moments: Moments, ridge: float, share: float, *, unit: bool) -> Align
     """
     query_map, query_shift = _side(moments, ridge)
     item_map, item_shift = _side(moments.T, ridge)
-    norm = 1.0
-    if unit:
-        square = torch.trace(query_map.T @ moments.qq @ query_map)
-        square = square + 2 * query_shift @ (query_map.T @ moments.queries)
-        square = square + moments.mass * query_shift @ query_shift
-        norm = float((square / moments.mass).clamp_min(1e-24).sqrt())
     return Aligned(
         query_map=query_map, query_shift=query_shift, item_map=item_map, item_shift=item_shift,
-        share=share, norm=norm, unit=unit, ridge=ridge,
+        norm=_norm(moments, query_map, query_shift) if unit else 1.0,
+        item_norm=_norm(moments.T, item_map, item_shift) if unit else 1.0,
+        share=share, unit=unit, ridge=ridge,
     )  # fmt: skip
+
+
+def _norm(moments: Moments, matrix: Tensor, shift: Tensor) -> float:
+    """Root mean square norm of the mapped queries."""
+    square = torch.trace(matrix.T @ moments.qq @ matrix) + moments.mass * shift @ shift
+    square = square + 2 * shift @ (matrix.T @ moments.queries)
+    return float((square / moments.mass).clamp_min(1e-24).sqrt())
 
 
 def _side(moments: Moments, ridge: float) -> tuple[Tensor, Tensor]:
@@ -462,7 +493,7 @@ def _unmoved(sim: Pair) -> Aligned:
     zero = torch.zeros(d, dtype=torch.float64, device=sim.device)
     return Aligned(
         query_map=eye, query_shift=zero, item_map=eye, item_shift=zero, share=0.0, norm=1.0,
-        unit=sim.metric == "cosine", ridge=_RIDGE,
+        item_norm=1.0, unit=sim.metric == "cosine", ridge=_RIDGE,
     )  # fmt: skip
 
 

@@ -77,6 +77,7 @@ class Fit:
         stages: the settings that were fitted; empty behind a gate, which chooses by itself.
         notes: what the engine did besides, one sentence each.
         gate: figures of the gate, where one judged.
+        idle: why a stage of the default was left out, or "".
         seen: the direction's similarity as the last stage saw it, where the fit made it.
     """
 
@@ -85,6 +86,7 @@ class Fit:
     stages: Pipeline
     notes: tuple[str, ...] = ()
     gate: Mapping[str, Any] | None = None
+    idle: str = ""
     seen: Similarity | None = None
 
     @property
@@ -264,7 +266,17 @@ def fit(
         fits[side] = Fit(direction, fitted, stages, tuple(notes[side]), seen=seen)
     for side, numbers in (prior or {}).items():
         fits[side] = _with_prior(fits[side], numbers)
+    if method is None:
+        fits = {side: replace(made, idle=_idle(made.direction)) for side, made in fits.items()}
     return Run(name, given, fits)
+
+
+def _idle(direction: Direction) -> str:
+    """Why a stage of the default on embeddings cannot be fitted on this bank, or nothing."""
+    stages = pipeline(DEFAULT_FOR_EMBEDDINGS).stages
+    bank = direction.bank
+    reasons = () if bank is None else (stage.idle(bank) for stage in stages)
+    return next((reason for reason in reasons if reason), "")
 
 
 def _judged(direction: Direction, bank: Bank) -> bool:

@@ -68,12 +68,19 @@ class PlanMoments:
 
     Attributes:
         moments: with the plan's own masses, which sum to about one.
-        confidence: mean of the shares of the mass that lie in the largest entry of their row and
-            of their column.
+        of_queries: share of the mass that lies in the largest entry of its row; of_items: of its
+            column.
+        of_items: see `of_queries`.
     """
 
     moments: Moments
-    confidence: float
+    of_queries: float
+    of_items: float
+
+    @property
+    def confidence(self) -> float:
+        """Mean of both shares."""
+        return (self.of_queries + self.of_items) / 2
 
 
 def plan_moments(
@@ -268,8 +275,8 @@ def _gathered(
         qq, queries, sums[:2] = comm.all_sum(qq), comm.all_sum(queries), comm.all_sum(sums[:2])
     elif sim.shard == "gallery":
         vv, items, sums[2:] = comm.all_sum(vv), comm.all_sum(items), comm.all_sum(sums[2:])
-    confidence = float((sums[1] + sums[2]) / (2 * sums[0].clamp_min(1e-300)))
-    return PlanMoments(Moments(sums[0], queries, items, qq, vv, qv), confidence)
+    shares = (sums[1:] / sums[0].clamp_min(1e-300)).tolist()
+    return PlanMoments(Moments(sums[0], queries, items, qq, vv, qv), *shares)
 
 
 def _times(block: Tensor, gallery: Rows) -> Tensor:

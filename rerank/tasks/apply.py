@@ -650,6 +650,8 @@ def describe_fit(outcome: Ranking) -> dict[str, Any]:
     }
     if outcome.fit.gate is not None:
         facts["gate"] = dict(outcome.fit.gate)
+    if outcome.fit.idle:
+        facts["idle"] = outcome.fit.idle
     return facts | dict(outcome.fit.facts)
 
 

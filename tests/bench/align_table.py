@@ -1,147 +1,87 @@
 """Evidence for the default on embeddings: alignment and EM beside Sinkhorn alone.
 
-    RERANK_DATA=... python tests/bench/align_table.py [--quick]
+    RERANK_DATA=... python tests/bench/align_table.py [part ...] [--em] [--lines FILE]
+
+Parts (`align_cells.py`): whole sets, distorted ones, drift of either side or both, cuts to n pairs,
+shares of the queries, and pairs that belong nowhere. Without parts: all.
 
 R@1 in percent, expected over ties, both directions, through the engine that every door uses. A
-difference is paired with Sinkhorn alone on the same queries; +- is two standard errors. Cells:
-
-- whole: every set at hand, and coco500 with one side made harder (noise, fewer dimensions, a
-  rotation, dropped coordinates, centred modalities);
-- cuts: random n pairs of a set, n = m; few: a share of the queries against the whole gallery.
-
-Distorted sets are not independent of the set that they come from. `folded` is the overlap of the
-top 10 of the served (linear) form with those of the engine, and its R@1 less the engine's.
+difference is the mean of both directions, paired with Sinkhorn alone on the same queries; +- is two
+standard errors over queries (draws of one set share them, so small cuts are less certain). `x` is
+the share that the data asked for. `folded` is the overlap of the top 10 of the served (linear) form
+with those of the engine, and its R@1 less the engine's. Last: worst cells, cells below Sinkhorn
+alone by more than .5 or two standard errors (the larger), and means, of sets and of cells with 400
+pairs and more. `--lines` keeps the lines of a run and goes on from them.
 """
 
+import argparse
 import json
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
-from real_sets import embeddings, folder, hits, load_pair
+from align_cells import PARTS, Cell, Group, groups
+from real_sets import hits
 from torch import Tensor
 
 from rerank.methods import engine
 from rerank.methods.align import Aligned
-from rerank.methods.base import FittedPipeline
+from rerank.methods.base import Fitted, FittedPipeline
 from rerank.methods.directions import from_embeddings
 
 BASE = "sinkhorn"
-ALIGNED = "sinkhorn+align+sinkhorn"
-METHODS = ("none", BASE, "em+sinkhorn", ALIGNED, "em+sinkhorn+align+sinkhorn")
+ALIGNED = engine.DEFAULT_FOR_EMBEDDINGS
+WITH_EM = f"em+{ALIGNED}"
+MOST_LOST, LARGE = 0.5, 400
 
 
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """Texts, videos and what is right, (n, m) boolean."""
+@dataclass(frozen=True)
+class Line:
+    """One cell.
 
+    Attributes:
+        part, source, name: see `align_cells.Group`.
+        source: see `part`.
+        name: see `part`.
+        pairs: the smaller of texts and videos of a draw; queries: of all draws.
+        queries: see `pairs`.
+        recall: R@1 of each direction, by method.
+        gain: mean difference to Sinkhorn alone and two standard errors, by method.
+        share: x; folded: overlap and difference of R@1, NaN where it was not looked at.
+        folded: see `share`.
+    """
+
+    part: str
+    source: str
     name: str
-    texts: Tensor
-    videos: Tensor
-    right: Tensor
-    directions: tuple[str, ...] = ("t2v", "v2t")
+    pairs: int
+    queries: int
+    recall: dict[str, list[float]]
+    gain: dict[str, tuple[float, float]]
+    share: float
+    folded: tuple[float, float]
+
+    def text(self, methods: Iterable[str]) -> str:
+        """As a row of Markdown."""
+        cells = []
+        for method in methods:
+            shown = "/".join(f"{x:.1f}" for x in self.recall[method])
+            if method in self.gain:
+                shown += " ({:+.2f} +- {:.2f})".format(*self.gain[method])
+            cells.append(shown)
+        folded = "{:.3f} {:+.2f}".format(*self.folded) if self.folded[0] == self.folded[0] else ""
+        return (
+            f"| {self.name} | {self.queries} | {' | '.join(cells)} | {self.share:.2f} | {folded} |"
+        )
 
 
-def loaded(name: str) -> Cell:
-    """A whole set."""
-    if name == "esc50_clap":
-        base = folder() / name
-        texts, text_ids = embeddings(base / "texts.h5")
-        videos, video_ids = embeddings(base / "videos.h5")
-        known = json.loads((base / "gt.json").read_text())
-        row = {video: j for j, video in enumerate(video_ids)}
-        right = torch.zeros((len(text_ids), len(video_ids)), dtype=torch.bool)
-        for i, text in enumerate(text_ids):
-            found = known[text]
-            right[i, [row[v] for v in ([found] if isinstance(found, str) else found)]] = True
-        return Cell(name, texts, videos, right)
-    data = load_pair(name)
-    right = data.video_of[:, None] == torch.arange(data.sim.shape[1])
-    return Cell(name, data.sim.queries[:], data.sim.gallery[:], right)
-
-
-def one_caption(cell: Cell, seed: int) -> Cell:
-    """One random text of every video."""
-    draw = torch.rand(cell.right.shape, generator=torch.Generator().manual_seed(seed))
-    rows = (draw * cell.right).argmax(dim=0)
-    eye = torch.eye(len(rows), dtype=torch.bool)
-    return Cell(f"{cell.name}, 1 caption, {seed}", cell.texts[rows], cell.videos, eye)
-
-
-def distorted(cell: Cell) -> Iterator[Cell]:
-    """One set made harder in ways that a linear map can or cannot undo."""
-    texts, videos = (torch.nn.functional.normalize(x, dim=1) for x in (cell.texts, cell.videos))
-    d = texts.shape[1]
-
-    def draw(seed: int, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-    def turn(seed: int, amount: float) -> Tensor:
-        a = draw(seed, d, d)
-        return torch.matrix_exp(amount * (a - a.T) / (2 * d) ** 0.5)
-
-    keep = torch.randperm(d, generator=torch.Generator().manual_seed(3))[: d // 4]
-    dropped = videos.clone()
-    dropped[:, keep] = 0
-    plane = torch.linalg.qr(draw(6, d, d)).Q[:, :96]
-    made = {
-        "videos turned": (texts, videos @ turn(4, 0.7)),
-        "texts turned": (texts @ turn(5, 0.5), videos),
-        "noisy videos": (texts, videos + 0.5 * draw(1, *videos.shape) / d**0.5),
-        "noisy texts": (texts + 0.5 * draw(2, *texts.shape) / d**0.5, videos),
-        "a quarter dropped": (texts, dropped),
-        "a quarter kept": (texts[:, keep], videos[:, keep]),
-        "96 directions": (texts @ plane, videos @ plane),
-        "centred": (texts - texts.mean(dim=0), videos - videos.mean(dim=0)),
-    }
-    for name, (t, v) in made.items():
-        yield Cell(f"{cell.name}, {name}", t, v, cell.right)
-
-
-def cut(cell: Cell, n: int, seed: int) -> Cell:
-    """n random pairs of a set with one text per video."""
-    rows = torch.randperm(len(cell.texts), generator=torch.Generator().manual_seed(seed))[:n]
-    columns = cell.right[rows].int().argmax(dim=1)
-    eye = torch.eye(n, dtype=torch.bool)
-    return Cell(f"{cell.name}, n = {n}", cell.texts[rows], cell.videos[columns], eye)
-
-
-def few(cell: Cell, share: float, seed: int) -> Cell:
-    """A share of the texts against all videos."""
-    count = max(2, round(share * len(cell.texts)))
-    rows = torch.randperm(len(cell.texts), generator=torch.Generator().manual_seed(seed))[:count]
-    name = f"{cell.name}, {share:.0%} of the texts"
-    return Cell(name, cell.texts[rows], cell.videos, cell.right[rows], ("t2v",))
-
-
-def cells(quick: bool) -> Iterator[tuple[str, list[Cell]]]:
-    """Cells with the draws that are pooled in each."""
-    coco, small = loaded("coco500"), loaded("msrvtt100")
-    yield coco.name, [coco]
-    yield small.name, [small]
-    msvd = loaded("msvd_aligned")
-    yield "msvd_aligned, 1 caption", [one_caption(msvd, seed) for seed in range(1 if quick else 3)]
-    for made in distorted(coco):
-        if not quick or "turned" in made.name:
-            yield made.name, [made]
-    sizes = (100,) if quick else (200, 100, 50)
-    for n in sizes:
-        yield f"coco500, n = {n}", [cut(coco, n, seed) for seed in range(2 if quick else 5)]
-    for share in (0.25,) if quick else (0.5, 0.25, 0.1, 0.05):
-        draws = range(1 if quick else 4)
-        yield f"coco500, {share:.0%} of the texts", [few(coco, share, seed) for seed in draws]
-    if not quick:
-        yield "esc50_clap", [loaded("esc50_clap")]
-        yield "msvd_aligned", [msvd]
-
-
-def measured(cell: Cell, method: str) -> tuple[dict[str, Tensor], dict[str, FittedPipeline | None]]:
+def found(cell: Cell, method: str) -> tuple[dict[str, Tensor], dict[str, FittedPipeline | None]]:
     """Hits of every query and the fits, by direction."""
     run = engine.fit(from_embeddings(cell.texts, cell.videos), method)
     sides = {"t2v": cell.right, "v2t": cell.right.T}
-    found = {d: 100 * hits(run[d].sim.scores(), sides[d]) for d in cell.directions}
-    return found, {d: run[d].fitted for d in cell.directions}
+    made = {d: 100 * hits(run[d].sim.scores(), sides[d]) for d in cell.directions}
+    return made, {d: run[d].fitted for d in cell.directions}
 
 
 def served(cell: Cell, fits: dict[str, FittedPipeline | None]) -> tuple[float, float]:
@@ -160,61 +100,92 @@ def served(cell: Cell, fits: dict[str, FittedPipeline | None]) -> tuple[float, f
     return float(torch.stack(overlaps).mean()), float(torch.stack(gaps).mean())
 
 
-def linearised(stage):  # noqa: ANN001, ANN201
+def linearised(stage: Fitted) -> Fitted:
     """An alignment as it is served."""
-    from dataclasses import replace
-
     return replace(stage, linear=True) if isinstance(stage, Aligned) else stage
 
 
-def rows(quick: bool, show: Callable[[str], None]) -> None:
-    """One line per cell, then what is worst."""
-    show(f"| cell | queries | {' | '.join(METHODS)} | x | folded |")
-    show("|" + " --- |" * (len(METHODS) + 4))
-    differences: dict[str, dict[str, tuple[float, float]]] = {m: {} for m in METHODS}
-    for name, draws in cells(quick):
-        pooled: dict[str, dict[str, list[Tensor]]] = {m: {} for m in METHODS}
-        shares, folded = [], []
-        for cell in draws:
-            for method in METHODS:
-                found, fits = measured(cell, method)
-                for d, values in found.items():
-                    pooled[method].setdefault(d, []).append(values)
-                if method == ALIGNED:
-                    shares += [f.facts["align_share"] for f in fits.values() if f is not None]
-                    folded.append(served(cell, fits))
-        texts = []
-        for method in METHODS:
-            means = [float(torch.cat(x).mean()) for x in pooled[method].values()]
-            text = "/".join(f"{mean:.1f}" for mean in means)
-            if method != BASE:
-                gap = torch.cat(
-                    [torch.cat(x) - torch.cat(pooled[BASE][d]) for d, x in pooled[method].items()]
-                )
-                mean, error = float(gap.mean()), 2 * float(gap.std()) / len(gap) ** 0.5
-                differences[method][name] = (mean, error)
-                text += f" ({mean:+.2f} +- {error:.2f})"
-            texts.append(text)
-        count = sum(len(v) for x in pooled[BASE].values() for v in x)
-        mean = torch.tensor(folded).mean(dim=0).tolist()
-        x = sum(shares) / len(shares)
-        show(f"| {name} | {count} | {' | '.join(texts)} | {x:.2f} | {mean[0]:.3f} {mean[1]:+.2f} |")
-    show("")
-    for method, by_cell in differences.items():
-        if method == BASE:
-            continue
-        worst = min(by_cell, key=lambda cell: by_cell[cell][0])
-        mean = sum(x for x, _ in by_cell.values()) / len(by_cell)
-        low, error = by_cell[worst]
-        show(
-            f"{method}: mean of {len(by_cell)} cells {mean:+.2f}, worst {low:+.2f} +- {error:.2f} "
-            f"({worst})"
-        )
+def measured(group: Group, methods: tuple[str, ...], *, fold: bool) -> Line:
+    """All draws of a cell."""
+    pooled: dict[str, dict[str, list[Tensor]]] = {m: {} for m in ("none", *methods)}
+    shares, folded = [], []
+    for cell in group.draws:
+        for method in pooled:
+            hit, fits = found(cell, method)
+            for d, values in hit.items():
+                pooled[method].setdefault(d, []).append(values)
+            if method == ALIGNED:
+                shares += [f.facts["align_share"] for f in fits.values() if f is not None]
+                folded += [served(cell, fits)] if fold else []
+    whole = {m: {d: torch.cat(x) for d, x in found.items()} for m, found in pooled.items()}
+    gain = {}
+    for method in methods:
+        if method != BASE:
+            gaps = [x - whole[BASE][d] for d, x in whole[method].items()]
+            variance = sum(float(x.var()) / len(x) for x in gaps)
+            mean = sum(float(x.mean()) for x in gaps) / len(gaps)
+            gain[method] = mean, 2 * variance**0.5 / len(gaps)
+    first = group.draws[0]
+    mean = torch.tensor(folded).mean(dim=0).tolist() if folded else (torch.nan, torch.nan)
+    return Line(
+        group.part, group.source, group.name,
+        min(len(first.texts), len(first.videos)), sum(len(x) for x in whole[BASE].values()),
+        {m: [float(x.mean()) for x in found.values()] for m, found in whole.items()},
+        gain, sum(shares) / max(1, len(shares)), (mean[0], mean[1]),
+    )  # fmt: skip
+
+
+def summary(lines: list[Line], method: str) -> None:
+    """What is worst, what is below Sinkhorn alone, and means."""
+    gains = [(line, *line.gain[method]) for line in lines if method in line.gain]
+    if not gains:
+        return
+    print(f"\n{method} against {BASE}:")
+    for part in PARTS:
+        some = [x for x in gains if x[0].part == part]
+        if some:
+            low, gain, error = min(some, key=lambda x: x[1])
+            mean = sum(x[1] for x in some) / len(some)
+            print(
+                f"- {part}: mean of {len(some)} cells {mean:+.2f}, worst {gain:+.2f} +- "
+                f"{error:.2f} ({low.name})"
+            )
+    lost = [f"{x[0].name} {x[1]:+.2f}" for x in gains if x[1] < -max(MOST_LOST, x[2])]
+    print(f"- below by more than {MOST_LOST} or two standard errors: {', '.join(lost) or 'none'}")
+    large = [x for x in gains if x[0].pairs >= LARGE]
+    for what, kinds in (("sets", ("whole",)), ("sets, distorted and drifted", PARTS[:3])):
+        values = [x[1] for x in large if x[0].part in kinds]
+        if values:
+            mean = sum(values) / len(values)
+            print(f"- {what} of {LARGE} pairs and more: {mean:+.2f} ({len(values)})")
 
 
 def main() -> None:
     """Print the table."""
-    rows("--quick" in sys.argv, lambda line: print(line, flush=True))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("--em", action="store_true")
+    parser.add_argument("--lines", type=Path)
+    args = parser.parse_args()
+    methods = (BASE, ALIGNED, *((WITH_EM,) if args.em else ()))
+    lines: list[Line] = []
+    if args.lines and args.lines.exists():
+        lines = [Line(**json.loads(x)) for x in args.lines.read_text().splitlines()]
+    known = {(line.part, line.name): line for line in lines}
+    print(f"| cell | queries | {' | '.join(('none', *methods))} | x | folded |")
+    print("|" + " --- |" * (len(methods) + 5))
+    shown = []
+    for group in groups(tuple(args.parts) or PARTS):
+        line = known.get((group.part, group.name))
+        if line is None:
+            line = measured(group, methods, fold=group.part in ("whole", "distorted"))
+            if args.lines:
+                with args.lines.open("a") as file:
+                    file.write(json.dumps(line.__dict__) + "\n")
+        print(line.text(["none", *(m for m in methods if m in line.recall)]), flush=True)
+        shown.append(line)
+    for method in methods[1:]:
+        summary(shown, method)
 
 
 if __name__ == "__main__":

@@ -174,6 +174,21 @@ def test_both_directions_share_one_matrix():
     assert run.t2v.facts["align_share"] > 0
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_served_queries_are_divided_by_the_norm_of_their_own_side(turned):
+    texts, videos = world(n=300)
+    # Videos share a direction that no map shortens; images of texts lose what is not predicted.
+    videos = unit(videos + 2 * np.eye(D)[0])
+    aligned = pipeline(METHOD).fit(Pair(texts, videos)).stages[0]
+    rows = videos if turned else texts
+    found = aligned.mirrored if turned else aligned
+    images = rows @ found.query_map.numpy() + found.query_shift.numpy()
+    want = np.sqrt((images**2).sum(axis=1).mean())
+    # The plan's masses of the rows are equal but for its tolerance.
+    assert found.norm == pytest.approx(want, rel=0.01)
+    assert abs(aligned.norm / aligned.item_norm - 1) > 0.05
+
+
 def test_known_pairs_of_a_bank_align_queries_that_it_has_not_seen():
     (texts, videos), bank = world(), world(seed=1, n=400)
     sim = Pair(texts, videos)
@@ -254,8 +269,29 @@ def test_the_share_follows_from_what_is_measured():
     assert plan_share(0.1, 500, 500) == 0
     assert plan_share(0.5, 500, 500) > plan_share(0.95, 500, 500) > 0
     assert plan_share(0.5, 50, 50) < plan_share(0.5, 500, 500)
-    assert plan_share(0.5, 50, 500) < plan_share(0.5, 50, 50) / 9
-    assert plan_share(0.5, 500, 500, rho=0.5) == 0
+    assert plan_share(0.5, 500, 500, firm=0.5) == plan_share(0.5, 500, 500, firm=0.1) == 0
+    assert plan_share(0.5, 500, 500, firm=0.75) == pytest.approx(plan_share(0.5, 500, 500) / 2)
+
+
+def test_captions_of_a_video_do_not_count_as_doubt_of_each_other():
+    # A video's mass is shared by its captions: none of them can have more than a quarter.
+    texts, videos = world(n=300)
+    several = unit(
+        np.repeat(texts, 4, axis=0) + 0.02 * np.random.default_rng(0).normal(size=(1200, D))
+    )
+    one, four = (pipeline(METHOD).fit(Pair(x, videos)).stages[0] for x in (texts, several))
+    assert four.confidence > 0.4 and four.share > 0.8 * one.share
+    turned = Bank(Pair(videos, several), label="transductive", gallery_groups=300)
+    back = pipeline(METHOD).fit(turned).stages[0]
+    assert back.share > 0.8 * one.share
+
+
+def test_a_repeated_text_hardly_lowers_the_share_and_few_texts_end_it():
+    texts, videos = world(n=300)
+    copied = np.concatenate([texts[:299], texts[:1]])
+    shares = [pipeline(METHOD).fit(Pair(x, videos)).stages[0].share for x in (texts, copied)]
+    assert shares[1] == pytest.approx(shares[0], rel=0.05) and shares[1] > 0.3
+    assert pipeline(METHOD).fit(Pair(texts[:150], videos)).stages[0].share == 0
 
 
 def test_too_few_rows_for_a_temperature_stay_as_they_are():
@@ -323,6 +359,9 @@ def test_scores_alone_are_refused_by_name_and_left_out_by_default():
     assert "these are scores" in Align().idle(Bank(scores, label="transductive"))
     run = engine.fit(from_scores(scores))
     assert "align" not in run.method
+    # Nobody asked for it, so nothing is printed; the manifest says it.
+    assert all("these are scores" in fit.idle and not fit.notes for fit in run.fits.values())
+    assert not engine.fit(from_embeddings(texts, videos)).t2v.idle
 
 
 def test_a_bank_without_known_pairs_is_refused_with_the_reason():

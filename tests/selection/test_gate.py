@@ -117,7 +117,7 @@ def test_a_foreign_bank_is_found_out_and_shrunk():
     near, far = (gated_fit(None, bank_for(videos, *b))[1] for b in (items(rng, N), foreign))
     assert near.foreign.auc < 0.65
     assert far.foreign.auc > 0.95
-    assert far.shrink == pytest.approx(2 * (1 - far.foreign.auc))
+    assert far.shrink == 0
     assert any("looks foreign" in sentence for sentence in far.sentences)
     assert not any("looks foreign" in sentence for sentence in near.sentences)
 
@@ -163,9 +163,12 @@ def test_a_foreign_bank_with_the_same_moments_is_seen_by_its_queries():
 
 @pytest.mark.parametrize(
     "gallery, queries, shrink",
-    [(None, None, 1), (0.3, 0.5, 1), (0.5, None, 1), (0.75, 0.5, 0.5), (0.5, 0.25, 0.5), (1, 0, 0)],
-)
-def test_shrinkage_is_twice_the_doubt(gallery, queries, shrink):
+    [
+        (None, None, 1), (0.3, 0.5, 1), (0.62, None, 1), (0.6875, 0.5, 0.5), (0.5, 0.3125, 0.5),
+        (0.75, 0.5, 0), (0.5, 0.25, 0), (1, 0, 0),
+    ],
+)  # fmt: skip
+def test_a_bank_is_used_whole_or_not_at_all_unless_it_is_hard_to_tell(gallery, queries, shrink):
     assert Foreign(gallery, queries).shrink == shrink
 
 

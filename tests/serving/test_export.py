@@ -68,6 +68,25 @@ def test_exact_search_finds_the_exact_top_10(tmp_path, model, small, to, side):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "out.npz", "out.query.py"]
 
 
+@pytest.mark.parametrize("to", list(STORES))
+def test_an_aligned_model_is_exact_in_every_store(tmp_path, to):
+    pytest.importorskip(LIBRARIES[to])
+    ids = IDS[:60]
+    used = fit_model(
+        ids, GALLERY[:60], BANK, bank_gallery=BANK_GALLERY, method="sinkhorn+align+sinkhorn",
+        bank_positives=tuple(np.array([i]) for i in range(len(BANK))), gate=False,
+    )  # fmt: skip
+    assert used.fitted.turns
+    made = export(
+        used, ids, GALLERY[:60], tmp_path / "out", to=to, queries=QUERIES[:20], recall=1.0
+    )
+    assert made.manifest["recall"]["overlap"] == 1.0
+    # What is recalled is the rewritten ranking, by one (d, d) product of a query.
+    rewritten = topk(used.fitted.transform(Pair(QUERIES[:20], GALLERY[:60])), 10)
+    assert torch.equal(Searcher.of(used, ids, GALLERY[:60]).search(QUERIES[:20], 10).indices,
+                       rewritten.indices)  # fmt: skip
+
+
 @pytest.mark.parametrize("method", ["center", "center+sinkhorn", "center+nnn", "center+em"])
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
 def test_centred_methods_fold_into_means_of_queries_and_items(tmp_path, method, metric):
