@@ -40,6 +40,12 @@ def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[
         >>> [rows.tolist() for rows in as_positives({0: [2, 1]}, 2, 3)]
         [[1, 2], []]
     """
+    if type(positives).__module__.partition(".")[0] in ("pandas", "polars"):
+        raise RerankError(
+            f"positives: got a {type(positives).__name__}, expected {{query: [items]}} or gallery "
+            "rows for each query; of a table of pairs: {q: [v for a, v in pairs if a == q] for q, "
+            "_ in pairs}, with pairs = list(zip(df['query_id'], df['video_id']))"
+        )
     if isinstance(positives, Mapping):
         given: Sequence | np.ndarray = _by_row(positives, n_queries)
     else:

@@ -16,7 +16,7 @@ from rerank.io.field import Field, bounds, checked_blocks, hash_matrix, in_memor
 from rerank.io.files import BLOCK_BYTES, ArrayHash, PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.frames import pooled_cube, pooling
-from rerank.io.given import taken_apart
+from rerank.io.given import names_given, taken_apart
 from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_ids, check_unique
 from rerank.io.layouts import Wanted, locate
@@ -298,7 +298,7 @@ def _numbers(count: int) -> tuple[str, ...]:
 
 
 def _names_of(ids: Sequence[str] | PathLike, role: str) -> tuple[str, ...]:
-    rows = read_id_file(Path(ids)) if isinstance(ids, str | os.PathLike) else list(ids)
+    rows = read_id_file(Path(ids)) if isinstance(ids, str | os.PathLike) else names_given(ids, role)
     return check_ids(rows, f"{role}: ids")
 
 

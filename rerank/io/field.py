@@ -70,17 +70,26 @@ class Field:
 
     @property
     def nbytes(self) -> int:
-        """Declared size; a Python integer, so that it cannot overflow."""
-        size = self.dtype.itemsize
-        for extent in self.shape:
-            size *= extent
-        return size
+        """Declared size."""
+        return declared_bytes(self.shape, self.dtype)
 
     def describe(self) -> str:
         """Shape and type in a few characters, for lists of candidates."""
         if self.odd:
             return f"{'x'.join(map(str, self.shape)) or 'scalar'}, {self.odd}"
         return f"{'x'.join(map(str, self.shape)) or 'scalar'} {self.dtype.name}"
+
+
+def declared_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """What an array takes; a Python integer, so that it cannot overflow.
+
+    >>> declared_bytes((1 << 40, 1 << 40), np.dtype("f4")) == 1 << 82
+    True
+    """
+    size = dtype.itemsize
+    for extent in shape:
+        size *= int(extent)
+    return size
 
 
 def afford(size: int, where: str, *, what: str = "this") -> None:

@@ -1,15 +1,45 @@
 """Rows and their names out of whatever a program holds: arrays, lists, tables, tensors."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from rerank.core.arrays import HasArray, Sparse
 from rerank.core.errors import RerankError
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES
 from rerank.io.files import named
 from rerank.io.ids import check_ids
-from rerank.io.number_columns import vectors_among
+from rerank.io.number_columns import torn, vectors_among
+
+
+@runtime_checkable
+class _Frame(Protocol):
+    """A table of pandas or polars, in contrast to one column."""
+
+    columns: Any
+
+
+@runtime_checkable
+class _Lazy(Protocol):
+    """A query of polars that was not run yet."""
+
+    def collect(self) -> Any: ...  # noqa: ANN401  a frame
+
+
+@runtime_checkable
+class _KnowsNumbers(Protocol):
+    """A type of polars."""
+
+    def is_numeric(self) -> bool: ...
+
+
+@runtime_checkable
+class _Nested(Protocol):
+    """A type of polars whose entries are lists."""
+
+    inner: Any
+
 
 Taken = tuple[tuple[str, ...] | None, np.ndarray]
 
@@ -28,7 +58,7 @@ def taken_apart(anything: object, role: str) -> Taken:
         return None, _of_tensor(anything, role)
     if library in ("pandas", "polars"):
         return _of_table(anything, role)
-    if hasattr(anything, "tocsr") or hasattr(anything, "toarray"):
+    if isinstance(anything, Sparse):
         raise RerankError(
             f"{role}: got a sparse {type(anything).__name__}, expected a dense array; give "
             "x.toarray()"
@@ -40,7 +70,7 @@ def taken_apart(anything: object, role: str) -> Taken:
         return ids, _stacked(list(anything.values()), role)
     if isinstance(anything, np.ndarray):
         return None, _of_array(anything, role)
-    if hasattr(anything, "__array__") and not isinstance(anything, str | bytes):
+    if isinstance(anything, HasArray) and not isinstance(anything, str | bytes):
         return None, _of_array(np.asarray(anything), role)
     if isinstance(anything, Sequence) and not isinstance(anything, str | bytes):
         return None, _stacked(anything, role)
@@ -103,7 +133,8 @@ def _stacked(items: Sequence[Any], role: str) -> np.ndarray:
         if type(item).__module__.partition(".")[0] == "torch":
             item = item.detach().cpu().float().numpy()
         try:
-            array = np.asarray(item, dtype=None if hasattr(item, "dtype") else np.float64)
+            # Whole numbers in lists are meant as numbers; arrays have a type of their own.
+            array = np.asarray(item, dtype=None if isinstance(item, HasArray) else np.float64)
         except (TypeError, ValueError):
             raise RerankError(
                 f"{role}: row {row} is {named([item])}, expected a vector of numbers"
@@ -124,9 +155,12 @@ def _stacked(items: Sequence[Any], role: str) -> np.ndarray:
 
 def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
     """Frames with numbers in columns or vectors in one; series of vectors; ids beside them."""
+    if isinstance(table, _Lazy):
+        raise RerankError(f"{role}: got a {type(table).__name__}, which has no rows yet; give "
+                          "x.collect()")  # fmt: skip
     index = _index_of(table)
-    if not hasattr(table, "columns"):
-        return index, _stacked(_values(table), role)
+    if not isinstance(table, _Frame):
+        return index, _vectors(table, role)
     names = [str(name) for name in table.columns]
     by_name = dict(zip(names, table.columns, strict=True))
     known = [name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier if name in by_name]
@@ -135,23 +169,88 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
         ids = check_ids(_values(table[by_name[known[0]]]), f"{role}: column {known[0]!r}")
     left = [name for name in names if name not in known]
     numbers = [name for name in left if _is_numeric(table[by_name[name]])]
-    vectors = vectors_among(numbers)
-    if vectors is not None and list(vectors) == ["values"]:
-        # Other numbers beside a vector are no part of it.
-        left = numbers = [numbers[place] for place in vectors["values"]]
     others = [name for name in left if name not in numbers]
-    if len(others) == 1 and not numbers:
-        return ids, _stacked(_values(table[by_name[others[0]]]), role)
-    if numbers and not others:
-        columns = [np.asarray(table[by_name[name]].to_numpy()) for name in numbers]
-        if any(column.dtype.kind not in "fiu" for column in columns):
-            raise RerankError(f"{role}: a column of the DataFrame has missing values; fill them")
+    lists = [name for name in others if _holds_vectors(table[by_name[name]])]
+    if len(lists) > 1:
+        raise RerankError(
+            f"{role}: got a DataFrame in which {named(lists)} could all be the embeddings; give "
+            f"one: df[{[*known[:1], lists[0]]}]"
+        )
+    if lists or (len(others) == 1 and not numbers):
+        # What stands beside a column of vectors is no part of it.
+        return ids, _vectors(table[by_name[(lists or others)[0]]], role)
+    odd = torn(left, [left.index(name) for name in numbers])
+    if odd is not None:
+        raise RerankError(
+            f"{role}: column {left[odd]!r} of the DataFrame holds other things than numbers, and "
+            "columns beside it are numbers of a vector; correct it"
+        )
+    found = vectors_among(numbers)
+    if found is not None and list(found) == ["values"]:
+        # Nor are other numbers beside those of a vector.
+        numbers = [numbers[place] for place in found["values"]]
+    if len(numbers) > 1 or (numbers and not others):
+        columns = [_numbers(table[by_name[name]], f"{role}: column {name!r}") for name in numbers]
         matrix = np.stack(columns, axis=1)
         return ids, _of_array(matrix.astype(np.result_type(matrix.dtype, np.float32)), role)
     raise RerankError(
         f"{role}: got a DataFrame with the columns {named(names)}; expected columns of numbers, or "
         "one column of vectors, and at most one of ids, such as 'id'; give df[[...]]"
     )
+
+
+def _numbers(column: Any, where: str) -> np.ndarray:  # noqa: ANN401  pandas or polars
+    """A column of numbers, also of those that numpy keeps as objects."""
+    made = np.asarray(column.to_numpy())
+    if made.dtype.kind in "fiu":
+        return made
+    items = _values(column)
+    try:
+        return np.array([float(item) for item in items])
+    except (TypeError, ValueError):
+        row = next(row for row, item in enumerate(items) if not isinstance(item, int | float))
+        raise RerankError(
+            f"{where}: row {row} is {named([items[row]])}: a missing value; fill it, or leave the "
+            "row out"
+        ) from None
+
+
+def _vectors(column: Any, role: str) -> np.ndarray:  # noqa: ANN401  pandas or polars
+    """A column of vectors, in the precision that it says it has."""
+    made = _stacked(_values(column), role)
+    if made.dtype == np.float64 and isinstance(column.dtype, _Nested):
+        inner = column.dtype.inner
+        while isinstance(inner, _Nested):
+            inner = inner.inner
+        if str(inner) in ("Float32", "Float16"):
+            return made.astype(str(inner).lower())
+    return made
+
+
+def _holds_vectors(column: Any) -> bool:  # noqa: ANN401  pandas or polars
+    """Whether the first entry that is there is a list of numbers, or of such lists."""
+    first = next((item for item in _values(column) if item is not None), None)
+    if isinstance(first, str | bytes) or not isinstance(first, Sequence | HasArray):
+        return False
+    try:
+        return np.asarray(first).dtype.kind in "fiu" and np.ndim(first) in (1, 2)
+    except (TypeError, ValueError):
+        return False
+
+
+def names_given(ids: Any, role: str) -> list[Any]:  # noqa: ANN401  anything that lists names
+    """Names in a list, an array, or a column of a table.
+
+    Raises:
+        RerankError: a whole table.
+    """
+    if isinstance(ids, _Frame):
+        columns = [str(name) for name in ids.columns]
+        raise RerankError(
+            f"{role}: ids: got a {type(ids).__name__} with the columns {named(columns)}, expected "
+            f"one of them, such as df[{columns[0]!r}]"
+        )
+    return list(ids)
 
 
 def _index_of(table: Any) -> tuple[str, ...] | None:  # noqa: ANN401  pandas or polars
@@ -163,7 +262,7 @@ def _index_of(table: Any) -> tuple[str, ...] | None:  # noqa: ANN401  pandas or 
 
 
 def _is_numeric(column: Any) -> bool:  # noqa: ANN401  pandas or polars
-    if hasattr(column.dtype, "is_numeric"):
+    if isinstance(column.dtype, _KnowsNumbers):
         return bool(column.dtype.is_numeric())
     return getattr(column.dtype, "kind", "O") in "fiu"
 

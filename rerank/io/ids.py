@@ -70,7 +70,7 @@ def check_ids(raw: Sequence[object] | np.ndarray, where: str, *, first: int = 0)
         problem = _id_problem(item)
         if problem:
             raise FormatError(f"{where}: the id in row {row} {problem}; correct it")
-        made.append(item)
+        made.append(str(item))  # numpy has a text of its own
     return tuple(made)
 
 

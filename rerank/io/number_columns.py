@@ -6,7 +6,7 @@ tell them apart.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 _COUNTED = re.compile(r"(.*?)(\d{1,6})")
 
@@ -56,3 +56,19 @@ def vectors_among(names: Sequence[str]) -> Mapping[str, Sequence[int]] | None:
     if len(runs) == 1:
         return {"values": places}
     return {stem.rstrip("_-. [(") or "values": run for stem, run in runs.items()}
+
+
+def torn(names: Sequence[str], numbers: Collection[int]) -> int | None:
+    """Place of a column without numbers whose name stands among those of the numbers of a vector.
+
+    Left out, it would make the vectors shorter without a word.
+
+    >>> torn(["f0", "f1", "f2", "note"], {0, 2}), torn(["f0", "f1", "note"], {0, 1})
+    (1, None)
+    """
+    for run in counted(names).values():
+        if not set(numbers).isdisjoint(run):
+            for place in run:
+                if place not in numbers:
+                    return place
+    return None

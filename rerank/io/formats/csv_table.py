@@ -1,21 +1,26 @@
 """Tables in text, comma or tab: one row an item, its id and its numbers."""
 
 import contextlib
-import csv
-import io
 import json
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
+from rerank.core import memory
 from rerank.core.errors import FormatError
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES, Container
-from rerank.io.field import Field, afford
-from rerank.io.files import named, read_text
+from rerank.io.field import Field
+from rerank.io.files import named
 from rerank.io.formats.registry import file_format
-from rerank.io.number_columns import vectors_among
+from rerank.io.number_columns import counted, torn, vectors_among
+from rerank.io.text_table import Rows, TextTable, is_number, open_table
 
+_COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
 _ID_NAMES = {name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier}
 
 
@@ -29,143 +34,320 @@ _ID_NAMES = {name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier}
 def open_csv(path: Path) -> Iterator[Container]:
     r"""A table with a header. Columns of numbers are gathered in the array "values".
 
+    All rows are looked at once; of a long table nothing is kept, and its rows are read again where
+    they are asked for. An empty cell among numbers is a missing number.
+
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "v.csv"
     >>> _ = path.write_text("id,0,1\na,.5,1\nb,2,3\n")
     >>> with open_csv(path) as found:
     ...     sorted(found.fields), found.columns
     (['id', 'values'], ('0', '1'))
+
+    Vectors as lists in one column, as pandas writes them:
+
+    >>> _ = path.write_text('id,clip\na,"[.5, 1]"\nb,"[2, 3]"\n'.replace("[.", "[0."))
+    >>> with open_csv(path) as found:
+    ...     found.fields["clip"].describe()
+    '2x2 float64'
     """
-    afford(8 * path.stat().st_size, str(path), what="a table in text")
-    header, rows = read_table(read_text(path), str(path))
-    if not rows:
+    columns = _Columns(open_table(path))
+    if not columns.count:
         raise FormatError(f"{path}: is a table without a row below its header")
+    columns.check()
+    header = columns.table.header
+    numbers = list(columns.numbers)
     fields: dict[str, Field] = {}
-    numbers: dict[str, np.ndarray] = {}
     numbered: Field | None = None
-    for number, name in enumerate(header):
-        cells = [row[number] for row in rows]
+    for place, name in enumerate(header):
         where = f"{path}: column {named([name])}"
-        made = None if name in _ID_NAMES else _numbers(cells)
-        if number == 0 and _names_rows(name, cells, rows):
+        if place == 0 and columns.names_rows:
             # The names that pandas gives to rows, or ids that are whole numbers.
-            numbered = _texts(cells, where)
-        elif made is not None:
-            numbers[name] = made
-        else:
-            fields[name] = _lists(cells, where) or _texts(cells, where)
+            numbered = columns.texts(place, where)
+        elif place in columns.lists:
+            fields[name] = columns.vectors(place, where)
+        elif place not in numbers:
+            fields[name] = columns.texts(place, where)
+    if columns.names_rows and 0 in numbers:
+        numbers.remove(0)
     texts = [name for name, item in fields.items() if item.kind == "text"]
     if len(texts) == 1 and texts[0] not in _ID_NAMES:
         fields["ids"] = fields[texts[0]]
     elif not texts and numbered is not None:
         fields["ids"] = numbered
+    names = tuple(header[place] for place in numbers)
     vectors = None
     if numbers:
         where = f"{path}: its columns of numbers"
-        matrix = np.stack(list(numbers.values()), axis=1)
-        fields.setdefault("values", _held(matrix, where))
-        found = vectors_among(list(numbers))
+        fields.setdefault("values", columns.matrix(numbers, where))
+        found = vectors_among(names)
         if found is not None and fields["values"].where == where:
-            parts = {name: _held(matrix[:, list(at)], where) for name, at in found.items()}
+            parts = {
+                name: columns.matrix([numbers[i] for i in at], where) for name, at in found.items()
+            }
             others = {name: item for name, item in fields.items() if name != "values"}
             vectors = {**others, **parts}
-    yield Container(path, fields, per_item=False, columns=tuple(numbers), vectors=vectors)
+    yield Container(path, fields, per_item=False, columns=names, vectors=vectors)
 
 
-def _names_rows(name: str, cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether a first column without a name has whole numbers, each once, beside columns of others.
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Some rows: columns of numbers, columns of vectors, and the cells of all others."""
 
-    >>> _names_rows("column 0", ["7", "9"], [["7", ".5"], ["9", ".25"]])
-    True
-    >>> _names_rows("column 0", ["7", "9"], [["7", "5"], ["9", "2"]])
-    False
+    count: int
+    numbers: np.ndarray
+    lists: dict[int, np.ndarray]
+    texts: dict[int, list[str]]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        letters = sum(64 + len(cell) for cells in self.texts.values() for cell in cells)
+        return self.numbers.nbytes + sum(part.nbytes for part in self.lists.values()) + letters
+
+
+@dataclass(frozen=True)
+class _Unlike:
+    """Why a column of lists is no matrix."""
+
+    odd: str
+    fix: str = "all rows need the same length"
+
+
+@dataclass
+class _Columns:
+    """What every column of a table holds, found in one walk over all rows.
+
+    Attributes:
+        table: the rows.
+        count: how many there are.
+        numbers: places of the columns in which every cell is a number or empty.
+        filled: places of those with a number at least.
+        lists: place -> length of the lists of numbers of a column.
+        unlike: place -> what is wrong with the lists of a column.
+        cells: place -> the first row whose cell is no number, and that cell.
+        names_rows: whether the first column has whole numbers that name the rows.
+        kept: the rows, where the table is small.
     """
-    if name not in ("column 0", "Unnamed: 0") or not all(cell.isdecimal() for cell in cells):
-        return False
-    others = (cell for row in rows for cell in row[1:])
-    return len(set(cells)) == len(cells) and not all(cell.isdecimal() for cell in others)
+
+    table: TextTable
+    count: int = 0
+    numbers: list[int] = field(default_factory=list)
+    filled: set[int] = field(default_factory=set)
+    lists: dict[int, int] = field(default_factory=dict)
+    unlike: dict[int, _Unlike] = field(default_factory=dict)
+    cells: dict[int, tuple[int, str]] = field(default_factory=dict)
+    names_rows: bool = False
+    kept: list[_Piece] | None = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        header = self.table.header
+        self.numbers = [place for place, name in enumerate(header) if name not in _ID_NAMES]
+        self.names_rows = header[0] in ("column 0", "Unnamed: 0")
+        seen: set[str] = set()
+        counts, left = True, memory.COPY_SHARE * memory.budget()
+        for rows in self.table.pieces():
+            known = (self.numbers, dict(self.lists))
+            made = self._find(rows)
+            if self.names_rows:
+                # Whole numbers, each once, beside columns of others.
+                cells = [row[0].strip() for row in rows]
+                seen.update(cells)
+                self.names_rows = len(seen) == self.count and all(map(str.isdecimal, cells))
+                counts = counts and all(x.strip().isdecimal() for row in rows for x in row[1:])
+            if self.count > len(rows) and known != (self.numbers, self.lists):
+                self.kept = None  # what was kept lacks a column of text
+            if self.kept is not None:
+                piece = self._piece(rows, made)
+                left -= piece.size
+                self.kept = [*self.kept, piece] if left > 0 else None
+        self.names_rows = self.names_rows and not counts
+        if not self.filled.issuperset(self.numbers):
+            self.numbers = [place for place in self.numbers if place in self.filled]
+            self.kept = None
+
+    def _find(self, rows: Rows) -> np.ndarray:
+        """Look at some more rows; their columns of numbers."""
+        first = self.count == 0
+        before = set(self.numbers)
+        self.numbers, filled, cells, made = _numeric(rows, self.numbers)
+        self.filled |= filled
+        self.cells |= {place: (self.count + row, cell) for place, (row, cell) in cells.items()}
+        asked = set(range(len(self.table.header))) - set(self.numbers) if first else set(self.lists)
+        # Lists that stand where numbers were before are text.
+        for place in sorted(asked - (set() if first else before)):
+            self._find_lists(place, rows)
+        self.count += len(rows)
+        return made
+
+    def _find_lists(self, place: int, rows: Rows) -> None:
+        width = self.lists.pop(place, 0)
+        for number, row in enumerate(rows):
+            cell = row[place].strip()
+            if cell.startswith("[") and cell.endswith("]") and "..." in cell:
+                self.unlike[place] = _Unlike(
+                    f"text in which numpy left numbers out ('...', row {self.count + number})",
+                    "save .tolist() of every vector",
+                )
+                return
+            found = _list_of(cell)
+            if found is None:
+                return
+            width = width or len(found)
+            if len(found) != width:
+                self.unlike[place] = _Unlike(
+                    f"made of lists of several lengths: {width} in row 0, {len(found)} in row "
+                    f"{self.count + number}"
+                )
+                return
+        self.lists[place] = width
+
+    def check(self) -> None:
+        """Refuse columns that are numbers of one vector by their names, but of which some are none.
+
+        Left out without a word, they would make the vectors shorter.
+        """
+        header, numbers = self.table.header, set(self.numbers)
+        commas = {at for at, (_, cell) in self.cells.items() if _COMMA.fullmatch(cell.strip())}
+        counting = {at for run in counted(header).values() for at in run}
+        place = torn(header, numbers | commas)
+        if self.table.bare:
+            # All but the first column begin with a number.
+            place = next((at for at in range(1, len(header)) if at not in numbers), None)
+        elif place is None and (commas & counting or not (counting or self.lists)):
+            place = min(commas, default=None)
+        if place is None:
+            return
+        row, cell = self.cells.get(place, (0, ""))
+        what, fix = "no number", "correct the cell"
+        if place in commas:
+            what, fix = "a number with a decimal comma", "save the table with decimal points"
+        raise FormatError(
+            f"{self.table.where}: column {named([header[place]])}: row {row} holds "
+            f"{named([cell])}, {what}, and columns beside it are numbers of a vector; {fix}"
+        )
+
+    def _piece(self, rows: Rows, made: np.ndarray | None = None) -> _Piece:
+        texts = set(range(len(self.table.header))) - set(self.numbers) - set(self.lists)
+        if self.names_rows:
+            texts.add(0)
+        return _Piece(
+            len(rows),
+            _matrix(rows, self.numbers) if made is None else made,
+            {at: np.array([_list_of(row[at].strip()) for row in rows]) for at in self.lists},
+            {at: [row[at].strip() for row in rows] for at in sorted(texts)},
+        )
+
+    def _pieces(self, start: int, stop: int) -> Iterator[tuple[_Piece, slice]]:
+        """Rows start..stop: pieces, and which of their rows are meant."""
+        at = 0
+        for piece in self.kept if self.kept is not None else map(self._piece, self.table.pieces()):
+            low, high = max(start - at, 0), min(stop - at, piece.count)
+            if low < high:
+                yield piece, slice(low, high)
+            at += piece.count
+            if at >= stop:
+                return
+
+    def matrix(self, places: Sequence[int], where: str) -> Field:
+        """Columns of numbers side by side."""
+        at = [self.numbers.index(place) for place in places]
+        columns = slice(at[0], at[-1] + 1) if at == list(range(at[0], at[-1] + 1)) else at
+
+        def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+            for piece, rows in self._pieces(start, stop):
+                yield piece.numbers[rows, columns]
+
+        return Field(where, (self.count, len(places)), np.dtype(np.float64), blocks)
+
+    def vectors(self, place: int, where: str) -> Field:
+        """A column of lists of numbers."""
+
+        def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+            for piece, rows in self._pieces(start, stop):
+                yield piece.lists[place][rows]
+
+        shape = (self.count, self.lists[place])
+        return Field(where, shape, np.dtype(np.float64), blocks)
+
+    def texts(self, place: int, where: str) -> Field:
+        """A column of text; the cells without blanks around them."""
+        wrong = self.unlike.get(place)
+        if wrong is not None:
+            return Field(
+                where, (self.count,), np.dtype("V1"), lambda start, stop: iter(()), odd=wrong.odd,
+                fix=wrong.fix,
+            )  # fmt: skip
+
+        def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+            for piece, rows in self._pieces(start, stop):
+                cells = piece.texts[place][rows]
+                array = np.empty(len(cells), dtype=object)
+                array[:] = cells
+                yield array
+
+        return Field(where, (self.count,), np.dtype(object), blocks)
 
 
-def read_table(text: str, where: str) -> tuple[list[str], list[list[str]]]:
-    r"""Header and rows of a table in text, by comma, tab or semicolon; a quoted cell may hold them.
+def _numeric(
+    rows: Rows, places: list[int]
+) -> tuple[list[int], set[int], dict[int, tuple[int, str]], np.ndarray]:
+    """Of some columns: those of numbers and empty cells only, and those with a number at least.
 
-    A first line that is all numbers but for its first cell is no header; columns are then called
-    "column 0", "column 1", ...
+    Further the first cell of the others that is none, and the numbers.
+    """
+    with contextlib.suppress(ValueError):
+        return places, set(places), {}, _matrix(rows, places, empty=False)
+    good: list[int] = []
+    filled: set[int] = set()
+    odd: dict[int, tuple[int, str]] = {}
+    for place in places:
+        there = [(number, row[place]) for number, row in enumerate(rows) if row[place].strip()]
+        wrong = next((found for found in there if not is_number(found[1])), None)
+        if wrong is not None:
+            odd[place] = wrong
+            continue
+        good.append(place)
+        if there:
+            filled.add(place)
+    return good, filled, odd, _matrix(rows, good)
 
-    >>> read_table("id;x\na;1\n", "here")
-    (['id', 'x'], [['a', '1']])
-    >>> read_table("a,.5\nb,2\n", "here")
-    (['column 0', 'column 1'], [['a', '.5'], ['b', '2']])
+
+def _matrix(rows: Rows, places: Sequence[int], *, empty: bool = True) -> np.ndarray:
+    """Columns of numbers; where `empty` may stand for "missing", as NaN.
 
     Raises:
-        FormatError: no table, or a row of another length than the header.
+        ValueError: a cell that is none.
     """
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max("\t,;|", key=first.count)
-    try:
-        table = [
-            [cell.strip() for cell in row]
-            for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-            if row
-        ]
-    except csv.Error as error:
-        raise FormatError(f"{where}: is not a valid table: {error}") from error
-    if not table:
-        raise FormatError(f"{where}: is a table without a row")
-    header = table[0]
-    bare = len(header) > 1 and _numbers(header[1:]) is not None and not _is_count(header[1:])
-    if bare:
-        header = [f"column {number}" for number in range(len(header))]
+    shape = (len(rows), len(places))
+    if places and places[-1] - places[0] == len(places) - 1:
+        side_by_side = itemgetter(slice(places[0], places[-1] + 1))
+        cells = list(chain.from_iterable(map(side_by_side, rows)))
     else:
-        header = [name or f"column {number}" for number, name in enumerate(header)]
-        table = table[1:]
-    for number, row in enumerate(table, start=1):
-        if len(row) != len(header):
-            raise FormatError(
-                f"{where}: row {number} has {len(row)} columns, the first line has {len(header)}"
-            )
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
-        raise FormatError(f"{where}: the column {named([twice])} is there twice; rename one")
-    return header, table
-
-
-def _is_count(cells: Sequence[str]) -> bool:
-    """Whether cells are 0, 1, 2, ...: the names that pandas gives to the columns of an array."""
-    start = cells[0]
-    return start in ("0", "1") and list(cells) == [str(int(start) + i) for i in range(len(cells))]
-
-
-def _numbers(cells: Sequence[str]) -> np.ndarray | None:
+        cells = [row[place] for row in rows for place in places]
+    if "_" in "".join(cells):
+        raise ValueError("Python takes 1_0 for 10")
     try:
-        return np.array([float(cell) for cell in cells])
+        return np.fromiter(map(float, cells), np.float64, len(cells)).reshape(shape)
     except ValueError:
-        return None
+        if not empty:
+            raise
+    made = (float(cell) if cell.strip() else np.nan for cell in cells)
+    return np.fromiter(made, np.float64, len(cells)).reshape(shape)
 
 
-def _lists(cells: Sequence[str], where: str) -> Field | None:
-    """A column of JSON lists of numbers, as pandas writes a column of vectors."""
-    if not all(cell.startswith("[") and cell.endswith("]") for cell in cells):
+def _list_of(cell: str) -> list[float] | None:
+    """The numbers of a JSON list, or of a vector as numpy prints it; None for anything else."""
+    if not (cell.startswith("[") and cell.endswith("]")):
         return None
     try:
         # numpy writes vectors without commas.
-        rows = [
+        made = (
             json.loads(cell) if "," in cell or " " not in cell.strip("[] ")
             else [float(x) for x in cell.strip("[]").split()]
-            for cell in cells
-        ]  # fmt: skip
-        matrix = np.array(rows, dtype=np.float64)
-    except (ValueError, TypeError, RecursionError):
+        )  # fmt: skip
+        if not all(type(x) in (int, float) for x in made):
+            return None
+        return [float(x) for x in made] or None
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
-    return _held(matrix, where) if matrix.ndim == 2 else None
-
-
-def _texts(cells: Sequence[str], where: str) -> Field:
-    array = np.empty(len(cells), dtype=object)
-    array[:] = cells
-    return _held(array, where)
-
-
-def _held(array: np.ndarray, where: str) -> Field:
-    """An array that is in memory already."""
-    return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))

@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from rerank.core.errors import FormatError
 from rerank.io import cut
 from rerank.io.container import Container
-from rerank.io.field import Field, rows_per_block
+from rerank.io.field import Field, declared_bytes, rows_per_block
 from rerank.io.files import foreign
 from rerank.io.formats.registry import file_format
 from rerank.io.recipes import from_object_array
@@ -34,16 +34,9 @@ class Header:
                 raise ValueError(f"version {version} of the format is not known")
             self.shape, self.fortran, self.dtype = header
             self.offset = stream.tell()
+        self.nbytes = declared_bytes(self.shape, self.dtype)
         if any(extent < 0 for extent in self.shape):
             raise FormatError(f"{where}: declares a negative size {self.shape}")
-
-    @property
-    def nbytes(self) -> int:
-        """Declared size of the data."""
-        size = self.dtype.itemsize
-        for extent in self.shape:
-            size *= extent
-        return size
 
     def block(self, raw: bytes, rows: int) -> np.ndarray:
         """Some rows from their bytes."""

@@ -14,7 +14,7 @@ from rerank.io.container import Container
 from rerank.io.field import MAX_RATIO, Field, afford, rows_per_block
 from rerank.io.files import foreign, named
 from rerank.io.formats.registry import file_format
-from rerank.io.number_columns import vectors_among
+from rerank.io.number_columns import counted, torn, vectors_among
 
 if TYPE_CHECKING:
     import pyarrow
@@ -77,7 +77,7 @@ def open_parquet(path: Path) -> Iterator[Container]:
             schema = file.schema_arrow
             single = [column for column in schema if schema.names.count(column.name) == 1]
         fields = {column.name: _column(path, file, column) for column in single}
-        numbers = [column.name for column in single if types.is_floating(column.type)]
+        numbers = _of_numbers(path, single)
         columns: tuple[str, ...] = ()
         vectors = None
         if len(numbers) > 1 and "values" not in fields:
@@ -85,6 +85,30 @@ def open_parquet(path: Path) -> Iterator[Container]:
             vectors = _vectors(path, fields, numbers)
             fields["values"] = _side_by_side(path, [fields[name] for name in numbers])
         yield Container(path, fields, per_item=False, columns=columns, vectors=vectors)
+
+
+def _of_numbers(path: Path, columns: Sequence["pyarrow.Field"]) -> list[str]:
+    """Columns of numbers: of floats, and of whole numbers among those that count with them.
+
+    Raises:
+        FormatError: a column that counts with them and holds something else.
+    """
+    import pyarrow.types as types
+
+    names = [column.name for column in columns]
+    floats = {at for at, column in enumerate(columns) if types.is_floating(column.type)}
+    whole = {at for at, column in enumerate(columns) if types.is_integer(column.type)}
+    found = floats | {
+        at for run in counted(names).values() if not floats.isdisjoint(run) for at in run
+        if at in whole
+    }  # fmt: skip
+    odd = torn(names, found)
+    if odd is not None:
+        raise FormatError(
+            f"{path}: column {named([names[odd]])}: is of the type {columns[odd].type}, and "
+            "columns beside it are numbers of a vector; save it as numbers"
+        )
+    return [names[at] for at in sorted(found)]
 
 
 def _vectors(
@@ -137,12 +161,13 @@ def _side_by_side(path: Path, columns: Sequence[Field]) -> Field:
 
 def _column(path: Path, file: Any, column: "pyarrow.Field") -> Field:  # noqa: ANN401  no stubs
     """One column as an array: lists are the rows of a matrix."""
+    import pyarrow
     import pyarrow.types as types
 
     name, where = column.name, f"{path}: column {named([column.name])}"
     count = int(file.metadata.num_rows)
     kind = column.type
-    if hasattr(kind, "storage_type"):  # an extension, such as arrow.uuid
+    if isinstance(kind, pyarrow.BaseExtensionType):  # such as arrow.uuid
         kind = kind.storage_type
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         inner = kind.value_type
@@ -267,12 +292,14 @@ def _rows_of(
 
 
 def _values(file: Any, name: str, where: str) -> Any:  # noqa: ANN401  no stubs
+    import pyarrow
+
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         for _, part in _batches(file, name, start, stop, 65536, where):
             with foreign(where, "parquet"):
-                if hasattr(part, "storage"):
+                if isinstance(part, pyarrow.ExtensionArray):
                     part = part.storage
-                if hasattr(part, "dictionary"):
+                if isinstance(part, pyarrow.DictionaryArray):
                     # One object for what comes again.
                     words = _objects(part.dictionary.to_pylist())
                     rows = part.indices.to_numpy(zero_copy_only=False)

@@ -1,0 +1,138 @@
+"""Tables in text: read in pieces, none of whose columns gets lost."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rerank.core import memory
+from rerank.core.errors import FormatError, RerankError
+from rerank.io import as_embeddings, convert_embeddings, read_embeddings, read_scores, text_table
+
+N, D = 60, 5
+IDS = [f"video {i}" for i in range(N)]
+ROWS = np.random.default_rng(0).normal(size=(N, D))
+NAMES = [f"f{i}" for i in range(D)]
+FRAME = pd.DataFrame(ROWS, columns=NAMES)
+
+
+@pytest.fixture
+def nothing_kept(monkeypatch):
+    """Every table is a long one, read in pieces of a few rows."""
+    monkeypatch.setattr(memory, "COPY_SHARE", 0)
+    monkeypatch.setattr(text_table, "_PIECE", 300)
+
+
+KINDS = {
+    "columns": lambda: FRAME.assign(id=IDS),
+    "lists": lambda: pd.DataFrame({"id": IDS, "clip": ROWS.tolist()}),
+    "vectors of numpy": lambda: pd.DataFrame({"id": IDS, "clip": list(ROWS)}),
+    "late text": lambda: FRAME.assign(shot=[*map(str, range(N - 1)), "last"]).assign(id=IDS),
+    "an empty column": lambda: FRAME.assign(note="", id=IDS),
+    "row numbers": lambda: pd.DataFrame(ROWS, index=range(7, 7 + N)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_long_table_is_read_like_a_short_one(tmp_path, kind, request):
+    path = tmp_path / "v.csv"
+    KINDS[kind]().to_csv(path, index=kind == "row numbers")
+    short = read_embeddings(path)
+    np.testing.assert_allclose(short.vectors, ROWS, rtol=1e-6)
+    assert short.ids == (tuple(map(str, range(7, 7 + N))) if kind == "row numbers" else tuple(IDS))
+    request.getfixturevalue("nothing_kept")
+    long = read_embeddings(path)
+    assert long.ids == short.ids
+    np.testing.assert_array_equal(long.vectors, short.vectors)
+    part = read_embeddings(path, rows=slice(11, 37))
+    np.testing.assert_array_equal(part.vectors, short.vectors[11:37])
+    assert convert_embeddings(path, tmp_path / "v.h5") == (N, D)
+    np.testing.assert_array_equal(read_embeddings(tmp_path / "v.h5").vectors, short.vectors)
+
+
+def test_what_a_table_takes_does_not_grow_with_it(tmp_path, nothing_kept, monkeypatch):
+    """Of the cells no more are there at once than those of a piece or two."""
+    path = tmp_path / "v.csv"
+    path.write_text("id,f0,f1\n" + "".join(f"v{i},.5,{i}\n" for i in range(4000)))
+    alive, most = set(), []
+
+    class Piece(list):
+        def __init__(self, rows):
+            super().__init__(rows)
+            alive.add(id(self))
+            most.append(len(alive))
+
+        def __del__(self):
+            alive.discard(id(self))
+
+    usual = text_table.TextTable.pieces
+    monkeypatch.setattr(text_table.TextTable, "pieces", lambda self: map(Piece, usual(self)))
+    assert len(read_embeddings(path)) == 4000
+    assert len(most) > 100 and max(most) <= 2
+
+
+WRONG = {
+    "a word": ("id,f0,f1,f2\na,1,2,3\nb,1,x,3\n", "'f1': row 1 holds 'x', no number"),
+    "a mark of thousands": ("id,f0,f1\na,1_0,2\n", "'f0': row 0 holds '1_0', no number"),
+    "decimal commas": ("id;f0;f1\na;1,5;2\nb;1,25;3\n", "'f0': .*'1,5'.*decimal comma.*points"),
+    "decimal commas, any name": ("id;x;y;z\na;1,5;2;1\nb;1,2;3;1\n", "'x': .*decimal comma"),
+    "no header": ("a,.5,1\nb,x,2\n", "'column 1': row 1 holds 'x'"),
+    "an empty cell": ("id,f0,f1\na,1,\nb,1,2\n", r"row 0 \(id 'a'\): NaN in column 1"),
+    "an empty column": ("id,f0,f1,f2\na,1,,3\nb,1,,3\n", "'f1': row 0 holds '', no number"),
+    "lists of two lengths": ('id,v\na,"[1, 2]"\nb,"[1]"\n', "several lengths: 2 in row 0, 1 in"),
+    "numbers left out": ('id,v\na,"[1. ... 2.]"\n', r"numbers out \('\.\.\.', row 0\).*tolist"),
+    "a row too short": ("id,f0,f1\na,1,2\nb,1\n", "row 2 has 2 columns, the first line has 3"),
+    "another encoding": ("id,f0\nä,1\n".encode("latin-1"), "line 2 is not UTF-8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_no_column_of_a_vector_gets_lost(tmp_path, case):
+    text, words = WRONG[case]
+    path = tmp_path / "v.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(FormatError, match=words):
+        read_embeddings(path)
+
+
+def test_an_empty_cell_among_scores_is_not_scored(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("query,x,y,z\na,1,,3\nb,4,5,6\n")
+    with pytest.raises(FormatError, match=r"column 1 \(item 'y'\).*--unscored nan"):
+        read_scores(path)
+    found = read_scores(path, nan=True)
+    assert found.gallery_ids == ("x", "y", "z") and np.isnan(found.scores[0, 1])
+
+
+READ = {
+    "remarks before the header": "# by me\n# and you\nid,f0,f1\na,1,2\nb,3,4\n",
+    "a header as numpy writes it": "# id,f0,f1\na,1,2\nb,3,4\n",
+    "an id that looks like a number": "id,f0,f1\na,1,2\nb,3,4\n",
+    "blanks around numbers": "id , f0, f1\na, 1, 2 \nb, 3 , 4\n",
+    "Windows": "\ufeffid,f0,f1\r\na,1,2\r\nb,3,4\r\n",
+    "captions that count": "id,caption_0,caption_1,f0,f1\na,x,,1,2\nb,y,z,3,4\n",
+    "a comma at the end of lines": "id,f0,f1,\na,1,2,\nb,3,4,\n",
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_tables_as_other_programs_write_them(tmp_path, case):
+    path = tmp_path / "v.csv"
+    path.write_text(READ[case], encoding="utf-8")
+    found = read_embeddings(path)
+    assert found.ids == ("a", "b")
+    np.testing.assert_array_equal(found.vectors, [[1, 2], [3, 4]])
+
+
+def test_whole_numbers_among_the_columns_of_a_vector_are_kept(tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = FRAME.assign(f2=range(N), id=IDS, year=1999)
+    for path in (tmp_path / "v.parquet", tmp_path / "v.csv"):
+        frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_csv(path, index=False)
+        found = read_embeddings(path)
+        np.testing.assert_allclose(found.vectors, frame[NAMES].to_numpy(float), rtol=1e-6)
+    wrong = frame.assign(f2=IDS)
+    wrong.to_parquet(tmp_path / "w.parquet")
+    with pytest.raises(FormatError, match="'f2': is of the type .*numbers of a vector"):
+        read_embeddings(tmp_path / "w.parquet")
+    with pytest.raises(RerankError, match="'f2' of the DataFrame holds other things"):
+        as_embeddings(wrong)
