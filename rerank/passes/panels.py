@@ -139,10 +139,22 @@ def halved(sim: Pair, *, tall: bool = False) -> Panels:
     return Panels(
         sim=sim,
         half=(_centred(sim.queries, q0), _centred(sim.gallery, v0)),
-        row=(sim.queries @ v0).double(),
-        column=(sim.gallery @ q0) - torch.dot(v0, q0),
+        row=_along(sim.queries, v0).double(),
+        column=_along(sim.gallery, q0) - torch.dot(v0, q0),
         tall=tall,
     )
+
+
+def _along(x: Rows, mean: Tensor) -> Tensor:
+    """(n,) products of rows with one vector, the same for any number of threads.
+
+    A product of a matrix and a vector is cut where the threads meet, and sums there in another
+    order.
+    """
+    out = torch.empty(len(x), dtype=mean.dtype, device=x.device)
+    for rows in chunks(len(x)):
+        out[rows] = (x[rows] * mean).sum(dim=1)
+    return out
 
 
 def _centred(x: Rows, mean: Tensor) -> Tensor:
