@@ -17,7 +17,6 @@ from rerank.core.arrays import FEWEST_ROWS, has_fast_bfloat16, inner_bfloat16
 from rerank.core.rows import Each, Rows, StoredRows
 from rerank.core.rows import slices as chunks
 from rerank.core.similarity import Pair, Similarity
-from rerank.passes.threads import torch_threads
 
 # Rows of a panel: enough for a matrix product, few enough for the cache, where the next step finds
 # them: at least _FEWEST numbers, at most _MOST unless that leaves very few rows.
@@ -137,16 +136,25 @@ def _mean(rows: Rows, sharded: bool) -> Tensor:
 def halved(sim: Pair, *, tall: bool = False) -> Panels:
     """Panels of bfloat16 inner products around the means."""
     q0, v0 = centre(sim)
-    # By one thread: libraries cut such products by the number of threads, and round by the cut.
-    with torch_threads(1):
-        row, column = sim.queries @ v0, (sim.gallery @ q0) - torch.dot(v0, q0)
     return Panels(
         sim=sim,
         half=(_centred(sim.queries, q0), _centred(sim.gallery, v0)),
-        row=row.double(),
-        column=column,
+        row=_along(sim.queries, v0).double(),
+        column=_along(sim.gallery, q0) - torch.dot(v0, q0),
         tall=tall,
     )
+
+
+def _along(x: Rows, mean: Tensor) -> Tensor:
+    """(n,) products of rows with one vector, the same for any number of threads.
+
+    A product of a matrix and a vector is cut where the threads meet, and sums there in another
+    order.
+    """
+    out = torch.empty(len(x), dtype=mean.dtype, device=x.device)
+    for rows in chunks(len(x)):
+        out[rows] = (x[rows] * mean).sum(dim=1)
+    return out
 
 
 def _centred(x: Rows, mean: Tensor) -> Tensor:
