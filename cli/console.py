@@ -137,4 +137,4 @@ class LineReporter:
         self._said = self._clock()
         what, done, total = self._tasks[-1]
         share = f" {100 * done / total:.0f} %" if total else ""
-        say(f"progress: {what}{share}, {self._said - self._start:.0f} s")
+        sys.stderr.write(f"progress: {what}{share}, {self._said - self._start:.0f} s\n")

@@ -89,12 +89,19 @@ class Similarity(ABC):
             block.addmm_(self.left[rows], self.right.T)
         return block
 
+    @property
+    def widened(self) -> int:
+        """Numbers of a query that are made float32 for a block, of stored ones; 0 for none."""
+        return 0
+
     def rows_per_block(self) -> int:
         """Rows in one block of `blocks`: never the whole matrix at once, however small it is."""
         n, m = self.shape
         elements = BLOCK_ELEMENTS * (16 if self.device.type == "cuda" else 1)
         # Fewer rows than this at a time would read a large gallery from memory for nearly nothing.
-        return self.block_size or max(1, min(-(-n // 2), max(FEWEST_ROWS, elements // max(1, m))))
+        rows = self.block_size or max(1, min(-(-n // 2), max(FEWEST_ROWS, elements // max(1, m))))
+        # Stored queries made float32 do not outgrow a panel either.
+        return min(rows, max(1, BLOCK_ELEMENTS // self.widened)) if self.widened else rows
 
     def blocks(self, rows_per_block: int | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Row panels in order: (rows, (b, m) scores). The receiver may overwrite a panel.
@@ -302,12 +309,9 @@ class Pair(Similarity):
     def T(self) -> "Pair":  # noqa: D102, N802
         return replace(self, queries=self.gallery, gallery=self.queries, **_swapped(self))
 
-    def rows_per_block(self) -> int:
-        """As for any similarity, but stored queries made float32 do not outgrow a panel either."""
-        rows = super().rows_per_block()
-        if isinstance(self.queries, Tensor):
-            return rows
-        return min(rows, max(1, BLOCK_ELEMENTS // self.queries.shape[1]))
+    @property
+    def widened(self) -> int:  # noqa: D102
+        return 0 if isinstance(self.queries, Tensor) else self.queries.shape[1]
 
     def block(self, rows: slice) -> Tensor:  # noqa: D102
         queries, gallery = self.queries[rows], self.gallery

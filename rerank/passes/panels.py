@@ -54,11 +54,12 @@ class Panels:
     def slices(self) -> list[slice]:
         """Where the panels lie."""
         n, m = self.sim.shape
+        step = self.sim.block_size
         if self.sim.device.type != "cpu":
-            return slices(n, m, self.sim.rows_per_block())
-        if self.is_tall:
-            return slices(n, m, self.sim.block_size or tall_rows_of(m, memory.budget()))
-        return slices(n, m, self.sim.block_size)
+            step = self.sim.rows_per_block()
+        elif step is None:
+            step = tall_rows_of(m, memory.budget()) if self.is_tall else rows_of(m)
+        return slices(n, m, step)
 
     @property
     def block(self) -> Callable[[slice], Tensor]:

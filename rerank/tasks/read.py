@@ -445,7 +445,7 @@ def _read_scores(
     rows = None
     if sharded:
         rows = comm.my_rows(read_matrix(sims, said, rows=slice(0, 1), nan=nan).total_rows)
-    scores = read_matrix(sims, said, rows=rows, nan=nan)
+    scores = io.read_scores(sims, rows=rows, nan=nan, **_score_options(said))
     bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said, nan=nan)
     return Inputs(
         scores=scores, sharded=sharded, reading=said, bank_scores=bank,
