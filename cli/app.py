@@ -1,6 +1,7 @@
 """The `rerank` command: one line per command, and the one place that turns errors into exit 2."""
 
 import atexit
+import contextlib
 import functools
 import gc
 import os
@@ -8,7 +9,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -27,6 +28,7 @@ with ending_at_once():
     import typer
 
     from rerank_cli.examples import epilog
+    from rerank_cli.groups import spread
 
 # Threads of torch that wait must not spin on the cores that the compiled sweeps need; read by the
 # OpenMP runtime when torch is imported, which no command has done yet. Half of the time of a run.
@@ -61,19 +63,29 @@ def _on_interrupt(number: int = signal.SIGINT, *_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Ctrl-C and the like are said in our words and end with the status that shells expect."""
+def _called(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command as it is called: with its options, which it gets in groups.
+
+    Ctrl-C and the like are said in our words and end with the status that shells expect.
+    """
+    options, groups = spread(command)
 
     @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever the command takes
+    def run(**given: Any) -> Any:  # noqa: ANN401  whatever the command takes
         try:
-            return command(*args, **kwargs)
+            made = {
+                name: kind(**{part: given.pop(part) for part in parts})
+                for name, (kind, parts) in groups.items()
+            }
+            return command(**given, **made)
         except (KeyboardInterrupt, Exception) as error:
             # A library that is interrupted while it is imported raises what it likes.
             if not isinstance(error, KeyboardInterrupt) and not _interrupted.is_set():
                 raise
             _leave()
 
+    run.__signature__ = options  # type: ignore[attr-defined]
+    run.__annotations__ = {name: each.annotation for name, each in options.parameters.items()}
     return run
 
 
@@ -110,7 +122,7 @@ with ending_at_once():
             # The whole first sentence; click would cut what it takes from the help itself.
             short_help=(_command.__doc__ or "").split("\n\n")[0],
             epilog=epilog(_name),
-        )(_interruptible(_command))
+        )(_called(_command))
 
 
 # Every wrong option and command; the base of a public class, since its own place moves.
@@ -180,14 +192,15 @@ def main() -> None:
 _COLLECT = (20_000, 10, 100)
 
 
-def program() -> NoReturn:
-    """`main` as a process of its own: ends at once, since taking torch down costs .3 seconds.
+@contextlib.contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """The process ends with what is inside; taking torch down would cost .3 seconds.
 
     What was registered to run at the end does so; a profiler or debugger sees the usual end.
     """
     gc.set_threshold(*_COLLECT)
     try:
-        main()
+        yield
     except SystemExit as ended:
         # The run is over; an interrupt from here on changes nothing.
         if signal.getsignal(signal.SIGINT) is _on_interrupt:
@@ -199,4 +212,7 @@ def program() -> NoReturn:
         settle_stdout()
         atexit._run_exitfuncs()
         os._exit(ended.code if isinstance(ended.code, int) else 1)
-    sys.exit(0)
+
+
+# What the installed script calls: `main` as a process of its own.
+program = _ending_at_once()(main)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rerank_cli.groups import Belonging, Fitting, ManyBanks, ManyFiles, Prior, Reading, with_groups
+from rerank_cli.groups import Belonging, Fitting, ManyBanks, ManyFiles, Prior, Reading
 from rerank_cli.options import (
     Device,
     Force,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from rerank.tasks.answer import Answer
 
 
-@with_groups
 def apply_command(
     *,
     files: ManyFiles,

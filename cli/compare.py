@@ -6,13 +6,12 @@ from typing import Annotated
 import typer
 
 from rerank.core.words import Format, Protocol
-from rerank_cli.groups import BankFiles, Belonging, Files, Judging, Reading, with_groups
+from rerank_cli.groups import BankFiles, Belonging, Files, Judging, Reading
 from rerank_cli.named import complete_methods
 from rerank_cli.options import Device, Force, Heads, Json, Nouns, Tau
 from rerank_cli.paging import Page
 
 
-@with_groups
 def compare_command(
     *,
     gt: Annotated[

@@ -120,22 +120,21 @@ class LineReporter:
     def start(self, description: str, total: int) -> None:
         """See `rerank.core.progress.Reporter`."""
         self._tasks.append([description, 0, total])
-        self._maybe()
+        if self._clock() - self._said >= self._every:
+            self._tell()
 
     def advance(self, steps: int) -> None:
         """See `rerank.core.progress.Reporter`."""
         self._tasks[-1][1] += steps
-        self._maybe()
+        if self._clock() - self._said >= self._every:
+            self._tell()
 
     def stop(self) -> None:
         """See `rerank.core.progress.Reporter`."""
         self._tasks.pop()
 
-    def _maybe(self) -> None:
-        now = self._clock()
-        if now - self._said < self._every:
-            return
-        self._said = now
+    def _tell(self) -> None:
+        self._said = self._clock()
         what, done, total = self._tasks[-1]
         share = f" {100 * done / total:.0f} %" if total else ""
-        say(f"progress: {what}{share}, {now - self._start:.0f} s")
+        sys.stderr.write(f"progress: {what}{share}, {self._said - self._start:.0f} s\n")

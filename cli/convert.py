@@ -6,11 +6,10 @@ from typing import Annotated
 import typer
 
 from rerank.core import words
-from rerank_cli.groups import Reading, with_groups
+from rerank_cli.groups import Reading
 from rerank_cli.options import Force, Json, Memory, Unscored
 
 
-@with_groups
 def convert_command(
     source: Annotated[Path, typer.Argument(metavar="IN", help="File or folder to read.")],
     target: Annotated[

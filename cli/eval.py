@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rerank.core import words
-from rerank_cli.groups import Files, Judging, Reading, with_groups
+from rerank_cli.groups import Files, Judging, Reading
 from rerank_cli.options import Device, Force, Json, Nouns
 from rerank_cli.paging import Page
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _RESULTS = Path("reranked.h5")
 
 
-@with_groups
 def eval_command(
     *,
     gt: Annotated[

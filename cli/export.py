@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from rerank.core import words
-from rerank_cli.groups import Reading, with_groups
+from rerank_cli.groups import Reading
 from rerank_cli.named import complete_stores, store_values, stores
 from rerank_cli.options import Force, Json, Memory
 
 
-@with_groups
 def export_command(
     model: Annotated[Path, typer.Option("--model", help="Model file of `rerank fit`.")],
     out: Annotated[Path, typer.Option("--out", help="File or folder to write; OUT.npz beside it.")],

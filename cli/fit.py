@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rerank.core import words
-from rerank_cli.groups import Fitting, Prior, Reading, with_groups
+from rerank_cli.groups import Fitting, Prior, Reading
 from rerank_cli.options import (
     BankGt,
     Device,
@@ -24,7 +24,6 @@ from rerank_cli.options import (
 )
 
 
-@with_groups
 def fit_command(
     *,
     out: Annotated[Path, typer.Option("--out", help="Model file to write.")] = Path(

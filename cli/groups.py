@@ -1,6 +1,5 @@
 """Options that go together, each group one frozen object that a command hands on."""
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -37,11 +36,13 @@ from rerank_cli.options import (
 )
 
 
-def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options of each parameter that is a group, a frozen dataclass.
+def spread(
+    command: Callable[..., None],
+) -> tuple[inspect.Signature, dict[str, tuple[Any, list[str]]]]:
+    """The options of a command, and its groups: each name with the dataclass and its options.
 
-    The options stand in the group's place, and the command gets the group as one object. A field
-    is an option by its annotation, or by its help, as those of `rerank.io.reading.Reading`.
+    The options of a parameter that is a group, a frozen dataclass, stand in the group's place. A
+    field is an option by its annotation, or by its help, as those of `rerank.io.reading.Reading`.
     """
     own = inspect.signature(command, eval_str=True)
     shown: list[inspect.Parameter] = []
@@ -53,18 +54,7 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
             shown += parts
         else:
             shown.append(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:  # noqa: ANN401  whatever the command takes
-        made = {
-            name: kind(**{part: given.pop(part) for part in parts})
-            for name, (kind, parts) in groups.items()
-        }
-        command(**given, **made)
-
-    run.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in shown}
-    return run
+    return own.replace(parameters=shown), groups
 
 
 def _options_of(group: Any) -> Iterator[inspect.Parameter]:  # noqa: ANN401  a dataclass

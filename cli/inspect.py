@@ -5,12 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from rerank_cli.groups import ManyFiles, Reading, with_groups
+from rerank_cli.groups import ManyFiles, Reading
 from rerank_cli.options import BankSims, BankTexts, Device, Force, Heads, Json, Memory, Nouns
 from rerank_cli.paging import Page
 
 
-@with_groups
 def inspect_command(
     *,
     files: ManyFiles,

@@ -4,11 +4,10 @@ from typing import Annotated
 
 import typer
 
-from rerank_cli.groups import Reading, with_groups
+from rerank_cli.groups import Reading
 from rerank_cli.options import Json, Memory, Method, Nouns
 
 
-@with_groups
 def plan_command(
     texts: Annotated[
         str | None,

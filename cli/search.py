@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from rerank_cli.groups import Reading, with_groups
+from rerank_cli.groups import Reading
 from rerank_cli.options import Force, Json, K, Memory, Sure, Threshold
 
 
-@with_groups
 def search_command(
     model: Annotated[
         Path | None, typer.Option("--model", help="Model file of `rerank fit`.")

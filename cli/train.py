@@ -9,7 +9,7 @@ import typer
 import typer.core
 
 from rerank.core import words
-from rerank_cli.groups import Reading, with_groups
+from rerank_cli.groups import Reading
 from rerank_cli.named import complete_objectives
 from rerank_cli.options import Device, Force, Json
 
@@ -194,7 +194,6 @@ class Beside:
     ] = None
 
 
-@with_groups
 def train_command(
     *,
     training: Training,

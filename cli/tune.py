@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
-from rerank_cli.groups import Files, Reading, with_groups
+from rerank_cli.groups import Files, Reading
 from rerank_cli.named import complete_methods
 from rerank_cli.options import BankSims, BankTexts, BankVideos, Device, Force, Heads, Json
 
 
-@with_groups
 def tune_command(
     *,
     gt: Annotated[

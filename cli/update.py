@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from rerank_cli.groups import Reading, with_groups
+from rerank_cli.groups import Reading
 from rerank_cli.options import Force, Json, Memory
 
 
-@with_groups
 def update_command(
     model: Annotated[Path, typer.Option("--model", help="Model file of `rerank fit --keep-bank`.")],
     videos: Annotated[

@@ -45,9 +45,9 @@ class Listed(Similarity):
             "lists of the best items of each query say nothing of the other direction"
         )
 
-    def _base(self, rows: slice) -> Tensor:
+    def block(self, rows: slice) -> Tensor:  # noqa: D102
         items, values = self.items[rows], self.values[rows]
         # One more column takes what stands behind the end of a list.
         out = values.new_full((len(items), self.count + 1), -torch.inf)
         out.scatter_(1, torch.where(items < 0, self.count, items), values)
-        return out[:, : self.count].contiguous()
+        return self.corrected(out[:, : self.count].contiguous(), rows)

@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -54,32 +54,19 @@ def available(device: torch.device | None = None) -> int:
     """Bytes that are free now, on the machine (its container's limit included) or on the GPU."""
     if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    free = [_meminfo_available(), _container_headroom()]
-    return min(size for size in free if size is not None) if any(free) else 4 * 10**9
-
-
-def _meminfo_available() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+    free: list[int] = []
+    with suppress(OSError, ValueError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free += [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")][:1]
+    if not free and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         # Without the kernel's estimate, half of the machine counts as free.
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return None
-
-
-def _container_headroom() -> int | None:
-    """What the control group still allows; None without a limit."""
+        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     group = Path("/sys/fs/cgroup")
-    try:
+    with suppress(OSError, ValueError):  # no such file, or the word "max" for no limit
         limit = int((group / "memory.max").read_text(encoding="ascii"))
         used = int((group / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no such file, or the word "max"
-        return None
-    return max(limit - used, 0)
+        free.append(max(limit - used, 0))
+    return min(free) if any(free) else 4 * 10**9
 
 
 def budget(device: torch.device | None = None) -> int:

@@ -17,8 +17,9 @@ of the group `rerank.plugins`; such modules are imported when a registry is firs
 
 import ast
 import difflib
+import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from importlib import import_module, util
@@ -94,6 +95,11 @@ class Registry(Generic[Facts]):
     _added: dict[str, Card[Facts]] = field(default_factory=dict, init=False)
     _cards: dict[str, Card[Facts]] | None = field(default=None, init=False)
 
+    @property
+    def _declared(self) -> tuple[str, str]:
+        """Where entries are declared, and by what decorator."""
+        return self.package, self.kind.replace(" ", "_")
+
     def declare(
         self,
         name: str,
@@ -120,7 +126,8 @@ class Registry(Generic[Facts]):
             module = str(getattr(declared, "__module__", ""))
             if module == self.package or module.startswith(self.package + "."):
                 return declared
-            taken = {**self._of_room(), **self._added}.get(name)
+            room = {card.name: card for card in map(self._made, _read_room(*self._declared))}
+            taken = {**room, **self._added}.get(name)
             attribute = str(getattr(declared, "__qualname__", name))
             if taken is not None and taken.home != (module, attribute):
                 raise RerankError(
@@ -146,20 +153,16 @@ class Registry(Generic[Facts]):
             )
         return self.facts(**facts)
 
-    def _of_room(self) -> dict[str, Card[Facts]]:
-        found: dict[str, Card[Facts]] = {}
-        for name, help, facts, home, settings in _read_room(
-            self.package, self.kind.replace(" ", "_")
-        ):
-            found[name] = Card(name, help, self._facts_of(name, dict(facts)), home, settings)
-        return found
+    def _made(self, found: "Found") -> Card[Facts]:
+        name, help, facts, home, settings = found
+        return Card(name, help, self._facts_of(name, dict(facts)), home, settings)
 
     def cards(self) -> Mapping[str, Card[Facts]]:
         """All entries, those of the house first, in the order of `order` in their facts or name."""
         load_plugins()
         if self._cards is None:
-            room = self._of_room()
-            ranked = sorted(room.values(), key=lambda c: (getattr(c.facts, "order", 0), c.name))
+            room = [self._made(found) for found in _read_room(*self._declared)]
+            ranked = sorted(room, key=lambda c: (getattr(c.facts, "order", 0), c.name))
             self._cards = {card.name: card for card in [*ranked, *self._added.values()]}
         return self._cards
 
@@ -239,34 +242,38 @@ def _read_room(package: str, decorator: str) -> tuple[Found, ...]:
                     name = str(ast.literal_eval(call.args[0]))
                     help, own = str(given.pop("help")), given.pop("settings", node.name)
                     module = package if path.stem == "__init__" else f"{package}.{path.stem}"
-                    settings = _settings_in(classes.get(own), classes)
+                    settings = _settings_in(_with_bases(classes.get(own), classes))
                     found.append((name, help, tuple(given.items()), (module, node.name), settings))
     return tuple(found)
 
 
-def _settings_in(
+def _with_bases(
     node: ast.ClassDef | None, classes: Mapping[str, ast.ClassDef]
-) -> tuple[Setting, ...]:
-    """Fields of a dataclass in a syntax tree; those of bases in the same file come first."""
+) -> list[ast.ClassDef]:
+    """A class of a syntax tree behind its bases in the same file."""
     if node is None:
-        return ()
+        return []
+    bases = [_with_bases(classes.get(ast.unparse(base)), classes) for base in node.bases]
+    return [*itertools.chain(*bases), node]
+
+
+def _settings_in(nodes: Sequence[ast.ClassDef]) -> tuple[Setting, ...]:
+    """Fields of a dataclass in a syntax tree, whose bases come first."""
     out: dict[str, Setting] = {}
-    for base in node.bases:
-        parent = classes.get(ast.unparse(base))
-        out |= {setting.name: setting for setting in _settings_in(parent, classes)}
-    said = _attributes_of(ast.get_docstring(node) or "")
-    for line in node.body:
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-            kind = ast.unparse(line.annotation)
-            if kind.startswith("ClassVar"):
-                continue
-            name, default = line.target.id, MISSING
-            if line.value is not None:
-                try:
-                    default = ast.literal_eval(line.value)
-                except ValueError:
-                    default = ast.unparse(line.value)
-            out[name] = Setting(name, kind, default, said.get(name, ""))
+    for node in nodes:
+        said = _attributes_of(ast.get_docstring(node) or "")
+        for line in node.body:
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                kind = ast.unparse(line.annotation)
+                if kind.startswith("ClassVar"):
+                    continue
+                name, default = line.target.id, MISSING
+                if line.value is not None:
+                    try:
+                        default = ast.literal_eval(line.value)
+                    except ValueError:
+                        default = ast.unparse(line.value)
+                out[name] = Setting(name, kind, default, said.get(name, ""))
     return tuple(out.values())
 
 

@@ -177,13 +177,6 @@ def thinned(x: Rows, count: int) -> Rows:
     return x[torch.linspace(0, len(x) - 1, count, dtype=torch.float64).long()]
 
 
-def inner_products(queries: Tensor, gallery: Rows) -> Tensor:
-    """(b, m) inner products of (b, d) queries with a side, in fresh memory."""
-    if isinstance(gallery, StoredRows):
-        return gallery.inner(queries)
-    return inner(queries, gallery)
-
-
 def equal(one: Rows, two: Rows) -> bool:
     """Whether two sides hold the same numbers."""
     return one is two or (

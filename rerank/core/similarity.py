@@ -24,10 +24,11 @@ from rerank.core.arrays import (
     as_matrix,
     check_finite,
     check_products,
+    inner,
     unit_rows,
 )
 from rerank.core.errors import NeedsEmbeddings, RerankError
-from rerank.core.rows import Rows, StoredRows, inner_products, mapped, ready
+from rerank.core.rows import Rows, StoredRows, mapped, ready
 from rerank.core.words import Metric, words_of
 
 __all__ = [
@@ -79,22 +80,28 @@ class Similarity(ABC):
         """The other direction: gallery items become queries."""
 
     @abstractmethod
-    def _base(self, rows: slice) -> Tensor:
-        """(b, m) scores without the correction, in memory that the caller may overwrite."""
+    def block(self, rows: slice) -> Tensor:
+        """(b, m) scores of some rows, corrections included, in fresh memory."""
+
+    def corrected(self, block: Tensor, rows: slice) -> Tensor:
+        """(b, m) scores of some rows with the corrections added, in place."""
+        if self.left is not None and self.right is not None:
+            block.addmm_(self.left[rows], self.right.T)
+        return block
+
+    @property
+    def widened(self) -> int:
+        """Numbers of a query that are made float32 for a block, of stored ones; 0 for none."""
+        return 0
 
     def rows_per_block(self) -> int:
         """Rows in one block of `blocks`: never the whole matrix at once, however small it is."""
         n, m = self.shape
         elements = BLOCK_ELEMENTS * (16 if self.device.type == "cuda" else 1)
         # Fewer rows than this at a time would read a large gallery from memory for nearly nothing.
-        return self.block_size or max(1, min(-(-n // 2), max(FEWEST_ROWS, elements // max(1, m))))
-
-    def block(self, rows: slice) -> Tensor:
-        """(b, m) scores of some rows, corrections included, in fresh memory."""
-        block = self._base(rows)
-        if self.left is not None and self.right is not None:
-            block.addmm_(self.left[rows], self.right.T)
-        return block
+        rows = self.block_size or max(1, min(-(-n // 2), max(FEWEST_ROWS, elements // max(1, m))))
+        # Stored queries made float32 do not outgrow a panel either.
+        return min(rows, max(1, BLOCK_ELEMENTS // self.widened)) if self.widened else rows
 
     def blocks(self, rows_per_block: int | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Row panels in order: (rows, (b, m) scores). The receiver may overwrite a panel.
@@ -227,8 +234,8 @@ class Dense(Similarity):
     def T(self) -> "Dense":  # noqa: D102, N802
         return replace(self, base=self.base.T, **_swapped(self))
 
-    def _base(self, rows: slice) -> Tensor:
-        return self.base[rows].clone(memory_format=torch.contiguous_format)
+    def block(self, rows: slice) -> Tensor:  # noqa: D102
+        return self.corrected(self.base[rows].clone(memory_format=torch.contiguous_format), rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,15 +309,15 @@ class Pair(Similarity):
     def T(self) -> "Pair":  # noqa: D102, N802
         return replace(self, queries=self.gallery, gallery=self.queries, **_swapped(self))
 
-    def rows_per_block(self) -> int:
-        """As for any similarity, but stored queries made float32 do not outgrow a panel either."""
-        rows = super().rows_per_block()
-        if isinstance(self.queries, Tensor):
-            return rows
-        return min(rows, max(1, BLOCK_ELEMENTS // self.queries.shape[1]))
+    @property
+    def widened(self) -> int:  # noqa: D102
+        return 0 if isinstance(self.queries, Tensor) else self.queries.shape[1]
 
-    def _base(self, rows: slice) -> Tensor:
-        return inner_products(self.queries[rows], self.gallery)
+    def block(self, rows: slice) -> Tensor:  # noqa: D102
+        queries, gallery = self.queries[rows], self.gallery
+        stored = isinstance(gallery, StoredRows)
+        block = gallery.inner(queries) if stored else inner(queries, gallery)
+        return self.corrected(block, rows)
 
     def map(self, matrix: Tensor, *, renormalise: bool = True) -> "Pair":
         """Map both sides, x -> x A, with unit norm afterwards when the metric is cosine.

@@ -46,5 +46,5 @@ class Mapped(Similarity):
     def rows_per_block(self) -> int:  # noqa: D102
         return self.block_size or self.source.rows_per_block()
 
-    def _base(self, rows: slice) -> Tensor:
-        return self.function(rows, self.source.block(rows))
+    def block(self, rows: slice) -> Tensor:  # noqa: D102
+        return self.corrected(self.function(rows, self.source.block(rows)), rows)

@@ -259,24 +259,16 @@ def _one_each(records: Sequence[Any]) -> Sequence[Any]:
     """Records in which a text lists its videos, as a record for each pair."""
     made: list[Any] = []
     for record in records:
-        key = _listed_videos(record) if isinstance(record, dict) else None
-        if key is None:
+        fields = record if isinstance(record, dict) else {}
+        key = first_field(fields, _VIDEO_LISTS)
+        key = first_field(fields, VIDEO_FIELDS) if key is None else key
+        names = None if key is None else fields[key]
+        if isinstance(names, list) and names and all(isinstance(x, str | int) for x in names):
+            rest = {name: value for name, value in fields.items() if name != key}
+            made += [{**rest, "video_id": name} for name in names]
+        else:
             made.append(record)
-            continue
-        rest = {name: value for name, value in record.items() if name != key}
-        made += [{**rest, "video_id": value} for value in record[key]]
     return made
-
-
-def _listed_videos(record: dict[str, Any]) -> str | None:
-    """The field of a record that lists the videos of its text."""
-    key = first_field(record, _VIDEO_LISTS)
-    key = first_field(record, VIDEO_FIELDS) if key is None else key
-    if key is None or not isinstance(record[key], list):
-        return None
-    names = record[key]
-    named_once = len(names) > 0 and all(isinstance(name, str | int) for name in names)
-    return key if named_once else None
 
 
 def _record(record: object, place: str) -> _Record:

@@ -46,8 +46,9 @@ class Beside(Similarity):
     def T(self) -> Similarity:  # noqa: D102, N802
         raise RerankError("two galleries side by side have no transpose")
 
-    def _base(self, rows: slice) -> Tensor:
-        return torch.cat([self.first.block(rows), self.second.block(rows).to(self.dtype)], dim=1)
+    def block(self, rows: slice) -> Tensor:  # noqa: D102
+        both = [self.first.block(rows), self.second.block(rows).to(self.dtype)]
+        return self.corrected(torch.cat(both, dim=1), rows)
 
 
 def beside(first: Similarity, second: Similarity) -> Similarity:

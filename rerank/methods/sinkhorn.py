@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partialmethod
 from typing import Any, Literal
 
 import torch
@@ -91,16 +92,15 @@ class Sinkhorn(Reranker):
         if self.samples < 1:
             raise RerankError(f"samples: got {self.samples}, expected at least 1")
 
-    def fit(self, bank: Similarity | Bank) -> "Potentials":
-        """Estimate the potentials on bank queries x gallery."""
-        return self._fit(as_bank(bank))
+    def fit(self, bank: Similarity | Bank, *, rough: bool = False) -> "Potentials":
+        """Estimate the potentials on bank queries x gallery.
 
-    def fit_plan(self, bank: Bank) -> "Potentials":
-        """A fit whose plan alone is wanted: looser, and rounded where that saves time."""
-        tol = self.tol if self.tol is None else max(self.tol, _PLAN_TOL)
-        return replace(self, tol=tol)._fit(bank, rough=True)
-
-    def _fit(self, bank: Bank, *, rough: bool = False) -> "Potentials":
+        Args:
+            bank: what they are estimated on.
+            rough: only the plan is wanted: it is met less closely, and rounded where that saves
+                time.
+        """
+        bank = as_bank(bank)
         sim = bank.sim
         # Only a fit on the test queries themselves has matches in the scores.
         transductive = bank.label == "transductive"
@@ -115,127 +115,185 @@ class Sinkhorn(Reranker):
         graph = None
         if self.neighbours is not None:
             graph = Graph.of(sim, self.neighbours, samples=self.samples)
-        chosen = self._temperature(
-            sim, found, choice, graph, transductive=transductive, start=bank.start, rough=rough
-        )
+        if self.tau != "auto":
+            chosen = _given(sim, float(self.tau), bank.start)
+        elif transductive:
+            side = _Side(sim, found, graph, bank.start)
+            # The same plan, seen from its shorter side.
+            turned = found.slack < 0 and choice.form != "grouped"
+            chosen = auto_tau(**(side.T if turned else side).asked(choice, rough=rough))
+            chosen = chosen.T if turned else chosen
+        else:
+            chosen = bank_tau(sim)
         tau = chosen.tau
         if tau is None:
             return _unchanged(sim, choice, chosen.note)
-        solution, facts, step = self._solve(sim, chosen, found, choice, graph, rough=rough)
+        tol = max(self.tol, _PLAN_TOL) if rough and self.tol is not None else self.tol
+        problem = _problem(sim, chosen, found, choice, graph, warm=bool(tol))
+        if rough and problem.step is None:
+            # An alignment reads its moments from this kernel.
+            problem = replace(
+                problem,
+                step=reduce.sweeper(
+                    problem.sim, tau, log_a=problem.log_a, sweeps=self.n_iters, rough=True,
+                    warm=chosen.start is not None,
+                ),
+            )  # fmt: skip
+        solution = problem.unwound(
+            solve(
+                problem.sim,
+                tau,
+                log_a=problem.log_a,
+                log_b=problem.log_b,
+                n_iters=self.n_iters,
+                tol=tol or 0.0,
+                rho=choice.rho,
+                slack=problem.slack,
+                relaxation=self.relaxation,
+                step=problem.step,
+                init=problem.init,
+                polish=not rough,
+                rough=rough,
+            )  # fmt: skip
+        )
         g, seen = solution.g, Repeats(0.0)
+        split = sim.shard == "gallery"
         if transductive and choice.form in ("equality", "few queries"):
-            level, _ = centred(g, found.live_items, split=sim.shard == "gallery")
+            level, _ = centred(g, found.live_items, split=split)
             seen = repeats(
                 sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates,
                 others=lambda: of_others(sim, tau, USUAL * chosen.spacing, found),
             )  # fmt: skip
-        if seen.weight:
-            other = of_others(sim, tau, USUAL * chosen.spacing, found)
-            level, _ = centred(g, found.live_items, split=sim.shard == "gallery")
-            g = (1 - seen.weight) * level + seen.weight * other
+            if seen.weight:
+                other = of_others(sim, tau, USUAL * chosen.spacing, found)
+                g = (1 - seen.weight) * level + seen.weight * other
         # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
         # their scale and the appended index dimension small. A dead item has the mean.
-        bias, offset = centred(g, found.live_items, split=sim.shard == "gallery")
+        bias, offset = centred(g, found.live_items, split=split)
         return Potentials(
-            query_bias=solution.f + offset,
-            gallery_bias=bias,
-            before=solution.before,
-            tau=tau,
-            n_iters=solution.n_iters,
-            error=solution.error,
-            offset=offset,
-            rho=choice.rho,
-            label=bank.label,
-            note=chosen.note,
-            marginals=_sentences(choice, seen, solution),
-            sparse="" if graph is None else str(step),
-            step=step if rough else None,
+            query_bias=solution.f + offset, gallery_bias=bias, before=solution.before, tau=tau,
+            n_iters=solution.n_iters, error=solution.error, offset=offset, rho=choice.rho,
+            label=bank.label, note=chosen.note, marginals=_sentences(choice, seen, solution),
+            sparse="" if graph is None else str(problem.step),
+            step=problem.step if rough else None,
             form="repeats" if seen.weight else choice.form,
-            **facts,
-        )
+            **problem.facts,
+        )  # fmt: skip
 
-    def _temperature(
-        self, sim: Similarity, found: Masses, choice: Choice, graph: Graph | None, *,
-        transductive: bool, start: tuple[Tensor, Tensor] | None, rough: bool,
-    ) -> Temperature:  # fmt: skip
-        """Tau as given or as the scores suggest, and their spacing where it is asked for."""
-        if self.tau != "auto":
-            tau = float(self.tau)
-            mean, sigma = reduce.spread(sim, sample=SCALE_ROWS)
-            reduce.check_resolution(tau, abs(mean) + sigma, sim.dtype)
-            return Temperature(tau, tau / _TAU_OF_SPACING, 0.0, start=start)
-        if not transductive:
-            return bank_tau(sim)
+    fit_plan = partialmethod(fit, rough=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One side of the test queries and items, for `auto_tau`.
+
+    Attributes:
+        sim: the scores.
+        found: masses of both sides.
+        graph: what stands for all pairs, where they are too many.
+        start: potentials of both sides that are nearly right, or None.
+    """
+
+    sim: Similarity
+    found: Masses
+    graph: Graph | None
+    start: tuple[Tensor, Tensor] | None
+
+    @property
+    def T(self) -> "_Side":  # noqa: N802  the mathematical transpose, as in numpy
+        """The other side."""
+        graph = None if self.graph is None else self.graph.T
+        start = None if self.start is None else (self.start[1], self.start[0])
+        return _Side(self.sim.T, self.found.T, graph, start)
+
+    def asked(self, choice: Choice, *, rough: bool) -> dict[str, Any]:
+        """What `auto_tau` is asked."""
+        found = self.found
         slack = 0.0 if choice.form == "grouped" else found.slack
-        turned = slack < 0
         few = choice.form == "few queries" and slack > 0
         kept = few or (slack == 0 and choice.form in _PLAIN)
-        if turned:
-            # The same plan, seen from its shorter side.
-            sim, found, slack = sim.T, found.T, -slack
-            graph = None if graph is None else graph.T
-            start = None if start is None else (start[1], start[0])
-        chosen = auto_tau(
-            sim, log_a=found.log_a, log_b=found.log_b, slack=slack,
-            live=(found.rows, found.columns), graph=graph,
-            init=None if start is None else start[1],
-            rough=rough or not kept, kept=kept,
-        )  # fmt: skip
-        return chosen.T if turned else chosen
+        return {
+            "sim": self.sim, "log_a": found.log_a, "log_b": found.log_b, "slack": slack,
+            "live": (found.rows, found.columns), "graph": self.graph,
+            "init": None if self.start is None else self.start[1],
+            "rough": rough or not kept, "kept": kept,
+        }  # fmt: skip
 
-    def _solve(
-        self, sim: Similarity, chosen: Temperature, found: Masses, choice: Choice,
-        graph: Graph | None, *, rough: bool,
-    ) -> tuple[Solution, dict[str, float], Sweeper | None]:  # fmt: skip
-        """The potentials under the chosen marginals, figures of that, and a sweep made for it."""
-        tau = chosen.tau
-        assert tau is not None
-        if choice.form == "one-to-one":
-            # The plan of the other direction: its row potentials are the biases of these items.
-            turned = None if graph is None else graph.T
-            few = replace(choice, form="few queries")
-            there, facts, step = self._solve(
-                sim.T, chosen.T, found.T, few, turned, rough=rough
-            )  # fmt: skip
-            return replace(there, f=there.g, g=there.f), facts, step
-        log_a, slack, facts = found.log_a, 0.0, {}
-        wide = None
-        if choice.form == "few queries":
-            log_a, slack = found.few
-            facts = {"slack": slack, "popularity": 0.0}
-            if not normalised(sim, found):
-                # Passes over all pairs are too long where a graph stands for them.
-                t = USUAL * chosen.spacing
-                t = t if graph is not None else width(sim, tau, chosen.spacing, found)
-                facts["width"] = t
-                wide, facts["popularity"] = popularity(
-                    sim, t, found=found, log_a=found.log_a, queries=found.queries, graph=graph
-                )
-                sim = sim.add_gallery_bias(wide)
-        step = None
-        if chosen.step is not None:
-            step = chosen.step.at(tau, log_a)
-        if step is not None and wide is not None:
-            step = step.biased(sim, wide)
-        if graph is not None:
-            step = Sparse(graph if wide is None else graph.biased(wide), tau, log_a)
-        elif step is None and rough:
-            # An alignment reads its moments from this kernel.
-            step = reduce.sweeper(
-                sim, tau, log_a=log_a, sweeps=self.n_iters, rough=True,
-                warm=chosen.start is not None,
-            )  # fmt: skip
-        init = None if chosen.start is None or not self.tol else chosen.start[1]
-        if init is not None and wide is not None:
-            init = init - wide
-        solution = solve(
-            sim, tau, log_a=log_a, log_b=found.log_b, n_iters=self.n_iters, tol=self.tol or 0.0,
-            rho=choice.rho, slack=slack, relaxation=self.relaxation, step=step, init=init,
-            polish=not rough, rough=rough,
-        )  # fmt: skip
-        if wide is not None:
-            solution = replace(solution, g=solution.g + wide)
-        return solution, facts, step
+
+def _given(sim: Similarity, tau: float, start: tuple[Tensor, Tensor] | None) -> Temperature:
+    """The temperature that was asked for, where the scores carry it."""
+    mean, sigma = reduce.spread(sim, sample=SCALE_ROWS)
+    reduce.check_resolution(tau, abs(mean) + sigma, sim.dtype)
+    return Temperature(tau, tau / _TAU_OF_SPACING, 0.0, start=start)
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """What `solve` gets under the chosen marginals.
+
+    Attributes:
+        sim: the scores, or their transpose, with the popularity taken out.
+        log_a: (n,) log masses of its queries, and log_b: (m,) of its items.
+        log_b: see `log_a`.
+        slack: mass of the slack row.
+        step: a sweep that is there already, or None.
+        init: (m,) potentials to start from, or None.
+        facts: figures of all that.
+        popularity: (m,) biases that went into the scores, or None.
+        turned: whether it is the problem of the other direction.
+    """
+
+    sim: Similarity
+    log_a: Tensor
+    log_b: Tensor
+    slack: float
+    step: Sweeper | None
+    init: Tensor | None
+    facts: Mapping[str, float]
+    popularity: Tensor | None = None
+    turned: bool = False
+
+    def unwound(self, found: Solution) -> Solution:
+        """The potentials of the scores as they were given."""
+        if self.popularity is not None:
+            found = replace(found, g=found.g + self.popularity)
+        # Row potentials of the other direction are the biases of these items.
+        return replace(found, f=found.g, g=found.f) if self.turned else found
+
+
+def _problem(
+    sim: Similarity, chosen: Temperature, found: Masses, choice: Choice, graph: Graph | None, *,
+    warm: bool,
+) -> _Problem:  # fmt: skip
+    """What is to be solved; `warm`: from potentials that are nearly right, where there are any."""
+    if choice.form == "one-to-one":
+        few = replace(choice, form="few queries")
+        other = None if graph is None else graph.T
+        return replace(_problem(sim.T, chosen.T, found.T, few, other, warm=warm), turned=True)
+    tau = chosen.tau
+    assert tau is not None
+    log_a, slack, facts, wide = found.log_a, 0.0, {}, None
+    if choice.form == "few queries":
+        log_a, slack = found.few
+        facts = {"slack": slack, "popularity": 0.0}
+        if not normalised(sim, found):
+            # Passes over all pairs are too long where a graph stands for them.
+            t = USUAL * chosen.spacing
+            t = t if graph is not None else width(sim, tau, chosen.spacing, found)
+            facts["width"] = t
+            wide, facts["popularity"] = popularity(
+                sim, t, found=found, log_a=found.log_a, queries=found.queries, graph=graph
+            )
+            sim = sim.add_gallery_bias(wide)
+    step = None if chosen.step is None else chosen.step.at(tau, log_a)
+    if step is not None and wide is not None:
+        step = step.biased(sim, wide)
+    if graph is not None:
+        step = Sparse(graph if wide is None else graph.biased(wide), tau, log_a)
+    init = chosen.start[1] if warm and chosen.start is not None else None
+    if init is not None and wide is not None:
+        init = init - wide
+    return _Problem(sim, log_a, found.log_b, slack, step, init, facts, popularity=wide)
 
 
 # Marginals of a fit whose plan differs from that of its temperature in nothing else.

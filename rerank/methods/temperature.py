@@ -31,7 +31,7 @@ from torch import Tensor
 from rerank.core import comm
 from rerank.core.similarity import Similarity
 from rerank.core.wording import option
-from rerank.methods.potentials import solve
+from rerank.methods.potentials import Solution, solve
 from rerank.passes import reduce
 from rerank.passes import topk as search
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
@@ -106,39 +106,19 @@ def spacing(
     return float(total[0] / total[1]) * correction if total[1] > 0 else math.nan
 
 
-def plan_confidence(
-    sim: Similarity,
-    tau: float,
-    *,
-    log_a: Tensor,
-    log_b: Tensor,
-    slack: float = 0.0,
-    graph: Graph | None = None,
-    init: Tensor | None = None,
-    rough: bool = True,
-) -> tuple[float, tuple[Tensor, Tensor], Sweeper]:
-    """Mean of the mean largest row share and the mean largest column share of the plan at tau.
+def _confidence(sim: Similarity, tau: float, step: Sweeper, plan: Solution, log_b: Tensor) -> float:
+    """Mean of the mean largest row share and the mean largest column share of a plan.
 
-    A column's share is one of the item's whole mass, of which a slack row may have most. Also
-    returns the potentials of the plan, (n,) and (m,), which a fit can start from, and its sweep.
+    A column's share is one of the item's whole mass, of which a slack row may have most.
     """
-    if graph is None:
-        step = reduce.sweeper(
-            sim, tau, log_a=log_a, sweeps=_STEPS, rough=rough, warm=init is not None
-        )
-    else:
-        step = Sparse(graph, tau, log_a)
-    p = solve(
-        sim, tau, log_a=log_a, log_b=log_b, slack=slack, n_iters=_STEPS, tol=1e-2, polish=False,
-        step=step, init=init,
-    )  # fmt: skip
     # After the last gallery step, sum_i exp((S_ij + f_i) / tau) = asked b_j exp(-g_j / tau).
     rows, cols = step.peaks(
-        query_bias=p.f, gallery_bias=p.g, column_shift=log_b + p.log_asked - p.g / tau
-    )
+        query_bias=plan.f, gallery_bias=plan.g,
+        column_shift=log_b + plan.log_asked - plan.g / tau,
+    )  # fmt: skip
     rows = _mean_share(rows, comm_axis=sim.shard == "queries")
-    cols = _mean_share(cols + p.log_asked, comm_axis=sim.shard == "gallery")
-    return (rows + cols) / 2, (p.f, p.g), step
+    cols = _mean_share(cols + plan.log_asked, comm_axis=sim.shard == "gallery")
+    return (rows + cols) / 2
 
 
 def _mean_share(log_share: Tensor, *, comm_axis: bool) -> float:
@@ -213,10 +193,18 @@ def auto_tau(
     h = min((side for side in sides if side > least), default=0.0)
     if not h:
         return Temperature(None, h, 0.0, "scores are constant: no temperature, no correction")
-    c, start, step = plan_confidence(
-        sim, h / 2, log_a=log_a + math.log1p(-slack), log_b=log_b, slack=slack, graph=graph,
-        init=init, rough=rough,
+    sharp, log_a = h / 2, log_a + math.log1p(-slack)
+    if graph is None:
+        step = reduce.sweeper(
+            sim, sharp, log_a=log_a, sweeps=_STEPS, rough=rough, warm=init is not None
+        )
+    else:
+        step = Sparse(graph, sharp, log_a)
+    plan = solve(
+        sim, sharp, log_a=log_a, log_b=log_b, slack=slack, n_iters=_STEPS, tol=1e-2, polish=False,
+        step=step, init=init,
     )  # fmt: skip
+    c = _confidence(sim, sharp, step, plan, log_b)
     # A plan that is certain everywhere leaves no doubt to scale by; keep a positive temperature.
     tau = _CONSTANT * h * max(1 - c, 0.02)
     note = ""
@@ -226,4 +214,4 @@ def auto_tau(
             f"{RELIABLE_QUERIES} it can be off; with labelled pairs, compare with other "
             f"{option('tau')}"
         )
-    return Temperature(tau, h, c, note, start, step if kept else None)
+    return Temperature(tau, h, c, note, (plan.f, plan.g), step if kept else None)

@@ -59,13 +59,14 @@ class BestOfGroup(Similarity):
     def rows_per_block(self) -> int:  # noqa: D102
         return self.block_size or self.source.rows_per_block()
 
-    def _base(self, rows: slice) -> Tensor:
+    def block(self, rows: slice) -> Tensor:  # noqa: D102
         block = self.source.block(rows)
         members = torch.from_numpy(np.concatenate(self.groups)).to(block.device)
         sizes = torch.tensor([len(group) for group in self.groups], device=block.device)
         group = torch.repeat_interleave(torch.arange(len(sizes), device=block.device), sizes)
         out = block.new_full((len(block), len(sizes)), -torch.inf)
-        return out.scatter_reduce_(1, group.expand(len(block), -1), block[:, members], "amax")
+        out.scatter_reduce_(1, group.expand(len(block), -1), block[:, members], "amax")
+        return self.corrected(out, rows)
 
 
 def resolve(protocol: str, positives: Sequence[np.ndarray], n_gallery: int) -> Protocol:

@@ -6,8 +6,9 @@ with the means q0 and v0. Embeddings of one model share a large common component
 is small and survives bfloat16; the others are one number per row and one per column, kept exactly.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -53,18 +54,17 @@ class Panels:
     def slices(self) -> list[slice]:
         """Where the panels lie."""
         n, m = self.sim.shape
+        step = self.sim.block_size
         if self.sim.device.type != "cpu":
-            return slices(n, m, self.sim.rows_per_block())
-        if self.is_tall:
-            return slices(n, m, self.sim.block_size or tall_rows_of(m, memory.budget()))
-        return slices(n, m, self.sim.block_size)
+            step = self.sim.rows_per_block()
+        elif step is None:
+            step = tall_rows_of(m, memory.budget()) if self.is_tall else rows_of(m)
+        return slices(n, m, step)
 
-    def block(self, rows: slice) -> Tensor:
-        """(b, m) one panel, which the caller may overwrite."""
-        if self.half is None:
-            return self.sim.block(rows)
-        queries, gallery = self.half
-        return inner_bfloat16(queries[rows], gallery)
+    @property
+    def block(self) -> Callable[[slice], Tensor]:
+        """What makes (b, m) one panel of some rows, which the caller may overwrite."""
+        return self.sim.block if self.half is None else partial(_rounded, *self.half)
 
     def tall_block(self, rows: slice, each: Each) -> Tensor:
         """The same of a gallery that is stored, its parts read side by side by `each`."""
@@ -76,8 +76,13 @@ class Panels:
         return block
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        block = self.block
         for rows in self.slices():
-            yield rows, self.block(rows)
+            yield rows, block(rows)
+
+
+def _rounded(queries: Tensor, gallery: Tensor, rows: slice) -> Tensor:
+    return inner_bfloat16(queries[rows], gallery)
 
 
 def rows_of(m: int) -> int:

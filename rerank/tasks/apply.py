@@ -1,12 +1,15 @@
 """`apply`: both directions of embeddings or of a matrix, re-ranked, from arrays or from files."""
 
+import inspect
 import json
 import os
 import platform
 import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ from rerank.io.files import folder_of
 from rerank.methods import directions, engine
 from rerank.methods.base import FittedPipeline
 from rerank.methods.directions import Direction, Groups
-from rerank.methods.engine import Fit, Run
+from rerank.methods.engine import Fit, Gate, Run
 from rerank.methods.fusion import Weights
 from rerank.methods.kinds import Scores, Unscored, read_both
 from rerank.methods.registry import cards_of
@@ -139,7 +142,32 @@ class Reranked:
         return self.matrix().scores()
 
 
-def apply(
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """What the engine fits, as `prepare` made it of the data.
+
+    Attributes:
+        both: the two directions.
+        gate: judges a direction whose bank has no test queries, or None.
+        prior: numbers of each item from outside, by direction.
+        stored: the score matrix that went in, and what it was taken for; None for embeddings.
+    """
+
+    both: Mapping[Name, Direction]
+    gate: Gate | None
+    prior: Mapping[Name, Tensor]
+    stored: Scores | None
+
+    def remembering(self) -> AbstractContextManager[None]:
+        """Inside, the nearest lists of both directions are found once."""
+        return search.remembering(*(direction.sim for direction in self.both.values()))
+
+    def ranked(self, run: Run, k: int) -> Reranked:
+        """Both directions with their k best items per query."""
+        return Reranked(run, ranking(run.t2v, k), ranking(run.v2t, k), self.stored)
+
+
+def prepare(
     texts: ArrayLike | None = None,
     videos: ArrayLike | None = None,
     *,
@@ -159,9 +187,8 @@ def apply(
     sharded: bool = False,
     whole_bank: bool = False,
     bias: ArrayLike | None = None,
-    **settings: Any,  # noqa: ANN401  fields of the method
-) -> Reranked:
-    """Re-rank both directions of embeddings, or of a texts x videos matrix.
+) -> Ready:
+    """Two directions of embeddings, or of a texts x videos matrix, ready for the engine.
 
     Args:
         texts: (n, d) numpy or torch.
@@ -173,10 +200,9 @@ def apply(
         bank_positives: for each bank text the bank video rows that are right, where known: the
             do-no-harm gate then judges the biases on the bank before they are used.
         bank_scores: bank texts x videos, beside `scores`; they fit text to video.
-        method: see `rerank methods`; by default "sinkhorn+align+sinkhorn" for embeddings and
-            "sinkhorn" for scores.
+        method: what will be fitted, see `rerank methods`.
         metric: "cosine" or "dot".
-        k: results per query, in each direction at most its number of items.
+        k: results per query, at most as many as items of the larger side.
         gate: judge biases on the bank's known pairs, where there are any.
         scores_are: see `rerank`.
         groups: what is known of the test set, see `rerank`; with `sharded`, ids of all texts.
@@ -188,14 +214,9 @@ def apply(
         whole_bank: with `sharded`, `bank_texts` are the whole bank's (see `wants_whole_bank`);
             shares of it are gathered where it is needed.
         bias: (m,) a number of each video from outside, in score units, added to what is fitted.
-        **settings: fields of the stages, such as tau, n_iters, strength.
-
-    Returns:
-        A `Reranked`. With no bank both directions are transductive; with a bank, a direction that
-        misses its own stays raw with label "none" and a warning.
 
     Raises:
-        RerankError: input that does not fit together, unknown settings.
+        RerankError: input that does not fit together.
     """
     if (scores is None) == (texts is None or videos is None):
         raise RerankError("apply: give texts and videos, or scores, not both and not neither")
@@ -210,7 +231,7 @@ def apply(
     if scores is not None:
         stored = read_both(scores, scores_are=scores_are, unscored=unscored, sharded=sharded)
         if stored.sentence:
-            warnings.warn(stored.sentence, RerankWarning, stacklevel=2)
+            warnings.warn(stored.sentence, RerankWarning, stacklevel=3)
         both = directions.from_matrix(stored, bank_scores, groups=groups, device=device)
     else:
         gated = gate and bank_positives is not None
@@ -235,9 +256,43 @@ def apply(
 
         judge = gate_of(sharded=both["t2v"].sim.shard is not None)
     prior: dict[Name, Tensor] = {} if bias is None else {"t2v": torch.as_tensor(bias)}
-    with search.remembering(*(direction.sim for direction in both.values())):
-        run = engine.fit(both, method, settings, gate=judge, prior=prior)
-        return Reranked(run, ranking(run.t2v, k), ranking(run.v2t, k), stored)
+    return Ready(both, judge, prior, stored)
+
+
+_DATA = frozenset(inspect.signature(prepare).parameters)
+
+
+def apply(
+    texts: ArrayLike | None = None,
+    videos: ArrayLike | None = None,
+    *,
+    method: str | None = None,
+    k: int = 10,
+    **given: Any,  # noqa: ANN401  the rest of `prepare`, and fields of the method
+) -> Reranked:
+    """Re-rank both directions of embeddings, or of a texts x videos matrix.
+
+    Args:
+        texts: (n, d) numpy or torch; see `prepare`.
+        videos: (m, d), of the same model.
+        method: see `rerank methods`; by default "sinkhorn+align+sinkhorn" for embeddings and
+            "sinkhorn" for scores.
+        k: results per query, in each direction at most its number of items.
+        **given: what else `prepare` takes, such as `scores` and `bank_texts`; and fields of the
+            stages, such as tau, n_iters, strength.
+
+    Returns:
+        A `Reranked`. With no bank both directions are transductive; with a bank, a direction that
+        misses its own stays raw with label "none" and a warning.
+
+    Raises:
+        RerankError: input that does not fit together, unknown settings.
+    """
+    data = {name: given.pop(name) for name in _DATA & given.keys()}
+    ready = prepare(texts, videos, method=method, k=k, **data)
+    with ready.remembering():
+        run = engine.fit(ready.both, method, given, gate=ready.gate, prior=ready.prior)
+        return ready.ranked(run, k)
 
 
 def usual_k(n: int, m: int) -> int:
@@ -306,70 +361,55 @@ def _widest(kinds: Sequence[torch.dtype]) -> torch.dtype:
     return found
 
 
-def rerank_inputs(
-    inputs: Inputs, *, metric: str, k: int, gate: bool, device: torch.device,
-    settings: Mapping[str, Any], groups: Groups = "auto",
-) -> tuple[Reranked, list[str]]:  # fmt: skip
-    """`apply` on what was read; also returns what Python would have warned about."""
-    with warnings.catch_warnings(record=True) as caught:
+def prepare_inputs(
+    inputs: Inputs, *, method: str | None, metric: str, k: int, gate: bool, device: torch.device,
+    groups: Groups = "auto",
+) -> Ready:  # fmt: skip
+    """`prepare` on what was read."""
+    return prepare(
+        inputs.vectors("texts"),
+        inputs.vectors("videos"),
+        scores=None if inputs.scores is None else (inputs.scores.scores, inputs.scores.reverse),
+        bank_texts=inputs.vectors("bank_texts"),
+        bank_videos=inputs.vectors("bank_videos"),
+        bank_positives=inputs.bank_positives,
+        bank_scores=None if inputs.bank_scores is None else inputs.bank_scores.scores,
+        method=method,
+        metric=metric,  # type: ignore[arg-type]
+        k=k,
+        scores_are=inputs.scores_are,
+        unscored=inputs.unscored,
+        groups=groups if groups != "auto" else inputs.groups,
+        gate=gate,
+        device=device,
+        sharded=inputs.sharded,
+        whole_bank=inputs.whole_bank,
+        bias=inputs.bias,
+    )
+
+
+@contextmanager
+def caught() -> Iterator[list[str]]:
+    """What Python would have been warned about inside the block; complete at its end."""
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        result = apply(
-            inputs.vectors("texts"),
-            inputs.vectors("videos"),
-            scores=None if inputs.scores is None else (inputs.scores.scores, inputs.scores.reverse),
-            bank_texts=inputs.vectors("bank_texts"),
-            bank_videos=inputs.vectors("bank_videos"),
-            bank_positives=inputs.bank_positives,
-            bank_scores=None if inputs.bank_scores is None else inputs.bank_scores.scores,
-            metric=metric,  # type: ignore[arg-type]
-            k=k,
-            scores_are=inputs.scores_are,
-            unscored=inputs.unscored,
-            groups=groups if groups != "auto" else inputs.groups,
-            gate=gate,
-            device=device,
-            sharded=inputs.sharded,
-            whole_bank=inputs.whole_bank,
-            bias=inputs.bias,
-            **settings,
-        )
-    return result, [
-        str(item.message) for item in caught if issubclass(item.category, RerankWarning)
-    ]
+        yield said
+    said += [str(item.message) for item in found if issubclass(item.category, RerankWarning)]
 
 
 def apply_files(
-    *,
-    videos: Paths = None,
-    texts: Paths = None,
-    sims: Paths = None,
-    bank_texts: Paths = None,
-    bank_videos: Paths = None,
-    bank_gt: Path | None = None,
-    bank_sims: Path | None = None,
-    weights: Weights = "auto",
-    query_groups: str | None = None,
-    bias: Path | None = None,
-    bias_weight: float = 1.0,
-    confidence: bool = False,
-    threshold: float | None = None,
-    metric: Metric = "cosine",
-    k: int | None = None,
-    scores_are: str = "auto",
-    unscored: str | None = None,
-    groups: str = "auto",
-    gate: bool = True,
-    out: Path = Path("reranked.h5"),
-    store_scores: bool = False,
-    device: str = "auto",
-    pool: str | None = None,
-    memory: str | None = None,
-    heads: Path | None = None,
-    settings: Mapping[str, Any] | None = None,
-    settings_file: Path | None = None,
-    reading: io.Reading | None = None,
-    force: bool = False,
-) -> Answer:
+    *, videos: Paths = None, texts: Paths = None, sims: Paths = None, bank_texts: Paths = None,
+    bank_videos: Paths = None, bank_gt: Path | None = None, bank_sims: Path | None = None,
+    weights: Weights = "auto", query_groups: str | None = None, bias: Path | None = None,
+    bias_weight: float = 1.0, confidence: bool = False, threshold: float | None = None,
+    metric: Metric = "cosine", k: int | None = None, scores_are: str = "auto",
+    unscored: str | None = None, groups: str = "auto", gate: bool = True,
+    out: Path = Path("reranked.h5"), store_scores: bool = False, device: str = "auto",
+    pool: str | None = None, memory: str | None = None, heads: Path | None = None,
+    settings: Mapping[str, Any] | None = None, settings_file: Path | None = None,
+    reading: io.Reading | None = None, force: bool = False,
+) -> Answer:  # fmt: skip
     """Read, re-rank both directions, write `out`, and report.
 
     `settings` go before those of `settings_file`, which `rerank tune` wrote.
@@ -379,19 +419,19 @@ def apply_files(
     """
     settings = settings_over(settings_file, settings)
     said = reading_of(reading, pool)
-    roles = (videos, texts, sims, bank_texts, bank_videos)
+    named = None if query_groups in (None, BY_IDS) else query_groups
+    files = (paths_of(paths) for paths in (videos, texts, sims, bank_texts, bank_videos))
     io.check_outputs(
         {"--out": out},
-        (*(path for paths in roles for path in paths_of(paths)), bank_gt, bank_sims, bias, heads,
-         settings_file, None if query_groups in (None, BY_IDS) else query_groups,
-         said.text_ids, said.video_ids),
+        (*chain(*files), bank_gt, bank_sims, bias, heads, settings_file, named, said.text_ids,
+         said.video_ids),
         force=force, kind=SCHEMA,
     )  # fmt: skip
     sharded = comm.start_from_environment()
     target = pick_device(device)
-    whole_bank = sharded and sims is None and wants_whole_bank(
-        gated=gate and bank_gt is not None, **{"method": None, **settings}
-    )  # fmt: skip
+    method, fields = settings.get("method"), {k: v for k, v in settings.items() if k != "method"}
+    gated = gate and bank_gt is not None
+    whole_bank = sharded and sims is None and wants_whole_bank(method, gated=gated)
     with limit(memory):
         made = read_fused(
             weights=weights, query_groups=query_groups, videos=videos, texts=texts, sims=sims,
@@ -401,10 +441,14 @@ def apply_files(
         )  # fmt: skip
         inputs = with_bias(made.inputs, bias, bias_weight)
         k = usual_k(len(inputs.text_ids), len(inputs.video_ids)) if k is None else k
-        result, warned = rerank_inputs(
-            inputs, metric=metric, k=k, gate=gate, device=target,
-            settings=settings, groups=groups,  # type: ignore[arg-type]
-        )  # fmt: skip
+        with caught() as warned:
+            ready = prepare_inputs(
+                inputs, method=method, metric=metric, k=k, gate=gate, device=target,
+                groups=groups,  # type: ignore[arg-type]
+            )  # fmt: skip
+            with ready.remembering():
+                run = engine.fit(ready.both, method, fields, gate=ready.gate, prior=ready.prior)
+                result = ready.ranked(run, k)
         fits = (result.t2v.fit, result.v2t.fit) if confidence or threshold is not None else ()
         answers: dict[Name, Answers] = {f.direction.name: answers_of(f, threshold) for f in fits}
         # Of all processes, so asked before the first one writes alone.
@@ -413,8 +457,7 @@ def apply_files(
             "method": result.method, "metric": None if sims else metric, "k": k,
             "scores_are": scores_are, "unscored": unscored, "groups": groups, "gate": gate,
             "device": target.type, "pool": said.pool, **made.recorded(folder_of(out)),
-            **_files_facts(said, bias, bias_weight, folder_of(out)),
-            **{k: v for k, v in settings.items() if k != "method"},
+            **_files_facts(said, bias, bias_weight, folder_of(out)), **fields,
         }  # fmt: skip
         manifest = write(
             out, inputs, result, scores=store_scores, force=force, settings=asked, answers=answers
@@ -423,7 +466,11 @@ def apply_files(
         return Answer({}, "")
     cautions, notes = _messages(result, warned)
     notes = (*made.notes, *notes, *dict.fromkeys(found.note for found in answers.values()))
-    text = _text(inputs, read, result, out, regime, store_scores)
+    # Only the first of several processes is here, and names of all are gathered by all.
+    ids = ((), ()) if inputs.sharded else (inputs.text_ids, inputs.video_ids)
+    sources = [found.source for found in (inputs.texts, inputs.videos, inputs.scores) if found]
+    upnext = next_command(out, sources, *ids)
+    text = _text(read, result, out, regime, store_scores, upnext)
     return Answer(manifest, text, cautions, notes)
 
 
@@ -696,30 +743,21 @@ def next_command(
     'rerank eval --gt YOUR_GT.json'
     """
     beside = dict.fromkeys(Path(source).parent / "gt.json" for source in sources)
-    found = [gt for gt in beside if _judges(gt, text_ids, video_ids)]
-    words = ["rerank", "eval", "--gt", str(found[0]) if found else "YOUR_GT.json"]
+    found = "YOUR_GT.json"
+    for gt in beside if text_ids else ():
+        # One that does not know all of these texts and videos is the truth of others.
+        with suppress(OSError, ValueError):
+            if gt.stat().st_size <= _GLANCE:
+                io.read_ground_truth(gt, text_ids, video_ids)
+                found = str(gt)
+                break
+    words = ["rerank", "eval", "--gt", found]
     words += [] if out == Path("reranked.h5") else ["--results", str(out)]
     return shlex.join(words)
 
 
-def _judges(gt: Path, text_ids: Sequence[str], video_ids: Sequence[str]) -> bool:
-    """Whether a file is a ground truth of these texts and videos, all of which it knows."""
-    try:
-        if not text_ids or gt.stat().st_size > _GLANCE:
-            return False
-        io.read_ground_truth(gt, text_ids, video_ids)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def _text(
-    inputs: Inputs,
-    read: list[str],
-    result: Reranked,
-    out: Path,
-    regime: str,
-    store_scores: bool,
+    read: list[str], result: Reranked, out: Path, regime: str, store_scores: bool, upnext: str
 ) -> str:
     shifts = [
         o.fit.facts["em_shift"] for o in (result.t2v, result.v2t) if "em_shift" in o.fit.facts
@@ -733,14 +771,7 @@ def _text(
     for row in (header, *rows):
         lines.append("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
     stored = " and the rewritten matrix" if store_scores else ""
-    files = [found.source for found in (inputs.texts, inputs.videos, inputs.scores) if found]
-    # Only the first of several processes is here, and names of all are gathered by all.
-    ids = ((), ()) if inputs.sharded else (inputs.text_ids, inputs.video_ids)
-    lines += [
-        "",
-        f"wrote {out}: {_listed(result)}{stored}",
-        f"next  {next_command(out, files, *ids)}",
-    ]
+    lines += ["", f"wrote {out}: {_listed(result)}{stored}", f"next  {upnext}"]
     return "\n".join(lines)
 
 

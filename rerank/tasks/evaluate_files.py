@@ -14,6 +14,7 @@ from rerank.core.similarity import Dense, Pair, Similarity, as_matrix
 from rerank.core.words import NAMES, Name, Ties
 from rerank.io import Results
 from rerank.io.files import folder_of
+from rerank.methods import engine
 from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
 from rerank.methods.fusion import Fusion
 from rerank.metrics.browse import Browser, lists_of, scores_of
@@ -115,7 +116,11 @@ def judge_results(
     asked = Asked(truth, wanted, ties)
     given = {"videos": videos, "texts": texts, "sims": sims}
     try:
-        inputs = _recorded(found, results, given, reading)
+        if "fusion" in settings or "query_groups" in settings:
+            inputs = read_fused(**_recorded_models(found, results)).inputs
+            _check_models(inputs, found, results)
+        else:
+            inputs = _recorded(found, results, given, reading)
     except FormatError as error:
         if found.scores is None or any(path is not None for path in given.values()):
             raise
@@ -128,7 +133,22 @@ def judge_results(
             (*truth.notes, f"only the stored matrix is judged: {error}"),
         )  # fmt: skip
     both = _raw(inputs, metric=settings.get("metric") or "cosine", device=target)
-    rewritten, said = _rewritten(found, results, inputs, both, given, target, reading)
+    rewritten, said = _stored_rewriting(found, both, target), ()
+    if rewritten is None:
+        # Dual softmax and the like rewrite entry by entry: the same settings on the same files.
+        inputs = _with_banks(found, results, inputs, given, reading)
+        method = settings["method"]
+        with files.caught():
+            ready = files.prepare_inputs(
+                inputs, method=method, metric=settings["metric"] or "cosine", k=1,
+                gate=settings["gate"], device=target, groups=settings.get("groups", "auto"),
+            )  # fmt: skip
+            with ready.remembering():
+                run = engine.fit(
+                    ready.both, method, _of_method(settings), gate=ready.gate, prior=ready.prior
+                )
+        rewritten = {name: run[name].sim for name in both}
+        said = (f"{method} is more than a map and a number per item: it was applied again",)
     positives = positives_of(tuple(truth.positives), both["t2v"].shape[1])
     before = after = None
     if gt is not None:
@@ -268,8 +288,6 @@ def _recorded(
     """Read what the manifest names, or where the user says it moved, and check the hashes."""
     settings, recorded = found.manifest["settings"], found.manifest["inputs"]
     folder = folder_of(results)
-    if "fusion" in settings or "query_groups" in settings:
-        return _recorded_models(found, results)
     roles = ("sims",) if "sims" in recorded else ("texts", "videos")
     roles += ("heads",) if "heads" in recorded else ()
     lost = [role for role in roles if "path" not in recorded[role] and given.get(role) is None]
@@ -300,8 +318,8 @@ def _recorded(
     return inputs
 
 
-def _recorded_models(found: Results, results: Path) -> Inputs:
-    """Read every model that a fusion was made of, make the same fusion again, check the hashes."""
+def _recorded_models(found: Results, results: Path) -> dict[str, Any]:
+    """The models that a fusion was made of, and how they are fused again, for `read_fused`."""
     settings, recorded = found.manifest["settings"], found.manifest["inputs"]
     folder = folder_of(results)
     lost = next((role for role, entry in recorded.items() if "path" not in entry), None)
@@ -314,28 +332,31 @@ def _recorded_models(found: Results, results: Path) -> Inputs:
         for role in ("texts", "videos", "sims", "bank_texts", "bank_videos")
     }
     fusion, groups = settings.get("fusion"), settings.get("query_groups")
-    inputs = read_fused(
+    return {
         **{role: given for role, given in files.items() if given},
-        bank_gt=paths.get("bank_gt"),
-        fusion=None if fusion is None else Fusion.from_dict(fusion),
-        query_groups=groups if groups in (None, BY_IDS) else str(folder / groups),
-        metric=settings.get("metric") or "cosine",
-        reading=reading_from(settings.get("reading", {}), folder),
-        pool=settings.get("pool"),
-        scores_are=settings.get("scores_are", "auto"),
-        unscored=settings.get("unscored"),
-    ).inputs
-    for role in paths:
+        "bank_gt": paths.get("bank_gt"),
+        "fusion": None if fusion is None else Fusion.from_dict(fusion),
+        "query_groups": groups if groups in (None, BY_IDS) else str(folder / groups),
+        "metric": settings.get("metric") or "cosine",
+        "reading": reading_from(settings.get("reading", {}), folder),
+        "pool": settings.get("pool"),
+        "scores_are": settings.get("scores_are", "auto"),
+        "unscored": settings.get("unscored"),
+    }
+
+
+def _check_models(inputs: Inputs, found: Results, results: Path) -> None:
+    """Refuse models whose content is not what the fusion was made from."""
+    recorded = found.manifest["inputs"]
+    for role, entry in recorded.items():
         name, _, number = role.partition(" ")
         model = inputs.models[int(number or 1) - 1]
         held = model.scores if name == "sims" else getattr(model, name, None)
-        if "sha256" in recorded[role] and (
-            held is None or held.content_sha256 != recorded[role]["sha256"]
-        ):
+        if "sha256" in entry and (held is None or held.content_sha256 != entry["sha256"]):
+            path = folder_of(results) / entry["path"]
             raise FormatError(
-                f"{paths[role]}: its content is not what {results} was made from; run apply again"
+                f"{path}: its content is not what {results} was made from; run apply again"
             )
-    return inputs
 
 
 def _check_hashes(
@@ -359,33 +380,31 @@ def _check_hashes(
             )
 
 
-def _rewritten(
-    found: Results,
-    results: Path,
-    inputs: Inputs,
-    both: Mapping[Name, Similarity],
-    given: Mapping[str, Path | None],
-    device: torch.device,
-    over: io.Reading | None,
-) -> tuple[dict[Name, Similarity], tuple[str, ...]]:
-    """The rewritten similarity of each direction, from the stored numbers where they suffice.
-
-    Also returns what the user should know where they do not.
-    """
+def _stored_rewriting(
+    found: Results, both: Mapping[Name, Similarity], device: torch.device
+) -> dict[Name, Similarity] | None:
+    """The rewritten similarity of each direction, from stored numbers; None if they do not do."""
     fits = found.manifest["fits"]
     stored = files.fitted_of(found, device)
     if stored is not None:
-        made: dict[Name, Similarity] = {
-            n: stored[n].transform(sim) if n in stored else sim for n, sim in both.items()
-        }
-        return made, ()
-    if all(fits[name]["stored"] for name in both):
-        out: dict[Name, Similarity] = {}
-        for name, sim in both.items():
-            stages = _stages(found, name, device)
-            out[name] = FittedPipeline(tuple(stages)).transform(sim)
-        return out, ()
-    # Dual softmax and the like rewrite entry by entry: the same settings on the same files.
+        return {n: stored[n].transform(sim) if n in stored else sim for n, sim in both.items()}
+    if not all(fits[name]["stored"] for name in both):
+        return None
+    out: dict[Name, Similarity] = {}
+    for name, sim in both.items():
+        stages = _stages(found, name, device)
+        out[name] = FittedPipeline(tuple(stages)).transform(sim)
+    return out
+
+
+def _with_banks(
+    found: Results,
+    results: Path,
+    inputs: Inputs,
+    given: Mapping[str, Path | None],
+    over: io.Reading | None,
+) -> Inputs:
+    """The inputs with the banks and the bias that the run had besides."""
     settings, recorded = found.manifest["settings"], found.manifest["inputs"]
     folder = folder_of(results)
     banks = {
@@ -402,34 +421,22 @@ def _rewritten(
             for role in ("texts", "videos", "sims") if role in recorded
         }  # fmt: skip
         inputs = read_inputs(
-            texts=sources.get("texts"),
-            videos=sources.get("videos"),
-            sims=sources.get("sims"),
-            bank_sims=banks.get("bank_sims"),
+            **sources,
+            **banks,
             metric=settings["metric"] or "cosine",
             scores_are=settings.get("scores_are", "auto"),
             unscored=settings.get("unscored"),
             pool=settings.get("pool"),
             reading=reading_from(settings.get("reading", {}), folder, over),
             heads=inputs.heads_file,
-            bank_texts=banks.get("bank_texts"),
-            bank_videos=banks.get("bank_videos"),
-            bank_gt=banks.get("bank_gt"),
         )
         roles = tuple(role for role in banks if role != "bank_gt")
         _check_hashes(inputs, recorded, roles, banks, results)
-    if "bias" in settings:
-        if not settings["bias"] or not (folder / settings["bias"]).exists():
-            raise FormatError(f"{results}: the file of its bias is not there; run apply again")
-        inputs = with_bias(inputs, folder / settings["bias"], settings["bias_weight"])
-    result, _ = files.rerank_inputs(
-        inputs, metric=settings["metric"] or "cosine", k=1,
-        gate=settings["gate"], device=device,
-        groups=settings.get("groups", "auto"),
-        settings={"method": settings["method"], **_of_method(settings)},
-    )  # fmt: skip
-    said = f"{settings['method']} is more than a map and a number per item: it was applied again"
-    return {"t2v": result.t2v.sim, "v2t": result.v2t.sim}, (said,)
+    if "bias" not in settings:
+        return inputs
+    if not settings["bias"] or not (folder / settings["bias"]).exists():
+        raise FormatError(f"{results}: the file of its bias is not there; run apply again")
+    return with_bias(inputs, folder / settings["bias"], settings["bias_weight"])
 
 
 def _of_method(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,10 +32,10 @@ from rerank.tasks.models import (
     Order,
     Paths,
     check_order,
-    in_order_of,
+    files_of_models,
+    in_one_order,
     one_path,
     prove,
-    read_models,
     rows_like,
     several,
     similarity_of,
@@ -177,8 +177,7 @@ def fuse(
         if bank_texts is None or bank_videos is None:
             raise RerankError("bank_gt needs bank_texts and bank_videos, which it refers to")
         parts[0] = replace(parts[0], bank_positives=_bank_pairs(bank_gt, parts[0]))
-    ordered = (parts[0], *(in_order_of(parts[0], part) for part in parts[1:]))
-    made = fuse_inputs(ordered, weights=weights, metric=metric)
+    made = fuse_inputs(in_one_order(parts), weights=weights, metric=metric)
     groups = group_names(query_groups, made.inputs.text_ids)
     return made if groups is None else _pooled(made, groups, metric)
 
@@ -213,8 +212,11 @@ def read_fused(
     if several(*files.values()):
         if shared.get("heads") is not None:
             raise RerankError("--heads belongs to one model; leave it out where several are fused")
-        parts = read_models(**files, metric=metric, **shared)
-        made = fuse_inputs(parts, weights=weights, fusion=fusion, metric=metric)
+        parts = [
+            read_inputs(**own, metric=metric, **shared)
+            for own in files_of_models(files, sharded=shared.get("sharded", False))
+        ]
+        made = fuse_inputs(in_one_order(parts), weights=weights, fusion=fusion, metric=metric)
     else:
         if weights != "auto":
             raise RerankError(

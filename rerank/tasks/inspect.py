@@ -17,7 +17,15 @@ from rerank.core.words import Name
 from rerank.methods import directions
 from rerank.methods.directions import Direction
 from rerank.metrics import hubness
-from rerank.tasks.models import Order, Paths, one_path, prove, read_models, several
+from rerank.tasks.models import (
+    Order,
+    Paths,
+    files_of_models,
+    in_one_order,
+    one_path,
+    prove,
+    several,
+)
 from rerank.tasks.read import (
     Inputs,
     check_names,
@@ -131,11 +139,14 @@ def inspect_files(
     target = pick_device(device)
     orders: tuple[Order, ...] = ()
     if several(videos, texts, sims):
-        parts = read_models(
-            videos=videos, texts=texts, sims=sims, metric=metric, pool=pool, reading=reading,
-            heads=heads, scores_are=scores_are, unscored=unscored,
-        )  # fmt: skip
-        orders = prove(parts, metric=metric)
+        parts = [
+            read_inputs(
+                **own, metric=metric, pool=pool, reading=reading, heads=heads,
+                scores_are=scores_are, unscored=unscored,
+            )
+            for own in files_of_models({"videos": videos, "texts": texts, "sims": sims})
+        ]  # fmt: skip
+        orders = prove(in_one_order(parts), metric=metric)
     videos, texts, sims = (one_path(paths) for paths in (videos, texts, sims))
     if sims is None and (videos is None or texts is None):
         path = videos or texts

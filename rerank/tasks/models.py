@@ -4,7 +4,7 @@ Where both files name their items, the names decide. Where one does not, scores 
 (`rerank.methods.same_order`): nothing is added up before the order is shown to be the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity, as_matrix
 from rerank.io import Embeddings, ScoreMatrix
 from rerank.methods.same_order import SameOrder, same_order
-from rerank.tasks.read import Inputs, read_inputs
+from rerank.tasks.read import Inputs
 
 Paths = Path | Sequence[Path] | None
 
@@ -63,28 +63,17 @@ def paths_of(paths: Paths) -> tuple[Path, ...]:
     return () if paths is None else (paths,) if isinstance(paths, Path) else tuple(paths)
 
 
-def read_models(
-    *, texts: Paths = None, videos: Paths = None, sims: Paths = None, bank_texts: Paths = None,
-    bank_videos: Paths = None, **shared: Any,  # noqa: ANN401  the rest of `read_inputs`
-) -> tuple[Inputs, ...]:  # fmt: skip
-    """Read the files of every model, texts and videos in the order of the first.
+def files_of_models(files: Mapping[str, Paths], *, sharded: bool = False) -> list[dict[str, Path]]:
+    """The files of every model by role.
 
     Args:
-        texts: a file for each model; videos, banks likewise, or `sims` alone.
-        videos: see `texts`.
-        sims: a matrix for each model.
-        bank_texts: see `texts`.
-        bank_videos: see `texts`.
-        **shared: see `read_inputs`.
+        files: for each role a file of every model: texts, videos and banks, or sims alone.
+        sharded: whether each of several processes would read a share, which none may.
 
     Raises:
-        RerankError: not as many files for every role, or items that one model lacks.
+        RerankError: not as many files for every role.
     """
-    roles = {
-        "texts": paths_of(texts), "videos": paths_of(videos), "sims": paths_of(sims),
-        "bank_texts": paths_of(bank_texts), "bank_videos": paths_of(bank_videos),
-    }  # fmt: skip
-    roles = {role: paths for role, paths in roles.items() if paths}
+    roles = {role: paths_of(paths) for role, paths in files.items() if paths_of(paths)}
     count = max(len(paths) for paths in roles.values())
     for role, paths in roles.items():
         if len(paths) != count:
@@ -93,12 +82,17 @@ def read_models(
                 f"{option}: got {len(paths)} files for {count} models; give one for each model, in "
                 "the same order as the others"
             )
-    if shared.get("sharded") or comm.world_size() > 1:
+    if sharded or comm.world_size() > 1:
         raise RerankError("several models are fused in one process: run it without torchrun")
-    parts = tuple(
-        read_inputs(**{role: paths[k] for role, paths in roles.items()}, **shared)
-        for k in range(count)
-    )
+    return [{role: paths[k] for role, paths in roles.items()} for k in range(count)]
+
+
+def in_one_order(parts: Sequence[Inputs]) -> tuple[Inputs, ...]:
+    """Models with their texts and videos in the order of the first.
+
+    Raises:
+        RerankError: items that one model lacks.
+    """
     return (parts[0], *(in_order_of(parts[0], part) for part in parts[1:]))
 
 

@@ -401,24 +401,23 @@ def read_inputs(
                       "bank_videos": bank_videos})  # fmt: skip
     _check_sides(videos, texts, said)
 
-    def read(path: Path | None, role: str, *, share: bool = False) -> Embeddings | None:
+    files = {"texts": texts, "videos": videos, "bank_texts": bank_texts, "bank_videos": bank_videos}
+    shared = {"texts", "bank_texts"} if sharded and not whole_bank else {"texts"} if sharded else ()
+    # Nothing asks for names in a bank but its ground truth.
+    bank_numbers = bank_gt is None or str(bank_gt) == "diagonal"
+    held: dict[str, Embeddings] = {}
+    for role, path in files.items():
         if path is None:
-            return None
+            continue
         rows = None
-        if share:
+        if role in shared:
             one = read_role(path, role, said, metric=metric, rows=slice(0, 1), row_numbers=True)
             rows = comm.my_rows(one.total_rows)
-        # Nothing asks for names in a bank but its ground truth.
-        bank = bank_gt is None or str(bank_gt) == "diagonal"
-        free = bank if role.startswith("bank") else numbers
-        return read_role(path, role, said, metric=metric, rows=rows, row_numbers=free)
-
+        free = bank_numbers if role.startswith("bank") else numbers
+        held[role] = read_role(path, role, said, metric=metric, rows=rows, row_numbers=free)
     found = Inputs(
-        texts=read(texts, "texts", share=sharded), videos=read(videos, "videos"),
-        bank_texts=read(bank_texts, "bank_texts", share=sharded and not whole_bank),
-        bank_videos=read(bank_videos, "bank_videos"), sharded=sharded, bank_gt=bank_gt,
-        heads_file=heads, heads=_heads(heads), pool=said.pool, whole_bank=whole_bank, reading=said,
-        row_numbers=numbers,
+        **held, sharded=sharded, bank_gt=bank_gt, heads_file=heads, heads=_heads(heads),
+        pool=said.pool, whole_bank=whole_bank, reading=said, row_numbers=numbers,
     )  # fmt: skip
     if heads is None:
         check_widths(_given(found.videos), found.texts, found.bank_texts, found.bank_videos)
@@ -446,7 +445,7 @@ def _read_scores(
     rows = None
     if sharded:
         rows = comm.my_rows(read_matrix(sims, said, rows=slice(0, 1), nan=nan).total_rows)
-    scores = read_matrix(sims, said, rows=rows, nan=nan)
+    scores = io.read_scores(sims, rows=rows, nan=nan, **_score_options(said))
     bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said, nan=nan)
     return Inputs(
         scores=scores, sharded=sharded, reading=said, bank_scores=bank,

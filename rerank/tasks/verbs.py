@@ -301,7 +301,7 @@ def apply(
             prior, in score units: numbers, `{id: number}` or a file. It counts in text to video.
         bias_weight: what they are multiplied by; below 0 they are taken away.
         device: where to compute; None = where the tensors are.
-        **settings: of `rerank.tasks.apply.apply`, such as `scores_are`, and fields of the stages,
+        **settings: of `rerank.tasks.apply.prepare`, such as `scores_are`, and fields of the stages,
             such as tau, n_iters, strength.
 
     Returns:

@@ -384,13 +384,13 @@ def test_an_interrupt_that_a_library_turns_into_its_own_error_is_said_as_one(cap
     before = signal.signal(signal.SIGINT, app._on_interrupt)
     try:
         with pytest.raises(SystemExit) as stopped:
-            app._interruptible(importing)(True)
+            app._called(importing)(fails=True)
     finally:
         signal.signal(signal.SIGINT, before)
         app._interrupted.clear()
     assert stopped.value.code == 130 and "interrupted" in capsys.readouterr().err
     with pytest.raises(RecursionError):
-        app._interruptible(importing)(False)
+        app._called(importing)(fails=False)
 
 
 @pytest.mark.parametrize(

@@ -37,14 +37,14 @@ def test_short_runs_say_nothing_of_progress(tmp_path, samples):
 def test_warnings_of_libraries_do_not_leak(tmp_path, samples, monkeypatch):
     from rerank.tasks import apply as task
 
-    whole = task.rerank_inputs
+    whole = task.prepare_inputs
 
     def noisy(*args, **kwargs):
         warnings.warn("of a library", UserWarning, stacklevel=1)
         warnings.warn("old", DeprecationWarning, stacklevel=1)
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr(task, "rerank_inputs", noisy)
+    monkeypatch.setattr(task, "prepare_inputs", noisy)
     files = ("--texts", samples / "texts.h5", "--videos", samples / "videos.h5")
     _, err = run("apply", *files, cwd=tmp_path)
     assert "of a library" not in err and "old" not in err and "Warning" not in err

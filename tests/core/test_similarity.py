@@ -154,7 +154,7 @@ def test_equal_scores_are_ordered_by_index(n, m, k, seed):
 def test_panels_are_halved_where_memory_runs_out(monkeypatch):
     x = np.random.default_rng(0).normal(size=(10, 4))
     sim, wanted = Dense(x, block_size=8), []
-    base = Dense._base
+    base = Dense.block
 
     def little(self, rows):
         if rows.stop - rows.start > 3:
@@ -162,7 +162,7 @@ def test_panels_are_halved_where_memory_runs_out(monkeypatch):
         wanted.append(rows)
         return base(self, rows)
 
-    monkeypatch.setattr(Dense, "_base", little)
+    monkeypatch.setattr(Dense, "block", little)
     np.testing.assert_array_equal(sim.scores().numpy(), x)
     assert [(rows.start, rows.stop) for rows in wanted] == [
         (i, min(i + 2, 10)) for i in range(0, 10, 2)
@@ -171,7 +171,7 @@ def test_panels_are_halved_where_memory_runs_out(monkeypatch):
     def broken(self, rows):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(Dense, "_base", broken)
+    monkeypatch.setattr(Dense, "block", broken)
     with pytest.raises(RuntimeError, match="something else"):
         sim.scores()
 

@@ -119,16 +119,7 @@ class StoredHalf(Stored):
         self._panels = HalfPanels(sim)
         super().__init__(sim, tau, log_a, self._panels)
         # float16 spans little: the first potentials come from a streamed sweep.
-        self._first: Sweeper | None = FromPanels(sim, tau, log_a)
-
-    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Sweeper`."""
-        if self._first is not None:
-            first, self._first = self._first, None
-            f, log_mass = first(gallery_bias)
-            self._seen = gallery_bias, log_mass
-            return f, log_mass
-        return super().__call__(gallery_bias)
+        self._first = FromPanels(sim, tau, log_a)
 
     def _unstored(self) -> Sweeper:
         return FromPanels(self.sim, self.tau, self.log_a)

@@ -58,6 +58,9 @@ class Stored(Sweeper):
         self._built_for: Tensor | None = None
         # Potentials of the last sweep and the log column masses it found.
         self._seen: tuple[Tensor, Tensor] | None = None
+        # What does the first sweep, where the kernel needs potentials that are nearly right; and
+        # what does all of them, where no kernel of this kind can hold the scores.
+        self._first: Sweeper | None = None
         self._instead: Sweeper | None = None
         self._tops = torch.empty(sim.shape[0], dtype=torch.float64, device=sim.device)
         self._stale = True
@@ -75,7 +78,8 @@ class Stored(Sweeper):
     def _sweep(self, piece: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """Row sums s = K v and column sums K^T (a / s), float64."""
 
-    def _build(self, gallery_bias: Tensor) -> None:
+    def _absorb(self, gallery_bias: Tensor) -> Tensor:
+        """Begin a kernel that absorbs these potentials; returns the biases of the panels."""
         n, m = self.sim.shape
         if not self._pieces and n:
             half = -(-n // 2)
@@ -89,29 +93,32 @@ class Stored(Sweeper):
             expected = log_mass.double() + (gallery_bias - at).double() / self.tau
             lack = -(expected + math.log(m)) - _LIGHT
             absorbed += (lack.nan_to_num(0).clamp(0, _HEAVIEST) * self.tau).to(absorbed.dtype)
-        bias = plus(absorbed, self.panels.column)
-        with progress.task("Sinkhorn kernel", n) as advance:
-            for rows in self._fill(bias):
-                advance(rows.stop - rows.start)
         self._absorbed, self._built_for, self._stale = absorbed, gallery_bias.clone(), False
+        return plus(absorbed, self.panels.column)
 
     def _fill(self, bias: Tensor) -> Iterator[slice]:
         """Store every panel; yields the rows that are done."""
         for rows, panel in self.panels:
-            self._place(rows, panel, bias)
+            for done, part, out in self._places(rows, panel):
+                self._tops[done] = self._store(part, bias, out)
             yield rows
 
-    def _place(self, rows: slice, panel: Tensor, bias: Tensor) -> None:
-        """Store a panel in the pieces that it belongs to."""
+    def _places(self, rows: slice, panel: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows of a panel that go to one piece, their scores, and where they are stored."""
         for held, piece in self._pieces:
             low, high = max(rows.start, held.start), min(rows.stop, held.stop)
             if low < high:
                 part = panel[low - rows.start : high - rows.start]
-                out = piece[low - held.start : high - held.start]
-                self._tops[low:high] = self._store(part, bias, out)
+                yield slice(low, high), part, piece[low - held.start : high - held.start]
 
     def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
         """See `Sweeper`."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            with self._busy():
+                f, log_mass = first(gallery_bias)
+            self._seen = gallery_bias, log_mass
+            return f, log_mass
         if self._instead is not None:
             with self._busy():
                 return self._instead(gallery_bias)
@@ -119,8 +126,10 @@ class Stored(Sweeper):
         middle, width = self._spread(gallery_bias)
         fresh = self._stale or width > self.drift
         if fresh:
-            self._build(gallery_bias)
-            middle = 0.0
+            bias, middle = self._absorb(gallery_bias), 0.0
+            with progress.task("Sinkhorn kernel", n) as advance:
+                for rows in self._fill(bias):
+                    advance(rows.stop - rows.start)
         assert self._absorbed is not None
         v = ((gallery_bias - self._absorbed).double() / self.tau - middle).exp()
         sums = torch.empty(n, dtype=torch.float64, device=self.sim.device)
@@ -250,9 +259,7 @@ class StoredNumba(Stored):
         if form == torch.uint8:
             # 8 bits span 2^30 only: absorb potentials that are nearly right, and often.
             self.drift, self.rounded = 3.0, True
-            self._first: Fresh | None = None if warm else Fresh(sim, tau, log_a, panels)
-        else:
-            self._first = None
+            self._first = None if warm else Fresh(sim, tau, log_a, panels)
         self.rounded = self.rounded or panels.half is not None
 
     def quiet(self) -> AbstractContextManager[None]:
@@ -262,19 +269,10 @@ class StoredNumba(Stored):
     def _busy(self) -> AbstractContextManager[None]:
         return torch_threads(self._workers.threads)
 
-    def __call__(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Sweeper`."""
-        if self._first is not None:
-            first, self._first = self._first, None
-            with self._busy():
-                f, log_mass = first(gallery_bias)
-            self._seen = gallery_bias, log_mass
-            return f, log_mass
-        return super().__call__(gallery_bias)
-
     def _fill(self, bias: Tensor) -> Iterator[slice]:
         def fill(rows: slice) -> slice:
-            self._place(rows, self._source.block(rows), bias)
+            for done, part, out in self._places(rows, self._source.block(rows)):
+                self._tops[done] = self._store(part, bias, out)
             return rows
 
         return self._workers.each(fill, self._source.slices(), 4 * self.sim.shape[1])

@@ -54,7 +54,7 @@ def _sim(kind):
 def _halved(work, number, kind, folder):
     wanted = _work(work, _sim(kind))
     owner = Pair if kind == "pair" else Dense
-    base, refused = owner._base, []
+    base, refused = owner.block, []
 
     def little(self, rows):
         if rows.stop - rows.start > 5:
@@ -62,11 +62,11 @@ def _halved(work, number, kind, folder):
             raise ERRORS[number]
         return base(self, rows)
 
-    owner._base = little
+    owner.block = little
     try:
         found = _work(work, _sim(kind))
     finally:
-        owner._base = base
+        owner.block = base
     assert refused
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
