@@ -20,8 +20,8 @@ from rerank.core import comm
 from rerank.core.similarity import Similarity
 from rerank.methods.marginals import Masses
 from rerank.methods.popularity import popularity
+from rerank.passes import cross, reduce
 from rerank.passes import gallery as items
-from rerank.passes import reduce
 
 # In spacings: wider is nearly the mean score, narrower is noise.
 USUAL, OTHERS = 2.0, (1.0, 4.0)
@@ -73,6 +73,10 @@ def collisions(sim: Similarity, tau: float, gallery_bias: Tensor) -> float:
         tau: temperature in score units.
         gallery_bias: (m,) p.
     """
+    one_each = torch.ones(sim.shape[0], dtype=torch.float64, device=sim.device)
+    found = cross.softmax_columns(sim, tau, query_mass=one_each, gallery_bias=gallery_bias)
+    if found is not None:
+        return float(found[0].square().sum() - found[1].sum())
     f, log_load = reduce.sweep(sim, tau, gallery_bias, _equal(sim, 1))
     load = (2 * log_load.double()).exp()
     squares = reduce.logsumexp(sim, tau / 2, over="gallery", plus=gallery_bias)

@@ -28,6 +28,9 @@ from rerank.passes.sinkhorn.plain import row_maxima
 from rerank.passes.sinkhorn.sweepers import Sweeper, as_array, plus
 from rerank.passes.threads import Workers
 
+# Rounded copies of all items pay from so many queries on.
+_FEWEST_ROUNDED = 256
+
 
 @dataclass(frozen=True, eq=False)
 class Moments:
@@ -213,11 +216,13 @@ def _weighing(
 
 
 def softmax_columns(
-    sim: Similarity, tau: float, *, query_mass: Tensor
+    sim: Similarity, tau: float, *, query_mass: Tensor, gallery_bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor] | None:
     """Column sums of a softmax of every row, and of its squares, in one pass; or None.
 
-        w_ij = softmax_j(S_ij / tau);   sum_i a_i w_ij   and   sum_i a_i w_ij^2        (m,) float64
+        w_ij = softmax_j((S_ij + g_j) / tau);   sum_i a_i w_ij   and   sum_i a_i w_ij^2
+
+    both (m,) float64.
 
     Scores and weights are rounded to bfloat16 where such products are fast. None where there is no
     compiled sweep for the similarity: two passes in the log domain serve then.
@@ -225,7 +230,8 @@ def softmax_columns(
     Args:
         sim: (n, m) scores.
         tau: temperature in score units.
-        query_mass: (n,) a, summing to one; 0 of a query that takes no part.
+        query_mass: (n,) a; 0 of a query that takes no part.
+        gallery_bias: (m,) g; zero by default.
     """
     if not (isinstance(sim, Pair) and isinstance(sim.gallery, Tensor)):
         return None
@@ -235,9 +241,12 @@ def softmax_columns(
 
     n, m = sim.shape
     most_queries, most_items, budget = largest_share(sim)
-    rounds = panels.can_halve(sim, most_queries + most_items, budget)
+
+    rounds = most_queries >= _FEWEST_ROUNDED
+    rounds = rounds and panels.can_halve(sim, most_queries + most_items, budget)
     source = panels.halved(sim) if rounds else panels.full(sim)
-    bias = as_array(plus(torch.zeros(m, dtype=sim.dtype), source.column))
+    given = torch.zeros(m, dtype=sim.dtype) if gallery_bias is None else gallery_bias
+    bias = as_array(plus(given, source.column))
     mass = query_mass.float()
     inverse = torch.where(mass > 0, 1 / mass, torch.zeros_like(mass))
 

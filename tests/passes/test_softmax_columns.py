@@ -16,9 +16,10 @@ def test_sums_of_a_softmax_and_of_its_squares_are_those_of_the_formula() -> None
     mass = torch.rand(2100, generator=draw).double()
     mass[7] = 0.0
     mass /= mass.sum()
-    found = cross.softmax_columns(Pair(queries, items), 0.05, query_mass=mass)
+    bias = 0.1 * torch.rand(2100, generator=draw)
+    found = cross.softmax_columns(Pair(queries, items), 0.05, query_mass=mass, gallery_bias=bias)
     assert found is not None
-    weights = torch.softmax(queries.double() @ items.double().T / 0.05, dim=1)
+    weights = torch.softmax((queries.double() @ items.double().T + bias) / 0.05, dim=1)
     torch.testing.assert_close(found[0], mass @ weights, rtol=5e-2, atol=0)
     torch.testing.assert_close(found[1], mass @ weights.square(), rtol=1e-1, atol=0)
     # Rounding is no bias: the sums of all columns are far closer.
