@@ -216,22 +216,24 @@ def _weighing(
 
 
 def softmax_columns(
-    sim: Similarity, tau: float, *, query_mass: Tensor, gallery_bias: Tensor | None = None
-) -> tuple[Tensor, Tensor] | None:
+    sim: Similarity, tau: float, *, query_mass: Tensor, gallery_bias: Tensor | None = None,
+    rough: bool = True,
+) -> tuple[Tensor, Tensor] | None:  # fmt: skip
     """Column sums of a softmax of every row, and of its squares, in one pass; or None.
 
         w_ij = softmax_j((S_ij + g_j) / tau);   sum_i a_i w_ij   and   sum_i a_i w_ij^2
 
     both (m,) float64.
 
-    Scores and weights are rounded to bfloat16 where such products are fast. None where there is no
-    compiled sweep for the similarity: two passes in the log domain serve then.
+    None where there is no compiled sweep for the similarity: two passes in the log domain serve
+    then.
 
     Args:
         sim: (n, m) scores.
         tau: temperature in score units.
         query_mass: (n,) a; 0 of a query that takes no part.
         gallery_bias: (m,) g; zero by default.
+        rough: whether scores and weights may be rounded to bfloat16 where that is faster.
     """
     if not (isinstance(sim, Pair) and isinstance(sim.gallery, Tensor)):
         return None
@@ -242,7 +244,7 @@ def softmax_columns(
     n, m = sim.shape
     most_queries, most_items, budget = largest_share(sim)
 
-    rounds = most_queries >= _FEWEST_ROUNDED
+    rounds = rough and most_queries >= _FEWEST_ROUNDED
     rounds = rounds and panels.can_halve(sim, most_queries + most_items, budget)
     source = panels.halved(sim) if rounds else panels.full(sim)
     given = torch.zeros(m, dtype=sim.dtype) if gallery_bias is None else gallery_bias
