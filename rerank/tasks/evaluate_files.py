@@ -211,7 +211,7 @@ def _drawn(
     drawn = [calibrations(both, rewritten, taus, ranks)]
     if not why_no_temperatures(found.manifest["labels"], taus):
         none = tuple(np.empty(0, np.int64) for _ in range(both["t2v"].shape[0]))
-        sims, method = _at_last_stage(found, both)
+        sims, method = at_last_stage(found, both)
         few, truth = sample(sims, none if asked is None else tuple(asked.truth.positives))
         right = None if asked is None else views(few, truth)
 
@@ -233,7 +233,7 @@ def _drawn(
     return {name: tuple(of[name] for of in drawn if name in of) for name in both}
 
 
-def _at_last_stage(
+def at_last_stage(
     found: Results, both: Mapping[Name, Similarity]
 ) -> tuple[dict[Name, Similarity], str]:
     """What the last stage was fitted on, and its name: the temperature of the others stays.
