@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.exhausted import ran_out
 from rerank.io import cut
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -69,11 +70,16 @@ def foreign(path: PathLike, expected: str) -> Iterator[None]:
         yield
     except RerankError:
         raise
-    except MemoryError as error:
-        raise FormatError(f"{path}: does not fit into memory ({one_line(error)})") from error
     except Exception as error:
+        if ran_out(error):
+            raise no_room(path) from error
         reason = one_line(error) or type(error).__name__
         raise FormatError(f"{path}: cannot be read as {expected}: {reason}") from error
+
+
+def no_room(path: PathLike) -> FormatError:
+    """The error of a file for which no memory is left."""
+    return FormatError(f"{path}: does not fit into the memory that is left; free some")
 
 
 def as_path(path: PathLike, what: str) -> Path:
@@ -194,7 +200,9 @@ def parse_json(text: str, where: str) -> Any:  # noqa: ANN401  JSON is any of si
         return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except FormatError as error:
         raise FormatError(f"{where}: {error}; correct the file") from None
-    except (ValueError, RecursionError, MemoryError) as error:
+    except MemoryError as error:
+        raise no_room(where) from error
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{where}: is not valid JSON: {one_line(error)}") from error
 
 
