@@ -128,8 +128,8 @@ def folder_of(path: PathLike) -> Path:
 
 # First bytes of files that were packed, by what, and what unpacks them beside themselves.
 _PACKED = (
-    (b"\x1f\x8b", "gzip", "gunzip -k"), (b"BZh", "bzip2", "bunzip2 -k"),
-    (b"\xfd7zXZ", "xz", "unxz -k"), (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"),
+    (b"\x1f\x8b", "gzip", "gunzip -k", ".gz"), (b"BZh", "bzip2", "bunzip2 -k", ".bz2"),
+    (b"\xfd7zXZ", "xz", "unxz -k", ".xz"), (b"\x28\xb5\x2f\xfd", "zstd", "unzstd", ".zst"),
 )  # fmt: skip
 
 
@@ -139,10 +139,15 @@ def check_unpacked(path: Path, head: bytes) -> None:
     Raises:
         FormatError: it was; the message says how to unpack it.
     """
-    for magic, what, command in _PACKED:
+    for magic, what, command, ending in _PACKED:
         if head.startswith(magic):
-            name = shlex.quote(str(path))
-            raise FormatError(f"{path}: is compressed by {what}; unpack it first: {command} {name}")
+            way = f"{command} {shlex.quote(str(path))}"
+            if path.suffix.lower() != ending:
+                # The programs ask for their ending; from a stream they take anything.
+                out = path.with_name(f"{path.stem}.plain{path.suffix}")
+                way = f"{command.partition(' ')[0]} < {shlex.quote(str(path))} > "
+                way += shlex.quote(str(out))
+            raise FormatError(f"{path}: is compressed by {what}; unpack it first: {way}")
 
 
 def check_whole(path: Path, what: str) -> None:
