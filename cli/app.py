@@ -15,6 +15,8 @@ from typing import Annotated, Any, NoReturn
 
 from rerank_cli.endings import (
     INTERRUPTED,
+    NO_MEMORY,
+    check_room,
     end,
     ending_at_once,
     flush,
@@ -63,6 +65,10 @@ def _on_interrupt(number: int = signal.SIGINT, *_: object) -> None:
     raise KeyboardInterrupt
 
 
+# Commands that compute nothing.
+_LIGHT = ("methods_command",)
+
+
 def _called(command: Callable[..., Any]) -> Callable[..., Any]:
     """A command as it is called: with its options, which it gets in groups.
 
@@ -73,6 +79,8 @@ def _called(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(**given: Any) -> Any:  # noqa: ANN401  whatever the command takes
         try:
+            if command.__name__ not in _LIGHT:
+                check_room()
             made = {
                 name: kind(**{part: given.pop(part) for part in parts})
                 for name, (kind, parts) in groups.items()
@@ -175,17 +183,26 @@ def main() -> None:
     except BrokenPipeError:
         settle_stdout()
         sys.exit(141)
-    except (ValueError, OSError, MemoryError, RuntimeError) as error:
-        from rerank.core.errors import RerankError
-
-        said = str(error) if isinstance(error, RerankError) else line_of(error)
+    except Exception as error:
+        said = _answer(error)
         if said is None:
             raise
+        settle_stdout()
+        sys.stderr.write(f"error: {said}\n")
+        sys.exit(2)
+
+
+def _answer(error: Exception) -> str | None:
+    """An error on purpose, or one of the system, as one line; None for a bug."""
+    try:
+        said = line_of(error)
+        if said is None:
+            return None
         from rerank.io.files import printable
 
-        settle_stdout()
-        sys.stderr.write(f"error: {printable(_one_line(said))}\n")
-        sys.exit(2)
+        return printable(_one_line(said))
+    except (MemoryError, ImportError, SystemError):
+        return NO_MEMORY  # not even room for the words
 
 
 # When rings of objects are searched for: importing makes hundreds of thousands and drops few.

@@ -11,6 +11,9 @@ from typing import NoReturn
 
 # What ends a run from outside; each is answered by cleaning up, and by the status 128 + number.
 SIGNALS = [n for n in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if n]
+NO_MEMORY = "no memory is left; allow less with --memory SIZE, such as 500MB, or free some"
+# Address space that torch maps, without which no figure is computed.
+_LEAST = 600 * 10**6
 INTERRUPTED = "interrupted: no partial output was left behind\n"
 
 
@@ -67,13 +70,41 @@ def settle_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def line_of(error: Exception) -> str | None:
-    """The system's refusal, or that no memory is left, in one line; None for anything else."""
-    if isinstance(error, OSError):
+def line_of(error: BaseException) -> str | None:
+    """What is said on purpose, the system's refusal, or that no memory is left, in one line.
+
+    None for anything else, which is a bug and keeps its traceback.
+    """
+    from rerank.core.errors import RerankError
+    from rerank.core.exhausted import ran_out
+
+    if isinstance(error, RerankError):
+        return str(error)
+    if ran_out(error):
+        return NO_MEMORY
+    if isinstance(error, OSError) and error.errno is not None:
         what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "output"
         return f"{what}: {error.strerror or error}; free some space or choose another place"
-    from rerank.core.memory import ran_out  # imports torch, which is there when memory runs out
-
-    if ran_out(error):
-        return "no memory is left; allow less with --memory SIZE, such as 500MB, or free some"
     return None
+
+
+def check_room() -> None:
+    """Refuse to start where the address space is limited to less than the libraries alone take.
+
+    Some of them end the process without a word when they find no room.
+
+    Raises:
+        RerankError: it is, as by `ulimit -v`.
+    """
+    try:
+        import resource
+    except ImportError:  # no such limits on this system
+        return
+    from rerank.core.errors import RerankError
+
+    allowed = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if allowed != resource.RLIM_INFINITY and allowed < _LEAST:
+        raise RerankError(
+            f"the address space is limited to {allowed // 10**6} MB (ulimit -v), and the libraries "
+            f"alone take {_LEAST // 10**6} MB; allow more"
+        )

@@ -4,6 +4,7 @@ What a piece of work costs: its time and the peak of the memory it held.
 """
 
 import math
+import mmap
 import os
 import re
 import time
@@ -97,20 +98,16 @@ def budget_for(elements: int) -> int:
     return math.ceil(4 * elements / COPY_SHARE)
 
 
-# How torch, CUDA, C++ and oneDNN say it.
-_NO_MEMORY = (
-    "allocate memory", "out of memory", "not enough memory", "bad_alloc",
-    "could not create a primitive",
-)  # fmt: skip
+def reserve(size: int) -> None:
+    """Look whether so many bytes could be had, for what would wait for them forever.
 
-
-def ran_out(error: BaseException) -> bool:
-    """Whether an exception says that there is no memory left, whoever raised it."""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error).lower() for words in _NO_MEMORY
-    )
+    Raises:
+        MemoryError: they could not.
+    """
+    try:
+        mmap.mmap(-1, size).close()
+    except OSError as error:
+        raise MemoryError(f"cannot allocate memory: {size:,} bytes") from error
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from rerank.core.arrays import (
     unit_rows,
 )
 from rerank.core.errors import NeedsEmbeddings, RerankError
+from rerank.core.exhausted import ran_out
 from rerank.core.rows import Rows, StoredRows, mapped, ready
 from rerank.core.words import Metric, words_of
 
@@ -115,7 +116,7 @@ class Similarity(ABC):
             try:
                 block = self.block(rows)
             except (MemoryError, RuntimeError) as error:
-                if step == 1 or not memory.ran_out(error):
+                if step == 1 or not ran_out(error):
                     raise
                 step //= 2
                 continue

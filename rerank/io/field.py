@@ -22,6 +22,10 @@ Missing: TypeAlias = Literal["", "-inf", "nan"]
 # Deflate cannot shrink anything by more than this factor; what declares more is not data.
 MAX_RATIO = 1032
 
+# Measured values do not shrink by more than a small part of that; padding and masks do.
+_TIGHT = 100
+_SMALL = 64 << 20
+
 # How to call each sort of number in a refusal.
 _WORDS = {"i": "integers", "u": "integers", "b": "booleans", "c": "complex numbers"}
 
@@ -90,6 +94,26 @@ def declared_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
     for extent in shape:
         size *= int(extent)
     return size
+
+
+def check_packed(declared: int, stored: int, where: str) -> None:
+    """Refuse an array that grows to a large one from next to nothing when it is unpacked.
+
+    >>> check_packed(10_000_000, 10_000, "here")
+    >>> check_packed(1_000_000_000, 1_000_000, "here")
+    Traceback (most recent call last):
+    rerank.core.errors.FormatError: here: is packed into a thousandth of its 1,000,000,000 bytes, \
+so it holds next to nothing; if it is right, save it without compression
+
+    Raises:
+        FormatError: it does.
+    """
+    if declared > _SMALL and declared > _TIGHT * max(1, stored):
+        share = "a thousandth" if declared > 500 * stored else "a hundredth"
+        raise FormatError(
+            f"{where}: is packed into {share} of its {declared:,} bytes, so it holds next to "
+            "nothing; if it is right, save it without compression"
+        )
 
 
 def afford(size: int, where: str, *, what: str = "this") -> None:

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.exhausted import ran_out
 from rerank.io import cut
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -69,11 +70,16 @@ def foreign(path: PathLike, expected: str) -> Iterator[None]:
         yield
     except RerankError:
         raise
-    except MemoryError as error:
-        raise FormatError(f"{path}: does not fit into memory ({one_line(error)})") from error
     except Exception as error:
+        if ran_out(error):
+            raise no_room(path) from error
         reason = one_line(error) or type(error).__name__
         raise FormatError(f"{path}: cannot be read as {expected}: {reason}") from error
+
+
+def no_room(path: PathLike) -> FormatError:
+    """The error of a file for which no memory is left."""
+    return FormatError(f"{path}: does not fit into the memory that is left; free some")
 
 
 def as_path(path: PathLike, what: str) -> Path:
@@ -122,8 +128,8 @@ def folder_of(path: PathLike) -> Path:
 
 # First bytes of files that were packed, by what, and what unpacks them beside themselves.
 _PACKED = (
-    (b"\x1f\x8b", "gzip", "gunzip -k"), (b"BZh", "bzip2", "bunzip2 -k"),
-    (b"\xfd7zXZ", "xz", "unxz -k"), (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"),
+    (b"\x1f\x8b", "gzip", "gunzip -k", ".gz"), (b"BZh", "bzip2", "bunzip2 -k", ".bz2"),
+    (b"\xfd7zXZ", "xz", "unxz -k", ".xz"), (b"\x28\xb5\x2f\xfd", "zstd", "unzstd", ".zst"),
 )  # fmt: skip
 
 
@@ -133,10 +139,15 @@ def check_unpacked(path: Path, head: bytes) -> None:
     Raises:
         FormatError: it was; the message says how to unpack it.
     """
-    for magic, what, command in _PACKED:
+    for magic, what, command, ending in _PACKED:
         if head.startswith(magic):
-            name = shlex.quote(str(path))
-            raise FormatError(f"{path}: is compressed by {what}; unpack it first: {command} {name}")
+            way = f"{command} {shlex.quote(str(path))}"
+            if path.suffix.lower() != ending:
+                # The programs ask for their ending; from a stream they take anything.
+                out = path.with_name(f"{path.stem}.plain{path.suffix}")
+                way = f"{command.partition(' ')[0]} < {shlex.quote(str(path))} > "
+                way += shlex.quote(str(out))
+            raise FormatError(f"{path}: is compressed by {what}; unpack it first: {way}")
 
 
 def check_whole(path: Path, what: str) -> None:
@@ -194,7 +205,9 @@ def parse_json(text: str, where: str) -> Any:  # noqa: ANN401  JSON is any of si
         return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except FormatError as error:
         raise FormatError(f"{where}: {error}; correct the file") from None
-    except (ValueError, RecursionError, MemoryError) as error:
+    except MemoryError as error:
+        raise no_room(where) from error
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{where}: is not valid JSON: {one_line(error)}") from error
 
 

@@ -179,7 +179,8 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
     if lists or (len(others) == 1 and not numbers):
         # What stands beside a column of vectors is no part of it.
         return ids, _vectors(table[by_name[(lists or others)[0]]], role)
-    odd = torn(left, [left.index(name) for name in numbers])
+    texts = [name for name in others if _is_text(table[by_name[name]])]
+    odd = torn(left, [left.index(name) for name in numbers], [left.index(name) for name in texts])
     if odd is not None:
         raise RerankError(
             f"{role}: column {left[odd]!r} of the DataFrame holds other things than numbers, and "
@@ -259,6 +260,10 @@ def _index_of(table: Any) -> tuple[str, ...] | None:  # noqa: ANN401  pandas or 
     if index is None or callable(index) or type(index).__name__ == "RangeIndex":
         return None
     return check_ids(list(index.tolist()), "index")
+
+
+def _is_text(column: Any) -> bool:  # noqa: ANN401  pandas or polars
+    return all(isinstance(item, str) for item in _values(column))
 
 
 def _is_numeric(column: Any) -> bool:  # noqa: ANN401  pandas or polars

@@ -5,6 +5,7 @@ of arrays), tried in a fixed order. What fits two ways is refused with the candi
 nothing is guessed, and nothing is merged.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,6 +72,8 @@ class Wanted:
         return f"--{option.replace('_', '-')} {value} ({option}={name!r} in Python)"
 
 
+# The ends of names in a state_dict and in an optimizer.
+_PARAMETER = re.compile(r"(^|[./])(weight|bias|running_(mean|var)|in_proj_\w+|exp_avg(_sq)?)$")
 _SIDE_WORDS = {
     "texts": ("text", "texts", "txt", "caption", "captions", "query", "sentence", "sen"),
     "videos": ("video", "videos", "vid", "image", "images", "img", "gallery", "audio"),
@@ -130,7 +133,10 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
             f"({listing(container)}); name one: "
             f"{wanted.say(_option(container), wanted.likely(sorted(arrays)))}"
         )
+    if (inside := _only_group(fields)) is not None:
+        return locate(replace(container, fields=inside), wanted)
     if container.per_item and fields:
+        _refuse_parameters(container, wanted)
         return locate_items(container, dict(fields), wanted)
     if arrays:
         raise FormatError(
@@ -143,6 +149,30 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     if integers := [item for item in root.values() if item.kind == "integer" and _depth(item) == 2]:
         check_matrix(integers[0], "embeddings")
     raise FormatError(f"{container.path}: no embeddings found; {listing(container)}")
+
+
+def _only_group(fields: Mapping[str, Field]) -> dict[str, Field] | None:
+    """What lies in the one group that holds everything, where that is embeddings with their ids."""
+    tops = {name.partition("/")[0] for name in fields if "/" in name}
+    if len(tops) != 1 or any("/" not in name for name in fields):
+        return None
+    inside = {name.partition("/")[2]: item for name, item in fields.items()}
+    rows = any(name in VECTOR_NAMES and _is_rows(item) for name, item in inside.items())
+    names = any(item.kind in ("text", "integer") and is_list(item) for item in inside.values())
+    return inside if rows and names else None
+
+
+def _refuse_parameters(container: Container, wanted: Wanted) -> None:
+    """Refuse the weights of a model, which would pass for items and their vectors."""
+    arrays = [name for name, item in container.fields.items() if item.kind == "float"]
+    found = [name for name in arrays if _PARAMETER.search(name)]
+    matrices = [name for name in found if _depth(container.fields[name]) == 2]
+    if found and 2 * len(found) >= len(arrays):
+        raise FormatError(
+            f"{container.path}: holds the parameters of a model, such as {named(found[:2])}, and "
+            "no embeddings; save what the model gives for every item, or name the array that is "
+            f"meant: {wanted.say('dataset', matrices[0] if matrices else found[0])}"
+        )
 
 
 def _depth(item: Field) -> int:
@@ -229,6 +259,9 @@ def locate_items(
         name = f"{group}/{matrices[0]}" if group else matrices[0]
         return _matrix(container, name, arrays[matrices[0]], wanted)
     if not arrays or _mostly_other(fields, arrays):
+        odd = next((item for item in fields.values() if item.odd and item.fix), None)
+        if odd is not None and len(fields) == 1:
+            check_matrix(odd, "embeddings")
         raise FormatError(f"{path}: no embeddings found; {listing(container)}")
     groups: dict[str, list[str]] = {}
     for name in arrays:

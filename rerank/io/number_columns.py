@@ -58,17 +58,20 @@ def vectors_among(names: Sequence[str]) -> Mapping[str, Sequence[int]] | None:
     return {stem.rstrip("_-. [(") or "values": run for stem, run in runs.items()}
 
 
-def torn(names: Sequence[str], numbers: Collection[int]) -> int | None:
+def torn(names: Sequence[str], numbers: Collection[int], texts: Collection[int] = ()) -> int | None:
     """Place of a column without numbers whose name stands among those of the numbers of a vector.
 
-    Left out, it would make the vectors shorter without a word.
+    Left out, it would make the vectors shorter without a word. The first column of text that
+    counts with them is the names of the rows, in a table whose columns are numbered throughout.
 
     >>> torn(["f0", "f1", "f2", "note"], {0, 2}), torn(["f0", "f1", "note"], {0, 1})
     (1, None)
+    >>> torn(["0", "1", "2"], {1, 2}, texts={0}), torn(["0", "1", "2"], {0, 2}, texts={1})
+    (None, 1)
     """
     for run in counted(names).values():
-        if not set(numbers).isdisjoint(run):
-            for place in run:
-                if place not in numbers:
-                    return place
+        for place in run:
+            among = any(other in numbers for other in run)
+            if among and place not in numbers and not (place == run[0] and place in texts):
+                return place
     return None

@@ -32,8 +32,7 @@ def opener(path: Path) -> Card[FormatFacts]:
     card = by_ending(path.name)
     if is_pickle(path, head, named_for_it=card is None):
         raise FormatError(f"{path}: is a pickle; {from_pickle(path)}")
-    if card is None:
-        check_unpacked(path, head)
+    check_unpacked(path, head)
     card = card or by_content(head)
     if card is None:
         raise FormatError(

@@ -54,6 +54,27 @@ def from_object_archive(path: Path) -> str:
     )
 
 
+def from_torch_objects(path: Path) -> str:
+    """Turns a file of torch.save with more than tensors and lists, such as arrays, into tensors."""
+    out = _free(path.with_suffix(".plain.pt"))
+    return _DANGER + _command(
+        f"import torch, numpy as n; d = torch.load({_text(path)}, map_location={_quoted('cpu')}, "
+        f"weights_only=False); d = d if isinstance(d, dict) else {{{_quoted('embeddings')}: d}}; "
+        f"plain = lambda x: x if not isinstance(x, n.ndarray) else x.tolist() if x.dtype.kind in "
+        f"{_quoted('OSU')} else torch.from_numpy(x); torch.save({{k: plain(x) for k, x in d.items()"
+        f" if isinstance(x, (torch.Tensor, n.ndarray, list, str))}}, {_text(out)})"
+    )
+
+
+def from_old_torch(path: Path) -> str:
+    """Turns a file of torch.save before 1.6 into one of today; this runs nothing."""
+    out = _free(path.with_suffix(".plain.pt"))
+    return _command(
+        f"import torch; torch.save(torch.load({_text(path)}, map_location={_quoted('cpu')}, "
+        f"weights_only=True), {_text(out)})"
+    )
+
+
 def truth_from_pickle(path: Path) -> str:
     """Turns a pickled ground truth into JSON."""
     return _DANGER + _command(

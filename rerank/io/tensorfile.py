@@ -18,10 +18,10 @@ from torch import Tensor
 
 from rerank.core import memory
 from rerank.core.errors import FormatError, RerankError
-from rerank.io.files import one_line, regular_file, replacing
+from rerank.io.files import foreign, no_room, one_line, regular_file, replacing
 
 # What JSON of another shape than ours raises.
-_ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError)
+_ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 # The library itself refuses longer headers.
 _LONGEST_HEADER = 100_000_000
 # For files that are often given in place of another: (kind found, kind expected) -> what to do.
@@ -78,14 +78,14 @@ def read(
         raise FormatError(
             f"{path}: takes {size:,} bytes of memory, and only {memory.available():,} are free"
         )
-    try:
+    with foreign(path, "a file"):
         data = path.read_bytes()
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror or error})") from None
     try:
         tensors = safetensors.torch.load(data)
         (length,) = struct.unpack("<Q", data[:8])
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    except MemoryError as error:
+        raise no_room(path) from error
     except (safetensors.SafetensorError, *_ODD, struct.error) as error:
         raise FormatError(
             f"{path}: {_looks_like(data)}, expected a file that {made_by} wrote "
@@ -127,7 +127,7 @@ def kind_of(path: str | Path) -> str | None:
                 return None
             header = json.loads(file.read(length))
         return json.loads(header["__metadata__"]["rerank"])["kind"]
-    except (OSError, *_ODD, struct.error):
+    except (OSError, MemoryError, *_ODD, struct.error):
         return None
 
 

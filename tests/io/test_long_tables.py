@@ -72,7 +72,8 @@ def test_what_a_table_takes_does_not_grow_with_it(tmp_path, nothing_kept, monkey
 
 WRONG = {
     "a word": ("id,f0,f1,f2\na,1,2,3\nb,1,x,3\n", "'f1': row 1 holds 'x', no number"),
-    "a mark of thousands": ("id,f0,f1\na,1_0,2\n", "'f0': row 0 holds '1_0', no number"),
+    "a word in the first": ("id,f0,f1,f2\na,x,2,3\nb,1,2,3\n", "'f0': row 0 holds 'x', no number"),
+    "a mark of thousands": ("id,f0,f1\na,2,1_0\n", "'f1': row 0 holds '1_0', no number"),
     "decimal commas": ("id;f0;f1\na;1,5;2\nb;1,25;3\n", "'f0': .*'1,5'.*decimal comma.*points"),
     "decimal commas, any name": ("id;x;y;z\na;1,5;2;1\nb;1,2;3;1\n", "'x': .*decimal comma"),
     "no header": ("a,.5,1\nb,x,2\n", "'column 1': row 1 holds 'x'"),
@@ -109,6 +110,7 @@ READ = {
     "an id that looks like a number": "id,f0,f1\na,1,2\nb,3,4\n",
     "blanks around numbers": "id , f0, f1\na, 1, 2 \nb, 3 , 4\n",
     "Windows": "\ufeffid,f0,f1\r\na,1,2\r\nb,3,4\r\n",
+    "numbered throughout": "0,1,2\na,1,2\nb,3,4\n",
     "captions that count": "id,caption_0,caption_1,f0,f1\na,x,,1,2\nb,y,z,3,4\n",
     "a comma at the end of lines": "id,f0,f1,\na,1,2,\nb,3,4,\n",
 }
@@ -132,7 +134,7 @@ def test_whole_numbers_among_the_columns_of_a_vector_are_kept(tmp_path):
         np.testing.assert_allclose(found.vectors, frame[NAMES].to_numpy(float), rtol=1e-6)
     wrong = frame.assign(f2=IDS)
     wrong.to_parquet(tmp_path / "w.parquet")
-    with pytest.raises(FormatError, match="'f2': is of the type .*numbers of a vector"):
+    with pytest.raises(FormatError, match="'f2': holds 60 object.*numbers of a vector"):
         read_embeddings(tmp_path / "w.parquet")
     with pytest.raises(RerankError, match="'f2' of the DataFrame holds other things"):
         as_embeddings(wrong)

@@ -126,6 +126,7 @@ class _Columns:
         lists: place -> length of the lists of numbers of a column.
         unlike: place -> what is wrong with the lists of a column.
         cells: place -> the first row whose cell is no number, and that cell.
+        mixed: places of those with numbers and other cells.
         names_rows: whether the first column has whole numbers that name the rows.
         kept: the rows, where the table is small.
     """
@@ -137,6 +138,7 @@ class _Columns:
     lists: dict[int, int] = field(default_factory=dict)
     unlike: dict[int, _Unlike] = field(default_factory=dict)
     cells: dict[int, tuple[int, str]] = field(default_factory=dict)
+    mixed: set[int] = field(default_factory=set)
     names_rows: bool = False
     kept: list[_Piece] | None = field(default_factory=list)
 
@@ -173,6 +175,9 @@ class _Columns:
         self.numbers, filled, cells, made = _numeric(rows, self.numbers)
         self.filled |= filled
         self.cells |= {place: (self.count + row, cell) for place, (row, cell) in cells.items()}
+        if not first:  # what comes now was numbers before
+            self.mixed |= set(cells)
+        self.mixed |= {at for at in cells if any(is_number(row[at]) for row in rows)}
         asked = set(range(len(self.table.header))) - set(self.numbers) if first else set(self.lists)
         # Lists that stand where numbers were before are text.
         for place in sorted(asked - (set() if first else before)):
@@ -210,7 +215,7 @@ class _Columns:
         header, numbers = self.table.header, set(self.numbers)
         commas = {at for at, (_, cell) in self.cells.items() if _COMMA.fullmatch(cell.strip())}
         counting = {at for run in counted(header).values() for at in run}
-        place = torn(header, numbers | commas)
+        place = torn(header, numbers | commas, self.cells.keys() - self.mixed - commas)
         if self.table.bare:
             # All but the first column begin with a number.
             place = next((at for at in range(1, len(header)) if at not in numbers), None)

@@ -48,6 +48,16 @@ def open_hdf5_container(path: Path) -> Iterator[Container]:
     >>> with open_hdf5_container(Path("data_samples/texts.h5")) as found:
     ...     print(sorted(found.fields), found.schema)
     ['embeddings', 'ids'] rerank/1
+
+    Groups are part of the names:
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "v.h5"
+    >>> with h5py.File(path, "w") as file:
+    ...     file["test/video7"] = np.ones((12, 4))
+    >>> with open_hdf5_container(path) as found:
+    ...     print({name: field.shape for name, field in found.fields.items()})
+    {'test/video7': (12, 4)}
     """
     with path.open("rb") as stream:
         head = stream.read(10)

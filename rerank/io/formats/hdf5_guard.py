@@ -28,7 +28,7 @@ import numpy as np
 from h5py import h5d, h5z  # pyright: ignore[reportAttributeAccessIssue]  compiled modules
 
 from rerank.core.errors import FormatError
-from rerank.io.field import MAX_RATIO
+from rerank.io.field import MAX_RATIO, check_packed
 from rerank.io.files import PathLike, foreign, named
 
 # How a heap begins: its name, its version, three zeros.
@@ -274,6 +274,7 @@ def _check_chunks(dataset: h5py.Dataset, where: str, path: Path, declared: int) 
     room = stored * (MAX_RATIO if filters else 1)
     if declared > room or stored > size:
         raise _too_much(where, declared, min(stored, size))
+    check_packed(declared, stored, where)
     if found < expected:
         raise FormatError(
             f"{where}: {expected - found} of its {expected} chunks were never written; "

@@ -14,9 +14,10 @@ from rerank.core.errors import FormatError
 from rerank.io import cut
 from rerank.io.container import Container
 from rerank.io.field import Field, declared_bytes, rows_per_block
-from rerank.io.files import foreign
+from rerank.io.files import foreign, named
 from rerank.io.formats.registry import file_format
 from rerank.io.recipes import from_object_array
+from rerank.io.typed_table import table
 
 
 class Header:
@@ -68,6 +69,13 @@ def open_npy(path: Path) -> Iterator[Container]:
     >>> with open_npy(path) as found:
     ...     found.fields["embeddings"].describe()
     '3x2 float32'
+
+    Records are a table:
+
+    >>> np.save(path, np.array([("a", 1, 2)], dtype="U1, f4, f4"))
+    >>> with open_npy(path) as found:
+    ...     sorted(found.fields), found.columns
+    (['f0', 'f1', 'f2', 'values'], ('f1', 'f2'))
     """
     if re.fullmatch(r".+_emb_\d+", path.stem):
         from rerank.io.formats.folders import open_clip_retrieval  # which reads parts of npy
@@ -75,7 +83,29 @@ def open_npy(path: Path) -> Iterator[Container]:
         with open_clip_retrieval(path) as container:
             yield container
         return
-    yield Container(path, {"embeddings": npy_field(path)}, per_item=False)
+    field = npy_field(path)
+    if field.dtype.names:
+        yield table(path, {name: _column(field, name) for name in field.dtype.names})
+    else:
+        yield Container(path, {"embeddings": field}, per_item=False)
+
+
+def _column(field: Field, name: str) -> Field:
+    """One column of an array of records; a column may hold vectors itself."""
+    assert field.dtype.fields is not None
+    dtype, shape = field.dtype.fields[name][0].base, field.dtype.fields[name][0].shape
+    where = f"{field.where}: column {named([name])}"
+    if len(field.shape) != 1:
+        raise FormatError(
+            f"{field.where}: is a table of the shape {field.shape}; save it as a list"
+        )
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        for block in field.blocks(start, stop):
+            yield np.ascontiguousarray(block[name])
+
+    odd = f"a table with the columns {named(list(dtype.names))}" if dtype.names else ""
+    return Field(where, (*field.shape, *shape), dtype, blocks, field.check, odd=odd)
 
 
 def npy_field(path: Path) -> Field:

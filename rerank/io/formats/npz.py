@@ -9,7 +9,7 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.container import Container
-from rerank.io.field import MAX_RATIO, Field, afford, rows_per_block
+from rerank.io.field import MAX_RATIO, Field, afford, check_packed, rows_per_block
 from rerank.io.files import check_whole, foreign, named
 from rerank.io.formats.npy import Header, take
 from rerank.io.formats.registry import file_format
@@ -60,7 +60,19 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: s
             fix=from_object_archive(path),
         )
     header.check(info.file_size - header.offset, where)
+    if header.dtype.names:
+        return Field(
+            where,
+            header.shape,
+            np.dtype("V1"),
+            lambda start, stop: iter(()),
+            odd=f"a table with the columns {named(list(header.dtype.names))}",
+            fix="save each column as an array of its own",
+        )
     row_bytes = header.nbytes // max(1, header.shape[0]) if header.shape else header.nbytes
+
+    def check() -> None:
+        check_packed(info.file_size, info.compress_size, where)
 
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         if not row_bytes:
@@ -82,4 +94,4 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: s
                 rows = min(stop - at, step)
                 yield header.block(take(stream, rows * row_bytes, where), rows)
 
-    return Field(where, header.shape, header.dtype, blocks)
+    return Field(where, header.shape, header.dtype, blocks, check)

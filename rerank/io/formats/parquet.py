@@ -14,7 +14,7 @@ from rerank.io.container import Container
 from rerank.io.field import MAX_RATIO, Field, afford, rows_per_block
 from rerank.io.files import foreign, named
 from rerank.io.formats.registry import file_format
-from rerank.io.number_columns import counted, torn, vectors_among
+from rerank.io.typed_table import table
 
 if TYPE_CHECKING:
     import pyarrow
@@ -76,53 +76,7 @@ def open_parquet(path: Path) -> Iterator[Container]:
             )
             schema = file.schema_arrow
             single = [column for column in schema if schema.names.count(column.name) == 1]
-        fields = {column.name: _column(path, file, column) for column in single}
-        numbers = _of_numbers(path, single)
-        columns: tuple[str, ...] = ()
-        vectors = None
-        if len(numbers) > 1 and "values" not in fields:
-            columns = tuple(numbers)
-            vectors = _vectors(path, fields, numbers)
-            fields["values"] = _side_by_side(path, [fields[name] for name in numbers])
-        yield Container(path, fields, per_item=False, columns=columns, vectors=vectors)
-
-
-def _of_numbers(path: Path, columns: Sequence["pyarrow.Field"]) -> list[str]:
-    """Columns of numbers: of floats, and of whole numbers among those that count with them.
-
-    Raises:
-        FormatError: a column that counts with them and holds something else.
-    """
-    import pyarrow.types as types
-
-    names = [column.name for column in columns]
-    floats = {at for at, column in enumerate(columns) if types.is_floating(column.type)}
-    whole = {at for at, column in enumerate(columns) if types.is_integer(column.type)}
-    found = floats | {
-        at for run in counted(names).values() if not floats.isdisjoint(run) for at in run
-        if at in whole
-    }  # fmt: skip
-    odd = torn(names, found)
-    if odd is not None:
-        raise FormatError(
-            f"{path}: column {named([names[odd]])}: is of the type {columns[odd].type}, and "
-            "columns beside it are numbers of a vector; save it as numbers"
-        )
-    return [names[at] for at in sorted(found)]
-
-
-def _vectors(
-    path: Path, fields: dict[str, Field], numbers: Sequence[str]
-) -> dict[str, Field] | None:
-    """Columns with the vectors that columns of numbers hold beside others, or None."""
-    found = vectors_among(numbers)
-    if found is None:
-        return None
-    parts = {
-        name: _side_by_side(path, [fields[numbers[place]] for place in places])
-        for name, places in found.items()
-    }
-    return {**fields, **parts}
+        yield table(path, {column.name: _column(path, file, column) for column in single})
 
 
 def _check_declared(path: Path, file: Any, name: str, itemsize: int) -> None:  # noqa: ANN401
@@ -143,20 +97,6 @@ def _check_declared(path: Path, file: Any, name: str, itemsize: int) -> None:  #
             "it is damaged or not to be trusted"
         )
     afford(unpacked, where, what="one group of its rows")
-
-
-def _side_by_side(path: Path, columns: Sequence[Field]) -> Field:
-    """Columns of numbers as the columns of a matrix."""
-
-    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
-        step = rows_per_block(8 * len(columns))
-        for at in range(start, stop, step):
-            end = min(stop, at + step)
-            parts = [np.concatenate(list(column.blocks(at, end))) for column in columns]
-            yield np.stack([part.astype(np.float64) for part in parts], axis=1)
-
-    shape = (columns[0].shape[0], len(columns))
-    return Field(f"{path}: its columns of numbers", shape, np.dtype(np.float64), blocks)
 
 
 def _column(path: Path, file: Any, column: "pyarrow.Field") -> Field:  # noqa: ANN401  no stubs

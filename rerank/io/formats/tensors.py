@@ -1,6 +1,7 @@
 """Tensors saved by safetensors and by torch; neither is ever unpickled."""
 
 import contextlib
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from rerank.io.field import Field, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
 from rerank.io.pages import let_go, lies_in
-from rerank.io.recipes import from_pickle
+from rerank.io.recipes import from_old_torch, from_pickle, from_torch_objects
 
 
 @file_format(
@@ -124,27 +125,82 @@ def open_torch(path: Path) -> Iterator[Container]:
 
     Read with `weights_only=True`, and mapped: the data is then cut out of the file, so that a
     storage cannot reach beyond it.
-    """
-    with foreign(path, "a file of torch.save"):
-        if not zipfile.is_zipfile(path):
-            check_whole(path, "a file of torch.save")
-            raise FormatError(
-                f"{path}: is not in the zip format of torch.save (1.6 or newer); if it is an older "
-                "one that you trust, load it and save it again; if it is a pickle: "
-                f"{from_pickle(path)}"
-            )
-        with zipfile.ZipFile(path) as archive:
-            packed = [i for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED]
-    if packed:
-        raise FormatError(f"{path}: is compressed, which torch.save never does; save it again")
-    import torch
 
-    with foreign(path, "a file of torch.save"):
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    >>> import tempfile, torch
+    >>> path = Path(tempfile.mkdtemp()) / "v.pt"
+    >>> torch.save({"embeddings": torch.ones(2, 3), "ids": ["a", "b"]}, path)
+    >>> with open_torch(path) as found:
+    ...     found.fields["embeddings"].describe(), found.fields["ids"].shape
+    ('2x3 float32', (2,))
+
+    A tensor for each id:
+
+    >>> torch.save({"clip": {"a": torch.ones(3), "b": torch.ones(3)}}, path)
+    >>> with open_torch(path) as found:
+    ...     sorted(found.fields)
+    ['clip/a', 'clip/b']
+    """
+    _check_archive(path)
+    content = _loaded(path)
     fields: dict[str, Field] = {}
     # Each part takes bytes in the file; more visits than bytes go round the same ones.
     _collect(path, "", content, fields, depth=0, left=[path.stat().st_size])
     yield Container(path, fields)
+
+
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+# How torch.save began before it wrote archives: a pickled number.
+_OLD = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what torch.save does not write today, by what it is.
+
+    Raises:
+        FormatError: it is something else.
+    """
+    with foreign(path, "a file of torch.save"):
+        if not zipfile.is_zipfile(path):
+            check_whole(path, "a file of torch.save")
+            with path.open("rb") as stream:
+                old = _OLD in stream.read(32)
+            raise FormatError(
+                f"{path}: is not in the zip format of torch.save (1.6 or newer); "
+                + (
+                    f"write it again: {from_old_torch(path)}"
+                    if old
+                    else f"if it is a pickle: {from_pickle(path)}"
+                )
+            )
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    if any(info.filename.endswith(("/constants.pkl", "/code/")) or "/code/" in info.filename
+           for info in members):  # fmt: skip
+        raise FormatError(
+            f"{path}: is a program of TorchScript, a model and no embeddings; save what the model "
+            "gives for every item"
+        )
+    if any(info.compress_type != zipfile.ZIP_STORED for info in members):
+        raise FormatError(f"{path}: is compressed, which torch.save never does; save it again")
+
+
+def _loaded(path: Path) -> Any:  # noqa: ANN401  whatever was saved
+    """Tensors and plain objects, and nothing that would have to be made by a program."""
+    import pickle
+
+    import torch
+
+    with foreign(path, "a file of torch.save"):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except pickle.UnpicklingError as error:
+            wanted = _GLOBAL.search(str(error))
+            if wanted is None:
+                raise
+            raise FormatError(
+                f"{path}: holds more than tensors, lists and text ({wanted[1]}); "
+                f"{from_torch_objects(path)}"
+            ) from error
 
 
 def _collect(
@@ -170,6 +226,21 @@ def _collect(
         fields[name or "embeddings"] = rows(where)
     elif isinstance(value, list | tuple) and isinstance(_first(value), str | int):
         fields[name or "list"] = _list_field(where, value)
+    elif isinstance(value, list | tuple) and len(set(map(type, value))) > 1 and depth < 8:
+        for number, item in enumerate(value):
+            _collect(
+                path, f"{name}/{number}" if name else str(number), item, fields, depth=depth + 1,
+                left=left,
+            )  # fmt: skip
+    elif isinstance(value, set | frozenset):
+        fields[name or "list"] = Field(
+            where,
+            (len(value),),
+            np.dtype("V1"),
+            lambda start, stop: iter(()),
+            odd="a set, whose order is not that of the rows",
+            fix="save a list",
+        )
     elif isinstance(value, list | tuple) and value:
         fields[name or "embeddings"] = Field(
             where,

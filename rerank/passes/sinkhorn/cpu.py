@@ -14,6 +14,7 @@ import numpy as np
 from llvmlite import ir
 from numba import extending, njit, types
 
+from rerank.core import memory
 from rerank.passes.threads import Workers
 
 # Sums may be reordered, but infinities and NaN keep their meaning.
@@ -28,6 +29,23 @@ _BASE_8BIT = 96 << 23
 # The factor of each form, and its smallest entry that is not 0.
 FACTOR = {"float32": 1.0, "uint16": 1.0, "uint8": 2.0**96}
 SMALLEST = {"float32": 1e-33, "uint16": 1e-33, "uint8": 2.0**-30}
+
+
+# What the BLAS of scipy maps when it is loaded.
+_BLAS = 128 << 20
+
+
+def _load_blas() -> None:
+    """Load it as numba will, which compiles nothing without; it never gives up asking for memory.
+
+    Raises:
+        MemoryError: there is not enough.
+    """
+    memory.reserve(_BLAS)
+    import scipy.linalg.blas  # noqa: F401
+
+
+_load_blas()
 
 
 def _jit(function: Callable) -> Callable[..., Any]:

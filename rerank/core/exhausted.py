@@ -1,0 +1,36 @@
+"""Whether an exception says that there is no memory left, whoever raised it.
+
+Imports nothing, because there may be no room for it.
+"""
+
+import errno
+
+# How torch, CUDA, C++, oneDNN, HDF5, LLVM and the loader of libraries say it.
+_WORDS = (
+    "allocate memory", "out of memory", "not enough memory", "bad_alloc", "bad alloc",
+    "could not create a primitive", "memory allocation failed", "unable to allocate",
+    "cannot map", "failed to map segment", "malloc of size",
+)  # fmt: skip
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an exception, or one that it came from, says that no memory is left.
+
+    >>> ran_out(MemoryError()), ran_out(RuntimeError("CUDA out of memory")), ran_out(OSError(2, ""))
+    (True, True, False)
+    """
+    seen: list[BaseException] = []
+    now: BaseException | None = error
+    while now is not None and now not in seen:
+        seen.append(now)
+        if isinstance(now, MemoryError) or getattr(now, "errno", None) == errno.ENOMEM:
+            return True
+        # What the interpreter makes of an exception for which there was no room.
+        if isinstance(now, SystemError) and "without exception set" in str(now):
+            return True
+        if isinstance(now, RuntimeError | ImportError | OSError | SystemError):
+            said = str(now).lower()
+            if any(words in said for words in _WORDS):
+                return True
+        now = now.__cause__ or now.__context__
+    return False
