@@ -280,8 +280,12 @@ def _idle(direction: Direction) -> str:
 
 
 def _judged(direction: Direction, bank: Bank) -> bool:
-    """Whether a gate has anything to say: known pairs, or queries that the bank does not have."""
-    return bank.positives is not None or bank.sim is not direction.sim
+    """Whether a gate has anything to say.
+
+    It has by known pairs, by queries that the bank does not have, and by a gallery of the bank's.
+    """
+    elsewhere = bank.pairs is not None and bank.pairs is not bank.sim
+    return bank.positives is not None or bank.sim is not direction.sim or elsewhere
 
 
 def _with_prior(fit: Fit, numbers: Tensor) -> Fit:

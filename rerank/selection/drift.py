@@ -1,24 +1,29 @@
-"""Do the incoming queries like the items that the bank's queries like?
+"""Does a correction suit the queries that it is to be used for?
 
 A bank corrects what its queries find too popular. That helps other queries as far as they find the
-same items popular, wherever the gallery comes from, and harms where they do not:
+same items popular, wherever the gallery comes from. Where they do not, the correction itself makes
+some items too popular. Without knowing any answer that shows: queries then meet at few items.
 
-    L_j = log sum_i softmax_j(S_ij / sigma), centred          popularity, of one kind of queries
-    a   = <L incoming, L bank> / |L bank|^2                   how much of it the incoming ones share
+    p_i(s) = softmax_j((S_ij + s g_j) / t)               what query i wants, with s of correction g
+    Q(s)   = mean over pairs of queries i, k of m <p_i(s), p_k(s)>      1 where all is chance
 
-a is the strength of the bank's correction that leaves the incoming queries the least popularity to
-correct. Matches of incoming queries lower it, as they do in rehearsals of a bank with known pairs:
-there the correction was judged at its own a, which is the measure. Noise of a is taken to speak
-for the bank.
+S is what the map before g makes of the scores, a map that has only s of its strength likewise. t is
+a quarter of the spread of the incoming scores, so that a query wants its few best items. Pairs
+estimate Q without bias for any number of queries, and the deviations of each query tell its noise.
+The s of the least Q is the strength that suits these queries best. Queries may also want the same
+items for good reasons; that adds to Q at every s and moves its least hardly at all.
+
+Noise speaks for the bank: all of the correction is used where that is not surely worse than the
+least, and less only where it is. Queries that lie elsewhere have to show that it suits them.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rerank.core import comm
 from rerank.core.similarity import Pair, Similarity
 from rerank.methods.base import Bank
 from rerank.passes import gallery as items
@@ -26,45 +31,57 @@ from rerank.passes import reduce
 from rerank.selection.foreign import ENOUGH
 from rerank.selection.moments import FEWEST, Look, looks, moments_of
 
-# Queries of a kind that are looked at, and parts of them that tell the noise.
-_MOST, _PARTS = 1000, 5
-# What incoming queries of the bank's kind share where hubs are worth correcting, and no pairs say
-# what is usual: .65 to .9 of the halves of coco500, msrvtt100 and msvd's videos.
-_USUAL = 0.75
-# A bank whose own queries share less than this says nothing of others.
-_LEAST = 0.05
+# Queries that are looked at, and the fewest whose deviations say anything.
+_MOST, _LEAST = 1000, 10
+_STRENGTHS = tuple(k / 8 for k in range(9))
+# In units of the spread of scores.
+_SHARP = 0.25
+# More Q than the least by so many standard errors is worse; of queries that lie elsewhere, and of
+# others: a chance of one in six, and of one in a thousand.
+_SUSPECTED, _SURE = 1.0, 3.0
+
+# (some of the incoming queries x gallery, strength) -> the same, corrected by so much.
+Corrected = Callable[[Similarity, float], Similarity]
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far the incoming queries are from those of the bank.
+    """How a bank's correction suits the incoming queries.
 
     Attributes:
-        shared: a.
-        error: its standard error, over parts of the incoming queries.
-        usual: a of rehearsals on the bank's own pairs; None where there are none.
+        queries: how many there are.
+        meetings: Q of each eighth of the correction, 0 to 1; empty for fewer than 10 queries.
+        best: the strength of the least Q; 1 where there is none.
+        most: the largest strength that is not surely worse; 1 likewise.
         look: of embeddings, whether they lie elsewhere; None where nothing can be said.
     """
 
-    shared: float
-    error: float
-    usual: float | None
+    queries: int
+    meetings: tuple[float, ...]
+    best: float
+    most: float
     look: Look | None
 
     @property
-    def shrink(self) -> float:
-        """Factor on the correction: what the incoming queries share of what is usual.
+    def elsewhere(self) -> bool:
+        """Whether they lie elsewhere than the bank's queries."""
+        return self.look is not None and self.look.different
 
-        1 unless they share clearly less, so that a fit never depends on queries like the bank's.
-        Where no pairs say what is usual, only queries that lie elsewhere lower it.
+    @property
+    def shrink(self) -> float:
+        """Factor on the correction.
+
+        1 unless that is surely too much, so that a fit never depends on queries like the bank's.
+        Queries from elsewhere that are too few to measure anything get no correction.
         """
-        usual = self.usual
-        if usual is None:
-            if self.look is None or not self.look.different:
-                return 1.0
-            usual = _USUAL
-        share = max(0.0, (self.shared + self.error) / max(usual, _LEAST))
-        return 1.0 if share >= ENOUGH else share
+        if not self.meetings:
+            return 0.0 if self.elsewhere else 1.0
+        return 1.0 if self.most > ENOUGH else self.best
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few to see much, and nothing was seen."""
+        return self.queries < FEWEST and self.shrink == 1
 
     @property
     def different(self) -> str:
@@ -79,47 +96,69 @@ class Drift:
         if self.shrink < 1:
             return self.different
         if self.look is not None and self.look.different:
-            return f"{self.look.sentence}, but prefer the same items"
+            return f"{self.look.sentence}, but the correction suits them"
         return ""
 
-    def as_dict(self) -> dict[str, float | None]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
-        auc = None if self.look is None else self.look.auc
-        return {"shared": self.shared, "usual": self.usual, "auc": auc, "shrink": self.shrink}
+        return {
+            "queries": self.queries,
+            "meetings": list(self.meetings),
+            "best": self.best,
+            "auc": None if self.look is None else self.look.auc,
+            "shrink": self.shrink,
+        }
 
 
-def drift(bank: Bank, sim: Similarity, rehearsed: float | None = None) -> Drift | None:
-    """Compare the queries of a bank with those that are to be ranked.
+def drift(bank: Bank, sim: Similarity, corrected: Corrected | None = None) -> Drift | None:
+    """Measure a bank's correction on the queries that are to be ranked.
 
     Args:
         bank: fitted on.
         sim: incoming queries x gallery.
-        rehearsed: a of the bank's own pairs, where they are known.
+        corrected: what a strength of the correction makes of them; None for one that has no
+            strength, which is judged by the popularity that the bank's queries give each item.
 
     Returns:
-        None for fewer than 30 queries on either side, or constant scores.
+        None where neither bank nor queries show anything.
     """
-    if min(reduce.total_queries(bank.sim), reduce.total_queries(sim)) < FEWEST:
-        return None
-    _, sigma = reduce.spread(bank.sim)
-    if not sigma > 0:
-        return None
-    places = _spaced(reduce.total_queries(sim), sim)
-    own = _level(items.some_queries(bank.sim, _spaced(reduce.total_queries(bank.sim), sim)), sigma)
-    found = [
-        _shared(own, _level(items.some_queries(sim, some), sigma), split=sim.shard == "gallery")
-        for some in (places, *(places[k::_PARTS] for k in range(_PARTS)))
-    ]
-    error = float(torch.tensor(found[1:]).std()) / math.sqrt(_PARTS)
+    total = reduce.total_queries(sim)
+    _, spread = reduce.spread(sim)
     look = None
     if isinstance(bank.sim, Pair) and isinstance(sim, Pair) and _whole(bank.sim) and _whole(sim):
         look = looks(moments_of(bank.sim.queries), sim.queries)
-    return Drift(found[0], error, rehearsed, look)
+    if total < _LEAST or not spread > 0:
+        return None if look is None else Drift(total, (), 1.0, 1.0, look)
+    some = items.some_queries(sim, _spaced(total, sim))
+    tau = _SHARP * spread
+    apply = corrected or popularity_taken(bank)
+    found = [_meetings(apply(some, strength), tau) for strength in _STRENGTHS]
+    means, errors = _against_least(found, some)
+    least = min(means)
+    sure = _SUSPECTED if look is not None and look.different else _SURE
+    most = max(
+        s
+        for s, mean, error in zip(_STRENGTHS, means, errors, strict=True)
+        if mean - least <= sure * error
+    )
+    return Drift(total, tuple(means), _STRENGTHS[means.index(least)], most, look)
 
 
-def popularity_shared(bank: Similarity, sim: Similarity, sigma: float) -> float:
-    """How much of the bank's popularity queries share, of one gallery that is not split (a)."""
-    return _shared(_level(bank, sigma), _level(sim, sigma), split=False)
+def popularity_taken(bank: Bank) -> Corrected:
+    """The correction that takes L_j = log sum_i softmax_j(S_ij / sigma) of the bank's queries.
+
+    It is one step of a Sinkhorn at a wide temperature, and stands for corrections without a
+    strength of their own.
+    """
+    _, sigma = reduce.spread(bank.sim)
+    own = items.some_queries(bank.sim, _spaced(reduce.total_queries(bank.sim), bank.sim))
+    if not sigma > 0:
+        return lambda sim, _: sim
+    rows = reduce.logsumexp(own, sigma, over="gallery")
+    f = torch.where(torch.isfinite(rows), -sigma * rows, torch.zeros_like(rows))
+    level = -sigma * reduce.logsumexp(own, sigma, over="queries", plus=f)
+    bias = items.neutral(bank.sim, level)
+    return lambda sim, strength: sim.add_gallery_bias(strength * bias)
 
 
 def _whole(sim: Similarity) -> bool:
@@ -133,18 +172,29 @@ def _spaced(count: int, sim: Similarity) -> Tensor:
     return steps.round().long().to(sim.device)
 
 
-def _level(sim: Similarity, sigma: float) -> Tensor:
-    """(m,) L of these queries, not centred; -inf where an item has no score."""
-    rows = reduce.logsumexp(sim, sigma, over="gallery")
-    f = torch.where(torch.isfinite(rows), -sigma * rows, torch.zeros_like(rows))
-    return reduce.logsumexp(sim, sigma, over="queries", plus=f).double()
+def _meetings(sim: Similarity, tau: float) -> Tensor:
+    """(n,) mean over the other queries k of m <p_i, p_k>."""
+    rows = reduce.logsumexp(sim, tau, over="gallery")
+    alive = torch.isfinite(rows)
+    f = torch.where(alive, -tau * rows, -torch.inf)
+    wanted = reduce.logsumexp(sim, tau, over="queries", plus=f)
+    met = (reduce.logsumexp(sim, tau, over="gallery", plus=tau * wanted) - rows).double().exp()
+    itself = (reduce.logsumexp(sim, tau / 2, over="gallery") - 2 * rows).double().exp()
+    others = max(1, reduce.total_queries(sim) - 1)
+    found = (met - itself) * (reduce.total_gallery(sim) / others)
+    return torch.where(alive, found, 0.0)
 
 
-def _shared(own: Tensor, other: Tensor, *, split: bool) -> float:
-    """Regression of the one popularity on the other, over the items that both have scores of."""
-    alive = torch.isfinite(own) & torch.isfinite(other)
-    x, y = (torch.where(alive, level, 0) for level in (own, other))
-    sums = torch.stack([alive.double().sum(), x.sum(), y.sum(), x @ x, x @ y])
-    n, sx, sy, xx, xy = (comm.all_sum(sums) if split else sums).tolist()
-    spread = xx - sx * sx / max(n, 1.0)
-    return (xy - sx * sy / max(n, 1.0)) / spread if spread > 0 else 0.0
+def _against_least(found: list[Tensor], sim: Similarity) -> tuple[list[float], list[float]]:
+    """Mean of each strength, and the standard error of its difference to the least.
+
+    A mean over pairs has twice the error of a mean over queries.
+    """
+    every = torch.stack(found)
+    count = float(reduce.total_queries(sim))
+    means = reduce.everywhere_sum(sim, every.sum(dim=1), over="queries") / count
+    apart = every - every[int(means.argmin())]
+    sums = torch.stack([apart.sum(dim=1), apart.square().sum(dim=1)])
+    first, second = reduce.everywhere_sum(sim, sums, over="queries") / count
+    errors = 2 * (second - first.square()).clamp_min(0).sqrt() / math.sqrt(count)
+    return means.tolist(), errors.tolist()

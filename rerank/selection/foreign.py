@@ -21,6 +21,7 @@ from rerank.core.similarity import Pair, Similarity
 from rerank.methods.base import Bank
 from rerank.passes import gallery as items_of
 from rerank.passes import reduce
+from rerank.selection.moments import auc, looks, moments_of
 
 MAX_ITEMS = 2000
 MAX_QUERIES = 1000
@@ -82,6 +83,23 @@ def foreign_bank(bank: Bank, groups: Groups, *, seed: int = 0) -> Foreign:
     return Foreign(
         _classifier_auc(own, other, seed), _nearness_auc(bank, items[:MAX_ITEMS], generator)
     )
+
+
+def unlike_gallery(bank: Bank) -> Foreign:
+    """The same for a bank whose pairs are not known, by where its gallery lies.
+
+    Without pairs nobody knows which items belong together, such as captions of one video, so no
+    classifier can be judged on items that it has not seen; a look at the moments needs none
+    (`rerank.selection.moments`). Nor is it known which items are right for a query, so nearness
+    says nothing. A bank of queries alone shows nothing here.
+    """
+    pairs, sim = bank.pairs, bank.sim
+    if not isinstance(pairs, Pair) or not isinstance(sim, Pair) or pairs is sim:
+        return Foreign(None, None)
+    if pairs.shard == "gallery" or sim.shard == "gallery":
+        return Foreign(None, None)
+    look = looks(moments_of(pairs.gallery), sim.gallery)
+    return Foreign(None if look is None else look.auc, None)
 
 
 def _features(
@@ -180,11 +198,3 @@ def _discriminant(first: Tensor, second: Tensor) -> Tensor:
     ridge = _RIDGE * cov.diagonal().mean() + 1e-12
     eye = torch.eye(len(cov), dtype=cov.dtype, device=cov.device)
     return torch.linalg.solve(cov + ridge * eye, mean_first - mean_second)
-
-
-def auc(positive: Tensor, negative: Tensor) -> float:
-    """Probability that a positive exceeds a negative, ties counting one half."""
-    ordered = negative.sort().values
-    below = torch.searchsorted(ordered, positive.contiguous(), right=False)
-    upto = torch.searchsorted(ordered, positive.contiguous(), right=True)
-    return float((below + upto).double().mean() / (2 * len(negative)))

@@ -2,16 +2,15 @@
 
 Biases fitted on one half of the bank are judged on the other half with that half's own gallery,
 by the log-probability of the true pairs. "none" and shrunken biases compete. The winner is fitted
-again on all of the bank for the real gallery, and shrunk by what the incoming queries share with
-those of the bank (`rerank.selection.drift`). Where they are not known yet, as in a fit for later
-queries, it is shrunk by how foreign the bank is to the gallery (`rerank.selection.foreign`).
+again on all of the bank for the real gallery, and shrunk to the strength that suits the incoming
+queries (`rerank.selection.drift`). Where they are not known yet, as in a fit for later queries, or
+few, it is shrunk by how foreign the bank is to the gallery (`rerank.selection.foreign`).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,11 +34,12 @@ from rerank.methods.engine import Gate, Verdict
 from rerank.methods.mixed import Mixed
 from rerank.passes import reduce
 from rerank.selection.candidates import PIPELINE, STACK, Candidate, baselines, judge
-from rerank.selection.drift import drift
-from rerank.selection.foreign import Foreign, foreign_bank
+from rerank.selection.drift import Corrected, drift
+from rerank.selection.foreign import Foreign, foreign_bank, unlike_gallery
 from rerank.selection.gate_report import LEAST_WHOLE, GateReport
 from rerank.selection.likelihood import fit_weights
 from rerank.selection.moments import FEWEST
+from rerank.selection.same_items import same_items
 from rerank.selection.trials import NAMES, Trial, alike, bank_biases, rehearse
 
 # Figures of the gate may differ by rounding between processors of different makes.
@@ -94,23 +94,39 @@ def watch(stages: Pipeline, bank: Bank, sim: Similarity) -> Verdict:
 
 
 def _watched(stages: Pipeline, bank: Bank, incoming: Similarity | None) -> Verdict:
-    """The stages fitted on a bank without known pairs, as far as incoming queries agree with it."""
+    """The stages fitted on a bank without known pairs, as far as it suits what it is used for."""
     fitted, settled, _ = stages.fit_through(bank)
-    found = None if incoming is None or bank.label != "inductive" else drift(bank, incoming)
-    if found is None:
-        return Verdict(fitted, _unseen(bank, incoming), stages=settled)
-    facts = {"drift": found.as_dict()}
-    if found.shrink == 1:
-        said = (f"{found.sentence}.",) if found.sentence else ()
-        return Verdict(fitted, said, facts, settled)
+    if bank.label != "inductive":
+        return Verdict(fitted, stages=settled)
     whole = not fitted.biased
-    if found.shrink == 0 or (whole and found.shrink < LEAST_WHOLE):
-        return Verdict(None, (f"{found.sentence}; the ranking stays as it is.",), facts)
+    if incoming is None:
+        found = None
+    else:
+        found = drift(bank, incoming, None if whole else partly(fitted))
+    foreign = Foreign(None, None)
+    if _count(incoming) < FEWEST:
+        foreign = unlike_gallery(bank)
+    facts = {"drift": None if found is None else found.as_dict(), "foreign": foreign.gallery}
+    shrink, why = foreign.shrink, "the bank looks foreign to this gallery"
+    if found is not None and found.shrink < shrink:
+        shrink, why = found.shrink, found.sentence
+    if shrink == 1:
+        said = (f"{found.sentence}.",) if found is not None and found.sentence else ()
+        return Verdict(fitted, said or _unseen(bank, incoming), facts, settled)
+    if shrink == 0 or (whole and shrink < LEAST_WHOLE):
+        return Verdict(None, (f"{why}; the ranking stays as it is.",), facts)
     if whole:
-        return Verdict(fitted, (f"{found.sentence}.",), facts, settled)
-    said = f"{found.sentence}; {100 * found.shrink:.0f} % of the correction is used."
-    scaled = tuple(_seen(stage) for stage in _scaled(fitted, found.shrink))
+        return Verdict(fitted, (f"{why}.",), facts, settled)
+    said = f"{why}; {100 * shrink:.0f} % of the correction is used."
+    scaled = _scaled(fitted, shrink)
+    if shrink < foreign.shrink:
+        scaled = tuple(_seen(stage) for stage in scaled)
     return Verdict(FittedPipeline(scaled), (said,), facts, settled)
+
+
+def _count(incoming: Similarity | None) -> int:
+    """How many queries there are to look at."""
+    return 0 if incoming is None else reduce.total_queries(incoming)
 
 
 def _seen(fitted: Fitted) -> Fitted:
@@ -119,16 +135,21 @@ def _seen(fitted: Fitted) -> Fitted:
 
 
 def _unseen(bank: Bank, incoming: Similarity | None) -> tuple[str, ...]:
-    """That nothing was looked at, where there were queries but too few."""
+    """That hardly anything could be seen, where there were queries but few."""
     if incoming is None or bank.label != "inductive":
         return ()
     count = reduce.total_queries(incoming)
     if count >= FEWEST:
         return ()
     return (
-        f"{count} queries are too few to see whether the bank suits them ({FEWEST} are enough); "
-        f"known pairs of the bank would tell.",
+        f"{count} queries are too few to see whether the bank suits them, unless it is far from "
+        f"them ({FEWEST} are enough); known pairs of the bank would tell.",
     )
+
+
+def partly(fitted: FittedPipeline) -> Corrected:
+    """What a strength of a fit makes of queries."""
+    return lambda sim, strength: FittedPipeline(_scaled(fitted, strength)).transform(sim)
 
 
 def _scaled(fitted: FittedPipeline, shrink: float) -> tuple[Fitted, ...]:
@@ -138,6 +159,8 @@ def _scaled(fitted: FittedPipeline, shrink: float) -> tuple[Fitted, ...]:
         assert stage.parts is not None
         if stage.parts.gallery_bias is not None:
             made.append(stage.rebiased(shrink * stage.parts.gallery_bias))
+        elif (weaker := stage.weakened(shrink)) is not None:
+            made.append(weaker)
         elif stage.parts.matrix is not None:
             made.append(_shrunken_map(stage, shrink, stage.label))
         else:
@@ -204,7 +227,7 @@ def gated_fit(
         return nothing, GateReport.unjudged(groups.judged, f"{what} no order to correct")
     stages = tuple(pipeline.stages if isinstance(pipeline, Pipeline) else pipeline or ())
     penalty = max(0.02, 5 / groups.judged)
-    leads = _leads(stages, bank, groups, seed=seed)
+    leads = _leads(stages, bank, groups, seed=seed, closed=same_items(bank))
     rest = [stage for stage in Pipeline(stages).lasting.stages if not _leading(stage)]
     base = baselines(leads[0].trials)
     candidates = [
@@ -212,15 +235,12 @@ def gated_fit(
     ]
     best = choose(candidates)
     chosen = next(lead for lead in leads if lead.name == best.lead)
-    usual = float(np.mean([trial.shared for pair in leads[0].trials for trial in pair]))
-    moved = None if incoming is None else drift(bank, incoming, usual)
-    foreign = foreign_bank(bank, groups, seed=seed) if moved is None else Foreign(None, None)
     weights = torch.zeros(len(NAMES))
     if best.name == STACK:
         trials = [trial.judged for pair in chosen.trials for trial in pair]
         weights = fit_weights(trials, penalty=penalty)[0]
     report = GateReport(
-        chosen=best, candidates=tuple(candidates), foreign=foreign, drift=moved,
+        chosen=best, candidates=tuple(candidates), foreign=Foreign(None, None), drift=None,
         weights=tuple((best.strength * weights).tolist()),
         n_groups=groups.judged, n_pairs=sum(len(rows) for rows in bank.positives),
     )  # fmt: skip
@@ -228,12 +248,40 @@ def gated_fit(
         check(report)
     if report.does_nothing:
         return nothing, report
-    mapped = chosen.shrunken(report.shrink, bank.label)
-    seen = _seen if report.by_queries else lambda stage: stage
-    if mapped is None:
-        return seen(_bias(best, weights, bank, rest, report.shrink)), report
-    stage = _bias(best, weights, mapped.transform_bank(bank), rest, report.shrink)
-    return FittedPipeline((seen(mapped), seen(stage))), report
+    whole = _fitted(chosen, best, weights, bank, rest, shrink=1.0)
+    if incoming is not None:
+        report = replace(
+            report, drift=drift(bank, incoming, partly(whole) if whole.biased else None)
+        )
+    if _count(incoming) < FEWEST:
+        report = replace(report, foreign=foreign_bank(bank, groups, seed=seed))
+    if check is not None:
+        check(report)
+    if report.does_nothing:
+        return nothing, report
+    if report.shrink < 1:
+        whole = _fitted(chosen, best, weights, bank, rest, shrink=report.shrink)
+    if report.by_queries:
+        whole = FittedPipeline(tuple(_seen(stage) for stage in whole.stages))
+    return whole.stages[0] if len(whole.stages) == 1 else whole, report
+
+
+def _fitted(
+    lead: _Lead,
+    best: Candidate,
+    weights: Tensor,
+    bank: Bank,
+    rest: Sequence[Reranker],
+    *,
+    shrink: float,
+) -> FittedPipeline:
+    """The winner on all of the bank, that much of it: its map, and the bias behind all of that."""
+    if lead.fitted is None:
+        return FittedPipeline(as_pipeline(_bias(best, weights, bank, rest, shrink)).stages)
+    mapped = lead.shrunken(shrink, bank.label)
+    assert mapped is not None
+    stage = _bias(best, weights, lead.fitted.transform_bank(bank), rest, shrink)
+    return FittedPipeline((mapped, stage))
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
@@ -254,21 +302,26 @@ def _leading(stage: Reranker) -> bool:
     return stage.maps or stage.by_pairs
 
 
-def _leads(stages: tuple[Reranker, ...], bank: Bank, groups: Groups, *, seed: int) -> list[_Lead]:
+def _leads(
+    stages: tuple[Reranker, ...], bank: Bank, groups: Groups, *, seed: int, closed: bool
+) -> list[_Lead]:
     """No map, a leading linear map (it sees no pairs), and the alignment by pairs."""
     assert bank.pairs is not None and bank.positives is not None
     rest = [stage for stage in Pipeline(stages).lasting.stages if not _leading(stage)]
-    leads = [_Lead("", None, rehearse(bank, groups, rest, seed=seed))]
+
+    def tried(bank: Bank, lead: Reranker | None = None) -> list[tuple[Trial, Trial]]:
+        return rehearse(bank, groups, rest, seed=seed, closed=closed, lead=lead)
+
+    leads = [_Lead("", None, tried(bank))]
     if stages and stages[0].maps:
         basis = stages[0].fit(bank)
-        trials = rehearse(basis.transform_bank(bank), groups, rest, seed=seed)
-        leads.append(_Lead("em", basis, trials))
+        leads.append(_Lead("em", basis, tried(basis.transform_bank(bank))))
     asked = next((stage for stage in stages if stage.by_pairs), Align())
     if not any(stage.follows or stage.maps for stage in rest) and not asked.idle(bank):
         fitted = cast(Aligned, asked.fit(bank))
         if fitted.quality > 0 and fitted.share > 0:
             lead = Align(ridge=fitted.ridge, share=fitted.share)
-            leads.append(_Lead("align", fitted, rehearse(bank, groups, rest, seed=seed, lead=lead)))
+            leads.append(_Lead("align", fitted, tried(bank, lead)))
     return leads
 
 

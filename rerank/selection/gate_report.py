@@ -19,8 +19,8 @@ class GateReport:
     Attributes:
         chosen: the winner; its figures are from pairs that it was not fitted on.
         candidates: all that was judged, besides "none" (gain 0 by definition).
-        foreign: how far the bank is from the searched gallery, where queries are not known.
-        drift: how far its queries are from those that will be ranked, where they are.
+        foreign: how far the bank is from the searched gallery, where queries are not known or few.
+        drift: how it suits the queries that will be ranked, where they are known.
         weights: weight of each bias of `rerank.selection.trials.NAMES`, before `shrink`.
         n_groups: independent groups of known pairs (a video with its captions is one).
         n_pairs: known pairs.
@@ -44,12 +44,12 @@ class GateReport:
     @property
     def shrink(self) -> float:
         """Factor on the correction for other queries or a foreign bank, 1 = none."""
-        return self.foreign.shrink if self.drift is None else self.drift.shrink
+        return min(self.foreign.shrink, 1.0 if self.drift is None else self.drift.shrink)
 
     @property
     def by_queries(self) -> bool:
         """Whether the queries that will be ranked lowered it; such a fit is no longer inductive."""
-        return self.drift is not None and self.drift.shrink < 1
+        return self.drift is not None and self.drift.shrink < self.foreign.shrink
 
     @property
     def does_nothing(self) -> bool:
@@ -91,9 +91,9 @@ class GateReport:
     @property
     def _why(self) -> str:
         """Why less than all is used."""
-        if self.drift is None:
-            return "the bank looks foreign to this gallery"
-        return self.drift.different
+        if self.drift is not None and self.by_queries:
+            return self.drift.different
+        return "the bank looks foreign to this gallery"
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""

@@ -1,7 +1,8 @@
 """Rehearsals of a bank: biases of one half, judged on the known pairs of the other half.
 
 The other half brings its own gallery, so a judged item is as unknown to the biases' queries as an
-item of the real gallery is to the bank.
+item of the real gallery is to the bank. Where the real gallery holds the bank's own items
+(`rerank.selection.same_items`), so do both halves.
 
 Three different estimates of how much a bank likes each gallery item, in score units.
 
@@ -29,7 +30,6 @@ from rerank.methods.sinkhorn import Sinkhorn
 from rerank.methods.terms import Soft
 from rerank.passes import reduce
 from rerank.passes.gallery import taken
-from rerank.selection.drift import popularity_shared
 from rerank.selection.likelihood import Judged
 
 NAMES = ("dual-bank step", "nearest queries", "wide Sinkhorn")
@@ -137,12 +137,18 @@ class Half:
     gallery: Tensor
 
 
-def halves(groups: Groups, generator: np.random.Generator) -> tuple[Half, Half]:
+def halves(
+    groups: Groups, generator: np.random.Generator, *, closed: bool = False
+) -> tuple[Half, Half]:
     """Two random halves of the groups, each with its own queries and its own gallery.
 
     Groups with pairs are halved exactly, and so are the lonely queries and lonely items.
     A half with more than MAX_QUERIES queries or MAX_GALLERY items is thinned by whole groups.
+
+    With `closed` the queries of every group are halved and both halves have all items.
     """
+    if closed:
+        return _closed_halves(groups, generator)
     kind = np.zeros(groups.count, dtype=np.int64)
     kind[groups.queries] |= 1
     kind[groups.gallery] |= 2
@@ -165,6 +171,20 @@ def halves(groups: Groups, generator: np.random.Generator) -> tuple[Half, Half]:
             )
         )
     return made[0], made[1]
+
+
+def _closed_halves(groups: Groups, generator: np.random.Generator) -> tuple[Half, Half]:
+    members = generator.permutation(groups.count)
+    queries = np.bincount(groups.queries, minlength=groups.count)[members].cumsum()
+    items = np.bincount(groups.gallery, minlength=groups.count)[members].cumsum()
+    keep = np.zeros(groups.count, dtype=bool)
+    keep[members[(queries <= 2 * MAX_QUERIES) & (items <= MAX_GALLERY)]] = True
+    rows = generator.permutation(np.flatnonzero(keep[groups.queries]))
+    # Every other one, group by group, so that each group is split as evenly as it can be.
+    rows = rows[np.argsort(groups.queries[rows], kind="stable")]
+    gallery = torch.from_numpy(np.flatnonzero(keep[groups.gallery]))
+    first, second = (Half(torch.from_numpy(np.sort(rows[k::2])), gallery) for k in (0, 1))
+    return first, second
 
 
 def part_bank(pairs: Similarity, fit: Half, target: Half, *, label: str) -> Bank:
@@ -205,14 +225,11 @@ class Trial:
         judged: raw scores, the columns of `bank_biases`, and the known pairs.
         given: (m,) bias of the user's stages; None without any, or where it is not a bias.
         rewritten: (n, m) scores of user's stages that are not one number per item, or None.
-        shared: how much of the bank's popularity the judged queries share
-            (`rerank.selection.drift`).
     """
 
     judged: Judged
     given: Tensor | None
     rewritten: Tensor | None
-    shared: float
 
 
 def rehearse(
@@ -221,16 +238,18 @@ def rehearse(
     stages: Sequence[Reranker],
     *,
     seed: int,
+    closed: bool = False,
     lead: Reranker | None = None,
 ) -> list[tuple[Trial, Trial]]:
     """Three random halvings of the bank, both ways; the same halves for the same seed.
 
-    A `lead` that learns from known pairs sees those of the half that is not judged.
+    A `lead` that learns from known pairs sees those of the half that is not judged. `closed`: see
+    `halves`.
     """
     generator = np.random.default_rng([seed, 3])
     made = []
     for _ in range(SPLITS):
-        first, second = halves(groups, generator)
+        first, second = halves(groups, generator, closed=closed)
         made.append(
             (
                 _trial(bank, groups, stages, lead, first, second, generator),
@@ -258,19 +277,18 @@ def _trial(
         part, sim = fitted.transform_bank(part), fitted.transform(sim)
     found = bank_biases(part)
     scores = _finite(sim)
-    shared = popularity_shared(part.sim, sim, found.sigma)
     judged = Judged(
         scores, found.columns, pair_rows.to(sim.device), pair_columns.to(sim.device),
         groups.queries[rows.numpy()], found.sigma,
     )  # fmt: skip
     if not stages:
-        return Trial(judged, None, None, shared)
+        return Trial(judged, None, None)
     fitted = Pipeline(tuple(stages)).fit(part)
     if not fitted.foldable:
-        return Trial(judged, None, _finite(fitted.transform(sim)), shared)
+        return Trial(judged, None, _finite(fitted.transform(sim)))
     bias = fitted.gallery_bias
     given = torch.zeros_like(scores[0]) if bias is None else bias.to(scores)
-    return Trial(judged, given, None, shared)
+    return Trial(judged, given, None)
 
 
 def _inside(bank: Bank, half: Half) -> tuple[np.ndarray, ...]:

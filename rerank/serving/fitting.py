@@ -11,10 +11,11 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Pair, as_matrix
 from rerank.core.words import Metric, Name
 from rerank.methods import engine
-from rerank.methods.base import Bank, FittedPipeline, Reranker
+from rerank.methods.base import Bank, FittedPipeline, Reranker, as_pipeline
 from rerank.methods.confidence import bank_reference, confidence_of
 from rerank.methods.directions import Direction
 from rerank.methods.fusion import Blocks
+from rerank.methods.mixed import Mixed
 from rerank.methods.registry import canonical, cards_of, name_of
 from rerank.methods.saved import Saved
 from rerank.selection.moments import moments_of
@@ -57,7 +58,8 @@ def fit_model(
             pairs of the bank are known.
         metric: how embeddings are compared.
         keep_bank: store the bank too, so that `add_items` can give new items their bias.
-        gate: whether known pairs may veto or shrink the biases.
+        gate: whether known pairs, and how the bank's gallery lies to this one, may veto or shrink
+            the biases.
         device: where to fit.
         blocks: where the rows are those of several models, how they were joined.
         bias: (m,) a number of each item from outside, in score units, added to what is fitted.
@@ -74,14 +76,16 @@ def fit_model(
     sim, bank = _bank_of(gallery, bank_queries, bank_gallery, bank_positives, metric, device)
     asked: dict[Name, Direction] = {direction: Direction(direction, sim, bank)}
     judge = None
-    if gate and bank.positives is not None:
+    if gate and (bank.pairs is not None or bank.positives is not None):
         from rerank.selection.gate import gate as gate_of  # heavier than all the rest
 
         judge = gate_of()
     prior: dict[Name, torch.Tensor] = {} if bias is None else {direction: torch.as_tensor(bias)}
     found = engine.fit(asked, method, settings, gate=judge, prior=prior)[direction]
-    assert found.fitted is not None
     fitted = found.fitted
+    if fitted is None:
+        # The bank was found out, and the model leaves the ranking as it is.
+        fitted = as_pipeline(Mixed(torch.zeros(len(gallery), dtype=sim.dtype), "none"))
     hashes = item_hashes(gallery)
     kept = {"gallery.hashes": hashes, "bank.hashes": item_hashes(bank_queries)}
     if len(bank_queries) > 1:
@@ -102,13 +106,13 @@ def fit_model(
         "settings": {key: value for key, value in settings.items() if value is not None},
         "stages": [_settings_of(stage) for stage in found.stages.lasting.stages],
         "notes": list(found.sentences),
-        "gated": judge is not None,
+        "gated": gate and bank_positives is not None,
         "keep_bank": keep_bank,
         "gallery": described(hashes, gallery),
         "bank": described(kept["bank.hashes"], bank_queries),
     }
     if confidence:
-        manifest["confidence"] = _confidence(found.fitted, bank)
+        manifest["confidence"] = _confidence(fitted, bank)
     if blocks is not None:
         manifest["blocks"] = blocks.as_dict()
     if bank_gallery is not None:

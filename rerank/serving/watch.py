@@ -10,7 +10,7 @@ from rerank.methods.saved import Saved
 from rerank.selection.moments import FEWEST, Moments, looks
 
 _PREFIX = "bank.moments."
-_FIELDS = ("mean", "axes", "rest", "energies", "pairs")
+_FIELDS = ("mean", "axes", "rest", "wide", "along", "pairs")
 
 
 def to_kept(moments: Moments) -> dict[str, Tensor]:
