@@ -164,6 +164,10 @@ def groups(parts: tuple[str, ...] = PARTS) -> Iterator[Group]:
         order = torch.randperm(500, generator=torch.Generator().manual_seed(9))
         wrong = Cell(coco.texts, coco.videos[order], coco.right)
         yield Group("chance", "coco500", "coco500, videos shuffled", [wrong])
+        drawn = torch.randn(coco.texts.shape, generator=torch.Generator().manual_seed(8))
+        spread, mean = coco.texts.std(dim=0), coco.texts.mean(dim=0)
+        made = Cell(drawn * spread + mean, coco.videos, coco.right)
+        yield Group("chance", "coco500", "coco500, texts drawn at random", [made])
 
 
 def _drifted(source: str, again: list[Cell]) -> Iterator[Group]:

@@ -170,8 +170,8 @@ def kernel(case: Case, part: float, ridge: float = RIDGE, landmarks: int | None 
             some = gauss[:, places]
             inner = gauss[places][:, places] + 1e-6 * torch.eye(len(places), dtype=x.dtype)
             gauss = some @ torch.linalg.solve(inner, some.T)
-        gauss = gauss - (weight @ gauss / n)[None] - (gauss @ weight / n)[:, None]
-        gauss = gauss + weight @ gauss @ weight / n / n
+        level = gauss @ weight / n
+        gauss = gauss - level[None] - level[:, None] + weight @ level / n
         centred = x - weight @ x / n
         linear = centred @ centred.T
         gauss = gauss * float(linear.diagonal().sum() / gauss.diagonal().sum())

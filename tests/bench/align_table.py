@@ -44,7 +44,7 @@ class Line:
         part, source, name: see `align_cells.Group`.
         source: see `part`.
         name: see `part`.
-        pairs: the smaller of texts and videos of a draw; queries: of all draws.
+        pairs: known pairs of a draw; queries: of all draws.
         queries: see `pairs`.
         recall: R@1 of each direction, by method.
         gain: mean difference to Sinkhorn alone and two standard errors, by method.
@@ -129,7 +129,7 @@ def measured(group: Group, methods: tuple[str, ...], *, fold: bool) -> Line:
     mean = torch.tensor(folded).mean(dim=0).tolist() if folded else (torch.nan, torch.nan)
     return Line(
         group.part, group.source, group.name,
-        min(len(first.texts), len(first.videos)), sum(len(x) for x in whole[BASE].values()),
+        int(first.right.sum()), sum(len(x) for x in whole[BASE].values()),
         {m: [float(x.mean()) for x in found.values()] for m, found in whole.items()},
         gain, sum(shares) / max(1, len(shares)), (mean[0], mean[1]),
     )  # fmt: skip
