@@ -97,7 +97,7 @@ def repeats(
         others: makes the biases p of popularity alone, asked for only where c(0) doubts; without
             it that doubt stands.
     """
-    enough = _ramp(min(found.rows, found.columns), 20, 40)
+    enough = _ramp(min(found.rows, found.columns), 30, 50)
     if not enough:
         return Repeats(0.0)
     alike = _alike(sim, found, copies=duplicates == "count")

@@ -20,6 +20,7 @@ from rerank.methods.registry import method
 from rerank.methods.repeats import Repeats, repeats
 from rerank.methods.temperature import SCALE_ROWS, Temperature, auto_tau, bank_tau
 from rerank.methods.terms import Soft
+from rerank.methods.width import USUAL, width
 from rerank.passes import reduce
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
 from rerank.passes.sinkhorn.sweepers import Sweeper
@@ -126,10 +127,10 @@ class Sinkhorn(Reranker):
             level, _ = centred(g, found.live_items, split=sim.shard == "gallery")
             seen = repeats(
                 sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates,
-                others=lambda: of_others(sim, tau, _WIDE * chosen.spacing, found),
+                others=lambda: of_others(sim, tau, USUAL * chosen.spacing, found),
             )  # fmt: skip
         if seen.weight:
-            other = of_others(sim, tau, _WIDE * chosen.spacing, found)
+            other = of_others(sim, tau, USUAL * chosen.spacing, found)
             level, _ = centred(g, found.live_items, split=sim.shard == "gallery")
             g = (1 - seen.weight) * level + seen.weight * other
         # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
@@ -203,10 +204,13 @@ class Sinkhorn(Reranker):
             log_a, slack = found.few
             facts = {"slack": slack, "popularity": 0.0}
             if not normalised(sim, found):
+                # Passes over all pairs are too long where a graph stands for them.
+                t = USUAL * chosen.spacing
+                t = t if graph is not None else width(sim, tau, chosen.spacing, found)
+                facts["width"] = t
                 wide, facts["popularity"] = popularity(
-                    sim, _WIDE * chosen.spacing, found=found, log_a=found.log_a,
-                    queries=found.queries, graph=graph,
-                )  # fmt: skip
+                    sim, t, found=found, log_a=found.log_a, queries=found.queries, graph=graph
+                )
                 sim = sim.add_gallery_bias(wide)
         step = None
         if chosen.step is not None:
@@ -238,8 +242,6 @@ class Sinkhorn(Reranker):
 _PLAIN = ("equality", "grouped", "as given")
 # A plan that only an alignment is read from is met within this L1 distance.
 _PLAN_TOL = 1e-2
-# Width of the popularity in spacings: wider is nearly the mean score, narrower is noise.
-_WIDE = 2.0
 # What a given temperature is taken to be of the spacing: about what "auto" gives at c = 1/2.
 _TAU_OF_SPACING = 0.6
 # A fit that ends above this L1 error has not converged.
@@ -294,6 +296,7 @@ class Potentials(Fitted):
             "repeats" (popularity alone) or "as given".
         slack: mass of the slack row or column, of the larger side's.
         popularity: share of the popularity that was no accident and is corrected.
+        width: of the softmax that it was read from, in score units.
         before: (m,) the gallery potentials, not centred, that f is one half-step from; None where
             nobody needs them any more.
         step: a sweep of this plan that still has its kernel, of a plan to align by; or None.
@@ -313,6 +316,7 @@ class Potentials(Fitted):
     form: str = "equality"
     slack: float = 0.0
     popularity: float | None = None
+    width: float | None = None
     before: Tensor | None = None
     step: Sweeper | None = None
 
@@ -343,6 +347,8 @@ class Potentials(Fitted):
         facts |= {"marginals": self.form, "rho": self.rho, "slack": self.slack}
         if self.popularity is not None:
             facts |= {"popularity": self.popularity}
+        if self.width is not None:
+            facts |= {"width": self.width}
         return facts | ({"sparse": self.sparse} if self.sparse else {})
 
     @property

@@ -133,6 +133,20 @@ def one_clip_each(seed: int = 0) -> Tensor:
     return Pair(texts, clips[torch.tensor(chosen)]).scores()
 
 
+def classes() -> tuple[Tensor, Tensor]:
+    """ESC-50 prompts x all clips, and which of them are right."""
+    base = folder() / "esc50_clap"
+    texts, text_ids = embeddings(base / "texts.h5")
+    clips, clip_ids = embeddings(base / "videos.h5")
+    found = json.loads((base / "gt.json").read_text())
+    row = {clip: i for i, clip in enumerate(clip_ids)}
+    right = torch.zeros((len(texts), len(clips)), dtype=torch.bool)
+    for i, text in enumerate(text_ids):
+        own = found[text] if isinstance(found[text], list) else [found[text]]
+        right[i, [row[clip] for clip in own]] = True
+    return Pair(texts, clips).scores(), right
+
+
 def log_percent(name: str = "softmax_percent_bf16.npy") -> Tensor:
     """Logarithms of the stored softmax in percent, -inf where it rounded to nothing."""
     stored = torch.from_numpy(np.load(folder() / "match_probabilities" / name)).float()

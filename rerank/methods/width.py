@@ -1,0 +1,88 @@
+"""How wide the softmax should be that an item's popularity is read from, without labels.
+
+Items may be too popular in two ways. Where all their scores lie higher, any width shows it, and a
+wide one with the least noise. Where only their best ones do (scores that vary more from query to
+query), a wide softmax hardly sees it. Distinct queries of one-to-one data never want the same item,
+so the right width is the one whose correction lets queries that it has not seen collide least:
+
+    P_ij = softmax_j((S_ij + p_j) / tau)      p: popularity with one half, i: queries of the other
+    C    = sum_j ((sum_i P_ij)^2 - sum_i P_ij^2)
+
+and both halves in turn. Widths are in spacings; the middle one stays unless C tells clearly.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from rerank.core import comm
+from rerank.core.similarity import Similarity
+from rerank.methods.marginals import Masses
+from rerank.methods.popularity import popularity
+from rerank.passes import gallery as items
+from rerank.passes import reduce
+
+# In spacings: wider is nearly the mean score, narrower is noise.
+USUAL, OTHERS = 2.0, (1.0, 4.0)
+# Queries that are looked at. Fewer than _TWICE are halved twice, than _FEWEST not at all.
+_MOST, _TWICE, _FEWEST = 1000, 200, 4
+# Another width must save this share of the collisions, and this many.
+_SHARE, _LEAST = 0.03, 0.01
+
+
+def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> float:
+    """The width in score units, of 1, 2 and 4 spacings.
+
+    Args:
+        sim: (n, m) scores.
+        tau: temperature in score units, of the queries' choices.
+        spacing: h in score units.
+        found: which queries and items are live.
+    """
+    split = sim.shard == "queries"
+    flags = found.live_queries
+    flags = comm.gather_rows(flags.to(torch.uint8)).bool() if split else flags
+    places = torch.nonzero(flags)[:, 0]
+    if len(places) < _FEWEST:
+        return USUAL * spacing
+    collided = dict.fromkeys((USUAL, *OTHERS), 0.0)
+    for seed in range(1 if len(places) >= _TWICE else 2):
+        drawn = torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))[:_MOST]
+        # In order, as they are where queries are split over processes.
+        halves = [places[part.sort().values.to(places.device)] for part in drawn.chunk(2)]
+        for one, other in (halves, halves[::-1]):
+            seen, unseen = (items.some_queries(sim, half) for half in (one, other))
+            for wide in collided:
+                bias, _ = popularity(
+                    seen, wide * spacing, found=found, log_a=_equal(seen, len(one)),
+                    queries=float(len(one)),
+                )  # fmt: skip
+                collided[wide] += collisions(unseen, tau, bias)
+    usual = collided[USUAL]
+    best = min(OTHERS, key=lambda wide: collided[wide])
+    saved = usual - collided[best]
+    return (best if saved > max(_LEAST, _SHARE * usual) else USUAL) * spacing
+
+
+def collisions(sim: Similarity, tau: float, gallery_bias: Tensor) -> float:
+    """Pairs of queries, each counted twice, that are expected to choose one item.
+
+    Args:
+        sim: (n, m) scores.
+        tau: temperature in score units.
+        gallery_bias: (m,) p.
+    """
+    f, log_load = reduce.sweep(sim, tau, gallery_bias, _equal(sim, 1))
+    load = (2 * log_load.double()).exp()
+    squares = reduce.logsumexp(sim, tau / 2, over="gallery", plus=gallery_bias)
+    own = (squares.double() + 2 * f.double() / tau).exp()
+    total = torch.where(torch.isfinite(load), load, 0).sum()
+    alone = torch.where(torch.isfinite(own), own, 0).sum()
+    total = comm.all_sum(total) if sim.shard == "gallery" else total
+    alone = comm.all_sum(alone) if sim.shard == "queries" else alone
+    return float(total - alone)
+
+
+def _equal(sim: Similarity, count: int) -> Tensor:
+    return torch.full((sim.shape[0],), -math.log(count), dtype=sim.dtype, device=sim.device)
