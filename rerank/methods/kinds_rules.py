@@ -15,9 +15,16 @@ where they are all positive, up to 1.3 on lexical scores, and 1.5 to 20 on match
 rows *and* on columns (a scale for every row mimics it on the rows alone). Where the map is nearly
 linear on the range in question the ratio is 1 and the choice makes no difference.
 
-Where the ratio is in between, log-odds are taken, and it is said that this is not certain: read
-so, similarities lose at most half a point of R@1 (TF-IDF of captions, cosines stretched to 0..1:
-.1 to 1.2), while probabilities that are read as similarities lose 4 and more.
+The map is far from linear all the same where a row's numbers lean: most of them near 0 and a few
+near 1. The skewness of a row is 0 to 2 for cosines and what is made of them, 3 to 20 for match
+probabilities of any breadth (the tails of which may be alike), and .5 to 1.5 as log-odds. The upper
+end alone, which is what lists of the best hold, has a skewness of at most 1.6 on cosines, of no
+more as log-odds than as they are, and of 2 where the tail is exponential; 1.8 to 4 on match
+probabilities. Lexical scores lean like probabilities, and lose next to nothing as log-odds.
+
+Where the ratio is in between or the rows lean, log-odds are taken, and it is said that this is not
+certain: read so, similarities lose at most half a point of R@1 (TF-IDF of captions, cosines
+stretched to 0..1: .1 to 1.2), while probabilities that are read as similarities lose 4 and more.
 
 Distances, of which the smallest is best, are noticed where no number is negative and the smallest
 stick out: on the diagonal, or as the longer tail of rows and columns. They are used as they are
@@ -48,6 +55,9 @@ _DOUBT, _DOUBT_OF_SMALL = 1.2, 1.08
 _DOUBT_OF_CUT = 1.35
 # Length of the upper tail by that of the lower: similarities from .8 up, distances .2 to .65.
 _LEANING = 0.67
+# Skewness of rows from which they lean, of those that were cut, and by how much log-odds lean less.
+_LEAN, _LEAN_OF_CUT, _LEANS_LESS = 3.0, 1.75, 0.5
+_LONG_LINE = 20  # scores of a line whose skewness tells
 _TAIL_ENTRIES = 2**19
 _MOST_ZEROS = 0.5  # rounded zeros that are more than this share of the pairs are not scores
 _TOPS = 12  # largest entries of a line that are looked at
@@ -433,8 +443,41 @@ def _tails(
         return "similarities"
     if weakest >= _DOUBT or (certain and max(ratios) >= _DOUBT_OF_CUT):
         return "doubt"
+    if _leans(look, found):
+        return "doubt"
     small = values.median_positive() < 0.02
     return "unclear" if small and weakest >= _DOUBT_OF_SMALL else "similarities"
+
+
+def _leans(look: Look, found: Verdict) -> bool:
+    """Whether rows and columns have most numbers near 0 and a few near 1, as log-odds do not."""
+    sides = (_skewness(look.live.picked, found), _skewness(look.live.panel.T, found))
+    known = [side for side in sides if side is not None]
+    if not known:
+        return False
+    as_they_are, as_odds = min(known, key=lambda side: side[0])
+    least = _LEAN_OF_CUT if look.certain else _LEAN
+    return as_they_are >= least and as_they_are - as_odds >= _LEANS_LESS
+
+
+def _skewness(lines: np.ndarray, found: Verdict) -> tuple[float, float] | None:
+    """Median skewness of the scores of a line, as they are and as log-odds; None of short lines."""
+    few = lines[:: max(1, lines.size // _TAIL_ENTRIES)].astype(np.float64) / found.scale
+    held = np.isfinite(few) & ((few > 0) | (found.unscored != 0))
+    used = held.sum(axis=1) >= _LONG_LINE
+    if used.sum() < _FEWEST_LINES or 2 * used.sum() < len(few):
+        return None
+    p, held = few[used], held[used]
+    p = np.clip(np.where(held, p, 0.5), max(found.half_low, 1e-45), 1 - max(found.half_high, 1e-16))
+    return tuple(float(np.median(_third_moment(x, held))) for x in (p, np.log(p) - np.log1p(-p)))  # type: ignore[return-value]
+
+
+def _third_moment(x: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """(n,) standardised third moment of the entries that are held."""
+    count = held.sum(axis=1)
+    off = np.where(held, x - (np.where(held, x, 0).sum(axis=1) / count)[:, None], 0)
+    spread = np.sqrt((off**2).sum(axis=1) / count)
+    return (off**3).sum(axis=1) / count / np.maximum(spread, 1e-300) ** 3
 
 
 def _rounded_away(look: Look) -> bool:
