@@ -445,8 +445,8 @@ def _tails(
         return "doubt"
     if _leans(look, found):
         return "doubt"
-    small = values.median_positive() < 0.02
-    return "unclear" if small and weakest >= _DOUBT_OF_SMALL else "similarities"
+    small = values.median_positive() < 0.02 and weakest >= _DOUBT_OF_SMALL
+    return "unclear" if small or (certain and max(ratios) >= _CUT) else "similarities"
 
 
 def _leans(look: Look, found: Verdict) -> bool:
