@@ -9,7 +9,7 @@ import torch
 from rerank.core import memory
 from rerank.core.similarity import Dense, Pair
 from rerank.methods.potentials import solve
-from rerank.passes import reduce
+from rerank.passes import panels, reduce
 from rerank.passes.sinkhorn import choose
 from rerank.passes.sinkhorn.choose import Regime, build
 from rerank.passes.threads import Workers, torch_threads
@@ -241,10 +241,28 @@ def test_the_regime_follows_the_budget():
         assert choose.regime(Pair(sim.queries[:500], sim.gallery), sweeps=9).name == (
             "stored float32"
         )
-    with memory.limit("80MB"):
-        assert choose.regime(sim, sweeps=50).name == "stored 8-bit"
-    with memory.limit("20MB"):
-        assert choose.regime(sim, sweeps=50).name == "streaming"
+    for budget in ("80MB", "20MB"):
+        with memory.limit(budget):
+            assert choose.regime(sim, sweeps=50).name == "streaming"
+
+
+@needs_numba
+def test_8_bits_are_chosen_only_where_neither_bfloat16_nor_streaming_fits():
+    names = {}
+    for n, m in ((100, 2_000_000), (5000, 5000), (20_000, 3000)):
+        sim = Pair(torch.ones(n, 4), torch.ones(m, 4))
+        for budget in range(10, 2000, 30):
+            with memory.limit(f"{budget}MB"):
+                chosen = choose.regime(sim, sweeps=50)
+            room = choose.KERNEL_SHARE * budget * 1e6
+            names.setdefault(chosen.name, []).append((n, m))
+            if chosen.name == "stored 8-bit":
+                assert n * m <= room < 2 * n * m
+                assert 4 * panels.rows_of(m) * m > room
+                assert "8-bit" in str(chosen)
+    # One panel of a gallery of millions takes more than all scores of some queries.
+    assert set(names["stored 8-bit"]) == {(100, 2_000_000)}
+    assert {"streaming", "stored bfloat16"} <= set(names)
 
 
 def test_without_numba_the_same_numbers(monkeypatch):
