@@ -43,6 +43,8 @@ ROWS, _SQUARE = 2000, 1000
 _SOFT = 0.7
 # A correlation this close to one is that of a copy.
 _ROUNDING = 1e-5
+# By how much r must be lower where a quarter of the items, or more, cannot be asked.
+_SLACKER = 0.15
 # What the surest queries leave open.
 _OPEN = 0.02
 # A glance at so many rows tells whether D may matter.
@@ -107,7 +109,9 @@ def repeats(
         some = items.some_queries(sim, _some(found.live_queries, count, split=split))
         return _confidence(some, tau, bias, split=split)
 
-    weight, cost = _ramp(alike, 0.8, 0.65), math.nan
+    # Beside a slack row items need not be asked at all: less is lost, and less is certain.
+    least = _SLACKER * min(1.0, max(0.0, 4 * found.slack))
+    weight, cost = _ramp(alike, 0.8 - least, 0.65 - least), math.nan
     doubted = _open(confidence(none, _GLANCE), confidence(gallery_bias, _GLANCE)) > _SUSPECT
     if not weight and not doubted:
         return Repeats(0.0, alike)

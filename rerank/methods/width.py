@@ -26,7 +26,7 @@ from rerank.passes import gallery as items
 # In spacings: wider is nearly the mean score, narrower is noise.
 USUAL, OTHERS = 2.0, (1.0, 4.0)
 # Queries that are looked at. Fewer than _TWICE are halved twice, than _FEWEST not at all.
-_MOST, _TWICE, _FEWEST = 1000, 200, 4
+_MOST, _TWICE, _FEWEST = 500, 200, 4
 # Another width must save this share of the collisions, and this many.
 _SHARE, _LEAST = 0.03, 0.01
 

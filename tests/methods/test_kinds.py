@@ -247,6 +247,31 @@ def test_match_probabilities_at_any_precision(name):
     assert (out[0][order][1:] <= out[0][order][:-1]).all()
 
 
+@pytest.mark.parametrize(("keep", "tau"), [(None, 0.012), (None, 0.02), (50, 0.012)])
+def test_rows_that_lean_are_read_as_log_odds_where_tails_are_alike(keep, tau):
+    rng = np.random.default_rng(0)
+    # Tails of unlike lengths that start alike: the map then changes all of them alike.
+    x = 0.04 * np.exp(0.3 * rng.normal(size=(300, 1))) * rng.normal(size=(300, 260))
+    odds, p = match(x - np.sort(x, axis=1)[:, [-11]], tau)
+    p = p if keep is None else cut(p, keep, 0)
+    r = read_kind(p)
+    assert r.kind == "probabilities", r.why
+    kept = p > 0
+    np.testing.assert_allclose(scores_of(p)[kept], odds[kept], atol=1e-6)
+    assert np.isneginf(scores_of(p)[~kept]).all()
+
+
+@pytest.mark.parametrize("keep", [None, 30, 60])
+@pytest.mark.parametrize("mean", [0.05, 0.2, 0.4])
+def test_cosines_do_not_lean(keep, mean):
+    for seed in range(3):
+        x = np.maximum(cosines(m=300, seed=seed, mean=mean, noise=0.06), 1e-4)
+        stretched = (x - x.min() + 1e-3) / np.ptp(x)
+        for y in (x, np.minimum(stretched, 1)):
+            y = y if keep is None else cut(y, keep, 0)
+            assert read_kind(y.astype(np.float32)).kind == "similarities"
+
+
 @pytest.mark.parametrize("k", [5, 10, 50])
 @pytest.mark.parametrize("fill", [0, -1, -100, -1e4, -1e9, -np.inf])
 def test_match_probabilities_of_the_best(k, fill):

@@ -239,9 +239,10 @@ class StoredTorch(Stored):
         return top.double()
 
     def _sweep(self, piece: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        sums = piece @ v
-        u = torch.where(sums > 0, a / sums, torch.zeros_like(sums))
-        return sums.double(), torch.mv(piece.T, u).double()
+        with torch_threads(1):  # see `plain.sweep`
+            sums = piece @ v
+            u = torch.where(sums > 0, a / sums, torch.zeros_like(sums))
+            return sums.double(), torch.mv(piece.T, u).double()
 
 
 class StoredNumba(Stored):
