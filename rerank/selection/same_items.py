@@ -7,8 +7,8 @@ own on both sides it would promise too little: what is learned about an item is 
 
     share = how many searched items are the nearest to the bank's item that is the nearest to them
 
-of one set seen twice, distorted: .83 to 1, .63 where hardly anything is left of it; of halves of one
-data set .16 to .41; by chance along a line about a half.
+of one set seen twice, distorted: .83 to 1, .63 where hardly anything is left of it; of halves of
+one data set .16 to .41; by chance along a line about a half.
 """
 
 import torch
