@@ -35,6 +35,16 @@ RECALL = 0.99
 _TRIES = 5
 
 
+def _check_place(to: str, out: Path, *, replace: bool) -> None:
+    """Refuse a folder that is not there, and to replace the table of a store without any."""
+    if not folder_of(out).is_dir():
+        raise RerankError(f"{out}: the folder {str(out.parent)!r} does not exist; create it")
+    if replace and STORES[to].facts.kind != "database":
+        raise RerankError(
+            f"{label('replace')}: store {to!r} has no tables; its file is replaced anyway"
+        )
+
+
 def export(
     saved: Saved,
     ids: Sequence[str],
@@ -79,14 +89,8 @@ def export(
     """
     to = STORES.find(to).name
     store: Store = make_store(to, **settings)
-    facts = STORES[to].facts
-    if not folder_of(out).is_dir():
-        raise RerankError(f"{out}: the folder {str(out.parent)!r} does not exist; create it")
+    _check_place(to, out, replace=replace)
     _check_effort(store, effort)
-    if replace and facts.kind != "database":
-        raise RerankError(
-            f"{label('replace')}: store {to!r} has no tables; its file is replaced anyway"
-        )
     vectors = align(saved, ids, gallery)
     if queries is not None:
         check_queries(saved, queries)
