@@ -1,6 +1,5 @@
 """Every command that reads embeddings takes everything that can be said about their files."""
 
-import inspect
 import json
 import math
 from dataclasses import fields
@@ -13,6 +12,7 @@ import pytest
 
 from rerank import io
 from rerank_cli.app import COMMANDS
+from rerank_cli.groups import spread
 from tests.cli.test_cli import run
 
 N, D = 30, 6
@@ -51,7 +51,7 @@ def test_every_command_that_reads_embeddings_is_here():
     reading = set()
     for name in COMMANDS:
         command = getattr(import_module(f"rerank_cli.{name}"), f"{name}_command")
-        options = set(inspect.signature(command).parameters)
+        options = set(spread(command)[0].parameters)
         if options & {"videos", "texts", "source"}:
             reading.add(name)
             assert wanted <= options, (name, wanted - options)
