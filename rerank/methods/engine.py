@@ -54,12 +54,14 @@ class Verdict:
         sentences: what a person should be told.
         facts: figures behind it.
         stages: settings that were fitted as they are; empty where the gate chose by itself.
+        report: all that the gate saw, for those who know it; or None.
     """
 
     fitted: FittedPipeline | None
     sentences: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     stages: Pipeline = Pipeline(())
+    report: object = None
 
 
 # (stages that were asked for, bank, queries x gallery that will be ranked) -> what may be used.

@@ -78,7 +78,7 @@ def judge(
     """Figures of every candidate; weights, strengths' betas: from the half that is not judged.
 
     Args:
-        trials: of `rehearse`.
+        trials: pairs of `rerank.selection.trials.trial`.
         base: of `baselines`, on scores before any map.
         penalty: of the stack's weights.
         lead: the map that the trials are behind; then it alone is a candidate too.

@@ -7,8 +7,9 @@ queries (`rerank.selection.drift`). Where they are not known yet, as in a fit fo
 few, it is shrunk by how foreign the bank is to the gallery (`rerank.selection.foreign`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from rerank.core import comm
 from rerank.core.errors import RerankError
-from rerank.core.pairs import Groups, group_pairs
+from rerank.core.pairs import group_pairs
 from rerank.core.similarity import Similarity
 from rerank.core.wording import option
 from rerank.core.words import Label
@@ -40,7 +41,7 @@ from rerank.selection.gate_report import LEAST_WHOLE, GateReport
 from rerank.selection.likelihood import fit_weights
 from rerank.selection.moments import FEWEST
 from rerank.selection.same_items import same_items
-from rerank.selection.trials import NAMES, Trial, alike, bank_biases, rehearse
+from rerank.selection.trials import NAMES, Trial, alike, bank_biases, halvings, trial
 
 # Figures of the gate may differ by rounding between processors of different makes.
 _ROUNDING = 1e-3
@@ -70,19 +71,15 @@ class _Lead:
             return None
         return self.fitted.weakened(shrink) or _shrunken_map(self.fitted, shrink, label)
 
+    def before(self, fitted: Fitted, shrink: float, label: Label) -> FittedPipeline:
+        """That much of the map, and what was fitted behind all of it."""
+        mapped = self.shrunken(shrink, label)
+        return as_pipeline(fitted) if mapped is None else FittedPipeline((mapped, fitted))
+
 
 def gate(*, sharded: bool = False) -> Gate:
     """The gate as the engine calls it; with `sharded` all processes must come to one end."""
-
-    def judged(stages: Pipeline, bank: Bank, sim: Similarity) -> Verdict:
-        incoming = None if sim is bank.sim else sim
-        if bank.positives is None:
-            return _watched(stages, bank, incoming)
-        check = agree if sharded else None
-        fitted, report = gated_fit(stages, bank, incoming=incoming, check=check)
-        return Verdict(as_pipeline(fitted), report.sentences, report.as_dict())
-
-    return judged
+    return partial(judged, check=agree if sharded else None)
 
 
 def watch(stages: Pipeline, bank: Bank, sim: Similarity) -> Verdict:
@@ -174,7 +171,6 @@ def gated_fit(
     *,
     incoming: Similarity | None = None,
     seed: int = 0,
-    check: Callable[[GateReport], None] | None = None,
 ) -> tuple[Fitted, GateReport]:
     """Fit on a bank only what its own known pairs show to help.
 
@@ -190,7 +186,6 @@ def gated_fit(
         incoming: queries x gallery that will be ranked, where they are known; 30 or more decide
             how much of the correction is used.
         seed: of the halves and of the foreign-bank classifier.
-        check: called with what was found before anything is fitted on it.
 
     Returns:
         The fitted reranker and what the gate saw. The former is a `Mixed` bias; behind an EM
@@ -215,20 +210,52 @@ def gated_fit(
         raise RerankError(
             "the gate needs the whole bank in every process: split the searched gallery only"
         )
+    stages = pipeline if isinstance(pipeline, Pipeline) else Pipeline(tuple(pipeline or ()))
+    found = judged(stages, bank, bank.sim if incoming is None else incoming, seed=seed)
+    assert found.fitted is not None and isinstance(found.report, GateReport)
+    fitted = found.fitted
+    return fitted.stages[0] if len(fitted.stages) == 1 else fitted, found.report
+
+
+def judged(
+    pipeline: Pipeline, bank: Bank, sim: Similarity, *, seed: int = 0,
+    check: Callable[[GateReport], None] | None = None,
+) -> Verdict:  # fmt: skip
+    """See `gated_fit`; banks without known pairs are watched.
+
+    Args:
+        pipeline: stages that were asked for, none for the stack alone.
+        bank: of one direction.
+        sim: queries x gallery that will be ranked; that of the bank where they are not known.
+        seed: of the halves and of the foreign-bank classifier.
+        check: called with what was found before anything is fitted on it.
+    """
+    incoming = None if sim is bank.sim else sim
+    if bank.positives is None:
+        return _watched(pipeline, bank, incoming)
+    assert bank.pairs is not None
     groups = group_pairs(bank.positives, bank.pairs.shape[1])
     nothing = Mixed(_zeros(bank), "none")
     if groups.judged < MIN_GROUPS:
         note = f"The bank has {groups.judged} groups of known pairs, the gate needs {MIN_GROUPS}"
-        return nothing, GateReport.unjudged(groups.judged, note)
+        return _verdict(nothing, GateReport.unjudged(groups.judged, note))
     if alike(bank.sim):
         # No order could be better than another, whatever the pairs show.
         single = reduce.total_gallery(bank.sim) == 1
         what = "A single item has" if single else "Items that the bank scores alike have"
-        return nothing, GateReport.unjudged(groups.judged, f"{what} no order to correct")
-    stages = tuple(pipeline.stages if isinstance(pipeline, Pipeline) else pipeline or ())
+        return _verdict(nothing, GateReport.unjudged(groups.judged, f"{what} no order to correct"))
     penalty = max(0.02, 5 / groups.judged)
-    leads = _leads(stages, bank, groups, seed=seed, closed=same_items(bank))
-    rest = [stage for stage in Pipeline(stages).lasting.stages if not _leading(stage)]
+    rest = [stage for stage in pipeline.lasting.stages if not _leading(stage)]
+    closed, leads = same_items(bank), list[_Lead]()
+    for name, fitted, behind, lead in _maps(pipeline.stages, rest, bank):
+        trials = [
+            (
+                trial(behind, groups, rest, first, second, generator, lead=lead),
+                trial(behind, groups, rest, second, first, generator, lead=lead),
+            )
+            for first, second, generator in halvings(groups, seed=seed, closed=closed)
+        ]
+        leads.append(_Lead(name, fitted, trials))
     base = baselines(leads[0].trials)
     candidates = [
         found for x in leads for found in judge(x.trials, base, penalty=penalty, lead=x.name)
@@ -237,7 +264,7 @@ def gated_fit(
     chosen = next(lead for lead in leads if lead.name == best.lead)
     weights = torch.zeros(len(NAMES))
     if best.name == STACK:
-        trials = [trial.judged for pair in chosen.trials for trial in pair]
+        trials = [one.judged for pair in chosen.trials for one in pair]
         weights = fit_weights(trials, penalty=penalty)[0]
     report = GateReport(
         chosen=best, candidates=tuple(candidates), foreign=Foreign(None, None), drift=None,
@@ -247,8 +274,9 @@ def gated_fit(
     if check is not None:
         check(report)
     if report.does_nothing:
-        return nothing, report
-    whole = _fitted(chosen, best, weights, bank, rest, shrink=1.0)
+        return _verdict(nothing, report)
+    behind = bank if chosen.fitted is None else chosen.fitted.transform_bank(bank)
+    whole = chosen.before(_bias(best, weights, behind, rest, 1.0), 1.0, bank.label)
     if incoming is not None:
         report = replace(
             report, drift=drift(bank, incoming, partly(whole) if whole.biased else None)
@@ -258,30 +286,17 @@ def gated_fit(
     if check is not None:
         check(report)
     if report.does_nothing:
-        return nothing, report
+        return _verdict(nothing, report)
     if report.shrink < 1:
-        whole = _fitted(chosen, best, weights, bank, rest, shrink=report.shrink)
+        part = _bias(best, weights, behind, rest, report.shrink)
+        whole = chosen.before(part, report.shrink, bank.label)
     if report.by_queries:
         whole = FittedPipeline(tuple(_seen(stage) for stage in whole.stages))
-    return whole.stages[0] if len(whole.stages) == 1 else whole, report
+    return _verdict(whole, report)
 
 
-def _fitted(
-    lead: _Lead,
-    best: Candidate,
-    weights: Tensor,
-    bank: Bank,
-    rest: Sequence[Reranker],
-    *,
-    shrink: float,
-) -> FittedPipeline:
-    """The winner on all of the bank, that much of it: its map, and the bias behind all of that."""
-    if lead.fitted is None:
-        return FittedPipeline(as_pipeline(_bias(best, weights, bank, rest, shrink)).stages)
-    mapped = lead.shrunken(shrink, bank.label)
-    assert mapped is not None
-    stage = _bias(best, weights, lead.fitted.transform_bank(bank), rest, shrink)
-    return FittedPipeline((mapped, stage))
+def _verdict(fitted: Fitted, report: GateReport) -> Verdict:
+    return Verdict(as_pipeline(fitted), report.sentences, report.as_dict(), report=report)
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
@@ -302,27 +317,23 @@ def _leading(stage: Reranker) -> bool:
     return stage.maps or stage.by_pairs
 
 
-def _leads(
-    stages: tuple[Reranker, ...], bank: Bank, groups: Groups, *, seed: int, closed: bool
-) -> list[_Lead]:
-    """No map, a leading linear map (it sees no pairs), and the alignment by pairs."""
-    assert bank.pairs is not None and bank.positives is not None
-    rest = [stage for stage in Pipeline(stages).lasting.stages if not _leading(stage)]
+def _maps(
+    stages: Sequence[Reranker], rest: Sequence[Reranker], bank: Bank
+) -> Iterator[tuple[str, Fitted | None, Bank, Reranker | None]]:
+    """No map, a leading linear map (it sees no pairs), and the alignment by pairs.
 
-    def tried(bank: Bank, lead: Reranker | None = None) -> list[tuple[Trial, Trial]]:
-        return rehearse(bank, groups, rest, seed=seed, closed=closed, lead=lead)
-
-    leads = [_Lead("", None, tried(bank))]
+    Each with its name, its fit on the whole bank, the bank to rehearse on, and what learns from the
+    pairs of a half.
+    """
+    yield "", None, bank, None
     if stages and stages[0].maps:
         basis = stages[0].fit(bank)
-        leads.append(_Lead("em", basis, tried(basis.transform_bank(bank))))
+        yield "em", basis, basis.transform_bank(bank), None
     asked = next((stage for stage in stages if stage.by_pairs), Align())
     if not any(stage.follows or stage.maps for stage in rest) and not asked.idle(bank):
         fitted = cast(Aligned, asked.fit(bank))
         if fitted.quality > 0 and fitted.share > 0:
-            lead = Align(ridge=fitted.ridge, share=fitted.share)
-            leads.append(_Lead("align", fitted, tried(bank, lead)))
-    return leads
+            yield "align", fitted, bank, Align(ridge=fitted.ridge, share=fitted.share)
 
 
 def _shrunken_map(basis: Fitted, shrink: float, label: Label) -> LinearMap:
@@ -342,7 +353,7 @@ def _bias(
         parts = (shrink * best.strength * weights).tolist()
         found = bank_biases(bank).mixed(parts, bank.label)
         return found.rebiased(found.gallery_bias.to(bank.sim.dtype))
-    fitted = Pipeline(tuple(rest)).fit(bank)
+    fitted = Pipeline(tuple(rest)).fit_through(bank)[0]
     if not fitted.foldable:
         return fitted
     much = shrink * best.strength

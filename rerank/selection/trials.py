@@ -13,7 +13,7 @@ Sinkhorn at a wide temperature sees the whole bank. The gate weighs them by know
 Parts of a bank: which of its pairs belong together, its halves, and what one is to the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -232,42 +232,32 @@ class Trial:
     rewritten: Tensor | None
 
 
-def rehearse(
-    bank: Bank,
-    groups: Groups,
-    stages: Sequence[Reranker],
-    *,
-    seed: int,
-    closed: bool = False,
-    lead: Reranker | None = None,
-) -> list[tuple[Trial, Trial]]:
-    """Three random halvings of the bank, both ways; the same halves for the same seed.
+def halvings(
+    groups: Groups, *, seed: int, closed: bool = False
+) -> Iterator[tuple[Half, Half, np.random.Generator]]:
+    """Three random halvings of a bank, the same for the same seed, and what draws their trials.
 
-    A `lead` that learns from known pairs sees those of the half that is not judged. `closed`: see
-    `halves`.
+    `closed`: see `halves`.
     """
     generator = np.random.default_rng([seed, 3])
-    made = []
     for _ in range(SPLITS):
-        first, second = halves(groups, generator, closed=closed)
-        made.append(
-            (
-                _trial(bank, groups, stages, lead, first, second, generator),
-                _trial(bank, groups, stages, lead, second, first, generator),
-            )
-        )
-    return made
+        yield *halves(groups, generator, closed=closed), generator
 
 
-def _trial(
+def trial(
     bank: Bank,
     groups: Groups,
     stages: Sequence[Reranker],
-    lead: Reranker | None,
     fit: Half,
     target: Half,
     generator: np.random.Generator,
+    *,
+    lead: Reranker | None = None,
 ) -> Trial:
+    """One half of a bank judged by biases of the other.
+
+    A `lead` that learns from known pairs sees those of the half that is not judged.
+    """
     assert bank.pairs is not None
     part = part_bank(bank.pairs, fit, target, label=bank.label)
     rows, pair_rows, pair_columns = _known(bank, target, generator)
@@ -283,7 +273,7 @@ def _trial(
     )  # fmt: skip
     if not stages:
         return Trial(judged, None, None)
-    fitted = Pipeline(tuple(stages)).fit(part)
+    fitted = Pipeline(tuple(stages)).fit_through(part)[0]
     if not fitted.foldable:
         return Trial(judged, None, _finite(fitted.transform(sim)))
     bias = fitted.gallery_bias
