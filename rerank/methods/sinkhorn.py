@@ -132,30 +132,17 @@ class Sinkhorn(Reranker):
         problem = _problem(sim, chosen, found, choice, graph, warm=bool(tol))
         if rough and problem.step is None:
             # An alignment reads its moments from this kernel.
-            problem = replace(
-                problem,
-                step=reduce.sweeper(
-                    problem.sim, tau, log_a=problem.log_a, sweeps=self.n_iters, rough=True,
-                    warm=chosen.start is not None,
-                ),
+            step = reduce.sweeper(
+                problem.sim, tau, log_a=problem.log_a, sweeps=self.n_iters, rough=True,
+                warm=chosen.start is not None,
             )  # fmt: skip
-        solution = problem.unwound(
-            solve(
-                problem.sim,
-                tau,
-                log_a=problem.log_a,
-                log_b=problem.log_b,
-                n_iters=self.n_iters,
-                tol=tol or 0.0,
-                rho=choice.rho,
-                slack=problem.slack,
-                relaxation=self.relaxation,
-                step=problem.step,
-                init=problem.init,
-                polish=not rough,
-                rough=rough,
-            )  # fmt: skip
-        )
+            problem = replace(problem, step=step)
+        solved = solve(
+            problem.sim, tau, log_a=problem.log_a, log_b=problem.log_b, n_iters=self.n_iters,
+            tol=tol or 0.0, rho=choice.rho, slack=problem.slack, relaxation=self.relaxation,
+            step=problem.step, init=problem.init, polish=not rough, rough=rough,
+        )  # fmt: skip
+        solution = problem.unwound(solved)
         g, seen = solution.g, Repeats(0.0)
         split = sim.shard == "gallery"
         if transductive and choice.form in ("equality", "few queries"):

@@ -20,16 +20,16 @@ from typing import Any
 
 ANSWERS = {
     ("top-k", "spacing"): "how far apart are the hard negatives? (a sample of rows, of columns)",
-    ("Sinkhorn kernel", "plan_confidence"): "exponentials of the plan whose confidence gives tau",
-    ("Sinkhorn sweep", "plan_confidence"): "that plan",
-    ("Sinkhorn kernel", "_fit"): "exponentials of the plan",
-    ("Sinkhorn sweep", "_fit"): "the biases",
+    ("Sinkhorn kernel", "auto_tau"): "exponentials of the plan whose confidence gives tau",
+    ("Sinkhorn sweep", "auto_tau"): "that plan",
+    ("Sinkhorn kernel", "fit"): "exponentials of the plan",
+    ("Sinkhorn sweep", "fit"): "the biases",
     ("Sinkhorn kernel", "fit_plan"): "exponentials of the plan to align by",
     ("Sinkhorn sweep", "fit_plan"): "the plan to align by",
     ("moments of the plan", "fit_after"): "what do partners look like?",
     ("top-k", "ranking"): "the answer: the best items; and hubness before, of a sample",
     ("log-sum-exp", "_mirror"): "the other direction's biases",
-    ("shares", "plan_confidence"): "how sure is the plan?",
+    ("shares", "auto_tau"): "how sure is the plan?",
 }
 # As the command does, before torch is imported: threads that wait do not spin.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -49,12 +49,10 @@ class Watch:
         while frame is not None:
             if not any(part in frame.f_code.co_filename for part in (*INNER, __file__)):
                 name = frame.f_code.co_name
-                if not name.startswith("_") or name in ("_mirror", "_fit"):
-                    asked = name
+                if not name.startswith("_") or name == "_mirror":
+                    asked = "fit_plan" if frame.f_locals.get("rough") and name == "fit" else name
                     break
             frame = frame.f_back
-        caller = frame.f_back.f_code.co_name if asked == "_fit" and frame and frame.f_back else ""
-        asked = "fit_plan" if caller == "fit_plan" else asked
         self._stack.append([(description, asked), time.process_time(), 0.0])
 
     def advance(self, steps: int) -> None:

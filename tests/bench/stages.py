@@ -17,7 +17,7 @@ from rerank.tasks import apply as runs
 
 # Stage, owner and name of what is timed. Time inside a nested one counts for that one alone.
 WRAPPED = (
-    ("reading", files, "read_inputs"),
+    ("reading", files, "read_fused"),
     ("EM", rerank.methods.em.EM, "fit"),
     ("EM", similarity.Pair, "map"),
     ("marginals", rerank.methods.sinkhorn, "repeats"),
