@@ -51,7 +51,15 @@ def popularity(
     if queries <= 1:
         return zero, 0.0
     split = sim.shard == "gallery"
-    log_c, square = _columns(sim, t, log_a, graph)
+    # Log sums over the queries, of a w and of a w^2, the exponential at half the width.
+    if graph is not None:
+        f, log_c = Sparse(graph, t, log_a)(zero)
+        square = Sparse(graph, t / 2, log_a).log_columns(f - t / 2 * log_a)
+    elif columns := cross.softmax_columns(sim, t, query_mass=log_a.double().exp()):
+        log_c, square = (x.log().to(sim.dtype) for x in columns)
+    else:
+        f, log_c = reduce.sweep(sim, t, zero, log_a)
+        square = reduce.logsumexp(sim, t / 2, over="queries", plus=f - t / 2 * log_a)
     square = square + math.log(queries)
     alive = found.live_items & torch.isfinite(log_c)
     if votes is not None:
@@ -64,22 +72,6 @@ def popularity(
     noise_sum, level_sum = (comm.all_sum(sums) if split else sums).tolist()
     rho = max(0.0, 1 - noise_sum / level_sum) if level_sum > 0 else 0.0
     return -rho * t * level, rho
-
-
-def _columns(
-    sim: Similarity, t: float, log_a: Tensor, graph: Graph | None
-) -> tuple[Tensor, Tensor]:
-    """(m,) log sum_i a_i w_ij and log sum_i a_i w_ij^2."""
-    zero = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device)
-    if graph is not None:
-        f, log_c = Sparse(graph, t, log_a)(zero)
-        # a w^2 is the exponential at half the width.
-        return log_c, Sparse(graph, t / 2, log_a).log_columns(f - t / 2 * log_a)
-    found = cross.softmax_columns(sim, t, query_mass=log_a.double().exp())
-    if found is not None:
-        return found[0].log().to(sim.dtype), found[1].log().to(sim.dtype)
-    f, log_c = reduce.sweep(sim, t, zero, log_a)
-    return log_c, reduce.logsumexp(sim, t / 2, over="queries", plus=f - t / 2 * log_a)
 
 
 def without_best(sim: Similarity, log_a: Tensor, found: Masses) -> tuple[Similarity, Tensor]:

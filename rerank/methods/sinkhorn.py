@@ -253,14 +253,14 @@ def _problem(
     warm: bool,
 ) -> _Problem:  # fmt: skip
     """What is to be solved; `warm`: from potentials that are nearly right, where there are any."""
-    if choice.form == "one-to-one":
-        few = replace(choice, form="few queries")
-        other = None if graph is None else graph.T
-        return replace(_problem(sim.T, chosen.T, found.T, few, other, warm=warm), turned=True)
+    turned = choice.form == "one-to-one"
+    if turned:
+        sim, chosen, found = sim.T, chosen.T, found.T
+        graph = None if graph is None else graph.T
     tau = chosen.tau
     assert tau is not None
     log_a, slack, facts, wide = found.log_a, 0.0, {}, None
-    if choice.form == "few queries":
+    if turned or choice.form == "few queries":
         log_a, slack = found.few
         facts = {"slack": slack, "popularity": 0.0}
         if not normalised(sim, found):
@@ -280,7 +280,7 @@ def _problem(
     init = chosen.start[1] if warm and chosen.start is not None else None
     if init is not None and wide is not None:
         init = init - wide
-    return _Problem(sim, log_a, found.log_b, slack, step, init, facts, popularity=wide)
+    return _Problem(sim, log_a, found.log_b, slack, step, init, facts, wide, turned)
 
 
 # Marginals of a fit whose plan differs from that of its temperature in nothing else.

@@ -132,7 +132,9 @@ def compiled(sim: Similarity) -> bool:
 
     The same on every process.
     """
-    n, m, _ = largest_share(sim)
+    n, m = sim.shape
+    if sim.shard is not None:
+        n, m = comm.all_max(torch.tensor([n, m], device=sim.device)).tolist()
     return sim.device.type == "cpu" and sim.dtype == torch.float32 and n * m > SMALL and has_numba()
 
 
