@@ -167,7 +167,7 @@ class Sinkhorn(Reranker):
             **problem.facts,
         )  # fmt: skip
 
-    fit_plan = partialmethod(fit, rough=True)
+    fit_plan = partialmethod(fit, rough=True)  # type: ignore[assignment]  a method once bound
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,7 +133,8 @@ def judge_results(
             (*truth.notes, f"only the stored matrix is judged: {error}"),
         )  # fmt: skip
     both = _raw(inputs, metric=settings.get("metric") or "cosine", device=target)
-    rewritten, said = _stored_rewriting(found, both, target), ()
+    rewritten: dict[Name, Similarity] | None = _stored_rewriting(found, both, target)
+    said: tuple[str, ...] = ()
     if rewritten is None:
         # Dual softmax and the like rewrite entry by entry: the same settings on the same files.
         inputs = _with_banks(found, results, inputs, given, reading)
