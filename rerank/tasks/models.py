@@ -63,7 +63,7 @@ def paths_of(paths: Paths) -> tuple[Path, ...]:
     return () if paths is None else (paths,) if isinstance(paths, Path) else tuple(paths)
 
 
-def files_of_models(files: Mapping[str, Paths], *, sharded: bool = False) -> list[dict[str, Path]]:
+def files_of_models(files: Mapping[str, Paths], *, sharded: bool = False) -> list[dict[str, Any]]:
     """The files of every model by role.
 
     Args:
