@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rerank.core import comm
 from rerank.core.similarity import Pair, Similarity
 from rerank.methods.base import Bank
 from rerank.passes import gallery as items
@@ -125,12 +126,13 @@ def drift(bank: Bank, sim: Similarity, corrected: Corrected | None = None) -> Dr
     """
     total = reduce.total_queries(sim)
     _, spread = reduce.spread(sim)
+    some = items.some_queries(sim, _spaced(total, sim))
     look = None
-    if isinstance(bank.sim, Pair) and isinstance(sim, Pair) and _whole(bank.sim) and _whole(sim):
-        look = looks(moments_of(bank.sim.queries), sim.queries)
+    if isinstance(bank.sim, Pair) and isinstance(some, Pair) and bank.sim.shard != "queries":
+        asked = comm.gather_rows(some.queries[:]) if sim.shard == "queries" else some.queries
+        look = looks(moments_of(bank.sim.queries), asked)
     if total < _LEAST or not spread > 0:
         return None if look is None else Drift(total, (), 1.0, 1.0, 1.0, look)
-    some = items.some_queries(sim, _spaced(total, sim))
     tau = _SHARP * spread
     apply = corrected or popularity_taken(bank)
     found = [meetings(apply(some, strength), tau) for strength in _STRENGTHS]
@@ -156,11 +158,6 @@ def popularity_taken(bank: Bank) -> Corrected:
     level = -sigma * reduce.logsumexp(own, sigma, over="queries", plus=f)
     bias = items.neutral(bank.sim, level)
     return lambda sim, strength: sim.add_gallery_bias(strength * bias)
-
-
-def _whole(sim: Similarity) -> bool:
-    """Whether this process has all queries."""
-    return sim.shard != "queries"
 
 
 def _spaced(count: int, sim: Similarity) -> Tensor:

@@ -101,7 +101,7 @@ def main() -> None:
                 print(f"| {cell['cell']} | " + " | ".join(shown) + " |", flush=True)
     for said, some in (("all cells", found), ("whole sets", whole)):
         gain = [cell["gain"] for cell in some]
-        ranks = (spearmanr([cell[rule] for cell in some], gain).statistic for rule in RULES)
+        ranks = (spearmanr([cell[rule] for cell in some], gain)[0] for rule in RULES)
         print(f"| {said}, {len(some)} | | | " + " | ".join(f"{x:.2f}" for x in ranks) + " |")
     many = [c["gain"] for c in found if float(c["firsts"]) >= 100 * hubness.MANY_FIRSTS]
     few = [c["gain"] for c in found if float(c["firsts"]) < 100 * hubness.MANY_FIRSTS]
