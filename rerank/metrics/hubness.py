@@ -21,8 +21,8 @@ from rerank.passes import reduce
 # An item is a hub where it is in more than this many times the mean number of lists (the rule of
 # scikit-hubness, whose "2 k" assumes as many queries as items).
 HUB_FACTOR = 2.0
-# From this share of first places on, Sinkhorn gained 14 points of R@1 or more in all 11 cells of
-# tests/bench/inspect_table.py; below it, between -1 and +18, whatever else was looked at.
+# From this share of first places on, the default gained 16 points of R@1 or more in all 8 cells of
+# tests/bench/inspect_table.py; below it, between +2 and +20, whatever else was looked at.
 MANY_FIRSTS = 0.25
 
 

@@ -14,7 +14,8 @@ The s of the least Q is the strength that suits these queries best. Queries may 
 items for good reasons; that adds to Q at every s and moves its least hardly at all.
 
 Noise speaks for the bank: all of the correction is used where that is not surely worse than the
-least, and less only where it is. Queries that lie elsewhere have to show that it suits them.
+least, and less only where it is. Queries that lie elsewhere get the least; where they are few, no
+more than what is surely better than less.
 """
 
 import math
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rerank.core import comm
 from rerank.core.similarity import Pair, Similarity
 from rerank.methods.base import Bank
 from rerank.passes import gallery as items
@@ -36,9 +38,8 @@ _MOST, _LEAST = 1000, 10
 _STRENGTHS = tuple(k / 8 for k in range(9))
 # In units of the spread of scores.
 _SHARP = 0.25
-# More Q than the least by so many standard errors is worse; of queries that lie elsewhere, and of
-# others: a chance of one in six, and of one in a thousand.
-_SUSPECTED, _SURE = 1.0, 3.0
+# More Q than the least by so many standard errors is worse.
+_SURE = 3.0
 
 # (some of the incoming queries x gallery, strength) -> the same, corrected by so much.
 Corrected = Callable[[Similarity, float], Similarity]
@@ -52,13 +53,15 @@ class Drift:
         queries: how many there are.
         meetings: Q of each eighth of the correction, 0 to 1; empty for fewer than 10 queries.
         best: the strength of the least Q; 1 where there is none.
-        most: the largest strength that is not surely worse; 1 likewise.
+        least: the smallest strength that is not surely worse; 1 likewise.
+        most: the largest.
         look: of embeddings, whether they lie elsewhere; None where nothing can be said.
     """
 
     queries: int
     meetings: tuple[float, ...]
     best: float
+    least: float
     most: float
     look: Look | None
 
@@ -76,12 +79,11 @@ class Drift:
         """
         if not self.meetings:
             return 0.0 if self.elsewhere else 1.0
-        return 1.0 if self.most > ENOUGH else self.best
-
-    @property
-    def few(self) -> bool:
-        """Whether there are too few to see much, and nothing was seen."""
-        return self.queries < FEWEST and self.shrink == 1
+        if self.elsewhere:
+            found = self.least if self.queries < FEWEST else self.best
+        else:
+            found = self.most if self.most > ENOUGH else self.best
+        return 1.0 if found > ENOUGH else found
 
     @property
     def different(self) -> str:
@@ -124,24 +126,21 @@ def drift(bank: Bank, sim: Similarity, corrected: Corrected | None = None) -> Dr
     """
     total = reduce.total_queries(sim)
     _, spread = reduce.spread(sim)
-    look = None
-    if isinstance(bank.sim, Pair) and isinstance(sim, Pair) and _whole(bank.sim) and _whole(sim):
-        look = looks(moments_of(bank.sim.queries), sim.queries)
-    if total < _LEAST or not spread > 0:
-        return None if look is None else Drift(total, (), 1.0, 1.0, look)
     some = items.some_queries(sim, _spaced(total, sim))
+    look = None
+    if isinstance(bank.sim, Pair) and isinstance(some, Pair) and bank.sim.shard != "queries":
+        asked = comm.gather_rows(some.queries[:]) if sim.shard == "queries" else some.queries
+        look = looks(moments_of(bank.sim.queries), asked)
+    if total < _LEAST or not spread > 0:
+        return None if look is None else Drift(total, (), 1.0, 1.0, 1.0, look)
     tau = _SHARP * spread
     apply = corrected or popularity_taken(bank)
-    found = [_meetings(apply(some, strength), tau) for strength in _STRENGTHS]
+    found = [meetings(apply(some, strength), tau) for strength in _STRENGTHS]
     means, errors = _against_least(found, some)
-    least = min(means)
-    sure = _SUSPECTED if look is not None and look.different else _SURE
-    most = max(
-        s
-        for s, mean, error in zip(_STRENGTHS, means, errors, strict=True)
-        if mean - least <= sure * error
-    )
-    return Drift(total, tuple(means), _STRENGTHS[means.index(least)], most, look)
+    best = _STRENGTHS[means.index(min(means))]
+    unlike = zip(_STRENGTHS, means, errors, strict=True)
+    equal = [s for s, mean, error in unlike if mean - min(means) <= _SURE * error]
+    return Drift(total, tuple(means), best, min(equal), max(equal), look)
 
 
 def popularity_taken(bank: Bank) -> Corrected:
@@ -161,19 +160,14 @@ def popularity_taken(bank: Bank) -> Corrected:
     return lambda sim, strength: sim.add_gallery_bias(strength * bias)
 
 
-def _whole(sim: Similarity) -> bool:
-    """Whether this process has all queries."""
-    return sim.shard != "queries"
-
-
 def _spaced(count: int, sim: Similarity) -> Tensor:
     """Places of at most 1,000 queries over all processes, evenly spaced."""
     steps = torch.linspace(0, count - 1, min(count, _MOST), dtype=torch.float64)
     return steps.round().long().to(sim.device)
 
 
-def _meetings(sim: Similarity, tau: float) -> Tensor:
-    """(n,) mean over the other queries k of m <p_i, p_k>."""
+def meetings(sim: Similarity, tau: float) -> Tensor:
+    """(n,) of each query i the mean over the others k of m <p_i, p_k>, at temperature tau."""
     rows = reduce.logsumexp(sim, tau, over="gallery")
     alive = torch.isfinite(rows)
     f = torch.where(alive, -tau * rows, -torch.inf)

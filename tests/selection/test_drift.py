@@ -11,9 +11,9 @@ from rerank.methods import directions, engine
 from rerank.methods.base import Bank
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.selection import gated_fit
-from rerank.selection.drift import drift
+from rerank.selection.drift import Drift, drift
 from rerank.selection.gate import gate
-from rerank.selection.moments import looks, moments_of
+from rerank.selection.moments import Look, looks, moments_of
 from rerank.selection.same_items import same_items
 from rerank.selection.trials import halves
 from tests.selection.test_gate import D, N, bank_for, items, recall
@@ -172,6 +172,20 @@ def test_turned_queries_are_seen_where_their_mean_is_not(spread):
     assert seen == {"clean": 0, "turned": 20}
 
 
+def test_queries_without_the_axes_that_the_banks_have_most_of_are_seen():
+    """Short captions lie nearly alike in all directions: what they lack tells the most."""
+    rng = np.random.default_rng(0)
+
+    def draw(n, lacking):
+        x = rng.normal(size=(n, 40)) * np.arange(1, 41) ** -0.15
+        x[:, :lacking] = 0
+        return torch.from_numpy(x / np.linalg.norm(x, axis=1, keepdims=True))
+
+    kept = moments_of(draw(600, 0))
+    seen = [sum(looks(kept, draw(50, k)).different for _ in range(20)) for k in (0, 2)]
+    assert seen[0] == 0 and seen[1] >= 19
+
+
 def test_a_few_queries_are_seen_only_where_they_are_far():
     rng = np.random.default_rng(0)
     spread = rng.normal(size=(40, 40)) / np.arange(1, 41)
@@ -192,6 +206,20 @@ def other_space(x, seed=3):
     """Vectors of another model: other axes about another centre."""
     rng = np.random.default_rng(seed)
     return x @ np.linalg.qr(rng.normal(size=(D, D)))[0] + 3 * rng.normal(size=D)
+
+
+def test_queries_from_elsewhere_get_what_suits_them_and_few_what_is_shown_to():
+    close, far = Look(0.5, False), Look(0.9, True)
+    meetings = (1.0,) * 9
+    given = {"best": 0.5, "least": 0.25, "most": 1.0}
+    shrinks = {
+        (count, look.different): Drift(count, meetings, look=look, **given).shrink
+        for count in (20, 100)
+        for look in (close, far)
+    }
+    assert shrinks == {(20, False): 1, (100, False): 1, (20, True): 0.25, (100, True): 0.5}
+    assert Drift(5, (), 1.0, 1.0, 1.0, far).shrink == 0
+    assert Drift(5, (), 1.0, 1.0, 1.0, None).shrink == 1
 
 
 @pytest.mark.parametrize("count", [1, 5, 20])
