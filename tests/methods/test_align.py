@@ -137,13 +137,14 @@ def test_moments_of_a_plan_are_those_of_the_whole_matrix():
     np.testing.assert_allclose(split.moments.qv, m.qv, atol=1e-12)
 
 
+@pytest.mark.parametrize("regime", ["stored float32", "stored bfloat16", "stored 8-bit"])
 @pytest.mark.skipif(not choose.has_numba(), reason="numba is not installed")
-def test_moments_from_a_kernel_are_those_of_the_scores():
+def test_moments_from_a_kernel_are_those_of_the_scores(regime):
     texts, videos = (torch.from_numpy(x).float() for x in world(n=300))
     sim, tau = Pair(texts, videos), 0.1
     log_a = torch.full((300,), -math.log(300))
     mass, log_b = log_a.double().exp(), log_a
-    step = build(Regime("stored bfloat16"), sim, tau, log_a)
+    step = build(Regime(regime), sim, tau, log_a)
     p = solve(sim, tau, log_a=log_a, log_b=log_b, n_iters=20, step=step)
     want = plan_moments(sim, tau, gallery_bias=p.g, query_mass=mass)
     # Potentials that are not centred, as the sweeps have them.
