@@ -2,7 +2,8 @@
 
 Items may be too popular in two ways. Where all their scores lie higher, any width shows it, and a
 wide one with the least noise. Where only their best ones do (scores that vary more from query to
-query), a wide softmax hardly sees it. Distinct queries of one-to-one data never want the same item,
+query), a wide softmax hardly sees it, and a narrow one sees one hub behind the other, so it is
+taken in rounds. Distinct queries of one-to-one data never want the same item,
 so the right width is the one whose correction lets queries that it has not seen collide least:
 
     P_ij = softmax_j((S_ij + p_j) / tau)      p: popularity with one half, i: queries of the other
@@ -12,6 +13,7 @@ and both halves in turn. Widths are in spacings; the middle one stays unless C t
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,16 +25,33 @@ from rerank.methods.popularity import popularity
 from rerank.passes import cross, reduce
 from rerank.passes import gallery as items
 
-# In spacings: wider is nearly the mean score, narrower is noise.
-USUAL, OTHERS = 2.0, (1.0, 4.0)
+
+class Wide(NamedTuple):
+    """A softmax that popularity is read from.
+
+    Attributes:
+        t: its width; in spacings below, else in score units.
+        rounds: how often popularity is read and corrected.
+    """
+
+    t: float
+    rounds: int = 1
+
+    def of(self, spacing: float) -> "Wide":
+        """In score units."""
+        return Wide(self.t * spacing, self.rounds)
+
+
+# Wider is nearly the mean score, narrower is noise.
+USUAL, OTHERS = Wide(2.0), (Wide(1.0, rounds=4), Wide(4.0))
 # Queries that are looked at. Fewer than _TWICE are halved twice, than _FEWEST not at all.
 _MOST, _TWICE, _FEWEST = 500, 200, 4
 # Another width must save this share of the collisions, and this many.
 _SHARE, _LEAST = 0.03, 0.01
 
 
-def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> float:
-    """The width in score units, of 1, 2 and 4 spacings.
+def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> Wide:
+    """The width in score units: 1, 2 or 4 spacings.
 
     Args:
         sim: (n, m) scores.
@@ -45,7 +64,7 @@ def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> float:
     flags = comm.gather_rows(flags.to(torch.uint8)).bool() if split else flags
     places = torch.nonzero(flags)[:, 0]
     if len(places) < _FEWEST:
-        return USUAL * spacing
+        return USUAL.of(spacing)
     collided = dict.fromkeys((USUAL, *OTHERS), 0.0)
     for seed in range(1 if len(places) >= _TWICE else 2):
         drawn = torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))[:_MOST]
@@ -55,14 +74,14 @@ def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> float:
             seen, unseen = (items.some_queries(sim, half) for half in (one, other))
             for wide in collided:
                 bias, _ = popularity(
-                    seen, wide * spacing, found=found, log_a=_equal(seen, len(one)),
-                    queries=float(len(one)),
+                    seen, wide.t * spacing, found=found, log_a=_equal(seen, len(one)),
+                    queries=float(len(one)), rounds=wide.rounds,
                 )  # fmt: skip
                 collided[wide] += collisions(unseen, tau, bias)
     usual = collided[USUAL]
     best = min(OTHERS, key=lambda wide: collided[wide])
     saved = usual - collided[best]
-    return (best if saved > max(_LEAST, _SHARE * usual) else USUAL) * spacing
+    return (best if saved > max(_LEAST, _SHARE * usual) else USUAL).of(spacing)
 
 
 def collisions(sim: Similarity, tau: float, gallery_bias: Tensor) -> float:
