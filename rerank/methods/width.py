@@ -9,7 +9,7 @@ so the right width is the one whose correction lets queries that it has not seen
     P_ij = softmax_j((S_ij + p_j) / tau)      p: popularity with one half, i: queries of the other
     C    = sum_j ((sum_i P_ij)^2 - sum_i P_ij^2)
 
-and both halves in turn. Widths are in spacings; the middle one stays unless C tells clearly.
+and both halves in turn. The usual width stays unless C tells clearly.
 """
 
 import math
@@ -42,16 +42,17 @@ class Wide(NamedTuple):
         return Wide(self.t * spacing, self.rounds)
 
 
-# Wider is nearly the mean score, narrower is noise.
-USUAL, OTHERS = Wide(2.0), (Wide(1.0, rounds=4), Wide(4.0))
+# Still narrower is noise; wider is nearly the mean score, and where pairs are not scored the number
+# of those that are.
+USUAL, NARROW = Wide(2.0), Wide(1.0, rounds=4)
 # Queries that are looked at. Fewer than _TWICE are halved twice, than _FEWEST not at all.
 _MOST, _TWICE, _FEWEST = 500, 200, 4
-# Another width must save this share of the collisions, and this many.
+# The narrow one must save this share of the collisions, and this many.
 _SHARE, _LEAST = 0.03, 0.01
 
 
 def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> Wide:
-    """The width in score units: 1, 2 or 4 spacings.
+    """The width in score units: two spacings, or one.
 
     Args:
         sim: (n, m) scores.
@@ -65,7 +66,7 @@ def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> Wide:
     places = torch.nonzero(flags)[:, 0]
     if len(places) < _FEWEST:
         return USUAL.of(spacing)
-    collided = dict.fromkeys((USUAL, *OTHERS), 0.0)
+    collided = dict.fromkeys((USUAL, NARROW), 0.0)
     for seed in range(1 if len(places) >= _TWICE else 2):
         drawn = torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))[:_MOST]
         # In order, as they are where queries are split over processes.
@@ -79,9 +80,8 @@ def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> Wide:
                 )  # fmt: skip
                 collided[wide] += collisions(unseen, tau, bias)
     usual = collided[USUAL]
-    best = min(OTHERS, key=lambda wide: collided[wide])
-    saved = usual - collided[best]
-    return (best if saved > max(_LEAST, _SHARE * usual) else USUAL).of(spacing)
+    saved = usual - collided[NARROW]
+    return (NARROW if saved > max(_LEAST, _SHARE * usual) else USUAL).of(spacing)
 
 
 def collisions(sim: Similarity, tau: float, gallery_bias: Tensor) -> float:

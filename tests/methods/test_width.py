@@ -31,7 +31,7 @@ def test_collisions_are_pairs_that_choose_one_item():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_hubs_that_are_always_ahead_are_read_wide_and_those_of_the_tails_narrow(seed):
+def test_hubs_that_are_always_ahead_are_read_as_usual_and_those_of_the_tails_narrow(seed):
     found = {}
     for kind in ("shift", "tail"):
         scores, truth = few_of(kind, seed)
@@ -40,7 +40,7 @@ def test_hubs_that_are_always_ahead_are_read_wide_and_those_of_the_tails_narrow(
                 for b in (0, fit.gallery_bias)]  # fmt: skip
         assert hits[1] >= hits[0] + 0.1
         found[kind] = fit.width / fit.tau
-    assert found["tail"] < 0.5 * found["shift"]
+    assert found["tail"] < 0.7 * found["shift"]
 
 
 def test_the_usual_width_stays_where_nothing_tells():
