@@ -34,9 +34,12 @@ _NEAR_ONE = 0.5, 1.02
 
 def popularity(
     sim: Similarity, t: float, *, found: Masses, log_a: Tensor, queries: float,
-    graph: Graph | None = None, votes: Tensor | None = None,
+    graph: Graph | None = None, votes: Tensor | None = None, rounds: int = 1,
 ) -> tuple[Tensor, float]:  # fmt: skip
     """(bias (m,) in score units, rho): what an item's popularity is corrected by.
+
+    In further rounds w is the softmax of the corrected scores, and L still that of the scores
+    themselves: what a hub has hidden from a narrow softmax shows then.
 
     Args:
         sim: (n, m) scores.
@@ -46,21 +49,25 @@ def popularity(
         queries: N, what these masses amount to in queries.
         graph: what stands for all pairs, where they are too many.
         votes: (m,) log share of the queries that may vote for an item; all of them by default.
+        rounds: how often.
     """
-    zero = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device)
+    bias, rho = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device), 0.0
     if queries <= 1:
-        return zero, 0.0
+        return bias, rho
+    for _ in range(rounds):
+        log_c, square = _columns(sim if rho == 0 else sim.add_gallery_bias(bias), t, log_a, graph)
+        sums = log_c - bias / t, square - 2 * bias / t
+        bias, rho = _shrunk(sim, t, sums, found=found, queries=queries, votes=votes)
+    return bias, rho
+
+
+def _shrunk(
+    sim: Similarity, t: float, sums: tuple[Tensor, Tensor], *, found: Masses, queries: float,
+    votes: Tensor | None,
+) -> tuple[Tensor, float]:  # fmt: skip
+    """The bias and rho from log sum_i a_i w_ij and log sum_i a_i w_ij^2."""
     split = sim.shard == "gallery"
-    # Log sums over the queries, of a w and of a w^2, the exponential at half the width.
-    if graph is not None:
-        f, log_c = Sparse(graph, t, log_a)(zero)
-        square = Sparse(graph, t / 2, log_a).log_columns(f - t / 2 * log_a)
-    elif columns := cross.softmax_columns(sim, t, query_mass=log_a.double().exp()):
-        log_c, square = (x.log().to(sim.dtype) for x in columns)
-    else:
-        f, log_c = reduce.sweep(sim, t, zero, log_a)
-        square = reduce.logsumexp(sim, t / 2, over="queries", plus=f - t / 2 * log_a)
-    square = square + math.log(queries)
+    log_c, square = sums[0], sums[1] + math.log(queries)
     alive = found.live_items & torch.isfinite(log_c)
     if votes is not None:
         log_c = log_c - votes
@@ -72,6 +79,22 @@ def popularity(
     noise_sum, level_sum = (comm.all_sum(sums) if split else sums).tolist()
     rho = max(0.0, 1 - noise_sum / level_sum) if level_sum > 0 else 0.0
     return -rho * t * level, rho
+
+
+def _columns(
+    sim: Similarity, t: float, log_a: Tensor, graph: Graph | None
+) -> tuple[Tensor, Tensor]:
+    """(m,) log sum_i a_i w_ij and log sum_i a_i w_ij^2."""
+    zero = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device)
+    if graph is not None:
+        f, log_c = Sparse(graph, t, log_a)(zero)
+        # a w^2 is the exponential at half the width.
+        return log_c, Sparse(graph, t / 2, log_a).log_columns(f - t / 2 * log_a)
+    found = cross.softmax_columns(sim, t, query_mass=log_a.double().exp())
+    if found is not None:
+        return found[0].log().to(sim.dtype), found[1].log().to(sim.dtype)
+    f, log_c = reduce.sweep(sim, t, zero, log_a)
+    return log_c, reduce.logsumexp(sim, t / 2, over="queries", plus=f - t / 2 * log_a)
 
 
 def without_best(sim: Similarity, log_a: Tensor, found: Masses) -> tuple[Similarity, Tensor]:

@@ -149,10 +149,10 @@ class Sinkhorn(Reranker):
             level, _ = centred(g, found.live_items, split=split)
             seen = repeats(
                 sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates,
-                others=lambda: of_others(sim, tau, USUAL * chosen.spacing, found),
+                others=lambda: of_others(sim, tau, USUAL.t * chosen.spacing, found),
             )  # fmt: skip
             if seen.weight:
-                other = of_others(sim, tau, USUAL * chosen.spacing, found)
+                other = of_others(sim, tau, USUAL.t * chosen.spacing, found)
                 g = (1 - seen.weight) * level + seen.weight * other
         # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
         # their scale and the appended index dimension small. A dead item has the mean.
@@ -265,12 +265,14 @@ def _problem(
         facts = {"slack": slack, "popularity": 0.0}
         if not normalised(sim, found):
             # Passes over all pairs are too long where a graph stands for them.
-            t = USUAL * chosen.spacing
-            t = t if graph is not None else width(sim, tau, chosen.spacing, found)
-            facts["width"] = t
+            softmax = USUAL.of(chosen.spacing)
+            if graph is None:
+                softmax = width(sim, tau, chosen.spacing, found)
+            facts["width"] = softmax.t
             wide, facts["popularity"] = popularity(
-                sim, t, found=found, log_a=found.log_a, queries=found.queries, graph=graph
-            )
+                sim, softmax.t, found=found, log_a=found.log_a, queries=found.queries,
+                graph=graph, rounds=softmax.rounds,
+            )  # fmt: skip
             sim = sim.add_gallery_bias(wide)
     step = None if chosen.step is None else chosen.step.at(tau, log_a)
     if step is not None and wide is not None:

@@ -2,16 +2,18 @@
 
 Items may be too popular in two ways. Where all their scores lie higher, any width shows it, and a
 wide one with the least noise. Where only their best ones do (scores that vary more from query to
-query), a wide softmax hardly sees it. Distinct queries of one-to-one data never want the same item,
+query), a wide softmax hardly sees it, and a narrow one sees one hub behind the other, so it is
+taken in rounds. Distinct queries of one-to-one data never want the same item,
 so the right width is the one whose correction lets queries that it has not seen collide least:
 
     P_ij = softmax_j((S_ij + p_j) / tau)      p: popularity with one half, i: queries of the other
     C    = sum_j ((sum_i P_ij)^2 - sum_i P_ij^2)
 
-and both halves in turn. Widths are in spacings; the middle one stays unless C tells clearly.
+and both halves in turn. The usual width stays unless C tells clearly.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,16 +25,34 @@ from rerank.methods.popularity import popularity
 from rerank.passes import cross, reduce
 from rerank.passes import gallery as items
 
-# In spacings: wider is nearly the mean score, narrower is noise.
-USUAL, OTHERS = 2.0, (1.0, 4.0)
+
+class Wide(NamedTuple):
+    """A softmax that popularity is read from.
+
+    Attributes:
+        t: its width; in spacings below, else in score units.
+        rounds: how often popularity is read and corrected.
+    """
+
+    t: float
+    rounds: int = 1
+
+    def of(self, spacing: float) -> "Wide":
+        """In score units."""
+        return Wide(self.t * spacing, self.rounds)
+
+
+# Still narrower is noise; wider is nearly the mean score, and where pairs are not scored the number
+# of those that are.
+USUAL, NARROW = Wide(2.0), Wide(1.0, rounds=4)
 # Queries that are looked at. Fewer than _TWICE are halved twice, than _FEWEST not at all.
 _MOST, _TWICE, _FEWEST = 500, 200, 4
-# Another width must save this share of the collisions, and this many.
+# The narrow one must save this share of the collisions, and this many.
 _SHARE, _LEAST = 0.03, 0.01
 
 
-def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> float:
-    """The width in score units, of 1, 2 and 4 spacings.
+def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> Wide:
+    """The width in score units: two spacings, or one.
 
     Args:
         sim: (n, m) scores.
@@ -45,8 +65,8 @@ def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> float:
     flags = comm.gather_rows(flags.to(torch.uint8)).bool() if split else flags
     places = torch.nonzero(flags)[:, 0]
     if len(places) < _FEWEST:
-        return USUAL * spacing
-    collided = dict.fromkeys((USUAL, *OTHERS), 0.0)
+        return USUAL.of(spacing)
+    collided = dict.fromkeys((USUAL, NARROW), 0.0)
     for seed in range(1 if len(places) >= _TWICE else 2):
         drawn = torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))[:_MOST]
         # In order, as they are where queries are split over processes.
@@ -55,14 +75,13 @@ def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> float:
             seen, unseen = (items.some_queries(sim, half) for half in (one, other))
             for wide in collided:
                 bias, _ = popularity(
-                    seen, wide * spacing, found=found, log_a=_equal(seen, len(one)),
-                    queries=float(len(one)),
+                    seen, wide.t * spacing, found=found, log_a=_equal(seen, len(one)),
+                    queries=float(len(one)), rounds=wide.rounds,
                 )  # fmt: skip
                 collided[wide] += collisions(unseen, tau, bias)
     usual = collided[USUAL]
-    best = min(OTHERS, key=lambda wide: collided[wide])
-    saved = usual - collided[best]
-    return (best if saved > max(_LEAST, _SHARE * usual) else USUAL) * spacing
+    saved = usual - collided[NARROW]
+    return (NARROW if saved > max(_LEAST, _SHARE * usual) else USUAL).of(spacing)
 
 
 def collisions(sim: Similarity, tau: float, gallery_bias: Tensor) -> float:
