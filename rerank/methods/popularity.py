@@ -75,8 +75,8 @@ def _shrunk(
     level, _ = centred(log_c - found.log_b, alive, split=split)
     share = (square - 2 * (log_c + math.log(queries))).double().exp()
     noise = ((share - 1 / queries) * queries / (queries - 1)).clamp_min(0)
-    sums = torch.stack([torch.where(alive, noise, 0).sum(), level.double().square().sum()])
-    noise_sum, level_sum = (comm.all_sum(sums) if split else sums).tolist()
+    both = torch.stack([torch.where(alive, noise, 0).sum(), level.double().square().sum()])
+    noise_sum, level_sum = (comm.all_sum(both) if split else both).tolist()
     rho = max(0.0, 1 - noise_sum / level_sum) if level_sum > 0 else 0.0
     return -rho * t * level, rho
 
