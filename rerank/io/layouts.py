@@ -425,7 +425,7 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
             raise FormatError(
                 f"{path}: holds the matrices {contents(by_id)}; if one of them is the embeddings, "
                 f"name it: {wanted.say('dataset', wanted.likely(ids))}; if each is the frames of "
-                f"one item, {HOW_TO_POOL}"
+                f"one item, {how_to_pool()}"
             )
         many = next(name for name, item in by_id.items() if has_frames([item.shape]))
         raise FormatError(
