@@ -54,8 +54,18 @@ def popularity(
     bias, rho = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device), 0.0
     if queries <= 1:
         return bias, rho
+    zero = torch.zeros_like(bias)
     for _ in range(rounds):
-        log_c, square = _columns(sim if rho == 0 else sim.add_gallery_bias(bias), t, log_a, graph)
+        seen = sim if rho == 0 else sim.add_gallery_bias(bias)
+        # Log sums over the queries, of a w and of a w^2, the exponential at half the width.
+        if graph is not None:
+            f, log_c = Sparse(graph, t, log_a)(zero)
+            square = Sparse(graph, t / 2, log_a).log_columns(f - t / 2 * log_a)
+        elif columns := cross.softmax_columns(seen, t, query_mass=log_a.double().exp()):
+            log_c, square = (x.log().to(sim.dtype) for x in columns)
+        else:
+            f, log_c = reduce.sweep(seen, t, zero, log_a)
+            square = reduce.logsumexp(seen, t / 2, over="queries", plus=f - t / 2 * log_a)
         sums = log_c - bias / t, square - 2 * bias / t
         bias, rho = _shrunk(sim, t, sums, found=found, queries=queries, votes=votes)
     return bias, rho
@@ -79,22 +89,6 @@ def _shrunk(
     noise_sum, level_sum = (comm.all_sum(both) if split else both).tolist()
     rho = max(0.0, 1 - noise_sum / level_sum) if level_sum > 0 else 0.0
     return -rho * t * level, rho
-
-
-def _columns(
-    sim: Similarity, t: float, log_a: Tensor, graph: Graph | None
-) -> tuple[Tensor, Tensor]:
-    """(m,) log sum_i a_i w_ij and log sum_i a_i w_ij^2."""
-    zero = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device)
-    if graph is not None:
-        f, log_c = Sparse(graph, t, log_a)(zero)
-        # a w^2 is the exponential at half the width.
-        return log_c, Sparse(graph, t / 2, log_a).log_columns(f - t / 2 * log_a)
-    found = cross.softmax_columns(sim, t, query_mass=log_a.double().exp())
-    if found is not None:
-        return found[0].log().to(sim.dtype), found[1].log().to(sim.dtype)
-    f, log_c = reduce.sweep(sim, t, zero, log_a)
-    return log_c, reduce.logsumexp(sim, t / 2, over="queries", plus=f - t / 2 * log_a)
 
 
 def without_best(sim: Similarity, log_a: Tensor, found: Masses) -> tuple[Similarity, Tensor]:
