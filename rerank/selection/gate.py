@@ -84,15 +84,16 @@ def gate(*, sharded: bool = False) -> Gate:
 
 def watch(stages: Pipeline, bank: Bank, sim: Similarity) -> Verdict:
     """A gate that leaves known pairs alone: banks without them are watched as `gate` does."""
-    if bank.positives is not None:
-        fitted, settled, _ = stages.fit_through(bank)
-        return Verdict(fitted, stages=settled)
-    return _watched(stages, bank, None if sim is bank.sim else sim)
-
-
-def _watched(stages: Pipeline, bank: Bank, incoming: Similarity | None) -> Verdict:
-    """The stages fitted on a bank without known pairs, as far as it suits what it is used for."""
     fitted, settled, _ = stages.fit_through(bank)
+    if bank.positives is not None:
+        return Verdict(fitted, stages=settled)
+    return _watched(fitted, settled, bank, None if sim is bank.sim else sim)
+
+
+def _watched(
+    fitted: FittedPipeline, settled: Pipeline, bank: Bank, incoming: Similarity | None
+) -> Verdict:
+    """What a bank without known pairs gave, as far as it suits what it is used for."""
     if bank.label != "inductive":
         return Verdict(fitted, stages=settled)
     whole = not fitted.biased
@@ -233,7 +234,7 @@ def judged(
     """
     incoming = None if sim is bank.sim else sim
     if bank.positives is None:
-        return _watched(pipeline, bank, incoming)
+        return _watched(*pipeline.fit_through(bank)[:2], bank, incoming)
     assert bank.pairs is not None
     groups = group_pairs(bank.positives, bank.pairs.shape[1])
     nothing = Mixed(_zeros(bank), "none")

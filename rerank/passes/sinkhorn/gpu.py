@@ -105,7 +105,10 @@ class FromPanels(_OnGpu):
             mass = comm.all_sum(mass)
         lost = mass < plain.TINY_MASS
         log_mass = mass.log().to(self.sim.dtype)
-        return f, plain.repair(self.sim, self.tau, gallery_bias, f, log_mass, lost)
+        if bool(lost.any()):
+            exact = plain.logsumexp(self.sim, self.tau, over="queries", plus=f)
+            log_mass = torch.where(lost, exact + gallery_bias / self.tau, log_mass)
+        return f, log_mass
 
 
 class StoredHalf(Stored):

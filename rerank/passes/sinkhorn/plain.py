@@ -185,23 +185,9 @@ def sweep(
             advance(len(block))
     if sim.shard == "queries":
         mass = comm.all_sum(mass)
-    return f, repair(sim, tau, gallery_bias, f, mass.log().to(sim.dtype), mass < TINY_MASS)
-
-
-def repair(
-    sim: Similarity, tau: float, gallery_bias: Tensor, f: Tensor, log_mass: Tensor, lost: Tensor
-) -> Tensor:
-    """Log column masses, with those of columns whose terms underflowed counted in the log domain.
-
-    Args:
-        sim: the similarity.
-        tau: temperature in score units.
-        gallery_bias: (m,) g.
-        f: (n,) query potentials.
-        log_mass: (m,) what was summed.
-        lost: (m,) bool, the columns whose sums cannot be trusted.
-    """
-    if not bool(lost.any()):
-        return log_mass
-    exact = logsumexp(sim, tau, over="queries", plus=f) + gallery_bias / tau
-    return torch.where(lost, exact, log_mass)
+    log_mass, lost = mass.log().to(sim.dtype), mass < TINY_MASS
+    if bool(lost.any()):
+        # Columns whose terms underflowed are counted in the log domain.
+        exact = logsumexp(sim, tau, over="queries", plus=f) + gallery_bias / tau
+        log_mass = torch.where(lost, exact, log_mass)
+    return f, log_mass

@@ -153,7 +153,8 @@ class Stored(Sweeper):
             # for what that makes of them. A second time in a row, no kernel will do.
             self._stale = True
             with self._busy():
-                log_mass = plain.repair(self.sim, self.tau, gallery_bias, f, log_mass, lost)
+                exact = plain.logsumexp(self.sim, self.tau, over="queries", plus=f)
+                log_mass = torch.where(lost, exact + gallery_bias / self.tau, log_mass)
                 if fresh and self._seen is not None:
                     self._pieces.clear()
                     self._instead = self._unstored()

@@ -154,7 +154,10 @@ class Fresh(Sweeper):
             total = comm.all_sum(total)
         log_mass = total.log().to(self.sim.dtype)
         lost = total < plain.TINY_MASS
-        return f, plain.repair(self.sim, self.tau, gallery_bias, f, log_mass, lost)
+        if bool(lost.any()):
+            exact = plain.logsumexp(self.sim, self.tau, over="queries", plus=f)
+            log_mass = torch.where(lost, exact + gallery_bias / self.tau, log_mass)
+        return f, log_mass
 
     def polish(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
         """See `Sweeper`."""
