@@ -32,7 +32,7 @@ _NEAREST = 10
 _MAX_HASHED = 50_000
 # A correction of which so much would be used is used whole.
 ENOUGH = 0.75
-# Halves of one set have an AUC of .59 or less, .66 with 50 items on a side; banks of other topics,
+# Halves of one set have an AUC of .59 or less, .67 with 50 items on a side; banks of other topics,
 # meanings and rotations .78 and more.
 _SIMILAR, _OTHER = 0.625, 0.75
 
