@@ -113,4 +113,5 @@ def _text(found: dict[str, Any], table: Any) -> str:  # noqa: ANN401  console.ta
             if check["do"]:
                 lines.append(f"{'':{len(head)}}  -> {check['do']}")
     lines += ["", *(f"{name}: {facts['sentence']}" for name, facts in directions.items())]
+    lines += [found["advice"]] if found["advice"] else []
     return "\n".join(lines).lstrip("\n")

@@ -43,6 +43,24 @@ def singular(plural: str) -> str:
     return plural
 
 
+def counted(count: int, plural: str) -> str:
+    """So many of them.
+
+    >>> counted(1, "queries"), counted(2, "queries"), counted(0, "shoes"), counted(1, "bank texts")
+    ('1 query', '2 queries', '0 shoes', '1 bank text')
+    """
+    return f"{count} {singular(plural) if count == 1 else plural}"
+
+
+def against(size: tuple[int, int], named: Nouns) -> str:
+    """What is searched by what.
+
+    >>> against((1, 500), ("texts", "videos"))
+    '1 text against 500 videos'
+    """
+    return f"{counted(size[0], named[0])} against {counted(size[1], named[1])}"
+
+
 def plural(kind: str) -> str:
     """Several of what a file says that it holds.
 

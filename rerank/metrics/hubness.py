@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.core.rows import Rows, ready, slices
 from rerank.core.similarity import Pair, Similarity
@@ -240,32 +241,44 @@ def effective_rank(x: Rows) -> float:
 
 
 def sentence(hubness: Hubness, items: str = "videos") -> str:
-    """What the numbers mean and what to do, in plain words.
+    """What the numbers mean, in plain words.
 
     Args:
         hubness: of the direction at hand.
         items: what the gallery holds, as a plural.
     """
     m, hubs, antihubs = len(hubness.counts), len(hubness.hubs), len(hubness.antihubs)
-    places = hubness.n_queries * hubness.k
-    if places < 2 * m:
+    gallery = nouns.counted(m, items)
+    if _too_few(hubness):
         return (
-            f"Too few queries to judge: {hubness.n_queries} lists of {hubness.k} cannot tell "
-            f"{m} {items} apart; use at least {-(-2 * m // hubness.k)} queries."
+            f"Too few queries to judge: {nouns.counted(hubness.n_queries, 'lists')} of {hubness.k} "
+            f"cannot tell {gallery} apart; use at least {-(-2 * m // hubness.k)} queries."
         )
-    skew, chance = hubness.skewness, hubness.skewness_by_chance
-    held = hubness.hub_share_of_firsts
-    facts = (
-        f"{hubs} of {m} {items} ({100 * hubs / m:.0f} %) hold {100 * held:.0f} % of the first "
-        f"places and {antihubs} are never among the first {hubness.k} (skewness {skew:.1f}, chance "
-        f"alone gives {chance:.1f})"
-    )
-    if held >= MANY_FIRSTS and skew > 2 * chance:
-        return (
-            f"Strong hubness: {facts}; re-rank with rerank apply (Sinkhorn), best with a bank of "
-            f"other queries."
-        )
+    skews = f"skewness {hubness.skewness:.1f}, chance alone gives {hubness.skewness_by_chance:.1f}"
+    never = f"{'is' if antihubs == 1 else 'are'} never among the first {hubness.k} ({skews})."
+    if not hubs:
+        return f"No hubs: nothing is found unusually often, and {antihubs} of {gallery} {never}"
     return (
-        f"{'Some hubness' if hubs else 'No hubs'}: {facts}; this does not tell what re-ranking "
-        f"gains, so measure it with rerank compare --gt."
+        f"{'Strong' if is_strong(hubness) else 'Some'} hubness: {hubs} of {gallery} "
+        f"({100 * hubs / m:.0f} %) {'holds' if hubs == 1 else 'hold'} "
+        f"{100 * hubness.hub_share_of_firsts:.0f} % of the first places, and {antihubs} {never}"
     )
+
+
+def _too_few(hubness: Hubness) -> bool:
+    return hubness.n_queries * hubness.k < 2 * len(hubness.counts)
+
+
+def is_strong(hubness: Hubness) -> bool:
+    """Whether hubs hold so many first places that re-ranking has helped wherever it was tried."""
+    skewed = hubness.skewness > 2 * hubness.skewness_by_chance
+    return hubness.hub_share_of_firsts >= MANY_FIRSTS and skewed and not _too_few(hubness)
+
+
+def advice(found: Sequence[Hubness]) -> str:
+    """What to do about all directions together."""
+    if any(map(is_strong, found)):
+        return "Re-rank with rerank apply, best with a bank of other queries."
+    if all(map(_too_few, found)):
+        return "Look again with more queries."
+    return "This does not tell what re-ranking gains: measure it with rerank compare --gt."

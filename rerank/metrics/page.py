@@ -155,7 +155,7 @@ def before_after(
     return Section(
         title=f"{queries} to {items} ({direction})",
         label=label,
-        subtitle="" if size is None else f"{size[0]} {queries} against {size[1]} {items}",
+        subtitle="" if size is None else nouns.against(size, (queries, items)),
         headers=headers,
         rows=rows,
         recalls=[(name, found) for name, found in recalls if found is not None],
@@ -240,6 +240,8 @@ def render(
         checks=list(checks),
         sections=[_for_template(section, index) for index, section in enumerate(sections)],
         data=None if queries is None else Markup(_json(queries)),
+        judged=queries is not None and any(one.rank_before is not None for one in queries.browsers),
+        moved=queries is not None and any(one.after is not None for one in queries.browsers),
         script=Markup(script),
         script_hash=digest,
     )
@@ -297,20 +299,19 @@ def _sentences(section: Section) -> list[str]:
         return []
     raw = section.occurrences[0][1]
     found = hubs.sentence(raw, section.items)
-    if len(section.occurrences) > 1:
-        # What to do about it was done.
-        found = f"Before: {found[0].lower()}{found[1:].partition(';')[0].rstrip('.')}."
-    out = [found]
-    if len(section.occurrences) > 1:
-        name, after = section.occurrences[1]
-        out.append(
-            f"After {name}: skewness {raw.skewness:.1f} -> {after.skewness:.1f}, "
-            f"{len(raw.antihubs)} -> {len(after.antihubs)} {section.items} in no list of "
-            f"{raw.k}; what were hubs hold {100 * raw.hub_share_of_firsts:.0f} % -> "
-            f"{100 * float(after.firsts[raw.hubs].sum()) / after.n_queries:.0f} % of the first "
-            f"places."
-        )
-    return out
+    if len(section.occurrences) == 1:
+        return [found]
+    name, after = section.occurrences[1]
+    said = (
+        f"After {'re-ranking' if name == 're-ranked' else name}: skewness {raw.skewness:.1f} -> "
+        f"{after.skewness:.1f}, {len(raw.antihubs)} -> {len(after.antihubs)} {section.items} in no "
+        f"list of {raw.k}"
+    )
+    if len(raw.hubs):
+        held = 100 * float(after.firsts[raw.hubs].sum()) / after.n_queries
+        said += f"; what were hubs hold {100 * raw.hub_share_of_firsts:.0f} % -> {held:.0f} % of "
+        said += "the first places"
+    return [f"Before: {found[0].lower()}{found[1:]}", f"{said}."]
 
 
 def _hubs(section: Section) -> list[dict[str, Any]]:

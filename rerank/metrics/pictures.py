@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.metrics.calibration import Calibration
 from rerank.metrics.hubness import Hubness
@@ -79,8 +80,8 @@ def occurrence_curve(named: Sequence[tuple[str, Hubness]], items: str = "items")
     curves = [(name, places, np.sort(of.counts)[::-1].astype(float)) for name, of in named]
     even = ("all alike", places[[0, -1]], np.full(2, first.mean))
     conclude = (
-        f"{len(first.hubs)} of {len(places)} {items} take {100 * first.hub_share:.0f} % of the "
-        f"places; {len(first.antihubs)} are never found."
+        f"{len(first.hubs)} of {nouns.counted(len(places), items)} take "
+        f"{100 * first.hub_share:.0f} % of the places; never found: {len(first.antihubs)}."
     )
     if len(named) > 1:
         after = named[1][1]
@@ -92,7 +93,7 @@ def occurrence_curve(named: Sequence[tuple[str, Hubness]], items: str = "items")
             f"{len(first.antihubs)} and {len(after.antihubs)}: {flatter}."
         )
     return Picture(
-        f"How often each of the {len(places)} {items} is found", conclude,
+        f"How often each of {nouns.counted(len(places), items)} is found", conclude,
         f"{items}, the most found first", f"lists of {first.k} that hold it", (*curves, even),
         x_log=True,
     )  # fmt: skip
@@ -119,8 +120,8 @@ def rank_changes(before: Ranks, after: Ranks) -> Picture:
         counts.append(float(inside.sum()))
     better, worse = int((gain > 0).sum()), int((gain < 0).sum())
     conclude = (
-        f"{better} queries find their item earlier, {worse} later, {len(gain) - better - worse} "
-        f"at the same place."
+        f"{nouns.counted(better, 'queries')} found the right item earlier, {worse} later, "
+        f"{len(gain) - better - worse} at the same place."
     )
     places = np.arange(len(_STEPS), dtype=float)
     return Picture(
@@ -191,7 +192,7 @@ def calibration_curve(named: Sequence[tuple[str, Calibration]]) -> Picture:
     return Picture(
         "Confidence and truth", f"{said}. Near the diagonal it can be read as a probability.",
         "confidence of the first place in %", "right in %",
-        (*curves, ("what it says is so", ends, ends)), y_top=100,
+        (*curves, ("calibrated", ends, ends)), y_top=100,
     )  # fmt: skip
 
 

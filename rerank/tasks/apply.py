@@ -716,18 +716,23 @@ def _read_lines(inputs: Inputs) -> list[str]:
         if embeddings is not None:
             low, mean, high = inputs.norms(role)
             lines.append(
-                f"read  {Path(embeddings.source).name}: {embeddings.total_rows} {unit}, "
+                f"read  {Path(embeddings.source).name}: "
+                f"{nouns.counted(embeddings.total_rows, unit)}, "
                 f"d = {embeddings.vectors.shape[1]}, norms {low:.3g} to {high:.3g} "
                 f"(mean {mean:.3g})"
             )
     if inputs.scores is not None:
         n, m = inputs.scores.total_rows, len(inputs.scores.gallery_ids)
-        lines.append(f"read  {Path(inputs.scores.source).name}: {n} {queries} x {m} {items}")
+        lines.append(f"read  {Path(inputs.scores.source).name}: {_times(n, queries, m, items)}")
     if inputs.bank_scores is not None:
         n, m = inputs.bank_scores.scores.shape
         bank = Path(inputs.bank_scores.source).name
-        lines.append(f"read  {bank}: {n} bank {queries} x {m} {items}")
+        lines.append(f"read  {bank}: {_times(n, f'bank {queries}', m, items)}")
     return lines
+
+
+def _times(n: int, queries: str, m: int, items: str) -> str:
+    return f"{nouns.counted(n, queries)} x {nouns.counted(m, items)}"
 
 
 # A ground truth that is looked at for a hint; a larger one takes too long.
@@ -740,18 +745,20 @@ def next_command(
     """What to type next: with the ground truth beside the files, if it is one of theirs.
 
     >>> next_command(Path("reranked.h5"), ["data_samples/texts.h5"], ["text0001"], ["video0314"])
-    'rerank eval --gt YOUR_GT.json'
+    'rerank eval --report report.html'
     """
     beside = dict.fromkeys(Path(source).parent / "gt.json" for source in sources)
-    found = "YOUR_GT.json"
+    found: Path | None = None
     for gt in beside if text_ids else ():
         # One that does not know all of these texts and videos is the truth of others.
         with suppress(OSError, ValueError):
             if gt.stat().st_size <= _GLANCE:
                 io.read_ground_truth(gt, text_ids, video_ids)
-                found = str(gt)
+                found = gt
                 break
-    words = ["rerank", "eval", "--gt", found]
+    # Without one a page still shows what moved.
+    words = ["rerank", "eval"]
+    words += ["--report", "report.html"] if found is None else ["--gt", str(found)]
     words += [] if out == Path("reranked.h5") else ["--results", str(out)]
     return shlex.join(words)
 
@@ -767,12 +774,19 @@ def _text(
     lines = [*read, "", f"method  {result.method}{moved}", *swept, ""]
     header = ["", "label", "tau", "steps", "marginal error", "hub skewness", "antihubs"]
     rows = [_row(outcome) for outcome in (result.t2v, result.v2t)]
+    header, *rows = _filled([header, *rows])
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in (header, *rows):
         lines.append("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
     stored = " and the rewritten matrix" if store_scores else ""
     lines += ["", f"wrote {out}: {_listed(result)}{stored}", f"next  {upnext}"]
     return "\n".join(lines)
+
+
+def _filled(table: list[list[str]]) -> list[list[str]]:
+    """The columns that say something in any row but the head."""
+    told = [any(cell != "-" for cell in column) for column in zip(*table[1:], strict=True)]
+    return [[cell for cell, keep in zip(row, told, strict=True) if keep] for row in table]
 
 
 def _listed(result: Reranked) -> str:

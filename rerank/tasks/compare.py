@@ -173,7 +173,7 @@ def _without_bank(entry: Entry | Skipped) -> Entry | Skipped:
 
 def _gallery_words(name: Name, sim: Similarity) -> str:
     queries, items = nouns.of(name)
-    return f"{sim.shape[0]} {queries} against {sim.shape[1]} {items}"
+    return nouns.against(sim.shape, (queries, items))
 
 
 def _tables(
@@ -348,7 +348,8 @@ def _cross_fitted(
         raw = raw or _raw(task, found.before)
         queries, items = nouns.of(name)
         sizes = " and ".join(str(size) for size in found.galleries)
-        gallery = f"{len(found.before.ranks)} {queries} in two halves against {sizes} {items}"
+        asked = nouns.counted(len(found.before.ranks), queries)
+        gallery = f"{asked} in two halves against {sizes} {items}"
         entries.append(
             Entry(
                 method=method, direction=name, label="cross-fit",

@@ -7,6 +7,7 @@ from pathlib import Path
 from rerank import io
 from rerank.core.errors import RerankError
 from rerank.core.memory import limit
+from rerank.core.nouns import counted
 from rerank.core.words import Side, words_of
 from rerank.io.files import printable
 from rerank.io.id_files import read_id_file
@@ -90,7 +91,7 @@ def _embeddings(job: _Job) -> tuple[list[int], str]:
         embedding_column=names["embedding_column"], pool=said.pool,
         pool_raw=said.pool_raw, ids=None if ids is None else str(ids), side=side,
     )  # fmt: skip
-    return [n, d], f"{n} rows, d = {d}"
+    return [n, d], f"{counted(n, 'rows')}, d = {d}"
 
 
 def _scores(job: _Job) -> tuple[list[int], str]:
@@ -100,7 +101,7 @@ def _scores(job: _Job) -> tuple[list[int], str]:
         sims_rows=said.sims_rows, query_ids=said.text_ids, gallery_ids=said.video_ids,
         unscored=None if isinstance(value, str) else value,
     )  # fmt: skip
-    return [n, m], f"{n} texts x {m} videos"
+    return [n, m], f"{counted(n, 'texts')} x {counted(m, 'videos')}"
 
 
 def _truth(job: _Job) -> tuple[list[int], str]:
@@ -116,12 +117,12 @@ def _truth(job: _Job) -> tuple[list[int], str]:
         job.source, job.target, query_ids=texts, gallery_ids=videos,
         direction=job.said.gt_direction,
     )  # fmt: skip
-    return [count], f"{count} pairs of a text and a video"
+    return [count], f"{counted(count, 'pairs')} of a text and a video"
 
 
 def _results(job: _Job) -> tuple[list[int], str]:
     n, k = io.convert_rankings(job.source, job.target, queries=job.side or "")
-    return [n, k], f"{n} lists of up to {k} items"
+    return [n, k], f"{counted(n, 'lists')} of up to {counted(k, 'items')}"
 
 
 # By what is written: the kind that the file then is, its endings, and what writes it.

@@ -8,6 +8,7 @@ from typing import Any
 
 from rerank import io
 from rerank.core.errors import RerankError
+from rerank.core.nouns import counted
 from rerank.serving import exporting
 from rerank.serving.matching import align, check_served
 from rerank.serving.model import Model, load
@@ -132,9 +133,9 @@ def export_files(
         with_effort = f" with {made.manifest['effort_name']} {reached}, stored with the index"
     script = snippet_path(out, table)
     lines = [
-        f"{len(made.ids)} items to {to}, label {made.manifest['label']}; written: {out}, "
-        f"{side_car(out, table).name} and {script.name}",
-        f"overlap with the exact top {found['k']}, {found['queries']} queries from the "
+        f"{counted(len(made.ids), 'items')} to {to}, label {made.manifest['label']}; written: "
+        f"{out}, {side_car(out, table).name} and {script.name}",
+        f"overlap with the exact top {found['k']}, {counted(found['queries'], 'queries')} from the "
         f"{found['queries_from']}: found {found['overlap']:.4f}{with_effort}",
         f"query it: python {script} QUERIES.npy {found['k']}, which is:",
         "",

@@ -15,6 +15,7 @@ import torch
 
 from rerank import io
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.nouns import counted
 from rerank.core.pairs import transpose_positives
 from rerank.core.rows import StoredRows
 from rerank.core.similarity import Pair
@@ -276,8 +277,9 @@ def _text(
         for path in paths_of(paths):
             typed += [f"--{role}", str(path)]
     return "\n".join([
-        f"gallery: {sizes['gallery']} {word}, d = {manifest['gallery']['dimension']}; bank: "
-        f"{sizes['bank']} {other}" + (f" and {beside['count']} {word}" if beside else ""),
+        f"gallery: {counted(sizes['gallery'], word)}, d = {manifest['gallery']['dimension']}; "
+        f"bank: {counted(sizes['bank'], other)}"
+        + (f" and {counted(beside['count'], word)}" if beside else ""),
         f"{manifest['direction']}: {manifest['method']}, label {model.fitted.label}"
         f"{_numbers(model)}",
         *([f"sweeps: {regime}"] if swept else []),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from rerank.core import nouns
-from rerank.io import Results
+from rerank.io import Reading, Results
 from rerank.methods import engine
 from rerank.tasks.read import Inputs
 
@@ -30,6 +30,18 @@ def facts_of(found: Results, results: Path, gt: Path | None) -> Facts:
         ("Method", str(manifest["settings"].get("method", ""))),
         ("Settings", _settings(manifest["settings"])),
         ("Re-ranked by", command_of(manifest, results)),
+        ("It noted", _noted(manifest["fits"])),
+    )
+
+
+def _noted(fits: Mapping[str, Any]) -> str:
+    """What the run said of each direction; once where it said the same of both."""
+    said: dict[str, list[str]] = {}
+    for name, fit in fits.items():
+        for note in fit.get("notes", ()):
+            said.setdefault(note, []).append(name)
+    return "; ".join(
+        note if len(names) == len(fits) else f"{names[0]}: {note}" for note, names in said.items()
     )
 
 
@@ -75,7 +87,8 @@ def command_of(manifest: Mapping[str, Any], results: Path) -> str:
     for role, entry in manifest["inputs"].items():
         if "path" not in entry:
             return ""
-        words += [f"--{role.replace('_', '-')}", entry["path"]]
+        # Of several models the role carries the number of the model.
+        words += [f"--{role.partition(' ')[0].replace('_', '-')}", entry["path"]]
     settings = manifest["settings"]
     usual = engine.DEFAULT_FOR_SCORES if "sims" in manifest["inputs"] else (
         engine.DEFAULT_FOR_EMBEDDINGS
@@ -87,6 +100,8 @@ def command_of(manifest: Mapping[str, Any], results: Path) -> str:
         if value is not None and value != _USUAL.get(key) and (key, value) != ("k", 10):
             words += [f"--{key.replace('_', '-')}", str(value)]
     words += [f"--{settings['groups']}"] if settings.get("groups") in _GROUPS else []
+    said = {k: v for k, v in settings.get("reading", {}).items() if k not in _OWN_OPTIONS}
+    words += Reading(**said).as_options()
     words += ["--no-gate"] if settings.get("gate") is False else []
     return shlex.join([*words, "--out", results.name])
 

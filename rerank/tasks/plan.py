@@ -226,18 +226,26 @@ def text(found: Plan) -> str:
     """For a person."""
     queries, items = nouns.sides()
     lines = [
-        f"{found.queries:,} {queries} x {found.gallery:,} {items}, d = {found.dim}",
+        f"{_many(found.queries, queries)} x {_many(found.gallery, items)}, d = {found.dim}",
         f"method  {found.method}",
         f"sweeps  {found.regime}",
-        f"memory  {sum(found.memory.values()) / 1e9:,.2f} GB of {found.budget / 1e9:,.2f} GB",
+        f"memory  {_size(sum(found.memory.values()))} of {_size(found.budget)}",
     ]
-    lines += [f"  {what:<24}{size / 1e9:9,.2f} GB" for what, size in found.memory.items() if size]
+    lines += [f"  {what:<24}{_size(size):>12}" for what, size in found.memory.items() if size]
     if found.seconds:
         lines.append(f"time    about {_time(found.total_seconds)}")
         lines += [
             f"  {what:<24}{_time(spent):>12}" for what, spent in found.seconds.items() if spent
         ]
     return "\n".join([*lines, *found.notes])
+
+
+def _many(count: int, plural: str) -> str:
+    return f"{count:,} {nouns.singular(plural) if count == 1 else plural}"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:,.2f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
 
 
 def _time(seconds: float) -> str:

@@ -13,6 +13,7 @@ from rerank.io.files import atomic_path, read_json
 from rerank.io.identify import PAGE
 from rerank.io.outputs import check_outputs
 from rerank.metrics.figures import as_text
+from rerank.metrics.hubness import advice
 from rerank.metrics.page import Queries, before_after, render, verdict
 from rerank.metrics.tables import p_text
 from rerank.metrics.uncertainty import format_change
@@ -165,11 +166,13 @@ def _verdicts(judged: Judged) -> list[str]:
             out.append(verdict(name, judged.labels[name], figure, change))  # type: ignore[arg-type]
         elif raw is not None:
             said = f"{queries} to {items}: {100 * raw.hub_share_of_firsts:.0f} % of the first "
-            said += f"places are held by {len(raw.hubs)} hubs"
+            said += f"places are held by {nouns.counted(len(raw.hubs), 'hubs')}"
             if rewritten is not None:
                 share = 100 * float(rewritten.firsts[raw.hubs].sum()) / rewritten.n_queries
                 said += f", after re-ranking {share:.0f} %"
             out.append(said[0].upper() + said[1:] + ".")
+    if raw := [of for of, after in judged.hubness.values() if after is None]:
+        out.append(advice(raw))
     if judged.before is None:
         out.append("No ground truth was given, so nothing says which ranking is right.")
     return out

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from rerank import io
+from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS
 from rerank.io import DirectionResult
@@ -150,7 +151,8 @@ def _answer(
     else:
         _write_results(out, direction, result, manifest)
         manifest["out"] = str(out)
-        lines = [f"{count} {asked} x {k} {searched}, label {result.label}; written: {out}"]
+        what = f"{nouns.counted(count, asked)} x {nouns.counted(k, searched)}"
+        lines = [f"{what}, label {result.label}; written: {out}"]
     return Answer(manifest, "\n".join(lines), tuple(warnings))
 
 

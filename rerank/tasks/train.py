@@ -13,6 +13,7 @@ import torch
 from rerank import io
 from rerank.core import comm
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.nouns import counted
 from rerank.io.files import named
 from rerank.io.identify import LOG, PAIR_SCORES
 from rerank.metrics.ranks import summary
@@ -83,11 +84,11 @@ class Split:
         out = []
         if self.skipped:
             out.append(
-                f"{self.name} ground truth: {self.skipped} pairs with {len(self.unknown)} unknown "
-                f"ids are left out: {named(self.unknown)}"
+                f"{self.name} ground truth: {counted(self.skipped, 'pairs')} with unknown ids "
+                f"{'is' if self.skipped == 1 else 'are'} left out: {named(self.unknown)}"
             )
         if self.alone:
-            out.append(f"{self.name}: {self.alone} texts without a right video are left out")
+            out.append(f"{self.name}: left out, texts without a right video: {self.alone}")
         return out
 
 
@@ -511,8 +512,8 @@ def _text(
         what = "are no negatives of each other"
         if manifest["settings"]["duplicates"] != "neutral":
             what = "count as negatives of each other"
-        lines.append(f"{manifest['duplicate_texts']} texts say what another video's text says; "
-                     f"such pairs {what}")  # fmt: skip
+        lines.append(f"texts that say what another video's text says: "
+                     f"{manifest['duplicate_texts']}; such pairs {what}")  # fmt: skip
     if "test" in manifest:
         test = manifest["test"]
         lines.append(f"test R@1 t2v {test['t2v']['R@1']:.1f}, v2t {test['v2t']['R@1']:.1f}")

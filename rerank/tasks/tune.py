@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rerank import io
+from rerank.core.nouns import counted
 from rerank.core.similarity import Pair
 from rerank.core.words import Name
 from rerank.io.files import atomic_path
@@ -124,7 +125,7 @@ def outcome(report: TuneReport) -> str:
     if report.settings.method == "none":
         head = "chosen: none, nothing gains more than its standard error"
     return (
-        f"{head} ({report.label}, {report.n_pairs} pairs). On pairs that tuning did not see "
-        f"({report.n_folds} folds): {recalls}, log-probability {report.gain:+.4f} "
+        f"{head} ({report.label}, {counted(report.n_pairs, 'pairs')}). On pairs that tuning did "
+        f"not see ({report.n_folds} folds): {recalls}, log-probability {report.gain:+.4f} "
         f"(standard error {report.error:.4f})"
     )

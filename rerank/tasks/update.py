@@ -8,6 +8,7 @@ import torch
 
 from rerank import io
 from rerank.core.errors import RerankError
+from rerank.core.nouns import counted
 from rerank.methods.saved import KIND
 from rerank.serving.exporting import check_index, extend, open_export
 from rerank.serving.grow import add_items
@@ -86,8 +87,8 @@ def update_files(
         "out": str(out or model),
     }  # fmt: skip
     text = (
-        f"gallery: {before} -> {after} items ({added} added, {len(gone)} removed), biases of the "
-        f"others unchanged; written: {out or model}"
+        f"gallery: {before} -> {counted(after, 'items')} ({added} added, {len(gone)} removed), "
+        f"biases of the others unchanged; written: {out or model}"
     )
     if index is not None:
         text += f" and {index}"

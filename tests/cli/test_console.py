@@ -1,6 +1,8 @@
 """What a person is told beside the result: progress, notes, what to type next; no leaks."""
 
+import html
 import json
+import re
 import shlex
 import shutil
 import warnings
@@ -69,9 +71,9 @@ def test_the_next_command_names_a_ground_truth_of_these_files_or_none(tmp_path, 
     files = ("--texts", "my data/texts.h5", "--videos", "my data/videos.h5")
     said, _ = run("apply", *files, "--out", "my data/out.h5", cwd=tmp_path)
     words = next_of(said)
-    truth = "my data/gt.json" if given == "gt.json" else "YOUR_GT.json"
-    assert words == ["eval", "--gt", truth, "--results", "my data/out.h5"]
-    run(*["gt.json" if word == "YOUR_GT.json" else word for word in words], cwd=tmp_path)
+    truth = ["--gt", "my data/gt.json"] if given == "gt.json" else ["--report", "report.html"]
+    assert words == ["eval", *truth, "--results", "my data/out.h5"]
+    run(*words, cwd=tmp_path)
 
 
 def test_notes_come_once_and_hold_no_python(tmp_path):
@@ -95,3 +97,34 @@ def test_what_a_run_is_told_stays_in_the_page(tmp_path, samples):
     assert "nothing says which ranking is right" in page and "hub skewness against" in page
     _, err = run("apply", *files, "--captions", "words.json", cwd=tmp_path, code=2)
     assert "--report" in err
+
+
+def test_counts_have_the_right_number_and_empty_columns_are_left_out(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "t.npz", embeddings=rng.normal(size=(1, 8)), ids=["t0"])
+    np.savez(
+        tmp_path / "v.npz", embeddings=rng.normal(size=(40, 8)), ids=[f"v{i}" for i in range(40)]
+    )
+    files = ("--texts", "t.npz", "--videos", "v.npz")
+    said, _ = run("apply", *files, cwd=tmp_path)
+    assert "t.npz: 1 text, " in said and "v.npz: 40 videos, " in said
+    head = next(line for line in said.splitlines() if "label" in line)
+    assert head.split()[:1] == ["label"] and "tau" not in head and "marginal error" not in head
+    for command in ("inspect", "plan"):
+        said, _ = run(command, *files, cwd=tmp_path)
+        assert not re.search(r"\b1 (texts|lists|queries|videos)\b", said), said
+
+
+def test_the_page_gives_the_command_that_made_the_file(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "tv":
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(40, 8)))
+    words = ["apply", "--texts", "t.npy", "--videos", "v.npy", "--text-ids", "rows"]
+    words += ["--video-ids", "rows", "--k", "3", "--out", "r.h5"]
+    run(*words, "--report", "p.html", cwd=tmp_path)
+    page = html.unescape((tmp_path / "p.html").read_text(encoding="utf-8"))
+    made = re.search(r"<dt>Re-ranked by</dt><dd>rerank (.*?)</dd>", page).group(1)
+    first = (tmp_path / "r.h5").read_bytes()
+    (tmp_path / "r.h5").unlink()
+    run(*shlex.split(made), cwd=tmp_path)
+    assert (tmp_path / "r.h5").read_bytes() == first

@@ -75,7 +75,22 @@ def test_sentences_follow_the_numbers():
     even = Dense(np.random.default_rng(3).random((4000, 40)))
     assert hubness.sentence(hubness.summary(even), "items").startswith("No hubs")
     few = hubness.summary(Dense(RNG.normal(size=(2, 100))))
-    assert "use at least 20 queries" in hubness.sentence(few)
+    assert "2 lists of 10 cannot tell 100 videos apart; use at least 20 queries" in (
+        hubness.sentence(few)
+    )
+    one = hubness.summary(Dense(RNG.normal(size=(1, 100))))
+    assert "1 list of 10 " in hubness.sentence(one)
+
+
+def test_advice_is_given_once_for_all_directions():
+    strong, even = (
+        hubness.summary(planted()),
+        hubness.summary(Dense(np.random.default_rng(3).random((4000, 40)))),
+    )
+    few = hubness.summary(Dense(RNG.normal(size=(2, 100))))
+    assert hubness.advice([even, strong]).startswith("Re-rank with rerank apply")
+    assert "measure it" in hubness.advice([even, few])
+    assert hubness.advice([few, few]) == "Look again with more queries."
 
 
 def test_geometry_of_known_clouds():

@@ -56,6 +56,12 @@ def test_norms_matter_under_dot_only():
     assert inspect.norms(rows, unit(rows), "videos", "cosine").status == "ok"
 
 
+def test_the_first_place_of_a_single_query_is_no_sign():
+    counted = hubness.from_lists(np.arange(5)[None], 400)
+    found = inspect.first_places(counted, IDS, "t2v")
+    assert found.status == "ok" and found.found == "v0 comes first for 1 of 1 query"
+
+
 @pytest.mark.parametrize(("share", "status"), [(0.0, "ok"), (0.1, "look"), (0.5, "bad")])
 def test_a_planted_item_is_named(share, status):
     n, m = 1000, 400
