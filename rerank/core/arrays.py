@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
+from rerank.core.wording import option
 
 ArrayLike: TypeAlias = np.ndarray | Tensor
 
@@ -206,7 +207,7 @@ def _tops(x: Tensor, what: str, *, first: int) -> Tensor:
             )
         raise RerankError(
             f"{what}: row {first + row} is zero and has no direction; "
-            f"remove it or use metric='dot' (--metric dot)"
+            f"remove it or use {option('metric', 'dot')}"
         )
     return tops
 
@@ -235,7 +236,7 @@ def check_products(queries: Tensor, gallery: Tensor) -> None:
     how = "overflow" if product > 1 else "vanish"
     raise RerankError(
         f"{name}: row {places[name]} has norm {lengths[name]:.1e}, and inner products {how} in "
-        f"{_named(queries)}; scale the embeddings, or use metric='cosine' (--metric cosine)"
+        f"{_named(queries)}; scale the embeddings, or use {option('metric', 'cosine')}"
     )
 
 

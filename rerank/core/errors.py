@@ -27,11 +27,13 @@ class NeedsEmbeddings(RerankError, TypeError):
         """The error of what works on embeddings alone, with the way out of whoever reads it.
 
         >>> NeedsEmbeddings.by("em rewrites embeddings", 1.5).args
-        ('em rewrites embeddings; give a Pair(queries, gallery), got float',)
+        ('em rewrites embeddings, and these are scores; give texts and videos, or a Pair(queries,
+        gallery), instead of float',)
         """
         return cls(
             either(
                 f"{what}, and these are scores; give --videos and --texts instead of --sims",
-                f"{what}; give a Pair(queries, gallery), got {type(given).__name__}",
+                f"{what}, and these are scores; give texts and videos, or a Pair(queries, "
+                f"gallery), instead of {type(given).__name__}",
             )
         )

@@ -12,11 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from rerank.core.errors import FormatError
+from rerank.core.wording import option
 from rerank.io.container import LENGTH_NAMES, MASK_NAMES
 from rerank.io.field import MAX_RATIO, Field, afford, check_matrix, read_array, rows_per_block
 from rerank.io.files import foreign, named
 
-HOW_TO_POOL = "say how to combine them: --pool mean, or --pool max"
+
+def how_to_pool() -> str:
+    """The way out where frames are not combined.
+
+    >>> how_to_pool()
+    'say how to combine them: pool="mean", or pool="max"'
+    """
+    return f"say how to combine them: {option('pool', 'mean')}, or {option('pool', 'max')}"
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ def pooled_cube(cube: Field, beside: Mapping[str, Field], pooling: Pooling | Non
     if cube.kind != "float":
         raise FormatError(f"{cube.where}: is {cube.describe()}, but frames are float numbers")
     if pooling is None and frames > 1:
-        raise FormatError(f"{cube.where}: every item has {frames} rows (frames); {HOW_TO_POOL}")
+        raise FormatError(f"{cube.where}: every item has {frames} rows (frames); {how_to_pool()}")
     afford(8 * frames * width, cube.where, what="a single item")
     mask = _mask(cube, beside)
 

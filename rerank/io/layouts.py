@@ -15,9 +15,9 @@ from rerank.io.container import SCHEMA, VECTOR_NAMES, Container, Found, contents
 from rerank.io.field import Field, check_matrix
 from rerank.io.files import named
 from rerank.io.frames import (
-    HOW_TO_POOL,
     Pooling,
     has_frames,
+    how_to_pool,
     pooled_cube,
     pooled_offsets,
     stacked,
@@ -409,7 +409,7 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
         many = next(name for name, item in by_id.items() if has_frames([item.shape]))
         raise FormatError(
             f"{path}: every item has several rows (frames), such as {named([many])} with "
-            f"{by_id[many].shape[-2]}; {HOW_TO_POOL}"
+            f"{by_id[many].shape[-2]}; {how_to_pool()}"
         )
     ids = check_ids(ids, str(path))
     check_unique(ids, str(path))
@@ -590,7 +590,7 @@ def _canonical(container: Container, wanted: Wanted) -> Found:
     elif framed:
         if wanted.pooling is None:
             raise FormatError(
-                f"{path}: holds frames of {len(ids)} items and no vector for each; {HOW_TO_POOL}"
+                f"{path}: holds frames of {len(ids)} items and no vector for each; {how_to_pool()}"
             )
         rows = pooled_offsets(fields["frames"], fields["offsets"], ids, wanted.pooling)
     elif wanted.dataset is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.rows import equal
 from rerank.core.similarity import Pair, Similarity
+from rerank.core.wording import option
 from rerank.core.words import Label
 from rerank.methods.base import Bank, Fitted, GalleryBias, Reranker, as_bank
 from rerank.methods.checks import bank_tau, check_columns, check_temperature, mapped
@@ -91,8 +92,8 @@ def two_galleries(bank: Bank, what: str) -> Similarity:
     if bank.pairs is None or _same(bank.pairs, bank.sim):
         raise RerankError(
             f"{what} needs a bank gallery besides the bank queries: give "
-            f"both sides of the bank (--bank-texts and --bank-videos); with one gallery it is "
-            f"sinkhorn"
+            f"both sides of the bank ({option('bank-texts')} and {option('bank-videos')}); "
+            f"with one gallery it is sinkhorn"
         )
     return beside(bank.sim, bank.pairs)
 
@@ -250,7 +251,7 @@ def gallery_bank(bank: Bank, what: str) -> Similarity:
     if bank.gallery is None:
         raise RerankError(
             f"{what} needs a bank gallery besides the bank queries: give "
-            f"both sides of the bank (--bank-texts and --bank-videos)"
+            f"both sides of the bank ({option('bank-texts')} and {option('bank-videos')})"
         )
     return bank.gallery
 

@@ -184,7 +184,7 @@ class EM(Reranker):
         if sim is None:
             raise RerankError(
                 "EM needs bank queries and a bank gallery: got bank queries alone; give "
-                "both sides of the bank (--bank-texts and --bank-videos)"
+                f"both sides of the bank ({option('bank-texts')} and {option('bank-videos')})"
             )
         gram, colsum = reduce.gram(
             sim, query_mass=reduce.query_masses(sim), gallery_mass=reduce.gallery_masses(sim)

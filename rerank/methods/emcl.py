@@ -102,7 +102,7 @@ class EMCL(Reranker):
         if bank.pairs is None:
             raise RerankError(
                 "emcl needs bank queries and a bank gallery: got bank queries alone; give both "
-                "(--bank-texts and --bank-videos)"
+                f"({option('bank-texts')} and {option('bank-videos')})"
             )
         sim = bank.pairs
         gram, colsum = reduce.gram(

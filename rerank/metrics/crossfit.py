@@ -16,6 +16,7 @@ import torch
 from rerank.core.errors import RerankError
 from rerank.core.pairs import Grades, as_positives, clusters_of
 from rerank.core.similarity import Dense, Pair, Similarity
+from rerank.core.wording import option
 from rerank.core.words import Ties
 from rerank.methods.base import Bank, Reranker
 from rerank.metrics import protocols
@@ -104,7 +105,8 @@ def halves(sim: Similarity, positives: Sequence[np.ndarray], *, seed: int = 0) -
     if count < 2:
         raise RerankError(
             f"cross-fit: {len(judged)} judged queries share their right answers, so no two halves "
-            f"are independent; give a bank instead (--bank-texts, --bank-videos)"
+            f"are independent; give a bank instead ({option('bank-texts')}, "
+            f"{option('bank-videos')})"
         )
     order = np.random.default_rng(seed).permutation(count)
     sizes = np.bincount(clusters, minlength=count)

@@ -204,7 +204,8 @@ def gated_fit(
     if bank.pairs is None or bank.positives is None:
         raise RerankError(
             "the gate needs known pairs of the bank: give Bank(..., pairs=..., positives=...) "
-            "(--bank-texts, --bank-videos and --bank-gt), or fit without it (--no-gate)"
+            f"({option('bank-texts')}, {option('bank-videos')} and {option('bank-gt')}), or fit "
+            f"without it ({option('no-gate')})"
         )
     if len(bank.positives) != bank.pairs.shape[0]:
         raise RerankError(

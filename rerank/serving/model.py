@@ -20,6 +20,7 @@ from torch import Tensor
 from rerank.core.arrays import pandas_module
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Pair, Similarity, as_matrix
+from rerank.core.wording import either
 from rerank.core.words import Label, Metric
 from rerank.io import held
 from rerank.methods import saved as files
@@ -215,10 +216,11 @@ class Model:
         """
         settings = self.confidence
         if settings is None:
-            raise RerankError(
-                "the model has no confidence: fit it with confidence=True and a bank of pairs "
-                "(rerank fit --confidence --bank-texts ... --bank-videos ... --bank-gt ...)"
+            way = either(
+                "rerank fit --confidence --bank-texts ... --bank-videos ... --bank-gt ...",
+                "rerank.fit(..., bank_texts=..., bank_videos=..., bank_gt=..., confidence=True)",
             )
+            raise RerankError(f"the model has no confidence: fit it with pairs of a bank: {way}")
         return settings.of(
             self.transform(Pair(self._queries(queries), self._vectors(), self.metric))
         )

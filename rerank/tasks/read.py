@@ -18,6 +18,7 @@ from rerank.core import comm
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.pairs import Grades, as_grades, as_positives
 from rerank.core.similarity import ArrayLike
+from rerank.core.wording import label, option
 from rerank.io import Embeddings, Reading, ScoreMatrix
 from rerank.io.files import read_text, regular_file
 from rerank.io.layouts import holds
@@ -165,7 +166,9 @@ def pick_device(name: str) -> torch.device:
         RerankError: "cuda" without CUDA.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise RerankError("--device cuda: no CUDA device is available; use --device cpu or auto")
+        raise RerankError(
+            f"{label('device')}: no CUDA device is available; use {option('device', 'cpu')}"
+        )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

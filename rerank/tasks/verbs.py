@@ -33,7 +33,7 @@ from rerank.tasks import tune as tuning
 from rerank.tasks.apply import Ranking, Reranked
 from rerank.tasks.confidence import Answers, answers_of
 from rerank.tasks.inspect import Inspection, read_directions
-from rerank.tasks.read import Inputs, bytes_of, right_answers
+from rerank.tasks.read import Inputs, bytes_of, pick_device, right_answers
 
 # Above this many scores a saved result keeps the matrix only where it is asked for.
 _KEPT_SCORES = 4_000_000
@@ -322,6 +322,8 @@ def apply(
     """
     if isinstance(method, (list, tuple, np.ndarray, Tensor)):
         raise RerankError("method: got data, expected a name; apply(texts, videos, method='...')")
+    if isinstance(device, str):
+        device = pick_device(device)
     inputs, arrays = _read(
         scores=scores, bank_scores=bank_scores, bank_gt=bank_gt, metric=metric, heads=heads,
         texts=texts, videos=videos, bank_texts=bank_texts, bank_videos=bank_videos,
@@ -527,8 +529,10 @@ def _directions(
 
 def _place(device: str | torch.device | None, rows: Any) -> torch.device:  # noqa: ANN401
     """The device that was named, or the one where the rows are."""
+    if isinstance(device, str):
+        return pick_device(device)
     if device is not None:
-        return torch.device(device)
+        return device
     return rows.device if isinstance(rows, Tensor) else torch.device("cpu")
 
 
@@ -547,7 +551,8 @@ def _read(
         for role, x in roles.items()
         if x is not None
     }
-    if (scores is None) == ("texts" not in held or "videos" not in held):
+    sides = held.keys() & {"texts", "videos"}
+    if len(sides) != (2 if scores is None else 0):
         raise RerankError("give texts and videos, or scores, not both and not neither")
     arrays = {role: rows for role, (_, rows) in held.items()}
     read: dict[str, Any] = {role: found for role, (found, _) in held.items()}

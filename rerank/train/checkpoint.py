@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rerank.core.errors import FormatError
+from rerank.core.wording import either
 from rerank.io import tensorfile
 from rerank.train.settings import TrainSettings
 
@@ -77,7 +78,8 @@ def load(
         FormatError: not a checkpoint, of another objective, settings, dimension or data.
     """
     document, tensors = tensorfile.read(path, KIND, made_by="`rerank train`")
-    start_over = "start over with --fresh, or resume with what it was started with"
+    start_over = either("start over with --fresh", "start over without resume=True")
+    start_over += ", or resume with what it was started with"
     theirs, ours = document["settings"], asdict(settings)
     for name in ("objective", *(n for n in ours if n not in EXTENSIBLE)):
         if theirs.get(name) != ours[name]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from rerank.core.errors import RerankError
 from rerank.core.pairs import as_positives
 from rerank.core.similarity import ArrayLike, as_matrix, check_finite
+from rerank.core.wording import either
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +118,7 @@ def paired(
     if not judged:
         raise RerankError(
             f"{what}: the ground truth has no pair among {x.shape[0]} texts and {y.shape[0]} "
-            f"videos; give the ground truth of these files (--gt)"
+            f"videos; give the pairs of these"
         )
     if captions is not None and len(captions) != x.shape[0]:
         raise RerankError(f"{what}: got {len(captions)} captions for {x.shape[0]} texts")
@@ -151,7 +152,7 @@ def split_by_video(
     if count < 2 or m - count < 2:
         raise RerankError(
             f"validation: {share:.0%} of {m} videos leaves fewer than two on a side; give "
-            f"--val-videos, --val-texts and --val-gt, or more videos"
+            f"{either('--val-videos, --val-texts and --val-gt', 'validation data')}, or more videos"
         )
     order = np.random.default_rng(seed).permutation(m)
     held = np.zeros(m, dtype=bool)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, as_matrix, check_finite, unit_rows
+from rerank.core.wording import option
 from rerank.train.ridge import Affine, Start
 
 _ROWS = 8192
@@ -66,8 +67,8 @@ class Head(nn.Module):
         """
         if self.hidden:
             raise RerankError(
-                f"a residual MLP of width {self.hidden} does not fold into a linear map; "
-                f"map the embeddings with load_heads(path) first, or train with --hidden 0"
+                f"a residual MLP of width {self.hidden} does not fold into a linear map; map the "
+                f"embeddings with load_heads(path) first, or train with {option('hidden', 0)}"
             )
         weight = self.weight.detach() / self.scale
         return weight, self.bias.detach() - self.mean @ weight

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank.core.errors import RerankError
+from rerank.core.wording import label
 from rerank.io.files import replacing
 
 
@@ -32,7 +33,7 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise RerankError(
-                "--tensorboard needs the library: pip install 'rerank-toolkit[train]'"
+                f"{label('tensorboard')} needs the library: pip install 'rerank-toolkit[train]'"
             ) from None
         there = epochs_in(folder)
         self._writer = SummaryWriter(str(folder), purge_step=0 if there and not resume else None)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rerank.core import comm, progress
 from rerank.core.errors import RerankError
+from rerank.core.wording import either, label, option
 from rerank.train import checkpoint
 from rerank.train.checkpoint import Progress
 from rerank.train.data import PairedData
@@ -106,7 +107,7 @@ def fit_heads(
     if resume:
         if checkpoint_path is None or not Path(checkpoint_path).exists():
             raise RerankError(
-                f"--resume: there is no checkpoint {checkpoint_path}; start without --resume"
+                f"{label('resume')}: there is no checkpoint {checkpoint_path}; start without it"
             )
         state, best = checkpoint.load(checkpoint_path, **keep)
         state.finished = False
@@ -128,7 +129,8 @@ def fit_heads(
                 if checkpoint_path is not None and state.epoch:
                     kept = f"the checkpoint of epoch {state.epoch} is kept in {checkpoint_path}; "
                 raise RerankError(
-                    f"{error}; {kept}start over with --fresh and a lower --lr (now {settings.lr:g})"
+                    f"{error}; {kept}{either('start over with --fresh', 'start over')} and a "
+                    f"lower {option('lr')} (now {settings.lr:g})"
                 ) from None
             state.epoch += 1
             state.history.append({"epoch": state.epoch, **record})

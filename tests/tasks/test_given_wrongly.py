@@ -132,3 +132,28 @@ def test_results_show_themselves_in_one_line_and_in_tables():
     assert before_after.to_latex().count(r"\\") == 5
     pytest.importorskip("pandas")
     assert list(before_after.to_pandas()["when"]) == ["before", "before", "after", "after"]
+
+
+def test_python_is_told_of_arguments_and_never_of_flags(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 30, 8))
+    frames, ids = rng.normal(size=(30, 4, 8)), [str(i) for i in range(30)]
+    np.savez(tmp_path / "frames.npz", embeddings=frames, ids=ids)
+    zero = x.copy()
+    zero[2] = 0
+    asked = {
+        "pool=": lambda: rerank.apply(tmp_path / "frames.npz", y),
+        "bank_videos=": lambda: rerank.fit(y, bank_texts=x, method="em"),
+        "bank_texts=": lambda: rerank.fit(y, bank_texts=x, method="emcl"),
+        "(bank_texts= and bank_videos=)": lambda: rerank.apply(x, y, bank_texts=x, method="dualis"),
+        'metric="dot"': lambda: rerank.apply(zero, y),
+        "give texts and videos, or": lambda: rerank.apply(scores=x @ y.T, method="em"),
+        "scores, not both": lambda: rerank.apply(x, scores=x @ y.T),
+        "confidence=True": lambda: rerank.fit(y, bank_texts=x).sure(x),
+    }
+    if not torch.cuda.is_available():
+        asked['device="cpu"'] = lambda: rerank.apply(x, y, device="cuda")
+    for said, call in asked.items():
+        with pytest.raises(RerankError) as error:
+            call()
+        assert said in str(error.value) and "--" not in str(error.value), str(error.value)
