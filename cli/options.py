@@ -163,7 +163,8 @@ Report: TypeAlias = Annotated[
     Path | None, typer.Option("--report", help="Also write one self-contained HTML page.")
 ]
 Captions: TypeAlias = Annotated[
-    Path | None, typer.Option("--captions", help="For the page: JSON {id: caption}.")
+    Path | None,
+    typer.Option("--captions", help="For the page: JSON {id: caption}, or CSV of id and caption."),
 ]
 Thumbnails: TypeAlias = Annotated[
     Path | None, typer.Option("--thumbnails", help="For the page: folder of ID.jpg or .png.")

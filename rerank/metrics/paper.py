@@ -327,7 +327,8 @@ def latex(
 ) -> str:
     r"""A table environment with booktabs rules, for `\input`.
 
-    Where booktabs is not loaded its rules become `\hline`, so that it compiles either way.
+    Where booktabs is not loaded its rules become `\hline`, so that it compiles either way. With
+    graphicx a table that is wider than the line is scaled to it.
 
     Args:
         comparison: what was found.
@@ -347,7 +348,8 @@ def latex(
         rules.append(rf"\cmidrule{{{column}-{column + len(names) - 1}}}")
         column += len(names)
     lines = [
-        rf"% rerank {__version__}; \usepackage{{booktabs}} makes the rules nicer",
+        rf"% rerank {__version__}; \usepackage{{booktabs}} makes the rules nicer,",
+        r"% \usepackage{graphicx} scales a table that is wider than the line",
         r"\begin{table}",
         r"\centering",
         *(
@@ -357,8 +359,10 @@ def latex(
                 ("cmidrule", "cline"),
             )
         ),
+        r"\providecommand{\resizebox}[3]{#3}",
         rf"\caption{{{tex_text(caption or made.caption)}}}",
         rf"\label{{{label}}}",
+        r"\setbox0=\hbox{\ignorespaces",
         rf"\begin{{tabular}}{{l{'r' * width}}}",
         r"\toprule",
         " & ".join(head) + r" \\",
@@ -373,7 +377,9 @@ def latex(
             )
         for name, row in block.rows:
             lines.append(" & ".join([_tex_title(name), *map(_tex_cell, row)]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+    fit = r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi"
+    ends = [r"\bottomrule", r"\end{tabular}}", fit, r"\end{table}"]
+    return "\n".join([*lines, *ends])
 
 
 def _tex_title(name: str) -> str:

@@ -1,6 +1,7 @@
 """The page about files: what was judged as one self-contained HTML file."""
 
 import base64
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,11 +180,13 @@ def _verdicts(judged: Judged) -> list[str]:
 
 
 def read_captions(path: Path) -> dict[str, str]:
-    """Words for ids: a JSON object of strings (lists are joined).
+    """Words for ids: a JSON object of strings (lists are joined), or CSV or TSV of ids and words.
 
     Raises:
         FormatError: anything else.
     """
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return _caption_rows(path)
     found = read_json(path)
     if not isinstance(found, dict):
         raise FormatError(
@@ -193,6 +196,25 @@ def read_captions(path: Path) -> dict[str, str]:
         key: " / ".join(map(str, value)) if isinstance(value, list) else str(value)
         for key, value in found.items()
     }
+
+
+def _caption_rows(path: Path) -> dict[str, str]:
+    """The first column names, the second says; a header names no item and does no harm."""
+    mark = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file, delimiter=mark) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FormatError(
+            f"{path}: cannot be read ({error}); expected rows of id, caption"
+        ) from None
+    short = next((i for i, row in enumerate(rows, 1) if len(row) < 2), None)
+    if short is not None or not rows:
+        raise FormatError(f"{path}: row {short or 1} has no caption; expected rows of id, caption")
+    out: dict[str, list[str]] = {}
+    for key, said, *_ in rows:
+        out.setdefault(key, []).append(said)
+    return {key: " / ".join(said) for key, said in out.items()}
 
 
 def _folder(folder: Path) -> None:

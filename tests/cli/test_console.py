@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from rerank.core import progress
+from rerank.core.errors import FormatError
+from rerank.tasks.report import read_captions
 from rerank_cli.console import LineReporter
 from tests.cli.test_cli import run
 
@@ -128,3 +130,24 @@ def test_the_page_gives_the_command_that_made_the_file(tmp_path):
     (tmp_path / "r.h5").unlink()
     run(*shlex.split(made), cwd=tmp_path)
     assert (tmp_path / "r.h5").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.json", '{"t0": ["a, b", "c"], "t1": "d"}'),
+        ("c.csv", 'id,caption\nt0,"a, b"\nt0,c\nt1,d\n'),
+        ("c.tsv", "t0\ta, b\nt0\tc\nt1\td\n"),
+    ],
+)
+def test_captions_are_read_from_what_people_hold(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    found = read_captions(tmp_path / name)
+    assert (found["t0"], found["t1"]) == ("a, b / c", "d")
+
+
+@pytest.mark.parametrize(("name", "text"), [("c.csv", "t0\n"), ("c.csv", ""), ("c.json", "[1]")])
+def test_captions_that_are_none_are_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(FormatError, match="expected"):
+        read_captions(tmp_path / name)

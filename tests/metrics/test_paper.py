@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -186,3 +188,24 @@ def test_without_a_bank_nothing_is_called_inductive_and_no_ranking_comes_twice()
     # The same reason is given once, for both directions.
     notes = [note for note in tables.footnotes(found) if note.startswith("left out")]
     assert notes and len({note.split(": ", 2)[2] for note in notes}) == len(notes)
+
+
+PDFLATEX = shutil.which("pdflatex")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PDFLATEX is None, reason="no LaTeX")
+@pytest.mark.parametrize("packages", [(), ("booktabs",), ("booktabs", "graphicx")])
+def test_latex_compiles_and_fits_the_line_where_graphicx_is_loaded(found, packages, tmp_path):
+    used = "".join(rf"\usepackage{{{name}}}" for name in packages)
+    # The second table is wider than the line of an article.
+    tables = found.to_latex(columns="R@1") + "\n" + found.to_latex()
+    (tmp_path / "d.tex").write_text(
+        rf"\documentclass{{article}}{used}\textwidth=180pt\begin{{document}}{tables}\end{{document}}"
+    )
+    made = subprocess.run(
+        [PDFLATEX, "-interaction=nonstopmode", "-halt-on-error", "d.tex"], cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout[-2000:]
+    assert ("Overfull" in made.stdout) is ("graphicx" not in packages)
