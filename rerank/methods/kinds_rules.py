@@ -463,7 +463,7 @@ def _leans(look: Look, found: Verdict) -> bool:
 def _skewness(lines: np.ndarray, found: Verdict) -> tuple[float, float] | None:
     """Median skewness of the scores of a line, as they are and as log-odds; None of short lines."""
     few = lines[:: max(1, lines.size // _TAIL_ENTRIES)].astype(np.float64) / found.scale
-    held = np.isfinite(few) & ((few > 0) | (found.unscored != 0))
+    held = np.isfinite(few) & ((few > 0) | ((few == 0) & (found.unscored != 0)))
     used = held.sum(axis=1) >= _LONG_LINE
     if used.sum() < _FEWEST_LINES or 2 * used.sum() < len(few):
         return None

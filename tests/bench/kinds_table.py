@@ -1,9 +1,13 @@
-"""R@1 before and after re-ranking, on one matrix written as every kind of number.
+"""R@1 before and after re-ranking, on two matrices written as every kind of number.
 
-RERANK_DATA=... python tests/bench/kinds_table.py
+    RERANK_DATA=... python tests/bench/kinds_table.py [tau ...]
+
+tau is the width of the softmax and of the match probabilities: .012 by default; wider ones are
+broader probabilities, which look more like similarities.
 """
 
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -25,6 +29,7 @@ def kinds_of(scores: np.ndarray, tau: float) -> dict[str, np.ndarray]:
     return {
         "cosines": scores,
         "cosines, 3 decimals": scores.round(3),
+        "cosines, 2 decimals": scores.round(2),
         "logits, float16": logits.astype(np.float16),
         "softmax": share,
         "softmax, percent float16": (100 * share).astype(np.float16),
@@ -69,13 +74,20 @@ def main() -> None:
         found = io.read_scores(file)
         both = {"t2v": found.scores, "v2t": found.reverse}
         print(row(file.name, found.scores if found.reverse is None else both, diagonal))
-    with h5py.File(data / "cap4video" / "video_scores.h5") as file:
-        scores = np.asarray(file["scores"], np.float32)
-        queries, gallery = ([x.decode() for x in file[k][()]] for k in ("query_ids", "gallery_ids"))
-    truth = io.read_ground_truth(data / "cap4video" / "gt.json", tuple(queries), tuple(gallery))
-    right = np.array([int(items[0]) for items in truth.positives])
-    for name, matrix in kinds_of(scores, tau=0.012).items():
-        print(row(name, matrix, right))
+    for stored in ("video_scores", "titles_scores"):
+        with h5py.File(data / "cap4video" / f"{stored}.h5") as file:
+            scores = np.asarray(file["scores"], np.float32)
+            queries, gallery = (
+                [x.decode() for x in file[k][()]] for k in ("query_ids", "gallery_ids")
+            )
+        truth = io.read_ground_truth(
+            data / "cap4video" / "gt.json", tuple(queries), tuple(gallery)
+        )  # fmt: skip
+        right = np.array([int(items[0]) for items in truth.positives])
+        for tau in [float(text) for text in sys.argv[1:]] or [0.012]:
+            print(f"\n{stored}, tau {tau}")
+            for name, matrix in kinds_of(scores, tau=tau).items():
+                print(row(name, matrix, right), flush=True)
 
 
 if __name__ == "__main__":

@@ -268,8 +268,9 @@ def test_cosines_do_not_lean(keep, mean):
         x = np.maximum(cosines(m=300, seed=seed, mean=mean, noise=0.06), 1e-4)
         stretched = (x - x.min() + 1e-3) / np.ptp(x)
         for y in (x, np.minimum(stretched, 1)):
-            y = y if keep is None else cut(y, keep, 0)
-            assert read_kind(y.astype(np.float32)).kind == "similarities"
+            for fill in (0, -100):
+                z = y if keep is None else cut(y, keep, fill)
+                assert read_kind(z.astype(np.float32)).kind == "similarities"
 
 
 @pytest.mark.parametrize("k", [5, 10, 50])
