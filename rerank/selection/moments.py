@@ -35,9 +35,9 @@ FEWEST = 30
 # Principal axes that are kept, rows that are enough to estimate them from.
 _AXES = 128
 _ROWS = 20_000
-# Axes of the distance; rows and folds of the comparison. Folds leave out a tenth: an
+# Axes of the distance; rows, folds and steps of the comparison. Folds leave out a tenth: an
 # estimate from fewer rows is further from the rows that it has not seen.
-_TOP, _COMPARED, _FOLDS = 32, 2000, 10
+_TOP, _COMPARED, _FOLDS, _STEPS = 32, 2000, 10, 4
 _QUANTILES = 101
 # Alarm beyond this many standard errors, and at an AUC that is this large at least.
 _SURE, _LEAST_AUC = 4.0, 0.6
@@ -115,7 +115,7 @@ def moments_of(queries: Rows) -> Moments:
     below = values[: top.start]
     rest = float(below.mean()) if len(below) else 0.0
     axes = (vectors[:, top] * np.sqrt(values[top] - rest)).T
-    arrays = (mean, np.ascontiguousarray(axes), np.asarray(rest), *_held_out(x, vectors[:, top]))
+    arrays = (mean, np.ascontiguousarray(axes), np.asarray(rest), *_held_out(x))
     return Moments(*(torch.from_numpy(a.astype(np.float32)) for a in arrays))
 
 
@@ -176,25 +176,27 @@ def _units_of(found: Moments) -> _Units:
     return _Units(found.mean.double().numpy(), unit, length**2 + rest, rest)
 
 
-def _units_from(rows: np.ndarray, near: np.ndarray) -> _Units:
-    """The units of some rows; their largest axes by a step of subspace iteration from `near`.
+def _units_from(rows: np.ndarray) -> _Units:
+    """The units of some rows; their largest axes by a few steps of subspace iteration.
 
-    The axes of more rows are nearly those of some, and the step leaves nothing of rows that are not
-    among them.
+    It starts anywhere: the axes of all rows would know those that are left out.
     """
     mean = rows.mean(axis=0)
     y = rows - mean
-    d, width = y.shape[1], near.shape[1]
-    basis = np.linalg.qr(y.T @ (y @ near))[0]
+    d = y.shape[1]
+    width = min(_AXES, d)
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(d, min(width + 8, d))))[0]
+    for _ in range(_STEPS):
+        basis = np.linalg.qr(y.T @ (y @ basis))[0]
     along = y @ basis
     values, turn = np.linalg.eigh(along.T @ along / len(y))
-    values, axes = np.maximum(values, 0), (basis @ turn).T
+    values, axes = np.maximum(values[-width:], 0), (basis @ turn).T[-width:]
     total = float((y**2).sum()) / len(y)
     rest = max(0.0, total - float(values.sum())) / max(1, d - width)
     return _Units(mean, axes, values, rest)
 
 
-def _held_out(x: Rows, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _held_out(x: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Quantiles of wide and along, and facts of <w(x), w(y)>, of rows that were left out."""
     nothing = np.empty(0), np.empty(0), np.empty(0)
     rows = thinned(x, 2 * _COMPARED)[:].cpu().double().numpy()
@@ -203,7 +205,7 @@ def _held_out(x: Rows, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     folds = np.random.default_rng(0).permutation(len(rows)) % _FOLDS
     lengths, products = [], []
     for fold in range(_FOLDS):
-        units = _units_from(rows[folds != fold], axes)
+        units = _units_from(rows[folds != fold])
         if units.flat:
             return nothing
         seen = rows[folds == fold]
@@ -261,7 +263,9 @@ def looks(found: Moments, queries: Rows) -> Look | None:
     products, n = _products(w)
     level, spread, held = found.pairs.double().tolist()
     distance = float(products.mean()) - level
-    error = spread * math.sqrt(2 / max(1.0, n * (n - 1)))
+    # Of both samples: the bank's mean has an error too, which all pairs of the batch share.
+    pairs = 2 / max(1.0, n * (n - 1)) + 2 / (held * (held - 1)) + 4 / (n * held)
+    error = spread * math.sqrt(pairs)
     # What was seen, and the least that it can have been.
     seen = [(_auc_of(distance), _auc_of(distance - _SURE * error), _LEAST_AUC)]
     chance = _SURE * math.sqrt((1 / n + 1 / held) / 12)
