@@ -198,9 +198,12 @@ def _answer(error: Exception) -> str | None:
         said = line_of(error)
         if said is None:
             return None
+        said = _one_line(said)
+        if said.isprintable():
+            return said  # without an import, for which there may be no room
         from rerank.io.files import printable
 
-        return printable(_one_line(said))
+        return printable(said)
     except (MemoryError, ImportError, SystemError):
         return NO_MEMORY  # not even room for the words
 

@@ -1,7 +1,7 @@
 """Rows and their names out of whatever a program holds: arrays, lists, tables, tensors."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 import numpy as np
 
@@ -209,7 +209,7 @@ def _numbers(column: Any, where: str) -> np.ndarray:  # noqa: ANN401  pandas or 
     try:
         return np.array([float(item) for item in items])
     except (TypeError, ValueError):
-        row = next(row for row, item in enumerate(items) if not isinstance(item, int | float))
+        row = next(row for row, item in enumerate(items) if not isinstance(item, SupportsFloat))
         raise RerankError(
             f"{where}: row {row} is {named([items[row]])}: a missing value; fill it, or leave the "
             "row out"

@@ -1,5 +1,7 @@
 """Embeddings from what a program holds."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -91,6 +93,72 @@ def test_tables_of_polars():
     found = as_embeddings(Frame())
     assert found.ids == tuple(IDS)
     np.testing.assert_allclose(found.vectors, X, rtol=1e-6)
+
+
+def _frames(library):
+    """What a table of either library may look like that holds X under IDS."""
+    frame, lists = library.DataFrame, X.tolist()
+    columns = {f"f{i}": X[:, i] for i in range(3)}
+    return {
+        "columns": frame({"id": IDS, **columns}),
+        "numbered columns": frame({"0": IDS, **{str(i + 1): X[:, i] for i in range(3)}, "id": IDS}),
+        "lists": frame({"id": IDS, "clip": lists}),
+        "lists beside others": frame({"id": IDS, "clip": lists, "t": [2.5] * 5, "note": IDS}),
+        "columns beside others": frame({"id": IDS, **columns, "t": [2.5] * 5, "ok": [True] * 5}),
+        "bytes": frame({"id": [name.encode() for name in IDS], "clip": lists}),
+    }
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_every_table_of_either_library(library):
+    module = pytest.importorskip(library)
+    for name, frame in _frames(module).items():
+        found = as_embeddings(frame, role="texts")
+        assert found.ids == tuple(IDS), name
+        np.testing.assert_allclose(found.vectors, X, rtol=1e-6, err_msg=name)
+    frame = module.DataFrame({"id": IDS, "clip": X.tolist(), "blip": X.tolist()})
+    with pytest.raises(RerankError, match=r"'clip', 'blip' could all be.*df\[\['id', 'clip'\]\]"):
+        as_embeddings(frame)
+    with pytest.raises(RerankError, match=r"ids: got a DataFrame.*such as df\['id'\]"):
+        as_embeddings(X, ids=frame)
+    assert as_embeddings(X, ids=frame["id"]).ids == tuple(IDS)
+
+
+def test_decimals_of_polars_are_numbers():
+    polars = pytest.importorskip("polars")
+    numbers = [Decimal("1.5"), Decimal(2), Decimal("2.5"), Decimal(3), Decimal(4)]
+    found = as_embeddings(polars.DataFrame({"id": IDS, "f0": numbers, "f1": numbers}))
+    np.testing.assert_array_equal(found.vectors[:, 0], [1.5, 2, 2.5, 3, 4])
+    missing = [numbers[0], None, *numbers[2:]]
+    with pytest.raises(RerankError, match="column 'f0': row 1 is None: a missing value"):
+        as_embeddings(polars.DataFrame({"id": IDS, "f0": missing, "f1": numbers}))
+
+
+def test_the_precision_and_the_laziness_of_polars():
+    polars = pytest.importorskip("polars")
+    for kind in (polars.List(polars.Float32), polars.Array(polars.Float32, 3)):
+        column = polars.Series("clip", X.tolist(), dtype=kind)
+        for given in (column, polars.DataFrame([polars.Series("id", IDS), column])):
+            found = as_embeddings(given)
+            assert found.vectors.dtype == np.float32
+            np.testing.assert_array_equal(found.vectors, X)
+    with pytest.raises(RerankError, match="LazyFrame, which has no rows yet; give x.collect()"):
+        as_embeddings(polars.DataFrame({"id": IDS, "clip": X.tolist()}).lazy())
+    for names in (polars.Categorical, polars.Enum(IDS)):
+        frame = polars.DataFrame({"id": polars.Series(IDS, dtype=names), "clip": X.tolist()})
+        assert as_embeddings(frame).ids == tuple(IDS)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_table_as_ground_truth_says_what_to_give(library):
+    import rerank
+
+    module = pytest.importorskip(library)
+    pairs = module.DataFrame({"query_id": [*IDS, "a"], "video_id": [*IDS, "b"]})
+    run = rerank.apply({i: x for i, x in zip(IDS, X, strict=True)}, dict(zip(IDS, X, strict=True)))
+    with pytest.raises(RerankError, match="got a DataFrame") as caught:
+        run.evaluate(pairs)
+    assert "\n" not in str(caught.value)
 
 
 def test_mappings_paths_and_embeddings(tmp_path):

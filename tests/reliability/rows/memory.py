@@ -1,5 +1,8 @@
 """Memory that runs out in the middle of the work."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -8,9 +11,9 @@ import torch
 from rerank import Dense, Pair
 from rerank.methods.registry import pipeline
 from rerank.passes import reduce
-from tests.reliability.child import rerank
+from tests.reliability.child import ROOT, rerank
 from tests.reliability.matrix import Case, row
-from tests.reliability.rows.commands import JUDGED, files
+from tests.reliability.rows.commands import BOTH, JUDGED, files
 
 ERRORS = (
     MemoryError("no room"),
@@ -29,7 +32,12 @@ def exhausted():
                            partial(_halved, work, number, kind))  # fmt: skip
     # With less, libraries find no room for their stack, and the system ends them.
     for size in (64, 96, 128, 256):
-        yield Case(f"{size} MB left for the command", partial(_little, size))
+        yield Case(f"{size} MB left for the command", partial(_little, size, EVAL))
+    for name, command in COMMANDS.items():
+        for size in (64, 160, 320):
+            yield Case(f"{size} MB left for {name}", partial(_little, size, command))
+    for size in (100, 400, 600):
+        yield Case(f"an address space of {size} MB", partial(_limited, size), True)
 
 
 def _work(name, sim):
@@ -71,9 +79,35 @@ def _halved(work, number, kind, folder):
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
-def _little(size, folder):
-    files(folder)
+EVAL = ("eval", *JUDGED)
+COMMANDS = {
+    "apply": ("apply", *BOTH), "search": ("search", "--model", "m.safetensors", *BOTH),
+    "convert": ("convert", "t.h5", "c.h5"), "inspect": ("inspect", *BOTH),
+    "fit": ("fit", "--videos", "v.h5", "--bank-texts", "t.h5", "--out", "n.safetensors"),
+}  # fmt: skip
 
-    done = rerank("eval", *JUDGED, folder=folder, memory=size << 20)
+
+def _little(size, command, folder):
+    files(folder)
+    if command[0] == "search":
+        fit = ("fit", "--videos", "v.h5", "--bank-texts", "t.h5", "--method", "is", "--out")
+        assert rerank(*fit, "m.safetensors", folder=folder).status == 0
+    before = {path.name for path in folder.iterdir()}
+    done = rerank(*command, folder=folder, memory=size << 20)
     assert done.status in (0, 2) and "Traceback" not in done.err, done
-    assert done.status == 0 or done.err.count("\n") == 1, done
+    said = [line for line in done.err.splitlines() if not line.startswith(("note", "warning"))]
+    assert done.status == 0 or len(said) == 1, done
+    assert done.status == 0 or {path.name for path in folder.iterdir()} == before, "something left"
+
+
+def _limited(size, folder):
+    """As `ulimit -v` before anything is imported."""
+    files(folder)
+    line = [sys.executable, "-m", "rerank", *EVAL]
+    shell = ["bash", "-c", f'ulimit -v {size << 10}; exec "$@"', "bash", *line]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        shell, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done
+    assert done.stderr.startswith("error: "), done
