@@ -27,7 +27,7 @@ _TIGHT = 100
 _SMALL = 64 << 20
 
 # How to call each sort of number in a refusal.
-_WORDS = {"i": "integers", "u": "integers", "b": "booleans", "c": "complex numbers"}
+_WORDS = {"i": "integers", "u": "integers", "b": "booleans"}
 
 
 def no_check() -> None:
@@ -172,6 +172,11 @@ def check_matrix(field: Field, what: str) -> None:
         raise FormatError(
             f"{field.where}: holds {dtype.name}, which may be bfloat16; {what} are float16, "
             "float32 or float64: save them with .float()"
+        )
+    if dtype.kind == "c":
+        raise FormatError(
+            f"{field.where}: holds complex numbers ({dtype.name}), but {what} are real; store the "
+            "real and the imaginary parts as columns side by side, or the absolute values"
         )
     if dtype.kind in _WORDS:
         raise FormatError(

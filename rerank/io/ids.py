@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 
 from rerank.core.errors import FormatError
+from rerank.io.container import ID_NAMES, MORE_ID_NAMES
 from rerank.io.field import Field, afford
 from rerank.io.files import foreign, named, read_json, read_text, regular_file, safely
 
@@ -160,8 +161,8 @@ def read_ids(field: Field) -> tuple[str, ...]:
         raise FormatError(f"{field.where}: the ids are there, but they are {what}; {fix}")
     if not is_list(field):
         raise FormatError(
-            f"{field.where}: the ids are there, but they are {field.describe()}; ids are a list, "
-            "one for each row: save them as ids.reshape(-1)"
+            f"{field.where}: the ids are there, but they are {field.describe()}; ids are a list of "
+            "names, one for each row: save them as that"
         )
     count = max(field.shape)
     afford(field.dtype.itemsize, field.where, what="a single id")
@@ -176,7 +177,18 @@ def read_ids(field: Field) -> tuple[str, ...]:
         made.extend(part)
     if len(made) != count:
         raise FormatError(f"{field.where}: holds {len(made)} of {count} declared ids")
-    return tuple(made)
+    return _unpadded(field, made)
+
+
+def _unpadded(field: Field, ids: list[str]) -> tuple[str, ...]:
+    """Ids without the blanks that fill them up to the one width that all of them have."""
+    width = field.dtype.itemsize // (4 if field.dtype.kind == "U" else 1)
+    filled = field.dtype.kind in "SU" and all(len(item.encode()) >= width for item in ids)
+    if filled and any(item.endswith(" ") for item in ids):
+        bare = tuple(item.rstrip(" ") for item in ids)
+        if all(bare) and len(set(bare)) == len(set(ids)):
+            return bare
+    return tuple(ids)
 
 
 HOW_TO_GIVE_IDS = (
@@ -223,10 +235,10 @@ def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     path = regular_file(path)
     if path.suffix == ".txt":
         afford(2 * path.stat().st_size, str(path), what="a list of ids")
-        lines = read_text(path).split("\n")
-        if lines[-1] == "":
+        lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
+        while len(lines) > 1 and not lines[-1].strip():
             lines.pop()
-        return check_ids([line.removesuffix("\r") for line in lines], str(path)), None
+        return check_ids(lines, str(path)), None
     afford(2 * path.stat().st_size, str(path), what="JSON")
     content = read_json(path)
     groups = None
@@ -234,6 +246,12 @@ def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
         if isinstance(content.get("group_ids"), list):
             groups = check_ids(content["group_ids"], f"{path}: group_ids")
         content = content["ids"]
+    if isinstance(content, dict):
+        # {"video_ids": [...]}: one list, called like ids.
+        known = {name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier}
+        lists = [name for name, value in content.items() if isinstance(value, list)]
+        if len(lists) == 1 and lists[0] in known:
+            content = content[lists[0]]
     if isinstance(content, dict) and list(content) == list(map(str, range(len(content)))):
         # {"0": id, "1": id, ...}: the number of the row is the key.
         content = list(content.values())

@@ -74,6 +74,11 @@ class Wanted:
 
 # The ends of names in a state_dict and in an optimizer.
 _PARAMETER = re.compile(r"(^|[./])(weight|bias|running_(mean|var)|in_proj_\w+|exp_avg(_sq)?)$")
+# What stands at the end of the names of several arrays of one item.
+_STREAMS = {
+    "rgb", "flow", "image", "text", "video", "audio", "caption", "title", "motion", "appearance",
+    "visual", "spatial", "temporal", "object", "scene", "face", "ocr", "speech", "depth",
+}  # fmt: skip
 _SIDE_WORDS = {
     "texts": ("text", "texts", "txt", "caption", "captions", "query", "sentence", "sen"),
     "videos": ("video", "videos", "vid", "image", "images", "img", "gallery", "audio"),
@@ -362,6 +367,14 @@ def _nested(
         return _items(
             container, {top: arrays[f"{top}/{found[0]}"] for top, found in called.items()}, wanted
         )
+    shared, every = set.intersection(*tops.values()), set.union(*tops.values())
+    if shared and len(every) <= len(tops) + 1 and len(every) < 9:
+        lacking = next(top for top, rest in tops.items() if rest != every)
+        raise FormatError(
+            f"{path}: its items hold {named(sorted(every))}, but {named([lacking])} lacks "
+            f"{named(sorted(every - tops[lacking]))}; name one that all have: "
+            f"{wanted.say('dataset', wanted.likely(sorted(shared)))}"
+        )
     sizes = [f"{top!r} ({len(rest)} arrays)" for top, rest in list(tops.items())[:6]]
     raise FormatError(
         f"{path}: holds several groups: {', '.join(sizes)}; say which one is meant: "
@@ -405,7 +418,15 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
         raise FormatError(
             f"{path}: holds vectors and frames side by side ({contents(by_id)}); keep one kind"
         )
+    if wanted.dataset is None:
+        _refuse_streams(path, ids, wanted)
     if has_frames(shapes) and wanted.pooling is None:
+        if 1 < len(by_id) < 5 and all(_is_rows(item) for item in by_id.values()):
+            raise FormatError(
+                f"{path}: holds the matrices {contents(by_id)}; if one of them is the embeddings, "
+                f"name it: {wanted.say('dataset', wanted.likely(ids))}; if each is the frames of "
+                f"one item, {HOW_TO_POOL}"
+            )
         many = next(name for name, item in by_id.items() if has_frames([item.shape]))
         raise FormatError(
             f"{path}: every item has several rows (frames), such as {named([many])} with "
@@ -415,6 +436,29 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
     check_unique(ids, str(path))
     rows = stacked(Path(path), dict(zip(ids, by_id.values(), strict=True)), wanted.pooling)
     return Found(rows, ids)
+
+
+def _refuse_streams(path: Path, ids: Sequence[str], wanted: Wanted) -> None:
+    """Refuse names such as v0_rgb and v0_flow, of which each item has every one.
+
+    Raises:
+        FormatError: they are there; taken as ids, each item would be there several times.
+    """
+    ends: dict[str, set[str]] = {}
+    for name in ids:
+        stem, _, end = name.replace(".", "_").replace("-", "_").rpartition("_")
+        ends.setdefault(stem, set()).add(end.lower())
+    streams = next(iter(ends.values()), set())
+    if (
+        len(streams) > 1
+        and streams <= _STREAMS
+        and all(found == streams for found in ends.values())
+    ):
+        raise FormatError(
+            f"{path}: holds {named(sorted(streams))} of every item ({named(list(ids[:2]))}, ...); "
+            "save the arrays of one of them in a file of its own, named by the items alone; if all "
+            f"are items: {wanted.say('dataset', '/')}"
+        )
 
 
 def _below(fields: Mapping[str, Field], group: str) -> dict[str, Field]:

@@ -393,6 +393,12 @@ def _kept(container: Container, count: int) -> np.ndarray | None:
     """Rows that a mask keeps; None without one."""
     for name in _MASKS:
         field = container.fields.get(name)
+        if field is not None and name != "mask" and field.shape not in ((count,), (count, 1)):
+            if len(field.shape) == 1:
+                raise FormatError(
+                    f"{field.where}: says of {field.shape[0]} queries whether they count, and "
+                    f"there are {count} rows of scores; every row needs an entry"
+                )
         if field is not None and max(field.shape, default=0) == count:
             mask = read_array(field, booleans=True).reshape(-1) != 0
             if not mask.any():

@@ -1,0 +1,107 @@
+"""What could be meant in two ways is asked about, with a way out that works as printed."""
+
+import json
+import re
+
+import h5py
+import numpy as np
+import pytest
+
+from rerank.core.errors import FormatError
+from rerank.io import read_embeddings, read_scores
+
+X = np.random.default_rng(0).normal(size=(4, 5)).astype("f4")
+V = [f"v{i}" for i in range(4)]
+
+
+def h5(path, arrays):
+    with h5py.File(path, "w") as file:
+        for name, value in arrays.items():
+            file[name] = value
+
+
+def save(path, arrays):
+    h5(path, arrays) if path.suffix == ".h5" else np.savez(path, **arrays)
+
+
+def printed(error, option="dataset"):
+    return re.search(f"{option}='([^']+)' in Python", str(error)).group(1)
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5"])
+@pytest.mark.parametrize("names", ["train test", "image text", "a b c"])
+def test_two_matrices_without_ids_are_not_two_items(tmp_path, ending, names):
+    path = tmp_path / f"v.{ending}"
+    save(path, {name: X + i for i, name in enumerate(names.split())})
+    with pytest.raises(FormatError, match="holds the matrices .*if each is the frames") as caught:
+        read_embeddings(path)
+    found = read_embeddings(path, dataset=printed(caught.value), row_numbers=True)
+    assert found.vectors.shape == X.shape
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5"])
+@pytest.mark.parametrize("streams", ["rgb flow", "image text", "audio video ocr"])
+@pytest.mark.parametrize("mark", ["_", ".", "-"])
+def test_streams_in_the_names_of_arrays_are_not_merged(tmp_path, ending, streams, mark):
+    path = tmp_path / f"v.{ending}"
+    arrays = {f"{v}{mark}{s}": x for v, x in zip(V, X, strict=True) for s in streams.split()}
+    save(path, arrays)
+    with pytest.raises(FormatError, match="of every item") as caught:
+        read_embeddings(path)
+    assert len(read_embeddings(path, dataset=printed(caught.value))) == len(arrays)
+    # Names that only look so.
+    save(path, {f"clip{mark}{i}": x for i, x in enumerate(X)})
+    assert len(read_embeddings(path)) == 4
+
+
+def test_an_item_without_one_of_the_streams(tmp_path):
+    arrays = {f"{v}/{s}": x for v, x in zip(V, X, strict=True) for s in ("rgb", "flow")}
+    del arrays["v2/flow"]
+    h5(tmp_path / "v.h5", arrays)
+    with pytest.raises(FormatError, match="'v2' lacks 'flow'; name one that all have") as caught:
+        read_embeddings(tmp_path / "v.h5")
+    assert printed(caught.value) == "rgb"
+    found = read_embeddings(tmp_path / "v.h5", dataset="rgb")
+    assert found.ids == tuple(V)
+    np.testing.assert_array_equal(found.vectors, X)
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5"])
+@pytest.mark.parametrize("width", [4, 9])
+def test_names_filled_up_with_blanks_to_one_width(tmp_path, ending, width):
+    path = tmp_path / f"v.{ending}"
+    save(path, {"features": X, "ids": np.array([v.ljust(width).encode() for v in V])})
+    assert read_embeddings(path).ids == tuple(V)
+    # Of several lengths they are what they are.
+    save(path, {"features": X, "ids": np.array([b"a ", b"b", b"c   ", b"d"])})
+    assert read_embeddings(path).ids == ("a ", "b", "c   ", "d")
+
+
+@pytest.mark.parametrize("content", [{"video_ids": V}, {"ids": V, "made": "today"}, V])
+def test_a_list_of_ids_in_an_object(tmp_path, content):
+    np.save(tmp_path / "v.npy", X)
+    (tmp_path / "v.ids.json").write_text(json.dumps(content))
+    assert read_embeddings(tmp_path / "v.npy").ids == tuple(V)
+
+
+def test_empty_lines_at_the_end_of_a_list_are_no_ids(tmp_path):
+    np.save(tmp_path / "v.npy", X)
+    (tmp_path / "v.ids.txt").write_text("\n".join(V) + "\n\n \n")
+    assert read_embeddings(tmp_path / "v.npy").ids == tuple(V)
+    (tmp_path / "v.ids.txt").write_text("v0\n\nv2\nv3\n")
+    with pytest.raises(FormatError, match="the id in row 1 is empty"):
+        read_embeddings(tmp_path / "v.npy")
+
+
+def test_a_mask_of_another_length_is_not_passed_over(tmp_path):
+    np.savez(tmp_path / "s.npz", sims=X, query_mask=[1, 0, 1])
+    with pytest.raises(FormatError, match="'query_mask': says of 3 queries .* 4 rows"):
+        read_scores(tmp_path / "s.npz")
+    np.savez(tmp_path / "s.npz", sims=X, query_mask=[1, 0, 1, 1])
+    assert read_scores(tmp_path / "s.npz").query_ids == ("0", "2", "3")
+
+
+def test_complex_numbers_are_not_told_to_lose_a_half(tmp_path):
+    np.savez(tmp_path / "v.npz", features=X.astype(complex), ids=V)
+    with pytest.raises(FormatError, match="complex.*imaginary parts as columns"):
+        read_embeddings(tmp_path / "v.npz")
