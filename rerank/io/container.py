@@ -95,6 +95,6 @@ def listing(container: Container) -> str:
 
 def contents(fields: Mapping[str, Field]) -> str:
     """The arrays of a file, a few of them, with their shapes."""
-    found = [f"{name!r} ({item.describe()})" for name, item in sorted(fields.items())]
-    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
-    return ", ".join(found[:8]) + more or "nothing"
+    found = [f"{name!r} ({fields[name].describe()})" for name in sorted(fields)[:8]]
+    more = f" and {len(fields) - 8} more" if len(fields) > 8 else ""
+    return ", ".join(found) + more or "nothing"

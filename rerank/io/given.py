@@ -180,7 +180,8 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
         # What stands beside a column of vectors is no part of it.
         return ids, _vectors(table[by_name[(lists or others)[0]]], role)
     texts = [name for name in others if _is_text(table[by_name[name]])]
-    odd = torn(left, [left.index(name) for name in numbers], [left.index(name) for name in texts])
+    at = {name: place for place, name in enumerate(left)}
+    odd = torn(left, [at[name] for name in numbers], [at[name] for name in texts])
     if odd is not None:
         raise RerankError(
             f"{role}: column {left[odd]!r} of the DataFrame holds other things than numbers, and "

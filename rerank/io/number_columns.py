@@ -69,9 +69,11 @@ def torn(names: Sequence[str], numbers: Collection[int], texts: Collection[int] 
     >>> torn(["0", "1", "2"], {1, 2}, texts={0}), torn(["0", "1", "2"], {0, 2}, texts={1})
     (None, 1)
     """
+    found = set(numbers)
     for run in counted(names).values():
-        for place in run:
-            among = any(other in numbers for other in run)
-            if among and place not in numbers and not (place == run[0] and place in texts):
-                return place
+        lost = [place for place in run if place not in found]
+        if len(lost) < len(run) and lost[:1] == run[:1] and run[0] in texts:
+            lost = lost[1:]
+        if lost and len(lost) < len(run):
+            return lost[0]
     return None

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,8 @@ _DELIMITERS = "\t,;|"
 _PIECE = 1 << 20
 # Longer lines are asked about before they are put together.
 _LINE = 1 << 24
+# Each takes some time of its own, whatever stands in it.
+_MOST_COLUMNS = 50_000
 # Bytes that the cells of one row take, for each of its characters.
 _CELLS = 30
 
@@ -131,6 +134,11 @@ def _table(opened: Opened, where: str) -> TextTable:
         header = [cell.strip() for cell in next(_rows(stream, delimiter, where), [])]
     if not header:
         raise FormatError(f"{where}: is a table without a row")
+    if len(header) > _MOST_COLUMNS:
+        raise FormatError(
+            f"{where}: has {len(header):,} columns, and tables in text are read up to "
+            f"{_MOST_COLUMNS:,}; save a matrix as .npy or .npz"
+        )
     # numpy.savetxt puts it in front of the names.
     header[0] = header[0].removeprefix("#").strip()
     bare = len(header) > 1 and all(map(is_number, header[1:])) and not _is_count(header[1:])
@@ -138,7 +146,7 @@ def _table(opened: Opened, where: str) -> TextTable:
         f"column {number}" if bare or not name else name for number, name in enumerate(header)
     ]
     if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
+        twice = next(name for name, often in Counter(header).items() if often > 1)
         raise FormatError(f"{where}: the column {named([twice])} is there twice; rename one")
     return TextTable(where, tuple(header), bare, below, delimiter)
 

@@ -56,7 +56,8 @@ def open_csv(path: Path) -> Iterator[Container]:
         raise FormatError(f"{path}: is a table without a row below its header")
     columns.check()
     header = columns.table.header
-    numbers = list(columns.numbers)
+    numbers = [place for place in columns.numbers if place or not columns.names_rows]
+    gathered = set(columns.numbers)
     fields: dict[str, Field] = {}
     numbered: Field | None = None
     for place, name in enumerate(header):
@@ -66,10 +67,8 @@ def open_csv(path: Path) -> Iterator[Container]:
             numbered = columns.texts(place, where)
         elif place in columns.lists:
             fields[name] = columns.vectors(place, where)
-        elif place not in numbers:
+        elif place not in gathered:
             fields[name] = columns.texts(place, where)
-    if columns.names_rows and 0 in numbers:
-        numbers.remove(0)
     texts = [name for name, item in fields.items() if item.kind == "text"]
     if len(texts) == 1 and texts[0] not in _ID_NAMES:
         fields["ids"] = fields[texts[0]]
@@ -256,7 +255,8 @@ class _Columns:
 
     def matrix(self, places: Sequence[int], where: str) -> Field:
         """Columns of numbers side by side."""
-        at = [self.numbers.index(place) for place in places]
+        rank = {place: number for number, place in enumerate(self.numbers)}
+        at = [rank[place] for place in places]
         columns = slice(at[0], at[-1] + 1) if at == list(range(at[0], at[-1] + 1)) else at
 
         def blocks(start: int, stop: int) -> Iterator[np.ndarray]:

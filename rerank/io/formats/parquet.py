@@ -1,6 +1,7 @@
 """Parquet: tables with a column of lists, or of numbers; needs the extra `[arrow]`."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -75,7 +76,8 @@ def open_parquet(path: Path) -> Iterator[Container]:
                 arrow.ParquetFile(path, read_dictionary=again, pre_buffer=False)
             )
             schema = file.schema_arrow
-            single = [column for column in schema if schema.names.count(column.name) == 1]
+            often = Counter(schema.names)
+            single = [column for column in schema if often[column.name] == 1]
         yield table(path, {column.name: _column(path, file, column) for column in single})
 
 
