@@ -37,6 +37,16 @@ def open_folder(path: Path) -> Iterator[Container]:
     ...     list(found.fields)
     ['a', 'b']
 
+    Parts of one table, as Spark writes them:
+
+    >>> import pandas as pd
+    >>> path = Path(tempfile.mkdtemp())
+    >>> for part in ("part-0", "part-1"):
+    ...     pd.DataFrame({"id": [part], "clip": [[1.0, 2.0]]}).to_parquet(path / f"{part}.parquet")
+    >>> with open_folder(path) as found:
+    ...     found.fields["clip"].shape
+    (2, 2)
+
     Raises:
         FormatError: any other folder, and one with several kinds of embeddings.
     """

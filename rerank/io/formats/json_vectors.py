@@ -30,6 +30,14 @@ def open_json(path: Path) -> Iterator[Container]:
     >>> with open_json(path) as found:
     ...     sorted(found.fields)
     ['embedding', 'id']
+
+    By id, and nothing else:
+
+    >>> path = path.with_suffix(".json")
+    >>> _ = path.write_text('{"a": [1, 2.5], "b": [0, 1]}')
+    >>> with open_json(path) as found:
+    ...     found.per_item, {name: item.shape for name, item in found.fields.items()}
+    (True, {'a': (2,), 'b': (2,)})
     """
     afford(4 * path.stat().st_size, str(path), what="JSON")
     text = read_text(path)

@@ -35,6 +35,15 @@ def open_safetensors(path: Path) -> Iterator[Container]:
     >>> with open_safetensors(path) as found:
     ...     sorted(found.fields)
     ['clip', 'ids']
+
+    bfloat16, which numpy does not have, is widened:
+
+    >>> import torch
+    >>> from safetensors.torch import save_file as save_tensors
+    >>> save_tensors({"clip": torch.ones(2, 3, dtype=torch.bfloat16)}, path)
+    >>> with open_safetensors(path) as found:
+    ...     found.fields["clip"].describe()
+    '2x3 float32'
     """
     from safetensors import safe_open
 
