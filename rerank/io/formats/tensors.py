@@ -17,6 +17,9 @@ from rerank.io.formats.registry import file_format
 from rerank.io.pages import let_go, lies_in
 from rerank.io.recipes import from_old_torch, from_pickle, from_torch_objects
 
+# Bytes of a block whose pages are given back.
+_WORTH = 1 << 20
+
 
 @file_format(
     "safetensors",
@@ -103,7 +106,8 @@ def _tensor_field(
                 part = rows(at, min(stop, at + step))
                 block = (part.float() if widened else part).numpy()
             yield block
-            if path is None or not part.is_contiguous():
+            # To look where memory lies takes longer than to read a short vector.
+            if path is None or part.nbytes < _WORTH or not part.is_contiguous():
                 continue
             if over_file is None:
                 over_file = lies_in(path, part.data_ptr())
