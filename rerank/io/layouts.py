@@ -449,11 +449,8 @@ def _refuse_streams(path: Path, ids: Sequence[str], wanted: Wanted) -> None:
         stem, _, end = name.replace(".", "_").replace("-", "_").rpartition("_")
         ends.setdefault(stem, set()).add(end.lower())
     streams = next(iter(ends.values()), set())
-    if (
-        len(streams) > 1
-        and streams <= _STREAMS
-        and all(found == streams for found in ends.values())
-    ):
+    every = "" not in ends and all(found == streams for found in ends.values())
+    if len(streams) > 1 and streams <= _STREAMS and every:
         raise FormatError(
             f"{path}: holds {named(sorted(streams))} of every item ({named(list(ids[:2]))}, ...); "
             "save the arrays of one of them in a file of its own, named by the items alone; if all "
