@@ -255,10 +255,10 @@ def scores():
 def marginals():
     """Queries that repeat, and fewer queries than items: seen without labels by all together."""
     rng = np.random.default_rng(7)
-    wanted = np.minimum(rng.zipf(1.5, size=120) - 1, 29)
-    _, videos = embeddings(30, 30, 8)
+    wanted = np.minimum(rng.zipf(1.5, size=240) - 1, 59)
+    _, videos = embeddings(60, 60, 8)
     for noise in (0.05, 0.6) if in_three() else (0.05,):
-        texts = videos[wanted] + noise * rng.normal(size=(120, D))
+        texts = videos[wanted] + noise * rng.normal(size=(240, D))
         found = applied(texts, videos, "sinkhorn")
         yield f"repeats, noise {noise}", figures(found)
         assert "repeat" in " ".join(found.t2v.notes)
