@@ -19,6 +19,8 @@ class _Frame(Protocol):
 
     columns: Any
 
+    def __getitem__(self, name: Any, /) -> Any: ...  # noqa: ANN401  a column
+
 
 @runtime_checkable
 class _Lazy(Protocol):

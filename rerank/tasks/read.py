@@ -419,7 +419,9 @@ def read_inputs(
         free = bank_numbers if role.startswith("bank") else numbers
         held[role] = read_role(path, role, said, metric=metric, rows=rows, row_numbers=free)
     found = Inputs(
-        **held, sharded=sharded, bank_gt=bank_gt, heads_file=heads, heads=_heads(heads),
+        texts=held.get("texts"), videos=held.get("videos"),
+        bank_texts=held.get("bank_texts"), bank_videos=held.get("bank_videos"),
+        sharded=sharded, bank_gt=bank_gt, heads_file=heads, heads=_heads(heads),
         pool=said.pool, whole_bank=whole_bank, reading=said, row_numbers=numbers,
     )  # fmt: skip
     if heads is None:

@@ -93,7 +93,8 @@ def open_npy(path: Path) -> Iterator[Container]:
 def _column(field: Field, name: str) -> Field:
     """One column of an array of records; a column may hold vectors itself."""
     assert field.dtype.fields is not None
-    dtype, shape = field.dtype.fields[name][0].base, field.dtype.fields[name][0].shape
+    record = dict(field.dtype.fields)[name][0]
+    dtype, shape = record.base, record.shape
     where = f"{field.where}: column {named([name])}"
     if len(field.shape) != 1:
         raise FormatError(
