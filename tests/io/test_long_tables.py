@@ -106,7 +106,7 @@ def test_an_empty_cell_among_scores_is_not_scored(tmp_path):
 
 READ = {
     "remarks before the header": "# by me\n# and you\nid,f0,f1\na,1,2\nb,3,4\n",
-    "a header as numpy writes it": "# id,f0,f1\na,1,2\nb,3,4\n",
+    "a header as numpy writes it": "# f0,f1,id\n1,2,a\n3,4,b\n",
     "an id that looks like a number": "id,f0,f1\na,1,2\nb,3,4\n",
     "blanks around numbers": "id , f0, f1\na, 1, 2 \nb, 3 , 4\n",
     "Windows": "\ufeffid,f0,f1\r\na,1,2\r\nb,3,4\r\n",
