@@ -125,6 +125,12 @@ def test_tables_as_other_programs_write_them(tmp_path, case):
     np.testing.assert_array_equal(found.vectors, [[1, 2], [3, 4]])
 
 
+def test_the_mark_of_numpy_before_a_header_costs_no_number(tmp_path):
+    np.savetxt(tmp_path / "v.csv", ROWS, delimiter=",", header=",".join(NAMES))
+    found = read_embeddings(tmp_path / "v.csv", row_numbers=True)
+    np.testing.assert_allclose(found.vectors, ROWS)
+
+
 def test_whole_numbers_among_the_columns_of_a_vector_are_kept(tmp_path):
     pytest.importorskip("pyarrow")
     frame = FRAME.assign(f2=range(N), id=IDS, year=1999)
