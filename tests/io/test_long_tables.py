@@ -106,7 +106,7 @@ def test_an_empty_cell_among_scores_is_not_scored(tmp_path):
 
 READ = {
     "remarks before the header": "# by me\n# and you\nid,f0,f1\na,1,2\nb,3,4\n",
-    "a header as numpy writes it": "# id,f0,f1\na,1,2\nb,3,4\n",
+    "a header as numpy writes it": "# f0,f1,id\n1,2,a\n3,4,b\n",
     "an id that looks like a number": "id,f0,f1\na,1,2\nb,3,4\n",
     "blanks around numbers": "id , f0, f1\na, 1, 2 \nb, 3 , 4\n",
     "Windows": "\ufeffid,f0,f1\r\na,1,2\r\nb,3,4\r\n",
@@ -123,6 +123,12 @@ def test_tables_as_other_programs_write_them(tmp_path, case):
     found = read_embeddings(path)
     assert found.ids == ("a", "b")
     np.testing.assert_array_equal(found.vectors, [[1, 2], [3, 4]])
+
+
+def test_the_mark_of_numpy_before_a_header_costs_no_number(tmp_path):
+    np.savetxt(tmp_path / "v.csv", ROWS, delimiter=",", header=",".join(NAMES))
+    found = read_embeddings(tmp_path / "v.csv", row_numbers=True)
+    np.testing.assert_allclose(found.vectors, ROWS)
 
 
 def test_whole_numbers_among_the_columns_of_a_vector_are_kept(tmp_path):
