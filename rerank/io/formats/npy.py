@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -93,7 +93,8 @@ def open_npy(path: Path) -> Iterator[Container]:
 def _column(field: Field, name: str) -> Field:
     """One column of an array of records; a column may hold vectors itself."""
     assert field.dtype.fields is not None
-    record = dict(field.dtype.fields)[name][0]
+    columns: dict[str, Any] = dict(field.dtype.fields)
+    record = columns[name][0]
     dtype, shape = record.base, record.shape
     where = f"{field.where}: column {named([name])}"
     if len(field.shape) != 1:
