@@ -93,7 +93,7 @@ def open_npy(path: Path) -> Iterator[Container]:
 def _column(field: Field, name: str) -> Field:
     """One column of an array of records; a column may hold vectors itself."""
     assert field.dtype.fields is not None
-    columns: dict[str, Any] = dict(field.dtype.fields)
+    columns: Any = field.dtype.fields
     record = columns[name][0]
     dtype, shape = record.base, record.shape
     where = f"{field.where}: column {named([name])}"
