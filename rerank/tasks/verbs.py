@@ -500,7 +500,7 @@ def inspect(
     >>> rng = np.random.default_rng(0)
     >>> found = inspect(rng.normal(size=(30, 8)), rng.normal(size=(20, 8)))
     >>> sorted(found), sorted(found["hubness"])
-    (['checks', 'geometry', 'hubness'], ['t2v', 'v2t'])
+    (['advice', 'checks', 'geometry', 'hubness'], ['t2v', 'v2t'])
     """
     if scores is None and (texts is None) != (videos is None):
         role, alone = ("texts", texts) if videos is None else ("videos", videos)

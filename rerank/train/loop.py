@@ -129,8 +129,8 @@ def fit_heads(
                 if checkpoint_path is not None and state.epoch:
                     kept = f"the checkpoint of epoch {state.epoch} is kept in {checkpoint_path}; "
                 raise RerankError(
-                    f"{error}; {kept}{either('start over with --fresh', 'start over')} and a "
-                    f"lower {option('lr')} (now {settings.lr:g})"
+                    f"{error}; {kept}{either('start over with --fresh', 'start over')}, "
+                    f"with a lower {option('lr')} (now {settings.lr:g})"
                 ) from None
             state.epoch += 1
             state.history.append({"epoch": state.epoch, **record})

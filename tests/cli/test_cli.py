@@ -219,7 +219,7 @@ def test_sims_of_any_kind(work, tmp_path):
         (["--videos", "videos.h5", "--texts", "texts.h5", "--tau", "hot"], ["--tau", "'hot'"]),
         (["--videos", "videos.h5", "--texts", "texts.h5", "--k", "100000"], ["k:", "100000"]),
         (["--videos", "videos.h5", "--texts", "texts.h5", "--method", "x"], ["'x'", "sinkhorn"]),
-        (["--videos", "videos.h5", "--texts", "texts.h5", "--device", "cuda"], ["cuda"]),
+        (["--videos", "videos.h5", "--texts", "texts.h5", "--device", "cuda"], ["CUDA"]),
         (["--videos", "wide.npy", "--texts", "texts.h5"], ["d = 7"]),
         (["--videos", "nan.npy", "--texts", "texts.h5"], ["nan.npy", "row 3", "v3"]),
         (["--videos", "zero.npy", "--texts", "texts.h5"], ["zero.npy", "row 2", "v2"]),

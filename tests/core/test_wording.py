@@ -48,7 +48,7 @@ def test_what_a_model_refuses_is_said_in_python(samples):
 @pytest.mark.parametrize("method", ["em", "align", "sinkhorn-sparse", "center", "alpha-qe"])
 def test_methods_of_embeddings_refuse_scores_in_the_words_of_the_reader(tmp_path, method):
     scores = np.random.default_rng(0).normal(size=(60, 50))
-    with pytest.raises(rerank.RerankError, match=r"give a Pair\(queries") as refused:
+    with pytest.raises(rerank.RerankError, match=r"a Pair\(queries") as refused:
         rerank.rerank(scores, method=method)
     assert not FLAG.search(str(refused.value))
     np.save(tmp_path / "s.npy", scores)

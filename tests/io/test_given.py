@@ -192,7 +192,7 @@ WRONG = {
     "no rows": (lambda: (X[:0], None), "empty"),
     "NaN": (lambda: (np.where(X == X[2, 1], np.nan, X), None), "row 2 .*NaN in column 1"),
     "zero row": (lambda: (X * (np.arange(5) != 3)[:, None], None), "row 3 .*all zeros"),
-    "frames": (lambda: (np.ones((2, 3, 4)), None), "--pool mean"),
+    "frames": (lambda: (np.ones((2, 3, 4)), None), "pool=.mean"),
 }
 
 

@@ -81,7 +81,7 @@ def test_tiny_and_huge_rows_are_not_taken_for_bad_ones(tmp_path):
         (np.ones((N, 4), "c8"), ["complex", "complex64"]),
         (np.ones((N, 4), bool), ["booleans"]),
         (np.ones((N, 4), np.longdouble), ["float64"]),
-        (np.ones((N, 3, 4), "f4"), ["frames", r"--pool mean"]),
+        (np.ones((N, 3, 4), "f4"), ["frames", r'pool="mean"']),
         (np.ones((N, 2, 3, 4), "f4"), ["4-D"]),
         (np.ones(N, "f4"), ["1-D"]),
         (np.float32(3), ["0-D|scalar"]),

@@ -181,7 +181,7 @@ def test_block_sizes_agree(data, method, block_size):
 def test_stored_scores_equal_embeddings(data, method):
     stored = Dense(pair(data).scores())
     if "embeddings" in METHODS[method].facts.needs:
-        with pytest.raises(NeedsEmbeddings, match=r"give a Pair"):
+        with pytest.raises(NeedsEmbeddings, match=r"a Pair\(queries, gallery\)"):
             fit(method, dense(bank_of(data))).transform(stored)
         return
     want = fit(method, bank_of(data)).transform(pair(data)).scores()
@@ -269,7 +269,7 @@ def test_without_a_bank_a_fit_is_transductive_or_asks_for_a_bank_gallery(data, m
     sim = pair(data)
     for twice in (sim, Bank(sim, pairs=sim.T.T, label="transductive")):
         if "gallery bank" in METHODS[method].facts.needs and not pipeline(method).stages[0].maps:
-            with pytest.raises(RerankError, match=r"--bank-texts and --bank-videos"):
+            with pytest.raises(RerankError, match=r"bank_texts= and bank_videos="):
                 fit(method, twice)
             continue
         want = "inductive" if method == "alpha-qe" else "transductive"

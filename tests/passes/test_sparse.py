@@ -111,7 +111,7 @@ def test_the_command_says_the_error_and_recommends_itself(tmp_path, samples, mon
 
 
 def test_stored_scores_and_bad_counts_are_refused():
-    with pytest.raises(NeedsEmbeddings, match=r"give a Pair\(queries, gallery\), got Dense"):
+    with pytest.raises(NeedsEmbeddings, match=r"a Pair\(queries, gallery\), instead of Dense"):
         Sinkhorn(tau=0.1, neighbours=5).fit(Bank(Dense(torch.rand(20, 20))))
     with pytest.raises(RerankError, match="one process"):
         Sinkhorn(tau=0.1, neighbours=5).fit(replace(pair(), shard="queries"))

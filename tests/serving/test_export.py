@@ -92,7 +92,13 @@ def test_an_aligned_model_is_exact_in_every_store(tmp_path, to):
 def test_centred_methods_fold_into_means_of_queries_and_items(tmp_path, method, metric):
     pytest.importorskip("faiss")
     centred = fit_model(
-        IDS, 2 * GALLERY, BANK, bank_gallery=BANK_GALLERY, method=method, tau=0.05, metric=metric
+        IDS,
+        2 * GALLERY,
+        BANK,
+        bank_gallery=2 * BANK_GALLERY,
+        method=method,
+        tau=0.05,
+        metric=metric,
     )
     searcher = Searcher.of(centred, IDS, 2 * GALLERY)
     wanted = searcher.search(QUERIES, 10)

@@ -123,7 +123,7 @@ def test_models_and_commands_serve_what_was_learned(tmp_path):
 def test_a_model_without_it_says_how_to_get_it(tmp_path):
     texts, videos = pairs(0)
     model = rerank.fit(videos, bank_texts=pairs(1)[0])
-    with pytest.raises(RerankError, match="fit it with confidence=True"):
+    with pytest.raises(RerankError, match="has no confidence.*confidence=True"):
         model.search(texts, confidence=True)
     with pytest.raises(RerankError, match="pairs of the bank"):
         rerank.fit(videos, bank_texts=pairs(1)[0], confidence=True)
