@@ -4,13 +4,12 @@ A cell pools draws until 1,000 queries, both directions counted, are in it. Dist
 independent of the set that they come from; `Group.source` names that set.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from drift_table import Half, cases
-from real_sets import embeddings, folder, load_pair
+from real_sets import class_rows, load_pair
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -57,16 +56,7 @@ def whole(name: str) -> Cell:
         data = load_pair(name)
         right = data.video_of[:, None] == torch.arange(data.sim.shape[1])
         return Cell(data.sim.queries[:], data.sim.gallery[:], right)
-    base = folder() / name
-    texts, text_ids = embeddings(base / "texts.h5")
-    videos, video_ids = embeddings(base / "videos.h5")
-    known = json.loads((base / "gt.json").read_text())
-    row = {video: j for j, video in enumerate(video_ids)}
-    right = torch.zeros((len(text_ids), len(video_ids)), dtype=torch.bool)
-    for i, text in enumerate(text_ids):
-        found = known[text]
-        right[i, [row[v] for v in ([found] if isinstance(found, str) else found)]] = True
-    return Cell(texts, videos, right)
+    return Cell(*class_rows())
 
 
 def captions(cell: Cell, count: int, seed: int) -> Cell:

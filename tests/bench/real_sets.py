@@ -133,8 +133,8 @@ def one_clip_each(seed: int = 0) -> Tensor:
     return Pair(texts, clips[torch.tensor(chosen)]).scores()
 
 
-def classes() -> tuple[Tensor, Tensor]:
-    """ESC-50 prompts x all clips, and which of them are right."""
+def class_rows() -> tuple[Tensor, Tensor, Tensor]:
+    """ESC-50 prompts, all clips, and which of them are right, (n, m) boolean."""
     base = folder() / "esc50_clap"
     texts, text_ids = embeddings(base / "texts.h5")
     clips, clip_ids = embeddings(base / "videos.h5")
@@ -144,6 +144,12 @@ def classes() -> tuple[Tensor, Tensor]:
     for i, text in enumerate(text_ids):
         own = found[text] if isinstance(found[text], list) else [found[text]]
         right[i, [row[clip] for clip in own]] = True
+    return texts, clips, right
+
+
+def classes() -> tuple[Tensor, Tensor]:
+    """Scores of ESC-50 prompts x all clips, and which of them are right."""
+    texts, clips, right = class_rows()
     return Pair(texts, clips).scores(), right
 
 

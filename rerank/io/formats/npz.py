@@ -56,26 +56,19 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: s
         raise FormatError(f"{where}: declares more data than it can hold; it is damaged")
     with foreign(where, "an array of numpy"), archive.open(info) as stream:
         header = Header(stream, where)
+    # Named for what it is when somebody asks for it; others beside it are plain.
+    odd = fix = ""
     if header.dtype.hasobject:
-        # Named for what it is when somebody asks for it; others beside it are plain.
-        return Field(
-            where,
-            header.shape,
-            np.dtype("V1"),
-            lambda start, stop: iter(()),
-            odd="an array of Python objects, which only pickle can read",
-            fix=from_object_archive(path),
-        )
-    header.check(info.file_size - header.offset, where)
-    if header.dtype.names:
-        return Field(
-            where,
-            header.shape,
-            np.dtype("V1"),
-            lambda start, stop: iter(()),
-            odd=f"a table with the columns {named(list(header.dtype.names))}",
-            fix="save each column as an array of its own",
-        )
+        odd = "an array of Python objects, which only pickle can read"
+        fix = from_object_archive(path)
+    else:
+        header.check(info.file_size - header.offset, where)
+        if header.dtype.names:
+            odd = f"a table with the columns {named(list(header.dtype.names))}"
+            fix = "save each column as an array of its own"
+    if odd:
+        nothing = lambda start, stop: iter(())  # noqa: ARG005, E731
+        return Field(where, header.shape, np.dtype("V1"), nothing, odd=odd, fix=fix)
     row_bytes = header.nbytes // max(1, header.shape[0]) if header.shape else header.nbytes
 
     def check() -> None:
