@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from scipy.linalg import expm
 
 from rerank.core import comm
 from rerank.core.errors import RerankError
@@ -280,6 +281,15 @@ def compiled():
     yield "compiled, bfloat16", kept
 
 
+def judged():
+    """An alignment among dense items, which axes without a say in the plan are asked about."""
+    texts, videos = embeddings(400, 400, 3, noise=0.3)
+    skew = np.random.default_rng(5).normal(size=(D, D)) / np.sqrt(2 * D)
+    found = applied(texts, videos @ expm(skew - skew.T), "sinkhorn+align+sinkhorn")
+    assert 0 < found.t2v.fitted.facts["align_unseen"] < 1
+    yield "judged", figures(found)
+
+
 def mirrored():
     """One fit for both directions, where sizes ask for it."""
     texts, videos = embeddings(31, 31, 1)
@@ -300,7 +310,7 @@ def run():
     out |= {f"refused {name}": torch.tensor(refused(name)) for name in REFUSED}
     # One rehearsal of a gate is judged as three are, in a third of the time.
     with held(trials, "SPLITS", 1), warnings.catch_warnings(action="ignore"):
-        for part in (one_bank, two_banks, gates, scores, marginals, compiled, mirrored):
+        for part in (one_bank, two_banks, gates, scores, marginals, compiled, judged, mirrored):
             for name, found in part():
                 out |= {f"{name}/{key}": value for key, value in found.items()}
     return {name: np.asarray(value) for name, value in out.items()}

@@ -33,7 +33,9 @@ from rerank.core.wording import option
 from rerank.core.words import Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, Turn, as_bank
 from rerank.methods.registry import method
+from rerank.methods.residual_ridge import residual_ridge
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
+from rerank.methods.unseen_axes import trust
 from rerank.passes import reduce
 from rerank.passes.cross import Moments, PlanMoments, pair_moments, plan_moments
 
@@ -66,14 +68,15 @@ class Align(Reranker):
     and stands in its place: that bias is dropped, and a second Sinkhorn follows on the aligned
     embeddings, as in "sinkhorn+align+sinkhorn". The share x then follows from what is measured:
 
-        x = clip(4 c - 1, 0, 1) min(1, 1.64 - 1.33 c) max(0, 2 f - 1) n / (n + 50)
+        x = u clip(4 c - 1, 0, 1) min(1, 1.64 - 1.33 c) max(0, 2 f - 1) n / (n + 50)
 
     with the confidence c of the plan and n the smaller of queries and items: nothing is done where
     the plan is hardly right, and less where nearly everything is right. c is the share of its mass
     in the largest entry of each query (or item, where these are more: captions of a video share
     it). f is how firm the marginals are: rho, or the share of the items' mass that few queries
     fill. Nothing is done where Sinkhorn found other marginals (repeats): its biases are no plan
-    then.
+    then. u is 1 where items are sparse; where they are dense a plan can be sure and wrong, and u
+    is what the alignment is worth on axes that had no say in it (`rerank.methods.unseen_axes`).
 
     With a bank of known pairs the map comes from them, x is .5, and the ridge is the one of the
     best held-out prediction (`pair_fit`); where the pairs predict nothing, x is 0.
@@ -141,24 +144,26 @@ class Align(Reranker):
         if not math.isfinite(plan.tau):
             return _unmoved(sim)
         mass = reduce.query_masses(sim)
-        split = sim.shard == "gallery"
-        found = plan_moments(
-            sim, plan.tau, gallery_bias=plan.gallery_bias + plan.offset, query_mass=mass,
-            query_bias=plan.complete(sim) if split else None, step=plan.step,
-        )  # fmt: skip
+        form = {
+            "gallery_bias": plan.gallery_bias + plan.offset, "query_mass": mass,
+            "query_bias": plan.complete(sim) if sim.shard == "gallery" else None,
+        }  # fmt: skip
+        found = plan_moments(sim, plan.tau, **form, step=plan.step)
         sure = _sure(found, plan, sim)
         # As many pairs of mass one as the masses are worth (Kish): n where they are equal.
         square = mass.square().sum()
         pairs = 1 / float(reduce.everywhere_sum(sim, square, over="queries"))
-        share = self.share
+        ridge = _RIDGE if self.ridge == "auto" else float(self.ridge)
+        share, unseen = self.share, 1.0
         if share == "auto":
             n, m = reduce.total_queries(sim), reduce.total_gallery(sim)
             share = plan_share(sure, n, m, _firm(plan))
+            if share:
+                unseen = trust(sim, found.moments, pairs, tau=plan.tau, ridge=ridge, **form)
         moments = found.moments.scaled(pairs / float(found.moments.mass))
-        ridge = _RIDGE if self.ridge == "auto" else float(self.ridge)
-        made = solved(moments, ridge, float(share), unit=sim.metric == "cosine")
+        made = solved(moments, ridge, unseen * float(share), unit=sim.metric == "cosine")
         label = _label(bank, made.share)
-        return replace(made, label=label, linear=False, confidence=sure)
+        return replace(made, label=label, linear=False, confidence=sure, unseen=unseen)
 
     def _from_pairs(self, bank: Bank) -> "Aligned":
         assert bank.positives is not None
@@ -195,6 +200,7 @@ class Aligned(Fitted):
         label: which queries it was estimated from.
         confidence: of the plan; NaN from known pairs.
         quality: Q2, share of the target's variance that held-out pairs predict; NaN from a plan.
+        unseen: u, what axes without a say in the plan left of the share.
     """
 
     query_map: Tensor
@@ -210,6 +216,7 @@ class Aligned(Fitted):
     label: Label = "none"
     confidence: float = math.nan
     quality: float = math.nan
+    unseen: float = 1.0
 
     @property
     def turn(self) -> Turn:
@@ -280,6 +287,8 @@ class Aligned(Fitted):
         facts: dict[str, Any] = {"align_share": self.share}
         if math.isfinite(self.confidence):
             facts["plan_confidence"] = self.confidence
+        if self.unseen < 1:
+            facts["align_unseen"] = self.unseen
         if math.isfinite(self.quality):
             facts |= {"align_ridge": self.ridge, "align_q2": self.quality}
         return facts
@@ -349,8 +358,8 @@ def _firm(plan: Potentials) -> float:
 def solved(moments: Moments, ridge: float, share: float, *, unit: bool) -> Aligned:
     """The alignment that moments of pairs of mass one ask for.
 
-    A (d, d) system by Cholesky in float64, also where there are fewer pairs than d: the dual system
-    of size n has the same solution, to 3e-15, and the moments of size d are there anyway.
+    A (d, d) system also where there are fewer pairs than d: the dual system of size n has the same
+    solution, to 3e-15, and the moments of size d are there anyway.
 
     Args:
         moments: of a plan or of known pairs.
@@ -358,8 +367,8 @@ def solved(moments: Moments, ridge: float, share: float, *, unit: bool) -> Align
         share: x.
         unit: whether images get norm one.
     """
-    query_map, query_shift = _side(moments, ridge)
-    item_map, item_shift = _side(moments.T, ridge)
+    query_map, query_shift = residual_ridge(moments, ridge)
+    item_map, item_shift = residual_ridge(moments.T, ridge)
     return Aligned(
         query_map=query_map, query_shift=query_shift, item_map=item_map, item_shift=item_shift,
         norm=_norm(moments, query_map, query_shift) if unit else 1.0,
@@ -373,18 +382,6 @@ def _norm(moments: Moments, matrix: Tensor, shift: Tensor) -> float:
     square = torch.trace(matrix.T @ moments.qq @ matrix) + moments.mass * shift @ shift
     square = square + 2 * shift @ (matrix.T @ moments.queries)
     return float((square / moments.mass).clamp_min(1e-24).sqrt())
-
-
-def _side(moments: Moments, ridge: float) -> tuple[Tensor, Tensor]:
-    """(I + W, -mu W): the ridge regression of the other side on this one."""
-    n, mean, other = moments.mass, moments.queries, moments.items
-    gram = moments.qq - torch.outer(mean, mean) / n
-    cross = moments.qv - torch.outer(mean, other) / n
-    eye = torch.eye(len(mean), dtype=gram.dtype, device=gram.device)
-    weight = ridge * float(torch.trace(moments.qq) / n)
-    factor = torch.linalg.cholesky(gram + weight * eye)
-    w = torch.cholesky_solve(cross - gram, factor)
-    return eye + w, -(mean / n) @ w
 
 
 @dataclass(frozen=True, eq=False)
@@ -473,7 +470,7 @@ class _Partners:
     def lost(self, fold: int, moments: Moments, ridge: float) -> np.ndarray:
         """Weighted squared errors of the map and of the mean, on a fold that neither saw."""
         here = self.fold == fold
-        matrix, shift = _side(moments, ridge)
+        matrix, shift = residual_ridge(moments, ridge)
         mean, other = moments.queries / moments.mass, moments.items / moments.mass
         x, y, weight = self.rows[here], self.targets[here], self.weight[here]
         error = (y - (x @ matrix + shift + other - mean)).square().sum(dim=1)

@@ -112,14 +112,20 @@ def scores_at(sim: Similarity, places: Tensor) -> Tensor:
     return comm.all_sum(out) if sim.shard == "gallery" else out
 
 
+def mine(sim: Similarity, places: Tensor) -> Tensor:
+    """Those of the queries at some places that this process holds, counted from its first."""
+    if sim.shard != "queries":
+        return places
+    offset, _ = gallery_place(sim.T)
+    return places[(places >= offset) & (places < offset + sim.shape[0])] - offset
+
+
 def some_queries(sim: Similarity, places: Tensor) -> Similarity:
     """The queries at some places, in order, against the whole gallery, without their masses.
 
     Places count over all processes; where queries are split each keeps its own of them.
     """
-    if sim.shard == "queries":
-        offset, _ = gallery_place(sim.T)
-        places = places[(places >= offset) & (places < offset + sim.shape[0])] - offset
+    places = mine(sim, places)
     changes = {"left": None if sim.left is None else sim.left[places], "query_mass": None}
     if isinstance(sim, Pair):
         return replace(sim, queries=sim.queries[places], **changes)

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from drift_table import Half, cases
+from made import hard
 from real_sets import class_rows, load_pair
 from torch import Tensor
 from torch.nn.functional import normalize
 
-PARTS = ("whole", "distorted", "drift", "cuts", "few", "chance")
+PARTS = ("whole", "distorted", "drift", "cuts", "few", "chance", "made")
 SIZES, SHARES = (400, 200, 100, 50), (0.5, 0.25, 0.1, 0.05, 0.02)
 QUERIES = 1000
 
@@ -158,6 +159,13 @@ def groups(parts: tuple[str, ...] = PARTS) -> Iterator[Group]:
         spread, mean = coco.texts.std(dim=0), coco.texts.mean(dim=0)
         made = Cell(drawn * spread + mean, coco.videos, coco.right)
         yield Group("chance", "coco500", "coco500, texts drawn at random", [made])
+
+    if "made" in parts:
+        # Dense items: a plan is sure of wrong ones. In the last a map helps, in the others none.
+        for n, d, noise in ((2000, 64, 1.0), (2000, 64, 1.5), (1000, 32, 1.0), (2000, 256, 1.0)):
+            sim = hard(n, n, d, noise=noise)
+            cell = Cell(sim.queries[:], sim.gallery[:], torch.eye(n, dtype=torch.bool))
+            yield Group("made", "made", f"{n} made pairs, d = {d}, noise {noise:g}", [cell])
 
 
 def _drifted(source: str, again: list[Cell]) -> Iterator[Group]:
