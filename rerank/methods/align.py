@@ -50,6 +50,8 @@ _UNSURE, _SURE = 0.25, 0.5
 _EASY, _SLOPE = 1.64, 1.33
 # So many pairs halve the doubt about the map.
 _PAIRS = 50.0
+# A smaller share moves nothing that anybody could measure.
+_LEAST = 0.05
 _FOLDS = 5
 
 
@@ -71,12 +73,13 @@ class Align(Reranker):
         x = u clip(4 c - 1, 0, 1) min(1, 1.64 - 1.33 c) max(0, 2 f - 1) n / (n + 50)
 
     with the confidence c of the plan and n the smaller of queries and items: nothing is done where
-    the plan is hardly right, and less where nearly everything is right. c is the share of its mass
-    in the largest entry of each query (or item, where these are more: captions of a video share
-    it). f is how firm the marginals are: rho, or the share of the items' mass that few queries
-    fill. Nothing is done where Sinkhorn found other marginals (repeats): its biases are no plan
-    then. u is 1 where items are sparse; where they are dense a plan can be sure and wrong, and u
-    is what the alignment is worth on axes that had no say in it (`rerank.methods.unseen_axes`).
+    the plan is hardly right, and less where nearly everything is right; nor below .05. c is the
+    share of its mass in the largest entry of each query (or item, where these are more: captions of
+    a video share it). f is how firm the marginals are: rho, or the share of the items' mass that
+    few queries fill. Nothing is done where Sinkhorn found other marginals (repeats): its biases are
+    no plan then. u is 1 where items are sparse; where they are dense a plan can be sure and wrong,
+    and u is what the alignment is worth on axes that had no say in it
+    (`rerank.methods.unseen_axes`).
 
     With a bank of known pairs the map comes from them, x is .5, and the ridge is the one of the
     best held-out prediction (`pair_fit`); where the pairs predict nothing, x is 0.
@@ -161,7 +164,10 @@ class Align(Reranker):
             if share:
                 unseen = trust(sim, found.moments, pairs, tau=plan.tau, ridge=ridge, **form)
         moments = found.moments.scaled(pairs / float(found.moments.mass))
-        made = solved(moments, ridge, unseen * float(share), unit=sim.metric == "cosine")
+        share = unseen * float(share)
+        if self.share == "auto" and share < _LEAST:
+            share = 0.0
+        made = solved(moments, ridge, share, unit=sim.metric == "cosine")
         label = _label(bank, made.share)
         return replace(made, label=label, linear=False, confidence=sure, unseen=unseen)
 
@@ -253,6 +259,8 @@ class Aligned(Fitted):
             RerankError: embeddings of another dimension.
         """
         pair = self._checked(sim)
+        if not self.share:
+            return pair
         if self.linear:
             turn = self.turn
             m, s = turn.query_matrix.to(pair.device), turn.query_shift.to(pair.device)

@@ -24,7 +24,7 @@ certain it is 2.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +39,7 @@ from rerank.passes import gallery as items
 from rerank.passes import reduce
 
 # Rows, and rows and columns of a square, that are looked at.
-ROWS, _SQUARE = 2000, 1000
+ROWS, _SQUARE = 1000, 1000
 _SOFT = 0.7
 # A correlation this close to one is that of a copy.
 _ROUNDING = 1e-5
@@ -105,26 +105,25 @@ def repeats(
     alike = _alike(sim, found, copies=duplicates == "count")
     split, none = sim.shard == "queries", torch.zeros_like(gallery_bias)
 
-    def confidence(bias: Tensor, count: int = ROWS) -> float:
+    def confidence(*biases: Tensor, count: int = ROWS) -> list[float]:
         some = items.some_queries(sim, _some(found.live_queries, count, split=split))
-        return _confidence(some, tau, bias, split=split)
+        return _confidence(some, tau, biases, split=split)
 
     # Beside a slack row items need not be asked at all: less is lost, and less is certain.
     least = _SLACKER * min(1.0, max(0.0, 4 * found.slack))
     weight, cost = _ramp(alike, 0.8 - least, 0.65 - least), math.nan
-    doubted = _open(confidence(none, _GLANCE), confidence(gallery_bias, _GLANCE)) > _SUSPECT
+    doubted = _open(*confidence(none, gallery_bias, count=_GLANCE)) > _SUSPECT
     if not weight and not doubted:
         return Repeats(0.0, alike)
-    kept = confidence(gallery_bias)
+    sure, kept, soft = confidence(none, gallery_bias, _SOFT * gallery_bias)
     if weight:
-        cost = confidence(_SOFT * gallery_bias) / kept
+        cost = soft / kept
         weight = min(weight, _ramp(cost, 1.1, 1.2), enough)
     if doubted:
-        sure = confidence(none)
         uneven = min(_doubt(sure, kept), enough)
         if uneven > weight and others is not None:
             # Hubs make queries sure of the wrong items: without hubs they must still be.
-            sure = confidence(others())
+            (sure,) = confidence(others())
             uneven = min(_doubt(sure, kept), enough)
         if uneven > weight:
             return Repeats(uneven, alike, cost, sure, kept)
@@ -180,9 +179,11 @@ def _nearest(square: Tensor, *, copies: bool) -> float:
     return float(near.amax(dim=1).double().mean())
 
 
-def _confidence(some: Similarity, tau: float, gallery_bias: Tensor, *, split: bool) -> float:
-    """Mean largest share of some queries against all items, under biases."""
-    share = reduce.row_peaks(some, tau, gallery_bias=gallery_bias).double().exp()
-    total = torch.stack([share.sum(), share.new_tensor(float(len(share)))])
+def _confidence(
+    some: Similarity, tau: float, biases: Sequence[Tensor], *, split: bool
+) -> list[float]:
+    """Mean largest share of some queries against all items, under each of the biases."""
+    share = reduce.row_peaks(some, tau, gallery_biases=biases).double().exp()
+    total = torch.stack([share.sum(dim=1), torch.full_like(share[:, 0], share.shape[1])])
     total = comm.all_sum(total) if split else total
-    return max(float(total[0] / total[1].clamp_min(1)), 1e-9)
+    return (total[0] / total[1].clamp_min(1)).clamp_min(1e-9).tolist()

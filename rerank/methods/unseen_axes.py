@@ -26,6 +26,7 @@ from torch import Tensor
 from rerank.core import comm
 from rerank.core.similarity import Dense, Pair, Similarity
 from rerank.methods.residual_ridge import residual_ridge
+from rerank.methods.temperature import SCALE_ROWS
 from rerank.passes import gallery, order, reduce
 from rerank.passes.cross import Moments, plan_moments
 
@@ -35,7 +36,7 @@ _SPARSE, _DENSE = 10.0, 20.0
 # Gain in nats of rank: made worlds where no map helps stay below the first.
 _NOTHING, _CLEAR = 0.02, 0.06
 # Queries that are looked at, fewer where their scores would be more numbers than this.
-_QUERIES, _NUMBERS = 512, 2**24
+_QUERIES, _NUMBERS = 256, 2**24
 _FEWEST = 64
 # Widths of the inverted softmax in a standard deviation of the scores.
 _WIDTH = 3.0
@@ -130,7 +131,7 @@ def _scored(some: Pair, others: Moments, axes: Tensor, ridge: float | None) -> D
     # What a query scores against the mean item is the same for all items, but weighs the query.
     found -= (queries @ searched).to(found.dtype)[:, None]
     made = Dense(found, shard=some.shard)
-    width = max(reduce.spread(made)[1] / _WIDTH, 1e-30)
+    width = max(reduce.spread(made, sample=SCALE_ROWS)[1] / _WIDTH, 1e-30)
     popularity = width * reduce.logsumexp(made, width, over="queries")
     return made.add_gallery_bias(-popularity)
 

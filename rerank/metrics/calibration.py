@@ -44,8 +44,8 @@ def calibration(sim: Similarity, tau: float, ranks: Ranks, *, bins: int = 10) ->
         bins: at most; each has 5 queries or more, where there are so many.
     """
     none = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device)
-    peaks = reduce.row_peaks(sim, tau, gallery_bias=none).double().exp().cpu().numpy()
-    sure, right = peaks[ranks.rows], ranks.hits(1).astype(float)
+    peaks = reduce.row_peaks(sim, tau, gallery_biases=(none,)).double().exp().cpu().numpy()
+    sure, right = peaks[0, ranks.rows], ranks.hits(1).astype(float)
     order = np.argsort(sure, kind="stable")
     parts = np.array_split(order, max(1, min(bins, len(order) // 5)))
     return Calibration(

@@ -11,7 +11,7 @@ a collective where the axis is split over processes.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -277,14 +277,19 @@ def count(flags: Tensor, *, everywhere: bool) -> int:
     return int(comm.all_sum(total) if everywhere else total)
 
 
-def row_peaks(sim: Similarity, tau: float, *, gallery_bias: Tensor) -> Tensor:
-    """(n,) max_j (S_ij + g_j) / tau - log sum_j exp((S_ij + g_j) / tau): largest log share."""
-    out = torch.empty((2, sim.shape[0]), dtype=sim.dtype, device=sim.device)
+def row_peaks(sim: Similarity, tau: float, *, gallery_biases: Sequence[Tensor]) -> Tensor:
+    """(b, n) log of the largest share of every query, under each of b biases g, in one pass.
+
+    max_j (S_ij + g_j) / tau - log sum_j exp((S_ij + g_j) / tau)
+    """
+    count, last = len(gallery_biases), len(gallery_biases) - 1
+    out = torch.empty((2, count, sim.shape[0]), dtype=sim.dtype, device=sim.device)
     for rows, block in sim.blocks():
-        block.add_(gallery_bias)
-        peak = plain.row_maxima(block)
-        _, top, sums = plain.exp_rows(block, tau)
-        out[0, rows], out[1, rows] = peak / tau, sums.log_().add_(top / tau)
+        for place, bias in enumerate(gallery_biases):
+            held = block.add_(bias) if place == last else block + bias
+            out[0, place, rows] = plain.row_maxima(held) / tau
+            _, top, sums = plain.exp_rows(held, tau)
+            out[1, place, rows] = sums.log_().add_(top / tau)
     if sim.shard == "gallery":
         out = torch.stack([comm.all_max(out[0]), comm.all_logsumexp(out[1])])
     return out[0] - out[1]
