@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -28,6 +28,8 @@ from rerank_cli.endings import (
 
 with ending_at_once():
     import typer
+    import typer.core
+    import typer.main
 
     from rerank_cli.examples import epilog
     from rerank_cli.groups import spread
@@ -42,8 +44,31 @@ COMMANDS = (
     "convert", "methods", "plan", "doctor",
 )  # fmt: skip
 
+
+class _Commands(Mapping[str, Any]):
+    """Every command by name, made when it is asked for: all their options take .3 seconds."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  a command of click's kind
+        return _made(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class _Group(typer.core.TyperGroup):
+    """The commands under one name."""
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401  what typer gives
+        super().__init__(**given)
+        self.commands = _Commands()  # type: ignore[assignment]  nothing is added later
+
+
 app = typer.Typer(
     name="rerank",
+    cls=_Group,
     help="Re-rank cross-modal retrieval from precomputed embeddings, without training.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -119,18 +144,24 @@ def _shared(
     """Re-rank cross-modal retrieval from precomputed embeddings, without training."""
 
 
-with ending_at_once():
-    for _name in COMMANDS:
+@functools.cache
+def _made(name: str) -> Any:  # noqa: ANN401  a command of click's kind
+    """One command, whose module is imported for it."""
+    if name not in COMMANDS:
+        raise KeyError(name)
+    with ending_at_once():
         # Command modules import nothing heavy at their top, so help answers at once.
-        _module = import_module(f"rerank_cli.{_name}")
-        _command = getattr(_module, f"{_name}_command")
-        app.command(
-            _name,
-            cls=getattr(_module, "Command", None),
+        module = import_module(f"rerank_cli.{name}")
+        command = getattr(module, f"{name}_command")
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(
+            name,
+            cls=getattr(module, "Command", None),
             # The whole first sentence; click would cut what it takes from the help itself.
-            short_help=(_command.__doc__ or "").split("\n\n")[0],
-            epilog=epilog(_name),
-        )(_called(_command))
+            short_help=(command.__doc__ or "").split("\n\n")[0],
+            epilog=epilog(name),
+        )(_called(command))
+        return typer.main.get_command(alone)
 
 
 # Every wrong option and command; the base of a public class, since its own place moves.

@@ -359,7 +359,7 @@ program()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("name", ["typer", "rerank_cli.apply", "rerank.io.cut", "torch._C"])
+@pytest.mark.parametrize("name", ["typer", "rerank_cli.plan", "rerank.io.cut", "torch._C"])
 def test_an_interrupt_while_the_program_starts_is_one_line(name, number):
     code = _SIGNAL_AT_IMPORT.format(name=name, number=int(number))
     done = subprocess.run(

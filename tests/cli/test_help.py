@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 
 from rerank_cli.app import COMMANDS, app
 from rerank_cli.examples import EXAMPLES, shown
@@ -35,7 +36,21 @@ def test_help_starts_with_one_whole_sentence_and_ends_with_two_examples(name, li
 
 def test_every_command_has_its_examples():
     assert set(EXAMPLES) == set(COMMANDS)
-    assert {each.name for each in app.registered_commands} == set(COMMANDS)
+    listed = get_command(app).commands
+    assert [listed[name].name for name in listed] == list(COMMANDS)
+
+
+def test_a_command_makes_no_other(tmp_path):
+    code = (
+        "import sys; sys.argv[1:] = ['convert', '-h']; from rerank_cli.app import main\n"
+        "try: main()\n"
+        "finally: print(sorted(x for x in sys.modules if x in "
+        f"{[f'rerank_cli.{name}' for name in COMMANDS]}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "['rerank_cli.convert']"
 
 
 @pytest.mark.slow
