@@ -25,7 +25,7 @@ def save(path, arrays):
 
 
 def printed(error, option="dataset"):
-    return re.search(f"{option}='([^']+)' in Python", str(error)).group(1)
+    return re.search(f"{option}='([^']+)'", str(error)).group(1)
 
 
 @pytest.mark.parametrize("ending", ["npz", "h5"])

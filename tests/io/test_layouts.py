@@ -270,7 +270,7 @@ def test_a_list_that_may_be_the_ids_is_named(tmp_path, kind):
     else:
         with h5py.File(path, "w") as f:
             f["embeddings"], f["clip_names"] = x, names
-    with pytest.raises(FormatError, match="no ids.*clip_names.*--id-column clip_names"):
+    with pytest.raises(FormatError, match="no ids.*clip_names.*id_column=.clip_names."):
         read_embeddings(path)
     found = read_embeddings(path, id_column="clip_names")
     assert list(found.ids) == names

@@ -98,7 +98,7 @@ def test_no_column_of_a_vector_gets_lost(tmp_path, case):
 def test_an_empty_cell_among_scores_is_not_scored(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("query,x,y,z\na,1,,3\nb,4,5,6\n")
-    with pytest.raises(FormatError, match=r"column 1 \(item 'y'\).*--unscored nan"):
+    with pytest.raises(FormatError, match=r"column 1 \(item 'y'\).*nan=True"):
         read_scores(path)
     found = read_scores(path, nan=True)
     assert found.gallery_ids == ("x", "y", "z") and np.isnan(found.scores[0, 1])
