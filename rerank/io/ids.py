@@ -250,6 +250,9 @@ def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
         lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
         while len(lines) > 1 and not lines[-1].strip():
             lines.pop()
+        bare = [line.strip() for line in lines]
+        if len(set(bare)) == len(lines) and all(line != line.strip() for line in lines):
+            lines = bare  # blanks around every one are no part of them
         return check_ids(lines, str(path)), None
     afford(2 * path.stat().st_size, str(path), what="JSON")
     content = read_json(path)

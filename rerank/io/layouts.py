@@ -128,6 +128,10 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
         return _matrix(container, *next(iter(arrays.items())), wanted)
     if len(arrays) == 1 and _is_alone(container, root):
         return _matrix(container, *next(iter(arrays.items())), wanted)
+    floats = [name for name, item in fields.items() if item.kind == "float" and item.shape]
+    if len(floats) == 1 and _is_rows(fields[floats[0]]) and 1 not in fields[floats[0]].shape[:-1]:
+        # The only one, in a group.
+        return _matrix(container, floats[0], fields[floats[0]], wanted)
     rows = {item.shape[0] for item in arrays.values()}
     if len(arrays) > 1 and any(
         is_list(item) and {max(item.shape)} == rows

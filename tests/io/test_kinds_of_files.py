@@ -399,3 +399,26 @@ def test_a_converted_file_says_the_same(tmp_path, dtype):
     with h5py.File(target) as f:
         assert f.attrs["rerank_schema"] == "rerank/1"
         assert f.attrs["content_sha256"] == made.content_sha256
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5", "pt"])
+def test_one_matrix_alone_in_a_group_is_never_frames(tmp_path, ending):
+    path = tmp_path / f"v.{ending}"
+    for beside in ({}, {"ids": IDS}):
+        arrays = {"data/clip": rows(), **{f"data/{name}": ids for name, ids in beside.items()}}
+        if ending == "npz":
+            np.savez(path, **arrays)
+        elif ending == "h5":
+            with h5py.File(path, "w") as f:
+                for name, values in arrays.items():
+                    f[name] = values
+        else:
+            torch.save({"data": {"clip": torch.from_numpy(rows()), **beside}}, path)
+        if beside:
+            assert read_embeddings(path).ids == tuple(IDS)
+            continue
+        for pool in (None, "mean"):
+            with pytest.raises(FormatError, match="there are no ids"):
+                read_embeddings(path, pool=pool)
+        assert read_embeddings(path, ids=IDS).ids == tuple(IDS)
+        assert len(read_embeddings(path, row_numbers=True)) == N
