@@ -13,7 +13,7 @@ from typing import NoReturn
 SIGNALS = [n for n in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if n]
 NO_MEMORY = "no memory is left; allow less with --memory SIZE, such as 500MB, or free some"
 # Address space that torch maps, without which no figure is computed.
-_LEAST = 600 * 10**6
+_LEAST = 800 * 10**6
 INTERRUPTED = "interrupted: no partial output was left behind\n"
 
 

@@ -9,7 +9,7 @@ import errno
 _WORDS = (
     "allocate memory", "out of memory", "not enough memory", "bad_alloc", "bad alloc",
     "could not create a primitive", "memory allocation failed", "unable to allocate",
-    "cannot map", "failed to map segment", "malloc of size",
+    "cannot map", "failed to map segment", "malloc of size", "can't start new thread",
 )  # fmt: skip
 
 

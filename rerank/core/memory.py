@@ -28,6 +28,8 @@ DEFAULT_CPU = 2 * 10**9
 _CPU_SHARE = 0.25
 _GPU_SHARE = 0.6
 COPY_SHARE = 0.125
+# Less than this is not worth a plan: what does not fit is said by whoever asks for it.
+_LEAST = 1 << 20
 
 _limit: ContextVar[int | None] = ContextVar("rerank_memory", default=None)
 
@@ -52,7 +54,10 @@ def parse(text: str | int | float) -> int:
 
 
 def available(device: torch.device | None = None) -> int:
-    """Bytes that are free now, on the machine (its container's limit included) or on the GPU."""
+    """Bytes that are free now, on the machine or on the GPU.
+
+    The limits of the container and of the process (`ulimit -v`) count as the end of the machine.
+    """
     if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free: list[int] = []
@@ -67,6 +72,13 @@ def available(device: torch.device | None = None) -> int:
         limit = int((group / "memory.max").read_text(encoding="ascii"))
         used = int((group / "memory.current").read_text(encoding="ascii"))
         free.append(max(limit - used, 0))
+    with suppress(ImportError, OSError, ValueError):  # `ulimit -v`, where systems have it
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+            free.append(max(limit - pages * resource.getpagesize(), _LEAST))
     return min(free) if any(free) else 4 * 10**9
 
 

@@ -10,6 +10,7 @@ _ARGUMENTS = {
     "one-to-one": 'groups="one-to-one"',
     "grouped": 'groups="grouped"',
     "no-gate": "gate=False",
+    "allow-unjudged": "allow_unjudged=True",
     "keep-bank": "keep_bank=True",
     "replace": "replace=True",
 }
@@ -48,6 +49,17 @@ def either(command: str, call: str) -> str:
     'model.remove(ids)'
     """
     return command if _typed.get() else call
+
+
+def with_memory(size: str) -> str:
+    """How to let a run use more memory.
+
+    >>> with_memory("8GB")
+    'work inside `with rerank.core.memory.limit("8GB"):`'
+    """
+    return either(
+        f"give --memory {size}", f'work inside `with rerank.core.memory.limit("{size}"):`'
+    )
 
 
 @contextmanager

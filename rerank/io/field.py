@@ -13,6 +13,7 @@ import numpy as np
 
 from rerank.core import memory, progress
 from rerank.core.errors import FormatError
+from rerank.core.wording import either, option, with_memory
 from rerank.io.files import BLOCK_BYTES, ArrayHash
 from rerank.io.scratch import Scratch
 
@@ -125,13 +126,13 @@ def afford(size: int, where: str, *, what: str = "this") -> None:
         what: the word for it.
 
     Raises:
-        FormatError: it would; the message says which --memory it takes.
+        FormatError: it would; the message says how much memory it takes.
     """
     if size > memory.budget():
         need = -(-size // 10**8) / 10
         raise FormatError(
             f"{where}: {what} takes {size:,} bytes of memory, more than the {memory.budget():,} "
-            f"that this run may use; if that is right, give --memory {need:g}GB"
+            f"that this run may use; if that is right, {with_memory(f'{need:g}GB')}"
         )
 
 
@@ -193,7 +194,7 @@ def check_matrix(field: Field, what: str) -> None:
     if len(field.shape) == 3:
         raise FormatError(
             f"{field.where}: is 3-D {field.shape}, but {what} are 2-D, one row for each item; "
-            "say how to combine the middle axis (the frames): --pool mean"
+            f"say how to combine the middle axis (the frames): {option('pool', 'mean')}"
         )
     if len(field.shape) != 2:
         raise FormatError(
@@ -458,7 +459,7 @@ def _refuse(
     value = "NaN" if np.isnan(line[column]) else f"{line[column]:+}".replace("inf", "infinity")
     reason = f"{what} have to be finite; compute this row again or leave the item out"
     if value == "NaN" and what == "scores":
-        reason += "; if NaN means 'not scored', say so: --unscored nan"
+        reason += f"; if NaN means 'not scored', say so: {either('--unscored nan', 'nan=True')}"
     if value != "NaN" and field.dtype.itemsize == 2:
         reason = "float16 ends at 65504, so larger numbers became infinite; save float32"
     raise FormatError(f"{place}: {value} in column {column_name(column)}: {reason}")

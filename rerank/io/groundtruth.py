@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rerank.core.errors import FormatError
+from rerank.core.wording import either, option
 from rerank.io.files import PathLike, as_path, named, to_json, write_text
 from rerank.io.groundtruth_formats import Pair, Reading, readings_of
 from rerank.io.ids import check_unique
@@ -261,13 +262,12 @@ def _stated_pairs(source: Path, direction: str) -> Iterator[Pair]:
     reading = readings[0]
     if not reading.turns:
         raise FormatError(
-            f"{source}: is {reading.how}, which has no ids of texts; give them with --text-ids and "
-            "--video-ids"
+            f"{source}: is {reading.how}, which has no ids of texts; give {_ids_of_both()}"
         )
     if not reading.fixed and direction == "auto":
         raise FormatError(
             f"{source}: is {reading.how}, which does not say which side is which; give "
-            "--gt-direction text-video or video-text, or the ids with --text-ids and --video-ids"
+            f"{_direction('text-video')} or {_direction('video-text')}, or {_ids_of_both()}"
         )
     turned = direction == "video-text"
     for pair in reading.pairs:
@@ -369,14 +369,26 @@ def _decide(
         odd = pairs[0]
         raise FormatError(
             f"{where}: gives {named([odd.first])}, the id of a video, one {named([odd.second])}, "
-            "the id of a text that others have as well: --videos and --texts seem to be swapped; "
-            "if they are not, give --gt-direction video-text"
+            f"the id of a text that others have as well: {_sides()} seem to be swapped; "
+            f"if they are not, give {_direction('video-text')}"
         )
     note = (
         f"{where} is read as video: text, because its first names, such as "
         f"{named([pairs[0].first])}, are ids of the videos"
     )
     return turned, reading.empty, (note,)
+
+
+def _sides() -> str:
+    return either("--videos and --texts", "the ids of videos and texts")
+
+
+def _direction(value: str) -> str:
+    return either(f"--gt-direction {value}", f'direction="{value}"')
+
+
+def _ids_of_both() -> str:
+    return either("the ids with --text-ids and --video-ids", "query_ids= and gallery_ids=")
 
 
 def _check_one_way(
@@ -392,8 +404,9 @@ def _check_one_way(
     odd = next((p for p in pairs if p.first in texts and p.first in videos), pairs[0])
     raise FormatError(
         f"{where}: can be read as text: video and as video: text, because names such as "
-        f"{named([odd.first])} are ids of both; say which stands on the left with --gt-direction "
-        "text-video or video-text, or give a list of {query_id, video_id}"
+        f"{named([odd.first])} are ids of both; say which stands on the left with "
+        f"{_direction('text-video')} or {_direction('video-text')}, or give a list of "
+        "{query_id, video_id}"
     )
 
 
@@ -407,21 +420,21 @@ def _refuse_contradiction(
     if direction == "video-text":
         pair = next(p for p in reading.pairs if p.first in texts and p.second in videos)
         raise FormatError(
-            f"{where}: --gt-direction video-text says that videos come first, but "
+            f"{where}: {_direction('video-text')} says that videos come first, but "
             f"{named([pair.first])} is the id of a text and {named([pair.second])} of a video; "
-            "leave the option out, or --videos and --texts are swapped"
+            f"leave it out, or {_sides()} are swapped"
         )
     pair = next(p for p in reading.pairs if p.first in videos and p.second in texts)
     if not reading.fixed:
         raise FormatError(
-            f"{where}: --gt-direction text-video says that texts come first, but "
+            f"{where}: {_direction('text-video')} says that texts come first, but "
             f"{named([pair.first])} is the id of a video and {named([pair.second])} of a text; "
-            "leave the option out, or --videos and --texts are swapped"
+            f"leave it out, or {_sides()} are swapped"
         )
     raise FormatError(
         f"{where}: is {reading.how}, in which texts come first, but {named([pair.first])} is the "
-        f"id of a video and {named([pair.second])} of a text; --gt-direction video-text reads it "
-        "the other way, or --videos and --texts are swapped"
+        f"id of a video and {named([pair.second])} of a text; {_direction('video-text')} reads it "
+        f"the other way, or {_sides()} are swapped"
     )
 
 
@@ -458,7 +471,8 @@ def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
             side = "texts" if changed in texts else "videos"
             return f"; {what} it would be {named([changed])} of the {side}: write both alike"
     if name.isdecimal() and int(name) < max(len(texts), len(videos)):
-        return "; if the file holds numbers of rows, from 0: --text-ids rows --video-ids rows"
+        way = either("--text-ids rows --video-ids rows", "give ids 0, 1, ... of both sides")
+        return f"; if the file holds numbers of rows, from 0: {way}"
     return ""
 
 
@@ -485,7 +499,7 @@ def _build(
                 side, name = ("text", pair.first) if row is None else ("video", pair.second)
                 raise FormatError(
                     f"{where}: {named([name])} is not the id of a {side}; correct it, or skip "
-                    f"such entries with --allow-unjudged{_hint(name, texts, videos)}"
+                    f"such entries with {option('allow-unjudged')}{_hint(name, texts, videos)}"
                 )
             ignored += 1
             unknown |= dict.fromkeys(
@@ -520,7 +534,7 @@ def _build(
             reason = "has only grades of 0"
         raise FormatError(
             f"{where}: the text {named([name])} {reason}; add its video, or leave such texts "
-            "out of the figures with --allow-unjudged"
+            f"out of the figures with {option('allow-unjudged')}"
         )
     positives, grades = _parts(column[is_right], right), _parts(level[is_right], right)
     rows, levels = positives, grades

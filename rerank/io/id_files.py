@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rerank.core.errors import FormatError
+from rerank.core.wording import option
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES, contents
 from rerank.io.files import named, read_text, regular_file
 from rerank.io.groundtruth_formats import TEXT_FIELDS, VIDEO_FIELDS, first_field
@@ -58,7 +59,7 @@ def read_id_file(path: Path, *, column: str | None = None) -> tuple[str, ...]:
             if not names or (len(names) > 1 and not known):
                 raise FormatError(
                     f"{path}: its columns are {named(sorted(container.fields))}; say which one "
-                    "holds the ids: --id-column NAME"
+                    f"holds the ids: {option('id-column', 'NAME')}"
                 )
             chosen = names[0]
         ids = read_ids(container.fields[chosen])

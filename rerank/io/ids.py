@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 
 from rerank.core.errors import FormatError
+from rerank.core.wording import either
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES
 from rerank.io.field import Field, afford
 from rerank.io.files import foreign, named, read_json, read_text, regular_file, safely
@@ -191,11 +192,22 @@ def _unpadded(field: Field, ids: list[str]) -> tuple[str, ...]:
     return tuple(ids)
 
 
-HOW_TO_GIVE_IDS = (
-    "give them as 'ids' in the same file, or beside it as <name>.ids.txt (one in a line) or "
-    "<name>.ids.json (a list), or name a file of them with --text-ids and --video-ids; with "
-    "--text-ids rows --video-ids rows the numbers of the rows are the ids"
-)
+def how_to_give_ids() -> str:
+    """What to do about rows without ids.
+
+    >>> how_to_give_ids().rpartition("; ")[2]
+    'with row_numbers=True of read_embeddings the numbers of the rows are the ids'
+    """
+    way = either(
+        "name a file of them with --text-ids and --video-ids; with --text-ids rows --video-ids "
+        "rows the numbers of the rows are the ids",
+        "give a list, or a file of them, as ids= of read_embeddings; with row_numbers=True of "
+        "read_embeddings the numbers of the rows are the ids",
+    )
+    return (
+        "give them as 'ids' in the same file, or beside it as <name>.ids.txt (one in a line) or "
+        f"<name>.ids.json (a list), or {way}"
+    )
 
 
 def find_sidecar(path: Path, *, name: str = "ids") -> Path | None:
@@ -238,6 +250,9 @@ def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
         lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
         while len(lines) > 1 and not lines[-1].strip():
             lines.pop()
+        bare = [line.strip() for line in lines]
+        if len(set(bare)) == len(lines) and all(line != line.strip() for line in lines):
+            lines = bare  # blanks around every one are no part of them
         return check_ids(lines, str(path)), None
     afford(2 * path.stat().st_size, str(path), what="JSON")
     content = read_json(path)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rerank.core.errors import FormatError
+from rerank.core.wording import either, option
 from rerank.io.container import SCHEMA, VECTOR_NAMES, Container, Found, contents, listing
 from rerank.io.field import Field, check_matrix
 from rerank.io.files import named
@@ -23,12 +24,12 @@ from rerank.io.frames import (
     stacked,
 )
 from rerank.io.ids import (
-    HOW_TO_GIVE_IDS,
     check_count,
     check_ids,
     check_unique,
     find_sidecar,
     first_duplicate,
+    how_to_give_ids,
     is_list,
     read_ids,
     read_sidecar,
@@ -66,10 +67,10 @@ class Wanted:
         words = _WORDS.get(self.side, ())
         return next((n for n in names if any(word in n.lower() for word in words)), names[0])
 
-    def say(self, option: str, name: str) -> str:
-        """How to choose a name, as it works on the command line and in Python."""
+    def say(self, argument: str, name: str) -> str:
+        """How to choose a name, as the reader types it."""
         value = f"{self.side}={name}" if self.side else name
-        return f"--{option.replace('_', '-')} {value} ({option}={name!r} in Python)"
+        return either(f"--{argument.replace('_', '-')} {value}", f"{argument}={name!r}")
 
 
 # The ends of names in a state_dict and in an optimizer.
@@ -127,6 +128,10 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
         return _matrix(container, *next(iter(arrays.items())), wanted)
     if len(arrays) == 1 and _is_alone(container, root):
         return _matrix(container, *next(iter(arrays.items())), wanted)
+    floats = [name for name, item in fields.items() if item.kind == "float" and item.shape]
+    if len(floats) == 1 and _is_rows(fields[floats[0]]) and 1 not in fields[floats[0]].shape[:-1]:
+        # The only one, in a group.
+        return _matrix(container, floats[0], fields[floats[0]], wanted)
     rows = {item.shape[0] for item in arrays.values()}
     if len(arrays) > 1 and any(
         is_list(item) and {max(item.shape)} == rows
@@ -504,12 +509,14 @@ def _without_ids(container: Container, item: Field) -> Found:
     ]  # fmt: skip
     if container.per_item and fitting:
         columns = f"; {named(fitting)} has one entry for each: if these are the ids, name it with "
-        columns += f"--id-column {fitting[0]}"
+        columns += option("id-column", fitting[0])
     if not container.per_item and len(container.fields) > 1:
         others = [name for name, other in container.fields.items() if not _is_rows(other)]
         if others:
-            columns = f"; its other columns are {named(others)}: name one with --id-column"
-    raise FormatError(f"{item.where}: there are no ids for its rows{columns}; {HOW_TO_GIVE_IDS}")
+            columns = (
+                f"; its other columns are {named(others)}: name one with {option('id-column')}"
+            )
+    raise FormatError(f"{item.where}: there are no ids for its rows{columns}; {how_to_give_ids()}")
 
 
 Ids = tuple[tuple[str, ...], tuple[str, ...] | None]
@@ -614,7 +621,10 @@ def _canonical(container: Container, wanted: Wanted) -> Found:
     """Layout 1: what the toolkit itself writes, with or without frames."""
     path, fields = container.path, container.fields
     if container.schema != SCHEMA:
-        kinds = {"results": "rerank eval reads it", "scores": "give it with --sims"}
+        kinds = {
+            "results": "rerank eval reads it",
+            "scores": f"give it with {either('--sims', 'scores=')}",
+        }
         hint = next((h for k, h in kinds.items() if k in str(container.schema)), "write it again")
         raise FormatError(
             f"{path}: is of the schema {named([container.schema])}, expected {SCHEMA!r}; {hint}"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rerank.core.errors import FormatError
+from rerank.core.wording import either
 from rerank.io.field import afford
 from rerank.io.files import PathLike, foreign, named, parse_json, read_text, regular_file
 from rerank.io.formats.parquet import import_arrow
@@ -401,6 +402,10 @@ def _no_columns(where: str, record: Iterable[object]) -> FormatError:
     return FormatError(f"{where}: its fields are {named(list(record))}; {_EXPECTED}")
 
 
+def _side(word: str) -> str:
+    return either(f"--side {word}", f'queries="{word}"')
+
+
 def convert_rankings(source: PathLike, target: PathLike, *, queries: str = "") -> tuple[int, int]:
     """Write rankings of any file as a result file, HDF5, which `rerank eval --results` reads.
 
@@ -421,8 +426,8 @@ def convert_rankings(source: PathLike, target: PathLike, *, queries: str = "") -
         direction = lists.direction or said
         if not direction:
             raise FormatError(
-                f"{source}: does not say whose lists it holds; give --side texts (texts rank "
-                "videos) or --side videos"
+                f"{source}: does not say whose lists it holds; give {_side('texts')} (texts rank "
+                f"videos) or {_side('videos')}"
             )
         gallery = lists.gallery_ids or tuple(
             dict.fromkeys(i for items in lists.items for i in items)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.wording import either, option
 from rerank.io.container import Container
 from rerank.io.field import (
     Field,
@@ -307,7 +308,7 @@ def _located(
         if reverse is not None:
             raise FormatError(
                 f"{container.path}: holds both t2v and v2t, of which t2v has the texts as rows; "
-                "leave out --sims-rows"
+                f"leave out {option('sims-rows')}"
             )
     if item is container.fields.get(_REVERSE) and dataset is None:
         # The other direction alone: its rows are the videos.
@@ -333,7 +334,7 @@ def _find(container: Container, dataset: str | None) -> Field:
     if container.schema not in (None, SCORES_SCHEMA) and "scores" not in fields:
         raise FormatError(
             f"{path}: is of the schema {named([container.schema])} and holds no score matrix; "
-            "give embeddings as embeddings, or run apply with --scores"
+            f"give embeddings as embeddings{either(', or run apply with --scores', '')}"
         )
     for name in SCORE_NAMES:
         if name in fields:
@@ -347,7 +348,7 @@ def _find(container: Container, dataset: str | None) -> Field:
     if found:
         raise FormatError(
             f"{path}: {named(found)} could all be the scores; name the right one 'scores' or give "
-            f"--dataset {found[0]} (dataset={found[0]!r} in Python)"
+            f"{either(f'--dataset {found[0]}', f'dataset={found[0]!r}')}"
         )
     ranking = ""
     if fields and all(item.odd.startswith("{") for item in fields.values()):
@@ -475,7 +476,7 @@ def _both_ids(
         if lengths == [m, n]:
             raise FormatError(
                 f"{item.where}: is {item.shape}, with {m} ids of texts and {n} of videos: it is "
-                "stored videos x texts; give --sims-rows videos"
+                f"stored videos x texts; give {option('sims-rows', 'videos')}"
             )
     queries = _ids(container, here[0], n, item.where, names[0])
     gallery = _ids(container, here[1], m, item.where, names[1])

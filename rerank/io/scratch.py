@@ -20,6 +20,7 @@ import numpy as np
 
 from rerank.core import memory
 from rerank.core.errors import FormatError
+from rerank.core.wording import with_memory
 from rerank.io.files import one_line
 
 
@@ -73,7 +74,7 @@ class Scratch:
         return FormatError(
             f"{self._where}: is too large to be held and takes {self._nbytes:,} bytes of disk "
             f"{each}for as long as the program runs, but {reason}; set TMPDIR to a folder with "
-            f"room, or hold it with --memory {hold}GB"
+            f"room, or, to hold it, {with_memory(f'{hold}GB')}"
         )
 
     def write(self, rows: np.ndarray) -> None:

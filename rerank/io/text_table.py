@@ -3,12 +3,15 @@
 import contextlib
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias
+
+import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.field import afford
@@ -16,11 +19,13 @@ from rerank.io.files import check_unpacked, foreign, named, regular_file
 
 _DELIMITERS = "\t,;|"
 # Characters of a piece; the cells made of them take several times as much.
-_PIECE = 1 << 20
+_PIECE = 1 << 21
 # Longer lines are asked about before they are put together.
 _LINE = 1 << 24
 # Each takes some time of its own, whatever stands in it.
 _MOST_COLUMNS = 50_000
+# Arrow counts bytes of a block in 32 bits.
+_LONGEST = 1 << 30
 # Bytes that the cells of one row take, for each of its characters.
 _CELLS = 30
 
@@ -44,31 +49,141 @@ class TextTable:
     _opened: Opened
     _delimiter: str
 
-    def pieces(self) -> Iterator[Rows]:
+    def pieces(self) -> Iterator["Piece"]:
         """All rows, some at a time; the cells as they stand in the file.
+
+        Raises:
+            FormatError: no table.
+        """
+        with self._opened() as stream:
+            held = _Held(_lines(stream, self.where), self.where)
+            rows = _rows(held, self._delimiter)
+            if not self.bare:
+                next(rows, None)
+            number = 1
+            while (piece := self._piece(held, rows, number)) is not None:
+                yield piece
+                number += piece.count
+
+    def _piece(self, held: "_Held", rows: Iterator[list[str]], number: int) -> "Piece | None":
+        """The next rows: as lines, or taken apart where cells hold line ends or quotes."""
+        lines: list[str] = []
+        cells: Rows = []
+        left, width = _PIECE, len(self.header)
+        # A cell in quotes, without a quote in it.
+        quoted = re.compile(rf'"(?<![^{self._delimiter}]")[^"]*"(?![^{self._delimiter}\r\n])')
+        while left > 0:
+            held.size = 0
+            line = next(held, None)
+            if line is None:
+                break
+            if line in ("\n", "\r", "\r\n"):
+                continue
+            left -= 8 * width + len(line)
+            if cells or '"' in line and '"' in quoted.sub("", line):
+                cells += _rows(_Held(iter(lines), self.where), self._delimiter)
+                lines, held.back = [], line
+                cells.append(next(rows))
+            else:
+                lines.append(line)
+        if not lines and not cells:
+            return None
+        return Piece(self.where, width, self._delimiter, number, lines, cells)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Some rows of a table, taken apart as far as somebody asks.
+
+    Attributes:
+        where: the file, for messages.
+        width: the columns of its header.
+        delimiter: what stands between cells.
+        number: of its first row, from 1.
+        lines: rows as they stand in the file, or none, and instead
+        cells: rows that were taken apart.
+    """
+
+    where: str
+    width: int
+    delimiter: str
+    number: int
+    lines: list[str]
+    cells: Rows
+
+    @property
+    def count(self) -> int:
+        """How many rows."""
+        return len(self.lines) or len(self.cells)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The cells.
 
         Raises:
             FormatError: no table, or a row of another length than the header.
         """
-        with self._opened() as stream:
-            rows = _rows(stream, self._delimiter, self.where)
-            if not self.bare:
-                next(rows, None)
-            piece: Rows = []
-            left, width = _PIECE, len(self.header)
-            for number, row in enumerate(rows, start=1):
-                if len(row) != width:
-                    raise FormatError(
-                        f"{self.where}: row {number} has {len(row)} columns, the first line has "
-                        f"{width}"
-                    )
-                piece.append(row)
-                left -= 8 * width + sum(map(len, row))
-                if left < 0:
-                    yield piece
-                    piece, left = [], _PIECE
-            if piece:
-                yield piece
+        rows = self.cells or list(_rows(_Held(iter(self.lines), self.where), self.delimiter))
+        for number, row in enumerate(rows, start=self.number):
+            if len(row) != self.width:
+                raise FormatError(
+                    f"{self.where}: row {number} has {len(row)} columns, the first line has "
+                    f"{self.width}"
+                )
+        return rows
+
+    def column(self, place: int) -> list[str]:
+        """The cells of one column."""
+        if not self.cells and not any('"' in line for line in self.lines):
+            parts = [line.rstrip("\r\n").split(self.delimiter, place + 1) for line in self.lines]
+            if min(map(len, parts)) > place:
+                return [part[place] for part in parts]
+        found = self._by_arrow([place], "string")
+        return [row[place] for row in self.rows] if found is None else found.column(0).to_pylist()
+
+    def numbers(self, places: Sequence[int]) -> np.ndarray | None:
+        """Columns of numbers, (rows, places) float64, by a fast reader: that of Arrow.
+
+        None where it is not there, or where any cell is no number.
+        """
+        found = self._by_arrow(places, "float64")
+        if found is None:
+            return None
+        made = np.empty((self.count, len(places)))
+        for at, column in enumerate(found.columns):
+            made[:, at] = column.to_numpy()
+        # Arrow takes nan(1) for a number, which Python does not.
+        odd = np.isnan(made).any() and any("(" in line for line in self.lines)
+        return None if odd else made
+
+    def _by_arrow(self, places: Sequence[int], kind: str) -> Any:  # noqa: ANN401  a pyarrow.Table, or None
+        """Columns of one type; None where cells or rows are not of it, for the slow reader."""
+        if not self.lines or not places or "rows" in self.__dict__:
+            return None
+        try:
+            import pyarrow as pa
+            from pyarrow import csv as arrow
+        except ImportError:
+            return None
+        data = "".join(self.lines).encode()
+        if len(data) >= _LONGEST:
+            return None
+        names = [f"f{place}" for place in range(self.width)]
+        wanted = [names[place] for place in places]
+        reading = arrow.ReadOptions(
+            use_threads=False, column_names=names, block_size=len(data) + 1
+        )  # fmt: skip
+        types = arrow.ConvertOptions(
+            include_columns=wanted, column_types=dict.fromkeys(wanted, kind), null_values=[]
+        )
+        try:
+            found = arrow.read_csv(
+                pa.BufferReader(data), read_options=reading, convert_options=types,
+                parse_options=arrow.ParseOptions(delimiter=self.delimiter),
+            )  # fmt: skip
+        except (pa.ArrowException, ValueError):
+            return None
+        return found if found.num_rows == self.count else None
 
 
 def open_table(path: Path) -> TextTable:
@@ -114,7 +229,7 @@ def read_table(text: str, where: str) -> tuple[list[str], Rows]:
         FormatError: no table, or a row of another length than the header.
     """
     table = _table(partial(io.StringIO, text, newline=""), where)
-    rows = [[cell.strip() for cell in row] for piece in table.pieces() for row in piece]
+    rows = [[cell.strip() for cell in row] for piece in table.pieces() for row in piece.rows]
     return list(table.header), rows
 
 
@@ -131,7 +246,9 @@ def _table(opened: Opened, where: str) -> TextTable:
             yield stream
 
     with below() as stream:
-        header = [cell.strip() for cell in next(_rows(stream, delimiter, where), [])]
+        header = [
+            cell.strip() for cell in next(_rows(_Held(_lines(stream, where), where), delimiter), [])
+        ]
     if not header:
         raise FormatError(f"{where}: is a table without a row")
     if len(header) > _MOST_COLUMNS:
@@ -182,30 +299,32 @@ def _lines(stream: IO[str], where: str) -> Iterator[str]:
 class _Held:
     """Lines handed on, and how much of them the row that is being read holds."""
 
-    def __init__(self, stream: IO[str], where: str) -> None:
-        self.lines, self.where, self.size = _lines(stream, where), where, 0
+    def __init__(self, lines: Iterator[str], where: str) -> None:
+        self.lines, self.where, self.size = lines, where, 0
+        self.back: str | None = None  # a line that was looked at only
 
     def __iter__(self) -> "_Held":
         return self
 
     def __next__(self) -> str:
-        line = next(self.lines)
+        line, self.back = self.back, None
+        if line is None:
+            line = next(self.lines)
         self.size += len(line)
         if self.size > _LINE:
             afford(_CELLS * self.size, self.where, what="a single row")
         return line
 
 
-def _rows(stream: IO[str], delimiter: str, where: str) -> Iterator[list[str]]:
+def _rows(held: _Held, delimiter: str) -> Iterator[list[str]]:
     """Rows that hold something."""
-    held = _Held(stream, where)
     reader: Any = csv.reader(held, delimiter=delimiter, strict=True)
     while True:
         held.size = 0
         try:
             row = next(reader, None)
         except csv.Error as error:
-            raise FormatError(f"{where}: is not a valid table: {error}") from error
+            raise FormatError(f"{held.where}: is not a valid table: {error}") from error
         if row is None:
             return
         if row:

@@ -29,7 +29,7 @@ from rerank.core.errors import NeedsEmbeddings, RerankError
 from rerank.core.pairs import group_pairs
 from rerank.core.rows import Rows, blended, mapped, shifted
 from rerank.core.similarity import Pair, Similarity
-from rerank.core.wording import option
+from rerank.core.wording import either, option
 from rerank.core.words import Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, Turn, as_bank
 from rerank.methods.registry import method
@@ -130,8 +130,8 @@ class Align(Reranker):
         if not _paired(bank):
             raise RerankError(
                 "align: a bank without known pairs does not say what belongs together; give "
-                "Bank(..., pairs=..., positives=...) (--bank-texts, --bank-videos and --bank-gt), "
-                "or leave align out"
+                + either("--bank-texts, --bank-videos and --bank-gt", "Bank(pairs=, positives=)")
+                + ", or leave align out"
             )
         return self._from_pairs(bank)
 

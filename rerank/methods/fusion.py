@@ -32,7 +32,7 @@ from torch import Tensor
 from rerank.core.arrays import as_matrix, unit_rows
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike, Dense, Metric, Similarity
-from rerank.core.wording import option
+from rerank.core.wording import label, option
 from rerank.methods.base import Bank
 from rerank.methods.marginals import masses
 from rerank.methods.sinkhorn import Sinkhorn
@@ -217,7 +217,8 @@ def parse_weights(text: str | None) -> Weights:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise RerankError(
-            f"--weights: got {text!r}, expected 'auto' or a number for each model: --weights 1,.5"
+            f"{label('weights')}: got {text!r}, expected 'auto' or a number for each model, "
+            "such as 1,.5"
         ) from None
 
 

@@ -24,7 +24,7 @@ from rerank.core import comm
 from rerank.core.arrays import BLOCK_ELEMENTS, ArrayLike, as_matrix
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Axis, Dense
-from rerank.core.wording import either, option
+from rerank.core.wording import either, label, option
 from rerank.core.words import Kind, ScoresAre, words_of
 from rerank.methods.kinds_facts import Facts, collect, merge, precision_of, without_padding
 from rerank.methods.kinds_rules import KINDS, Verdict, check_size, judge
@@ -195,8 +195,8 @@ def parse_unscored(text: str | None) -> Unscored:
         return float(text)
     except ValueError:
         raise RerankError(
-            f"--unscored: got {text!r}, expected a number, nan, -inf, or none where every number "
-            f"is a score"
+            f"{label('unscored')}: got {text!r}, expected a number, nan, -inf, or none where "
+            "every number is a score"
         ) from None
 
 
@@ -207,9 +207,7 @@ def as_scores_are(text: str) -> ScoresAre:
         RerankError: anything else.
     """
     if text not in SCORES_ARE:
-        raise RerankError(
-            f"scores_are (--scores-are): got {text!r}, expected {', '.join(SCORES_ARE)}"
-        )
+        raise RerankError(f"{label('scores-are')}: got {text!r}, expected {', '.join(SCORES_ARE)}")
     return text  # type: ignore[return-value]
 
 

@@ -7,6 +7,8 @@ they take turns: where ours run, torch has one thread, and a panel is computed a
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
+from threading import Event
 from typing import Any, TypeVar
 
 import torch
@@ -28,12 +30,36 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _started(count: int, share: int | None = None) -> ThreadPoolExecutor | None:
+    """Threads that all run, with a share of torch's each; None where there is no room for them.
+
+    They start before they are given work: half of it done could not be taken back.
+    """
+    pool = (
+        ThreadPoolExecutor(count) if share is None
+        else ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,))
+    )  # fmt: skip
+    go = Event()
+    try:
+        for _ in range(count):
+            pool.submit(go.wait)
+    except RuntimeError:  # can't start new thread
+        go.set()
+        pool.shutdown()
+        return None
+    go.set()
+    return pool
+
+
 class Workers:
     """A few threads that live as long as one fit; kernels release the interpreter's lock."""
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or max(1, torch.get_num_threads())
-        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor | None:
+        return _started(self.threads) if self.threads > 1 else None
 
     def run(self, kernel: Callable[..., Any], before: Sequence[Any], after: Sequence[Any]) -> None:
         """Call kernel(*before, t, threads, *after) for every thread t."""
@@ -68,11 +94,9 @@ class Workers:
         count = max(1, min(self.threads, len(panels), room))
         share = self.threads // count
         with torch_threads(share):
-            if count == 1:
+            pool = None if count == 1 else _started(count, share)
+            if pool is None:
                 yield from map(work, panels)
                 return
-            pool = ThreadPoolExecutor(
-                count, initializer=torch.set_num_threads, initargs=(share,)
-            )  # fmt: skip
             with pool:
                 yield from pool.map(work, panels)

@@ -1,5 +1,6 @@
 """Top-k of a similarity: certified bfloat16 products, a streamed pass, or FAISS on a GPU."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rerank.core import comm, progress
+from rerank.core import comm, memory, progress
 from rerank.core.arrays import inner
 from rerank.core.errors import RerankError
 from rerank.core.rows import StoredRows, slices
@@ -25,6 +26,8 @@ _SEARCHED_AT_ONCE = 4096
 # Products of so many queries and stored items at once: 34 MB, and as much for the items.
 _QUERIES_AT_ONCE, _ITEMS_AT_ONCE = 512, 16384
 
+# What FAISS maps when it is loaded.
+_FAISS = 384 << 20
 # Queries whose nearest items tell the spacing of the hard negatives, with a standard error of about
 # one percent, and how hubs are spread.
 SAMPLE = 2000
@@ -38,7 +41,10 @@ def faiss_module() -> ModuleType:
 
     Raises:
         RerankError: not installed.
+        MemoryError: it would bring the program down for want of room.
     """
+    if "faiss" not in sys.modules:
+        memory.reserve(_FAISS)
     try:
         import faiss
     except ImportError as error:

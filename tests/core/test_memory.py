@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -115,3 +116,14 @@ def test_a_limit_ends_with_its_block():
         assert memory.budget() == 3_000_000
     assert 0 < default <= memory.DEFAULT_CPU
     assert memory.budget() == pytest.approx(default, rel=0.5)
+
+
+def test_a_limit_of_the_address_space_is_the_end_of_the_machine(monkeypatch):
+    resource = pytest.importorskip("resource")
+    whole = memory.available()
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit = taken + whole // 2
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    assert memory.available() <= whole // 2 < whole
+    limit = 1
+    assert 0 < memory.available() <= 1 << 20

@@ -116,7 +116,7 @@ def test_names_of_rows_and_columns_by_other_words(tmp_path, names):
     found = read_scores(path)
     assert (found.query_ids, found.gallery_ids) == (tuple(TEXTS), tuple(VIDEOS[:3]))
     np.savez(path, sims=S.T, **{names[0]: text_ids, names[1]: video_ids})
-    with pytest.raises(FormatError, match="stored videos x texts; give --sims-rows videos"):
+    with pytest.raises(FormatError, match="stored videos x texts; give sims_rows=.videos."):
         read_scores(path)
     found = read_scores(path, sims_rows="videos")
     assert (found.query_ids, found.gallery_ids) == (tuple(TEXTS), tuple(VIDEOS[:3]))
@@ -170,7 +170,7 @@ def test_a_parquet_table_of_captions_by_video(tmp_path):
     ("value", "hint"),
     [
         ("dir/v0.mp4", "without its folder and file ending it would be 'v0' of the videos"),
-        (0, "--text-ids rows --video-ids rows"),
+        (0, "give ids 0, 1, ... of both sides"),
     ],
 )
 def test_unknown_names_say_what_may_help(tmp_path, value, hint):

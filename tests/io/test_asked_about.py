@@ -25,7 +25,7 @@ def save(path, arrays):
 
 
 def printed(error, option="dataset"):
-    return re.search(f"{option}='([^']+)' in Python", str(error)).group(1)
+    return re.search(f"{option}='([^']+)'", str(error)).group(1)
 
 
 @pytest.mark.parametrize("ending", ["npz", "h5"])
@@ -105,3 +105,13 @@ def test_complex_numbers_are_not_told_to_lose_a_half(tmp_path):
     np.savez(tmp_path / "v.npz", features=X.astype(complex), ids=V)
     with pytest.raises(FormatError, match="complex.*imaginary parts as columns"):
         read_embeddings(tmp_path / "v.npz")
+
+
+def test_blanks_around_every_line_of_a_list_are_no_part_of_the_ids(tmp_path):
+    np.save(tmp_path / "v.npy", X)
+    (tmp_path / "v.ids.txt").write_text("".join(f"{v}  \n" for v in V))
+    assert read_embeddings(tmp_path / "v.npy").ids == tuple(V)
+    # Around some, as in captions, they are.
+    captions = ["a dog ", *V[1:]]
+    (tmp_path / "v.ids.txt").write_text("\n".join(captions))
+    assert read_embeddings(tmp_path / "v.npy").ids == tuple(captions)

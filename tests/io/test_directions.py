@@ -41,7 +41,7 @@ def test_a_stated_direction_is_believed_whatever_the_ids(tmp_path, form):
     turned = read_ground_truth(path, TEXTS, VIDEOS, direction="video-text")
     assert positives(turned) == {video: text for text, video in RIGHT.items()}
     # One missing video makes the wrong direction fit better, and changes nothing.
-    with pytest.raises(FormatError, match="'5' is not the id of a video.*--allow-unjudged"):
+    with pytest.raises(FormatError, match="'5' is not the id of a video.*allow_unjudged=True"):
         read_ground_truth(path, TEXTS, VIDEOS[:5])
     fewer = read_ground_truth(path, TEXTS, VIDEOS[:5], allow_unjudged=True)
     assert list(fewer.unjudged) == [2] and fewer.ignored == 1
@@ -57,7 +57,7 @@ def test_a_contradiction_names_an_id(tmp_path, form):
     content = frame.replace("{}", "".join(line.format(*pair) for pair in RIGHT.items()))
     path = write(tmp_path, name, content)
     texts, videos = [f"t{i}" for i in TEXTS], [f"v{i}" for i in VIDEOS]
-    with pytest.raises(FormatError, match=r"'v0' is the id of a video.*--gt-direction video-text"):
+    with pytest.raises(FormatError, match=r"'v0' is the id of a video.*direction=.video-text."):
         read_ground_truth(path, texts, videos)
     truth = read_ground_truth(path, texts, videos, direction="video-text")
     assert positives(truth) == {video: text for text, video in RIGHT.items()}
@@ -71,7 +71,7 @@ def test_a_mapping_is_turned_only_with_a_word(tmp_path):
     plain = write(tmp_path, "gt.json", {"t0": "v0", "t1": "v0", "t2": "v1"})
     assert read_ground_truth(plain, ["t0", "t1", "t2"], ["v0", "v1"]).notes == ()
     # The same file with the sides swapped: a text that many videos share gives it away.
-    with pytest.raises(FormatError, match="--videos and --texts seem to be swapped"):
+    with pytest.raises(FormatError, match="the ids of videos and texts seem to be swapped"):
         read_ground_truth(plain, ["v0", "v1"], ["t0", "t1", "t2"])
     forced = read_ground_truth(plain, ["v0", "v1"], ["t0", "t1", "t2"], direction="video-text")
     assert [list(rows) for rows in forced.positives] == [[0, 1], [2]]
@@ -79,12 +79,12 @@ def test_a_mapping_is_turned_only_with_a_word(tmp_path):
 
 def test_a_mapping_that_fits_both_ways_is_asked_about(tmp_path):
     path = write(tmp_path, "gt.json", {str(a): str(b) for a, b in RIGHT.items()})
-    with pytest.raises(FormatError, match=r"are ids of both.*--gt-direction"):
+    with pytest.raises(FormatError, match=r"are ids of both.*direction=.text-video."):
         read_ground_truth(path, TEXTS, VIDEOS)
     truth = read_ground_truth(path, TEXTS, VIDEOS, direction="text-video")
     assert positives(truth) == RIGHT
     # Backwards it fits whole, forwards almost: still no reason to turn it.
-    with pytest.raises(FormatError, match=r"--gt-direction"):
+    with pytest.raises(FormatError, match=r'direction="text-video"'):
         read_ground_truth(path, TEXTS, VIDEOS[:5], allow_unjudged=True)
 
 

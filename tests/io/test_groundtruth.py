@@ -159,9 +159,9 @@ def test_a_name_in_both_does_not_spoil_what_fits_one_way(tmp_path):
 
 
 BAD = {
-    "unknown video": ({"t1": "v1", "t2": "v9", "t3": "v3", "12": "v2"}, "'v9'.*--allow-unjudged"),
-    "unknown text": ({"t1": "v1", "t9": "v2", "t3": "v3", "12": "v2"}, "'t9'.*--allow-unjudged"),
-    "no entry": ({"t1": "v1", "t2": "v1", "12": "v2"}, "'t3' has no entry.*--allow-unjudged"),
+    "unknown video": ({"t1": "v1", "t2": "v9", "t3": "v3", "12": "v2"}, "'v9'.*allow_unjudged"),
+    "unknown text": ({"t1": "v1", "t9": "v2", "t3": "v3", "12": "v2"}, "'t9'.*allow_unjudged"),
+    "no entry": ({"t1": "v1", "t2": "v1", "12": "v2"}, "'t3' has no entry.*allow_unjudged"),
     "empty entry": ({"t1": "v1", "t2": "v1", "t3": [], "12": "v2"}, "'t3' has an empty entry"),
     "zero grade": ({"t1": {"v1": 1}, "t2": {"v1": 1}, "t3": {"v2": 0}, "12": {"v2": 1}},
                    "'t3' has only grades of 0"),

@@ -51,9 +51,11 @@ def alone(tmp_path, kind):
 @pytest.mark.parametrize("pool", [None, "mean"])
 def test_one_matrix_alone_has_no_ids_and_is_never_frames(tmp_path, kind, pool):
     path = alone(tmp_path, kind)
-    with pytest.raises(FormatError, match=r"there are no ids.*\.ids\.txt.*--text-ids") as caught:
+    with pytest.raises(
+        FormatError, match=r"there are no ids.*\.ids\.txt.*row_numbers=True"
+    ) as caught:
         read_embeddings(path, pool=pool)
-    assert "--pool" not in str(caught.value)
+    assert "pool" not in str(caught.value)
     found = read_embeddings(path, row_numbers=True, pool=pool)
     assert found.ids == tuple("012345") and not found.ids_given
     np.testing.assert_array_equal(found.vectors, rows())
@@ -91,7 +93,7 @@ def test_ids_of_another_file_win(tmp_path, kind):
         ids.write_text(json.dumps(IDS))
     elif kind == "csv":
         ids.write_text("caption,video\n" + "".join(f"words,{name}\n" for name in IDS))
-        with pytest.raises(FormatError, match=r"'caption'.*'video'.*--id-column"):
+        with pytest.raises(FormatError, match=r"'caption'.*'video'.*id_column="):
             read_embeddings(path, ids=ids)
         column = "video"
     elif kind == "npz":
@@ -174,7 +176,7 @@ def test_streams_of_items_are_asked_about(tmp_path):
     with h5py.File(path, "w") as f:
         for i, row in enumerate(rows()):
             f[f"v{i}/i3d/rgb"], f[f"v{i}/i3d/flow"] = row, -row
-    with pytest.raises(FormatError, match=r"'i3d/flow', 'i3d/rgb'.*--dataset i3d/flow"):
+    with pytest.raises(FormatError, match=r"'i3d/flow', 'i3d/rgb'.*dataset='i3d/flow'"):
         read_embeddings(path)
     for name, sign in (("i3d/rgb", 1), ("i3d/flow", -1)):
         found = read_embeddings(path, dataset=name)
@@ -190,7 +192,7 @@ def test_groups_of_items_are_asked_about(tmp_path, groups, same):
         for g, group in enumerate(groups):
             for i, row in enumerate(rows(g)):
                 f[f"{group}/{'x' if same else group}{i}"] = row
-    with pytest.raises(FormatError, match=rf"'{groups[0]}' \(6 arrays\).*--dataset"):
+    with pytest.raises(FormatError, match=rf"'{groups[0]}' \(6 arrays\).*dataset="):
         read_embeddings(path)
     found = read_embeddings(path, dataset=groups[1])
     assert len(found) == N
@@ -339,7 +341,7 @@ def test_parquet_of_any_kind(tmp_path):
         parquet.write_table(arrow.table({"id": ids, "embedding": vectors}), path)
         assert read_embeddings(path).ids == tuple(expected)
     parquet.write_table(arrow.table({"id": IDS, "a": vectors, "b": vectors, "note": IDS}), path)
-    with pytest.raises(FormatError, match=r"'a', 'b' could all.*--embedding-column a"):
+    with pytest.raises(FormatError, match=r"'a', 'b' could all.*embedding_column='a'"):
         read_embeddings(path)
     assert read_embeddings(path, embedding_column="b", id_column="note").ids == tuple(IDS)
     columns = {str(i): rows()[:, i] for i in range(D)}
@@ -397,3 +399,26 @@ def test_a_converted_file_says_the_same(tmp_path, dtype):
     with h5py.File(target) as f:
         assert f.attrs["rerank_schema"] == "rerank/1"
         assert f.attrs["content_sha256"] == made.content_sha256
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5", "pt"])
+def test_one_matrix_alone_in_a_group_is_never_frames(tmp_path, ending):
+    path = tmp_path / f"v.{ending}"
+    for beside in ({}, {"ids": IDS}):
+        arrays = {"data/clip": rows(), **{f"data/{name}": ids for name, ids in beside.items()}}
+        if ending == "npz":
+            np.savez(path, **arrays)
+        elif ending == "h5":
+            with h5py.File(path, "w") as f:
+                for name, values in arrays.items():
+                    f[name] = values
+        else:
+            torch.save({"data": {"clip": torch.from_numpy(rows()), **beside}}, path)
+        if beside:
+            assert read_embeddings(path).ids == tuple(IDS)
+            continue
+        for pool in (None, "mean"):
+            with pytest.raises(FormatError, match="there are no ids"):
+                read_embeddings(path, pool=pool)
+        assert read_embeddings(path, ids=IDS).ids == tuple(IDS)
+        assert len(read_embeddings(path, row_numbers=True)) == N

@@ -7,9 +7,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from rerank.core.errors import FormatError
 from rerank.io import Embeddings, Norms, read_embeddings, read_scores, write_embeddings
+from rerank.io.layouts import Wanted, locate
+from rerank.io.opening import open_container
 from tests.io_writers import ARROW, IDS, LAYOUTS, N, in_order, vectors, write
 
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
@@ -270,7 +273,32 @@ def test_a_list_that_may_be_the_ids_is_named(tmp_path, kind):
     else:
         with h5py.File(path, "w") as f:
             f["embeddings"], f["clip_names"] = x, names
-    with pytest.raises(FormatError, match="no ids.*clip_names.*--id-column clip_names"):
+    with pytest.raises(FormatError, match="no ids.*clip_names.*id_column=.clip_names."):
         read_embeddings(path)
     found = read_embeddings(path, id_column="clip_names")
     assert list(found.ids) == names
+
+
+@pytest.mark.parametrize("ending", ["json", "npz", "h5", "safetensors", "pt"])
+def test_items_of_their_own_are_read_together(tmp_path, ending):
+    """A block of one row for each item would cost its readers more than the rows."""
+    rows = np.random.default_rng(0).normal(size=(300, 4)).astype("f4")
+    path, items = tmp_path / f"v.{ending}", {f"v{i}": row for i, row in enumerate(rows)}
+    if ending == "json":
+        path.write_text(json.dumps({name: row.tolist() for name, row in items.items()}))
+    elif ending == "npz":
+        np.savez(path, **items)
+    elif ending == "h5":
+        with h5py.File(path, "w") as f:
+            for name, row in items.items():
+                f[name] = row
+    elif ending == "safetensors":
+        save_file(items, path)
+    else:
+        torch.save({name: torch.from_numpy(row) for name, row in items.items()}, path)
+    with open_container(path) as container:
+        found = locate(container, Wanted())
+        blocks = list(found.rows.blocks(10, 290))
+    assert len(blocks) == 1
+    order = [int(name.removeprefix("v")) for name in found.ids]
+    np.testing.assert_allclose(blocks[0], rows[order[10:290]], rtol=1e-6)

@@ -1,5 +1,7 @@
 """Tables in text: read in pieces, none of whose columns gets lost."""
 
+import weakref
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from rerank.core import memory
 from rerank.core.errors import FormatError, RerankError
 from rerank.io import as_embeddings, convert_embeddings, read_embeddings, read_scores, text_table
+from rerank.io.formats.csv_table import open_csv
 
 N, D = 60, 5
 IDS = [f"video {i}" for i in range(N)]
@@ -53,19 +56,16 @@ def test_what_a_table_takes_does_not_grow_with_it(tmp_path, nothing_kept, monkey
     """Of the cells no more are there at once than those of a piece or two."""
     path = tmp_path / "v.csv"
     path.write_text("id,f0,f1\n" + "".join(f"v{i},.5,{i}\n" for i in range(4000)))
-    alive, most = set(), []
-
-    class Piece(list):
-        def __init__(self, rows):
-            super().__init__(rows)
-            alive.add(id(self))
-            most.append(len(alive))
-
-        def __del__(self):
-            alive.discard(id(self))
-
+    alive, most = weakref.WeakSet(), []
     usual = text_table.TextTable.pieces
-    monkeypatch.setattr(text_table.TextTable, "pieces", lambda self: map(Piece, usual(self)))
+
+    def watched(table):
+        for piece in usual(table):
+            alive.add(piece)
+            most.append(len(alive))
+            yield piece
+
+    monkeypatch.setattr(text_table.TextTable, "pieces", watched)
     assert len(read_embeddings(path)) == 4000
     assert len(most) > 100 and max(most) <= 2
 
@@ -98,7 +98,7 @@ def test_no_column_of_a_vector_gets_lost(tmp_path, case):
 def test_an_empty_cell_among_scores_is_not_scored(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("query,x,y,z\na,1,,3\nb,4,5,6\n")
-    with pytest.raises(FormatError, match=r"column 1 \(item 'y'\).*--unscored nan"):
+    with pytest.raises(FormatError, match=r"column 1 \(item 'y'\).*nan=True"):
         read_scores(path)
     found = read_scores(path, nan=True)
     assert found.gallery_ids == ("x", "y", "z") and np.isnan(found.scores[0, 1])
@@ -144,3 +144,41 @@ def test_whole_numbers_among_the_columns_of_a_vector_are_kept(tmp_path):
         read_embeddings(tmp_path / "w.parquet")
     with pytest.raises(RerankError, match="'f2' of the DataFrame holds other things"):
         as_embeddings(wrong)
+
+
+# Whether Arrow reads them.
+CELLS = {
+    **dict.fromkeys(
+        ("+4", ".5", "1.", "-2e3", " 3 ", "nan", "-inf", "infinity", "1e400", "1e-400"), True
+    ),
+    **dict.fromkeys(("0.1", "0.30000000000000004", '"2"', '".5"'), True),
+    **dict.fromkeys(("", "x", "1_0", "0x10", "nan(1)", "1d3", "1'0", "true", "NULL"), False),
+    **dict.fromkeys(("0.1f", "\u0661", '"1;5"', '"a""b"', '"1\n2"', 'a"b'), False),
+}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_fast_reader_reads_what_the_slow_one_reads(tmp_path, cell, monkeypatch):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "v.csv"
+    path.write_text(f'id,f0,f1\n"a",1,{cell}\nb,{cell},2\n', encoding="utf-8")
+    fast, found = text_table.Piece._by_arrow, []
+
+    def read():
+        with open_csv(path) as table:
+            fields = {name: list(item.blocks(0, 2)) for name, item in table.fields.items()}
+        return {name: np.concatenate(blocks) for name, blocks in fields.items()}
+
+    def watched(piece, places, kind):
+        made = fast(piece, places, kind)
+        found.append(made is not None)
+        return made
+
+    monkeypatch.setattr(text_table.Piece, "_by_arrow", watched)
+    quick = read()
+    assert all(found) == CELLS[cell] or cell == "nan(1)"
+    monkeypatch.setattr(text_table.Piece, "_by_arrow", lambda *_: None)
+    slow = read()
+    assert list(quick) == list(slow)
+    for name, values in quick.items():
+        np.testing.assert_array_equal(values, slow[name])

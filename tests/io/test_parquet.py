@@ -79,7 +79,7 @@ def test_columns_that_are_no_embeddings(tmp_path):
     with pytest.raises(FormatError, match="no ids"):
         read_embeddings(path)
     parquet.write_table(pa.table({"a": [[1.0, 2.0]], "b": [[1.0, 3.0]], "id": ["x"]}), path)
-    with pytest.raises(FormatError, match=r"'a', 'b' could all.*--embedding-column a"):
+    with pytest.raises(FormatError, match=r"'a', 'b' could all.*embedding_column=.a"):
         read_embeddings(path)
     assert read_embeddings(path, dataset="b").ids == ("x",)
     parquet.write_table(pa.table({"id": ["x", None], "emb": [[1.0, 0.0], [2.0, 1.0]]}), path)

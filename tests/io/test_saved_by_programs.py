@@ -57,7 +57,7 @@ def test_embeddings_among_other_things(tmp_path, case):
 
 def test_a_pair_of_rows_and_names_is_read_when_the_names_are_named(tmp_path):
     torch.save((tensor(), IDS), tmp_path / "v.pt")
-    with pytest.raises(FormatError, match="'1' has one entry for each.*--id-column 1"):
+    with pytest.raises(FormatError, match="'1' has one entry for each.*id_column=.1."):
         read_embeddings(tmp_path / "v.pt")
     found = read_embeddings(tmp_path / "v.pt", id_column="1")
     assert found.ids == tuple(IDS)

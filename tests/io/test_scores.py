@@ -253,7 +253,7 @@ def test_what_may_stand_for_not_scored(tmp_path, kind):
     scores[1, 0] = np.nan
     path = save(tmp_path / f"n.{kind}", scores)
     np.testing.assert_array_equal(read_scores(path, nan=True).scores, scores)
-    with pytest.raises(FormatError, match=r"row 1 .*NaN in column 0 .*--unscored nan"):
+    with pytest.raises(FormatError, match=r"row 1 .*NaN in column 0 .*nan=True"):
         read_scores(path)
     scores[2, 1] = np.inf
     with pytest.raises(FormatError, match=r"row 2 .*\+infinity in column 1"):

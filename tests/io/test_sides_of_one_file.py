@@ -48,7 +48,7 @@ def test_collections_with_their_ids_are_asked_about(tmp_path):
     with h5py.File(path, "w") as file:
         for name, sign in (("train", -1), ("test", 1)):
             file[f"{name}/features"], file[f"{name}/ids"] = sign * ROWS, VIDEOS
-    with pytest.raises(FormatError, match=r"several groups.*'test'.*'train'.*--dataset videos=te"):
+    with pytest.raises(FormatError, match=r"several groups.*'test'.*'train'.*dataset='te"):
         read_embeddings(path, side="videos")
     found = read_embeddings(path, dataset="test", side="videos")
     assert found.ids == tuple(VIDEOS)
@@ -57,6 +57,6 @@ def test_collections_with_their_ids_are_asked_about(tmp_path):
 
 def test_a_list_of_names_without_a_name_is_pointed_at(tmp_path):
     np.savez(tmp_path / "x.npz", ROWS, np.array(VIDEOS))
-    with pytest.raises(FormatError, match="'arr_1' has one entry for each.*--id-column arr_1"):
+    with pytest.raises(FormatError, match="'arr_1' has one entry for each.*id_column=.arr_1."):
         read_embeddings(tmp_path / "x.npz")
     assert read_embeddings(tmp_path / "x.npz", id_column="arr_1").ids == tuple(VIDEOS)

@@ -162,5 +162,5 @@ def test_rows_of_other_models_are_refused():
 
 def test_weights_as_typed():
     assert parse_weights("1,.5") == (1.0, 0.5) and parse_weights("auto") == "auto"
-    with pytest.raises(RerankError, match="--weights 1,.5"):
+    with pytest.raises(RerankError, match="^weights: .*1,.5"):
         parse_weights("1;2")

@@ -31,14 +31,14 @@ def test_scores_keep_what_was_not_scored(tmp_path):
     assert answer.manifest["shape"] == [N, M]
     same_scores(io.read_scores(target), io.read_scores(source))
     assert io.kind_of_file(target) == io.SCORES_SCHEMA
-    with pytest.raises(RerankError, match="give it with --sims"):
+    with pytest.raises(RerankError, match="give it with scores="):
         io.read_embeddings(target)
     # Not a number, or a fill value, where the user says that it stands for that.
     for value in (np.nan, -999.0):
         filled = np.where(np.isneginf(SIMS), np.float32(value), SIMS)
         np.savez(source, scores=filled, query_ids=TEXTS, gallery_ids=VIDEOS)
         if np.isnan(value):
-            with pytest.raises(RerankError, match="--unscored nan"):
+            with pytest.raises(RerankError, match="nan=True"):
                 convert_file(source, target, what="scores")
         convert_file(source, target, what="scores", unscored=str(value))
         np.testing.assert_array_equal(io.read_scores(target).scores, SIMS)
@@ -84,7 +84,7 @@ def test_a_ground_truth_says_which_side_is_which(tmp_path, name):
     if name in ("qrels.txt", "table.csv"):
         ways.append(io.Reading())  # the file says it
     else:
-        with pytest.raises(RerankError, match="does not say which side.*--gt-direction"):
+        with pytest.raises(RerankError, match="does not say which side.*direction="):
             convert_file(source, target, what="ground-truth")
     for reading in ways:
         convert_file(source, target, what="ground-truth", reading=reading)
@@ -102,7 +102,7 @@ def test_a_ground_truth_says_which_side_is_which(tmp_path, name):
 def test_rankings_become_a_result_file(tmp_path):
     source, target = tmp_path / "run.json", tmp_path / "run.h5"
     source.write_text(json.dumps({"t0": {"v1": 0.9, "v0": 0.1}, "t1": {"v3": 0.4}}))
-    with pytest.raises(RerankError, match="--side texts"):
+    with pytest.raises(RerankError, match="queries=.texts"):
         convert_file(source, target, what="results")
     convert_file(source, target, what="results", side="texts")
     (found,), (want,) = io.read_rankings(target), io.read_rankings(source)

@@ -3,11 +3,12 @@
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from rerank.io.field import Field
 from rerank.io.files import named
 from rerank.io.formats.registry import file_format
 from rerank.io.number_columns import counted, torn, vectors_among
-from rerank.io.text_table import Rows, TextTable, is_number, open_table
+from rerank.io.text_table import Piece, Rows, TextTable, is_number, open_table
 
 _COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
 _ID_NAMES = {name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier}
@@ -90,13 +91,13 @@ def open_csv(path: Path) -> Iterator[Container]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Piece:
-    """Some rows: columns of numbers, columns of vectors, and the cells of all others."""
+class _Kept:
+    """Some rows that stay: columns of numbers, columns of vectors, and the cells of all others."""
 
     count: int
     numbers: np.ndarray
     lists: dict[int, np.ndarray]
-    texts: dict[int, list[str]]
+    texts: dict[int, np.ndarray]
 
     @property
     def size(self) -> int:
@@ -139,7 +140,7 @@ class _Columns:
     cells: dict[int, tuple[int, str]] = field(default_factory=dict)
     mixed: set[int] = field(default_factory=set)
     names_rows: bool = False
-    kept: list[_Piece] | None = field(default_factory=list)
+    kept: list[_Kept] | None = field(default_factory=list)
 
     def __post_init__(self) -> None:
         header = self.table.header
@@ -147,47 +148,49 @@ class _Columns:
         self.names_rows = header[0] in ("column 0", "Unnamed: 0")
         seen: set[str] = set()
         counts, left = True, memory.COPY_SHARE * memory.budget()
-        for rows in self.table.pieces():
+        for piece in self.table.pieces():
             known = (self.numbers, dict(self.lists))
-            made = self._find(rows)
+            made = self._find(piece)
             if self.names_rows:
                 # Whole numbers, each once, beside columns of others.
-                cells = [row[0].strip() for row in rows]
+                cells = [cell.strip() for cell in piece.column(0)]
                 seen.update(cells)
                 self.names_rows = len(seen) == self.count and all(map(str.isdecimal, cells))
-                counts = counts and all(x.strip().isdecimal() for row in rows for x in row[1:])
-            if self.count > len(rows) and known != (self.numbers, self.lists):
+                counts = (
+                    counts and self.names_rows
+                    and all(x.strip().isdecimal() for row in piece.rows for x in row[1:])
+                )  # fmt: skip
+            if self.count > piece.count and known != (self.numbers, self.lists):
                 self.kept = None  # what was kept lacks a column of text
             if self.kept is not None:
-                piece = self._piece(rows, made)
-                left -= piece.size
-                self.kept = [*self.kept, piece] if left > 0 else None
+                kept = self._keep(piece, made)
+                left -= kept.size
+                self.kept = [*self.kept, kept] if left > 0 else None
         self.names_rows = self.names_rows and not counts
         if not self.filled.issuperset(self.numbers):
             self.numbers = [place for place in self.numbers if place in self.filled]
             self.kept = None
 
-    def _find(self, rows: Rows) -> np.ndarray:
+    def _find(self, piece: Piece) -> np.ndarray:
         """Look at some more rows; their columns of numbers."""
         first = self.count == 0
         before = set(self.numbers)
-        self.numbers, filled, cells, made = _numeric(rows, self.numbers)
+        self.numbers, filled, cells, made = _numeric(piece, self.numbers)
         self.filled |= filled
         self.cells |= {place: (self.count + row, cell) for place, (row, cell) in cells.items()}
         if not first:  # what comes now was numbers before
             self.mixed |= set(cells)
-        self.mixed |= {at for at in cells if any(is_number(row[at]) for row in rows)}
+        self.mixed |= {at for at in cells if any(map(is_number, piece.column(at)))}
         asked = set(range(len(self.table.header))) - set(self.numbers) if first else set(self.lists)
         # Lists that stand where numbers were before are text.
         for place in sorted(asked - (set() if first else before)):
-            self._find_lists(place, rows)
-        self.count += len(rows)
+            self._find_lists(place, piece.column(place))
+        self.count += piece.count
         return made
 
-    def _find_lists(self, place: int, rows: Rows) -> None:
+    def _find_lists(self, place: int, cells: list[str]) -> None:
         width = self.lists.pop(place, 0)
-        for number, row in enumerate(rows):
-            cell = row[place].strip()
+        for number, cell in enumerate(map(str.strip, cells)):
             if cell.startswith("[") and cell.endswith("]") and "..." in cell:
                 self.unlike[place] = _Unlike(
                     f"text in which numpy left numbers out ('...', row {self.count + number})",
@@ -231,24 +234,27 @@ class _Columns:
             f"{named([cell])}, {what}, and columns beside it are numbers of a vector; {fix}"
         )
 
-    def _piece(self, rows: Rows, made: np.ndarray | None = None) -> _Piece:
+    def _keep(self, piece: Piece, made: np.ndarray) -> _Kept:
         texts = set(range(len(self.table.header))) - set(self.numbers) - set(self.lists)
         if self.names_rows:
             texts.add(0)
-        return _Piece(
-            len(rows),
-            _matrix(rows, self.numbers) if made is None else made,
-            {at: np.array([_list_of(row[at].strip()) for row in rows]) for at in self.lists},
-            {at: [row[at].strip() for row in rows] for at in sorted(texts)},
+        return _Kept(
+            piece.count,
+            made,
+            {place: _lists(piece, place) for place in self.lists},
+            {place: _texts(piece, place) for place in sorted(texts)},
         )
 
-    def _pieces(self, start: int, stop: int) -> Iterator[tuple[_Piece, slice]]:
-        """Rows start..stop: pieces, and which of their rows are meant."""
+    def _walk(
+        self, start: int, stop: int, kept: Callable[[_Kept], Any], make: Callable[[Piece], Any]
+    ) -> Iterator[Any]:
+        """Something of rows start..stop: out of what was kept, or made of the file."""
         at = 0
-        for piece in self.kept if self.kept is not None else map(self._piece, self.table.pieces()):
+        for piece in self.kept if self.kept is not None else self.table.pieces():
             low, high = max(start - at, 0), min(stop - at, piece.count)
             if low < high:
-                yield piece, slice(low, high)
+                found = kept(piece) if isinstance(piece, _Kept) else make(piece)
+                yield found[low:high]
             at += piece.count
             if at >= stop:
                 return
@@ -260,8 +266,10 @@ class _Columns:
         columns = slice(at[0], at[-1] + 1) if at == list(range(at[0], at[-1] + 1)) else at
 
         def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
-            for piece, rows in self._pieces(start, stop):
-                yield piece.numbers[rows, columns]
+            return self._walk(
+                start, stop, lambda kept: kept.numbers[:, columns],
+                lambda piece: _numbers(piece, places),
+            )  # fmt: skip
 
         return Field(where, (self.count, len(places)), np.dtype(np.float64), blocks)
 
@@ -269,8 +277,9 @@ class _Columns:
         """A column of lists of numbers."""
 
         def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
-            for piece, rows in self._pieces(start, stop):
-                yield piece.lists[place][rows]
+            return self._walk(
+                start, stop, lambda kept: kept.lists[place], lambda piece: _lists(piece, place)
+            )
 
         shape = (self.count, self.lists[place])
         return Field(where, shape, np.dtype(np.float64), blocks)
@@ -285,22 +294,37 @@ class _Columns:
             )  # fmt: skip
 
         def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
-            for piece, rows in self._pieces(start, stop):
-                cells = piece.texts[place][rows]
-                array = np.empty(len(cells), dtype=object)
-                array[:] = cells
-                yield array
+            return self._walk(
+                start, stop, lambda kept: kept.texts[place], lambda piece: _texts(piece, place)
+            )
 
         return Field(where, (self.count,), np.dtype(object), blocks)
 
 
+def _numbers(piece: Piece, places: Sequence[int]) -> np.ndarray:
+    found = piece.numbers(places)
+    return _matrix(piece.rows, places) if found is None else found
+
+
+def _lists(piece: Piece, place: int) -> np.ndarray:
+    return np.array([_list_of(cell.strip()) for cell in piece.column(place)])
+
+
+def _texts(piece: Piece, place: int) -> np.ndarray:
+    return np.array([*map(str.strip, piece.column(place))], dtype=object)
+
+
 def _numeric(
-    rows: Rows, places: list[int]
+    piece: Piece, places: list[int]
 ) -> tuple[list[int], set[int], dict[int, tuple[int, str]], np.ndarray]:
     """Of some columns: those of numbers and empty cells only, and those with a number at least.
 
     Further the first cell of the others that is none, and the numbers.
     """
+    found = piece.numbers(places)
+    if found is not None:
+        return places, set(places), {}, found
+    rows = piece.rows
     with contextlib.suppress(ValueError):
         return places, set(places), {}, _matrix(rows, places, empty=False)
     good: list[int] = []

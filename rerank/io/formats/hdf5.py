@@ -160,7 +160,7 @@ def _field(dataset: h5py.Dataset, where: str, path: Path) -> Field:
         np.dtype("V16") if odd else dtype,
         lambda start, stop: _blocks(dataset, where, start, stop),
         lambda: check_size(dataset, where, path),
-        None if odd else _map(dataset, where, path),
+        _map(dataset, where, path) if len(extents) == 2 and not odd else None,
         odd,
         fix,
     )

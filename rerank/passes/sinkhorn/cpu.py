@@ -31,8 +31,8 @@ FACTOR = {"float32": 1.0, "uint16": 1.0, "uint8": 2.0**96}
 SMALLEST = {"float32": 1e-33, "uint16": 1e-33, "uint8": 2.0**-30}
 
 
-# What the BLAS of scipy maps when it is loaded.
-_BLAS = 128 << 20
+# What the BLAS of scipy maps when it is loaded, and LLVM takes for a kernel: without, they abort.
+_BLAS = 192 << 20
 
 
 def _load_blas() -> None:

@@ -36,7 +36,7 @@ def exhausted():
     for name, command in COMMANDS.items():
         for size in (64, 160, 320):
             yield Case(f"{size} MB left for {name}", partial(_little, size, command))
-    for size in (100, 400, 600):
+    for size in (100, 400, 600, 700):
         yield Case(f"an address space of {size} MB", partial(_limited, size), True)
 
 
