@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from rerank.metrics.pictures import Picture
 
 At: TypeAlias = Callable[[float, float], tuple[float, float]]
-_W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 290, 52, 12, 12, 44
+_W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 290, 52, 20, 12, 44
 
 
 def svg(picture: Picture) -> Markup:

@@ -14,6 +14,7 @@ from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.core.version import __version__
 from rerank.core.words import Format, Label, Name, Ties, words_of
+from rerank.methods.base import FittedPipeline
 from rerank.metrics.browse import Lists
 from rerank.metrics.figures import Figure, as_text
 from rerank.metrics.hubness import Hubness
@@ -45,6 +46,7 @@ class Entry:
         peak_bytes: memory above what was held before, None where it cannot be measured.
         notes: what the user should know.
         lists: the first places of every query on the whole gallery, where they were kept.
+        fitted: the fit, where it was kept: of the best of a table, for its page.
     """
 
     method: str
@@ -60,6 +62,7 @@ class Entry:
     peak_bytes: int | None
     notes: tuple[str, ...] = ()
     lists: Lists | None = None
+    fitted: FittedPipeline | None = None
 
     @property
     def ranks(self) -> Ranks:

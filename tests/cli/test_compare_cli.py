@@ -1,6 +1,7 @@
 """`rerank compare` and `rerank inspect` on files, in one process."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -50,6 +51,30 @@ def test_compare_prints_tables_and_writes_a_report(run, folder, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>") and "vv" in text
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_page_draws_the_best_method_of_each_table(run, folder, tmp_path):
+    page = tmp_path / "report.html"
+    out, _ = run(
+        "compare", *files(folder), "--gt", folder / "gt.json", "--methods", "sinkhorn",
+        "--resamples", 100, "--report", page, "--format", "json", "--cross-fit",
+    )  # fmt: skip
+    text = page.read_text(encoding="utf-8")
+    # Once for each direction; the halves of a cross-fit have galleries of their own.
+    for title in ("Scores of right and other pairs", "Confidence and truth",
+                  "R@1 against the temperature"):  # fmt: skip
+        assert text.count(f"<h3>{title}</h3>") == 2, title
+    # Refitted at the chosen temperature the curve passes through the table.
+    drawn = [float(of) for of in re.findall(r"The chosen \S+ gives R@1 ([\d.]+\d)", text)]
+    rows = [t["rows"][1]["R@1"] for t in json.loads(out)["tables"] if t["label"] == "transductive"]
+    assert drawn == pytest.approx(rows, abs=1.7)
+    run(
+        "compare", *files(folder), "--gt", folder / "gt.json", "--methods", "csls",
+        "--resamples", 100, "--report", page, "--force",
+    )  # fmt: skip
+    text = page.read_text(encoding="utf-8")
+    assert "against the temperature" not in text and "Confidence and truth" not in text
+    assert text.count("transductive, csls: There is no curve of temperatures") == 2
 
 
 def test_compare_json_holds_the_exact_figures(run, folder, golden):
