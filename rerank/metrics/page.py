@@ -185,7 +185,7 @@ def verdict(name: Name, label: Label, figure: str, change: Difference | None) ->
     """What a re-ranking did to one direction, in a sentence."""
     queries, items = nouns.of(name)
     what = f"{queries.capitalize()} to {items}"
-    if label == "none" or change is None:
+    if change is None or (label == "none" and change.change == 0):
         return f"{what}: nothing was re-ranked."
     said = f"{figure} {change.before:.1f} before and {change.after:.1f} after"
     if change.low == change.low:
@@ -205,7 +205,10 @@ def verdict_of_table(table: Table) -> str:
         return verdict(table.direction, "none", "", None)
     best: Entry = table.entries[0]
     first = best.judgement.figures[0].name
-    said = verdict(table.direction, table.label, first, best.changes.get(first))
+    change = best.changes.get(first)
+    said = verdict(table.direction, table.label, first, change)
+    if table.label == "none" and (change is None or change.change == 0):
+        return said
     return f"{said} Best of {len(table.entries)}: {best.method}."
 
 

@@ -70,15 +70,18 @@ def page_of(
         ),
         title="Re-ranking methods compared",
         subtitle=subtitle,
-        verdicts=[
-            verdict_of_table(table)
-            for table in found.tables
-            if table.label != "none" or not table.entries
-        ],
+        verdicts=[verdict_of_table(table) for table in _told(found.tables)],
         facts=facts,
         queries=_queries(found, truth, inputs, page),
         notes=[*footnotes(found), *dict.fromkeys(missing)],
     )  # fmt: skip
+
+
+def _told(tables: Sequence[Table]) -> list[Table]:
+    """Tables with a fit; where a direction has none, what there is."""
+    fitted = [table for table in tables if table.label != "none"]
+    known = {table.direction for table in fitted}
+    return fitted + [table for table in tables if table.direction not in known]
 
 
 def _curves(

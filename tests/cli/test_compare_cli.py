@@ -77,6 +77,17 @@ def test_the_page_draws_the_best_method_of_each_table(run, folder, tmp_path):
     assert text.count("transductive, csls: There is no curve of temperatures") == 2
 
 
+def test_a_page_on_which_nothing_could_be_fitted_says_so_on_top(run, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(5, 8))
+    for name, turned in (("texts", rows), ("videos", 2 * rows + 0.1)):
+        np.savez(tmp_path / f"{name}.npz", embeddings=turned, ids=list("abcde"))
+    page = tmp_path / "report.html"
+    run("compare", *files(tmp_path), "--gt", "diagonal", "--methods", "sinkhorn",
+        "--resamples", 10, "--report", page)  # fmt: skip
+    top = page.read_text().split("<h2>")[0]
+    assert top.count("nothing was re-ranked.") == 2 and "Best of" not in top
+
+
 def test_compare_json_holds_the_exact_figures(run, folder, golden):
     out, _ = run(
         "compare", *files(folder), "--gt", folder / "gt.json", "--methods", "nnn",

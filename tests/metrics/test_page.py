@@ -11,7 +11,7 @@ import pytest
 
 from rerank.core.similarity import Dense
 from rerank.methods import directions
-from rerank.metrics import browse, hubness, pictures, plots
+from rerank.metrics import browse, hubness, pictures, plots, svg
 from rerank.metrics import page as report
 from rerank.metrics import ranks as metrics
 from rerank.metrics import tables as comparison
@@ -177,6 +177,25 @@ def test_a_page_without_ground_truth_has_no_figures():
 def test_the_verdict_follows_the_change(change, said):
     sentence = report.verdict("t2v", "inductive", "R@1", change)
     assert said in sentence and sentence.count(".") >= 1
+
+
+def test_what_moved_without_a_fit_is_no_re_ranking_of_nothing():
+    better = Difference(50, 56, 4, 8, 0.0001)
+    assert "better; " in report.verdict("t2v", "none", "R@1", better)
+    same = Difference(50, 50, 0, 0, 1.0)
+    assert "nothing was re-ranked" in report.verdict("t2v", "none", "R@1", same)
+
+
+@pytest.mark.parametrize("largest", [1, 3, 100, 5000, 10_000, 10**6])
+def test_ticks_have_room_and_zero_has_no_sign(largest):
+    def words(low, *, x_log):
+        x = np.array([low, largest])
+        drawn = svg.svg(pictures.Picture("", "", "x", "y", (("a", x, x),), x_log=x_log))
+        return re.findall(r'class="x"[^>]*>([^<]*)<', drawn)
+
+    assert 1 <= len(words(1, x_log=True)) <= 7
+    found = words(-0.45 * largest, x_log=False)
+    assert "0" in found and "-0" not in found
 
 
 def test_pictures_draw_their_numbers():
