@@ -6,6 +6,7 @@ Fitting is the first half, judging the second, files the last.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,6 +40,7 @@ from rerank.metrics.tables import Comparison, Entry, Skipped, Table
 from rerank.metrics.uncertainty import Bootstrap
 from rerank.passes import reduce
 from rerank.tasks.compare_page import facts_of_files, page_of
+from rerank.tasks.costs import with_memory
 from rerank.tasks.inspect import read_directions
 from rerank.tasks.read import (
     parse_tau,
@@ -49,6 +51,8 @@ from rerank.tasks.read import (
 )
 from rerank.tasks.report import PageWords
 
+# What the gate chooses by itself, beside the methods.
+GATED = "gated"
 # Pipelines that "all" shows beside single methods.
 COMPOSED = ("em+sinkhorn", engine.DEFAULT_FOR_EMBEDDINGS)
 
@@ -82,7 +86,8 @@ def resolve_methods(methods: str | Sequence[str], *, embeddings: bool) -> tuple[
         names += COMPOSED if embeddings else ()
     names = [name for name in dict.fromkeys(names) if name != "none"]
     for name in names:
-        presets.pipeline(name)
+        if name != GATED:
+            presets.pipeline(name)
     if not names:
         raise RerankError("methods: got none, expected 'all' or names such as sinkhorn,nnn")
     return tuple(names)
@@ -222,7 +227,7 @@ def _attempts(
     if transductive and others:
         variants.append({name: direction.itself for name, direction in others.items()})
     for method in names:
-        for variant in variants:
+        for variant in variants if method != GATED else ():
             yield method, variant
     if gate and any(d.bank is not None and d.bank.positives is not None for d in both.values()):
         yield None, both
@@ -244,7 +249,7 @@ def _attempt(
     gate: bool,
 ) -> Iterator[tuple[Name, Entry | Skipped]]:
     """Fit both directions by the engine, rank and measure; what cannot be fitted says why."""
-    called = method or "gated"
+    called = method or GATED
     judge = None
     if gate and any(d.label == "inductive" for d in both.values()):
         from rerank.selection import gate as gates  # heavier than all the rest
@@ -273,13 +278,13 @@ def _attempt(
             said = " ".join(str(found).split())
             yield name, Skipped(called, name, f"{direction.label}: {said}")
         else:
-            yield name, _judged(called, found, tasks[name], raws[name].judgement, spent["seconds"])
+            yield name, _judged(called, found, tasks[name], raws[name].judgement, spent)
 
 
 def _judged(
-    method: str, fit: Fit, task: _Task, raw: Judgement, fit_seconds: float
+    method: str, fit: Fit, task: _Task, raw: Judgement, fitting: Mapping[str, Any]
 ) -> Entry | Skipped:
-    """Rank and measure one direction of a fit."""
+    """Rank and measure one direction of a fit, which took time and memory of its own."""
     sim = task.direction.sim
     try:
         with measured(sim.device) as spent:
@@ -298,9 +303,11 @@ def _judged(
         judgement=found,
         hubness=hubness.summary(rewritten, topk=lists),
         lists=Lists(lists.indices.cpu().numpy(), lists.scores.float().cpu().numpy()),
-        fit_seconds=fit_seconds,
-        seconds=fit_seconds + spent["seconds"],
-        peak_bytes=spent["peak"],
+        fit_seconds=fitting["seconds"],
+        seconds=fitting["seconds"] + spent["seconds"],
+        peak_bytes=max(
+            (p for p in (fitting["peak"], spent["peak"]) if p is not None), default=None
+        ),
         notes=fit.sentences,
         fitted=fit.fitted,
     )
@@ -401,9 +408,12 @@ def compare_files(
     unscored: str | None = None,
     force: bool = False,
     groups: str = "auto",
+    cost: bool = False,
     **options: Any,  # noqa: ANN401  of `compare`
 ) -> Comparison:
     """Compare methods on files, and write the HTML report where one is asked for.
+
+    With `cost` the memory of every method is measured once more, in a process of its own.
 
     Raises:
         RerankError: files, ids, settings or a report path that do not work; nothing is written.
@@ -438,6 +448,15 @@ def compare_files(
             settings={} if parsed is None else {"tau": parsed},
             **options,
         )
+        if cost:
+            again = partial(
+                _once_more, gt, videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
+                bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims, metric=metric,
+                tau=tau, figures=figures, allow_unjudged=allow_unjudged, pool=pool, device=device,
+                reading=reading, heads=heads, scores_are=scores_are, unscored=unscored,
+                groups=groups, **options,
+            )  # fmt: skip
+            found = with_memory(found, found.methods, again)
         if inputs.sentence:
             found = replace(found, notes=(inputs.sentence, *found.notes))
         if written is not None:
@@ -456,3 +475,8 @@ def compare_files(
             )  # fmt: skip
             written.write_text(html, encoding="utf-8")
     return found
+
+
+def _once_more(gt: Path, method: str, **asked: Any) -> Comparison:  # noqa: ANN401  of `compare_files`
+    """One method alone; where only memory is asked for, one draw is enough."""
+    return compare_files(gt, methods=method, **{**asked, "resamples": 1})

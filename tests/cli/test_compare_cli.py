@@ -88,6 +88,16 @@ def test_a_page_on_which_nothing_could_be_fitted_says_so_on_top(run, tmp_path):
     assert top.count("nothing was re-ranked.") == 2 and "Best of" not in top
 
 
+def test_cost_runs_every_method_again_on_the_same_files(run, folder):
+    out, _ = run(
+        "compare", *files(folder), "--gt", folder / "gt.json", "--methods", "csls,is",
+        "--resamples", 20, "--cost", "--format", "csv", "--figures", "R@1",
+    )  # fmt: skip
+    rows = [line.split(",") for line in out.splitlines()]
+    assert rows[0][-1] == "peak_bytes" and len(rows) == 1 + 2 * 3
+    assert all(row[-1].isdigit() for row in rows[1:])
+
+
 def test_compare_json_holds_the_exact_figures(run, folder, golden):
     out, _ = run(
         "compare", *files(folder), "--gt", folder / "gt.json", "--methods", "nnn",
