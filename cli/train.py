@@ -1,6 +1,5 @@
 """`rerank train`: learn small heads on frozen embeddings, and write them to serve with."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -245,11 +244,6 @@ def train_command(
             for warning in report.warnings:
                 say(f"note: {warning}")
             emit_json(report.manifest) if json else emit(report.text)
-    except KeyboardInterrupt as interrupt:
-        if not str(interrupt):
-            raise
-        say(str(interrupt))
-        sys.exit(130)
     finally:
         comm.stop()
 
