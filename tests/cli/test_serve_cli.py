@@ -166,7 +166,7 @@ def test_export_prints_the_measured_recall_and_the_effort(files, rerank):
     good(rerank(FIT))
     line = "export --model m.safetensors --videos videos.h5 --texts texts.h5 --out i "
     out = good(rerank(line))
-    assert re.search(r"top 10, 60 queries from the texts: found 1\.0000\n", out)
+    assert re.search(r"top 10, 60 queries from --texts: found 1\.0000\n", out)
     out = good(rerank(line + "--index hnsw --recall 1"))
     effort = int(re.search(r"found 1\.0000 with efSearch (\d+), stored", out)[1])
     out = good(rerank(line + "--index hnsw --recall .5"))
