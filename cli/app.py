@@ -115,15 +115,21 @@ def _called(command: Callable[..., Any]) -> Callable[..., Any]:
             # A library that is interrupted while it is imported raises what it likes.
             if not isinstance(error, KeyboardInterrupt) and not _interrupted.is_set():
                 raise
-            _leave()
+            _leave(str(error) if isinstance(error, KeyboardInterrupt) else "")
 
     run.__signature__ = options  # type: ignore[attr-defined]
     run.__annotations__ = {name: each.annotation for name, each in options.parameters.items()}
     return run
 
 
-def _leave() -> NoReturn:
-    sys.stderr.write(INTERRUPTED)
+def _leave(said: str = "") -> NoReturn:
+    """End with the status of the signal, and with what the command says of its checkpoint."""
+    if said:
+        from rerank_cli.console import say
+
+        say(said)
+    else:
+        sys.stderr.write(INTERRUPTED)
     sys.exit(128 + _ended_by[0])
 
 

@@ -53,7 +53,11 @@ def compare_command(
         Format, typer.Option("--format", help="How the tables are printed.")
     ] = "table",
     cost: Annotated[
-        bool, typer.Option("--cost", help="Also show time and memory, which differ every run.")
+        bool,
+        typer.Option(
+            "--cost",
+            help="Also show time and memory, which differ every run; each method runs again.",
+        ),
     ] = False,
     page: Page,
     nouns: Nouns = None,
@@ -77,7 +81,7 @@ def compare_command(
             gt, **vars(files), **vars(bank), **vars(judging), heads=heads, methods=methods,
             tau=tau, protocol=protocol, transductive=transductive, cross_fit=cross_fit, gate=gate,
             resamples=resamples, seed=seed, reading=reading, device=device, report=page.report,
-            page=words, force=force, groups=belonging.groups,
+            page=words, force=force, groups=belonging.groups, cost=cost,
         )  # fmt: skip
         shown = render(found, "json" if json else style, cost=cost)
     emit(shown)

@@ -7,7 +7,13 @@ import typer
 
 from rerank.core import words
 from rerank_cli.groups import Reading
-from rerank_cli.named import complete_stores, store_values, stores
+from rerank_cli.named import (
+    complete_indexes,
+    complete_spaces,
+    complete_stores,
+    store_values,
+    stores,
+)
 from rerank_cli.options import Force, Json, Memory
 
 
@@ -27,7 +33,12 @@ def export_command(
         typer.Option("--to", help=f"Where to. {stores()}", autocompletion=complete_stores),
     ] = "faiss",
     index: Annotated[
-        str | None, typer.Option("--index", help=f"FAISS index: {store_values('index')}.")
+        str | None,
+        typer.Option(
+            "--index",
+            help=f"FAISS index: {store_values('index')}.",
+            autocompletion=complete_indexes,
+        ),
     ] = None,
     recall: Annotated[
         float | None,
@@ -44,7 +55,11 @@ def export_command(
     ] = "mapped",
     space: Annotated[
         str | None,
-        typer.Option("--space", help=f"What the store compares by: {store_values('space')}."),
+        typer.Option(
+            "--space",
+            help=f"What the store compares by: {store_values('space')}.",
+            autocompletion=complete_spaces,
+        ),
     ] = None,
     centre: Annotated[
         bool | None,

@@ -20,6 +20,7 @@ from rerank_cli.options import (
     Memory,
     Metric,
     ModelWeights,
+    Nouns,
     Sure,
 )
 
@@ -53,6 +54,7 @@ def fit_command(
             "--keep-gallery", help="Store the gallery, so that the model searches on its own."
         ),
     ] = False,
+    nouns: Nouns = None,
     memory: Memory = None,
     device: Device = "auto",
     force: Force = False,
@@ -67,10 +69,12 @@ def fit_command(
     from rerank.core.memory import limit
     from rerank.methods.fusion import parse_weights
     from rerank.tasks import fit as task
+    from rerank.tasks.naming import calling, first
     from rerank_cli.console import emit, emit_json, progress, say
 
     chosen = fitting.chosen()
-    with limit(memory), progress():
+    named = calling(nouns, texts=first(texts, bank_texts), videos=first(videos, bank_videos))
+    with limit(memory), progress(), named:
         said = task.fit_files(
             out, videos=videos, texts=texts, bank_texts=bank_texts, bank_videos=bank_videos,
             bank_gt=bank_gt, weights=parse_weights(weights), confidence=confidence, **vars(prior),

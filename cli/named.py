@@ -20,12 +20,14 @@ def stores() -> str:
 
 def store_values(setting: str) -> str:
     """The values of a setting of stores, such as "flat, hnsw, ivf"."""
-    if not shows_help():
-        return ""
+    return ", ".join(_of_stores(setting)) if shows_help() else ""
+
+
+def _of_stores(setting: str) -> list[str]:
     from rerank.serving.stores.registry import all_choices
 
     values = [value for found in all_choices(setting).values() for value in found]
-    return ", ".join(dict.fromkeys(values))
+    return list(dict.fromkeys(values))
 
 
 def figures() -> str:
@@ -66,6 +68,16 @@ def complete_stores(incomplete: str) -> list[str]:
     from rerank.serving.stores.registry import STORES
 
     return _completed(incomplete, STORES.cards())
+
+
+def complete_indexes(incomplete: str) -> list[str]:
+    """Kinds of index of any store."""
+    return _completed(incomplete, _of_stores("index"))
+
+
+def complete_spaces(incomplete: str) -> list[str]:
+    """What stores compare by."""
+    return _completed(incomplete, _of_stores("space"))
 
 
 def complete_objectives(incomplete: str) -> list[str]:

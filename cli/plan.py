@@ -30,11 +30,14 @@ def plan_command(
 
     From files, or from sizes.
     """
-    from rerank.core.nouns import calling
+    from pathlib import Path
+
+    from rerank.tasks.naming import calling
     from rerank.tasks.plan import asked
 
     sizes = asked(texts, videos, dim, reading=reading)
-    with calling(nouns):
+    # A size is no file, and so says nothing.
+    with calling(nouns, texts=Path(texts or ""), videos=Path(videos or "")):
         show_plan(sizes, method, sweeps=sweeps, memory=memory, json=json)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rerank_cli.groups import Reading
-from rerank_cli.options import Force, Json, K, Memory, Sure, Threshold
+from rerank_cli.options import Force, Json, K, Memory, Nouns, Sure, Threshold
 
 
 def search_command(
@@ -44,6 +44,7 @@ def search_command(
     ] = None,
     confidence: Sure = False,
     threshold: Threshold = None,
+    nouns: Nouns = None,
     memory: Memory = None,
     force: Force = False,
     json: Json = False,
@@ -57,9 +58,11 @@ def search_command(
     """
     from rerank.core.memory import limit
     from rerank.tasks import search as task
+    from rerank.tasks.naming import calling, first
     from rerank_cli.console import emit, emit_json, progress, say
 
-    with limit(memory), progress():
+    named = calling(nouns, texts=first(texts), videos=first(videos))
+    with limit(memory), progress(), named:
         said = task.search_files(
             model=model, videos=videos or (), texts=texts or (), index=index, table=table,
             url=url, effort=effort, k=k, out=out, confidence=confidence, threshold=threshold,

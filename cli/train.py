@@ -1,6 +1,5 @@
 """`rerank train`: learn small heads on frozen embeddings, and write them to serve with."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ import typer.core
 from rerank.core import words
 from rerank_cli.groups import Reading
 from rerank_cli.named import complete_objectives
-from rerank_cli.options import Device, Force, Json
+from rerank_cli.options import Device, Force, Json, Nouns
 
 if TYPE_CHECKING:
     from rerank.train.settings import TrainSettings
@@ -208,6 +207,7 @@ def train_command(
         typer.Option("--set", help="A setting of the objective, name=value; repeatable."),
     ] = None,
     beside: Beside,
+    nouns: Nouns = None,
     device: Device = "auto",
     force: Force = False,
     json: Json = False,
@@ -224,6 +224,7 @@ def train_command(
     chosen = _settings(beside.settings, told, option or [])
 
     from rerank.core import comm
+    from rerank.tasks.naming import calling
     from rerank.tasks.read import pick_device
     from rerank.tasks.train import Extras, split_of, train_files
     from rerank_cli.console import emit, emit_json, progress, say
@@ -233,7 +234,7 @@ def train_command(
         raise RerankError("give --videos, --texts and --gt of the training data")
     comm.start_from_environment()
     try:
-        with progress():
+        with progress(), calling(nouns, texts=learned.texts, videos=learned.videos):
             report = train_files(
                 learned, out=out, settings=chosen,
                 validation=split_of("val-", *vars(validation).values()),
@@ -245,11 +246,6 @@ def train_command(
             for warning in report.warnings:
                 say(f"note: {warning}")
             emit_json(report.manifest) if json else emit(report.text)
-    except KeyboardInterrupt as interrupt:
-        if not str(interrupt):
-            raise
-        say(str(interrupt))
-        sys.exit(130)
     finally:
         comm.stop()
 

@@ -7,7 +7,7 @@ import typer
 
 from rerank_cli.groups import Files, Reading
 from rerank_cli.named import complete_methods
-from rerank_cli.options import BankSims, BankTexts, BankVideos, Device, Force, Heads, Json
+from rerank_cli.options import BankSims, BankTexts, BankVideos, Device, Force, Heads, Json, Nouns
 
 
 def tune_command(
@@ -35,6 +35,7 @@ def tune_command(
         int, typer.Option("--folds", min=2, help="Of the nested cross-validation.")
     ] = 5,
     seed: Annotated[int, typer.Option("--seed", help="Of the folds.")] = 0,
+    nouns: Nouns = None,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
@@ -45,9 +46,10 @@ def tune_command(
     By the likelihood of the pairs; "none" always competes.
     """
     from rerank.tasks import tune as task
+    from rerank.tasks.naming import calling
     from rerank_cli.console import emit, emit_json, progress, say, table
 
-    with progress():
+    with progress(), calling(nouns, texts=files.texts, videos=files.videos):
         report = task.tune_files(
             gt, out, **vars(files), bank_texts=bank_texts, bank_videos=bank_videos,
             bank_sims=bank_sims, heads=heads, methods=method, folds=folds, seed=seed,

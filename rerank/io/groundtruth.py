@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rerank.core import nouns
 from rerank.core.errors import FormatError
 from rerank.core.wording import either, option
 from rerank.io.files import PathLike, as_path, named, to_json, write_text
@@ -283,9 +284,10 @@ def _diagonal(query_ids: Sequence[str], gallery_ids: Sequence[str]) -> GroundTru
         place = {name: row for row, name in enumerate(gallery_ids)}
         found = [place.get(name.rpartition("#")[0]) for name in query_ids]
         if None in found:
+            queries, items = nouns.sides()
             raise FormatError(
-                f"diagonal: {n} texts and {m} videos; it pairs row i with row i and needs as many "
-                "of both; give a ground truth file"
+                f"diagonal: {n} {queries} and {m} {items}; it pairs row i with row i and needs as "
+                "many of both; give a ground truth file"
             )
         rows = [row for row in found if row is not None]
     split = np.split(np.array(rows, dtype=np.int64), n)
@@ -444,10 +446,12 @@ def _refuse_unknown(
     pair = reading.build(1)[0]
     for name in pair[:2]:
         if name not in texts and name not in videos:
+            one, other = map(nouns.singular, nouns.sides())
             raise FormatError(
                 f"{where}: is read as {reading.how}, and {named([name])} is neither the id of a "
-                f"text ({named(list(texts)[:2])}, ...) nor of a video ({named(list(videos)[:2])}, "
-                f"...); ids are matched by name{_hint(name, texts, videos)}"
+                f"{one} ({named(list(texts)[:2])}, ...) nor of a {other} "
+                f"({named(list(videos)[:2])}, ...); ids are matched by name"
+                f"{_hint(name, texts, videos)}"
             )
     kind = "texts" if pair.first in texts else "videos"
     raise FormatError(f"{where}: pairs {named([pair.first])} with {named([pair.second])}, both "

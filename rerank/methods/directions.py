@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS, transpose_positives
 from rerank.core.similarity import ArrayLike, Axis, Pair, Similarity
@@ -97,7 +98,8 @@ def from_scores(
                 f"bank scores: got {bank.shape[1]} videos, expected {t2v.shape[1]} as in the scores"
             )
         label, said = _label(bank, t2v)
-        alone = "stays raw: its bias needs scores of bank videos; a bank of texts has none"
+        queries, items = nouns.of("t2v")
+        alone = f"stays raw: its bias needs scores of bank {items}; a bank of {queries} has none"
         return {
             "t2v": Direction(
                 "t2v", t2v, Bank(bank, label=label), said, scored[0], own, (texts, videos)
@@ -220,10 +222,10 @@ def from_embeddings(
     )
     for name, test, queries, gallery_bank in sides:
         if queries is None:
-            missing = WORDS[name][0]
+            missing, role = nouns.of(name)[0], WORDS[name][0]
             made[name] = Direction(
                 name, test, None,
-                (f"stays raw: its bias needs a bank of {missing} ({option(f'bank-{missing}')})",),
+                (f"stays raw: its bias needs a bank of {missing} ({option(f'bank-{role}')})",),
                 groups=known[name],
             )  # fmt: skip
             continue

@@ -85,21 +85,33 @@ class Queries:
 
 
 def from_comparison(
-    comparison: Comparison, ids: Mapping[Name, Sequence[str]] | None = None
+    comparison: Comparison,
+    ids: Mapping[Name, Sequence[str]] | None = None,
+    *,
+    scores: Mapping[Name, Scores] | None = None,
+    drawn: Mapping[tuple[Name, Label], Sequence[Picture]] | None = None,
 ) -> list[Section]:
     """A section for every table of a comparison.
 
     Args:
         comparison: what `rerank.tasks.compare.compare` returned.
         ids: for each direction the names of its gallery items.
+        scores: of right and other pairs, shown once for each direction.
+        drawn: further pictures of each table.
     """
+    left, more = dict(scores or {}), drawn or {}
     return [
-        _of_table(table, None if ids is None else ids.get(table.direction))
+        _of_table(
+            table, None if ids is None else ids.get(table.direction),
+            left.pop(table.direction, None), more.get((table.direction, table.label), ()),
+        )
         for table in comparison.tables
-    ]
+    ]  # fmt: skip
 
 
-def _of_table(table: Table, ids: Sequence[str] | None) -> Section:
+def _of_table(
+    table: Table, ids: Sequence[str] | None, scores: Scores | None, more: Sequence[Picture]
+) -> Section:
     headers, rows = tables.cells(table)
     queries, items = nouns.of(table.direction)
     drawn = [("raw", table.raw), *((e.method, e) for e in table.entries[:_MOST_CURVES])]
@@ -113,6 +125,8 @@ def _of_table(table: Table, ids: Sequence[str] | None) -> Section:
         occurrences=[(n, e.hubness) for n, e in drawn if e.hubness is not None],
         ids=ids,
         items=items,
+        scores=scores,
+        drawn=more,
     )
 
 
@@ -171,7 +185,7 @@ def verdict(name: Name, label: Label, figure: str, change: Difference | None) ->
     """What a re-ranking did to one direction, in a sentence."""
     queries, items = nouns.of(name)
     what = f"{queries.capitalize()} to {items}"
-    if label == "none" or change is None:
+    if change is None or (label == "none" and change.change == 0):
         return f"{what}: nothing was re-ranked."
     said = f"{figure} {change.before:.1f} before and {change.after:.1f} after"
     if change.low == change.low:
@@ -191,7 +205,10 @@ def verdict_of_table(table: Table) -> str:
         return verdict(table.direction, "none", "", None)
     best: Entry = table.entries[0]
     first = best.judgement.figures[0].name
-    said = verdict(table.direction, table.label, first, best.changes.get(first))
+    change = best.changes.get(first)
+    said = verdict(table.direction, table.label, first, change)
+    if table.label == "none" and (change is None or change.change == 0):
+        return said
     return f"{said} Best of {len(table.entries)}: {best.method}."
 
 

@@ -19,7 +19,16 @@ from rerank.core.version import __version__
 from rerank.core.words import NAMES, Label, Name
 from rerank.methods.base import LABELS
 from rerank.metrics.figures import Figure, as_text, find_all, tex_text
-from rerank.metrics.tables import MEANINGS, Comparison, Entry, Table, few_clusters
+from rerank.metrics.tables import (
+    MEANINGS,
+    Comparison,
+    Entry,
+    Table,
+    few_clusters,
+    memory_text,
+    names_of,
+    ranking_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,12 +113,15 @@ def title(method: str) -> str:
     return " + ".join(one(part) for part in method.split("+"))
 
 
-def sheet(comparison: Comparison, columns: str | Sequence[str] | None = None) -> Sheet:
-    """Lay a comparison out.
+def sheet(
+    comparison: Comparison, columns: str | Sequence[str] | None = None, *, cost: bool = False
+) -> Sheet:
+    """Lay a comparison out; methods that rank every query alike share a row.
 
     Args:
         comparison: what was found.
         columns: figures to show, of those that were measured; all by default.
+        cost: also time and memory, which differ from run to run; every method then has a row.
 
     Raises:
         RerankError: a column that was not measured, or nothing to show.
@@ -129,18 +141,22 @@ def sheet(comparison: Comparison, columns: str | Sequence[str] | None = None) ->
     ]
     if summed:
         groups.append(("Both", tuple(figure.name for figure in summed)))
+    if cost:
+        groups.append(("Cost", ("Time", "Memory")))
     blocks: list[Block] = []
     whole: dict[Name, Table] = {t.direction: t for t in comparison.tables if t.label != "cross-fit"}
     if whole:
         raw: dict[Name, Entry] = {name: table.raw for name, table in whole.items()}
-        blocks.append(Block("", (_row(raw, directions, single, summed),)))
+        blocks.append(Block("", (_row(raw, directions, single, summed, cost=cost),)))
     for label in LABELS:
         tables: dict[Name, Table] = {
             t.direction: t for t in comparison.tables if t.label == label and t.entries
         }
         if tables:
             own_raw = label == "cross-fit"
-            blocks.append(_block(label, tables, directions, single, summed, own_raw=own_raw))
+            blocks.append(
+                _block(label, tables, directions, single, summed, own_raw=own_raw, cost=cost)
+            )
     return Sheet(tuple(groups), tuple(blocks), _caption(comparison, whole))
 
 
@@ -166,19 +182,25 @@ def _block(
     summed: Sequence[Figure],
     *,
     own_raw: bool,
+    cost: bool,
 ) -> Block:
     order = [entry.method for table in tables.values() for entry in table.entries]
     raw: dict[Name, Entry] = {name: table.raw for name, table in tables.items()}
     lines = [raw]
+    names: dict[str, list[str]] = {}
     for method in dict.fromkeys(order):
-        lines.append(
-            {
-                name: entry
-                for name, table in tables.items()
-                for entry in table.entries
-                if entry.method == method
-            }
-        )
+        line: dict[Name, Entry] = {
+            name: entry
+            for name, table in tables.items()
+            for entry in table.entries
+            if entry.method == method
+        }
+        ranking = " ".join(name + ranking_of(entry) for name, entry in line.items())
+        ranking += method if cost else ""
+        if ranking not in names:
+            lines.append(line)
+        names.setdefault(ranking, []).append(method)
+    titles = [title("none"), *(", ".join(map(title, names_of(of))) for of in names.values())]
     values = [_values(line, directions, single, summed) for line in lines]
     figures = [*list(single) * len(directions), *summed]
     places = _places(values, figures)
@@ -187,17 +209,17 @@ def _block(
     for index, line in enumerate(lines):
         if index == 0 and not own_raw:
             continue
-        name = next(iter(line.values())).method
         marks = stars[index - 1] if index else [""] * len(figures)
         rows.append(
             (
-                title(name),
+                titles[index],
                 tuple(
                     Cell(as_text(value, figure.facts), place, mark)
                     for value, figure, place, mark in zip(
                         values[index], figures, places[index], marks, strict=True
                     )
-                ),
+                )
+                + (_cost(line) if cost else ()),
             )
         )
     heading = f"{label.capitalize()}: {MEANINGS[label]}"
@@ -228,13 +250,23 @@ def _row(
     directions: Sequence[Name],
     single: Sequence[Figure],
     summed: Sequence[Figure],
+    *,
+    cost: bool,
 ) -> tuple[str, tuple[Cell, ...]]:
     figures = [*list(single) * len(directions), *summed]
     values = _values(line, directions, single, summed)
     name = next(iter(line.values())).method
     return title(name), tuple(
         Cell(as_text(value, figure.facts)) for value, figure in zip(values, figures, strict=True)
-    )
+    ) + (_cost(line) if cost else ())
+
+
+def _cost(line: dict[Name, Entry]) -> tuple[Cell, Cell]:
+    """Time of the directions together, which share a fit, and the larger memory."""
+    entries = list(line.values())
+    seconds = max(e.fit_seconds for e in entries) + sum(e.seconds - e.fit_seconds for e in entries)
+    peaks = [e.peak_bytes for e in entries if e.peak_bytes is not None]
+    return Cell(f"{seconds:.2f} s"), Cell(memory_text(max(peaks) if peaks else None))
 
 
 def _places(values: Sequence[Sequence[float]], figures: Sequence[Figure]) -> list[list[int]]:
@@ -324,6 +356,7 @@ def latex(
     columns: str | Sequence[str] | None = None,
     caption: str | None = None,
     label: str = "tab:rerank",
+    cost: bool = False,
 ) -> str:
     r"""A table environment with booktabs rules, for `\input`.
 
@@ -335,11 +368,12 @@ def latex(
         columns: figures to show; all by default.
         caption: instead of the one made from the facts.
         label: for `\ref`.
+        cost: also time and memory.
 
     Raises:
         RerankError: a column that was not measured.
     """
-    made = sheet(comparison, columns)
+    made = sheet(comparison, columns, cost=cost)
     width = sum(len(names) for _, names in made.groups)
     head = [""]
     rules, column = [], 2
@@ -396,13 +430,15 @@ def _plain(name: str) -> str:
     return name.replace("$\\alpha$", "α").replace("$k$", "k")
 
 
-def markdown(comparison: Comparison, *, columns: str | Sequence[str] | None = None) -> str:
+def markdown(
+    comparison: Comparison, *, columns: str | Sequence[str] | None = None, cost: bool = False
+) -> str:
     """A pipe table with its caption below.
 
     Raises:
         RerankError: a column that was not measured.
     """
-    made = sheet(comparison, columns)
+    made = sheet(comparison, columns, cost=cost)
 
     def line(texts: Iterable[str]) -> str:
         return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
@@ -411,8 +447,9 @@ def markdown(comparison: Comparison, *, columns: str | Sequence[str] | None = No
         text = {1: f"**{one.text}**", 2: f"<u>{one.text}</u>"}.get(one.place, one.text)
         return text + one.stars.replace("*", "\\*")
 
-    short = {" to ".join(nouns.of(name)).capitalize(): name for name in NAMES} | {"Both": "both"}
-    headers = [f"{short[heading]} {name}" for heading, names in made.groups for name in names]
+    short = {" to ".join(nouns.of(name)).capitalize(): f"{name} " for name in NAMES}
+    short |= {"Both": "both ", "Cost": ""}
+    headers = [f"{short[heading]}{name}" for heading, names in made.groups for name in names]
     lines = [line(["Method", *headers]), "|---|" + "---:|" * len(headers)]
     for block in made.blocks:
         if block.heading:
@@ -421,7 +458,9 @@ def markdown(comparison: Comparison, *, columns: str | Sequence[str] | None = No
     return "\n".join([*lines, "", made.caption.replace("*", "\\*")])
 
 
-def html(comparison: Comparison, *, columns: str | Sequence[str] | None = None) -> str:
+def html(
+    comparison: Comparison, *, columns: str | Sequence[str] | None = None, cost: bool = False
+) -> str:
     """A table element with its caption; everything foreign is escaped.
 
     Raises:
@@ -429,7 +468,7 @@ def html(comparison: Comparison, *, columns: str | Sequence[str] | None = None) 
     """
     from markupsafe import escape
 
-    made = sheet(comparison, columns)
+    made = sheet(comparison, columns, cost=cost)
     names = [name for _, group in made.groups for name in group]
 
     def cell(one: Cell) -> str:
@@ -458,8 +497,13 @@ def html(comparison: Comparison, *, columns: str | Sequence[str] | None = None) 
     return "\n".join([*lines, "</table>"])
 
 
-def records(comparison: Comparison) -> list[dict[str, Any]]:
-    """One dict for each method, label and direction: figures, changes, intervals, p-values."""
+def records(comparison: Comparison, *, cost: bool = False) -> list[dict[str, Any]]:
+    """One dict for each method, label and direction: figures, changes, intervals, p-values.
+
+    Args:
+        comparison: what was found.
+        cost: also seconds and bytes, which differ from run to run.
+    """
     out: list[dict[str, Any]] = []
     seen: set[tuple[str, str, str]] = set()
     for table in comparison.tables:
@@ -482,13 +526,13 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
                     of = change or own
                     line[f"{name} {side}"] = math.nan if of is None else getattr(of, side)
                 line[f"{name} p"] = math.nan if change is None else change.p
-            out.append(line)
+            out.append({**line, **(entry.cost if cost else {})})
     return out
 
 
-def csv_text(comparison: Comparison) -> str:
+def csv_text(comparison: Comparison, *, cost: bool = False) -> str:
     """Comma-separated lines, numbers to four decimals, empty where there is none."""
-    lines = records(comparison)
+    lines = records(comparison, cost=cost)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(lines[0] if lines else [])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Raw is grey; the others follow a palette that colour-blind readers can tell apart.
-COLOURS = ("#8a97a5", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
+COLOURS = ("#7f8c9a", "#0072b2", "#d55e00", "#009e73", "#c96fa1", "#1d2733")
 
 
 def draw(picture: Picture, ax: "Axes | None" = None) -> "Axes":

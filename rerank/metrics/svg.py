@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from rerank.metrics.pictures import Picture
 
 At: TypeAlias = Callable[[float, float], tuple[float, float]]
-_W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 290, 52, 12, 12, 44
+_W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 290, 52, 20, 12, 44
 
 
 def svg(picture: Picture) -> Markup:
@@ -132,7 +132,9 @@ def _x_ticks(picture: Picture, low: float, high: float) -> list[tuple[float, str
         largest = 10**high
         known = [k * 10.0**e for e in range(-6, 9) for k in (1, 2, 5)]
         inside = [k for k in known if 10**low - 1e-9 <= k <= largest + 1e-9]
-        return [(k, f"{k:g}") for k in inside[:: max(1, len(inside) // 7)]]
+        return [(k, f"{k:g}") for k in inside[:: -(-len(inside) // 7) or 1]]
     step = _step(high - low)
     first = np.ceil(low / step) * step
-    return [(float(x), f"{x:.6g}") for x in np.arange(first, high + 1e-9, step)]
+    # The rounding of a step past zero would show as -0.
+    places = np.round(np.arange(first, high + 1e-9, step), 12) + 0.0
+    return [(float(x), f"{x:.6g}") for x in places]

@@ -14,6 +14,8 @@ from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.core.version import __version__
 from rerank.core.words import Format, Label, Name, Ties, words_of
+from rerank.methods.base import FittedPipeline
+from rerank.methods.registry import METHODS
 from rerank.metrics.browse import Lists
 from rerank.metrics.figures import Figure, as_text
 from rerank.metrics.hubness import Hubness
@@ -45,6 +47,7 @@ class Entry:
         peak_bytes: memory above what was held before, None where it cannot be measured.
         notes: what the user should know.
         lists: the first places of every query on the whole gallery, where they were kept.
+        fitted: the fit, where it was kept: of the best of a table, for its page.
     """
 
     method: str
@@ -60,11 +63,19 @@ class Entry:
     peak_bytes: int | None
     notes: tuple[str, ...] = ()
     lists: Lists | None = None
+    fitted: FittedPipeline | None = None
 
     @property
     def ranks(self) -> Ranks:
         """Of every judged query."""
         return self.judgement.ranks
+
+    @property
+    def cost(self) -> dict[str, float | int | None]:
+        """What differs from run to run."""
+        return {
+            "fit_seconds": self.fit_seconds, "seconds": self.seconds, "peak_bytes": self.peak_bytes
+        }  # fmt: skip
 
     def __repr__(self) -> str:
         said = ", ".join(
@@ -128,6 +139,12 @@ class Comparison:
         """What was measured, in the order asked for."""
         return self.tables[0].raw.judgement.figures if self.tables else ()
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What was fitted, without the raw scores."""
+        named = (e.method for table in self.tables for e in table.entries)
+        return tuple(dict.fromkeys(named))
+
     def to_latex(self, **options: Any) -> str:  # noqa: ANN401  of paper.latex
         """One table for a paper, see `rerank.metrics.paper.latex`."""
         from rerank.metrics import paper
@@ -140,11 +157,11 @@ class Comparison:
 
         return paper.markdown(self, **options)
 
-    def to_csv(self) -> str:
+    def to_csv(self, *, cost: bool = False) -> str:
         """One line for each method, label and direction, with changes and intervals."""
         from rerank.metrics import paper
 
-        return paper.csv_text(self)
+        return paper.csv_text(self, cost=cost)
 
     def to_html(self, **options: Any) -> str:  # noqa: ANN401  of paper.html
         """The same table as an HTML fragment, see `rerank.metrics.paper.html`."""
@@ -167,13 +184,12 @@ class Comparison:
         return to_json(self, cost=cost)
 
     def __repr__(self) -> str:
-        methods = dict.fromkeys(e.method for table in self.tables for e in table.entries)
         found = [
             f"{table.direction} {table.label} best {table.entries[0].method}"
             for table in self.tables
             if table.entries
         ]
-        return f"Comparison({len(methods)} methods; {'; '.join(found) or 'nothing fitted'})"
+        return f"Comparison({len(self.methods)} methods; {'; '.join(found) or 'nothing fitted'})"
 
     def __str__(self) -> str:
         return render(self)
@@ -209,11 +225,6 @@ def to_json(comparison: Comparison, *, cost: bool = False) -> dict[str, Any]:
 
 
 def _entry_json(entry: Entry, cost: bool) -> dict[str, Any]:
-    spent = {
-        "fit_seconds": entry.fit_seconds,
-        "seconds": entry.seconds,
-        "peak_bytes": entry.peak_bytes,
-    }
     return {
         "method": entry.method,
         "label": entry.label,
@@ -226,7 +237,7 @@ def _entry_json(entry: Entry, cost: bool) -> dict[str, Any]:
             for name, of in entry.changes.items()
         },
         "skewness": None if entry.hubness is None else entry.hubness.skewness,
-        **(spent if cost else {}),
+        **(entry.cost if cost else {}),
         "notes": list(entry.notes),
     }
 
@@ -248,8 +259,31 @@ def heading(table: Table) -> str:
     )
 
 
+def alike(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
+    """Entries of one table in groups that rank every query alike, in the order of the first."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(ranking_of(entry), []).append(entry)
+    return [tuple(group) for group in groups.values()]
+
+
+def ranking_of(entry: Entry) -> str:
+    """The same for entries that rank alike, as far as a table shows."""
+    skewness = None if entry.hubness is None else entry.hubness.skewness
+    return f"{entry.ranks.values.tobytes().hex()} {entry.figures} {skewness}"
+
+
+def names_of(methods: Sequence[str]) -> list[str]:
+    """Names of methods that rank alike, without those that do so by their formula."""
+    cards = METHODS.cards()
+    as_another = {name for name in methods if name in cards and cards[name].facts.ranks_as}
+    return [name for name in methods if name not in as_another] or list(methods)
+
+
 def cells(table: Table, *, cost: bool = False) -> tuple[list[str], list[list[str]]]:
     """Headers and rows: the first figure with its interval or change and p-value, the others.
+
+    Methods that rank every query alike share a row, unless their cost is shown.
 
     Args:
         table: one direction and label.
@@ -259,15 +293,17 @@ def cells(table: Table, *, cost: bool = False) -> tuple[list[str], list[list[str
     headers = ["method", first.name, "p", *(figure.name for figure in others), "skew"]
     headers += ["time", "memory"] if cost else []
     rows = []
-    for entry in (table.raw, *table.entries):
+    groups = [(e,) for e in table.entries] if cost else alike(table.entries)
+    for group in [(table.raw,), *groups]:
+        entry = group[0]
         row = [
-            entry.method,
+            ", ".join(names_of([each.method for each in group])),
             _main(entry, first),
             p_text(entry.changes.get(first.name)),
             *(as_text(entry.figures[figure.name], figure.facts) for figure in others),
             "-" if entry.hubness is None else f"{entry.hubness.skewness:.2f}",
         ]
-        row += [f"{entry.seconds:.2f} s", _memory(entry.peak_bytes)] if cost else []
+        row += [f"{entry.seconds:.2f} s", memory_text(entry.peak_bytes)] if cost else []
         rows.append(row)
     return headers, rows
 
@@ -282,7 +318,8 @@ def _main(entry: Entry, figure: Figure) -> str:
     return f"{value} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
-def _memory(size: int | None) -> str:
+def memory_text(size: int | None) -> str:
+    """Bytes as tables show them."""
     if size is None:
         return "-"
     return "<1 MB" if size < 1e6 else f"{size / 1e6:.0f} MB"
@@ -301,7 +338,7 @@ def render(comparison: Comparison, style: Format = "table", *, cost: bool = Fals
     Args:
         comparison: what was found.
         style: "table" for a terminal, else a table for papers, or JSON.
-        cost: also time and memory, where the format has room for it: "table" and "json".
+        cost: also time and memory.
 
     Raises:
         RerankError: an unknown style.
@@ -317,13 +354,13 @@ def render(comparison: Comparison, style: Format = "table", *, cost: bool = Fals
         from rerank.metrics.paper import without_nan
 
         return json.dumps(without_nan(to_json(comparison, cost=cost)), ensure_ascii=False)
-    draw: dict[str, Callable[[], str]] = {
+    draw: dict[str, Callable[..., str]] = {
         "latex": comparison.to_latex,
         "markdown": comparison.to_markdown,
         "csv": comparison.to_csv,
         "html": comparison.to_html,
     }
-    return draw[style]()
+    return draw[style](cost=cost)
 
 
 def footnotes(comparison: Comparison) -> list[str]:

@@ -1,7 +1,9 @@
 """The Python that queries one export: the folding in numpy, then the store's own lines."""
 
+import shlex
 from pathlib import Path
 
+from rerank.io.files import printable
 from rerank.serving.sidecar import DEFAULT_TABLE, Exported, side_car
 from rerank.serving.stores.contract import Store, TableStore
 
@@ -11,12 +13,17 @@ def snippet_path(out: Path, table: str = DEFAULT_TABLE) -> Path:
     return side_car(out, table).with_suffix(".query.py")
 
 
+def command(script: Path | str, k: int) -> str:
+    """What a shell runs."""
+    return f"{shlex.join(['python', printable(str(script))])} QUERIES.npy {k}"
+
+
 def snippet_text(out: Path, exported: Exported, store: Store) -> str:
     """A script that prints the names of the best items for embeddings in an .npy file."""
     table = store.table_name if isinstance(store, TableStore) else DEFAULT_TABLE
     name = snippet_path(out, table).name
     return (
-        f'"""Query {out.name}: `python {name} queries.npy 10`, one line of names a query."""\n\n'
+        f"# Query it: {command(name, 10)}\n# It prints one line of names for each query.\n\n"
         "import json\nimport sys\nfrom pathlib import Path\n\nimport numpy as np\n\n"
         "here = Path(__file__).resolve().parent\n"
         f"side = np.load(here / {side_car(out, table).name!r})\n"

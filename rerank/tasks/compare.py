@@ -6,6 +6,7 @@ Fitting is the first half, judging the second, files the last.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,12 +20,11 @@ from rerank.core.pairs import (
     Grades,
     as_grades,
     as_positives,
-    positives_of,
     transpose_grades,
     transpose_positives,
 )
 from rerank.core.similarity import Pair, Similarity
-from rerank.core.words import Name, Ties
+from rerank.core.words import Label, Name, Ties
 from rerank.io.files import atomic_path
 from rerank.io.identify import PAGE
 from rerank.methods import engine
@@ -33,16 +33,16 @@ from rerank.methods.base import LABELS
 from rerank.methods.directions import Direction
 from rerank.methods.engine import Fit
 from rerank.metrics import crossfit, hubness, protocols
-from rerank.metrics.browse import Browser, Lists, lists_of
+from rerank.metrics.browse import Lists, lists_of
 from rerank.metrics.figures import DEFAULT, Figure, find_all
 from rerank.metrics.judge import Judgement, bootstrap_of, judge, paired_changes
-from rerank.metrics.page import Queries, from_comparison, render, verdict_of_table
-from rerank.metrics.tables import Comparison, Entry, Skipped, Table, footnotes
+from rerank.metrics.tables import Comparison, Entry, Skipped, Table
 from rerank.metrics.uncertainty import Bootstrap
 from rerank.passes import reduce
+from rerank.tasks.compare_page import facts_of_files, page_of
+from rerank.tasks.costs import with_memory
 from rerank.tasks.inspect import read_directions
 from rerank.tasks.read import (
-    Inputs,
     parse_tau,
     pick_device,
     read_inputs,
@@ -51,6 +51,8 @@ from rerank.tasks.read import (
 )
 from rerank.tasks.report import PageWords
 
+# What the gate chooses by itself, beside the methods.
+GATED = "gated"
 # Pipelines that "all" shows beside single methods.
 COMPOSED = ("em+sinkhorn", engine.DEFAULT_FOR_EMBEDDINGS)
 
@@ -84,7 +86,8 @@ def resolve_methods(methods: str | Sequence[str], *, embeddings: bool) -> tuple[
         names += COMPOSED if embeddings else ()
     names = [name for name in dict.fromkeys(names) if name != "none"]
     for name in names:
-        presets.pipeline(name)
+        if name != GATED:
+            presets.pipeline(name)
     if not names:
         raise RerankError("methods: got none, expected 'all' or names such as sinkhorn,nnn")
     return tuple(names)
@@ -148,7 +151,7 @@ def compare(
     for method, variant in _attempts(both, names, transductive=transductive, gate=gate):
         own = {} if method is None else _own_settings(method, settings or {})
         for name, entry in _attempt(method, variant, own, tasks, raws, gate=gate):
-            found[name].append(entry)
+            found[name] = _keeping_best([*found[name], entry])
     if not any(d.bank is not None and d.label != "transductive" for d in both.values()):
         found = {name: [_without_bank(entry) for entry in of] for name, of in found.items()}
     tables: list[Table] = []
@@ -162,6 +165,19 @@ def compare(
             skipped += missing
     notes = (f"{name}: {note}" for name, d in both.items() for note in d.warnings)
     return Comparison(tuple(tables), tuple(skipped), protocol, ties, tuple(notes))
+
+
+def _keeping_best(entries: Sequence[Entry | Skipped]) -> list[Entry | Skipped]:
+    """Only the best of each label keeps its fit: some are as large as the scores."""
+    best: dict[Label, Entry] = {}
+    for one in _best_first([entry for entry in entries if isinstance(entry, Entry)]):
+        best.setdefault(one.label, one)
+    return [
+        replace(entry, fitted=None)
+        if isinstance(entry, Entry) and entry is not best[entry.label]
+        else entry
+        for entry in entries
+    ]
 
 
 def _without_bank(entry: Entry | Skipped) -> Entry | Skipped:
@@ -211,7 +227,7 @@ def _attempts(
     if transductive and others:
         variants.append({name: direction.itself for name, direction in others.items()})
     for method in names:
-        for variant in variants:
+        for variant in variants if method != GATED else ():
             yield method, variant
     if gate and any(d.bank is not None and d.bank.positives is not None for d in both.values()):
         yield None, both
@@ -233,7 +249,7 @@ def _attempt(
     gate: bool,
 ) -> Iterator[tuple[Name, Entry | Skipped]]:
     """Fit both directions by the engine, rank and measure; what cannot be fitted says why."""
-    called = method or "gated"
+    called = method or GATED
     judge = None
     if gate and any(d.label == "inductive" for d in both.values()):
         from rerank.selection import gate as gates  # heavier than all the rest
@@ -262,13 +278,13 @@ def _attempt(
             said = " ".join(str(found).split())
             yield name, Skipped(called, name, f"{direction.label}: {said}")
         else:
-            yield name, _judged(called, found, tasks[name], raws[name].judgement, spent["seconds"])
+            yield name, _judged(called, found, tasks[name], raws[name].judgement, spent)
 
 
 def _judged(
-    method: str, fit: Fit, task: _Task, raw: Judgement, fit_seconds: float
+    method: str, fit: Fit, task: _Task, raw: Judgement, fitting: Mapping[str, Any]
 ) -> Entry | Skipped:
-    """Rank and measure one direction of a fit."""
+    """Rank and measure one direction of a fit, which took time and memory of its own."""
     sim = task.direction.sim
     try:
         with measured(sim.device) as spent:
@@ -287,10 +303,13 @@ def _judged(
         judgement=found,
         hubness=hubness.summary(rewritten, topk=lists),
         lists=Lists(lists.indices.cpu().numpy(), lists.scores.float().cpu().numpy()),
-        fit_seconds=fit_seconds,
-        seconds=fit_seconds + spent["seconds"],
-        peak_bytes=spent["peak"],
+        fit_seconds=fitting["seconds"],
+        seconds=fitting["seconds"] + spent["seconds"],
+        peak_bytes=max(
+            (p for p in (fitting["peak"], spent["peak"]) if p is not None), default=None
+        ),
         notes=fit.sentences,
+        fitted=fit.fitted,
     )
 
 
@@ -389,9 +408,12 @@ def compare_files(
     unscored: str | None = None,
     force: bool = False,
     groups: str = "auto",
+    cost: bool = False,
     **options: Any,  # noqa: ANN401  of `compare`
 ) -> Comparison:
     """Compare methods on files, and write the HTML report where one is asked for.
+
+    With `cost` the memory of every method is measured once more, in a process of its own.
 
     Raises:
         RerankError: files, ids, settings or a report path that do not work; nothing is written.
@@ -426,77 +448,35 @@ def compare_files(
             settings={} if parsed is None else {"tau": parsed},
             **options,
         )
+        if cost:
+            again = partial(
+                _once_more, gt, videos=videos, texts=texts, sims=sims, bank_texts=bank_texts,
+                bank_videos=bank_videos, bank_gt=bank_gt, bank_sims=bank_sims, metric=metric,
+                tau=tau, figures=figures, allow_unjudged=allow_unjudged, pool=pool, device=device,
+                reading=reading, heads=heads, scores_are=scores_are, unscored=unscored,
+                groups=groups, **options,
+            )  # fmt: skip
+            found = with_memory(found, found.methods, again)
         if inputs.sentence:
             found = replace(found, notes=(inputs.sentence, *found.notes))
         if written is not None:
             files = {"texts": texts, "videos": videos, "sims": sims}
             facts = [
-                *_facts_of(files, (bank_texts, bank_videos, bank_gt), gt),
+                *facts_of_files(files, (bank_texts, bank_videos, bank_gt), gt),
                 ("Methods", methods),
                 ("This page by", page.command),
                 ("On", page.when),
                 ("Protocol", f"{found.protocol}, ties {found.ties}"),
             ]
             named = " and ".join(path.name for path in files.values() if path is not None)
-            html = _html(found, truth, inputs, page, facts, f"{named}, judged by {gt.name}")
+            html = page_of(
+                found, both, truth, inputs, page, facts=facts, groups=groups,
+                subtitle=f"{named}, judged by {gt.name}",
+            )  # fmt: skip
             written.write_text(html, encoding="utf-8")
     return found
 
 
-def _facts_of(
-    files: Mapping[str, Path | None], banks: Sequence[Path | None], gt: Path
-) -> list[tuple[str, str]]:
-    """What was compared, for the page."""
-    queries, items = nouns.sides()
-    called = {"texts": queries.capitalize(), "videos": items.capitalize(), "sims": "Matrix"}
-    return [
-        *((called[role], "" if path is None else path.name) for role, path in files.items()),
-        ("Bank", ", ".join(path.name for path in banks if path is not None)),
-        ("Ground truth", gt.name),
-    ]
-
-
-def _html(
-    found: Comparison, truth: io.GroundTruth, inputs: Inputs, page: PageWords,
-    facts: list[tuple[str, str]], subtitle: str,
-) -> str:  # fmt: skip
-    """The page of a comparison."""
-    return render(
-        from_comparison(found, {"t2v": inputs.video_ids, "v2t": inputs.text_ids}),
-        title="Re-ranking methods compared",
-        subtitle=subtitle,
-        verdicts=[
-            verdict_of_table(table)
-            for table in found.tables
-            if table.label != "none" or not table.entries
-        ],
-        facts=facts,
-        queries=_queries(found, truth, inputs, page),
-        notes=footnotes(found),
-    )
-
-
-def _queries(
-    found: Comparison, truth: io.GroundTruth, inputs: Inputs, page: PageWords
-) -> Queries | None:
-    """Query by query: raw scores beside the best method of each direction's first table."""
-    both = positives_of(tuple(truth.positives), len(inputs.video_ids))
-    browsers: dict[Name, Browser] = {}
-    for table in found.tables:
-        best = next((entry for entry in table.entries if entry.lists is not None), None)
-        if table.direction in browsers or best is None or best.lists is None:
-            continue
-        if table.raw.lists is None:
-            continue
-        # Under pooled captions a place counts other items than the lists show.
-        same = best.ranks.n_gallery == len(best.hubness.counts) if best.hubness else False
-        browsers[table.direction] = Browser(
-            table.direction, table.raw.lists, best.lists, both[table.direction],
-            table.raw.ranks if same else None, best.ranks if same else None, name=best.method,
-        )  # fmt: skip
-    if not browsers:
-        return None
-    return Queries(
-        list(browsers.values()), inputs.text_ids, inputs.video_ids,
-        **page.read((*inputs.text_ids, *inputs.video_ids)),
-    )  # fmt: skip
+def _once_more(gt: Path, method: str, **asked: Any) -> Comparison:  # noqa: ANN401  of `compare_files`
+    """One method alone; where only memory is asked for, one draw is enough."""
+    return compare_files(gt, methods=method, **{**asked, "resamples": 1})

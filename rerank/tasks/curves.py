@@ -12,9 +12,13 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
 from rerank.core.words import Name
 from rerank.methods import directions, engine
+from rerank.methods.base import FittedPipeline
 from rerank.methods.directions import Groups
 from rerank.metrics import pictures
 from rerank.metrics.calibration import calibration
+from rerank.metrics.figures import find_all
+from rerank.metrics.hubness import summary
+from rerank.metrics.judge import judge, views
 from rerank.metrics.pictures import Picture
 from rerank.metrics.ranks import Ranks
 from rerank.passes.gallery import taken
@@ -29,6 +33,8 @@ def calibrations(
     after: Mapping[Name, Similarity],
     taus: Mapping[Name, float],
     ranks: Mapping[Name, tuple[Ranks, Ranks]],
+    *,
+    called: str = "re-ranked",
 ) -> dict[Name, Picture]:
     """Confidence against truth, before and after, of directions with a temperature.
 
@@ -37,6 +43,7 @@ def calibrations(
         after: the rewritten ones.
         taus: temperatures of the fits; 0 for none.
         ranks: before and after.
+        called: what the rewriting is called.
     """
     out: dict[Name, Picture] = {}
     for name, (raw, rewritten) in ranks.items():
@@ -45,7 +52,7 @@ def calibrations(
             out[name] = pictures.calibration_curve(
                 [
                     ("raw", calibration(before[name], tau, raw)),
-                    ("re-ranked", calibration(after[name], tau, rewritten)),
+                    (called, calibration(after[name], tau, rewritten)),
                 ]
             )
     return out
@@ -102,6 +109,61 @@ def why_no_temperatures(labels: Mapping[Name, str], taus: Mapping[Name, float]) 
     return ""
 
 
+def at_last_stage(
+    both: Mapping[Name, Similarity], fitted: Mapping[Name, FittedPipeline], method: str
+) -> tuple[dict[Name, Similarity], str]:
+    """What the last stage was fitted on, and its name: the temperature of the others stays.
+
+    Where the fits are not known, the similarities as they are and the whole method.
+    """
+    if not fitted or any(len(of.stages) < 2 for of in fitted.values()):
+        return dict(both), method
+    made: dict[Name, Similarity] = {
+        name: FittedPipeline(of.stages[:-1]).transform(both[name]) for name, of in fitted.items()
+    }
+    return {**both, **made}, method.rpartition("+")[2]
+
+
+def temperatures_of(
+    both: Mapping[Name, Similarity],
+    fitted: Mapping[str, FittedPipeline],
+    taus: Mapping[Name, float],
+    method: str,
+    *,
+    positives: Sequence[np.ndarray] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    groups: Groups = "auto",
+) -> dict[Name, Picture]:
+    """R@1, or the hubness without a ground truth, where the last stage had other temperatures.
+
+    Args:
+        both: the raw similarities.
+        fitted: the fits of some directions or both, where they are known.
+        taus: the temperatures that were used, of the directions to draw.
+        method: what was applied.
+        positives: video rows per text, or None.
+        settings: of the method; a tau among them is left out.
+        groups: as they were given.
+    """
+    known: dict[Name, FittedPipeline] = {name: fitted[name] for name in taus if name in fitted}
+    sims, last = at_last_stage(both, known if len(known) == len(taus) else {}, method)
+    none = tuple(np.empty(0, np.int64) for _ in range(both["t2v"].shape[0]))
+    few, truth = sample(sims, none if positives is None else positives)
+    right = None if positives is None else views(few, truth)
+
+    def measure(name: Name, sim: Similarity) -> float:
+        if right is None:
+            return summary(sim).skewness
+        return judge(sim, right[name][1], figures=find_all("R@1")).table()["R@1"]
+
+    return temperatures(
+        few, taus, measure,
+        figure="hub skewness" if right is None else "R@1", higher=right is not None, method=last,
+        settings={key: value for key, value in (settings or {}).items() if key != "tau"},
+        groups=groups, of_all=both["t2v"].shape,
+    )  # fmt: skip
+
+
 def temperatures(
     both: Mapping[Name, Similarity],
     taus: Mapping[Name, float],
@@ -112,32 +174,30 @@ def temperatures(
     method: str | None = None,
     settings: Mapping[str, Any] | None = None,
     groups: Groups = "auto",
-    own: bool = False,
     of_all: tuple[int, int] | None = None,
 ) -> dict[Name, Picture]:
     """A figure of fits at other temperatures, from a quarter to four times the one that was used.
 
     Args:
         both: the raw similarities, or a `sample` of them.
-        taus: the temperatures that were used.
+        taus: the temperatures that were used, of the directions to draw.
         measure: the figure of a direction's rewritten similarity.
         figure: its name.
         higher: whether more is better.
         method: what was applied.
         settings: of the method, without tau.
         groups: as they were given.
-        own: whether each direction has scores of its own.
         of_all: texts and videos, where `both` is a sample of them.
     """
     if not all(tau > 0 and np.isfinite(tau) for tau in taus.values()):
         return {}
-    fitted = directions.from_scores(both["t2v"], both["v2t"] if own else None, groups=groups)
-    found: dict[Name, list[float]] = {name: [] for name in both}
+    fitted = directions.from_scores(both["t2v"], both["v2t"], groups=groups)
+    found: dict[Name, list[float]] = {name: [] for name in taus}
     for factor in _FACTORS:
-        for name, direction in fitted.items():
+        for name in taus:
             given = {**(settings or {}), "tau": float(taus[name] * factor)}
             try:
-                run = engine.fit({name: direction}, method, given)
+                run = engine.fit({name: fitted[name]}, method, given)
             except RerankError:
                 return {}
             found[name].append(measure(name, run[name].sim))

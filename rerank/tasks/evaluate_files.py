@@ -20,12 +20,12 @@ from rerank.methods.fusion import Fusion
 from rerank.metrics.browse import Browser, lists_of, scores_of
 from rerank.metrics.figures import DEFAULT, find_all
 from rerank.metrics.hubness import summary
-from rerank.metrics.judge import Judgement, judge, views
+from rerank.metrics.judge import Judgement
 from rerank.metrics.pictures import Picture
 from rerank.metrics.ranks import Ranks
 from rerank.tasks import apply as files
 from rerank.tasks.confidence import judge_confidence
-from rerank.tasks.curves import calibrations, sample, temperatures, why_no_temperatures
+from rerank.tasks.curves import calibrations, temperatures_of, why_no_temperatures
 from rerank.tasks.fuse import read_fused
 from rerank.tasks.judged import Asked, Judged
 from rerank.tasks.page_facts import facts_of, facts_of_inputs
@@ -168,7 +168,7 @@ def judge_results(
         if hubs and gt is not None else {},
         facts=facts_of(found, results, gt),
         drawn=_drawn(
-            inputs, found, both, rewritten, None if gt is None else asked,
+            found, both, rewritten, None if gt is None else asked,
             {name: (before[name].ranks, after[name].ranks) for name in both}
             if before is not None and after is not None else {},
         ) if hubs else {},
@@ -200,7 +200,6 @@ def _browsers(
 
 
 def _drawn(
-    inputs: Inputs,
     found: Results,
     both: Mapping[Name, Similarity],
     rewritten: Mapping[Name, Similarity],
@@ -211,44 +210,15 @@ def _drawn(
     settings, taus = found.manifest["settings"], _taus(found)
     drawn = [calibrations(both, rewritten, taus, ranks)]
     if not why_no_temperatures(found.manifest["labels"], taus):
-        none = tuple(np.empty(0, np.int64) for _ in range(both["t2v"].shape[0]))
-        sims, method = at_last_stage(found, both)
-        few, truth = sample(sims, none if asked is None else tuple(asked.truth.positives))
-        right = None if asked is None else views(few, truth)
-
-        def measure(name: Name, sim: Similarity) -> float:
-            if right is None:
-                return summary(sim).skewness
-            return judge(sim, right[name][1], figures=find_all("R@1")).table()["R@1"]
-
+        stored = files.fitted_of(found, both["t2v"].device) or {}
         drawn.append(
-            temperatures(
-                few, taus, measure,
-                figure="hub skewness" if right is None else "R@1", higher=right is not None,
-                method=method, groups=settings.get("groups", "auto"),
-                own=inputs.scores is not None and inputs.scores.reverse is not None,
-                settings={k: v for k, v in _of_method(settings).items() if k != "tau"},
-                of_all=both["t2v"].shape,
+            temperatures_of(
+                both, stored, taus, settings["method"], settings=_of_method(settings),
+                positives=None if asked is None else tuple(asked.truth.positives),
+                groups=settings.get("groups", "auto"),
             )
         )  # fmt: skip
     return {name: tuple(of[name] for of in drawn if name in of) for name in both}
-
-
-def at_last_stage(
-    found: Results, both: Mapping[Name, Similarity]
-) -> tuple[dict[Name, Similarity], str]:
-    """What the last stage was fitted on, and its name: the temperature of the others stays.
-
-    Where the file does not hold the fits, the raw similarities and the whole method.
-    """
-    method = found.manifest["settings"]["method"]
-    stored = files.fitted_of(found, both["t2v"].device) or {}
-    if not all(name in stored and len(stored[name].stages) > 1 for name in both):
-        return dict(both), method
-    made: dict[Name, Similarity] = {
-        name: FittedPipeline(stored[name].stages[:-1]).transform(sim) for name, sim in both.items()
-    }
-    return made, method.rpartition("+")[2]
 
 
 def _taus(found: Results) -> dict[Name, float]:

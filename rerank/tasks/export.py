@@ -13,7 +13,7 @@ from rerank.serving import exporting
 from rerank.serving.matching import align, check_served
 from rerank.serving.model import Model, load
 from rerank.serving.sidecar import Exported, holds_export, side_car
-from rerank.serving.snippets import snippet_path, snippet_text
+from rerank.serving.snippets import command, snippet_path, snippet_text
 from rerank.serving.stores.registry import make_store
 from rerank.serving.trained import HEADS
 from rerank.tasks.answer import Answer
@@ -132,12 +132,14 @@ def export_files(
     if reached is not None:
         with_effort = f" with {made.manifest['effort_name']} {reached}, stored with the index"
     script = snippet_path(out, table)
+    source = found["queries_from"]
+    source = f"--{source}" if source in words else f"the {source}"
     lines = [
         f"{counted(len(made.ids), 'items')} to {to}, label {made.manifest['label']}; written: "
         f"{out}, {side_car(out, table).name} and {script.name}",
-        f"overlap with the exact top {found['k']}, {counted(found['queries'], 'queries')} from the "
-        f"{found['queries_from']}: found {found['overlap']:.4f}{with_effort}",
-        f"query it: python {script} QUERIES.npy {found['k']}, which is:",
+        f"overlap with the exact top {found['k']}, {counted(found['queries'], 'queries')} from "
+        f"{source}: found {found['overlap']:.4f}{with_effort}",
+        f"query it: {command(script, found['k'])}",
         "",
         snippet_text(out, made, store),
     ]

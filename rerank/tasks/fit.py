@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from rerank import io
+from rerank.core import nouns
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.nouns import counted
 from rerank.core.pairs import transpose_positives
@@ -276,10 +277,11 @@ def _text(
     for role, paths in ((word, () if kept["gallery"] else searched), (other, asked)):
         for path in paths_of(paths):
             typed += [f"--{role}", str(path)]
+    queries, items = nouns.of(manifest["direction"])
     return "\n".join([
-        f"gallery: {counted(sizes['gallery'], word)}, d = {manifest['gallery']['dimension']}; "
-        f"bank: {counted(sizes['bank'], other)}"
-        + (f" and {counted(beside['count'], word)}" if beside else ""),
+        f"gallery: {counted(sizes['gallery'], items)}, d = {manifest['gallery']['dimension']}; "
+        f"bank: {counted(sizes['bank'], queries)}"
+        + (f" and {counted(beside['count'], items)}" if beside else ""),
         f"{manifest['direction']}: {manifest['method']}, label {model.fitted.label}"
         f"{_numbers(model)}",
         *([f"sweeps: {regime}"] if swept else []),

@@ -1,7 +1,7 @@
 """What the two sides of some files are called: as said, as remembered, or as the files say."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,6 +43,11 @@ def nouns_of(
         for kind, usual in zip(kinds, nouns.sides(), strict=True)
     ]
     return nouns.sides() if said[0] == said[1] else (said[0], said[1])
+
+
+def first(*given: Sequence[Path] | None) -> Path | None:
+    """The first file of some options, which stands for all of them."""
+    return next((path for paths in given for path in paths or ()), None)
 
 
 @contextmanager

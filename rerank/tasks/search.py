@@ -9,7 +9,6 @@ from torch import Tensor
 from rerank import io
 from rerank.core import nouns
 from rerank.core.errors import RerankError
-from rerank.core.pairs import WORDS
 from rerank.io import DirectionResult
 from rerank.methods.directions import Name
 from rerank.methods.fusion import Blocks
@@ -139,7 +138,7 @@ def _answer(
     confidence: Mapping[str, Any],
 ) -> Answer:  # fmt: skip
     """What was found, written to `out` or told."""
-    count, (asked, searched) = len(result.query_ids), WORDS[direction]
+    count, (asked, searched) = len(result.query_ids), nouns.of(direction)
     manifest: dict[str, Any] = {
         "direction": direction, "label": result.label, "k": k, "queries": count,
         **({"confidence": confidence} if confidence else {}),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from rerank import io
-from rerank.core import comm
+from rerank.core import comm, nouns
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.nouns import counted
 from rerank.io.files import named
@@ -88,7 +88,9 @@ class Split:
                 f"{'is' if self.skipped == 1 else 'are'} left out: {named(self.unknown)}"
             )
         if self.alone:
-            out.append(f"{self.name}: left out, texts without a right video: {self.alone}")
+            texts, videos = nouns.sides()
+            one = nouns.singular(videos)
+            out.append(f"{self.name}: left out, {texts} without a right {one}: {self.alone}")
         return out
 
 
@@ -219,9 +221,10 @@ def check_apart(one: Split, other: Split) -> list[str]:
     """
     keys = [(d.videos, d.texts) for d in (one.data, other.data)]
     shared: list[tuple[str, int, int, str]] = []
+    texts, videos = nouns.sides()
     for what, mine, theirs, column in (
-        ("videos", one.video_ids, other.video_ids, 0),
-        ("texts", one.text_ids, other.text_ids, 1),
+        (videos, one.video_ids, other.video_ids, 0),
+        (texts, one.text_ids, other.text_ids, 1),
     ):
         known = set(mine)
         by_id = [name for name in theirs if name in known]
@@ -230,7 +233,7 @@ def check_apart(one: Split, other: Split) -> list[str]:
             continue
         rows = _row_hashes(keys[0][column])
         same = [i for i, key in enumerate(_row_list(keys[1][column])) if key in rows]
-        if same and (what == "videos" or len(same) > _SAME_TEXTS * len(theirs)):
+        if same and (what == videos or len(same) > _SAME_TEXTS * len(theirs)):
             shared.append(
                 (f"{what} with equal embeddings", len(same), len(theirs), theirs[same[0]])
             )
@@ -246,7 +249,7 @@ def check_apart(one: Split, other: Split) -> list[str]:
             )
         out.append(
             f"{other.name} shares {count} {what} with {one.name} (the first is {first!r}), of "
-            f"other videos: the same captions"
+            f"other {videos}: the same captions"
         )
     return out
 
@@ -512,7 +515,8 @@ def _text(
         what = "are no negatives of each other"
         if manifest["settings"]["duplicates"] != "neutral":
             what = "count as negatives of each other"
-        lines.append(f"texts that say what another video's text says: "
+        texts, videos = nouns.sides()
+        lines.append(f"{texts} that say the same of another {nouns.singular(videos)}: "
                      f"{manifest['duplicate_texts']}; such pairs {what}")  # fmt: skip
     if "test" in manifest:
         test = manifest["test"]

@@ -11,9 +11,13 @@ from rerank.io.files import replacing
 
 
 def write_jsonl(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """One JSON object a line, one line an epoch; the whole file, so a resumed run repeats none."""
+    """One JSON object a line, one line an epoch; the whole file, so a resumed run repeats none.
+
+    The epoch comes first, by which the file is known again.
+    """
+    lines = (json.dumps({"epoch": record["epoch"], **record}) + "\n" for record in history)
     with replacing(path) as file:
-        file.write("".join(json.dumps(record) + "\n" for record in history).encode())
+        file.write("".join(lines).encode())
 
 
 class TensorBoardLog:

@@ -1,6 +1,7 @@
 """`rerank compare` and `rerank inspect` on files, in one process."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -50,6 +51,51 @@ def test_compare_prints_tables_and_writes_a_report(run, folder, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>") and "vv" in text
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_page_draws_the_best_method_of_each_table(run, folder, tmp_path):
+    page = tmp_path / "report.html"
+    out, _ = run(
+        "compare", *files(folder), "--gt", folder / "gt.json", "--methods", "sinkhorn",
+        "--resamples", 100, "--report", page, "--format", "json", "--cross-fit",
+    )  # fmt: skip
+    text = page.read_text(encoding="utf-8")
+    # Once for each direction; the halves of a cross-fit have galleries of their own.
+    for title in ("Scores of right and other pairs", "Confidence and truth",
+                  "R@1 against the temperature"):  # fmt: skip
+        assert text.count(f"<h3>{title}</h3>") == 2, title
+    # Refitted at the chosen temperature the curve passes through the table.
+    drawn = [float(of) for of in re.findall(r"The chosen \S+ gives R@1 ([\d.]+\d)", text)]
+    rows = [t["rows"][1]["R@1"] for t in json.loads(out)["tables"] if t["label"] == "transductive"]
+    assert drawn == pytest.approx(rows, abs=1.7)
+    run(
+        "compare", *files(folder), "--gt", folder / "gt.json", "--methods", "csls",
+        "--resamples", 100, "--report", page, "--force",
+    )  # fmt: skip
+    text = page.read_text(encoding="utf-8")
+    assert "against the temperature" not in text and "Confidence and truth" not in text
+    assert text.count("transductive, csls: There is no curve of temperatures") == 2
+
+
+def test_a_page_on_which_nothing_could_be_fitted_says_so_on_top(run, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(5, 8))
+    for name, turned in (("texts", rows), ("videos", 2 * rows + 0.1)):
+        np.savez(tmp_path / f"{name}.npz", embeddings=turned, ids=list("abcde"))
+    page = tmp_path / "report.html"
+    run("compare", *files(tmp_path), "--gt", "diagonal", "--methods", "sinkhorn",
+        "--resamples", 10, "--report", page)  # fmt: skip
+    top = page.read_text().split("<h2>")[0]
+    assert top.count("nothing was re-ranked.") == 2 and "Best of" not in top
+
+
+def test_cost_runs_every_method_again_on_the_same_files(run, folder):
+    out, _ = run(
+        "compare", *files(folder), "--gt", folder / "gt.json", "--methods", "csls,is",
+        "--resamples", 20, "--cost", "--format", "csv", "--figures", "R@1",
+    )  # fmt: skip
+    rows = [line.split(",") for line in out.splitlines()]
+    assert rows[0][-1] == "peak_bytes" and len(rows) == 1 + 2 * 3
+    assert all(row[-1].isdigit() for row in rows[1:])
 
 
 def test_compare_json_holds_the_exact_figures(run, folder, golden):

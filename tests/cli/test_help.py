@@ -10,8 +10,10 @@ from rerank_cli.app import COMMANDS, app
 from rerank_cli.examples import EXAMPLES, shown
 from rerank_cli.named import (
     complete_figures,
+    complete_indexes,
     complete_methods,
     complete_objectives,
+    complete_spaces,
     complete_stores,
 )
 from tests import cli_readme
@@ -73,6 +75,7 @@ def test_values_are_completed_after_what_is_there():
     assert "sinkhorn,csls" in complete_methods("sinkhorn,cs")
     assert complete_figures("R@1,Md") == ["R@1,MdR"]
     assert complete_stores("pg") == ["pgvector"]
+    assert complete_indexes("h") == ["hnsw"] and complete_spaces("co") == ["cosine"]
     assert complete_objectives("cali") == ["cali-nce"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 
@@ -40,7 +41,7 @@ def rerank(monkeypatch, capsys):
     """Run a command line; returns (exit status, stdout, stderr)."""
 
     def run(line: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["rerank", *line.split()])
+        monkeypatch.setattr("sys.argv", ["rerank", *shlex.split(line)])
         with pytest.raises(SystemExit) as done:
             main()
         out, err = capsys.readouterr()
@@ -165,7 +166,7 @@ def test_export_prints_the_measured_recall_and_the_effort(files, rerank):
     good(rerank(FIT))
     line = "export --model m.safetensors --videos videos.h5 --texts texts.h5 --out i "
     out = good(rerank(line))
-    assert re.search(r"top 10, 60 queries from the texts: found 1\.0000\n", out)
+    assert re.search(r"top 10, 60 queries from --texts: found 1\.0000\n", out)
     out = good(rerank(line + "--index hnsw --recall 1"))
     effort = int(re.search(r"found 1\.0000 with efSearch (\d+), stored", out)[1])
     out = good(rerank(line + "--index hnsw --recall .5"))
@@ -291,6 +292,20 @@ def test_what_does_not_work_is_one_line_and_leaves_no_file(files, rerank, line, 
     assert status == 2 and out == ""
     assert err.startswith("error: ") and err.count("\n") == 1 and re.search(message, err), err
     assert sorted(p.name for p in files.iterdir()) == before
+
+
+def test_the_command_that_export_prints_runs_whatever_the_file_is_called(files, rerank):
+    good(rerank(f"{FIT} --keep-bank"))
+    np.save("QUERIES.npy", QUERIES)
+    name = 'it\'s  "a"\\n """ store.npy'
+    said = good(rerank(shlex.join([*"export --model m.safetensors --videos videos.h5".split(),
+                                   "--to", "npy", "--out", name])))  # fmt: skip
+    command = next(line for line in said.splitlines() if line.startswith("query it: "))
+    python, *rest = shlex.split(command.removeprefix("query it: "))
+    assert python == "python"
+    done = subprocess.run([sys.executable, *rest], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(QUERIES)
 
 
 def test_queries_of_another_dimension_are_one_line_at_every_command(files, rerank):

@@ -322,7 +322,10 @@ def test_a_killed_run_says_how_to_go_on_and_does(objective, folder, monkeypatch)
     assert stopped.exit_code == 130
     assert "after epoch 2" in stopped.stderr and "b.safetensors.checkpoint" in stopped.stderr
     assert "--resume" in stopped.stderr and not (folder / "b.safetensors").exists()
-    run(f"{words} --out b.safetensors --resume", LONG)
+    again = f"{words} --out b.safetensors --resume"
+    stopped = interrupt(folder, monkeypatch, again, after=3, base=LONG)
+    assert stopped.exit_code == 130 and "after epoch 3" in stopped.stderr
+    run(again, LONG)
     assert (folder / "b.safetensors").read_bytes() == whole
 
 

@@ -1,6 +1,7 @@
 """What the sides are called: in a block, from an option, a result file, or the files themselves."""
 
 import json
+import re
 
 import h5py
 import numpy as np
@@ -57,3 +58,25 @@ def test_output_result_and_report_follow(shoes):
     assert "shoes" in said and "videos:" not in said.replace("--videos", "").split("\n\n")[-1]
     said, _ = run("compare", *files, "--gt", "gt.json", "--methods", "csls", cwd=shoes)
     assert "captions to shoes" in said
+
+
+def test_no_command_calls_shoes_videos(shoes):
+    both = ("--queries", "q.h5", "--gallery", "g.h5")
+    model = ("--model", "model.safetensors", *both)
+    for words in (
+        ("fit", "--gallery", "g.h5", "--bank-queries", "q.h5"),
+        ("search", *model, "--out", "found.jsonl"),
+        ("export", *model, "--to", "npy", "--out", "found.npy"),
+        ("tune", *both, "--gt", "gt.json", "--out", "s.json", "--method", "csls", "--folds", "2"),
+        ("train", *both, "--gt", "gt.json", "--epochs", "1"),
+        ("plan", *both),
+        ("apply", *both, "--bank-queries", "q.h5"),
+        ("compare", *both, "--gt", "gt.json", "--methods", "csls", "--bank-queries", "q.h5"),
+    ):
+        out, err = run(*words, cwd=shoes)
+        # Options keep their names; what is printed of a script is no sentence.
+        said = re.sub(r"--[\w-]+", "", out.partition("query it")[0] + err)
+        assert not re.search(r"\b(text|video)s?\b", said), said
+    out, _ = run("fit", "--gallery", "g.h5", "--bank-queries", "q.h5", "--nouns", "lines,boots",
+                 cwd=shoes)  # fmt: skip
+    assert "40 boots" in out and "40 lines" in out

@@ -13,8 +13,8 @@ from rerank.metrics import pictures, plots, svg
 from rerank.metrics import ranks as metrics
 from rerank.metrics.calibration import calibration
 from rerank.tasks.apply import fitted_of
-from rerank.tasks.curves import sample, temperatures, why_no_temperatures
-from rerank.tasks.evaluate_files import at_last_stage, judge_results
+from rerank.tasks.curves import at_last_stage, sample, temperatures, why_no_temperatures
+from rerank.tasks.evaluate_files import judge_results
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +123,12 @@ def test_the_curve_varies_the_last_temperature_of_the_run_itself(tmp_path):
     judged = judge_results(tmp_path / "gt.json", tmp_path / "run.h5", hubs=True)
     found = read_results(tmp_path / "run.h5")
     both = {side.direction.name: side.direction.sim for side in (run.t2v, run.v2t)}
-    sims, method = at_last_stage(found, both)
+    fitted = fitted_of(found, torch.device("cpu"))
+    sims, method = at_last_stage(both, fitted, run.method)
     assert method == "sinkhorn"
     for side in (run.t2v, run.v2t):
         name = side.direction.name
-        last = fitted_of(found, torch.device("cpu"))[name].stages[-1]
+        last = fitted[name].stages[-1]
         torch.testing.assert_close(last.transform(sims[name]).scores(), side.sim.scores())
         curve = judged.drawn[name][-1]
         _, factors, values = curve.series[0]

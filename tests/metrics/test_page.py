@@ -11,7 +11,7 @@ import pytest
 
 from rerank.core.similarity import Dense
 from rerank.methods import directions
-from rerank.metrics import browse, hubness, pictures, plots
+from rerank.metrics import browse, hubness, pictures, plots, svg
 from rerank.metrics import page as report
 from rerank.metrics import ranks as metrics
 from rerank.metrics import tables as comparison
@@ -179,6 +179,25 @@ def test_the_verdict_follows_the_change(change, said):
     assert said in sentence and sentence.count(".") >= 1
 
 
+def test_what_moved_without_a_fit_is_no_re_ranking_of_nothing():
+    better = Difference(50, 56, 4, 8, 0.0001)
+    assert "better; " in report.verdict("t2v", "none", "R@1", better)
+    same = Difference(50, 50, 0, 0, 1.0)
+    assert "nothing was re-ranked" in report.verdict("t2v", "none", "R@1", same)
+
+
+@pytest.mark.parametrize("largest", [1, 3, 100, 5000, 10_000, 10**6])
+def test_ticks_have_room_and_zero_has_no_sign(largest):
+    def words(low, *, x_log):
+        x = np.array([low, largest])
+        drawn = svg.svg(pictures.Picture("", "", "x", "y", (("a", x, x),), x_log=x_log))
+        return re.findall(r'class="x"[^>]*>([^<]*)<', drawn)
+
+    assert 1 <= len(words(1, x_log=True)) <= 7
+    found = words(-0.45 * largest, x_log=False)
+    assert "0" in found and "-0" not in found
+
+
 def test_pictures_draw_their_numbers():
     rng = np.random.default_rng(0)
     before, after = (
@@ -237,3 +256,29 @@ def test_ten_thousand_hostile_queries_draw_a_screenful_of_rows(tmp_path):
     gain = 1 / ranks[1].values - 1 / ranks[0].values
     best = int(np.lexsort((np.arange(n), -gain))[0])
     assert f"Place of the best right item: {ranks[0].values[best]:.0f} before" in "".join(dom.text)
+
+
+def _contrast(one, two):
+    """Of two colours, as WCAG 2.2 has it."""
+
+    def luminance(colour):
+        digits = colour if len(colour) == 6 else "".join(2 * digit for digit in colour)
+        parts = np.array([int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    dark, light = sorted(map(luminance, (one, two)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_every_curve_and_word_stands_out_in_both_themes():
+    style = (report._TEMPLATES / "report.html.j2").read_text()
+    themes = [dict(re.findall(r"--(\w+): #(\w+)", part))
+              for part in re.findall(r":root \{(.*?)\}", style, re.S)[:2]]  # fmt: skip
+    assert [f"#{themes[0][f'c{index}']}" for index in range(6)] == list(plots.COLOURS)
+    for theme in themes:
+        for name in ("c0", "c1", "c2", "c3", "c4", "c5"):
+            assert _contrast(theme[name], theme["bg"]) >= 3, name
+        for name in ("ink", "soft", "good", "bad", "accent"):
+            assert _contrast(theme[name], theme["bg"]) >= 4.5, name
+            assert _contrast(theme[name], theme["panel"]) >= 4.5, name

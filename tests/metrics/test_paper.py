@@ -16,6 +16,7 @@ from rerank.core.similarity import Dense
 from rerank.methods import directions
 from rerank.metrics import paper, tables
 from rerank.metrics.figures import tex_text
+from rerank.metrics.tables import render as comparison_text
 from rerank.metrics.tables import to_json
 from rerank.tasks.compare import compare
 
@@ -145,6 +146,32 @@ def test_no_format_changes_from_run_to_run_unless_asked(found):
     assert "seconds" not in str(to_json(found)) and "seconds" in str(to_json(found, cost=True))
     for text in (str(found), found.to_latex(), found.to_csv(), found.to_html()):
         assert "memory" not in text and "time" not in text
+
+
+def test_cost_is_in_every_format_that_is_asked_for_it(found):
+    for style in ("table", "latex", "markdown", "html"):
+        assert "memory" in comparison_text(found, style, cost=True).lower(), style
+    assert "peak_bytes" in comparison_text(found, "csv", cost=True)
+    assert len(cells_of(found.to_latex(cost=True))[1]) == len(cells_of(found.to_latex())[1]) + 2
+
+
+def test_methods_that_rank_alike_share_a_row_unless_their_cost_is_shown():
+    rng = np.random.default_rng(0)
+    texts = rng.normal(size=(40, 8))
+    names = "csls,dsl-clip-vip,dsl-camoe,is,dis"
+    found = rerank.compare(texts, texts + rng.normal(size=(40, 8)), methods=names, resamples=20)
+    for cost, said in (
+        (False, {"CSLS", "Dual softmax (CAMoE, CLIP-ViP, InternVideo)",
+                 "Dynamic inverted softmax, Inverted softmax"}),
+        (True, {"CSLS", "Dual softmax (CAMoE, CLIP-ViP, InternVideo)", "Dual softmax (CLIP-ViP)",
+                "Inverted softmax", "Dynamic inverted softmax"}),
+    ):  # fmt: skip
+        rows = [name for name, _ in block_of(paper.sheet(found, cost=cost)).rows]
+        assert len(rows) == len(set(rows)) and set(rows) == said
+    first = [line.split("  ")[0] for line in str(found).splitlines()[2:6]]
+    assert set(first) == {"none", "csls", "dsl-camoe", "dis, is"}
+    # Programs get a row for each.
+    assert {line["method"] for line in paper.records(found)} == {*names.split(","), "none"}
 
 
 def test_html_is_escaped_and_balanced(found):

@@ -81,7 +81,8 @@
       rows.push(row);
     }
     list.replaceChildren(...rows);
-    if (shown.length) list.setAttribute("aria-activedescendant", "q" + shown[at]);
+    // Only a row that is in the document can be pointed at.
+    if (at >= first && at < last) list.setAttribute("aria-activedescendant", "q" + shown[at]);
     else list.removeAttribute("aria-activedescendant");
   }
 
