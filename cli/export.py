@@ -16,6 +16,23 @@ from rerank_cli.named import (
 )
 from rerank_cli.options import Force, Json, Memory
 
+_Index = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        help=f"FAISS index: {store_values('index')}.",
+        autocompletion=complete_indexes,
+    ),
+]
+_Space = Annotated[
+    str | None,
+    typer.Option(
+        "--space",
+        help=f"What the store compares by: {store_values('space')}.",
+        autocompletion=complete_spaces,
+    ),
+]
+
 
 def export_command(
     model: Annotated[Path, typer.Option("--model", help="Model file of `rerank fit`.")],
@@ -32,14 +49,7 @@ def export_command(
         str,
         typer.Option("--to", help=f"Where to. {stores()}", autocompletion=complete_stores),
     ] = "faiss",
-    index: Annotated[
-        str | None,
-        typer.Option(
-            "--index",
-            help=f"FAISS index: {store_values('index')}.",
-            autocompletion=complete_indexes,
-        ),
-    ] = None,
+    index: _Index = None,
     recall: Annotated[
         float | None,
         typer.Option(
@@ -53,14 +63,7 @@ def export_command(
         words.QuerySide,
         typer.Option("--query-side", help="mapped, or raw: clients send unit embeddings, no map."),
     ] = "mapped",
-    space: Annotated[
-        str | None,
-        typer.Option(
-            "--space",
-            help=f"What the store compares by: {store_values('space')}.",
-            autocompletion=complete_spaces,
-        ),
-    ] = None,
+    space: _Space = None,
     centre: Annotated[
         bool | None,
         typer.Option("--centre/--no-centre", help="Subtract the gallery mean [default: graphs]."),

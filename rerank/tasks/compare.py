@@ -461,13 +461,8 @@ def compare_files(
             found = replace(found, notes=(inputs.sentence, *found.notes))
         if written is not None:
             files = {"texts": texts, "videos": videos, "sims": sims}
-            facts = [
-                *facts_of_files(files, (bank_texts, bank_videos, bank_gt), gt),
-                ("Methods", methods),
-                ("This page by", page.command),
-                ("On", page.when),
-                ("Protocol", f"{found.protocol}, ties {found.ties}"),
-            ]
+            facts = facts_of_files(files, (bank_texts, bank_videos, bank_gt), gt)
+            facts += _facts_of_page(page, methods, found)
             named = " and ".join(path.name for path in files.values() if path is not None)
             html = page_of(
                 found, both, truth, inputs, page, facts=facts, groups=groups,
@@ -475,6 +470,16 @@ def compare_files(
             )  # fmt: skip
             written.write_text(html, encoding="utf-8")
     return found
+
+
+def _facts_of_page(page: PageWords, methods: str, found: Comparison) -> list[tuple[str, str]]:
+    """What a page says of how it was made, beside the files."""
+    return [
+        ("Methods", methods),
+        ("This page by", page.command),
+        ("On", page.when),
+        ("Protocol", f"{found.protocol}, ties {found.ties}"),
+    ]
 
 
 def _once_more(gt: Path, method: str, **asked: Any) -> Comparison:  # noqa: ANN401  of `compare_files`
