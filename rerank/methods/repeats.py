@@ -25,7 +25,8 @@ certain it is 2.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -41,6 +42,11 @@ from rerank.passes import reduce
 # Rows, and rows and columns of a square, that are looked at.
 ROWS, _SQUARE = 1000, 1000
 _SOFT = 0.7
+# One-to-one data is at least so alike from both sides; A from which full biases cost much, and
+# from which they do in both directions.
+_LEAST_ALIKE, _COST, _BOTH = 0.8, (1.1, 1.2), (1.13, 1.2)
+# Rows and columns from which something can be seen.
+_ENOUGH = (30, 50)
 # A correlation this close to one is that of a copy.
 _ROUNDING = 1e-5
 # By how much r must be lower where a quarter of the items, or more, cannot be asked.
@@ -59,6 +65,7 @@ class Repeats:
         weight: 0 = no repeats, 1 = certainly.
         alike: r, cost: A; NaN where there was too little to see anything.
         sure: c(p), kept: c(g); NaN where these were not needed.
+        of: what repeats: the queries, or the items as queries of the other direction.
     """
 
     weight: float
@@ -66,17 +73,25 @@ class Repeats:
     cost: float = math.nan
     sure: float = math.nan
     kept: float = math.nan
+    of: Literal["queries", "items"] = "queries"
 
     @property
     def reason(self) -> str:
         """What was seen, for a person."""
         if math.isfinite(self.sure):
+            asked, asking = ("items", "queries") if self.of == "queries" else ("queries", "items")
             return (
-                f"items seem to be asked unevenly (queries are {self.sure:.0%} sure of their first "
-                f"item, and {self.kept:.0%} if all items are asked alike)"
+                f"{asked} seem to be asked unevenly ({asking} are {self.sure:.0%} sure of the "
+                f"first of them, and {self.kept:.0%} if all are asked alike)"
             )
-        nearer = f"{1 - self.alike:.0%} closer than those of items"
-        return f"queries seem to repeat (nearest neighbours {nearer})"
+        if self.alike > _LEAST_ALIKE and self.of == "queries":
+            return (
+                f"items seem to be asked unevenly (items asked alike would cost both sides "
+                f"confidence, {self.cost - 1:.0%} at .7 of the correction)"
+            )
+        other = "items" if self.of == "queries" else "queries"
+        nearer = f"{1 - self.alike:.0%} closer than those of {other}"
+        return f"{self.of} seem to repeat (nearest neighbours {nearer})"
 
 
 def repeats(
@@ -99,7 +114,7 @@ def repeats(
         others: makes the biases p of popularity alone, asked for only where c(0) doubts; without
             it that doubt stands.
     """
-    enough = _ramp(min(found.rows, found.columns), 30, 50)
+    enough = _ramp(min(found.rows, found.columns), *_ENOUGH)
     if not enough:
         return Repeats(0.0)
     alike = _alike(sim, found, copies=duplicates == "count")
@@ -111,14 +126,15 @@ def repeats(
 
     # Beside a slack row items need not be asked at all: less is lost, and less is certain.
     least = _SLACKER * min(1.0, max(0.0, 4 * found.slack))
-    weight, cost = _ramp(alike, 0.8 - least, 0.65 - least), math.nan
-    doubted = _open(*confidence(none, gallery_bias, count=_GLANCE)) > _SUSPECT
+    weight = _ramp(alike, _LEAST_ALIKE - least, 0.65 - least)
+    sure, kept, soft = confidence(none, gallery_bias, _SOFT * gallery_bias, count=_GLANCE)
+    doubted = _open(sure, kept) > _SUSPECT
     if not weight and not doubted:
-        return Repeats(0.0, alike)
+        return Repeats(0.0, alike, soft / kept)
     sure, kept, soft = confidence(none, gallery_bias, _SOFT * gallery_bias)
+    cost = soft / kept
     if weight:
-        cost = soft / kept
-        weight = min(weight, _ramp(cost, 1.1, 1.2), enough)
+        weight = min(weight, _ramp(cost, *_COST), enough)
     if doubted:
         uneven = min(_doubt(sure, kept), enough)
         if uneven > weight and others is not None:
@@ -128,6 +144,50 @@ def repeats(
         if uneven > weight:
             return Repeats(uneven, alike, cost, sure, kept)
     return Repeats(weight, alike, cost)
+
+
+def from_both_sides(
+    sim: Similarity, tau: float, *, gallery_bias: Tensor, query_bias: Tensor, found: Masses,
+    seen: Repeats, others: Callable[[], Tensor],
+) -> Repeats:  # fmt: skip
+    """What the other direction tells of repeats where this one shows none.
+
+    Items may repeat, being the queries of the other direction: equally probable texts need videos
+    that can pay for them. And repeats that no neighbour shows cost confidence on both sides: one
+    side of one-to-one data always keeps it (A of 1.1 or less on all sets at hand, and on made ones
+    near chance; 1.17 and more where some items are asked ten times as often as others).
+
+    Args:
+        sim: (n, m) scores.
+        tau: temperature in score units.
+        gallery_bias: (m,) g of equality.
+        query_bias: (n,) f of the same plan.
+        found: which queries and items are live.
+        seen: what queries showed, without a weight.
+        others: as in `repeats`, of the other direction.
+    """
+    if not seen.cost > _COST[0]:
+        return seen
+    enough = _ramp(min(found.rows, found.columns), *_ENOUGH)
+    mine = min(enough, _ramp(_cost(sim, tau, gallery_bias, found), *_COST))
+    if not mine:
+        return seen
+    if seen.alike > 1 / _LEAST_ALIKE:
+        turned = repeats(
+            sim.T, tau, gallery_bias=query_bias, found=found.T, duplicates="count", others=others
+        )
+        if turned.weight:
+            return replace(turned, weight=min(turned.weight, mine), of="items")
+    back = _cost(sim.T, tau, query_bias, found.T)
+    return replace(seen, weight=min(mine, _ramp(back, *_BOTH)), cost=back)
+
+
+def _cost(sim: Similarity, tau: float, gallery_bias: Tensor, found: Masses) -> float:
+    """A of a sample of the queries."""
+    split = sim.shard == "queries"
+    some = items.some_queries(sim, _some(found.live_queries, ROWS, split=split))
+    kept, soft = _confidence(some, tau, (gallery_bias, _SOFT * gallery_bias), split=split)
+    return soft / kept
 
 
 def _open(sure: float, kept: float) -> float:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partialmethod
+from functools import partial, partialmethod
 from typing import Any, Literal
 
 import torch
@@ -18,7 +18,7 @@ from rerank.methods.marginals import Choice, Masses, centred, choose, masses
 from rerank.methods.popularity import normalised, of_others, popularity
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
-from rerank.methods.repeats import Repeats, repeats
+from rerank.methods.repeats import Repeats, from_both_sides, repeats
 from rerank.methods.temperature import SCALE_ROWS, Temperature, auto_tau, bank_tau
 from rerank.methods.terms import Soft
 from rerank.methods.width import USUAL, width
@@ -143,17 +143,13 @@ class Sinkhorn(Reranker):
             step=problem.step, init=problem.init, polish=not rough, rough=rough,
         )  # fmt: skip
         solution = problem.unwound(solved)
-        g, seen = solution.g, Repeats(0.0)
-        split = sim.shard == "gallery"
+        g, seen, split = solution.g, Repeats(0.0), sim.shard == "gallery"
         if transductive and choice.form in ("equality", "few queries"):
-            level, _ = centred(g, found.live_items, split=split)
-            seen = repeats(
-                sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates,
-                others=lambda: of_others(sim, tau, USUAL.t * chosen.spacing, found),
+            softmax = USUAL.t * chosen.spacing
+            seen, g = _repeated(
+                sim, tau, softmax, solution=solution, found=found, duplicates=self.duplicates,
+                both=abs(found.rows - found.columns) < _AS_MANY * found.rows,
             )  # fmt: skip
-            if seen.weight:
-                other = of_others(sim, tau, USUAL.t * chosen.spacing, found)
-                g = (1 - seen.weight) * level + seen.weight * other
         # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
         # their scale and the appended index dimension small. A dead item has the mean.
         bias, offset = centred(g, found.live_items, split=split)
@@ -285,6 +281,8 @@ def _problem(
     return _Problem(sim, log_a, found.log_b, slack, step, init, facts, wide, turned)
 
 
+# Sides that differ by less of their length are equally long.
+_AS_MANY = 0.05
 # Marginals of a fit whose plan differs from that of its temperature in nothing else.
 _PLAIN = ("equality", "grouped", "as given")
 # A plan that only an alignment is read from is met within this L1 distance.
@@ -304,6 +302,38 @@ def _unchanged(sim: Similarity, choice: Choice, note: str) -> "Potentials":
         tau=math.nan, n_iters=0, error=math.nan, offset=0.0, rho=choice.rho, label="none",
         note=said,
     )  # fmt: skip
+
+
+def _repeated(
+    sim: Similarity, tau: float, t: float, *, solution: Solution, found: Masses,
+    duplicates: Counting, both: bool,
+) -> tuple[Repeats, Tensor]:  # fmt: skip
+    """What repeats, and the biases of the items that suit it.
+
+    Items repeat where they are the repeated queries of the other direction: to be equally probable,
+    a hundred texts of one video would need a hundred videos, and take them from other texts.
+
+    Args:
+        sim: (n, m) scores.
+        tau: temperature; t: width of the popularity, both in score units.
+        t: see `tau`.
+        solution: potentials of the fit without.
+        found: which queries and items are live.
+        duplicates: see `repeats`.
+        both: whether items are looked at too: where one side is longer, its rest wants nothing.
+    """
+    level, _ = centred(solution.g, found.live_items, split=sim.shard == "gallery")
+    others = partial(of_others, sim, tau, t, found)
+    seen = repeats(sim, tau, gallery_bias=level, found=found, duplicates=duplicates, others=others)
+    if both and not seen.weight:
+        back, _ = centred(solution.f, found.live_queries, split=sim.shard == "queries")
+        seen = from_both_sides(
+            sim, tau, gallery_bias=level, query_bias=back, found=found, seen=seen,
+            others=partial(of_others, sim.T, tau, t, found.T),
+        )  # fmt: skip
+    if not seen.weight:
+        return seen, solution.g
+    return seen, (1 - seen.weight) * level + seen.weight * others()
 
 
 def _sentences(choice: Choice, seen: Repeats, solution: Solution) -> tuple[str, ...]:

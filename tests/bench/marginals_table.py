@@ -7,7 +7,8 @@ R@1 in percent, re-ranked by Sinkhorn on the queries themselves. Cases of every 
 - whole, half, third: pairs alone; anything but equality is a false alarm;
 - unasked q: that share of the items has no query, and queries of others are repeated with Gaussian
   noise of the scores' spacing, so that there are as many queries as items;
-- zipf: as many queries as items drawn with probability 1 / rank, all with that noise.
+- zipf: as many queries as items drawn with probability 1 / rank, all with that noise;
+- turned: the same from the other side, where items repeat; judged on queries with an answer.
 
 "slack + ratio" is a simple rule at our temperature, on the same draws: a slack row where there are
 fewer distinct queries than items; else equality, pulled back by .7 where that makes queries surer
@@ -55,6 +56,14 @@ def cases(scores: Tensor, seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
     yield "zipf", scores[rows] + h * torch.randn((m, m), generator=generator), right[rows]
 
 
+def both_ways(scores: Tensor, seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """All cases, and those with repeats from the other side too."""
+    for case, made, right in cases(scores, seed):
+        yield case, made, right
+        if case.startswith(("unasked", "zipf")):
+            yield f"{case}, turned", made.T.contiguous(), right.T.contiguous()
+
+
 def slack_and_ratio(sim: Dense, equal: Potentials, tau: float) -> Tensor:
     """Biases of the simple rule; `equal` is the fit of equality at this temperature."""
     if math.isnan(tau):
@@ -75,7 +84,8 @@ def main() -> None:
     totals: dict[str, list[tuple[str, list[float], bool]]] = {}
     for name, source in one_to_one_sets(sys.argv[2:]):
         for seed in range(SEEDS):
-            for case, scores, right in cases(source, seed):
+            for case, scores, right in both_ways(source, seed):
+                answered = right.any(dim=1)
                 sim = Dense(scores, unscored=True)
                 ours = Sinkhorn().fit(sim)
                 equal = Sinkhorn(tau=ours.tau, rho=1.0).fit(sim)
@@ -83,7 +93,8 @@ def main() -> None:
                     torch.zeros(len(right.T)), equal.gallery_bias,
                     slack_and_ratio(sim, equal, ours.tau), ours.gallery_bias,
                 )  # fmt: skip
-                values = [100 * float(hits(scores + bias, right).mean()) for bias in biases]
+                found = (hits(scores + bias, right)[answered] for bias in biases)
+                values = [100 * float(hit.mean()) for hit in found]
                 totals.setdefault(case, []).append((name, values, ours.form == "repeats"))
                 print(case, name, *(f"{value:.1f}" for value in values), ours.form, flush=True)
     print("\n| case | raw | equality | slack + ratio (worst) | now | seen | worst against raw |")

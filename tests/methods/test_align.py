@@ -368,7 +368,7 @@ def test_scores_alone_are_refused_by_name_and_left_out_by_default():
 def test_a_bank_without_known_pairs_is_refused_with_the_reason():
     (_, videos), (bank_texts, bank_videos) = world(), world(seed=1)
     bank = Bank(Pair(bank_texts, videos), pairs=Pair(bank_texts, bank_videos))
-    with pytest.raises(RerankError, match="does not say what belongs together.*--bank-gt"):
+    with pytest.raises(RerankError, match="belongs together; give Bank.pairs=, positives="):
         pipeline(METHOD).fit(bank)
     assert "without known pairs" in Align().idle(bank)
 

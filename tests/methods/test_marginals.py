@@ -11,6 +11,7 @@ from rerank.methods import directions
 from rerank.methods.marginals import choose, masses
 from rerank.methods.popularity import popularity, without_best
 from rerank.methods.potentials import solve
+from rerank.methods.repeats import Repeats, from_both_sides
 from tests.reference import planted, unit
 
 LIMITS = [(np.float64, 1e-6), (np.float32, 1e-3)]
@@ -392,3 +393,49 @@ def test_items_that_are_asked_alike_are_never_said_to_be_asked_unevenly(noise):
     for seed in range(3):
         scores, _ = asked("all alike", seed, noise=noise)
         assert Sinkhorn().fit(Dense(scores)).form == "equality"
+
+
+def ranked(seed, *, m=400, d=16, noise=0.5, blur=0.02):
+    """Queries whose items are drawn by rank, nearly copies of each other: (scores, right items)."""
+    rng = np.random.default_rng(seed)
+    scale = np.arange(1, d + 1) ** -0.5
+    points = rng.normal(size=(m, d)) * scale
+    queries, items = (unit(points + noise * rng.normal(size=(m, d)) * scale) for _ in range(2))
+    chance = 1 / np.arange(1, m + 1)
+    rows = rng.permutation(m)[rng.choice(m, m, p=chance / chance.sum())]
+    return (queries @ items.T)[rows] + blur * rng.normal(size=(m, m)), rows
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_items_that_repeat_are_seen_from_the_other_side(seed):
+    scores, asked_for = ranked(seed)
+    turned = scores.T.copy()
+    fitted = Sinkhorn().fit(Dense(turned))
+    equal = Sinkhorn(rho=1.0).fit(Dense(turned))
+    assert fitted.form == "repeats" and fitted.marginals[0].startswith("items seem to repeat")
+    answered = np.unique(asked_for)
+
+    def right(bias):
+        return (asked_for[(turned + bias).argmax(axis=1)][answered] == answered).mean()
+
+    raw, now, forced = map(right, (0, fitted.gallery_bias.numpy(), equal.gallery_bias.numpy()))
+    assert now >= raw - 0.01 and now > forced + 0.01
+
+
+def test_what_costs_both_sides_confidence_is_no_one_to_one_data():
+    """As where no neighbour tells: queries and items are equally alike."""
+    for scores, seen in ((ranked(0)[0], True), (asked("all alike", 0)[0], False)):
+        sim = Dense(scores)
+        equal = Sinkhorn(rho=1.0).fit(sim)
+        found = masses(sim)
+        back = equal.query_bias - equal.query_bias.mean()
+        told = from_both_sides(
+            sim, equal.tau, gallery_bias=equal.gallery_bias, query_bias=back, found=found,
+            seen=Repeats(0.0, alike=1.0, cost=1.5), others=list,
+        )  # fmt: skip
+        assert (told.weight > 0.5) == seen
+        assert not seen or "asked unevenly" in told.reason
+        kept = Repeats(0.0, alike=1.0, cost=1.05)
+        asking = {"gallery_bias": equal.gallery_bias, "query_bias": back, "found": found}
+        same = from_both_sides(sim, equal.tau, **asking, seen=kept, others=list)
+        assert same is kept
