@@ -59,7 +59,7 @@ def tune_command(
     if as_json:
         emit_json(report.as_dict())
         return
-    headers = ("method", "tau", "rho", "strength", "bases", "log-probability")
+    headers = ("method", "tau", "rho", "strength", "bases", "log-probability over raw")
     rows = [
         (
             tried.settings.method,

@@ -168,11 +168,11 @@ def check_matrix(field: Field, what: str) -> None:
             f"{f'; {field.fix}' if field.fix else ''}"
         )
     if dtype.kind == "f" and dtype.itemsize > 8:
-        raise FormatError(f"{field.where}: holds {dtype.name}; convert it with .astype('float64')")
+        raise FormatError(f"{field.where}: holds {dtype.name}; store it as float64")
     if dtype in (np.dtype("u2"), np.dtype("V2")):
         raise FormatError(
             f"{field.where}: holds {dtype.name}, which may be bfloat16; {what} are float16, "
-            "float32 or float64: save them with .float()"
+            "float32 or float64: save them as float32"
         )
     if dtype.kind == "c":
         raise FormatError(
@@ -182,7 +182,7 @@ def check_matrix(field: Field, what: str) -> None:
     if dtype.kind in _WORDS:
         raise FormatError(
             f"{field.where}: holds {_WORDS[dtype.kind]} ({dtype.name}), but {what} are float16, "
-            "float32 or float64; if the numbers are right, convert them with .astype('float32')"
+            "float32 or float64; if the numbers are right, store them as float32"
         )
     if field.kind != "float":
         if field.kind == "text":
@@ -453,7 +453,7 @@ def _refuse(
     if not bad.size:
         raise FormatError(
             f"{place}: is all zeros and has no direction, which cosine needs; leave the item out "
-            "or use the metric dot"
+            f"or give {option('metric', 'dot')}"
         )
     column = int(bad[0])
     value = "NaN" if np.isnan(line[column]) else f"{line[column]:+}".replace("inf", "infinity")

@@ -101,7 +101,7 @@ def _scores(job: _Job) -> tuple[list[int], str]:
         sims_rows=said.sims_rows, query_ids=said.text_ids, gallery_ids=said.video_ids,
         unscored=None if isinstance(value, str) else value,
     )  # fmt: skip
-    return [n, m], f"{counted(n, 'texts')} x {counted(m, 'videos')}"
+    return [n, m], f"{n} x {m} scores"
 
 
 def _truth(job: _Job) -> tuple[list[int], str]:
@@ -117,7 +117,7 @@ def _truth(job: _Job) -> tuple[list[int], str]:
         job.source, job.target, query_ids=texts, gallery_ids=videos,
         direction=job.said.gt_direction,
     )  # fmt: skip
-    return [count], f"{counted(count, 'pairs')} of a text and a video"
+    return [count], counted(count, "pairs")
 
 
 def _results(job: _Job) -> tuple[list[int], str]:

@@ -105,7 +105,9 @@ def why_no_temperatures(labels: Mapping[Name, str], taus: Mapping[Name, float]) 
             "by rerank tune on labelled pairs of the bank."
         )
     if not all(tau > 0 and np.isfinite(tau) for tau in taus.values()):
-        return "There is no curve of temperatures: this method has none."
+        return (
+            "There is no curve of temperatures and no calibration: this method says no temperature."
+        )
     return ""
 
 

@@ -126,6 +126,6 @@ def outcome(report: TuneReport) -> str:
         head = "chosen: none, nothing gains more than its standard error"
     return (
         f"{head} ({report.label}, {counted(report.n_pairs, 'pairs')}). On pairs that tuning did "
-        f"not see ({report.n_folds} folds): {recalls}, log-probability {report.gain:+.4f} "
+        f"not see ({report.n_folds} folds): {recalls}, log-probability over raw {report.gain:+.4f} "
         f"(standard error {report.error:.4f})"
     )

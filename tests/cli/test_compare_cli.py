@@ -74,7 +74,7 @@ def test_the_page_draws_the_best_method_of_each_table(run, folder, tmp_path):
     )  # fmt: skip
     text = page.read_text(encoding="utf-8")
     assert "against the temperature" not in text and "Confidence and truth" not in text
-    assert text.count("transductive, csls: There is no curve of temperatures") == 2
+    assert text.count("transductive, csls: There is no curve of temperatures and no calib") == 2
 
 
 def test_a_page_on_which_nothing_could_be_fitted_says_so_on_top(run, tmp_path):

@@ -76,7 +76,7 @@ def test_tiny_and_huge_rows_are_not_taken_for_bad_ones(tmp_path):
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.ones((N, 4), "i4"), ["integers", "int32", "astype"]),
+        (np.ones((N, 4), "i4"), ["integers", "int32", "store them as float32"]),
         (np.ones((N, 4), "u1"), ["integers", "uint8"]),
         (np.ones((N, 4), "c8"), ["complex", "complex64"]),
         (np.ones((N, 4), bool), ["booleans"]),

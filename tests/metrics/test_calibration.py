@@ -103,7 +103,7 @@ def test_a_curve_of_a_sample_says_so():
 @pytest.mark.parametrize(
     ("label", "tau", "said"),
     [("transductive", 0.1, ""), ("none", 0.0, ""), ("inductive", 0.1, "rerank tune"),
-     ("transductive", 0.0, "method has none")],
+     ("transductive", 0.0, "says no temperature")],
 )  # fmt: skip
 def test_a_missing_curve_has_a_reason(label, tau, said):
     found = why_no_temperatures(dict.fromkeys(("t2v", "v2t"), label), {"t2v": tau, "v2t": tau})

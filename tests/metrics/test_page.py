@@ -282,3 +282,5 @@ def test_every_curve_and_word_stands_out_in_both_themes():
         for name in ("ink", "soft", "good", "bad", "accent"):
             assert _contrast(theme[name], theme["bg"]) >= 4.5, name
             assert _contrast(theme[name], theme["panel"]) >= 4.5, name
+        for name in ("ink", "soft"):
+            assert _contrast(theme[name], theme["mark"]) >= 4.5, name
