@@ -314,7 +314,7 @@ def commit(
     """
     waiting = pending(out, table, exported.manifest["hash"])
     try:
-        with replacing(waiting) as file:
+        with replacing(waiting, like=side_car(out, table)) as file:
             file.write(to_bytes(exported, dimension))
         # One at a time: the side-car that is renamed last is that of the last index.
         with locked(out.parent):
