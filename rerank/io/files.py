@@ -318,6 +318,20 @@ def created(temporary: Path, target: Path) -> None:
         os.close(handle)
 
 
+def beside(path: Path, ending: str) -> Path:
+    """The file whose name is that of another and an ending.
+
+    >>> beside(Path("a/x.faiss"), ".npz").name
+    'x.faiss.npz'
+
+    Raises:
+        FormatError: a folder without a name, such as `.`
+    """
+    if not path.name:
+        raise FormatError(f"{path}: is a directory; name a file inside it")
+    return path.with_name(path.name + ending)
+
+
 def sync(handle: int) -> None:
     """Wait until the disk has it; where the file system cannot say, it is taken on trust."""
     try:

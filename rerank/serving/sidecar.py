@@ -24,6 +24,7 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.wording import option
 from rerank.io.files import (
+    beside,
     created,
     foreign,
     is_of_the_dead,
@@ -78,7 +79,7 @@ class Exported:
 def side_car(out: Path, table: str = DEFAULT_TABLE) -> Path:
     """Where ids and map of an export lie: `videos.faiss` -> `videos.faiss.npz`."""
     middle = "" if table == DEFAULT_TABLE else f".{table}"
-    return out.with_name(f"{out.name}{middle}.npz")
+    return beside(out, f"{middle}.npz")
 
 
 def pending(out: Path, table: str, fingerprint: str) -> Path:
