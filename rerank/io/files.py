@@ -226,14 +226,17 @@ def _cannot_write(path: Path, error: OSError) -> FormatError:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends well, and leaves no trace else."""
-    with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
+def replacing(path: str | Path, *, like: Path | None = None) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block ends well, and leaves no trace else.
+
+    It has the permissions of another one, `like`, where that is there.
+    """
+    with atomic_path(Path(path), like=like) as temporary, temporary.open("wb") as file:
         yield file
 
 
 @contextlib.contextmanager
-def atomic_path(path: PathLike) -> Iterator[Path]:
+def atomic_path(path: PathLike, *, like: Path | None = None) -> Iterator[Path]:
     """A temporary path in the same folder that takes the place of `path` when the body succeeds.
 
     At every moment `path` is the old file or the whole new one. The body writes the temporary
@@ -243,6 +246,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 
     Args:
         path: where the file shall lie in the end.
+        like: a file whose permissions it gets, where that is there; `path` by default.
 
     Yields:
         The temporary path, an empty file of the same suffix.
@@ -272,7 +276,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     # Libraries look at the ending; one as long as a sentence is none.
     temporary = temporary_beside(target, target.suffix if len(target.suffix) < 20 else "")
     try:
-        created(temporary, target)
+        created(temporary, target if like is None else like)
     except OSError as error:
         raise _cannot_write(path, error) from error
     cut.temporary(temporary, there=True)
@@ -312,6 +316,20 @@ def created(temporary: Path, target: Path) -> None:
             os.fchmod(handle, mode)
     finally:
         os.close(handle)
+
+
+def beside(path: Path, ending: str) -> Path:
+    """The file whose name is that of another and an ending.
+
+    >>> beside(Path("a/x.faiss"), ".npz").name
+    'x.faiss.npz'
+
+    Raises:
+        FormatError: a folder without a name, such as `.`
+    """
+    if not path.name:
+        raise FormatError(f"{path}: is a directory; name a file inside it")
+    return path.with_name(path.name + ending)
 
 
 def sync(handle: int) -> None:

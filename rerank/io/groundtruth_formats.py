@@ -573,7 +573,7 @@ def _json(content: Any, where: str, *, inside: str = "") -> Iterable[Reading]:  
         return readings_of_records(records, place)
     if content and all(_are_objects(value) for value in content.values()):
         return _objects_by_key(content, place)
-    if content and all(_names_video(value) for value in content.values()):
+    if content and all(_names_other(value) for value in content.values()):
         return _objects_by_key({key: [value] for key, value in content.items()}, place)
     return _mapping(content, place)
 
@@ -584,11 +584,11 @@ def _is_wrapped(value: object) -> bool:
     return bool(names) and names <= {*_SPLITS, *_WRAPPERS}
 
 
-def _names_video(value: object) -> bool:
-    """Whether an object says which video it is about, by name."""
+def _names_other(value: object) -> bool:
+    """Whether an object says by name which video, or which text, belongs to its key."""
     if not isinstance(value, dict) or not value or _is_grades(value):
         return False
-    return first_field(value, VIDEO_FIELDS) is not None
+    return first_field(value, (*VIDEO_FIELDS, *TEXT_FIELDS)) is not None
 
 
 def _rows_of_columns(content: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -629,7 +629,7 @@ def _is_grades(value: dict[str, Any]) -> bool:
 
 
 def _objects_by_key(content: dict[str, Any], where: str) -> Iterable[Reading]:
-    """`{video: [{"caption": ...}]}`, or `{text: [{"video_id": ..., "score": ...}]}`."""
+    """`{video: [{"caption": ...}]}`, or `{text: [{"video_id": ...}]}`, or the other way."""
     first = next(iter(content.values()))[0]
     side = "video_id" if captions_of(first) or first_field(first, VIDEO_FIELDS) is None else "query"
     records = [{**item, side: key} for key, items in content.items() for item in items]

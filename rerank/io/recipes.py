@@ -11,6 +11,8 @@ from pathlib import Path
 
 PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".dill", ".pckl")
 _DANGER = "a pickle can run any program when it is read, so it is not read here; if you trust it: "
+# A table of pandas.
+_RECORDS = 'd = d.to_dict("records") if hasattr(d, "to_dict") else d; '
 # Of protocol 2 and later, and of the text of protocol 0 and 1.
 _BINARY = re.compile(rb"\x80[\x02-\x05]")
 _TEXT = re.compile(rb"\(?[dlt][pq]\d+\n|[\]\}]q\x00|c[\w.]+\n[\w.]+\n")
@@ -29,28 +31,29 @@ def is_pickle(path: Path, head: bytes, *, named_for_it: bool = True) -> bool:
 
 
 def from_pickle(path: Path) -> str:
-    """Turns a pickle of `{id: vector}`, of a list of vectors, or of named arrays into npz.
+    """Turns a pickle of `{id: vector}`, vectors, records, named arrays or a table into npz.
 
-    >>> print(from_pickle(Path("v.pkl")).partition("it: ")[2])
-    python -c 'import pickle, numpy as n; d = pickle.load(open("v.pkl", "rb")); p = d.items() if isinstance(d, dict) else enumerate(d); n.savez("v.npz", **{str(k): n.asarray(x) for k, x in p})'
-    """  # noqa: E501
+    >>> print(from_pickle(Path("v.pkl")).partition("it: ")[2][:90])
+    python -c 'import pickle, numpy as n; d = pickle.load(open("v.pkl", "rb")); d = d.to_dict(
+    """
     load = f"import pickle, numpy as n; d = pickle.load(open({_text(path)}, {_quoted('rb')})); "
-    return _DANGER + _command(load + _saved("p", path.with_suffix(".npz")))
+    return _DANGER + _command(load + _saved(path.with_suffix(".npz")))
 
 
 def from_object_array(path: Path) -> str:
     """Turns a .npy of Python objects, `{id: vector}` or a list of vectors, into npz."""
     load = f"import numpy as n; d = n.load({_text(path)}, allow_pickle=True).tolist(); "
-    return _DANGER + _command(load + _saved("p", path.with_suffix(".plain.npz")))
+    return _DANGER + _command(load + _saved(path.with_suffix(".plain.npz")))
 
 
 def from_object_archive(path: Path) -> str:
-    """Turns the object arrays of an npz, such as ids, into plain text and numbers."""
+    """Turns the object arrays of an npz, such as ids or one dictionary, into text and numbers."""
     plain = _free(path.with_suffix(".plain.npz"))
     return _DANGER + _command(
         f"import numpy as n; d = n.load({_text(path)}, allow_pickle=True); "
-        f"n.savez({_text(plain)}, **{{k: n.array(d[k].tolist()) if d[k].dtype.hasobject else d[k] "
-        f"for k in d.files}})"
+        f"d = {{k: d[k].tolist() if d[k].dtype.hasobject else d[k] for k in d.files}}; "
+        f"n.savez({_text(plain)}, **{{str(j): n.asarray(y) for k, x in d.items() for j, y in "
+        f"(x.items() if isinstance(x, dict) else [(k, x)])}})"
     )
 
 
@@ -79,7 +82,7 @@ def truth_from_pickle(path: Path) -> str:
     """Turns a pickled ground truth into JSON."""
     return _DANGER + _command(
         f"import pickle, json; d = pickle.load(open({_text(path)}, {_quoted('rb')}), "
-        f"encoding={_quoted('latin1')}); {_dumped(path)}"
+        f"encoding={_quoted('latin1')}); {_RECORDS}{_dumped(path)}"
     )
 
 
@@ -111,11 +114,15 @@ def _free(out: Path) -> Path:
     return found
 
 
-def _saved(name: str, out: Path) -> str:
-    out = _free(out)
+def _saved(out: Path) -> str:
+    """Saves what `d` holds: records as columns, dictionaries in dictionaries as groups."""
+    empty, slash = _quoted(""), _quoted("/")
     return (
-        f"{name} = d.items() if isinstance(d, dict) else enumerate(d); "
-        f"n.savez({_text(out)}, **{{str(k): n.asarray(x) for k, x in {name}}})"
+        f"{_RECORDS}d = {{k: [r[k] for r in d] for k in d[0]}} if isinstance(d, list) and d and "
+        f"isinstance(d[0], dict) else d; p = d.items() if isinstance(d, dict) else enumerate(d); "
+        f"n.savez({_text(_free(out))}, **{{str(k) + (j != {empty}) * {slash} + str(j): "
+        f"n.asarray(y) for k, x in p for j, y in (x.items() if isinstance(x, dict) else "
+        f"[({empty}, x)])}})"
     )
 
 

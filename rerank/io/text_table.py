@@ -56,7 +56,7 @@ class TextTable:
             FormatError: no table.
         """
         with self._opened() as stream:
-            held = _Held(_lines(stream, self.where), self.where)
+            held = _Held(lines_of(stream, self.where), self.where)
             rows = _rows(held, self._delimiter)
             if not self.bare:
                 next(rows, None)
@@ -192,6 +192,15 @@ def open_table(path: Path) -> TextTable:
     Raises:
         FormatError: no table.
     """
+    return _table(opener(path), str(path))
+
+
+def opener(path: Path) -> Opened:
+    """Opens a file of UTF-8, or of UTF-16 that says so, line ends as they are, as often as asked.
+
+    Raises:
+        FormatError: no ordinary file, or a packed one; while it is open, one of another encoding.
+    """
     path = regular_file(path)
     with foreign(path, "a text file"), path.open("rb") as stream:
         head = stream.read(8)
@@ -211,7 +220,7 @@ def open_table(path: Path) -> TextTable:
                     "UTF-8"
                 ) from error
 
-    return _table(opened, str(path))
+    return opened
 
 
 def read_table(text: str, where: str) -> tuple[list[str], Rows]:
@@ -247,7 +256,8 @@ def _table(opened: Opened, where: str) -> TextTable:
 
     with below() as stream:
         header = [
-            cell.strip() for cell in next(_rows(_Held(_lines(stream, where), where), delimiter), [])
+            cell.strip()
+            for cell in next(_rows(_Held(lines_of(stream, where), where), delimiter), [])
         ]
     if not header:
         raise FormatError(f"{where}: is a table without a row")
@@ -271,7 +281,7 @@ def _table(opened: Opened, where: str) -> TextTable:
 def _first_line(stream: IO[str], where: str) -> tuple[str, int]:
     """The line of the header, and the number of lines with remarks (# ...) before it."""
     remark = ""
-    for number, line in enumerate(_lines(stream, where)):
+    for number, line in enumerate(lines_of(stream, where)):
         if not line.strip():
             continue
         cells = any(map(line.count, _DELIMITERS))
@@ -284,7 +294,7 @@ def _first_line(stream: IO[str], where: str) -> tuple[str, int]:
     return remark, 0
 
 
-def _lines(stream: IO[str], where: str) -> Iterator[str]:
+def lines_of(stream: IO[str], where: str) -> Iterator[str]:
     """Lines with their ends, none put together that this run may not hold."""
     while line := stream.readline(_LINE):
         while len(line) >= _LINE and not line.endswith(("\n", "\r")):

@@ -192,7 +192,13 @@ def auto_tau(
     least = 1e-6 * max(sigma, 1e-3 * abs(mean), math.ulp(0.0))
     h = min((side for side in sides if side > least), default=0.0)
     if not h:
-        return Temperature(None, h, 0.0, "scores are constant: no temperature, no correction")
+        what = "scores are constant"
+        if sigma > 1e-6 * abs(mean):
+            what = (
+                "the best scores of nearly every row are equal (one that stands for 'not scored' "
+                f"is named with {option('unscored')})"
+            )
+        return Temperature(None, h, 0.0, f"{what}: no temperature, no correction")
     sharp, log_a = h / 2, log_a + math.log1p(-slack)
     if graph is None:
         step = reduce.sweeper(

@@ -24,6 +24,7 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.wording import option
 from rerank.io.files import (
+    beside,
     created,
     foreign,
     is_of_the_dead,
@@ -78,7 +79,7 @@ class Exported:
 def side_car(out: Path, table: str = DEFAULT_TABLE) -> Path:
     """Where ids and map of an export lie: `videos.faiss` -> `videos.faiss.npz`."""
     middle = "" if table == DEFAULT_TABLE else f".{table}"
-    return out.with_name(f"{out.name}{middle}.npz")
+    return beside(out, f"{middle}.npz")
 
 
 def pending(out: Path, table: str, fingerprint: str) -> Path:
@@ -314,7 +315,7 @@ def commit(
     """
     waiting = pending(out, table, exported.manifest["hash"])
     try:
-        with replacing(waiting) as file:
+        with replacing(waiting, like=side_car(out, table)) as file:
             file.write(to_bytes(exported, dimension))
         # One at a time: the side-car that is renamed last is that of the last index.
         with locked(out.parent):

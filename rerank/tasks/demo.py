@@ -50,10 +50,11 @@ def write_samples(folder: Path) -> tuple[Path, ...]:
 
 
 def _free(folder: Path) -> Path:
-    """A name beside it that is not taken."""
+    """A name beside it that is not taken; of `.` or `..` inside."""
+    near = folder if folder.name.strip(".") else folder / "demo"
     return next(
         found for n in range(2, 10_000)
-        if not (found := folder.with_name(f"{folder.name}-{n}")).exists()
+        if not (found := near.with_name(f"{near.name}-{n}")).exists()
     )  # fmt: skip
 
 

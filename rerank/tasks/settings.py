@@ -34,7 +34,11 @@ def read_settings(path: Path) -> dict[str, Any]:
                 f"{path}: is of the schema {found.get('schema')!r}, expected {SETTINGS!r}, as "
                 "rerank tune writes it"
             )
-        if found.get("sha256") != settings_hash(found):
+        try:
+            made = settings_hash(found)
+        except RerankError:  # 1e999
+            raise FormatError(f"{path}: holds a number that is too large; correct it") from None
+        if found.get("sha256") != made:
             raise FormatError(
                 f"{path}: does not match its hash, the file is damaged or was edited; tune again, "
                 "or take out schema and sha256 to make it your own"

@@ -14,7 +14,7 @@ from rerank import io
 from rerank.core import comm, nouns
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.nouns import counted
-from rerank.io.files import named
+from rerank.io.files import beside, named
 from rerank.io.identify import LOG, PAIR_SCORES
 from rerank.metrics.ranks import summary
 from rerank.tasks.read import check_said, read_role
@@ -303,7 +303,7 @@ def train_files(
         if path is not None and not path.absolute().parent.is_dir():
             raise RerankError(f"{path}: its folder does not exist; create it or choose another")
     settings = completed(settings, captions=extras.captions is not None)
-    checkpoint = out.with_name(out.name + ".checkpoint")
+    checkpoint = beside(out, ".checkpoint")
     said = reading or io.Reading()
     _check_places(
         {"--out": out, "its checkpoint": checkpoint, "--log": extras.log or log_beside(out),
@@ -343,7 +343,7 @@ def train_files(
 
 def log_beside(out: Path) -> Path:
     """Where the log of a run lies unless it is said."""
-    return out.with_name(out.name + ".jsonl")
+    return beside(out, ".jsonl")
 
 
 def _check_places(

@@ -238,3 +238,18 @@ def test_the_recipe_for_an_archive_works(tmp_path):
     command = shlex.split(message[message.index("python -c") : message.index("; a ground truth")])
     subprocess.run([sys.executable, *command[1:]], check=True)
     assert positives(read_ground_truth(tmp_path / "gt.tsv", ["2", "1"], ["5", "6"])) == {0: 1, 1: 0}
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("key", ["text", "video"])
+def test_objects_by_the_name_of_either_side(tmp_path, key, listed):
+    """`{text: {"video_id": ...}}` and `{video: {"query_id": ...}}`, also in lists."""
+    pairs = {"t0": "v1", "t1": "v0", "t2": "v2"}
+    content = (
+        {t: {"video_id": v, "split": "test"} for t, v in pairs.items()} if key == "text"
+        else {v: {"query_id": t, "split": "test"} for t, v in pairs.items()}
+    )  # fmt: skip
+    content = {name: [value] if listed else value for name, value in content.items()}
+    path = write(tmp_path, "gt.json", content)
+    truth = read_ground_truth(path, list(pairs), ["v0", "v1", "v2"])
+    assert positives(truth) == {0: 1, 1: 0, 2: 2}

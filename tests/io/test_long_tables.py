@@ -1,5 +1,6 @@
 """Tables in text: read in pieces, none of whose columns gets lost."""
 
+import json
 import weakref
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from rerank.core import memory
 from rerank.core.errors import FormatError, RerankError
 from rerank.io import as_embeddings, convert_embeddings, read_embeddings, read_scores, text_table
+from rerank.io.formats import json_vectors
 from rerank.io.formats.csv_table import open_csv
 
 N, D = 60, 5
@@ -182,3 +184,57 @@ def test_the_fast_reader_reads_what_the_slow_one_reads(tmp_path, cell, monkeypat
     assert list(quick) == list(slow)
     for name, values in quick.items():
         np.testing.assert_array_equal(values, slow[name])
+
+
+def lines(records):
+    return "\n".join(map(json.dumps, records)) + "\n\n"
+
+
+RECORDS = [
+    {"id": name, "clip": row, "year": 1999} for name, row in zip(IDS, ROWS.tolist(), strict=True)
+]
+
+
+def test_many_records_are_read_like_few(tmp_path, request, monkeypatch):
+    path = tmp_path / "v.jsonl"
+    path.write_text(lines(RECORDS))
+    short = read_embeddings(path)
+    request.getfixturevalue("nothing_kept")
+    monkeypatch.setattr(json_vectors, "rows_per_block", lambda _: 7)
+    monkeypatch.setattr(json_vectors, "read_text", None)  # the whole at once
+    long = read_embeddings(path)
+    assert long.ids == short.ids == tuple(IDS)
+    np.testing.assert_array_equal(long.vectors, short.vectors)
+    part = read_embeddings(path, rows=slice(11, 37))
+    np.testing.assert_array_equal(part.vectors, short.vectors[11:37])
+    assert convert_embeddings(path, tmp_path / "v.h5") == (N, D)
+    np.testing.assert_array_equal(read_embeddings(tmp_path / "v.h5").vectors, short.vectors)
+
+
+ODD = {
+    "a shorter vector": [*RECORDS, {"id": "x", "clip": [1.0], "year": 1}],
+    "a word in a vector": [*RECORDS, {"id": "x", "clip": [1.0, "a", 1, 1, 1], "year": 1}],
+    "a vector missing": [*RECORDS, {"id": "x", "year": 1}],
+    "an id missing": [*RECORDS, {"clip": [1.0] * D, "year": 1}],
+    "no object": [*RECORDS, [1.0] * D],
+    "no vector": [{"id": "x"}],
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_records_that_are_not_alike_are_refused_like_few(tmp_path, case, request):
+    path = tmp_path / "v.jsonl"
+    path.write_text(lines(ODD[case]))
+    with pytest.raises(FormatError) as short:
+        read_embeddings(path)
+    request.getfixturevalue("nothing_kept")
+    with pytest.raises(FormatError) as long:
+        read_embeddings(path)
+    assert str(long.value) == str(short.value)
+
+
+def test_a_line_that_is_no_json_is_named(tmp_path, nothing_kept):
+    path = tmp_path / "v.jsonl"
+    path.write_text(lines(RECORDS) + "{\n")
+    with pytest.raises(FormatError, match=f"line {N + 1}: is not valid JSON"):
+        read_embeddings(path)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from rerank.core.errors import FormatError
@@ -32,7 +33,17 @@ MADE = {
     "arrays.pkl": lambda path: path.write_bytes(
         pickle.dumps({"ids": list(NAMED), "embeddings": ROWS})
     ),
+    "records.pkl": lambda path: path.write_bytes(
+        pickle.dumps([{"id": name, "clip": row, "year": "1999"} for name, row in NAMED.items()])
+    ),
+    "table.pkl": lambda path: pd.DataFrame({"id": list(NAMED), "clip": list(ROWS)}).to_pickle(path),
+    "nested.pkl": lambda path: path.write_bytes(
+        pickle.dumps({name: {"clip": row} for name, row in NAMED.items()})
+    ),
     "dict.npy": lambda path: objects(path, NAMED),
+    "dict.npz": lambda path: np.savez(
+        path.open("wb"), all=np.array({"ids": list(NAMED), "clip": ROWS}, dtype=object)
+    ),
 }
 
 
@@ -41,8 +52,9 @@ def test_the_recipe_is_printed_so_that_a_shell_can_run_it(tmp_path, name):
     path = tmp_path / name
     MADE[name](path)
     # What lies where the recipe would write stays as it is.
-    for taken in (path.with_suffix(".npz"), path.with_suffix(".plain.npz")):
-        taken.write_bytes(b"mine")
+    taken = {path.with_suffix(".npz"), path.with_suffix(".plain.npz")} - {path}
+    for other in taken:
+        other.write_bytes(b"mine")
     _, err = run("inspect", "--videos", name, cwd=tmp_path, code=2)
     command = err[err.index("python -c") :].strip()
     before = set(tmp_path.iterdir())
@@ -52,7 +64,7 @@ def test_the_recipe_is_printed_so_that_a_shell_can_run_it(tmp_path, name):
     (made,) = set(tmp_path.iterdir()) - before
     found = read_embeddings(made, row_numbers=True)
     np.testing.assert_array_equal(found.vectors, ROWS.astype(found.vectors.dtype))
-    assert path.with_suffix(".npz").read_bytes() == b"mine"
+    assert all(other.read_bytes() == b"mine" for other in taken)
 
 
 def test_the_file_itself_is_never_unpickled(tmp_path):

@@ -247,3 +247,14 @@ def test_an_unpopular_item_does_not_underflow():
     got = Sinkhorn(tau=0.01, n_iters=3, tol=None, rho=1.0).fit(Dense(scores)).gallery_bias
     assert torch.isfinite(got).all()
     assert float(got[5] - got[4]) == pytest.approx(3.0, abs=1e-3)
+
+
+def test_scores_are_called_constant_only_where_they_are():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(60, 60))
+    scores[rng.random(scores.shape) < 0.3] = 9999  # "not scored", above all others
+    for given, words in ((scores, "best scores of nearly every row are equal"),
+                         (np.full((60, 60), 0.3), "scores are constant")):  # fmt: skip
+        sim = Dense(given)
+        said = auto_tau(sim, **uniform(sim)).note
+        assert words in said and said.count("constant") == ("constant" in words)

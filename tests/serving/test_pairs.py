@@ -14,7 +14,14 @@ import torch
 from rerank.core.errors import FormatError
 from rerank.serving.exporting import export, search_export
 from rerank.serving.fitting import fit_model
-from rerank.serving.sidecar import Exported, commit, read_side_car, side_car, staged
+from rerank.serving.sidecar import (
+    Exported,
+    commit,
+    read_side_car,
+    side_car,
+    staged,
+    to_bytes,
+)
 from rerank.serving.stores.npy import Npy
 from tests.serving_data import make
 
@@ -237,6 +244,21 @@ def test_an_index_keeps_its_permissions_before_the_first_byte(tmp_path, models):
         seen.append(place.target.stat().st_mode & 0o777)
         place.publish()
     assert seen == [0o600, 0o600] and out.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_side_car_keeps_its_permissions_before_the_first_byte(tmp_path, models, monkeypatch):
+    out, seen, write_file = tmp_path / "out", [], to_bytes
+    write(0, out, "npy")(models)
+    side_car(out).chmod(0o640)
+
+    def watched(*parts):
+        (begun,) = [path for path in tmp_path.iterdir() if path.name.endswith(".tmp.npz")]
+        seen.append(begun.stat().st_mode & 0o777)
+        return write_file(*parts)
+
+    monkeypatch.setattr("rerank.serving.sidecar.to_bytes", watched)
+    write(1, out, "npy")(models)
+    assert seen == [0o640] and side_car(out).stat().st_mode & 0o777 == 0o640
 
 
 def test_a_disk_that_cannot_sync_is_no_failure_for_an_index(tmp_path, models, monkeypatch):

@@ -1,6 +1,7 @@
 """A settings file is what was written, or one clear line says why not."""
 
 import json
+import re
 
 import pytest
 
@@ -23,6 +24,12 @@ def test_what_is_written_is_read_back_without_notes(path):
     assert kind_of_file(path) == SETTINGS
     assert settings_over(path, {"tau": 0.1, "method": "sinkhorn"})["tau"] == 0.1
     assert settings_over(None, None) == {}
+
+
+def test_a_number_without_an_end_is_named_with_its_file(path):
+    path.write_text(re.sub(r'"tau": [^,]*', '"tau": 1e999', path.read_text()))
+    with pytest.raises(FormatError, match=rf"^{path}: holds a number that is too large"):
+        read_settings(path)
 
 
 @pytest.mark.parametrize("name", ["tau", "_tuned", "method"])

@@ -129,6 +129,7 @@ class _Columns:
         mixed: places of those with numbers and other cells.
         names_rows: whether the first column has whole numbers that name the rows.
         kept: the rows, where the table is small.
+        fresh: place -> the lists of the piece that was looked at last.
     """
 
     table: TextTable
@@ -141,6 +142,7 @@ class _Columns:
     mixed: set[int] = field(default_factory=set)
     names_rows: bool = False
     kept: list[_Kept] | None = field(default_factory=list)
+    fresh: dict[int, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         header = self.table.header
@@ -174,6 +176,7 @@ class _Columns:
     def _find(self, piece: Piece) -> np.ndarray:
         """Look at some more rows; their columns of numbers."""
         first = self.count == 0
+        self.fresh = {}
         before = set(self.numbers)
         self.numbers, filled, cells, made = _numeric(piece, self.numbers)
         self.filled |= filled
@@ -190,6 +193,11 @@ class _Columns:
 
     def _find_lists(self, place: int, cells: list[str]) -> None:
         width = self.lists.pop(place, 0)
+        found = _as_matrix(cells)
+        if found is not None and width in (0, found.shape[1]):
+            self.lists[place] = found.shape[1]
+            self.fresh[place] = found
+            return
         for number, cell in enumerate(map(str.strip, cells)):
             if cell.startswith("[") and cell.endswith("]") and "..." in cell:
                 self.unlike[place] = _Unlike(
@@ -241,7 +249,7 @@ class _Columns:
         return _Kept(
             piece.count,
             made,
-            {place: _lists(piece, place) for place in self.lists},
+            {at: self.fresh[at] if at in self.fresh else _lists(piece, at) for at in self.lists},
             {place: _texts(piece, place) for place in sorted(texts)},
         )
 
@@ -307,7 +315,9 @@ def _numbers(piece: Piece, places: Sequence[int]) -> np.ndarray:
 
 
 def _lists(piece: Piece, place: int) -> np.ndarray:
-    return np.array([_list_of(cell.strip()) for cell in piece.column(place)])
+    cells = piece.column(place)
+    found = _as_matrix(cells)
+    return np.array([_list_of(cell.strip()) for cell in cells]) if found is None else found
 
 
 def _texts(piece: Piece, place: int) -> np.ndarray:
@@ -363,6 +373,16 @@ def _matrix(rows: Rows, places: Sequence[int], *, empty: bool = True) -> np.ndar
             raise
     made = (float(cell) if cell.strip() else np.nan for cell in cells)
     return np.fromiter(made, np.float64, len(cells)).reshape(shape)
+
+
+def _as_matrix(cells: Sequence[str]) -> np.ndarray | None:
+    """Lists with commas as rows, by the fast reader; None where it has no say."""
+    bare = [cell.strip() for cell in cells]
+    if not all(cell[:1] == "[" and cell[-1:] == "]" for cell in bare):
+        return None
+    width = bare[0].count(",") + 1
+    lines = [f"{cell[1:-1]}\n" for cell in bare]
+    return Piece("", width, ",", 1, lines, []).numbers(range(width))
 
 
 def _list_of(cell: str) -> list[float] | None:

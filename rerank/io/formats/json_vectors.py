@@ -2,16 +2,19 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rerank.core import memory
 from rerank.core.errors import FormatError
 from rerank.io.container import Container
-from rerank.io.field import Field, afford
+from rerank.io.field import Field, afford, rows_per_block
 from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
+from rerank.io.text_table import lines_of, opener
 
 
 @file_format(
@@ -39,9 +42,15 @@ def open_json(path: Path) -> Iterator[Container]:
     ...     found.per_item, {name: item.shape for name, item in found.fields.items()}
     (True, {'a': (2,), 'b': (2,)})
     """
-    afford(4 * path.stat().st_size, str(path), what="JSON")
+    size, by_line = 4 * path.stat().st_size, path.suffix.lower() == ".jsonl"
+    if by_line and size > memory.COPY_SHARE * memory.budget():
+        found = _alike(path)
+        if found is not None:
+            yield found
+            return
+    afford(size, str(path), what="JSON")
     text = read_text(path)
-    if path.suffix.lower() == ".jsonl":
+    if by_line:
         lines = [line for line in text.split("\n") if line.strip()]
         content: Any = [parse_json(line, f"{path}: line {i}") for i, line in enumerate(lines, 1)]
     else:
@@ -70,6 +79,63 @@ def open_json(path: Path) -> Iterator[Container]:
         {str(name): _field(f"{path}: {named([name])}", value) for name, value in content.items()},
         per_item=per_item,
     )
+
+
+def _alike(path: Path) -> Container | None:
+    """Many records with the same fields: looked at once, and vectors read again when asked for.
+
+    None where they are not alike, which is said of the whole.
+    """
+    opened, where = opener(path), str(path)
+
+    def records(start: int = 0, stop: int | None = None) -> Iterator[Any]:
+        with opened() as stream:
+            lines = (line for line in lines_of(stream, where) if line.strip())
+            for number, line in enumerate(islice(lines, start, stop), start + 1):
+                yield parse_json(line, f"{where}: line {number}")
+
+    widths: dict[str, int] = {}
+    words: dict[str, list[Any]] = {}
+    count = size = 0
+    for record in records():
+        if not isinstance(record, dict):
+            return None
+        if not count:
+            widths = {name: len(x) for name, x in record.items() if _is_vector(x)}
+            words = {name: [] for name, x in record.items() if type(x) in (str, int)}
+        for name, width in widths.items():
+            vector = record.get(name)
+            if not isinstance(vector, list) or len(vector) != width or not _is_vector(vector):
+                return None
+        for name, held in words.items():
+            if type(record.get(name)) not in (str, int):
+                return None
+            held.append(record[name])
+            size += 64 + len(str(record[name]))
+        count += 1
+        afford(size, where, what="the text of its records")
+    if not widths:
+        return None
+
+    def vectors(name: str) -> Field:
+        field, width = f"{path}: {named([name])}", widths[name]
+
+        def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+            step = rows_per_block(8 * width)
+            found = records(start, stop)
+            while rows := [record[name] for record in islice(found, step)]:
+                with foreign(field, "numbers"):
+                    made = np.array(rows, dtype=np.float64)
+                yield made
+
+        return Field(field, (count, width), np.dtype(np.float64), blocks)
+
+    texts = {name: _field(f"{path}: {named([name])}", value) for name, value in words.items()}
+    return Container(path, {**texts, **{x: vectors(x) for x in widths}}, per_item=False)
+
+
+def _is_vector(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and set(map(type, value)) <= {int, float}
 
 
 def _are_records(value: object) -> bool:

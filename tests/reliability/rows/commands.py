@@ -59,6 +59,9 @@ REFUSED = {
     "an index that is a device": (("search", "--index", "/dev/zero", "--texts", "t.h5"), ""),
     "ground truth that is a device": (("eval", *BOTH, "--gt", "/dev/zero"), "ordinary file"),
     "ground truth of nobody": (("eval", *BOTH, "--gt", "none.json"), "no such file"),
+    "an index without a name": (("search", "--index", ".", "--texts", "t.h5"), "directory"),
+    "heads without a name": (("train", *JUDGED, "--out", "/"), "directory"),
+    "a demo without a name": (("demo", "."), "demo-2"),
     "results that are a pipe": (("eval", "--results", "pipe", "--gt", "gt.json"), "ordinary"),
 }  # fmt: skip
 OWN = {
