@@ -758,7 +758,7 @@ def test_unscored_items_are_nobodys_neighbours():
 
 def test_what_unscored_may_be():
     assert parse_unscored("-100") == -100 and math.isnan(parse_unscored("nan"))
-    with pytest.raises(RerankError, match="--unscored: got 'x'"):
+    with pytest.raises(RerankError, match="^unscored: got 'x'"):
         parse_unscored("x")
     x = cut(S, 10, -100)
     assert np.isfinite(scores_of(x, unscored="none")).all()
