@@ -35,7 +35,7 @@ from rerank.core import comm
 from rerank.core.arrays import inner
 from rerank.core.similarity import Similarity
 from rerank.core.words import Counting
-from rerank.methods.marginals import Masses
+from rerank.methods.marginals import Masses, centred
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 
@@ -152,10 +152,11 @@ def from_both_sides(
 ) -> Repeats:  # fmt: skip
     """What the other direction tells of repeats where this one shows none.
 
-    Items may repeat, being the queries of the other direction: equally probable texts need videos
-    that can pay for them. And repeats that no neighbour shows cost confidence on both sides: one
-    side of one-to-one data always keeps it (A of 1.1 or less on all sets at hand, and on made ones
-    near chance; 1.17 and more where some items are asked ten times as often as others).
+    Items may repeat, being the queries of the other direction: to be equally probable, a hundred
+    texts of one video would need a hundred videos, and take them from other texts. And repeats that
+    no neighbour shows cost confidence on both sides: one side of one-to-one data always keeps it (A
+    of 1.1 or less on all sets at hand, and on made ones near chance; 1.17 and more where some items
+    are asked ten times as often as others).
 
     Args:
         sim: (n, m) scores.
@@ -172,13 +173,14 @@ def from_both_sides(
     mine = min(enough, _ramp(_cost(sim, tau, gallery_bias, found), *_COST))
     if not mine:
         return seen
+    level, _ = centred(query_bias, found.live_queries, split=sim.shard == "queries")
     if seen.alike > 1 / _LEAST_ALIKE:
         turned = repeats(
-            sim.T, tau, gallery_bias=query_bias, found=found.T, duplicates="count", others=others
+            sim.T, tau, gallery_bias=level, found=found.T, duplicates="count", others=others
         )
         if turned.weight:
             return replace(turned, weight=min(turned.weight, mine), of="items")
-    back = _cost(sim.T, tau, query_bias, found.T)
+    back = _cost(sim.T, tau, level, found.T)
     return replace(seen, weight=min(mine, _ramp(back, *_BOTH)), cost=back)
 
 

@@ -145,11 +145,23 @@ class Sinkhorn(Reranker):
         solution = problem.unwound(solved)
         g, seen, split = solution.g, Repeats(0.0), sim.shard == "gallery"
         if transductive and choice.form in ("equality", "few queries"):
-            softmax = USUAL.t * chosen.spacing
-            seen, g = _repeated(
-                sim, tau, softmax, solution=solution, found=found, duplicates=self.duplicates,
-                both=abs(found.rows - found.columns) < _AS_MANY * found.rows,
+            level, _ = centred(g, found.live_items, split=split)
+            sides = tuple(
+                partial(of_others, side, tau, USUAL.t * chosen.spacing, its)
+                for side, its in ((sim, found), (sim.T, found.T))
+            )
+            seen = repeats(
+                sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates,
+                others=sides[0],
             )  # fmt: skip
+            # Where one side is longer, its rest wants nothing.
+            if not seen.weight and abs(found.rows - found.columns) < _AS_MANY * found.rows:
+                seen = from_both_sides(
+                    sim, tau, gallery_bias=level, query_bias=solution.f, found=found, seen=seen,
+                    others=sides[1],
+                )  # fmt: skip
+            if seen.weight:
+                g = (1 - seen.weight) * level + seen.weight * sides[0]()
         # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
         # their scale and the appended index dimension small. A dead item has the mean.
         bias, offset = centred(g, found.live_items, split=split)
@@ -302,38 +314,6 @@ def _unchanged(sim: Similarity, choice: Choice, note: str) -> "Potentials":
         tau=math.nan, n_iters=0, error=math.nan, offset=0.0, rho=choice.rho, label="none",
         note=said,
     )  # fmt: skip
-
-
-def _repeated(
-    sim: Similarity, tau: float, t: float, *, solution: Solution, found: Masses,
-    duplicates: Counting, both: bool,
-) -> tuple[Repeats, Tensor]:  # fmt: skip
-    """What repeats, and the biases of the items that suit it.
-
-    Items repeat where they are the repeated queries of the other direction: to be equally probable,
-    a hundred texts of one video would need a hundred videos, and take them from other texts.
-
-    Args:
-        sim: (n, m) scores.
-        tau: temperature; t: width of the popularity, both in score units.
-        t: see `tau`.
-        solution: potentials of the fit without.
-        found: which queries and items are live.
-        duplicates: see `repeats`.
-        both: whether items are looked at too: where one side is longer, its rest wants nothing.
-    """
-    level, _ = centred(solution.g, found.live_items, split=sim.shard == "gallery")
-    others = partial(of_others, sim, tau, t, found)
-    seen = repeats(sim, tau, gallery_bias=level, found=found, duplicates=duplicates, others=others)
-    if both and not seen.weight:
-        back, _ = centred(solution.f, found.live_queries, split=sim.shard == "queries")
-        seen = from_both_sides(
-            sim, tau, gallery_bias=level, query_bias=back, found=found, seen=seen,
-            others=partial(of_others, sim.T, tau, t, found.T),
-        )  # fmt: skip
-    if not seen.weight:
-        return seen, solution.g
-    return seen, (1 - seen.weight) * level + seen.weight * others()
 
 
 def _sentences(choice: Choice, seen: Repeats, solution: Solution) -> tuple[str, ...]:
