@@ -9,7 +9,7 @@ where nothing further can count. ERR, nDCG with exponential gains and RBP, which
 to Perl or to packages that are seldom installed, are computed here from the same formulas.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -300,9 +300,12 @@ def _theirs(
     index = {measure: i for i, measure in enumerate(measures.values())}
     values = np.full((len(chunk), len(index)), np.nan)
     try:
-        for found in ir_measures.iter_calc(list(index), qrels, run):
-            unit = 1.0 if found.measure.NAME in _COUNTS else 100.0
-            values[int(found.query_id), index[found.measure]] = unit * found.value
+        for group in _by_gains(index):
+            # Gains of one are written into the grades, which the next would read.
+            copy = {query: dict(known) for query, known in qrels.items()}
+            for found in ir_measures.iter_calc(group, copy, run):
+                unit = 1.0 if found.measure.NAME in _COUNTS else 100.0
+                values[int(found.query_id), index[found.measure]] = unit * found.value
     except (ArithmeticError, LookupError, ValueError, RuntimeError, OSError) as error:
         raise RerankError(
             f"figures {', '.join(measures)}: ir_measures cannot compute them on this ranking "
@@ -318,6 +321,14 @@ def _theirs(
     columns = [index[measure] for measure in measures.values()]
     for place, (row, _, _, count) in enumerate(chunk):
         yield row, values[place, columns] / count
+
+
+def _by_gains(measures: Iterable[Any]) -> list[list[Any]]:
+    """Measures in groups of the same gains of grades; ir_measures mixes those of one call up."""
+    groups: dict[str, list[Any]] = {}
+    for measure in measures:
+        groups.setdefault(str(measure.params.get("gains")), []).append(measure)
+    return list(groups.values())
 
 
 def _orders(

@@ -70,9 +70,17 @@ def test_every_measure_is_that_of_ir_measures_on_the_whole_run(case, graded, nam
     assert found == pytest.approx(expected * (1 if name in SUMS else 100), abs=1e-9)
 
 
-def test_measures_asked_for_together_are_those_asked_for_alone(case, graded):
+def test_measures_asked_for_together_are_those_asked_for_alone(case, graded, monkeypatch):
+    usual = ir_measures.iter_calc
+
+    def unmixed(measures, qrels, run):
+        # In an order that changes with Python's hashes it would take gains of one for grades.
+        assert len({str(measure.params.get("gains")) for measure in measures}) == 1
+        return usual(measures, qrels, run)
+
+    monkeypatch.setattr(ir_measures, "iter_calc", unmixed)
     together = figures_of(*case, NAMES, grades=graded)
-    for name in ("RR", "nDCG@10", "AP(rel=3)", "Judged@10"):
+    for name in NAMES:
         assert together[name] == pytest.approx(figures_of(*case, [name], grades=graded)[name])
 
 
