@@ -246,6 +246,6 @@ def _confidence(
 ) -> list[float]:
     """Mean largest share of some queries against all items, under each of the biases."""
     share = reduce.row_peaks(some, tau, gallery_biases=biases).double().exp()
-    total = torch.stack([share.sum(dim=1), torch.full_like(share[:, 0], share.shape[1])])
+    total = torch.stack([share.sum(dim=1), share.new_full((len(share),), float(share.shape[1]))])
     total = comm.all_sum(total) if split else total
     return (total[0] / total[1].clamp_min(1)).clamp_min(1e-9).tolist()

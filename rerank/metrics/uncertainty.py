@@ -28,8 +28,8 @@ from rerank.core.errors import RerankError
 FEW = 10
 # With fewer clusters than this there is no interval at all.
 MIN_CLUSTERS = 10
-# Numbers of one chunk of resamples x clusters: 4 Mi float64 are 32 MB.
-_CHUNK = 256 * 1024
+# Numbers of one chunk of resamples x clusters: half a megabyte, whose products stay on one thread.
+_CHUNK = 64 * 1024
 
 Combine = Callable[[np.ndarray], np.ndarray]
 
