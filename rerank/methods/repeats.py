@@ -45,6 +45,8 @@ _SOFT = 0.7
 # One-to-one data is at least so alike from both sides; A from which full biases cost much, and
 # from which they do in both directions.
 _LEAST_ALIKE, _COST, _BOTH = 0.8, (1.1, 1.2), (1.13, 1.2)
+# D below which it may be hubs that both sides pay for.
+_BEYOND = (0.65, 0.8)
 # Rows and columns from which something can be seen.
 _ENOUGH = (30, 50)
 # A correlation this close to one is that of a copy.
@@ -148,7 +150,7 @@ def repeats(
 
 def from_both_sides(
     sim: Similarity, tau: float, *, gallery_bias: Tensor, query_bias: Tensor, found: Masses,
-    seen: Repeats, others: Callable[[], Tensor],
+    seen: Repeats, others: tuple[Callable[[], Tensor], Callable[[], Tensor]],
 ) -> Repeats:  # fmt: skip
     """What the other direction tells of repeats where this one shows none.
 
@@ -156,7 +158,8 @@ def from_both_sides(
     texts of one video would need a hundred videos, and take them from other texts. And repeats that
     no neighbour shows cost confidence on both sides: one side of one-to-one data always keeps it (A
     of 1.1 or less on all sets at hand, and on made ones near chance; 1.17 and more where some items
-    are asked ten times as often as others).
+    are asked ten times as often as others). Many hubs come near that (1.1 to 1.2 with three
+    quarters of the dimensions gone), so D has to say the same.
 
     Args:
         sim: (n, m) scores.
@@ -165,18 +168,24 @@ def from_both_sides(
         query_bias: (n,) f of the same plan.
         found: which queries and items are live.
         seen: what queries showed, without a weight.
-        others: as in `repeats`, of the other direction.
+        others: as in `repeats`, of this direction and of the other.
     """
     if not seen.cost > _COST[0]:
         return seen
-    enough = _ramp(min(found.rows, found.columns), *_ENOUGH)
-    mine = min(enough, _ramp(_cost(sim, tau, gallery_bias, found), *_COST))
+    mine = _ramp(min(found.rows, found.columns), *_ENOUGH)
+    mine = min(mine, _ramp(_cost(sim, tau, gallery_bias, found), *_COST))
+    if mine:
+        # One-to-one data with a few hubs pays too, but not beyond what hubs had taken.
+        split = sim.shard == "queries"
+        some = items.some_queries(sim, _some(found.live_queries, ROWS, split=split))
+        sure, kept = _confidence(some, tau, (others[0](), gallery_bias), split=split)
+        mine = min(mine, _ramp(_open(sure, kept), *_BEYOND))
     if not mine:
         return seen
     level, _ = centred(query_bias, found.live_queries, split=sim.shard == "queries")
     if seen.alike > 1 / _LEAST_ALIKE:
         turned = repeats(
-            sim.T, tau, gallery_bias=level, found=found.T, duplicates="count", others=others
+            sim.T, tau, gallery_bias=level, found=found.T, duplicates="count", others=others[1]
         )
         if turned.weight:
             return replace(turned, weight=min(turned.weight, mine), of="items")

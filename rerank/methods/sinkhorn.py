@@ -146,10 +146,9 @@ class Sinkhorn(Reranker):
         g, seen, split = solution.g, Repeats(0.0), sim.shard == "gallery"
         if transductive and choice.form in ("equality", "few queries"):
             level, _ = centred(g, found.live_items, split=split)
-            sides = tuple(
-                partial(of_others, side, tau, USUAL.t * chosen.spacing, its)
-                for side, its in ((sim, found), (sim.T, found.T))
-            )
+            t = USUAL.t * chosen.spacing
+            sides = (partial(of_others, sim, tau, t, found),
+                     partial(of_others, sim.T, tau, t, found.T))  # fmt: skip
             seen = repeats(
                 sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates,
                 others=sides[0],
@@ -158,7 +157,7 @@ class Sinkhorn(Reranker):
             if not seen.weight and abs(found.rows - found.columns) < _AS_MANY * found.rows:
                 seen = from_both_sides(
                     sim, tau, gallery_bias=level, query_bias=solution.f, found=found, seen=seen,
-                    others=sides[1],
+                    others=sides,
                 )  # fmt: skip
             if seen.weight:
                 g = (1 - seen.weight) * level + seen.weight * sides[0]()

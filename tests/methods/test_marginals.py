@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import expm
 
 from rerank import Bank, Dense, RerankError, Sinkhorn, apply, rerank
 from rerank.methods import directions
@@ -429,13 +430,25 @@ def test_what_costs_both_sides_confidence_is_no_one_to_one_data():
         equal = Sinkhorn(rho=1.0).fit(sim)
         found = masses(sim)
         back = equal.query_bias - equal.query_bias.mean()
+        none = torch.zeros_like(equal.gallery_bias)
         told = from_both_sides(
             sim, equal.tau, gallery_bias=equal.gallery_bias, query_bias=back, found=found,
-            seen=Repeats(0.0, alike=1.0, cost=1.5), others=list,
+            seen=Repeats(0.0, alike=1.0, cost=1.5), others=(lambda: none, lambda: none),
         )  # fmt: skip
-        assert (told.weight > 0.5) == seen
+        assert (told.weight > 0.5) == seen, told
         assert not seen or "asked unevenly" in told.reason
         kept = Repeats(0.0, alike=1.0, cost=1.05)
         asking = {"gallery_bias": equal.gallery_bias, "query_bias": back, "found": found}
-        same = from_both_sides(sim, equal.tau, **asking, seen=kept, others=list)
+        same = from_both_sides(sim, equal.tau, **asking, seen=kept, others=(list, list))
         assert same is kept
+
+
+@pytest.mark.parametrize("noise", [0.3, 0.5])
+def test_hubs_of_turned_pairs_are_no_repeats(noise):
+    rng = np.random.default_rng(3)
+    videos = rng.normal(size=(400, 16)) + 1.5 * np.random.default_rng(0).normal(size=16)
+    texts = videos + noise * rng.normal(size=(400, 16))
+    skew = np.random.default_rng(5).normal(size=(16, 16)) / np.sqrt(32)
+    scores = unit(texts) @ unit(videos @ expm(skew - skew.T)).T
+    assert Sinkhorn().fit(Dense(scores)).form == "equality"
+    assert Sinkhorn().fit(Dense(scores.T.copy())).form == "equality"
