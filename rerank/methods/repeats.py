@@ -44,9 +44,9 @@ ROWS, _SQUARE = 1000, 1000
 _SOFT = 0.7
 # One-to-one data is at least so alike from both sides; A from which full biases cost much, and
 # from which they do in both directions.
-_LEAST_ALIKE, _COST, _BOTH = 0.8, (1.1, 1.2), (1.13, 1.2)
+_LEAST_ALIKE, _COST, _BOTH = 0.8, (1.1, 1.2), (1.17, 1.25)
 # D below which it may be hubs that both sides pay for.
-_BEYOND = (0.65, 0.8)
+_BEYOND = (0.72, 0.88)
 # Rows and columns from which something can be seen.
 _ENOUGH = (30, 50)
 # A correlation this close to one is that of a copy.
