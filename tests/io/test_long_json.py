@@ -104,6 +104,17 @@ def test_what_is_read_in_pieces_is_never_parsed_whole(tmp_path, shape, pieces, m
     np.testing.assert_array_equal(part.vectors, short.vectors[11:37])
 
 
+def test_the_array_that_is_named_is_taken_of_items_that_have_several(tmp_path, pieces):
+    path = tmp_path / "v.json"
+    streams = {f"{i}/{kind}": [i + 0.5, k] for i in range(9) for k, kind in enumerate("xy")}
+    path.write_text(json.dumps(streams))
+    whole = read_embeddings(path, dataset="y")
+    pieces(20)
+    found = read_embeddings(path, dataset="y")
+    assert found.ids == whole.ids == tuple(map(str, range(9)))
+    np.testing.assert_array_equal(found.vectors, whole.vectors)
+
+
 GOOD = ['{"a": [1.5, 2], "ü": [3, 4.5]}',
         '{"ids": ["a", "\\ud83d\\ude00"],\n "embeddings": [[1, 2],\n[3e0, 4]]}',
         '\n[{"id": "a", "v": [1, 2]}, {"id": "b\\n", "v": [3, 4]}]']  # fmt: skip
@@ -153,13 +164,13 @@ def test_damage_is_named_as_by_the_parse_of_the_whole(tmp_path, good, pieces, mo
     "[{}]", '{"a": []}', '{"a": [[]]}', "1", '{"a": [1.5' + " " * 9000 + ', 2], "b": [1, 2.5]}',
     '{"a": [1.5, 2], "' + "b" * 9000 + '": [1, 2.5]}', '\ufeff\ufeff{"a": [1.5, 2]}',
 ])  # fmt: skip
-def test_hostile_documents_come_to_what_the_whole_does(tmp_path, text, pieces):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_hostile_documents_come_to_what_the_whole_does(tmp_path, text, encoding, pieces):
     path = tmp_path / "v.json"
-    for encoding in ("utf-8", "utf-16"):
-        path.write_bytes(text.encode(encoding))
-        whole = outcome(path)
-        pieces(64)
-        assert outcome(path) == whole
+    path.write_bytes(text.encode(encoding))
+    whole = outcome(path)
+    pieces(64)
+    assert outcome(path) == whole
 
 
 def test_text_that_is_not_utf_8_is_refused_with_its_line(tmp_path, pieces):
