@@ -54,6 +54,7 @@ class Container:
         columns: names of the columns of the array "values", which tables are gathered in.
         vectors: the arrays among which vectors are looked for, where those of a table are told
             from other columns of numbers; None: all.
+        alike: all arrays as the rows of one, where each is a vector of one length, named by its id.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Container:
     content_sha256: str | None = None
     columns: tuple[str, ...] = ()
     vectors: Mapping[str, Field] | None = None
+    alike: Field | None = None
 
 
 @dataclass(frozen=True, eq=False)

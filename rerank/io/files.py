@@ -195,6 +195,10 @@ def _no_constant(word: str) -> float:
     raise FormatError(f"{word} is not JSON")
 
 
+# The parser of `parse_json`, for text of which a value is a part.
+STRICT_JSON = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+
+
 def parse_json(text: str, where: str) -> Any:  # noqa: ANN401  JSON is any of six types
     """JSON as Python objects; strict, which the standard library is not.
 

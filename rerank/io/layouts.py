@@ -107,6 +107,10 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     name = wanted.dataset if wanted.dataset is not None else wanted.embedding_column
     if name is not None:
         return _chosen(container, name, wanted)
+    if container.alike is not None and not any("/" in x or x in VECTOR_NAMES for x in fields):
+        # What follows describes every array, and these would come to the same.
+        _refuse_parameters(container, wanted)
+        return _items(container, fields, wanted)
     root = {name: item for name, item in fields.items() if "/" not in name}
     arrays = {name: item for name, item in root.items() if _is_rows(item)}
     called = [name for name in VECTOR_NAMES if name in root]
@@ -439,7 +443,9 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
         )
     ids = check_ids(ids, str(path))
     check_unique(ids, str(path))
-    rows = stacked(Path(path), dict(zip(ids, by_id.values(), strict=True)), wanted.pooling)
+    rows = container.alike
+    if rows is None or by_id is not container.fields:
+        rows = stacked(Path(path), dict(zip(ids, by_id.values(), strict=True)), wanted.pooling)
     return Found(rows, ids)
 
 
@@ -452,6 +458,8 @@ def _refuse_streams(path: Path, ids: Sequence[str], wanted: Wanted) -> None:
     ends: dict[str, set[str]] = {}
     for name in ids:
         stem, _, end = name.replace(".", "_").replace("-", "_").rpartition("_")
+        if end.lower() not in _STREAMS:
+            return
         ends.setdefault(stem, set()).add(end.lower())
     streams = next(iter(ends.values()), set())
     every = "" not in ends and all(found == streams for found in ends.values())

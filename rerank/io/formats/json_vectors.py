@@ -1,10 +1,12 @@
 """Vectors in JSON: an object of vectors by id, lists by name, or records."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -14,7 +16,17 @@ from rerank.io.container import Container
 from rerank.io.field import Field, afford, rows_per_block
 from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
+from rerank.io.json_document import NotInPieces, Places, entries
 from rerank.io.text_table import lines_of, opener
+
+# More lists of rows in one object are the frames of its items.
+_MOST_LISTS = 8
+# Bytes that a number in a list takes.
+_NUMBER = 32
+# The largest float64, as a whole number too.
+_MOST = int(np.finfo(np.float64).max)
+# Bytes that each name in an object takes, what describes its array, and each word of a list.
+_NAME, _FIELD, _WORD = 500, 1200, 64
 
 
 @file_format(
@@ -43,11 +55,12 @@ def open_json(path: Path) -> Iterator[Container]:
     (True, {'a': (2,), 'b': (2,)})
     """
     size, by_line = 4 * path.stat().st_size, path.suffix.lower() == ".jsonl"
-    if by_line and size > memory.COPY_SHARE * memory.budget():
-        found = _alike(path)
-        if found is not None:
-            yield found
-            return
+    if size > memory.COPY_SHARE * memory.budget():
+        with path.open("rb") as stream:
+            found = _alike(path) if by_line else _in_pieces(path, stream)
+            if found is not None:
+                yield found
+                return
     afford(size, str(path), what="JSON")
     text = read_text(path)
     if by_line:
@@ -94,44 +107,174 @@ def _alike(path: Path) -> Container | None:
             for number, line in enumerate(islice(lines, start, stop), start + 1):
                 yield parse_json(line, f"{where}: line {number}")
 
-    widths: dict[str, int] = {}
-    words: dict[str, list[Any]] = {}
-    count = size = 0
-    for record in records():
+    found = _Records(path)
+    return found.container(records) if all(map(found.add, records())) else None
+
+
+def _in_pieces(path: Path, stream: IO[bytes]) -> Container | None:
+    """One long document: looked at once, and vectors read again when asked for.
+
+    None where it is of another shape, which is said of the whole.
+    """
+    where = str(path)
+    lists: dict[str, _Records | _Rows] = {}
+    places: dict[str, Places] = {}
+    vectors, widths = Places(stream, where), array("q")
+    fields: dict[str, Field | int] = {}
+    size, plain = 0, True
+    try:
+        for entry in entries(path):
+            name, value = "values" if entry.key is None else entry.key, entry.value
+            if entry.inside or entry.key is None:
+                if name not in lists:
+                    lists[name] = _Records(path) if isinstance(value, dict) else _Rows(path, name)
+                    places[name] = Places(stream, where)
+                    fields[name] = _field(where, None)  # its place among the others
+                places[name].add(entry)
+                if len(lists) > _MOST_LISTS or not lists[name].add(value):
+                    return None
+                continue
+            plain = plain and not isinstance(value, list | dict)
+            if _is_vector(value) and float in map(type, value):
+                if max(value) > _MOST or min(value) < -_MOST:
+                    return None  # no float64
+                fields[name] = len(widths)
+                vectors.add(entry)
+                widths.append(len(value))
+            else:
+                fields[name] = _field(f"{path}: {named([name])}", value)
+                size += _WORD * len(value) if isinstance(value, list) else 0
+            size += _NAME + len(name)
+            afford(size, where, what="the text of its entries")
+    except NotInPieces:
+        return None
+    boxed = any(isinstance(found, _Records) for found in lists.values())
+    if not fields or (boxed and not (plain and len(lists) == 1)):
+        return None
+    for name, found in lists.items():
+        if isinstance(found, _Records):
+            return found.container(places[name].values)
+        fields[name] = found.field(places[name].values)
+    members, alike = _Members(where, fields, vectors, widths), None
+    if len(widths) == len(fields) and min(widths) == max(widths):
+        alike = _matrix(where, (len(widths), widths[0]), vectors.values)
+    else:
+        afford(_FIELD * len(fields), where, what="what describes its arrays")
+    return Container(path, members, per_item=True, alike=alike)
+
+
+class _Members(Mapping[str, Field]):
+    """The arrays of an object; one vector of many is described when it is asked for."""
+
+    def __init__(
+        self, where: str, made: Mapping[str, Field | int], vectors: Places, widths: Sequence[int]
+    ) -> None:
+        self.where, self.made, self.vectors, self.widths = where, made, vectors, widths
+
+    def __getitem__(self, name: str) -> Field:
+        found = self.made[name]
+        if isinstance(found, Field):
+            return found
+        where = f"{self.where}: {named([name])}"
+        return _one(where, found, self.widths[found], self.vectors)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.made)
+
+    def __len__(self) -> int:
+        return len(self.made)
+
+
+class _Records:
+    """What records with the same fields hold: words, and vectors of which the length is known."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.widths: dict[str, int] = {}
+        self.words: dict[str, list[Any]] = {}
+        self.count = self.size = 0
+
+    def add(self, record: object) -> bool:
+        """One more; whether it is like the others."""
         if not isinstance(record, dict):
-            return None
-        if not count:
-            widths = {name: len(x) for name, x in record.items() if _is_vector(x)}
-            words = {name: [] for name, x in record.items() if type(x) in (str, int)}
-        for name, width in widths.items():
+            return False
+        if not self.count:
+            self.widths = {name: len(x) for name, x in record.items() if _is_vector(x)}
+            self.words = {name: [] for name, x in record.items() if type(x) in (str, int)}
+        for name, width in self.widths.items():
             vector = record.get(name)
             if not isinstance(vector, list) or len(vector) != width or not _is_vector(vector):
-                return None
-        for name, held in words.items():
+                return False
+        for name, held in self.words.items():
             if type(record.get(name)) not in (str, int):
-                return None
+                return False
             held.append(record[name])
-            size += 64 + len(str(record[name]))
-        count += 1
-        afford(size, where, what="the text of its records")
-    if not widths:
-        return None
+            self.size += 64 + len(str(record[name]))
+        self.count += 1
+        afford(self.size, str(self.path), what="the text of its records")
+        return bool(self.widths)
 
-    def vectors(name: str) -> Field:
-        field, width = f"{path}: {named([name])}", widths[name]
+    def container(self, records: Callable[[int, int], Iterator[Any]]) -> Container | None:
+        """Their fields, with vectors out of records that are read again; None without a record."""
+        if not self.count:
+            return None
+        fields = {
+            name: _field(f"{self.path}: {named([name])}", x) for name, x in self.words.items()
+        }
 
-        def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
-            step = rows_per_block(8 * width)
-            found = records(start, stop)
-            while rows := [record[name] for record in islice(found, step)]:
-                with foreign(field, "numbers"):
-                    made = np.array(rows, dtype=np.float64)
-                yield made
+        def of(name: str, start: int, stop: int) -> Iterator[Any]:
+            return (record[name] for record in records(start, stop))
 
-        return Field(field, (count, width), np.dtype(np.float64), blocks)
+        for name, width in self.widths.items():
+            field = f"{self.path}: {named([name])}"
+            fields[name] = _matrix(field, (self.count, width), partial(of, name))
+        return Container(self.path, fields, per_item=False)
 
-    texts = {name: _field(f"{path}: {named([name])}", value) for name, value in words.items()}
-    return Container(path, {**texts, **{x: vectors(x) for x in widths}}, per_item=False)
+
+class _Rows:
+    """Rows of numbers of one length."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.where = f"{path}: {named([name])}"
+        self.count = self.width = 0
+
+    def add(self, row: object) -> bool:
+        """One more; whether it is like the others."""
+        if not isinstance(row, list) or not _is_vector(row):
+            return False
+        self.width = self.width or len(row)
+        self.count += 1
+        return len(row) == self.width
+
+    def field(self, rows: Callable[[int, int], Iterator[Any]]) -> Field:
+        """The matrix of them, which are read again."""
+        return _matrix(self.where, (self.count, self.width), rows)
+
+
+def _matrix(where: str, shape: tuple[int, int], rows: Callable[[int, int], Iterator[Any]]) -> Field:
+    """Rows that are read when they are asked for."""
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        step, found = rows_per_block(_NUMBER * shape[1]), rows(start, stop)
+        while part := list(islice(found, step)):
+            with foreign(where, "numbers"):
+                made = np.array(part, dtype=np.float64)
+            part.clear()  # not beside the next ones
+            yield made
+
+    return Field(where, shape, np.dtype(np.float64), blocks)
+
+
+def _one(where: str, row: int, width: int, vectors: Places) -> Field:
+    """One vector of many."""
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        for value in vectors.values(row, row + 1):
+            with foreign(where, "numbers"):
+                made = np.array(value, dtype=np.float64)
+            yield made[start:stop]
+
+    return Field(where, (width,), np.dtype(np.float64), blocks)
 
 
 def _is_vector(value: object) -> bool:
