@@ -468,7 +468,7 @@ def compare_files(
                 found, both, truth, inputs, page, facts=facts, groups=groups,
                 subtitle=f"{named}, judged by {gt.name}",
             )  # fmt: skip
-            written.write_text(html, encoding="utf-8")
+            written.write_text(html, encoding="utf-8", errors="backslashreplace")
     return found
 
 

@@ -134,7 +134,7 @@ def write_report(
         checks=[dict(check) for check in checks],
     )  # fmt: skip
     with atomic_path(path) as temporary:
-        Path(temporary).write_text(page, encoding="utf-8")
+        Path(temporary).write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _section(judged: Judged, name: Name) -> Any:  # noqa: ANN401  a Section
