@@ -26,7 +26,6 @@ from torch import Tensor
 from rerank.core import comm
 from rerank.core.similarity import Dense, Pair, Similarity
 from rerank.methods.residual_ridge import residual_ridge
-from rerank.methods.temperature import SCALE_ROWS
 from rerank.passes import gallery, order, reduce
 from rerank.passes.cross import Moments, plan_moments
 
@@ -131,7 +130,7 @@ def _scored(some: Pair, others: Moments, axes: Tensor, ridge: float | None) -> D
     # What a query scores against the mean item is the same for all items, but weighs the query.
     found -= (queries @ searched).to(found.dtype)[:, None]
     made = Dense(found, shard=some.shard)
-    width = max(reduce.spread(made, sample=SCALE_ROWS)[1] / _WIDTH, 1e-30)
+    width = max(reduce.spread(made)[1] / _WIDTH, 1e-30)
     popularity = width * reduce.logsumexp(made, width, over="queries")
     return made.add_gallery_bias(-popularity)
 
