@@ -174,23 +174,27 @@ def from_both_sides(
         return seen
     mine = _ramp(min(found.rows, found.columns), *_ENOUGH)
     mine = min(mine, _ramp(_cost(sim, tau, gallery_bias, found), *_COST))
+    if not mine:
+        return seen
+    level, _ = centred(query_bias, found.live_queries, split=sim.shard == "queries")
+    told = Repeats(0.0)
+    if seen.alike > 1 / _LEAST_ALIKE:
+        told = repeats(
+            sim.T, tau, gallery_bias=level, found=found.T, duplicates="count", others=others[1]
+        )
+        told = replace(told, of="items")
+    if not told.weight:
+        back = _cost(sim.T, tau, level, found.T)
+        told = replace(seen, weight=_ramp(back, *_BOTH), cost=back)
+    mine = min(mine, told.weight)
     if mine:
-        # One-to-one data with a few hubs pays too, but not beyond what hubs had taken.
+        # One-to-one data with a few hubs pays too, but not beyond what hubs had taken. Asked last:
+        # it takes passes over all pairs.
         split = sim.shard == "queries"
         some = items.some_queries(sim, _some(found.live_queries, ROWS, split=split))
         sure, kept = _confidence(some, tau, (others[0](), gallery_bias), split=split)
         mine = min(mine, _ramp(_open(sure, kept), *_BEYOND))
-    if not mine:
-        return seen
-    level, _ = centred(query_bias, found.live_queries, split=sim.shard == "queries")
-    if seen.alike > 1 / _LEAST_ALIKE:
-        turned = repeats(
-            sim.T, tau, gallery_bias=level, found=found.T, duplicates="count", others=others[1]
-        )
-        if turned.weight:
-            return replace(turned, weight=min(turned.weight, mine), of="items")
-    back = _cost(sim.T, tau, level, found.T)
-    return replace(seen, weight=min(mine, _ramp(back, *_BOTH)), cost=back)
+    return replace(told, weight=mine) if mine else seen
 
 
 def _cost(sim: Similarity, tau: float, gallery_bias: Tensor, found: Masses) -> float:
