@@ -23,6 +23,7 @@ from rerank.methods.temperature import SCALE_ROWS, Temperature, auto_tau, bank_t
 from rerank.methods.terms import Soft
 from rerank.methods.width import USUAL, width
 from rerank.passes import reduce
+from rerank.passes import topk as search
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
 from rerank.passes.sinkhorn.sweepers import Sweeper
 
@@ -102,6 +103,7 @@ class Sinkhorn(Reranker):
         """
         bank = as_bank(bank)
         sim = bank.sim
+        search.leave(None)
         # Only a fit on the test queries themselves has matches in the scores.
         transductive = bank.label == "transductive"
         found = masses(
@@ -130,18 +132,20 @@ class Sinkhorn(Reranker):
             return _unchanged(sim, choice, chosen.note)
         tol = max(self.tol, _PLAN_TOL) if rough and self.tol is not None else self.tol
         problem = _problem(sim, chosen, found, choice, graph, warm=bool(tol))
-        if rough and problem.step is None:
-            # An alignment reads its moments from this kernel.
+        if problem.step is None:
+            # An alignment reads its moments from this kernel, and the best lists come from it.
             step = reduce.sweeper(
-                problem.sim, tau, log_a=problem.log_a, sweeps=self.n_iters, rough=True,
-                warm=chosen.start is not None,
+                problem.sim, reduce.check_tau(tau), log_a=problem.log_a.to(sim.dtype),
+                sweeps=self.n_iters, rough=rough, warm=problem.init is not None,
             )  # fmt: skip
             problem = replace(problem, step=step)
         solved = solve(
             problem.sim, tau, log_a=problem.log_a, log_b=problem.log_b, n_iters=self.n_iters,
             tol=tol or 0.0, rho=choice.rho, slack=problem.slack, relaxation=self.relaxation,
-            step=problem.step, init=problem.init, polish=not rough, rough=rough,
+            step=problem.step, init=problem.init, polish=not rough,
         )  # fmt: skip
+        if not rough:
+            search.leave(problem.step)
         solution = problem.unwound(solved)
         g, seen, split = solution.g, Repeats(0.0), sim.shard == "gallery"
         if transductive and choice.form in ("equality", "few queries"):

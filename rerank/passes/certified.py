@@ -13,6 +13,7 @@ all others are scored again in float32. Where they are too many, the query is ra
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from rerank.core.similarity import Pair, Similarity
 from rerank.passes.panels import slices
 from rerank.passes.sinkhorn.choose import has_numba
 
-_MOST = 64
+MOST = 64
 _FEWEST_ITEMS, _FEWEST_SCORES = 2048, 8 * 1024 * 1024
 _BRUTE_ROWS = 64
 # Stored rows made float32 at once, 134 MB at d = 512.
@@ -59,7 +60,7 @@ def pays(sim: Similarity, k: int) -> bool:
         and sim.device.type == "cpu"
         and sim.dtype == torch.float32
         and sim.shard != "gallery"
-        and k <= _MOST
+        and k <= MOST
         and sim.shape[1] >= _FEWEST_ITEMS
         and sim.shape[0] * sim.shape[1] >= _FEWEST_SCORES
         and has_numba()
@@ -132,26 +133,44 @@ def _tensors(
     within = 2 * slack(left, right, shifted, common=float(q0.norm()))
     scores = torch.empty((n, k))
     indices = torch.empty((n, k), dtype=torch.int64)
-    most = max(4 * k, m // _BRUTE_SHARE)
+    most, ones = most_candidates(m, k), np.ones(m, np.float32)
 
     def best(rows: slice) -> Tensor:
         panel = inner_bfloat16(left.rows[rows], right.rows).view(torch.uint16)
-        read = (panel, shifted, within[rows], queries[rows], gallery, column)
+        exact = (x.numpy() for x in (queries[rows], gallery, column))
         found = scores[rows].numpy(), indices[rows].numpy()
-        tried = torch.from_numpy(scan.best(*(x.numpy() for x in read), most, *found))
+        tried = torch.from_numpy(
+            scan.best(
+                panel.numpy(), ones, shifted.numpy(), within[rows].numpy(), np.float32(1),
+                np.float32(-np.inf), *exact, most, *found,
+            )
+        )  # fmt: skip
         return rows.start + (tried > most).nonzero()[:, 0]
 
     panels, brute = slices(n, m), []
     for rows, undone in zip(panels, Workers().each(best, panels, 2 * m), strict=True):
         brute += undone.tolist()
         advance(rows.stop - rows.start)
+    by_brute_force(brute, queries, gallery, column, scores, indices)
+    return scores, indices, len(brute)
+
+
+def by_brute_force(
+    brute: list[int], queries: Tensor, gallery: Tensor, column: Tensor, scores: Tensor,
+    indices: Tensor,
+) -> None:  # fmt: skip
+    """Fill the rows of some queries that were left undone."""
     for start in range(0, len(brute), _BRUTE_ROWS):
         rows = torch.tensor(brute[start : start + _BRUTE_ROWS])
         block = inner(queries[rows], gallery).add_(column)
         # Equal scores: a stable order keeps the lowest indices.
-        order = torch.argsort(block, dim=1, descending=True, stable=True)[:, :k]
+        order = torch.argsort(block, dim=1, descending=True, stable=True)[:, : scores.shape[1]]
         scores[rows], indices[rows] = block.gather(1, order), order
-    return scores, indices, len(brute)
+
+
+def most_candidates(m: int, k: int) -> int:
+    """How many of m items are scored one by one, before all are."""
+    return max(4 * k, m // _BRUTE_SHARE)
 
 
 def rounded(rows: Tensor, mean: Tensor, other: Tensor) -> Rounded:

@@ -44,27 +44,30 @@ def _kth(values, heap):  # noqa: ANN001, ANN202
 
 
 @_jit
-def _candidates(row, column, slack, lanes, heap, places):  # noqa: ANN001, ANN202
-    """How many columns may be among the best of row + column; as many as fit go to `places`.
+def _candidates(row, times, plus, slack, share, least, lanes, heap, places):  # noqa: ANN001, ANN202
+    """How many columns may be among the best of a row; as many as fit go to `places`.
 
     Column j belongs to lane j mod len(lanes), so that maxima of all lanes are vector operations.
     """
     m, width = row.shape[0], lanes.shape[0]
     for lane in range(width):
-        lanes[lane] = _decode(row[lane]) + column[lane]
+        lanes[lane] = _decode(row[lane]) * times[lane] + plus[lane]
     for start in range(width, m, width):
         # Views from 0: an index that might be negative would keep the loop from being vectorised.
-        scores, biases = row[start : start + width], column[start : start + width]
+        stop = start + width
+        scores, factors, biases = row[start:stop], times[start:stop], plus[start:stop]
         for lane in range(scores.shape[0]):
-            value, best = _decode(scores[lane]) + biases[lane], lanes[lane]
+            value, best = _decode(scores[lane]) * factors[lane] + biases[lane], lanes[lane]
             lanes[lane] = value if value > best else best
     # The k best lanes hold k columns of at least this: nothing below it is better than all of them.
-    enough = _kth(lanes, heap) - slack
+    enough = _kth(lanes, heap) * share - slack
+    if enough < least:
+        return places.shape[0] + 1
     count = 0
     for lane in range(width):
         if not lanes[lane] < enough:
             for j in range(lane, m, width):
-                if not _decode(row[j]) + column[j] < enough:
+                if not _decode(row[j]) * times[j] + plus[j] < enough:
                     if count < places.shape[0]:
                         places[count] = j
                     count += 1
@@ -80,13 +83,38 @@ def _dot(x, y):  # noqa: ANN001, ANN202
 
 
 @_jit
-def best(panel, shifted, slack, queries, gallery, column, most, scores, indices):  # noqa: ANN001, ANN201
+def _ranked(query, gallery, column, places, scores, indices):  # noqa: ANN001, ANN202
+    """Fill the best <query, v_j> + column_j of some places, best first, ties by index."""
+    k = scores.shape[0]
+    scores[:], indices[:] = np.float32(-np.inf), gallery.shape[0]
+    for j in places:
+        score = _dot(query, gallery[j]) + column[j]
+        at = k
+        while at > 0 and (
+            score > scores[at - 1] or (score == scores[at - 1] and j < indices[at - 1])
+        ):
+            if at < k:
+                scores[at], indices[at] = scores[at - 1], indices[at - 1]
+            at -= 1
+        if at < k:
+            scores[at], indices[at] = score, j
+
+
+@_jit
+def best(  # noqa: ANN201
+    panel, times, plus, slack, share, least, queries, gallery, column, most, scores, indices,  # noqa: ANN001
+):  # fmt: skip
     """The best <q_i, v_j> + column_j of every row, best first, ties by index; how many were tried.
 
     Args:
-        panel: (b, m) rounded scores; with `shifted` they are right to a constant and slack_i / 2.
-        shifted: (m,) what they leave out.
-        slack: (b,).
+        panel: (b, m) rounded scores: with `plus` they are right to a constant and slack_i / 2; or
+            their rounded exponentials, which times `times` are right to a factor, and within
+            share^(1/2).
+        times: (m,) what exponentials leave out, or ones.
+        plus: (m,) what scores leave out, or zeros.
+        slack: (b,), share: see `panel`.
+        share: see `slack`.
+        least: rows whose k-th best is below are left undone.
         queries: (b, d), gallery: (m, d).
         gallery: see `queries`.
         column: (m,) corrections.
@@ -99,19 +127,79 @@ def best(panel, shifted, slack, queries, gallery, column, most, scores, indices)
     heap, places = np.empty(k, np.float32), np.empty(most, np.int64)
     tried = np.empty(panel.shape[0], np.int64)
     for i in range(panel.shape[0]):
-        tried[i] = _candidates(panel[i], shifted, slack[i], lanes, heap, places)
-        if tried[i] > most:
-            continue
-        scores[i], indices[i] = np.float32(-np.inf), m
-        for j in places[: tried[i]]:
-            score = _dot(queries[i], gallery[j]) + column[j]
-            at = k
-            while at > 0 and (
-                score > scores[i, at - 1] or (score == scores[i, at - 1] and j < indices[i, at - 1])
-            ):
-                if at < k:
-                    scores[i, at], indices[i, at] = scores[i, at - 1], indices[i, at - 1]
-                at -= 1
-            if at < k:
-                scores[i, at], indices[i, at] = score, j
+        tried[i] = _candidates(panel[i], times, plus, slack[i], share, least, lanes, heap, places)
+        if tried[i] <= most:
+            _ranked(queries[i], gallery, column, places[: tried[i]], scores[i], indices[i])
     return tried
+
+
+@_jit
+def _raise_lanes(kernel, columns, times, first, lanes):  # noqa: ANN001, ANN202
+    """Largest entries of some columns; row i of all belongs to lane i mod len(lanes)."""
+    at = first % lanes.shape[0]
+    for i in range(kernel.shape[0]):
+        row, lane, factor = kernel[i, columns[0] : columns[1]], lanes[at], times[first + i]
+        for j in range(row.shape[0]):
+            value = _decode(row[j]) * factor
+            lane[j] = value if value > lane[j] else lane[j]
+        at = at + 1 if at + 1 < lanes.shape[0] else 0
+
+
+@_jit
+def _reaching(kernel, column, times, first, lane, width, enough, places, count):  # noqa: ANN001, ANN202
+    """How many entries of a column in one lane reach something, added to those found before."""
+    for i in range((lane - first) % width, kernel.shape[0], width):
+        if not _decode(kernel[i, column]) * times[first + i] < enough:
+            if count < places.shape[0]:
+                places[count] = first + i
+            count += 1
+    return count
+
+
+@_jit
+def best_of_columns(  # noqa: ANN201
+    upper, lower, times, share, least, queries, gallery, column, most, bounds,  # noqa: ANN001
+    step, steps, scores, indices, tried,  # noqa: ANN001
+):  # fmt: skip
+    """`best` for the columns of a kernel whose rows are the items, in two pieces.
+
+    Args:
+        upper: (a, m) rounded exponentials of the first items, and lower: (n - a, m) of the others.
+        lower: see `upper`.
+        times: (n,) what they leave out.
+        share: as in `best`, also `least`, `column` (n,) and `most`.
+        least: see `share`.
+        queries: (m, d), gallery: (n, d).
+        gallery: see `queries`.
+        column: see `share`.
+        most: see `share`.
+        bounds: where blocks of columns begin and end.
+        step: the first block to do, steps: every which.
+        steps: see `step`.
+        scores: (m, k) to fill.
+        indices: (m, k) to fill.
+        tried: (m,) to fill.
+    """
+    n, k = len(times), scores.shape[1]
+    width = min(n, 16 * math.ceil(math.sqrt(n * k) / 16))
+    held, heap = np.empty(width, np.float32), np.empty(k, np.float32)
+    places = np.empty(most, np.int64)
+    for block in range(step, bounds.shape[0] - 1, steps):
+        columns = bounds[block], bounds[block + 1]
+        lanes = np.zeros((width, columns[1] - columns[0]), np.float32)
+        _raise_lanes(upper, columns, times, 0, lanes)
+        _raise_lanes(lower, columns, times, len(upper), lanes)
+        for j in range(*columns):
+            held[:] = lanes[:, j - columns[0]]
+            enough = _kth(held, heap) * share
+            tried[j] = 0 if enough >= least else most + 1
+            for lane in range(width):
+                if tried[j] <= most and not held[lane] < enough:
+                    count = _reaching(
+                        upper, j, times, 0, lane, width, enough, places, tried[j]
+                    )  # fmt: skip
+                    tried[j] = _reaching(
+                        lower, j, times, len(upper), lane, width, enough, places, count
+                    )  # fmt: skip
+            if tried[j] <= most:
+                _ranked(queries[j], gallery, column, places[: tried[j]], scores[j], indices[j])

@@ -16,9 +16,11 @@ from rerank.core.arrays import inner
 from rerank.core.errors import RerankError
 from rerank.core.rows import StoredRows, slices
 from rerank.core.similarity import Dense, Pair, Similarity
-from rerank.passes import certified, gallery, reduce
+from rerank.passes import certified, gallery, kernel_lists, reduce
 from rerank.passes.order import best_of_rows, order_ties
 from rerank.passes.reduce import TopK
+from rerank.passes.sinkhorn.stored import Held, StoredNumba
+from rerank.passes.sinkhorn.sweepers import Sweeper
 
 # FAISS's GPU indexes return no more than this.
 _GPU_MAX_K = 2048
@@ -34,6 +36,8 @@ SAMPLE = 2000
 # As many of them as both ask for.
 _NEAREST = 11
 _REMEMBERED: ContextVar[dict[Any, TopK | None] | None] = ContextVar("rerank_nearest", default=None)
+# The kernel of the last fit, where somebody said to remember.
+_LEFT: ContextVar[list[Held | None] | None] = ContextVar("rerank_kernel", default=None)
 
 
 def faiss_module() -> ModuleType:
@@ -81,6 +85,8 @@ def topk(sim: Similarity, k: int) -> TopK:
     if sim.shard == "gallery" or not isinstance(sim, Pair) or sim.dtype != torch.float32:
         return reduce.topk(sim, k)
     k = reduce.check_k(k, sim.shape[1])
+    if (found := _from_kernel(sim, k)) is not None:
+        return found
     if certified.pays(sim, k):
         return reduce.topk(sim, k)
     if sim.device.type != "cpu":
@@ -92,12 +98,28 @@ def topk(sim: Similarity, k: int) -> TopK:
 
 @contextmanager
 def remembering(*sims: Similarity) -> Iterator[None]:
-    """Inside, `nearest` finds the lists of these similarities once."""
-    token = _REMEMBERED.set({_place(sim): None for sim in sims})
+    """Inside, `nearest` finds the lists of these similarities once, and `topk` reads kernels."""
+    token, left = _REMEMBERED.set({_place(sim): None for sim in sims}), _LEFT.set([None])
     try:
         yield
     finally:
         _REMEMBERED.reset(token)
+        _LEFT.reset(left)
+
+
+def leave(step: Sweeper | None) -> None:
+    """Leave the kernel of a fit for the `topk` that follows, instead of the one before."""
+    left = _LEFT.get()
+    if left is not None:
+        left[0] = step.held() if isinstance(step, StoredNumba) else None
+
+
+def _from_kernel(sim: Pair, k: int) -> TopK | None:
+    held = (_LEFT.get() or [None])[0]
+    if held is None or sim.shard is not None or k > certified.MOST:
+        return None
+    found = kernel_lists.topk(held, sim, k)
+    return None if found is None else TopK(*found)
 
 
 def nearest(sim: Similarity, k: int) -> TopK:

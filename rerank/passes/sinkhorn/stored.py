@@ -8,7 +8,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,8 +34,33 @@ from rerank.passes.threads import Workers, torch_threads
 _DRIFT = 32.0
 # Entries raised to less than this would lose too many that were rounded to 0.
 _LEAST_POWER = 0.3
+# What bfloat16 rounds away, and what a power of it does, in logarithms.
+_ROUNDING, _OF_A_POWER = 2.0**-8, 4e-5
 # A column of e^-2 of the average mass or less is light; none is stored larger than e^60 times.
 _LIGHT, _HEAVIEST = 2.0, 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A bfloat16 kernel as it lies in memory: K_ij = exp((S_ij + absorbed_j - top_i) / tau).
+
+    Attributes:
+        sim: the scores S, float32 inner products.
+        tau: temperature.
+        pieces: (a, m) and (n - a, m), the upper halves of float32 numbers.
+        absorbed: (m,) float64.
+        tops: (n,) float64.
+        smallest: entries below it may have been rounded to 0.
+        rounding: how far an entry may be off, as a logarithm.
+    """
+
+    sim: Pair
+    tau: float
+    pieces: tuple[Tensor, Tensor]
+    absorbed: Tensor
+    tops: Tensor
+    smallest: float
+    rounding: float
 
 
 class Stored(Sweeper):
@@ -258,6 +283,7 @@ class StoredNumba(Stored):
 
         self.form, self._workers, self._source = form, Workers(), panels
         self.smallest = SMALLEST[str(form).removeprefix("torch.")]
+        self._rounding = _ROUNDING
         if form == torch.uint8:
             # 8 bits span 2^30 only: absorb potentials that are nearly right, and often.
             self.drift, self.rounded = 3.0, True
@@ -306,6 +332,7 @@ class StoredNumba(Stored):
         made._absorbed, made._built_for, made._tops = self._absorbed, self._built_for, self._tops
         made._stale, self._stale = False, True
         made.smallest = max(SMALLEST["uint16"], self.smallest**power)
+        made._rounding = power * (self._rounding + _OF_A_POWER) + _ROUNDING
         return made
 
     def biased(self, sim: Similarity, gallery_bias: Tensor) -> Sweeper | None:
@@ -320,6 +347,7 @@ class StoredNumba(Stored):
         made._absorbed = self._absorbed - gallery_bias
         made._built_for = self._built_for - gallery_bias
         made._tops, made.smallest = self._tops, self.smallest
+        made._rounding = self._rounding
         made._stale, self._stale = False, True
         return made
 
@@ -349,6 +377,21 @@ class StoredNumba(Stored):
         self._pieces.clear()
         self._stale = True
         return total
+
+    def held(self) -> Held | None:
+        """The kernel, where it is one of bfloat16 exponentials of float32 scores of embeddings."""
+        sim, source = self._source.sim, self._source
+        if not self._holds(self._built_for) or len(self._pieces) != 2:
+            return None
+        if source.half is not None or source.row is not None or not isinstance(sim, Pair):
+            return None
+        assert self._absorbed is not None
+        absorbed = self._absorbed.double()
+        absorbed = absorbed if source.column is None else absorbed + source.column
+        (_, upper), (_, lower) = self._pieces
+        return Held(
+            sim, self.tau, (upper, lower), absorbed, self._tops, self.smallest, self._rounding
+        )
 
     def _holds(self, gallery_bias: Tensor | None) -> bool:
         """Whether a bfloat16 kernel is there that serves these potentials."""
