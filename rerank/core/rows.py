@@ -201,7 +201,8 @@ def mapped(x: Rows, matrix: Tensor, what: str, *, unit: bool) -> Rows:
         both = matrix if x.matrix is None else x.matrix @ matrix
         made = replace(x, matrix=both, means=None if x.means is None else x.means @ matrix)
         return made.unit(what) if unit else made
-    return unit_rows(x @ matrix, what) if unit else x @ matrix
+    image = inner(x, matrix.T.contiguous())
+    return unit_rows(image, what) if unit else image
 
 
 def centred(x: Rows, mean: Tensor, what: str, *, unit: bool) -> Rows:
@@ -215,7 +216,7 @@ def centred(x: Rows, mean: Tensor, what: str, *, unit: bool) -> Rows:
 def blended(x: Rows, matrix: Tensor, shift: Tensor, share: float, what: str, *, unit: bool) -> Rows:
     """Rows (1 - share) x + share (x A + a), the image with norm one if `unit`."""
     if not isinstance(x, StoredRows):
-        image = x @ matrix + shift
+        image = inner(x, matrix.T.contiguous()).add_(shift)
         return (1 - share) * x + share * (unit_rows(image, what) if unit else image)
     lengths = None
     if unit:

@@ -11,7 +11,7 @@ they hold.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -355,6 +355,25 @@ class Pair(Similarity):
         """Some rows of one side of `augmented`."""
         held, thin = (self.queries, self.left) if side == "queries" else (self.gallery, self.right)
         return held[rows] if thin is None else torch.cat([held[rows], thin[rows]], dim=1)
+
+
+def place(sim: Similarity) -> Any:  # noqa: ANN401  anything that can be a key
+    """Where the numbers of a similarity lie: the same for its transposed transposed.
+
+    It says so while the similarity is there.
+    """
+    if not isinstance(sim, Pair | Dense):
+        return id(sim)
+    sides = (sim.queries, sim.gallery) if isinstance(sim, Pair) else (sim.base,)
+    return tuple(where(x) for x in (*sides, sim.left, sim.right))
+
+
+def where(x: Rows | None) -> Any:  # noqa: ANN401  anything that can be a key
+    """Where an array lies in memory, and how."""
+    # Tensors without numbers all lie nowhere.
+    if isinstance(x, Tensor) and x.numel():
+        return x.data_ptr(), x.shape, x.stride(), x.dtype
+    return id(x)
 
 
 def _side(x: ArrayLike | StoredRows, what: str, *, no_rows: bool) -> Rows:

@@ -18,6 +18,7 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.wording import label, option
 from rerank.core.words import Label, Name
+from rerank.methods import one_plan
 from rerank.methods.align import Aligned
 from rerank.methods.base import Bank, Fitted, FittedPipeline, GalleryBias, Pipeline, strongest_label
 from rerank.methods.directions import Direction
@@ -203,6 +204,7 @@ def default_method(both: Mapping[Name, Direction]) -> str:
     )
 
 
+@one_plan.sharing()
 def fit(
     both: Mapping[Name, Direction],
     method: str | None = None,

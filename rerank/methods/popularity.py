@@ -27,6 +27,7 @@ from rerank.methods.marginals import Masses, centred
 from rerank.passes import cross, reduce
 from rerank.passes.order import gallery_place
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
+from rerank.passes.sinkhorn.sweepers import Sweeper
 
 # Sums of probabilities over the queries that are there, the largest of all items; bfloat16 rounds.
 _NEAR_ONE = 0.5, 1.02
@@ -35,6 +36,7 @@ _NEAR_ONE = 0.5, 1.02
 def popularity(
     sim: Similarity, t: float, *, found: Masses, log_a: Tensor, queries: float,
     graph: Graph | None = None, votes: Tensor | None = None, rounds: int = 1,
+    step: Sweeper | None = None,
 ) -> tuple[Tensor, float]:  # fmt: skip
     """(bias (m,) in score units, rho): what an item's popularity is corrected by.
 
@@ -50,25 +52,36 @@ def popularity(
         graph: what stands for all pairs, where they are too many.
         votes: (m,) log share of the queries that may vote for an item; all of them by default.
         rounds: how often.
+        step: a sweep of these scores, whose kernel is read instead of them where it holds one.
     """
     bias, rho = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device), 0.0
     if queries <= 1:
         return bias, rho
     zero = torch.zeros_like(bias)
     for _ in range(rounds):
-        seen = sim if rho == 0 else sim.add_gallery_bias(bias)
         # Log sums over the queries, of a w and of a w^2, the exponential at half the width.
         if graph is not None:
             f, log_c = Sparse(graph, t, log_a)(zero)
             square = Sparse(graph, t / 2, log_a).log_columns(f - t / 2 * log_a)
-        elif columns := cross.softmax_columns(seen, t, query_mass=log_a.double().exp()):
+        elif columns := _columns(sim, t, log_a, bias, step):
             log_c, square = (x.log().to(sim.dtype) for x in columns)
         else:
+            seen = sim if rho == 0 else sim.add_gallery_bias(bias)
             f, log_c = reduce.sweep(seen, t, zero, log_a)
             square = reduce.logsumexp(seen, t / 2, over="queries", plus=f - t / 2 * log_a)
         sums = log_c - bias / t, square - 2 * bias / t
         bias, rho = _shrunk(sim, t, sums, found=found, queries=queries, votes=votes)
     return bias, rho
+
+
+def _columns(
+    sim: Similarity, t: float, log_a: Tensor, bias: Tensor, step: Sweeper | None
+) -> tuple[Tensor, Tensor] | None:
+    """Sum_i a_i w_ij and sum_i a_i w_ij^2, from a kernel or compiled; None where neither does."""
+    mass = log_a.double().exp()
+    if step is not None and (found := step.columns(t, query_mass=mass, gallery_bias=bias)):
+        return found
+    return cross.softmax_columns(sim, t, query_mass=mass, gallery_bias=bias)
 
 
 def _shrunk(

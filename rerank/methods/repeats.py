@@ -66,6 +66,7 @@ class Repeats:
     Attributes:
         weight: 0 = no repeats, 1 = certainly.
         alike: r, cost: A; NaN where there was too little to see anything.
+        rows: queries that the cost was read from.
         sure: c(p), kept: c(g); NaN where these were not needed.
         of: what repeats: the queries, or the items as queries of the other direction.
     """
@@ -75,6 +76,7 @@ class Repeats:
     cost: float = math.nan
     sure: float = math.nan
     kept: float = math.nan
+    rows: int = 0
     of: Literal["queries", "items"] = "queries"
 
     @property
@@ -132,7 +134,7 @@ def repeats(
     sure, kept, soft = confidence(none, gallery_bias, _SOFT * gallery_bias, count=_GLANCE)
     doubted = _open(sure, kept) > _SUSPECT
     if not weight and not doubted:
-        return Repeats(0.0, alike, soft / kept)
+        return Repeats(0.0, alike, soft / kept, rows=_GLANCE)
     sure, kept, soft = confidence(none, gallery_bias, _SOFT * gallery_bias)
     cost = soft / kept
     if weight:
@@ -144,8 +146,8 @@ def repeats(
             (sure,) = confidence(others())
             uneven = min(_doubt(sure, kept), enough)
         if uneven > weight:
-            return Repeats(uneven, alike, cost, sure, kept)
-    return Repeats(weight, alike, cost)
+            return Repeats(uneven, alike, cost, sure, kept, ROWS)
+    return Repeats(weight, alike, cost, rows=ROWS)
 
 
 def from_both_sides(
@@ -173,7 +175,8 @@ def from_both_sides(
     if not seen.cost > _COST[0]:
         return seen
     mine = _ramp(min(found.rows, found.columns), *_ENOUGH)
-    mine = min(mine, _ramp(_cost(sim, tau, gallery_bias, found), *_COST))
+    cost = seen.cost if seen.rows == ROWS else _cost(sim, tau, gallery_bias, found)
+    mine = min(mine, _ramp(cost, *_COST))
     if not mine:
         return seen
     level, _ = centred(query_bias, found.live_queries, split=sim.shard == "queries")
@@ -184,7 +187,7 @@ def from_both_sides(
         )
         told = replace(told, of="items")
     if not told.weight:
-        back = _cost(sim.T, tau, level, found.T)
+        back = told.cost if told.rows == ROWS else _cost(sim.T, tau, level, found.T)
         told = replace(seen, weight=_ramp(back, *_BOTH), cost=back)
     mine = min(mine, told.weight)
     if mine:

@@ -13,13 +13,14 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
 from rerank.core.wording import option
 from rerank.core.words import Counting, Label
+from rerank.methods import one_plan
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
 from rerank.methods.popularity import normalised, of_others, popularity
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
 from rerank.methods.repeats import Repeats, from_both_sides, repeats
-from rerank.methods.temperature import SCALE_ROWS, Temperature, auto_tau, bank_tau
+from rerank.methods.temperature import SCALE_ROWS, Temperature, bank_tau
 from rerank.methods.terms import Soft
 from rerank.methods.width import USUAL, width
 from rerank.passes import reduce
@@ -114,7 +115,7 @@ class Sinkhorn(Reranker):
         if transductive and min(found.rows, found.columns) <= 1:
             which = "query" if found.rows <= 1 else "item"
             return _unchanged(sim, choice, f"a single {which}: nothing to compare by")
-        graph = None
+        graph, turned = None, False
         if self.neighbours is not None:
             graph = Graph.of(sim, self.neighbours, samples=self.samples)
         if self.tau != "auto":
@@ -123,15 +124,16 @@ class Sinkhorn(Reranker):
             side = _Side(sim, found, graph, bank.start)
             # The same plan, seen from its shorter side.
             turned = found.slack < 0 and choice.form != "grouped"
-            chosen = auto_tau(**(side.T if turned else side).asked(choice, rough=rough))
-            chosen = chosen.T if turned else chosen
+            chosen = one_plan.temperature(
+                **(side.T if turned else side).asked(choice, rough=rough)
+            )  # fmt: skip
         else:
             chosen = bank_tau(sim)
         tau = chosen.tau
         if tau is None:
             return _unchanged(sim, choice, chosen.note)
         tol = max(self.tol, _PLAN_TOL) if rough and self.tol is not None else self.tol
-        problem = _problem(sim, chosen, found, choice, graph, warm=bool(tol))
+        problem = _problem(sim, chosen, found, choice, graph, warm=bool(tol), seen_turned=turned)
         if problem.step is None:
             # An alignment reads its moments from this kernel, and the best lists come from it.
             step = reduce.sweeper(
@@ -146,6 +148,7 @@ class Sinkhorn(Reranker):
         )  # fmt: skip
         if not rough:
             search.leave(problem.step)
+            one_plan.keep(problem.step if problem.serves_other else None)
         solution = problem.unwound(solved)
         g, seen, split = solution.g, Repeats(0.0), sim.shard == "gallery"
         if transductive and choice.form in ("equality", "few queries"):
@@ -169,7 +172,8 @@ class Sinkhorn(Reranker):
         # their scale and the appended index dimension small. A dead item has the mean.
         bias, offset = centred(g, found.live_items, split=split)
         return Potentials(
-            query_bias=solution.f + offset, gallery_bias=bias, before=solution.before, tau=tau,
+            query_bias=solution.f + offset, gallery_bias=bias, tau=tau,
+            before=None if problem.turned else solution.before,
             n_iters=solution.n_iters, error=solution.error, offset=offset, rho=choice.rho,
             label=bank.label, note=chosen.note, marginals=_sentences(choice, seen, solution),
             sparse="" if graph is None else str(problem.step),
@@ -208,7 +212,7 @@ class _Side:
         """What `auto_tau` is asked."""
         found = self.found
         slack = 0.0 if choice.form == "grouped" else found.slack
-        few = choice.form == "few queries" and slack > 0
+        few = choice.form in _SHORTER and slack > 0
         kept = few or (slack == 0 and choice.form in _PLAIN)
         return {
             "sim": self.sim, "log_a": found.log_a, "log_b": found.log_b, "slack": slack,
@@ -239,6 +243,7 @@ class _Problem:
         facts: figures of all that.
         popularity: (m,) biases that went into the scores, or None.
         turned: whether it is the problem of the other direction.
+        serves_other: whether the sweep is still that of the temperature's plan, but for masses.
     """
 
     sim: Similarity
@@ -250,29 +255,52 @@ class _Problem:
     facts: Mapping[str, float]
     popularity: Tensor | None = None
     turned: bool = False
+    serves_other: bool = False
 
     def unwound(self, found: Solution) -> Solution:
         """The potentials of the scores as they were given."""
         if self.popularity is not None:
             found = replace(found, g=found.g + self.popularity)
-        # Row potentials of the other direction are the biases of these items.
-        return replace(found, f=found.g, g=found.f) if self.turned else found
+        if not self.turned:
+            return found
+        # Row potentials of the other direction are the biases of these items; without a slack
+        # they are one half-step from what they were found for.
+        return replace(found, f=found.g if self.slack else found.before, g=found.f)
 
 
 def _problem(
     sim: Similarity, chosen: Temperature, found: Masses, choice: Choice, graph: Graph | None, *,
-    warm: bool,
+    warm: bool, seen_turned: bool,
 ) -> _Problem:  # fmt: skip
-    """What is to be solved; `warm`: from potentials that are nearly right, where there are any."""
-    turned = choice.form == "one-to-one"
-    if turned:
-        sim, chosen, found = sim.T, chosen.T, found.T
-        graph = None if graph is None else graph.T
-    tau = chosen.tau
+    """What is to be solved.
+
+    Args:
+        sim: the scores.
+        chosen: the temperature.
+        found: masses of both sides.
+        choice: the marginals.
+        graph: what stands for all pairs, where they are too many.
+        warm: from potentials that are nearly right, where there are any.
+        seen_turned: whether the temperature is of the other direction.
+    """
+    tau, step = chosen.tau, None
     assert tau is not None
+    turned = choice.form == "one-to-one"
+    if seen_turned and chosen.step is not None and choice.form == "equality":
+        # All items equally probable: as good a problem from their side, whose kernel is there.
+        step = chosen.step.at(tau, found.T.log_a)
+        turned = step is not None
+    if turned:
+        sim, found = sim.T, found.T
+        graph = None if graph is None else graph.T
+    chosen = chosen if turned == seen_turned else chosen.T
     log_a, slack, facts, wide = found.log_a, 0.0, {}, None
-    if turned or choice.form == "few queries":
+    few = choice.form in ("few queries", "one-to-one")
+    if few:
         log_a, slack = found.few
+    if step is None and chosen.step is not None:
+        step = chosen.step.at(tau, log_a)
+    if few:
         facts = {"slack": slack, "popularity": 0.0}
         if not normalised(sim, found):
             # Passes over all pairs are too long where a graph stands for them.
@@ -282,10 +310,9 @@ def _problem(
             facts["width"] = softmax.t
             wide, facts["popularity"] = popularity(
                 sim, softmax.t, found=found, log_a=found.log_a, queries=found.queries,
-                graph=graph, rounds=softmax.rounds,
+                graph=graph, rounds=softmax.rounds, step=step,
             )  # fmt: skip
             sim = sim.add_gallery_bias(wide)
-    step = None if chosen.step is None else chosen.step.at(tau, log_a)
     if step is not None and wide is not None:
         step = step.biased(sim, wide)
     if graph is not None:
@@ -293,13 +320,16 @@ def _problem(
     init = chosen.start[1] if warm and chosen.start is not None else None
     if init is not None and wide is not None:
         init = init - wide
-    return _Problem(sim, log_a, found.log_b, slack, step, init, facts, wide, turned)
+    serves = step is not None and wide is None and graph is None
+    return _Problem(sim, log_a, found.log_b, slack, step, init, facts, wide, turned, serves)
 
 
 # Sides that differ by less of their length are equally long.
 _AS_MANY = 0.05
 # Marginals of a fit whose plan differs from that of its temperature in nothing else.
 _PLAIN = ("equality", "grouped", "as given")
+# Marginals of a fit that may take over the kernel of its temperature where one side is longer.
+_SHORTER = ("few queries", "one-to-one", "equality")
 # A plan that only an alignment is read from is met within this L1 distance.
 _PLAN_TOL = 1e-2
 # What a given temperature is taken to be of the spacing: about what "auto" gives at c = 1/2.

@@ -24,6 +24,8 @@ from rerank.methods.marginals import Masses
 from rerank.methods.popularity import popularity
 from rerank.passes import cross, reduce
 from rerank.passes import gallery as items
+from rerank.passes.sinkhorn.choose import compiled
+from rerank.passes.sinkhorn.sweepers import Sweeper
 
 
 class Wide(NamedTuple):
@@ -73,15 +75,26 @@ def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> Wide:
         halves = [places[part.sort().values.to(places.device)] for part in drawn.chunk(2)]
         for one, other in (halves, halves[::-1]):
             seen, unseen = (items.some_queries(sim, half) for half in (one, other))
+            log_a = _equal(seen, len(one))
+            step = _kernel(seen, NARROW.t * spacing, log_a)
             for wide in collided:
                 bias, _ = popularity(
-                    seen, wide.t * spacing, found=found, log_a=_equal(seen, len(one)),
-                    queries=float(len(one)), rounds=wide.rounds,
+                    seen, wide.t * spacing, found=found, log_a=log_a, queries=float(len(one)),
+                    rounds=wide.rounds, step=step,
                 )  # fmt: skip
                 collided[wide] += collisions(unseen, tau, bias)
     usual = collided[USUAL]
     saved = usual - collided[NARROW]
     return (NARROW if saved > max(_LEAST, _SHARE * usual) else USUAL).of(spacing)
+
+
+def _kernel(sim: Similarity, t: float, log_a: Tensor) -> Sweeper | None:
+    """One for all rounds, of the narrow softmax (the wide one is a power of it), where it pays."""
+    if sim.shard is not None or not compiled(sim):
+        return None
+    step = reduce.sweeper(sim, t, log_a=log_a, sweeps=USUAL.rounds + NARROW.rounds)
+    step(torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device))
+    return step
 
 
 def collisions(sim: Similarity, tau: float, gallery_bias: Tensor) -> float:

@@ -20,7 +20,7 @@ from torch import Tensor
 from rerank.core import comm, progress
 from rerank.core.arrays import inner, inner_bfloat16
 from rerank.core.rows import Rows, StoredRows, slices
-from rerank.core.similarity import Pair, Similarity
+from rerank.core.similarity import Pair, Similarity, place
 from rerank.passes import panels
 from rerank.passes.reduce import masses_moments
 from rerank.passes.sinkhorn.choose import compiled, largest_share
@@ -94,6 +94,7 @@ def plan_moments(
     query_mass: Tensor,
     query_bias: Tensor | None = None,
     step: Sweeper | None = None,
+    turned_bias: Tensor | None = None,
 ) -> PlanMoments:
     """Moments of the plan P_ij = a_i softmax_j((S_ij + g_j) / tau), in one pass over the pairs.
 
@@ -104,10 +105,16 @@ def plan_moments(
         query_mass: (n,) a, summing to one over all processes.
         query_bias: (n,) f with P = exp((S + f + g) / tau), where the gallery is split over
             processes and no row is whole.
-        step: a sweep of this plan, whose kernel is read instead of the scores where it holds one.
+        step: a sweep of this plan, whose kernel is read instead of the scores where it holds one;
+            or of the plan seen from the items, whose masses it then has.
+        turned_bias: (n,) potentials of the queries that such a sweep starts from.
     """
     if step is not None and (made := _of_kernel(sim, tau, gallery_bias, query_mass, step)):
         return made
+    if step is not None and turned_bias is not None:
+        masses = step.log_a.double().exp()
+        if made := _of_kernel(sim.T, tau, turned_bias, masses, step):
+            return PlanMoments(made.moments.T, made.of_items, made.of_queries)
     n, m = sim.shape
     kind = {"dtype": torch.float64, "device": sim.device}
     d = sim.queries.shape[1]
@@ -141,7 +148,9 @@ def _of_kernel(
     sim: Pair, tau: float, gallery_bias: Tensor, query_mass: Tensor, step: Sweeper
 ) -> PlanMoments | None:
     """The moments from a stored kernel, or None where it is not one of this plan."""
-    if sim.shard is not None or step.sim is not sim or step.tau != tau:
+    if sim.shard is not None or place(step.sim) != place(sim) or step.tau != tau:
+        return None
+    if step.log_a.shape != query_mass.shape:
         return None
     if not torch.allclose(step.log_a.double().exp(), query_mass, rtol=1e-4, atol=0.0):
         return None

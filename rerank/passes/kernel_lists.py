@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rerank.core import progress
-from rerank.core.similarity import Pair
+from rerank.core.similarity import Pair, where
 from rerank.passes import certified
 from rerank.passes.panels import slices
 from rerank.passes.sinkhorn.stored import Held
@@ -77,13 +77,9 @@ def _inexact(queries: Tensor, gallery: Tensor, tau: float) -> float:
 
 
 def _same(one: Pair, other: Pair) -> bool:
-    """Whether two similarities are of the same embeddings, where they lie in memory."""
-    sides = ((one.queries, other.queries), (one.gallery, other.gallery))
-    return all(
-        isinstance(x, Tensor) and isinstance(y, Tensor)
-        and (x.data_ptr(), x.shape, x.stride()) == (y.data_ptr(), y.shape, y.stride())
-        for x, y in sides
-    )  # fmt: skip
+    """Whether two similarities are of the same embeddings."""
+    sides = (one.queries, other.queries), (one.gallery, other.gallery)
+    return all(isinstance(x, Tensor) and where(x) == where(y) for x, y in sides)
 
 
 def _rows(held, times, share, least, exact, most, found) -> Tensor:  # noqa: ANN001  see `topk`

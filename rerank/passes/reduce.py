@@ -129,6 +129,12 @@ def _pair_spread(sim: Pair) -> Tensor:
 def _block_spread(sim: Similarity) -> Tensor:
     """The same for stored scores, without those that are -inf."""
     out = torch.empty((sim.shape[0], 3), dtype=torch.float64, device=sim.device)
+    if isinstance(sim, Dense) and not sim.unscored and sim.shard != "gallery":
+        out[:, 0] = sim.shape[1]
+        for rows, block in sim.blocks():
+            second, mean = torch.var_mean(block.double(), dim=1, correction=0)
+            out[rows, 1], out[rows, 2] = mean * sim.shape[1], second * sim.shape[1]
+        return out
     for power in (1, 2):
         for rows, block in sim.blocks():
             finite = torch.isfinite(block)

@@ -15,7 +15,7 @@ from rerank.core import comm, memory, progress
 from rerank.core.arrays import inner
 from rerank.core.errors import RerankError
 from rerank.core.rows import StoredRows, slices
-from rerank.core.similarity import Dense, Pair, Similarity
+from rerank.core.similarity import Pair, Similarity, place
 from rerank.passes import certified, gallery, kernel_lists, reduce
 from rerank.passes.order import best_of_rows, order_ties
 from rerank.passes.reduce import TopK
@@ -99,7 +99,7 @@ def topk(sim: Similarity, k: int) -> TopK:
 @contextmanager
 def remembering(*sims: Similarity) -> Iterator[None]:
     """Inside, `nearest` finds the lists of these similarities once, and `topk` reads kernels."""
-    token, left = _REMEMBERED.set({_place(sim): None for sim in sims}), _LEFT.set([None])
+    token, left = _REMEMBERED.set({place(sim): None for sim in sims}), _LEFT.set([None])
     try:
         yield
     finally:
@@ -127,31 +127,17 @@ def nearest(sim: Similarity, k: int) -> TopK:
 
     Queries that are split over processes stay where they are.
     """
-    kept, place = _REMEMBERED.get(), _place(sim)
-    known = kept is not None and place in kept
-    found = kept[place] if kept is not None and known else None
+    kept, key = _REMEMBERED.get(), place(sim)
+    known = kept is not None and key in kept
+    found = kept[key] if kept is not None and known else None
     # A search ends in a collective where the gallery is split: all go, or none.
     enough = reduce.everywhere(sim, found is not None and found.scores.shape[1] >= k)
     if found is None or not enough:
         most = max(k, min(_NEAREST, reduce.total_gallery(sim)))
         found = reduce.topk(gallery.sampled(sim, SAMPLE), most)
         if kept is not None and known:
-            kept[place] = found
+            kept[key] = found
     return TopK(found.scores[:, :k], found.indices[:, :k])
-
-
-def _place(sim: Similarity) -> Any:  # noqa: ANN401  anything that can be a key
-    """Where the numbers of a similarity lie: the same for its transposed transposed."""
-    if not isinstance(sim, Pair | Dense):
-        return id(sim)
-    sides = (sim.queries, sim.gallery) if isinstance(sim, Pair) else (sim.base,)
-    return tuple(
-        # Tensors without numbers all lie nowhere.
-        (x.data_ptr(), x.shape, x.stride(), x.dtype)
-        if isinstance(x, Tensor) and x.numel()
-        else id(x)
-        for x in (*sides, sim.left, sim.right)
-    )
 
 
 def _in_parts(sim: Pair, k: int) -> TopK:

@@ -224,24 +224,55 @@ def _sweep_parts(kernel, v, a, factor, bounds, first, step, sums, totals):  # no
 
 
 @_jit
+def _power(value: np.float32, power: np.float32) -> np.float32:
+    """value^power for 0 <= value <= 1; zeros stay zeros."""
+    bits = _ordered(value)
+    t = _ordered(np.int32((bits & np.int32(0x7FFFFF)) | np.int32(0x3F800000))) - np.float32(1.0)
+    # log2(1 + t) to 2e-5, a hundredth of what rounding to bfloat16 loses.
+    p = np.float32(0.0452669)
+    p = p * t + np.float32(-0.1935135)
+    p = p * t + np.float32(0.4152433)
+    p = p * t + np.float32(-0.7088646)
+    p = p * t + np.float32(1.4418798)
+    x = np.float32((bits >> np.int32(23)) - np.int32(127)) + p * t
+    found = _exp2(min(x * power, np.float32(0.0)))
+    return np.float32(0.0) if bits == np.int32(0) else found
+
+
+@_jit
 def _raise_parts(kernel, power, bounds, first, step):  # noqa: ANN001, ANN202
-    """Every entry x as x^power, in place; zeros stay zeros."""
-    mantissa, one, power = np.int32(0x7FFFFF), np.int32(0x3F800000), np.float32(power)
+    """Every entry x as x^power, in place."""
+    power = np.float32(power)
     for part in range(first, bounds.shape[0] - 1, step):
         for i in range(bounds[part], bounds[part + 1]):
             row = kernel[i]
             for j in range(row.shape[0]):
-                bits = _ordered(_decode(row[j]))
-                t = _ordered(np.int32((bits & mantissa) | one)) - np.float32(1.0)
-                # log2(1 + t) to 2e-5, a hundredth of what rounding to bfloat16 loses.
-                p = np.float32(0.0452669)
-                p = p * t + np.float32(-0.1935135)
-                p = p * t + np.float32(0.4152433)
-                p = p * t + np.float32(-0.7088646)
-                p = p * t + np.float32(1.4418798)
-                x = np.float32((bits >> np.int32(23)) - np.int32(127)) + p * t
-                value = _exp2(min(x * power, np.float32(0.0)))
-                row[j] = _encode(np.float32(0.0) if bits == np.int32(0) else value, row[j])
+                row[j] = _encode(_power(_decode(row[j]), power), row[j])
+
+
+@_jit
+def _column_parts(kernel, power, v, a, bounds, first, step, totals):  # noqa: ANN001, ANN202
+    """Sum_i a_i w_ij and sum_i a_i w_ij^2 with w_ij = K_ij^power v_j / sum_j K_ij^power v_j."""
+    m, power = v.shape[0], np.float32(power)
+    held, acc = np.empty(m, np.float32), np.empty((2, m), np.float32)
+    for part in range(first, bounds.shape[0] - 1, step):
+        totals[part, :] = 0.0
+        for start in range(bounds[part], bounds[part + 1], _FLUSH):
+            acc[:] = np.float32(0.0)
+            for i in range(start, min(start + _FLUSH, bounds[part + 1])):
+                row, s = kernel[i], np.float32(0.0)
+                for j in range(m):
+                    held[j] = _power(_decode(row[j]), power) * v[j]
+                for j in range(m):
+                    s += held[j]
+                share, mass = np.float32(1.0) / s if s > 0 else np.float32(0.0), a[i]
+                for j in range(m):
+                    w = held[j] * share
+                    acc[0, j] += mass * w
+                    acc[1, j] += mass * w * w
+            for side in range(2):
+                for j in range(m):
+                    totals[part, side, j] += acc[side, j]
 
 
 @_jit
@@ -336,6 +367,17 @@ def raised(workers: Workers, kernel: np.ndarray, power: float) -> None:
     parts = max(1, min(_MAX_PARTS, len(kernel) // _FLUSH))
     bounds = np.linspace(0, len(kernel), parts + 1).astype(np.int64)
     workers.run(_raise_parts, (kernel, np.float32(power), bounds), ())
+
+
+def columns(
+    workers: Workers, kernel: np.ndarray, power: float, v: np.ndarray, a: np.ndarray
+) -> np.ndarray:
+    """(2, m) sum_i a_i w_ij and sum_i a_i w_ij^2, w_ij the shares of K_ij^power v_j in its row."""
+    parts = max(1, min(_MAX_PARTS, len(kernel) // _FLUSH))
+    bounds = np.linspace(0, len(kernel), parts + 1).astype(np.int64)
+    totals = np.empty((parts, 2, len(v)), np.float64)
+    workers.run(_column_parts, (kernel, np.float32(power), v, a, bounds), (totals,))
+    return totals.sum(axis=0)
 
 
 def peaks(

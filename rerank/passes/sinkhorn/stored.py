@@ -30,10 +30,13 @@ from rerank.passes.sinkhorn.sweepers import (
 )
 from rerank.passes.threads import Workers, torch_threads
 
-# How far (g - g0) / tau may spread before the kernel is built again, for float32's range.
-_DRIFT = 32.0
+# How far (g - g0) / tau may spread before the kernel is built again, for float32's range: e^-40
+# times what is counted of a column, and e^40 times the sum of a row, are still in it.
+_DRIFT = 40.0
 # Entries raised to less than this would lose too many that were rounded to 0.
 _LEAST_POWER = 0.3
+# Wider softmaxes are read from the scores, and those in which more than this was rounded to 0.
+_LEAST_WIDE, _NOTHING = 0.2, 1e-6
 # What bfloat16 rounds away, and what a power of it does, in logarithms.
 _ROUNDING, _OF_A_POWER = 2.0**-8, 4e-5
 # A column of e^-2 of the average mass or less is light; none is stored larger than e^60 times.
@@ -324,15 +327,18 @@ class StoredNumba(Stored):
         from rerank.passes.sinkhorn.cpu import SMALLEST, raised
 
         made = StoredNumba(self.sim, tau, log_a, self._source, self.form, warm=True)
-        with progress.task("Sinkhorn kernel", self.sim.shape[0]) as advance:
-            for rows, piece in self._pieces:
-                raised(self._workers, piece.numpy(), power)
-                advance(rows.stop - rows.start)
+        if power != 1:
+            with progress.task("Sinkhorn kernel", self.sim.shape[0]) as advance:
+                for rows, piece in self._pieces:
+                    raised(self._workers, piece.numpy(), power)
+                    advance(rows.stop - rows.start)
         made._pieces, self._pieces = self._pieces, []
         made._absorbed, made._built_for, made._tops = self._absorbed, self._built_for, self._tops
         made._stale, self._stale = False, True
         made.smallest = max(SMALLEST["uint16"], self.smallest**power)
-        made._rounding = power * (self._rounding + _OF_A_POWER) + _ROUNDING
+        made._rounding = self._rounding
+        if power != 1:
+            made._rounding = power * (self._rounding + _OF_A_POWER) + _ROUNDING
         return made
 
     def biased(self, sim: Similarity, gallery_bias: Tensor) -> Sweeper | None:
@@ -350,6 +356,28 @@ class StoredNumba(Stored):
         made._rounding = self._rounding
         made._stale, self._stale = False, True
         return made
+
+    def columns(
+        self, t: float, *, query_mass: Tensor, gallery_bias: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """See `Sweeper`: powers of the entries at this temperature, which stay as they are."""
+        power = self.tau / t
+        if not self._holds(self._built_for) or not _LEAST_WIDE <= power <= 1:
+            return None
+        if self.sim.shard is not None or self.smallest**power > _NOTHING:
+            return None
+        from rerank.passes.sinkhorn.cpu import columns
+
+        assert self._absorbed is not None
+        level = (gallery_bias - self._absorbed).double() / t
+        v = as_array((level - level.amax()).exp().float())
+        found = torch.zeros((2, self.sim.shape[1]), dtype=torch.float64)
+        with progress.task("popularity", self.sim.shape[0]) as advance:
+            for rows, piece in self._pieces:
+                mass = as_array(query_mass[rows].float())
+                found += torch.from_numpy(columns(self._workers, piece.numpy(), power, v, mass))
+                advance(rows.stop - rows.start)
+        return found[0], found[1]
 
     def cross(self, *, query_bias: Tensor, gallery_bias: Tensor) -> Tensor | None:
         """See `Sweeper`: one bfloat16 product of the kernel and the items around their mean."""

@@ -85,6 +85,19 @@ class Sweeper(ABC):
         """The sweep of `sim`, the same scores with a number added per item; as `at`."""
         return None
 
+    def columns(
+        self,
+        t: float,
+        *,
+        query_mass: Tensor,
+        gallery_bias: Tensor,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor] | None:
+        """`rerank.passes.cross.softmax_columns` at a temperature t, rounded, from what is held.
+
+        None where nothing is that would save time. What is held stays.
+        """
+        return None
+
     def cross(self, *, query_bias: Tensor, gallery_bias: Tensor) -> Tensor | None:  # noqa: ARG002
         """(d, d) T^T P V of the plan and the embeddings, rounded, from what is held; or None.
 
