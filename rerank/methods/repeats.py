@@ -21,6 +21,9 @@ with the biases p of popularity alone, so that hubs do not count as certainty; 0
 tells cheaply where to look. Where all items are wanted alike, D is .5 or less for c of .75 and more
 (0 to .5 on real sets, whole and cut); with a tenth of the items unasked and queries that are nearly
 certain it is 2.
+
+Queries that are not sure show neither. What equality moves them to is then judged by half of the
+dimensions, which had no say (`rerank.methods.equal_items`); and so is what the traces above say.
 """
 
 import math
@@ -49,6 +52,13 @@ _LEAST_ALIKE, _COST, _BOTH = 0.8, (1.1, 1.2), (1.17, 1.25)
 _BEYOND = (0.72, 0.88)
 # Rows and columns from which something can be seen.
 _ENOUGH = (30, 50)
+# Share of the queries with another first item under equality: up to .4 on sets at hand that have no
+# hubs, .42 and more with half of the items unasked.
+_MOVED = (0.42, 0.5)
+# What equality costs, in nats of rank over unseen axes, that tells of items nobody wants.
+_WORSE = (0.15, 0.25)
+# What it gains there that tells of items that are all wanted, however alike queries are.
+_BETTER = (0.25, 0.4)
 # A correlation this close to one is that of a copy.
 _ROUNDING = 1e-5
 # By how much r must be lower where a quarter of the items, or more, cannot be asked.
@@ -67,6 +77,7 @@ class Repeats:
         weight: 0 = no repeats, 1 = certainly.
         alike: r, cost: A; NaN where there was too little to see anything.
         rows: queries that the cost was read from.
+        gain: of equality in log rank over unseen axes, where these told; else NaN.
         sure: c(p), kept: c(g); NaN where these were not needed.
         of: what repeats: the queries, or the items as queries of the other direction.
     """
@@ -77,11 +88,17 @@ class Repeats:
     sure: float = math.nan
     kept: float = math.nan
     rows: int = 0
+    gain: float = math.nan
     of: Literal["queries", "items"] = "queries"
 
     @property
     def reason(self) -> str:
         """What was seen, for a person."""
+        if math.isfinite(self.gain):
+            return (
+                f"items seem to be asked unevenly (if all are asked alike, queries get items that "
+                f"dimensions without a say rank {math.expm1(-self.gain):.0%} lower)"
+            )
         if math.isfinite(self.sure):
             asked, asking = ("items", "queries") if self.of == "queries" else ("queries", "items")
             return (
@@ -125,7 +142,7 @@ def repeats(
     split, none = sim.shard == "queries", torch.zeros_like(gallery_bias)
 
     def confidence(*biases: Tensor, count: int = ROWS) -> list[float]:
-        some = items.some_queries(sim, _some(found.live_queries, count, split=split))
+        some = items.some_queries(sim, items.spread_out(sim, found.live_queries, count))
         return _confidence(some, tau, biases, split=split)
 
     # Beside a slack row items need not be asked at all: less is lost, and less is certain.
@@ -194,16 +211,49 @@ def from_both_sides(
         # One-to-one data with a few hubs pays too, but not beyond what hubs had taken. Asked last:
         # it takes passes over all pairs.
         split = sim.shard == "queries"
-        some = items.some_queries(sim, _some(found.live_queries, ROWS, split=split))
+        some = items.some_queries(sim, items.spread_out(sim, found.live_queries, ROWS))
         sure, kept = _confidence(some, tau, (others[0](), gallery_bias), split=split)
         mine = min(mine, _ramp(_open(sure, kept), *_BEYOND))
     return replace(told, weight=mine) if mine else seen
 
 
+def from_unseen_axes(
+    seen: Repeats, found: Masses, *, moved: Callable[[], float], gain: Callable[[], float]
+) -> Repeats:
+    """What embeddings tell of uneven asking that queries hardly show.
+
+    Equality then costs confidence (A) or moves many queries to another item, which it also does
+    where there are hubs, or queries without an item; and it moves queries to items that axes
+    without a say rank lower, which it does not there.
+
+    Args:
+        seen: what queries showed.
+        found: which queries and items are live.
+        moved: finds the share of queries that equality moves.
+        gain: finds the gain of equality over such axes (`rerank.methods.equal_items`).
+    """
+    enough = _ramp(min(found.rows, found.columns), *_ENOUGH)
+    if seen.weight >= enough:
+        return seen
+    weight = min(enough, max(_ramp(seen.cost, *_COST), _ramp(moved(), *_MOVED)))
+    weight = min(weight, _ramp(-gain(), *_WORSE)) if weight > seen.weight else 0.0
+    return replace(seen, weight=weight, gain=gain()) if weight > seen.weight else seen
+
+
+def doubted(seen: Repeats, gain: Callable[[], float]) -> Repeats:
+    """Less of it, where equality moves queries to items that unseen axes rank far higher.
+
+    A gallery with noise makes its items less alike than queries that do not repeat.
+    """
+    if not seen.weight:
+        return seen
+    return replace(seen, weight=seen.weight * (1 - _ramp(gain(), *_BETTER)))
+
+
 def _cost(sim: Similarity, tau: float, gallery_bias: Tensor, found: Masses) -> float:
     """A of a sample of the queries."""
     split = sim.shard == "queries"
-    some = items.some_queries(sim, _some(found.live_queries, ROWS, split=split))
+    some = items.some_queries(sim, items.spread_out(sim, found.live_queries, ROWS))
     kept, soft = _confidence(some, tau, (gallery_bias, _SOFT * gallery_bias), split=split)
     return soft / kept
 
@@ -222,19 +272,11 @@ def _ramp(x: float, zero: float, one: float) -> float:
     return min(1.0, max(0.0, (x - zero) / (one - zero)))
 
 
-def _some(alive: Tensor, count: int, *, split: bool) -> Tensor:
-    """Places of `count` live ones over all processes, evenly spread."""
-    flags = comm.gather_rows(alive.to(torch.uint8)).bool() if split else alive
-    places = torch.nonzero(flags)[:, 0]
-    step = torch.linspace(0, len(places) - 1, min(count, len(places)), dtype=torch.float64)
-    return places[step.round().long().to(places.device)]
-
-
 def _alike(sim: Similarity, found: Masses, *, copies: bool) -> float:
     """R of a square of scores, each side double-centred."""
     side = min(found.rows, found.columns, _SQUARE)
-    rows = _some(found.live_queries, side, split=sim.shard == "queries")
-    columns = _some(found.live_items, side, split=sim.shard == "gallery")
+    rows = items.spread_out(sim, found.live_queries, side)
+    columns = items.spread_out(sim.T, found.live_items, side)
     square = items.corner(sim, rows, columns)
     near = _nearest(square, copies=copies), _nearest(square.T, copies=True)
     return (1 - near[0]) / max(1 - near[1], 1e-9)

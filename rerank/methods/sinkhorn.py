@@ -1,25 +1,25 @@
 """Sinkhorn-Knopp normalisation of a similarity (NCL, Park et al., EMNLP 2022; Cuturi 2013)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial, partialmethod
+from functools import cache, partial, partialmethod
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.core.similarity import Similarity
+from rerank.core.similarity import Pair, Similarity
 from rerank.core.wording import option
 from rerank.core.words import Counting, Label
-from rerank.methods import one_plan
+from rerank.methods import equal_items, one_plan
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
 from rerank.methods.popularity import normalised, of_others, popularity
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
-from rerank.methods.repeats import Repeats, from_both_sides, repeats
+from rerank.methods.repeats import Repeats, doubted, from_both_sides, from_unseen_axes, repeats
 from rerank.methods.temperature import SCALE_ROWS, Temperature, bank_tau
 from rerank.methods.terms import Soft
 from rerank.methods.width import USUAL, width
@@ -153,21 +153,12 @@ class Sinkhorn(Reranker):
         g, seen, split = solution.g, Repeats(0.0), sim.shard == "gallery"
         if transductive and choice.form in ("equality", "few queries"):
             level, _ = centred(g, found.live_items, split=split)
-            t = USUAL.t * chosen.spacing
-            sides = (partial(of_others, sim, tau, t, found),
-                     partial(of_others, sim.T, tau, t, found.T))  # fmt: skip
-            seen = repeats(
-                sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates,
-                others=sides[0],
+            others = _others(sim, tau, chosen, found)
+            seen = _repeats(
+                sim, tau, level, solution, chosen, found, choice, others, duplicates=self.duplicates
             )  # fmt: skip
-            # Where one side is longer, its rest wants nothing.
-            if not seen.weight and abs(found.rows - found.columns) < _AS_MANY * found.rows:
-                seen = from_both_sides(
-                    sim, tau, gallery_bias=level, query_bias=solution.f, found=found, seen=seen,
-                    others=sides,
-                )  # fmt: skip
             if seen.weight:
-                g = (1 - seen.weight) * level + seen.weight * sides[0]()
+                g = (1 - seen.weight) * level + seen.weight * others[0]()
         # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
         # their scale and the appended index dimension small. A dead item has the mean.
         bias, offset = centred(g, found.live_items, split=split)
@@ -322,6 +313,37 @@ def _problem(
         init = init - wide
     serves = step is not None and wide is None and graph is None
     return _Problem(sim, log_a, found.log_b, slack, step, init, facts, wide, turned, serves)
+
+
+def _others(
+    sim: Similarity, tau: float, chosen: Temperature, found: Masses
+) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """What makes the biases of popularity alone, of this direction and of the other."""
+    t = USUAL.t * chosen.spacing
+    return partial(of_others, sim, tau, t, found), partial(of_others, sim.T, tau, t, found.T)
+
+
+def _repeats(
+    sim: Similarity, tau: float, level: Tensor, solution: Solution, chosen: Temperature,
+    found: Masses, choice: Choice, others: tuple[Callable[[], Tensor], Callable[[], Tensor]], *,
+    duplicates: Counting,
+) -> Repeats:  # fmt: skip
+    """Whether items are asked unevenly, by all that can tell; `level` are biases of equality."""
+    seen = repeats(
+        sim, tau, gallery_bias=level, found=found, duplicates=duplicates, others=others[0]
+    )  # fmt: skip
+    # Where one side is longer, its rest wants nothing.
+    if not seen.weight and abs(found.rows - found.columns) < _AS_MANY * found.rows:
+        seen = from_both_sides(
+            sim, tau, gallery_bias=level, query_bias=solution.f, found=found, seen=seen,
+            others=others,
+        )  # fmt: skip
+    pairs = reduce.total_queries(sim) * reduce.total_gallery(sim)
+    if not isinstance(sim, Pair) or choice.form != "equality" or pairs > equal_items.MOST:
+        return seen
+    judge = cache(partial(equal_items.gain, sim, tau, chosen.spacing, found=found))
+    moved = partial(equal_items.moved, sim, level, found)
+    return doubted(from_unseen_axes(seen, found, moved=moved, gain=judge), judge)
 
 
 # Sides that differ by less of their length are equally long.

@@ -96,10 +96,7 @@ def held_gain(some: Pair, others: Moments, *, ridge: float, coin: torch.Generato
     """
     pooled = _covariance(others) + _covariance(others.T)
     axes = torch.linalg.eigh(pooled).eigenvectors.flip(1)
-    pairs = axes.shape[1] // 2
-    first = torch.randint(0, 2, (pairs,), generator=coin).to(axes.device)
-    left = 2 * torch.arange(pairs, device=axes.device) + first
-    right = 2 * torch.arange(pairs, device=axes.device) + 1 - first
+    left, right = parted(axes.shape[1], coin, device=axes.device)
     total = torch.zeros(2, dtype=torch.float64, device=some.device)
     for judges, judged in ((left, right), (right, left)):
         chosen = order.topk(_scored(some, others, axes[:, judges], None), 1).indices[:, 0]
@@ -110,6 +107,14 @@ def held_gain(some: Pair, others: Moments, *, ridge: float, coin: torch.Generato
         total += torch.stack([(ranks[0] - ranks[1]).sum(), torch.ones_like(ranks[0]).sum()])
     total = comm.all_sum(total) if some.shard == "queries" else total
     return float(total[0] / total[1].clamp_min(1))
+
+
+def parted(count: int, coin: torch.Generator, *, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Places of axes in two halves: of two neighbours one each."""
+    pairs = count // 2
+    first = torch.randint(0, 2, (pairs,), generator=coin).to(device)
+    place = 2 * torch.arange(pairs, device=device)
+    return place + first, place + 1 - first
 
 
 def _scored(some: Pair, others: Moments, axes: Tensor, ridge: float | None) -> Dense:

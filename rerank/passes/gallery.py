@@ -138,6 +138,21 @@ def some_queries(sim: Similarity, places: Tensor) -> Similarity:
     return Dense(base, unscored=True, shard=sim.shard)
 
 
+def spread_out(sim: Similarity, alive: Tensor, count: int) -> Tensor:
+    """Places of `count` live queries over all processes, evenly spread; all where there are fewer.
+
+    Args:
+        sim: the similarity.
+        alive: (n,) bool, of this process's queries.
+        count: how many.
+    """
+    split = sim.shard == "queries"
+    flags = comm.gather_rows(alive.to(torch.uint8)).bool() if split else alive
+    places = torch.nonzero(flags)[:, 0]
+    step = torch.linspace(0, len(places) - 1, min(count, len(places)), dtype=torch.float64)
+    return places[step.round().long().to(places.device)]
+
+
 def drawn(sim: Similarity, count: int) -> Tensor | None:
     """Places of `count` queries drawn by a seed, in order; None where there are no more than that.
 

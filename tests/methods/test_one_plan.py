@@ -67,7 +67,7 @@ def test_equality_of_the_shorter_side_is_solved_from_there(pair: Pair) -> None:
     assert float((share - 1 / SHORT).abs().sum()) < 5e-3
     # An item that is already there gets its own bias again.
     torch.testing.assert_close(
-        fit.bias_of(pair), fit.gallery_bias, rtol=0, atol=2e-2 * float(fit.tau)
+        fit.bias_of(pair), fit.gallery_bias, rtol=0, atol=5e-3 * float(fit.tau)
     )
     whole = Sinkhorn().fit(Dense(scores.float()))
     assert float((fit.gallery_bias - whole.gallery_bias).abs().max()) < 0.05 * fit.tau

@@ -1,0 +1,66 @@
+"""Items that nobody asks, and queries that are not sure: axes without a say tell."""
+
+import pytest
+import torch
+
+from rerank.core.similarity import Pair
+from rerank.methods import equal_items
+from rerank.methods.marginals import masses
+from rerank.methods.sinkhorn import Sinkhorn
+
+
+def world(
+    m: int, asked: int, n: int, *, noise: float, hubs: float = 0.0, blur: float = 0.0, seed: int = 0
+) -> tuple[Pair, torch.Tensor]:
+    """Queries of `asked` of m items, noisy; items that are hubs, or noisy too; and who is right."""
+    draw = torch.Generator().manual_seed(seed)
+    items = torch.randn(m, 64, generator=draw) + hubs * torch.randn(64, generator=draw)
+    own = torch.randint(asked, (n,), generator=draw) if asked < m else torch.arange(n) % m
+    queries = items[own] + noise * torch.randn(n, 64, generator=draw)
+    items = items + blur * torch.randn(m, 64, generator=draw)
+    return Pair(*(x / x.norm(dim=1, keepdim=True) for x in (queries, items))), own
+
+
+def recall(sim: Pair, own: torch.Tensor, bias: torch.Tensor | float) -> float:
+    """R@1 in percent."""
+    return 100 * float(((sim.scores() + bias).argmax(dim=1) == own).float().mean())
+
+
+@pytest.mark.parametrize(("asked", "n"), [(40, 800), (100, 800), (40, 400)])
+def test_few_wanted_items_are_not_made_equal(asked: int, n: int) -> None:
+    sim, own = world(400, asked, n, noise=2.2)
+    fit = Sinkhorn().fit(sim)
+    equal = Sinkhorn(tau=fit.tau, rho=1.0).fit(sim)
+    raw = recall(sim, own, 0.0)
+    assert recall(sim, own, equal.gallery_bias) < raw - 30
+    assert fit.form == "repeats"
+    assert recall(sim, own, fit.gallery_bias) > raw - 1.5
+    (said,) = fit.marginals
+    assert "asked unevenly" in said and "dimensions without a say" in said
+
+
+@pytest.mark.parametrize("n", [400, 800, 2000])
+@pytest.mark.parametrize("hubs", [0.0, 0.6])
+def test_items_that_are_all_wanted_stay_equal(n: int, hubs: float) -> None:
+    sim, own = world(400, 400, n, noise=2.2, hubs=hubs)
+    fit = Sinkhorn().fit(sim)
+    assert fit.form == "equality"
+    assert recall(sim, own, fit.gallery_bias) > recall(sim, own, 0.0) + 1
+
+
+def test_the_judge_takes_the_side_of_wanted_items() -> None:
+    gains = []
+    for asked in (40, 400):
+        sim, _ = world(400, asked, 800, noise=2.2)
+        fit = Sinkhorn(rho=1.0).fit(sim)
+        found = masses(sim)
+        gains.append(equal_items.gain(sim, fit.tau, fit.tau / 0.6, found=found))
+    assert gains[0] < -0.25 and gains[1] > -0.15
+
+
+def test_more_pairs_than_can_be_fitted_twice_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sim, _ = world(400, 40, 800, noise=2.2)
+    monkeypatch.setattr(equal_items, "MOST", 400 * 800 - 1)
+    assert Sinkhorn().fit(sim).form == "equality"
