@@ -63,9 +63,11 @@ def gain(sim: Pair, tau: float, h: float, *, found: Masses, seed: int = 0) -> fl
         near = min(spacing(seen), spacing(seen.T))
         if not near > 0:
             return 0.0
+        t = tau * near / h
+        step = reduce.sweeper(seen, t, log_a=found.log_a, sweeps=_STEPS, rough=True)
         equal = solve(
-            seen, tau * near / h, log_a=found.log_a, log_b=found.log_b, n_iters=_STEPS, tol=_CLOSE,
-            polish=False,
+            seen, t, log_a=found.log_a, log_b=found.log_b, n_iters=_STEPS, tol=_CLOSE,
+            polish=False, step=step,
         )  # fmt: skip
         asked, unseen = (items.some_queries(x, places) for x in (seen, unseen))
         unseen = _equally_popular(unseen)

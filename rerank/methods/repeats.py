@@ -222,9 +222,10 @@ def from_unseen_axes(
 ) -> Repeats:
     """What embeddings tell of uneven asking that queries hardly show.
 
-    Equality then costs confidence (A) or moves many queries to another item, which it also does
-    where there are hubs, or queries without an item; and it moves queries to items that axes
-    without a say rank lower, which it does not there.
+    Equality then costs confidence (A), which it also does where there are hubs, or queries without
+    an item; and it moves queries to items that axes without a say rank lower, which it does not
+    there. Where queries outnumber items it is enough that it moves many: one-to-one data of a weak
+    model shows that too, and to correct popularity alone is no worse there.
 
     Args:
         seen: what queries showed.
@@ -235,7 +236,10 @@ def from_unseen_axes(
     enough = _ramp(min(found.rows, found.columns), *_ENOUGH)
     if seen.weight >= enough:
         return seen
-    weight = min(enough, max(_ramp(seen.cost, *_COST), _ramp(moved(), *_MOVED)))
+    tells = _ramp(seen.cost, *_COST)
+    if tells < 1 and found.rows > found.columns:
+        tells = max(tells, _ramp(moved(), *_MOVED))
+    weight = min(enough, tells)
     weight = min(weight, _ramp(-gain(), *_WORSE)) if weight > seen.weight else 0.0
     return replace(seen, weight=weight, gain=gain()) if weight > seen.weight else seen
 

@@ -154,23 +154,30 @@ class Sinkhorn(Reranker):
         if transductive and choice.form in ("equality", "few queries"):
             level, _ = centred(g, found.live_items, split=split)
             others = _others(sim, tau, chosen, found)
-            seen = _repeats(
-                sim, tau, level, solution, chosen, found, choice, others, duplicates=self.duplicates
+            seen = repeats(
+                sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates,
+                others=others[0],
             )  # fmt: skip
+            # Where one side is longer, its rest wants nothing.
+            if not seen.weight and abs(found.rows - found.columns) < _AS_MANY * found.rows:
+                seen = from_both_sides(
+                    sim, tau, gallery_bias=level, query_bias=solution.f, found=found, seen=seen,
+                    others=others,
+                )  # fmt: skip
+            if judge := _judge(sim, tau, chosen, found, choice):
+                moved = partial(equal_items.moved, sim, level, found)
+                seen = doubted(from_unseen_axes(seen, found, moved=moved, gain=judge), judge)
             if seen.weight:
                 g = (1 - seen.weight) * level + seen.weight * others[0]()
         # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
         # their scale and the appended index dimension small. A dead item has the mean.
         bias, offset = centred(g, found.live_items, split=split)
-        return Potentials(
-            query_bias=solution.f + offset, gallery_bias=bias, tau=tau,
-            before=None if problem.turned else solution.before,
-            n_iters=solution.n_iters, error=solution.error, offset=offset, rho=choice.rho,
-            label=bank.label, note=chosen.note, marginals=_sentences(choice, seen, solution),
+        return _potentials(
+            bias, offset, solution, problem, tau=tau, rho=choice.rho, label=bank.label,
+            note=chosen.note, marginals=_sentences(choice, seen, solution),
             sparse="" if graph is None else str(problem.step),
             step=problem.step if rough else None,
             form="repeats" if seen.weight else choice.form,
-            **problem.facts,
         )  # fmt: skip
 
     fit_plan = partialmethod(fit, rough=True)  # type: ignore[assignment]  a method once bound
@@ -323,27 +330,29 @@ def _others(
     return partial(of_others, sim, tau, t, found), partial(of_others, sim.T, tau, t, found.T)
 
 
-def _repeats(
-    sim: Similarity, tau: float, level: Tensor, solution: Solution, chosen: Temperature,
-    found: Masses, choice: Choice, others: tuple[Callable[[], Tensor], Callable[[], Tensor]], *,
-    duplicates: Counting,
-) -> Repeats:  # fmt: skip
-    """Whether items are asked unevenly, by all that can tell; `level` are biases of equality."""
-    seen = repeats(
-        sim, tau, gallery_bias=level, found=found, duplicates=duplicates, others=others[0]
-    )  # fmt: skip
-    # Where one side is longer, its rest wants nothing.
-    if not seen.weight and abs(found.rows - found.columns) < _AS_MANY * found.rows:
-        seen = from_both_sides(
-            sim, tau, gallery_bias=level, query_bias=solution.f, found=found, seen=seen,
-            others=others,
-        )  # fmt: skip
+def _judge(
+    sim: Similarity, tau: float, chosen: Temperature, found: Masses, choice: Choice
+) -> Callable[[], float] | None:
+    """What finds the gain of equality over unseen axes, once; None where nothing can."""
     pairs = reduce.total_queries(sim) * reduce.total_gallery(sim)
     if not isinstance(sim, Pair) or choice.form != "equality" or pairs > equal_items.MOST:
-        return seen
-    judge = cache(partial(equal_items.gain, sim, tau, chosen.spacing, found=found))
-    moved = partial(equal_items.moved, sim, level, found)
-    return doubted(from_unseen_axes(seen, found, moved=moved, gain=judge), judge)
+        return None
+    return cache(partial(equal_items.gain, sim, tau, chosen.spacing, found=found))
+
+
+def _potentials(
+    bias: Tensor,
+    offset: float,
+    solution: Solution,
+    problem: _Problem,
+    **facts: Any,  # noqa: ANN401
+) -> "Potentials":
+    """What was fitted; `facts` are the other fields."""
+    return Potentials(
+        query_bias=solution.f + offset, gallery_bias=bias, offset=offset,
+        before=None if problem.turned else solution.before,
+        n_iters=solution.n_iters, error=solution.error, **facts, **problem.facts,
+    )  # fmt: skip
 
 
 # Sides that differ by less of their length are equally long.

@@ -26,7 +26,7 @@ def recall(sim: Pair, own: torch.Tensor, bias: torch.Tensor | float) -> float:
     return 100 * float(((sim.scores() + bias).argmax(dim=1) == own).float().mean())
 
 
-@pytest.mark.parametrize(("asked", "n"), [(40, 800), (100, 800), (40, 400)])
+@pytest.mark.parametrize(("asked", "n"), [(40, 800), (100, 800)])
 def test_few_wanted_items_are_not_made_equal(asked: int, n: int) -> None:
     sim, own = world(400, asked, n, noise=2.2)
     fit = Sinkhorn().fit(sim)
@@ -61,6 +61,6 @@ def test_the_judge_takes_the_side_of_wanted_items() -> None:
 def test_more_pairs_than_can_be_fitted_twice_are_left_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sim, _ = world(400, 40, 800, noise=2.2)
+    sim, _ = world(400, 40, 800, noise=2.8)
     monkeypatch.setattr(equal_items, "MOST", 400 * 800 - 1)
     assert Sinkhorn().fit(sim).form == "equality"
