@@ -250,7 +250,7 @@ class _Problem:
     slack: float
     step: Sweeper | None
     init: Tensor | None
-    facts: Mapping[str, float]
+    facts: Mapping[str, Any]
     popularity: Tensor | None = None
     turned: bool = False
     serves_other: bool = False
@@ -351,7 +351,7 @@ def _potentials(
     return Potentials(
         query_bias=solution.f + offset, gallery_bias=bias, offset=offset,
         before=None if problem.turned else solution.before,
-        n_iters=solution.n_iters, error=solution.error, **facts, **problem.facts,
+        n_iters=solution.n_iters, error=solution.error, **{**problem.facts, **facts},
     )  # fmt: skip
 
 
