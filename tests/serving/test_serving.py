@@ -258,3 +258,26 @@ def test_a_fit_says_at_once_that_its_model_cannot_grow():
     )
     assert not model.manifest["grows"]
     assert "items cannot be added to this model later" in model.manifest["notes"][-1]
+
+
+def test_an_aligned_model_grows_and_serves_what_came_back(tmp_path):
+    rng = np.random.default_rng(3)
+    bank_texts, bank_videos = items(rng, 400)
+    texts, videos = items(rng, 120)
+    names = [f"v{row}" for row in range(120)]
+    model = fit_model(
+        names, videos, bank_texts, bank_gallery=bank_videos, keep_bank=True, method="align+sinkhorn",
+        bank_positives=tuple(np.array([row]) for row in range(400)), gate=False,
+    )  # fmt: skip
+    assert model.fitted.turns
+    save(tmp_path / "m", model.fitted, gallery_ids=model.gallery_ids, manifest=model.manifest,
+         kept=model.kept)  # fmt: skip
+    away = remove_items(read_model(tmp_path / "m"), ["v3", "v119"])
+    back = add_items(away, ["v3", "v119"], videos[[3, 119]])
+    order = [row for row in range(120) if row not in (3, 119)] + [3, 119]
+    spread = np.abs(biases(model)).max()
+    np.testing.assert_allclose(biases(back), biases(model)[order], atol=2e-3 * max(spread, 1e-3))
+    served = Searcher.of(back, names, videos).search(texts, 5)
+    before = Searcher.of(model, names, videos).search(texts, 5)
+    places = torch.tensor(order)[served.indices]
+    assert (places == before.indices).double().mean() > 0.995
