@@ -164,7 +164,7 @@ class Sinkhorn(Reranker):
                     sim, tau, gallery_bias=level, query_bias=solution.f, found=found, seen=seen,
                     others=others,
                 )  # fmt: skip
-            if judge := _judge(sim, tau, chosen, found, choice):
+            if graph is None and (judge := _judge(sim, tau, chosen, found, choice)):
                 moved = partial(equal_items.moved, sim, level, found)
                 seen = doubted(from_unseen_axes(seen, found, moved=moved, gain=judge), judge)
             if seen.weight:
