@@ -97,6 +97,7 @@ def judge(
     figures: Sequence[Figure] | None = None,
     ties: Ties = "expected",
     grades: Grades | None = None,
+    ranks: Ranks | None = None,
 ) -> Judgement:
     """Figures of one direction; one pass for the ranks, one more for whole rankings.
 
@@ -106,9 +107,10 @@ def judge(
         figures: see `rerank.metrics.figures.find_all`; the default ones without.
         ties: see `rerank.metrics.ranks`.
         grades: how right each judged item is, gallery rows per query row.
+        ranks: of these positives and ties, where they are known.
     """
     wanted = find_all(DEFAULT) if figures is None else tuple(figures)
-    ranks = metrics.ranks(sim, right, ties=ties)
+    ranks = metrics.ranks(sim, right, ties=ties) if ranks is None else ranks
     parts = {figure.name: figure.parts(ranks) for figure in wanted if figure.of_ranks is not None}
     whole = {
         figure.name: figure.of_ranking or figure.measure
@@ -119,6 +121,26 @@ def judge(
         found = ranked_measures(sim, right, whole, ties=ties, grades=grades)
         parts |= {name: values[:, None] for name, values in found.items()}
     return Judgement(ranks, wanted, parts)
+
+
+def judge_all(
+    seen: Mapping[Name, tuple[Similarity, tuple[np.ndarray, ...], Grades | None]],
+    *,
+    figures: Sequence[Figure] | None = None,
+    ties: Ties = "expected",
+) -> dict[Name, Judgement]:
+    """`judge` for every direction of `views`, with one pass for both where they allow it."""
+    known: dict[Name, Ranks] = {}
+    if len(seen) == len(NAMES):
+        down, up = seen.values()
+        found = metrics.both_ranks(down[0], up[0], (down[1], up[1]), ties=ties)
+        known = dict(zip(seen, found, strict=True))
+    return {
+        name: judge(
+            sim, right, figures=figures, ties=ties, grades=grades, ranks=known.get(name)
+        )
+        for name, (sim, right, grades) in seen.items()
+    }  # fmt: skip
 
 
 class Evaluation(dict[Name, dict[str, Any]]):
@@ -247,8 +269,7 @@ def evaluate(
     protocol = protocols.resolve(protocol, rows, _text_shape(sims)[1])
     out = Evaluation()
     seen = views(sims, rows, protocol=protocol, grades=grades)
-    for name, (searched, right, graded) in seen.items():
-        found = judge(searched, right, figures=wanted, ties=ties, grades=graded)
+    for name, found in judge_all(seen, figures=wanted, ties=ties).items():
         out[name] = {
             **found.table(),
             "queries": len(found.ranks),

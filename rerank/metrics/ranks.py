@@ -29,8 +29,9 @@ import torch
 from rerank.core import progress
 from rerank.core.errors import RerankError
 from rerank.core.pairs import Positives, as_positives
-from rerank.core.similarity import Similarity
+from rerank.core.similarity import Pair, Similarity
 from rerank.core.words import Ties, words_of
+from rerank.passes import certified_counts
 
 TIES = words_of(Ties)
 
@@ -172,6 +173,38 @@ def ranks(sim: Similarity, positives: Positives, *, ties: Ties = "expected") -> 
             advance(len(block))
     better, tied, tied_positives = out.cpu().numpy()[:, judged]
     return Ranks(better, tied, tied_positives, m, judged, ties)
+
+
+def both_ranks(
+    down: Similarity, up: Similarity, right: tuple[Positives, Positives], *, ties: Ties = "expected"
+) -> tuple[Ranks, Ranks]:
+    """`ranks` of two directions; in one pass where both are of the same embeddings and many.
+
+    Args:
+        down: queries x gallery, and up: its items as queries.
+        up: see `down`.
+        right: positives of each.
+        ties: as in `ranks`.
+    """
+    if not certified_counts.pays(down, up):
+        return ranks(down, right[0], ties=ties), ranks(up, right[1], ties=ties)
+    assert isinstance(down, Pair) and isinstance(up, Pair)
+    _check_ties(ties)
+    found = [as_positives(of, *sim.shape) for of, sim in zip(right, (down, up), strict=True)]
+    judged = [np.array([len(items) > 0 for items in of]) for of in found]
+    if not (judged[0].any() and judged[1].any()):
+        raise RerankError("positives: no query has any, so there is nothing to evaluate")
+    pairs = [
+        (torch.from_numpy(np.repeat(np.arange(len(of)), [len(items) for items in of])),
+         torch.from_numpy(np.concatenate(of)))
+        for of in found
+    ]  # fmt: skip
+    counts = certified_counts.both(down, up, (pairs[0], pairs[1]))
+    made = []
+    for of, some, sim in zip(counts, judged, (down, up), strict=True):
+        better, tied, positives = (x.numpy()[some] for x in (of.above, of.equal, of.positives))
+        made.append(Ranks(better, tied, positives, sim.shape[1], some, ties))
+    return made[0], made[1]
 
 
 def _count(mask: torch.Tensor) -> torch.Tensor:

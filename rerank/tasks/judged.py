@@ -11,7 +11,7 @@ from rerank.core.words import Name, Ties
 from rerank.metrics.browse import Browser
 from rerank.metrics.figures import Figure
 from rerank.metrics.hubness import Hubness
-from rerank.metrics.judge import Judgement, bootstrap_of, judge, paired_changes, views
+from rerank.metrics.judge import Judgement, bootstrap_of, judge_all, paired_changes, views
 from rerank.metrics.pictures import Picture, Scores
 from rerank.metrics.uncertainty import Difference
 
@@ -100,10 +100,7 @@ class Asked:
         """Figures of both directions."""
         grades = as_grades(self.truth.graded)
         seen = views(both, tuple(self.truth.positives), grades=grades)
-        return {
-            name: judge(sim, right, figures=self.figures, ties=self.ties, grades=graded)
-            for name, (sim, right, graded) in seen.items()
-        }
+        return judge_all(seen, figures=self.figures, ties=self.ties)
 
     def changes(
         self,

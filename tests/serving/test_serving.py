@@ -266,7 +266,8 @@ def test_an_aligned_model_grows_and_serves_what_came_back(tmp_path):
     texts, videos = items(rng, 120)
     names = [f"v{row}" for row in range(120)]
     model = fit_model(
-        names, videos, bank_texts, bank_gallery=bank_videos, keep_bank=True, method="align+sinkhorn",
+        names, videos, bank_texts, bank_gallery=bank_videos, keep_bank=True,
+        method="align+sinkhorn",
         bank_positives=tuple(np.array([row]) for row in range(400)), gate=False,
     )  # fmt: skip
     assert model.fitted.turns
