@@ -1,8 +1,12 @@
-"""How many items score above a reference, in both directions, from one rounded matrix product.
+"""How many items score above a reference, in both directions, from one matrix product.
 
-A rounded score is right to the e_i of `rerank.passes.certified`. Where it is further than that from
-the reference, the item is certainly above or below it; where it is not, it is scored exactly. Rows
-and columns of a panel of products are looked at together, each with references of their own.
+A product of matrices and a product of two rows may differ in the last bits, by no more than
+
+    e_i = 2 (d + 4) 2^-24 (|q_i| max|v| + max|c|)
+
+Where a score is further than that from the reference, the item is certainly above or below it;
+where it is not, it is scored as the reference was. Rows and columns of a panel of products are
+looked at together, each with references of their own.
 """
 
 from dataclasses import dataclass
@@ -11,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rerank.core import memory, progress
-from rerank.core.arrays import has_fast_bfloat16, inner_bfloat16
+from rerank.core import progress
+from rerank.core.arrays import inner
 from rerank.core.similarity import Pair, Similarity, where
 from rerank.passes import certified
 from rerank.passes.panels import slices
@@ -29,25 +33,22 @@ class Counts:
     Attributes:
         above: (n,) strictly above it.
         equal: (n,) with exactly its score.
-        reference: (n,) float32 score of its best positive; -inf without one.
         positives: (n,) positives with exactly that score.
     """
 
     above: Tensor
     equal: Tensor
-    reference: Tensor
     positives: Tensor
 
 
 def pays(down: Similarity, up: Similarity) -> bool:
-    """Whether both directions are of the same embeddings, and rounded products are shorter."""
+    """Whether both directions are of the same embeddings, and many, in memory."""
     return (
         isinstance(down, Pair) and isinstance(up, Pair)
         and down.device.type == "cpu" and down.dtype == torch.float32
         and down.shard is None and up.shard is None
         and down.shape[0] * down.shape[1] >= _FEWEST_SCORES
-        and has_numba() and has_fast_bfloat16(down.device)
-        and 2 * sum(down.shape) * down.queries.shape[1] < memory.budget() // 4
+        and has_numba()
         and certified.column_of(down) is not None and certified.column_of(up) is not None
         and _alike(down.queries, up.gallery) and _alike(down.gallery, up.queries)
     )  # fmt: skip
@@ -73,47 +74,49 @@ def both(
 
     assert isinstance(down.queries, Tensor) and isinstance(down.gallery, Tensor)
     queries, gallery = down.queries.contiguous(), down.gallery.contiguous()
-    q0, v0 = queries.mean(dim=0), gallery.mean(dim=0)
-    left, other = certified.rounded(queries, q0, v0), certified.rounded(gallery, v0, q0)
-    common, columns = torch.dot(q0, v0), (certified.column_of(down), certified.column_of(up))
+    columns = certified.column_of(down), certified.column_of(up)
     assert columns[0] is not None and columns[1] is not None
-    shifts = other.product - common + columns[0], left.product - common + columns[1]
-    # Twice the bound: references are rounded as well.
-    within = (
-        2 * certified.slack(left, other, shifts[0], common=float(q0.norm())),
-        2 * certified.slack(other, left, shifts[1], common=float(v0.norm())),
-    )
     sides = (queries, gallery, columns[0], *right[0]), (gallery, queries, columns[1], *right[1])
     found = tuple(_references(*side) for side in sides)
-    level = found[0][0] - left.product, found[1][0] - other.product
-    judged = tuple(torch.isfinite(x[0]) for x in found)
-    ends = [
-        tuple(torch.where(ok, x + sign * e, torch.inf) for ok, x, e in zip(judged, level, within))
-        for sign in (-1, 1)
-    ]
+    lengths = torch.linalg.vector_norm(queries, dim=1), torch.linalg.vector_norm(gallery, dim=1)
+    lows, highs = zip(
+        _ends(found[0][0], lengths[0], lengths[1], columns[0], queries.shape[1]),
+        _ends(found[1][0], lengths[1], lengths[0], columns[1], queries.shape[1]),
+        strict=True,
+    )  # fmt: skip
     n, m = down.shape
     rows = torch.zeros((2, n), dtype=torch.int64)
 
     def part(panel_rows: slice) -> np.ndarray:
-        panel = inner_bfloat16(left.rows[panel_rows], other.rows).view(torch.uint16)
+        panel = inner(queries[panel_rows], gallery)
         of_columns = np.zeros((2, m), np.int64)
         counting.count(
             panel.numpy(), panel_rows.start, queries.numpy(), gallery.numpy(), _numpy(columns),
-            _numpy(shifts), _numpy(ends[0]), _numpy(ends[1]), _numpy(x[0] for x in found),
-            rows.numpy(), of_columns,
+            _numpy(lows), _numpy(highs), _numpy(x[0] for x in found), rows.numpy(), of_columns,
         )  # fmt: skip
         return of_columns
 
     total, panels = np.zeros((2, m), np.int64), slices(n, m)
     with progress.task("ranks", n) as advance:
-        for done, of_columns in zip(panels, Workers().each(part, panels, 2 * m), strict=True):
+        for done, of_columns in zip(panels, Workers().each(part, panels, 4 * m), strict=True):
             total += of_columns
             advance(done.stop - done.start)
     of_items = torch.from_numpy(total)
     return (
-        Counts(rows[0], rows[1], found[0][0], found[0][1]),
-        Counts(of_items[0], of_items[1], found[1][0], found[1][1]),
+        Counts(rows[0], rows[1], found[0][1]),
+        Counts(of_items[0], of_items[1], found[1][1]),
     )
+
+
+def _ends(
+    reference: Tensor, own: Tensor, others: Tensor, column: Tensor, d: int
+) -> tuple[Tensor, Tensor]:
+    """(n,) scores between which an item must be looked at; both infinite without a reference."""
+    size = own * float(others.max()) + float(column.abs().max())
+    within = 2 * (d + 4) * 2.0**-24 * 1.01 * size
+    judged = torch.isfinite(reference)
+    low, high = (torch.where(judged, reference + x, torch.inf) for x in (-within, within))
+    return low, high
 
 
 def _numpy(both: object) -> tuple[np.ndarray, ...]:

@@ -1,9 +1,9 @@
-"""Numba kernels that count scores above a reference: by rounded scores, and exactly near it."""
+"""Numba kernels that count scores above a reference, and look again at those near it."""
 
 import numpy as np
 from numba import njit
 
-from rerank.passes.sinkhorn.cpu import _decode, _jit
+from rerank.passes.sinkhorn.cpu import _jit
 
 # Columns that are looked at together for a score near its reference.
 _LOOK = 32
@@ -44,7 +44,7 @@ def _of_row(row, plus, low, high):  # noqa: ANN001, ANN202
     """How many of row + plus are above `high`, and how many from `low` to it."""
     above = near = np.int32(0)
     for j in range(row.shape[0]):
-        value = _decode(row[j]) + plus[j]
+        value = row[j] + plus[j]
         above += np.int32(value > high)
         near += np.int32(value >= low) - np.int32(value > high)
     return above, near
@@ -55,7 +55,7 @@ def _of_part(row, plus, low, high, above):  # noqa: ANN001, ANN202
     """Add to `above` where entries of a row + plus exceed `high`; how many lie between."""
     near = np.int32(0)
     for j in range(row.shape[0]):
-        value = _decode(row[j]) + plus
+        value = row[j] + plus
         more = np.int32(value > high[j])
         above[j] += more
         near += np.int32(value >= low[j]) - more
@@ -64,23 +64,20 @@ def _of_part(row, plus, low, high, above):  # noqa: ANN001, ANN202
 
 @_jit
 def count(  # noqa: ANN201
-    panel, first, queries, gallery, corrections, shifts, lows, highs, references, of_rows,  # noqa: ANN001
-    of_columns,  # noqa: ANN001
+    panel, first, queries, gallery, corrections, lows, highs, references, of_rows, of_columns,  # noqa: ANN001
 ):  # fmt: skip
     """Add up what is above, and equal to, the references of some rows and of all columns.
 
     Two of everything: of rows against all columns, and of columns against these rows.
 
     Args:
-        panel: (b, m) rounded products of the centred rows.
+        panel: (b, m) products of rows.
         first: the place of its first row.
         queries: (n, d), gallery: (m, d).
         gallery: see `queries`.
         corrections: (m,) added to the scores of rows, and (n,) to those of columns.
-        shifts: (m,) and (n,) what the panel leaves out of them, but for a constant of the row, or
-            of the column.
-        lows: (n,) and (m,): nothing that is rounded to less reaches the reference.
-        highs: (n,) and (m,): all that is rounded to more exceeds it.
+        lows: (n,) and (m,): nothing that is found lower reaches the reference.
+        highs: (n,) and (m,): all that is found higher exceeds it.
         references: (n,) and (m,) exact scores; of no use where low and high are infinite.
         of_rows: (2, n) int64, and of_columns: (2, m) int64, above and equal.
         of_columns: see `of_rows`.
@@ -90,22 +87,22 @@ def count(  # noqa: ANN201
     for b in range(panel.shape[0]):
         i, row = first + b, panel[b]
         low, high = lows[0][i], highs[0][i]
-        more, near = _of_row(row, shifts[0], low, high)
+        more, near = _of_row(row, corrections[0], low, high)
         of_rows[0, i] += more
         if near > 0:
             for j in range(m):
-                value = _decode(row[j]) + shifts[0][j]
+                value = row[j] + corrections[0][j]
                 if value >= low and not value > high:
                     score = _dot(queries[i], gallery[j]) + corrections[0][j]
                     of_rows[0, i] += np.int64(score > references[0][i])
                     of_rows[1, i] += np.int64(score == references[0][i])
-        plus = shifts[1][i]
+        plus = corrections[1][i]
         for start in range(0, m, _LOOK):
             stop = min(start + _LOOK, m)
             bottom, top = lows[1][start:stop], highs[1][start:stop]
             if _of_part(row[start:stop], plus, bottom, top, above[start:stop]) > 0:
                 for j in range(start, stop):
-                    value = _decode(row[j]) + plus
+                    value = row[j] + plus
                     if value >= lows[1][j] and not value > highs[1][j]:
                         score = _dot(queries[i], gallery[j]) + corrections[1][i]
                         of_columns[0, j] += np.int64(score > references[1][j])
