@@ -30,6 +30,15 @@ ANSWERS = {
     ("top-k", "ranking"): "the answer: the best items; and hubness before, of a sample",
     ("log-sum-exp", "_mirror"): "the other direction's biases",
     ("shares", "auto_tau"): "how sure is the plan?",
+    ("Sinkhorn sweep", "fit_after"): "masses of that plan as it is read",
+    ("moments of the plan", "trust"): "partners of a sample, for the judge of the alignment",
+    ("ranks", "<listcomp>"): "the judge: ranks over unseen axes (a sample)",
+    ("log-sum-exp", "<listcomp>"): "the judge: popularity over those axes (a sample)",
+    ("top-k", "held_gain"): "the judge: choices over the others (a sample)",
+    ("popularity", "popularity"): "which of many items are too popular? (two widths, of a sample)",
+    ("popularity", "collisions"): "with which width do unseen queries collide less? (a sample)",
+    ("Sinkhorn kernel", "width"): "exponentials of that sample",
+    ("Sinkhorn kernel", "gain"): "exponentials over half of the axes: are all items wanted?",
 }
 # As the command does, before torch is imported: threads that wait do not spin.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
