@@ -290,6 +290,17 @@ def judged():
     yield "judged", figures(found)
 
 
+def few_wanted():
+    """Few of many items asked, by queries that are not sure: axes without a say tell."""
+    rng = np.random.default_rng(7)
+    videos = rng.normal(size=(200, D)) + 1.5 * np.random.default_rng(0).normal(size=D)
+    texts = videos[rng.integers(20, size=300)] + 0.8 * rng.normal(size=(300, D))
+    found = applied(texts, videos, "sinkhorn")
+    assert any("dimensions without a say" in note for note in found.t2v.notes)
+    # How much it weighs is said in per cent, which a last bit may change.
+    yield "few wanted", {k: x for k, x in figures(found).items() if not k.endswith("said")}
+
+
 def mirrored():
     """One fit for both directions, where sizes ask for it."""
     texts, videos = embeddings(31, 31, 1)
@@ -310,7 +321,17 @@ def run():
     out |= {f"refused {name}": torch.tensor(refused(name)) for name in REFUSED}
     # One rehearsal of a gate is judged as three are, in a third of the time.
     with held(trials, "SPLITS", 1), warnings.catch_warnings(action="ignore"):
-        for part in (one_bank, two_banks, gates, scores, marginals, compiled, judged, mirrored):
+        for part in (
+            one_bank,
+            two_banks,
+            gates,
+            scores,
+            marginals,
+            compiled,
+            judged,
+            few_wanted,
+            mirrored,
+        ):
             for name, found in part():
                 out |= {f"{name}/{key}": value for key, value in found.items()}
     return {name: np.asarray(value) for name, value in out.items()}

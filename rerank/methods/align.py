@@ -151,9 +151,7 @@ class Align(Reranker):
             "gallery_bias": plan.gallery_bias + plan.offset, "query_mass": mass,
             "query_bias": plan.complete(sim) if sim.shard == "gallery" else None,
         }  # fmt: skip
-        found = plan_moments(
-            sim, plan.tau, **form, step=plan.step, turned_bias=plan.query_bias - plan.offset
-        )  # fmt: skip
+        found = plan_moments(sim, plan.tau, **form, step=plan.step)
         sure = _sure(found, plan, sim)
         # As many pairs of mass one as the masses are worth (Kish): n where they are equal.
         square = mass.square().sum()

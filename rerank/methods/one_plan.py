@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rerank.core.similarity import Similarity, place
 from rerank.methods.temperature import Temperature, auto_tau
+from rerank.passes import reduce
 from rerank.passes.sinkhorn.sweepers import Sweeper
 
 
@@ -47,7 +48,9 @@ def temperature(**asked: Any) -> Temperature:  # noqa: ANN401  as `auto_tau`
     if last is None or asked["graph"] is not None:
         return auto_tau(**asked)
     known = last[0]
-    if known is not None and _same(known.asked, asked):
+    same = known is not None and _same(known.asked, asked)
+    # A plan is looked for by all processes together, or by none.
+    if known is not None and reduce.everywhere(asked["sim"], same):
         return known.found
     last[0] = None  # with its kernel, before there is another
     found = auto_tau(**asked)
@@ -67,8 +70,8 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         return asked["sim"], [asked[name] for name in _MASSES]
 
     (sim, masses), (other_sim, others) = at(one), at(other)
-    if one["graph"] is not None or place(sim) != place(other_sim):
+    if place(sim) != place(other_sim) or sim.shard != other_sim.shard:
         return False
-    if sim.shard is not None or any(one[name] != other[name] for name in _EQUAL):
+    if any(one[name] != other[name] for name in _EQUAL):
         return False
     return all(torch.equal(x, y) for x, y in zip(masses, others, strict=True))

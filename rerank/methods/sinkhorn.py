@@ -133,7 +133,9 @@ class Sinkhorn(Reranker):
         if tau is None:
             return _unchanged(sim, choice, chosen.note)
         tol = max(self.tol, _PLAN_TOL) if rough and self.tol is not None else self.tol
-        problem = _problem(sim, chosen, found, choice, graph, warm=bool(tol), seen_turned=turned)
+        problem = _problem(
+            sim, chosen, found, choice, graph, warm=bool(tol), seen_turned=turned, rough=rough
+        )  # fmt: skip
         if problem.step is None:
             # An alignment reads its moments from this kernel, and the best lists come from it.
             step = reduce.sweeper(
@@ -268,7 +270,7 @@ class _Problem:
 
 def _problem(
     sim: Similarity, chosen: Temperature, found: Masses, choice: Choice, graph: Graph | None, *,
-    warm: bool, seen_turned: bool,
+    warm: bool, seen_turned: bool, rough: bool,
 ) -> _Problem:  # fmt: skip
     """What is to be solved.
 
@@ -280,11 +282,12 @@ def _problem(
         graph: what stands for all pairs, where they are too many.
         warm: from potentials that are nearly right, where there are any.
         seen_turned: whether the temperature is of the other direction.
+        rough: whether only the plan is wanted, which is met less closely: from which side matters.
     """
     tau, step = chosen.tau, None
     assert tau is not None
     turned = choice.form == "one-to-one"
-    if seen_turned and chosen.step is not None and choice.form == "equality":
+    if seen_turned and not rough and chosen.step is not None and choice.form == "equality":
         # All items equally probable: as good a problem from their side, whose kernel is there.
         step = chosen.step.at(tau, found.T.log_a)
         turned = step is not None

@@ -8,7 +8,7 @@ import torch
 from rerank.core.similarity import Dense, Pair
 from rerank.methods import one_plan
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.passes.cross import plan_moments, softmax_columns
+from rerank.passes.cross import softmax_columns
 from rerank.passes.sinkhorn.choose import has_numba, sweeper
 from rerank.passes.sinkhorn.stored import StoredNumba
 
@@ -93,20 +93,3 @@ def test_shares_of_a_wider_softmax_are_read_from_a_kernel(pair: Pair, t: float) 
         assert torch.equal(one, other)
     assert step.columns(0.02, query_mass=mass, gallery_bias=bias) is None  # narrower
     assert softmax_columns(pair, t, query_mass=mass, gallery_bias=bias) is not None
-
-
-def test_moments_are_read_from_the_kernel_of_the_other_side(pair: Pair) -> None:
-    plan = Sinkhorn().fit_plan(pair)
-    assert plan.step is not None and plan.step.sim.shape == (SHORT, LONG)
-    mass = torch.full((LONG,), 1 / LONG, dtype=torch.float64)
-    given = {"gallery_bias": plan.gallery_bias + plan.offset, "query_mass": mass}
-    want = plan_moments(pair, plan.tau, **given)
-    got = plan_moments(
-        pair, plan.tau, **given, step=plan.step, turned_bias=plan.query_bias - plan.offset
-    )
-    assert plan.step._stale  # it was given up
-    assert got.of_queries == pytest.approx(want.of_queries, abs=5e-3)
-    assert got.of_items == pytest.approx(want.of_items, abs=5e-3)
-    for name in ("mass", "queries", "items", "qq", "vv", "qv"):
-        one, other = getattr(got.moments, name), getattr(want.moments, name)
-        assert float((one - other).norm()) < 2e-2 * max(0.1, float(other.norm())), name
