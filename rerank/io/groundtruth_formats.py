@@ -18,13 +18,8 @@ from typing import Any, NamedTuple
 
 from rerank.core.errors import FormatError
 from rerank.io.field import afford
-from rerank.io.files import check_unpacked, named, parse_json, read_text, regular_file
-from rerank.io.recipes import (
-    is_pickle,
-    truth_from_archive,
-    truth_from_array,
-    truth_from_pickle,
-)
+from rerank.io.files import named, parse_json, read_text, regular_file
+from rerank.io.truth_arrays import refuse_arrays
 
 # What tables and records call the two sides, the captions and the grade: letters and digits of the
 # name, lower case; the first that is there counts.
@@ -417,7 +412,7 @@ def readings_of(path: Path) -> Iterable[Reading]:
     suffix = path.suffix.lower()
     if suffix in (".parquet", ".pq"):
         return _parquet(path)
-    _refuse_binary(path)
+    refuse_arrays(path)
     afford(2 * path.stat().st_size, str(path), what="a ground truth")
     text = read_text(path)
     where = str(path)
@@ -430,47 +425,6 @@ def readings_of(path: Path) -> Iterable[Reading]:
     if suffix == ".json" or head in ("{", "["):
         return _json(parse_json(text, where), where)
     return _table(text, where)
-
-
-def _refuse_binary(path: Path) -> None:
-    with path.open("rb") as stream:
-        head = stream.read(16)
-    kinds = "a ground truth is JSON, a table (.csv, .tsv, .parquet) or TREC qrels"
-    if is_pickle(path, head):
-        raise FormatError(f"{path}: is a pickle; {truth_from_pickle(path)}")
-    if head.startswith(b"\x93NUMPY"):
-        from rerank.io.formats.npy import Header
-
-        with path.open("rb") as stream:
-            objects = Header(stream, str(path)).dtype.hasobject
-        if objects:
-            raise FormatError(f"{path}: is an array of Python objects; {truth_from_array(path)}")
-        raise FormatError(f"{path}: is an array of numpy, which names no texts and videos; {kinds}")
-    if head.startswith(b"PK\x03\x04"):
-        raise FormatError(f"{path}: is an archive{_archive(path)}; {kinds}")
-    check_unpacked(path, head)
-    for magic, what in (
-        (b"\x89HDF", "an HDF5 file"), (b"PAR1", "a parquet table; call it .parquet"),
-    ):  # fmt: skip
-        if head.startswith(magic):
-            raise FormatError(f"{path}: is {what}; {kinds}")
-
-
-def _archive(path: Path) -> str:
-    """Of which arrays, and how to make a table of two lists of one length."""
-    from rerank.io.formats.npz import open_npz
-
-    try:
-        with open_npz(path) as container:
-            fields = dict(container.fields)
-    except FormatError:
-        return ""
-    lists = [name for name, item in fields.items() if len(item.shape) == 1 and not item.odd]
-    text = f" with {named(list(fields))}"
-    if len(lists) != 2 or len({fields[name].shape for name in lists}) > 1:
-        return text
-    lists.sort(key=lambda name: not name.lower().startswith(("q", "t", "c", "s")))
-    return f"{text}; if these are the pairs: {truth_from_archive(path, *lists)}"
 
 
 def _parquet(path: Path) -> Iterable[Reading]:
