@@ -57,6 +57,9 @@ _WRAPPERS = (
 )  # fmt: skip
 # An object with more entries is no wrapper of parts, and no table of columns.
 _MOST_PARTS = 100
+# Lines that tell what a file without a header is.
+_LOOKED_AT = 200
+_LOOKS_LIKE_CAPTIONS = "lines of the id of a video and a caption"
 HEADERS = "query_id,video_id (or sen_id, key, caption_id, ... and image_id, filename, ...)"
 
 
@@ -82,6 +85,7 @@ class Reading:
             not where the names of the texts are made from those of the videos.
         single: every first name has one second name that is no list.
         missing: what it lacks to be read like this, where it is not whole.
+        captions: whether the file looks like lines of a video and a caption, however read.
     """
 
     build: Callable[[int], list[Pair]]
@@ -92,6 +96,7 @@ class Reading:
     single: bool = False
     missing: str = ""
     turns: bool = True
+    captions: bool = False
 
     @property
     def pairs(self) -> list[Pair]:
@@ -687,6 +692,7 @@ def _table(text: str, where: str) -> Iterable[Reading]:
         readings.append(qrels)
     readings += _caption_lines(lines)
     readings += _pair_lines(lines, delimiter if delimiter in first else None)
+    readings += _videos_and_captions(lines)
     if readings:
         return readings
     columns = f"; its first line has the columns {named(header)}" if len(header) > 1 else ""
@@ -760,6 +766,40 @@ def _caption_lines(lines: Sequence[str]) -> Iterable[Reading]:
             return []
         records.append({"text_id": name, "video_id": video, "caption": caption.strip()})
     return readings_of_records(records, "", how="lines of an id and a caption", kind="line")
+
+
+def _videos_and_captions(lines: Sequence[str]) -> Iterable[Reading]:
+    """`video caption`, apart by a blank, a tab, a comma, ..., also with a number between them.
+
+    Only where most lines have words behind the first, as neither pairs nor qrels have.
+    """
+    whole = [line.strip() for line in lines if line.strip()]
+    looked = [_video_and_caption(line) for line in whole[:_LOOKED_AT]]
+    words = [record["caption"].split() for record in looked if record is not None]
+    wordy = sum(len(each) > 1 and any(map(str.isalpha, each)) for each in words)
+    if 2 * wordy <= len(looked):
+        return
+    records = [_video_and_caption(line) for line in whole]
+    if None in records:
+        return
+    for found in readings_of_records(records, "", how=_LOOKS_LIKE_CAPTIONS, kind="line"):
+        yield replace(found, captions=True)
+
+
+def _video_and_caption(line: str) -> dict[str, str] | None:
+    """A line taken apart; None where there is but one thing in it."""
+    mark = re.search("\t" if "\t" in line else r"[\s,;|]+", line)
+    if mark is None:
+        return None
+    record = {"video_id": line[: mark.start()].strip().rstrip(":").strip('"')}
+    caption = line[mark.end() :].strip()
+    number, tab, rest = caption.partition("\t")
+    if tab and number.strip().isdecimal():
+        record["caption_number"], caption = number.strip(), rest.strip()
+    if len(caption) > 1 and caption[0] == caption[-1] == '"':
+        caption = caption[1:-1].replace('""', '"')
+    record["caption"] = caption
+    return record if record["video_id"] and caption else None
 
 
 def _pair_lines(lines: Sequence[str], delimiter: str | None) -> list[Reading]:
