@@ -33,7 +33,14 @@ from rerank.serving.trained import kept_heads, load_heads_from, through
 from rerank.tasks.answer import Answer
 from rerank.tasks.fuse import read_fused, read_rows
 from rerank.tasks.models import Paths, one_path, paths_of, several
-from rerank.tasks.read import bytes_of, check_said, pick_device, read_role, right_answers
+from rerank.tasks.read import (
+    bytes_of,
+    check_lengths,
+    check_said,
+    pick_device,
+    read_role,
+    right_answers,
+)
 from rerank.tasks.settings import settings_over
 
 
@@ -336,6 +343,9 @@ def _read_sides(
                     f"{side.source}: embeddings have d = {side.vectors.shape[1]} but "
                     f"{gallery.source} has d = {d}; both must come from the same model"
                 )
+        if metric == "dot":
+            check_lengths(bank, gallery)
+            check_lengths(bank, other)
     return _Sides(gallery, bank, other, _bank_pairs(bank_gt, bank, other, direction, said))
 
 

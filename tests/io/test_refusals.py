@@ -309,3 +309,15 @@ def test_the_recipe_for_pickles_works(tmp_path):
     found = read_embeddings(tmp_path / "IN.npz")
     assert found.ids == tuple(IDS)
     np.testing.assert_array_equal(found.vectors, vectors())
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("f4", 1e-41), ("f8", 1e-310)])
+def test_rows_whose_digits_are_lost_are_named(tmp_path, dtype, size):
+    rows, path = np.ones((3, 4), dtype), tmp_path / "v.npz"
+    rows[1] = size
+    np.savez(path, embeddings=rows, ids=["a", "b", "c"])
+    refused(path, r"row 1 \(id 'b'\): its numbers are below .*; scale the embeddings")
+    assert len(read_embeddings(path, metric="dot")) == 3
+    rows[1] = 1e-30  # small, but whole
+    np.savez(path, embeddings=rows, ids=["a", "b", "c"])
+    assert len(read_embeddings(path)) == 3
