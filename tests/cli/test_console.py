@@ -5,6 +5,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -151,3 +153,29 @@ def test_captions_that_are_none_are_refused(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(FormatError, match="expected"):
         read_captions(tmp_path / name)
+
+
+@pytest.mark.parametrize("door", ["apply", "plan", "fit"])
+@pytest.mark.parametrize("name", ["", " ", "+"])
+def test_an_empty_method_is_none_and_not_the_default(tmp_path, samples, door, name):
+    sides = ("--videos", samples / "videos.h5", "--texts", samples / "texts.h5")
+    given = {
+        "apply": (*sides, "--out", "r.h5"), "plan": sides,
+        "fit": (*sides[:2], "--bank-texts", sides[3], "--out", "m.safetensors"),
+    }[door]  # fmt: skip
+    out, err = run(door, *given, "--method", name, cwd=tmp_path, code=2)
+    assert err.startswith(f"error: method: got '{name.strip('+')}', expected one of ")
+    assert not out and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("typed", ["methods", "doctor", "apply -h", "methods --json"])
+def test_a_reader_that_has_enough_ends_a_command_without_a_word(tmp_path, typed):
+    code = "from rerank_cli.app import program; program()"
+    made = subprocess.Popen(
+        [sys.executable, "-c", code, *typed.split()], cwd=tmp_path, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert made.stdout is not None and made.stderr is not None
+    made.stdout.close()
+    assert (made.stderr.read(), made.wait()) == (b"", 141)
+    made.stderr.close()
