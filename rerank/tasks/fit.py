@@ -4,6 +4,7 @@ A gallery is videos for "t2v" and texts for "v2t"; queries are the other. Heads 
 learned travel inside the model file and are applied to everything that is read.
 """
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -401,8 +402,14 @@ def _regime(n: int, m: int, d: int, device: torch.device, *, double: bool) -> st
 def _numbers(model: Saved) -> str:
     parts = []
     for stage in model.fitted.stages:
-        for name, word in (("tau", "tau"), ("n_iters", "iterations"), ("error", "marginal error")):
-            value = getattr(stage, name, None)
-            if value is not None:
-                parts.append(f"{word} {value:.4g}")
+        found = {
+            word: getattr(stage, name, None)
+            for name, word in (
+                ("tau", "tau"), ("n_iters", "iterations"), ("error", "marginal error"),
+            )
+        }  # fmt: skip
+        found = {word: value for word, value in found.items() if value is not None}
+        # Where there was too little to fit, a note says so.
+        if not any(math.isnan(value) for value in found.values()):
+            parts += [f"{word} {value:.4g}" for word, value in found.items()]
     return "".join(f", {part}" for part in parts)

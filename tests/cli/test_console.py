@@ -14,6 +14,7 @@ import pytest
 
 from rerank.core import progress
 from rerank.core.errors import FormatError
+from rerank.io import write_embeddings
 from rerank.tasks.report import read_captions
 from rerank_cli.console import LineReporter
 from tests.cli.test_cli import run
@@ -179,3 +180,12 @@ def test_a_reader_that_has_enough_ends_a_command_without_a_word(tmp_path, typed)
     made.stdout.close()
     assert (made.stderr.read(), made.wait()) == (b"", 141)
     made.stderr.close()
+
+
+def test_a_fit_of_too_little_prints_no_figure_that_is_none(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(5, 8)).astype("f4")
+    write_embeddings(tmp_path / "v.h5", ["v"], rows[:1])
+    write_embeddings(tmp_path / "t.h5", list("abcde"), rows)
+    out, err = run("fit", "--videos", "v.h5", "--bank-texts", "t.h5", "--out", "m.safetensors",
+                   cwd=tmp_path)  # fmt: skip
+    assert "label none" in out and "nan" not in out and "too small to fit" in err
