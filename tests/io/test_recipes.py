@@ -5,7 +5,6 @@ import shlex
 import subprocess
 import sys
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +14,7 @@ from safetensors.numpy import save_file
 from rerank.core.errors import FormatError
 from rerank.io import read_embeddings, read_ground_truth
 from tests.cli.test_cli import run
+from tests.io_writers import write_named
 
 ROWS = np.arange(6.0).reshape(3, 2) + 1
 NAMED = {f"v{i}": row for i, row in enumerate(ROWS)}
@@ -88,9 +88,7 @@ MATRIX = np.eye(3, dtype=int)[ROW_OF]
 
 
 def h5(path, **arrays):
-    with h5py.File(path, "w") as file:
-        for name, array in arrays.items():
-            file[name] = array
+    write_named(path, arrays)
 
 
 # What is written, how the file is called in the refusal, and which sides it gives by their rows.
