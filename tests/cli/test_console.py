@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 import shlex
 import shutil
@@ -189,3 +190,24 @@ def test_a_fit_of_too_little_prints_no_figure_that_is_none(tmp_path):
     out, err = run("fit", "--videos", "v.h5", "--bank-texts", "t.h5", "--out", "m.safetensors",
                    cwd=tmp_path)  # fmt: skip
     assert "label none" in out and "nan" not in out and "too small to fit" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.parametrize("door", ["apply", "eval", "compare"])
+def test_pages_of_files_whose_names_are_no_unicode_are_written(tmp_path, samples, door):
+    names = {}
+    for kind in ("texts.h5", "videos.h5", "gt.json"):
+        names[kind] = os.fsdecode(b"caf\xe9-" + kind.encode())
+        shutil.copy(samples / kind, tmp_path / names[kind])
+    sides = ("--texts", names["texts.h5"], "--videos", names["videos.h5"])
+    page = os.fsdecode(b"p\xe9ge.html")
+    given = {
+        "apply": (*sides, "--out", os.fsdecode(b"r\xe9.h5")),
+        "eval": (*sides, "--gt", names["gt.json"]),
+        "compare": (*sides, "--gt", names["gt.json"], "--methods", "csls"),
+    }[door]
+    run(door, *given, "--report", page, cwd=tmp_path)
+    written = (tmp_path / page).read_bytes().decode("utf-8")  # strict: a browser would guess
+    assert "</html>" in written
+    if door != "eval":
+        assert r"caf\udce9-texts.h5" in written
