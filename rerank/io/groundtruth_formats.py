@@ -690,9 +690,10 @@ def _table(text: str, where: str) -> Iterable[Reading]:
     qrels = _qrels(lines, where)
     if isinstance(qrels, Reading):
         readings.append(qrels)
-    readings += _caption_lines(lines)
+    numbered = list(_caption_lines(lines))
+    readings += numbered
     readings += _pair_lines(lines, delimiter if delimiter in first else None)
-    readings += _videos_and_captions(lines)
+    readings += () if numbered else _videos_and_captions(lines)
     if readings:
         return readings
     columns = f"; its first line has the columns {named(header)}" if len(header) > 1 else ""

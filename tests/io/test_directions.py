@@ -308,3 +308,10 @@ def test_pairs_and_qrels_are_no_captions(tmp_path, text):
     with pytest.raises(FormatError) as caught:
         read_ground_truth(path, ["t0", "t1"], ["v0", "v1"])
     assert "caption, " not in str(caught.value)
+
+
+def test_captions_with_numbers_of_their_own_are_named_by_them(tmp_path):
+    path = tmp_path / "gt.txt"
+    path.write_text("a.jpg#0 a dog runs\nb.jpg#0 a cat sits\n")
+    with pytest.raises(FormatError, match="texts by their id, and 'a.jpg#0' is neither"):
+        read_ground_truth(path, ["t0", "t1"], ["v0", "v1"])
