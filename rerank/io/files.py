@@ -213,8 +213,8 @@ def parse_json(text: str, where: str) -> Any:  # noqa: ANN401  JSON is any of si
         raise no_room(where) from error
     except RecursionError as error:
         raise FormatError(
-            f"{where}: is JSON with lists or objects inside each other hundreds deep, which nothing "
-            "that is read here has; look at what wrote it"
+            f"{where}: is JSON with lists or objects inside each other hundreds deep, which "
+            "nothing that is read here has; look at what wrote it"
         ) from error
     except ValueError as error:
         raise FormatError(f"{where}: is not valid JSON: {one_line(error)}") from error

@@ -31,6 +31,8 @@ _OTHERS = (
     (b"MATLAB", "a file of MATLAB"), (b"SQLite", "a database of SQLite"), (b"%PDF", "a PDF"),
     (b"\xd0\xcf\x11\xe0", "a document of Office; save its sheet as CSV"),
 )  # fmt: skip
+# Parts of a file inside each other: splits, queries, lists of grades, and some more.
+_DEEPEST = 6
 # Names of arrays that hold the texts begin so: query, text, caption, sentence.
 _TEXTS = ("q", "t", "c", "s")
 
@@ -196,6 +198,13 @@ def _torch(path: Path) -> str:
             out = truth_from_torch(path, all_=True)
             return f"{what} with more than tensors, lists and text; {out}"
         return f"{what}: {one_line(str(error).removeprefix(f'{path}: '))}"
+    inside: Any = content
+    for _ in range(_DEEPEST):
+        if not isinstance(inside, dict | list) or not inside:
+            break
+        inside = next(iter(inside.values() if isinstance(inside, dict) else inside))
+    else:
+        return f"{what} with parts inside each other, deeper than pairs are kept; {_KINDS}"
     load = (
         f"import torch, numpy as n; d = torch.load({quoted(str(path))}, "
         f"map_location={quoted('cpu')}, weights_only=True)"

@@ -1,5 +1,6 @@
 """Every recipe that is printed for a refused file works on that file, and replaces none."""
 
+import functools
 import pickle
 import shlex
 import subprocess
@@ -162,6 +163,8 @@ def test_the_recipe_for_a_ground_truth_gives_one_that_is_read(tmp_path, name):
 NO_TRUTHS = {
     "vectors.pt": (lambda path: torch.save({"a": torch.ones(2), "b": torch.ones(2),
                                             "c": torch.ones(2)}, path), "with vectors"),
+    "deep.pt": (lambda path: torch.save(functools.reduce(lambda x, _: {"k": x, "l": x}, range(9),
+                                                         "v"), path), "inside each other"),
     "scores.npy": (lambda path: np.save(path, np.ones((3, 4))), r"array of numpy \(3x4 float64\)"),
     "both.npz": (lambda path: np.savez(path, a=np.ones((3, 4)), b=["x"] * 3), "archive of numpy"),
     "any.zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(40)), "a zip archive"),
