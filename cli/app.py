@@ -133,6 +133,13 @@ def _leave(said: str = "") -> NoReturn:
     sys.exit(128 + _ended_by[0])
 
 
+def _leave_pipe() -> NoReturn:
+    """End as programs do whose reader has enough, without a word."""
+    settle_stdout()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(141)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from rerank.core.version import __version__
@@ -218,8 +225,12 @@ def main() -> None:
         # Abort is what the parser of options makes of an interrupt.
         _leave()
     except BrokenPipeError:
-        settle_stdout()
-        sys.exit(141)
+        _leave_pipe()
+    except SystemExit as ended:
+        # The parser of options makes it of a pipe that is closed while a command prints.
+        if isinstance(ended.__context__, BrokenPipeError):
+            _leave_pipe()
+        raise
     except Exception as error:
         said = _answer(error)
         if said is None:

@@ -12,8 +12,12 @@ from typing import NoReturn
 # What ends a run from outside; each is answered by cleaning up, and by the status 128 + number.
 SIGNALS = [n for n in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if n]
 NO_MEMORY = "no memory is left; allow less with --memory SIZE, such as 500MB, or free some"
-# Address space that torch maps, without which no figure is computed.
+# Address space that torch maps, without which no figure is computed, and what work takes beside it.
 _LEAST = 800 * 10**6
+_WORK = 10**9
+# Of a thread, where its stack has no limit; pools of threads: of numpy, of scipy and of torch.
+_STACK = 8 << 20
+_POOLS = 3
 INTERRUPTED = "interrupted: no partial output was left behind\n"
 
 
@@ -91,7 +95,8 @@ def line_of(error: BaseException) -> str | None:
 def check_room() -> None:
     """Refuse to start where the address space is limited to less than the libraries alone take.
 
-    Some of them end the process without a word when they find no room.
+    Some of them end the process without a word when they find no room. Where it is tight, they
+    get one thread: those that start more end the process where there is no room for a stack.
 
     Raises:
         RerankError: it is, as by `ulimit -v`.
@@ -108,3 +113,9 @@ def check_room() -> None:
             f"the address space is limited to {allowed // 10**6} MB (ulimit -v), and the libraries "
             f"alone take {_LEAST // 10**6} MB; allow more"
         )
+    if allowed != resource.RLIM_INFINITY:
+        stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
+        stack = _STACK if stack == resource.RLIM_INFINITY else stack
+        if allowed < _LEAST + _WORK + _POOLS * (os.cpu_count() or 1) * stack:
+            # Read when the libraries are loaded.
+            os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")

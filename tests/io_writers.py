@@ -4,6 +4,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -176,3 +177,35 @@ def zip_of(path: Path, members: dict[str, bytes]) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, raw in members.items():
             archive.writestr(name, raw)
+
+
+def write_named(path: Path, arrays: dict[str, Any]) -> Path:
+    """Arrays and lists by name in one file of the kind that its ending says; `a/b` is in a group.
+
+    Lists have no place in a file of safetensors.
+    """
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file[name] = values
+    elif path.suffix == ".safetensors":
+        save_file(arrays, path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps({name: np.asarray(x).tolist() for name, x in arrays.items()}))
+    else:
+        assert path.suffix == ".pt", path
+        torch.save(_nested(arrays), path)
+    return path
+
+
+def _nested(arrays: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name, values in arrays.items():
+        *groups, last = name.split("/")
+        place = made
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
+    return made

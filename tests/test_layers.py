@@ -30,6 +30,8 @@ BORDERS: dict[str, tuple[str, ...]] = {
     # doctor imports it to report which build answers to the name
     "faiss": ("rerank.passes.topk", "rerank.serving.fold", "rerank_cli.doctor"),
     "typer": ("rerank_cli",),
+    # asks for its room first, without which its BLAS never ends
+    "scipy": ("rerank.core.scipy_parts",),
 }
 
 # Too slow, or not always installed, to be imported by merely importing a module of the package.

@@ -3,8 +3,9 @@
 Inner products of two sets of rows, by the fastest exact route that this build of torch has.
 """
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -224,21 +225,38 @@ def check_products(queries: Tensor, gallery: Tensor) -> None:
     """
     if not len(queries) or not len(gallery):
         return  # a process may have no rows
-    info = torch.finfo(queries.dtype)
     sides = {"queries": queries, "gallery": gallery}
     lengths, places = {}, {}
     for name, x in sides.items():
         norms = row_norms_or_zero(x)
         places[name] = int(norms.argmax())
         lengths[name] = float(norms[places[name]])
-    product = lengths["queries"] * lengths["gallery"]
-    if info.tiny * 1e3 <= product <= info.max / 16 or product == 0:
-        return
+    said = strained(lengths, queries.dtype)
+    if said is not None:
+        name, how = said
+        raise RerankError(f"{name}: row {places[name]} has norm {lengths[name]:.1e}, {how}")
+
+
+def strained(lengths: Mapping[str, float], dtype: torch.dtype) -> tuple[str, str] | None:
+    """The side whose longest row makes inner products leave the range of a type, and what to do.
+
+    Their squares too, which fits are made of.
+
+    >>> strained({"texts": 1.0, "videos": 1e30}, torch.float32)[0]
+    'videos'
+    >>> strained({"texts": 1.0, "videos": 1e6}, torch.float32)
+    """
+    info = torch.finfo(dtype)
+    # Nothing is made of what squares lose below; above they take whole rankings with them.
+    low, high = info.tiny * 1e3, min(0.01 * _SAFE.get(dtype, _SAFE_SINGLE)[1], info.max / 16)
+    product = math.prod(lengths.values())
+    if product == 0 or (low <= product <= high and max(lengths.values()) <= high):
+        return None
     name = max(lengths, key=lambda side: abs(np.log10(max(lengths[side], info.tiny))))
-    how = "overflow" if product > 1 else "vanish"
-    raise RerankError(
-        f"{name}: row {places[name]} has norm {lengths[name]:.1e}, and inner products {how} in "
-        f"{_named(queries)}; scale the embeddings, or use {option('metric', 'cosine')}"
+    how = "vanish" if product < low else "overflow"
+    return name, (
+        f"and inner products or their squares {how} in {str(dtype).removeprefix('torch.')}; scale "
+        f"the embeddings, or use {option('metric', 'cosine')}"
     )
 
 

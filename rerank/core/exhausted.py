@@ -1,9 +1,11 @@
 """Whether an exception says that there is no memory left, whoever raised it.
 
-Imports nothing, because there may be no room for it.
+And whether there is some, for libraries that end the process where there is not. Imports nothing
+to speak of, because there may be no room for it.
 """
 
 import errno
+import mmap
 
 # How torch, CUDA, C++, oneDNN, HDF5, LLVM and the loader of libraries say it.
 _WORDS = (
@@ -34,3 +36,17 @@ def ran_out(error: BaseException) -> bool:
                 return True
         now = now.__cause__ or now.__context__
     return False
+
+
+def reserve(size: int) -> None:
+    """Look whether so many bytes could be had, for what would wait for them forever, or abort.
+
+    >>> reserve(1 << 20)
+
+    Raises:
+        MemoryError: they could not.
+    """
+    try:
+        mmap.mmap(-1, size).close()
+    except OSError as error:
+        raise MemoryError(f"cannot allocate memory: {size:,} bytes") from error

@@ -4,7 +4,6 @@ What a piece of work costs: its time and the peak of the memory it held.
 """
 
 import math
-import mmap
 import os
 import re
 import time
@@ -108,18 +107,6 @@ def is_large(elements: int) -> bool:
 def budget_for(elements: int) -> int:
     """The smallest budget under which so many numbers are not large, in bytes."""
     return math.ceil(4 * elements / COPY_SHARE)
-
-
-def reserve(size: int) -> None:
-    """Look whether so many bytes could be had, for what would wait for them forever.
-
-    Raises:
-        MemoryError: they could not.
-    """
-    try:
-        mmap.mmap(-1, size).close()
-    except OSError as error:
-        raise MemoryError(f"cannot allocate memory: {size:,} bytes") from error
 
 
 @contextmanager

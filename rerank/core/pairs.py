@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from rerank.core import scipy_parts
 from rerank.core.errors import RerankError
 from rerank.core.words import Name
 
@@ -194,9 +195,8 @@ def group_pairs(positives: Sequence[np.ndarray], n_gallery: int) -> Groups:
         )
     if counts.max(initial=0) <= 1:
         return _around_items(queries, items, n, n_gallery)
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
+    coo_array = scipy_parts.part("sparse").coo_array
+    connected_components = scipy_parts.part("sparse.csgraph").connected_components
     size = n + n_gallery
     graph = coo_array((np.ones(len(items), dtype=np.int8), (queries, n + items)), (size, size))
     count, label = connected_components(graph.tocsr(), directed=False)

@@ -76,18 +76,29 @@ class Embeddings:
         """Hash of ids, vectors and groups, the same for the same content in any kind of file."""
         return _content_hash(self.ids, sha256_of(self.vectors), self.group_ids)
 
-    @cached_property
+    @property
     def norms(self) -> Norms:
         """Smallest, mean and largest Euclidean norm of the rows."""
+        return self._measured[0]
+
+    @property
+    def longest(self) -> int:
+        """The row with the largest norm; 0 when there are no rows."""
+        return self._measured[1]
+
+    @cached_property
+    def _measured(self) -> tuple[Norms, int]:
         if not len(self.vectors):
-            return Norms(0.0, 0.0, 0.0)
+            return Norms(0.0, 0.0, 0.0), 0
         step = max(1, BLOCK_BYTES // (8 * max(1, self.dim)))
         parts = []
         for start in range(0, len(self.vectors), step):
             block = self.vectors[start : start + step].astype(np.float64)
             parts.append(np.linalg.norm(block, axis=1))
         norms = np.concatenate(parts)
-        return Norms(float(norms.min()), float(norms.mean()), float(norms.max()))
+        return Norms(float(norms.min()), float(norms.mean()), float(norms.max())), int(
+            norms.argmax()
+        )
 
 
 def _content_hash(ids: Sequence[str], vectors: str, group_ids: Sequence[str] | None) -> str:

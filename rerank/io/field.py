@@ -423,7 +423,7 @@ def _present(part: np.ndarray, *, nan: bool) -> np.ndarray:
 
 
 def _first_bad(part: np.ndarray, *, zero_rows: bool) -> int | None:
-    """The first row with a value that is not finite, or of zeros; None when all are good."""
+    """The first row with a value that is not finite, or of zeros or next to it; None: all good."""
     values = part.astype(np.float32) if part.dtype == np.float16 else part
     with np.errstate(over="ignore", invalid="ignore"):
         # One pass and no temporary: a sum of squares that is finite and positive vouches for the
@@ -432,9 +432,15 @@ def _first_bad(part: np.ndarray, *, zero_rows: bool) -> int | None:
         squares = np.einsum("ij,ij->i", values, values)
     for row in np.flatnonzero(~(np.isfinite(squares) & (squares > 0))):
         line = values[row]
-        if not np.isfinite(line).all() or (not zero_rows and not line.any()):
+        if not np.isfinite(line).all() or (not zero_rows and np.abs(line).max() < _least(line)):
             return int(row)
     return None
+
+
+def _least(line: np.ndarray) -> float:
+    """The smallest number of a type that has all of its digits."""
+    kind = np.dtype(np.float32) if line.dtype.itemsize < 4 else line.dtype
+    return float(np.finfo(kind).tiny)
 
 
 def _refuse(
@@ -450,6 +456,11 @@ def _refuse(
     line = part[row]
     place = f"{field.where}: row {row_name(first + row)}"
     bad = np.flatnonzero(~np.isfinite(line))
+    if not bad.size and line.any():
+        raise FormatError(
+            f"{place}: its numbers are below {_least(line):.1e}, where {line.dtype} keeps next to "
+            "no digits of them, and it has no direction; scale the embeddings before they are saved"
+        )
     if not bad.size:
         raise FormatError(
             f"{place}: is all zeros and has no direction, which cosine needs; leave the item out "

@@ -211,7 +211,12 @@ def parse_json(text: str, where: str) -> Any:  # noqa: ANN401  JSON is any of si
         raise FormatError(f"{where}: {error}; correct the file") from None
     except MemoryError as error:
         raise no_room(where) from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise FormatError(
+            f"{where}: is JSON with lists or objects inside each other hundreds deep, which "
+            "nothing that is read here has; look at what wrote it"
+        ) from error
+    except ValueError as error:
         raise FormatError(f"{where}: is not valid JSON: {one_line(error)}") from error
 
 
@@ -226,7 +231,9 @@ def _cannot_write(path: Path, error: OSError) -> FormatError:
             f"{path}: cannot be written: no room on this disk (or a size limit is reached); "
             "nothing was changed; free some space or choose another place"
         )
-    return FormatError(f"{path}: cannot be written: {one_line(error)}; choose another place")
+    # The system names the temporary file, which nobody asked for.
+    reason = one_line(error.strerror or error)
+    return FormatError(f"{path}: cannot be written: {reason}; choose another place")
 
 
 @contextlib.contextmanager

@@ -321,7 +321,7 @@ def _decide(
     reading that says which side is which counts in that direction only.
     """
     best: tuple[float, Reading] | None = None
-    nearest: tuple[float, Reading] | None = None
+    nearest: tuple[tuple[float, bool], Reading] | None = None
     against: Reading | None = None
     for reading in readings:
         step = max(1, reading.count // _SAMPLE)
@@ -340,8 +340,9 @@ def _decide(
         share = usable / looked
         if share and (best is None or share > best[0]):
             best = share, reading
-        if nearest is None or known / looked > nearest[0]:
-            nearest = known / looked, reading
+        near = (known / looked, reading.captions)
+        if nearest is None or near > nearest[0]:
+            nearest = near, reading
         if share == 1:
             break  # no later one can fit better
     if nearest is None:
@@ -387,6 +388,10 @@ def _sides() -> str:
 
 def _direction(value: str) -> str:
     return either(f"--gt-direction {value}", f'direction="{value}"')
+
+
+def _text_ids() -> str:
+    return either("one a line in a file for --text-ids", "with query_ids=")
 
 
 def _ids_of_both() -> str:
@@ -444,7 +449,15 @@ def _refuse_unknown(
     reading: Reading, texts: dict[str, int], videos: dict[str, int], where: str
 ) -> None:
     pair = reading.build(1)[0]
-    for name in pair[:2]:
+    if reading.captions and pair.second in videos:
+        raise FormatError(
+            f"{where}: looks like lines of the id of a video and a caption, and no text is called "
+            f"{named([pair.first])} (texts are {named(list(texts)[:2])}, ...): call the texts "
+            f"video#0, video#1, ..., or by their captions, {_text_ids()}, or give a table with "
+            "the header query_id,video_id"
+        )
+    names = (pair.first, pair.second)
+    for name in reversed(names) if reading.captions else names:
         if name not in texts and name not in videos:
             one, other = map(nouns.singular, nouns.sides())
             raise FormatError(
@@ -477,6 +490,11 @@ def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
     if name.isdecimal() and int(name) < max(len(texts), len(videos)):
         way = either("--text-ids rows --video-ids rows", "give ids 0, 1, ... of both sides")
         return f"; if the file holds numbers of rows, from 0: {way}"
+    if len(name.split()) > 2 and not any(" " in known for known in [*texts][:20]):
+        return (
+            f"; it looks like a caption: call the texts by their captions, {_text_ids()}, or put "
+            "their ids in its place"
+        )
     return ""
 
 

@@ -18,13 +18,8 @@ from typing import Any, NamedTuple
 
 from rerank.core.errors import FormatError
 from rerank.io.field import afford
-from rerank.io.files import check_unpacked, named, parse_json, read_text, regular_file
-from rerank.io.recipes import (
-    is_pickle,
-    truth_from_archive,
-    truth_from_array,
-    truth_from_pickle,
-)
+from rerank.io.files import named, parse_json, read_text, regular_file
+from rerank.io.truth_arrays import refuse_arrays
 
 # What tables and records call the two sides, the captions and the grade: letters and digits of the
 # name, lower case; the first that is there counts.
@@ -62,6 +57,9 @@ _WRAPPERS = (
 )  # fmt: skip
 # An object with more entries is no wrapper of parts, and no table of columns.
 _MOST_PARTS = 100
+# Lines that tell what a file without a header is.
+_LOOKED_AT = 200
+_LOOKS_LIKE_CAPTIONS = "lines of the id of a video and a caption"
 HEADERS = "query_id,video_id (or sen_id, key, caption_id, ... and image_id, filename, ...)"
 
 
@@ -87,6 +85,7 @@ class Reading:
             not where the names of the texts are made from those of the videos.
         single: every first name has one second name that is no list.
         missing: what it lacks to be read like this, where it is not whole.
+        captions: whether the file looks like lines of a video and a caption, however read.
     """
 
     build: Callable[[int], list[Pair]]
@@ -97,6 +96,7 @@ class Reading:
     single: bool = False
     missing: str = ""
     turns: bool = True
+    captions: bool = False
 
     @property
     def pairs(self) -> list[Pair]:
@@ -417,7 +417,7 @@ def readings_of(path: Path) -> Iterable[Reading]:
     suffix = path.suffix.lower()
     if suffix in (".parquet", ".pq"):
         return _parquet(path)
-    _refuse_binary(path)
+    refuse_arrays(path)
     afford(2 * path.stat().st_size, str(path), what="a ground truth")
     text = read_text(path)
     where = str(path)
@@ -430,47 +430,6 @@ def readings_of(path: Path) -> Iterable[Reading]:
     if suffix == ".json" or head in ("{", "["):
         return _json(parse_json(text, where), where)
     return _table(text, where)
-
-
-def _refuse_binary(path: Path) -> None:
-    with path.open("rb") as stream:
-        head = stream.read(16)
-    kinds = "a ground truth is JSON, a table (.csv, .tsv, .parquet) or TREC qrels"
-    if is_pickle(path, head):
-        raise FormatError(f"{path}: is a pickle; {truth_from_pickle(path)}")
-    if head.startswith(b"\x93NUMPY"):
-        from rerank.io.formats.npy import Header
-
-        with path.open("rb") as stream:
-            objects = Header(stream, str(path)).dtype.hasobject
-        if objects:
-            raise FormatError(f"{path}: is an array of Python objects; {truth_from_array(path)}")
-        raise FormatError(f"{path}: is an array of numpy, which names no texts and videos; {kinds}")
-    if head.startswith(b"PK\x03\x04"):
-        raise FormatError(f"{path}: is an archive{_archive(path)}; {kinds}")
-    check_unpacked(path, head)
-    for magic, what in (
-        (b"\x89HDF", "an HDF5 file"), (b"PAR1", "a parquet table; call it .parquet"),
-    ):  # fmt: skip
-        if head.startswith(magic):
-            raise FormatError(f"{path}: is {what}; {kinds}")
-
-
-def _archive(path: Path) -> str:
-    """Of which arrays, and how to make a table of two lists of one length."""
-    from rerank.io.formats.npz import open_npz
-
-    try:
-        with open_npz(path) as container:
-            fields = dict(container.fields)
-    except FormatError:
-        return ""
-    lists = [name for name, item in fields.items() if len(item.shape) == 1 and not item.odd]
-    text = f" with {named(list(fields))}"
-    if len(lists) != 2 or len({fields[name].shape for name in lists}) > 1:
-        return text
-    lists.sort(key=lambda name: not name.lower().startswith(("q", "t", "c", "s")))
-    return f"{text}; if these are the pairs: {truth_from_archive(path, *lists)}"
 
 
 def _parquet(path: Path) -> Iterable[Reading]:
@@ -731,8 +690,10 @@ def _table(text: str, where: str) -> Iterable[Reading]:
     qrels = _qrels(lines, where)
     if isinstance(qrels, Reading):
         readings.append(qrels)
-    readings += _caption_lines(lines)
+    numbered = list(_caption_lines(lines))
+    readings += numbered
     readings += _pair_lines(lines, delimiter if delimiter in first else None)
+    readings += () if numbered else _videos_and_captions(lines)
     if readings:
         return readings
     columns = f"; its first line has the columns {named(header)}" if len(header) > 1 else ""
@@ -806,6 +767,40 @@ def _caption_lines(lines: Sequence[str]) -> Iterable[Reading]:
             return []
         records.append({"text_id": name, "video_id": video, "caption": caption.strip()})
     return readings_of_records(records, "", how="lines of an id and a caption", kind="line")
+
+
+def _videos_and_captions(lines: Sequence[str]) -> Iterable[Reading]:
+    """`video caption`, apart by a blank, a tab, a comma, ..., also with a number between them.
+
+    Only where most lines have words behind the first, as neither pairs nor qrels have.
+    """
+    whole = [line.strip() for line in lines if line.strip()]
+    looked = [_video_and_caption(line) for line in whole[:_LOOKED_AT]]
+    words = [record["caption"].split() for record in looked if record is not None]
+    wordy = sum(len(each) > 1 and any(map(str.isalpha, each)) for each in words)
+    if 2 * wordy <= len(looked):
+        return
+    records = [_video_and_caption(line) for line in whole]
+    if None in records:
+        return
+    for found in readings_of_records(records, "", how=_LOOKS_LIKE_CAPTIONS, kind="line"):
+        yield replace(found, captions=True)
+
+
+def _video_and_caption(line: str) -> dict[str, str] | None:
+    """A line taken apart; None where there is but one thing in it."""
+    mark = re.search("\t" if "\t" in line else r"[\s,;|]+", line)
+    if mark is None:
+        return None
+    record = {"video_id": line[: mark.start()].strip().rstrip(":").strip('"')}
+    caption = line[mark.end() :].strip()
+    number, tab, rest = caption.partition("\t")
+    if tab and number.strip().isdecimal():
+        record["caption_number"], caption = number.strip(), rest.strip()
+    if len(caption) > 1 and caption[0] == caption[-1] == '"':
+        caption = caption[1:-1].replace('""', '"')
+    record["caption"] = caption
+    return record if record["video_id"] and caption else None
 
 
 def _pair_lines(lines: Sequence[str], delimiter: str | None) -> list[Reading]:

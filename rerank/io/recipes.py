@@ -15,6 +15,8 @@ _DANGER = "a pickle can run any program when it is read, so it is not read here;
 _RECORDS = 'd = d.to_dict("records") if hasattr(d, "to_dict") else d; '
 # Of protocol 2 and later, and of the text of protocol 0 and 1.
 _BINARY = re.compile(rb"\x80[\x02-\x05]")
+# A number, pickled.
+_OLD_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 _TEXT = re.compile(rb"\(?[dlt][pq]\d+\n|[\]\}]q\x00|c[\w.]+\n[\w.]+\n")
 
 
@@ -30,13 +32,22 @@ def is_pickle(path: Path, head: bytes, *, named_for_it: bool = True) -> bool:
     return named_for_it and (_BINARY.match(head) is not None or _TEXT.match(head) is not None)
 
 
+def is_old_torch(head: bytes) -> bool:
+    r"""Whether a file begins as those of torch.save did before it wrote archives.
+
+    >>> is_old_torch(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."), is_old_torch(b"PK")
+    (True, False)
+    """
+    return _OLD_TORCH in head[:32]
+
+
 def from_pickle(path: Path) -> str:
     """Turns a pickle of `{id: vector}`, vectors, records, named arrays or a table into npz.
 
     >>> print(from_pickle(Path("v.pkl")).partition("it: ")[2][:90])
     python -c 'import pickle, numpy as n; d = pickle.load(open("v.pkl", "rb")); d = d.to_dict(
     """
-    load = f"import pickle, numpy as n; d = pickle.load(open({_text(path)}, {_quoted('rb')})); "
+    load = f"import pickle, numpy as n; d = pickle.load(open({_text(path)}, {quoted('rb')})); "
     return _DANGER + _command(load + _saved(path.with_suffix(".npz")))
 
 
@@ -61,10 +72,10 @@ def from_torch_objects(path: Path) -> str:
     """Turns a file of torch.save with more than tensors and lists, such as arrays, into tensors."""
     out = _free(path.with_suffix(".plain.pt"))
     return _DANGER + _command(
-        f"import torch, numpy as n; d = torch.load({_text(path)}, map_location={_quoted('cpu')}, "
-        f"weights_only=False); d = d if isinstance(d, dict) else {{{_quoted('embeddings')}: d}}; "
+        f"import torch, numpy as n; d = torch.load({_text(path)}, map_location={quoted('cpu')}, "
+        f"weights_only=False); d = d if isinstance(d, dict) else {{{quoted('embeddings')}: d}}; "
         f"plain = lambda x: x if not isinstance(x, n.ndarray) else x.tolist() if x.dtype.kind in "
-        f"{_quoted('OSU')} else torch.from_numpy(x); torch.save({{k: plain(x) for k, x in d.items()"
+        f"{quoted('OSU')} else torch.from_numpy(x); torch.save({{k: plain(x) for k, x in d.items()"
         f" if isinstance(x, (torch.Tensor, n.ndarray, list, str))}}, {_text(out)})"
     )
 
@@ -73,7 +84,7 @@ def from_old_torch(path: Path) -> str:
     """Turns a file of torch.save before 1.6 into one of today; this runs nothing."""
     out = _free(path.with_suffix(".plain.pt"))
     return _command(
-        f"import torch; torch.save(torch.load({_text(path)}, map_location={_quoted('cpu')}, "
+        f"import torch; torch.save(torch.load({_text(path)}, map_location={quoted('cpu')}, "
         f"weights_only=True), {_text(out)})"
     )
 
@@ -81,8 +92,8 @@ def from_old_torch(path: Path) -> str:
 def truth_from_pickle(path: Path) -> str:
     """Turns a pickled ground truth into JSON."""
     return _DANGER + _command(
-        f"import pickle, json; d = pickle.load(open({_text(path)}, {_quoted('rb')}), "
-        f"encoding={_quoted('latin1')}); {_RECORDS}{_dumped(path)}"
+        f"import pickle, json; d = pickle.load(open({_text(path)}, {quoted('rb')}), "
+        f"encoding={quoted('latin1')}); {_RECORDS}{_dumped(path)}"
     )
 
 
@@ -94,14 +105,30 @@ def truth_from_array(path: Path) -> str:
     )
 
 
-def truth_from_archive(path: Path, left: str, right: str) -> str:
-    """Turns two arrays of an npz, queries and items row by row, into a table."""
+def truth_from_member(path: Path, name: str) -> str:
+    """Turns a ground truth in an npz, one array of objects, into JSON."""
+    return _DANGER + _command(
+        f"import numpy as n, json; d = n.load({_text(path)}, allow_pickle=True)[{quoted(name)}]"
+        f".tolist(); {_dumped(path)}"
+    )
+
+
+def truth_from_torch(path: Path, *, all_: bool = False) -> str:
+    """Turns a ground truth of torch.save into JSON; `all_`: also objects of any kind."""
+    made = _command(
+        f"import torch, json; d = torch.load({_text(path)}, map_location={quoted('cpu')}, "
+        f"weights_only={not all_}); {_RECORDS}{_dumped(path)}"
+    )
+    return _DANGER + made if all_ else made
+
+
+def truth_table(path: Path, load: str, left: str, right: str) -> str:
+    """Turns two columns, queries and items row by row, into a table; `load` is code that opens."""
     table = _free(path.with_suffix(".tsv"))
     return _command(
-        f"import numpy as n; d = n.load({_text(path)}); "
-        f"open({_text(table)}, {_quoted('w')}).write({_quoted('query_id')} + chr(9) + "
-        f"{_quoted('video_id')} + chr(10) + {_quoted('')}.join(str(a) + chr(9) + str(b) + chr(10) "
-        f"for a, b in zip(d[{_quoted(left)}].tolist(), d[{_quoted(right)}].tolist())))"
+        f"{load}; open({_text(table)}, {quoted('w')}).write({quoted('query_id')} + chr(9) + "
+        f"{quoted('video_id')} + chr(10) + {quoted('')}.join(str(a) + chr(9) + str(b) + chr(10) "
+        f"for a, b in zip(n.asarray({left}).tolist(), n.asarray({right}).tolist())))"
     )
 
 
@@ -116,7 +143,7 @@ def _free(out: Path) -> Path:
 
 def _saved(out: Path) -> str:
     """Saves what `d` holds: records as columns, dictionaries in dictionaries as groups."""
-    empty, slash = _quoted(""), _quoted("/")
+    empty, slash = quoted(""), quoted("/")
     return (
         f"{_RECORDS}d = {{k: [r[k] for r in d] for k in d[0]}} if isinstance(d, list) and d and "
         f"isinstance(d[0], dict) else d; p = d.items() if isinstance(d, dict) else enumerate(d); "
@@ -129,8 +156,8 @@ def _saved(out: Path) -> str:
 def _dumped(path: Path) -> str:
     out = _free(path.with_suffix(".plain.json" if path.suffix == ".json" else ".json"))
     return (
-        f"json.dump(d, open({_text(out)}, {_quoted('w')}), "
-        f"default=lambda x: x.tolist() if hasattr(x, {_quoted('tolist')}) else list(x))"
+        f"json.dump(d, open({_text(out)}, {quoted('w')}), "
+        f"default=lambda x: x.tolist() if hasattr(x, {quoted('tolist')}) else list(x))"
     )
 
 
@@ -139,9 +166,9 @@ def _command(code: str) -> str:
 
 
 def _text(path: Path) -> str:
-    return _quoted(str(path))
+    return quoted(str(path))
 
 
-def _quoted(text: str) -> str:
-    # Double quotes, so that the shell's single ones need no escape.
+def quoted(text: str) -> str:
+    """Text as Python writes it, in double quotes: the shell's single ones need no escape then."""
     return json.dumps(text)

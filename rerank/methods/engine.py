@@ -229,7 +229,7 @@ def fit(
         RerankError: an unknown method or setting, or a method that cannot be fitted on these.
     """
     given = dict(settings or {})
-    name = canonical(method or default_method(both))
+    name = canonical(default_method(both) if method is None else method)
     if any(direction.sim.shard is not None for direction in both.values()):
         check_shares(name)
     plans: dict[Name, Pipeline] = {

@@ -1,13 +1,14 @@
 """k-reciprocal re-ranking (Zhong et al., CVPR 2017) on sparse neighbour sets."""
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
+from rerank.core import scipy_parts
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.words import Label
@@ -162,22 +163,27 @@ def neighbour_sets(
     members.sort_indices()
     rows = np.repeat(np.arange(len(order)), np.diff(members.indptr))
     members.data = _weights(nodes, largest, rows, members.indices)
-    members = sparse.diags(1 / np.asarray(members.sum(axis=1)).ravel()) @ members
+    members = _sparse().diags(1 / np.asarray(members.sum(axis=1)).ravel()) @ members
     if k2 == 1:
         return members.tocsr()
     count = len(order)
-    mean = sparse.csr_matrix(
+    mean = _sparse().csr_matrix(
         (np.full(count * k2, 1 / k2), order[:, :k2].ravel(), np.arange(0, count * k2 + 1, k2)),
         shape=(count, count),
     )
     return (mean @ members).tocsr()
 
 
+def _sparse() -> ModuleType:
+    return scipy_parts.part("sparse")
+
+
 def _reciprocal(order: np.ndarray) -> Sparse:
     """(N, N) 1 where each of two nodes is in the other's row of `order`."""
     count, k = order.shape
     indptr = np.arange(0, count * k + 1, k)
-    forward = sparse.csr_matrix((np.ones(count * k), order.ravel(), indptr), shape=(count, count))
+    ones = np.ones(count * k)
+    forward = _sparse().csr_matrix((ones, order.ravel(), indptr), shape=(count, count))
     return forward.multiply(forward.T).tocsr()
 
 

@@ -22,6 +22,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from rerank.core import scipy_parts
 from rerank.core.errors import RerankError
 
 # With fewer right, or wrong, queries than this a share has no bootstrap interval.
@@ -240,7 +241,7 @@ class Bootstrap:
     @cached_property
     def _z(self) -> float:
         """Student's quantile of the level, for one less than the number of clusters."""
-        from scipy import special  # not where nothing is judged; scipy.stats takes far longer
+        special = scipy_parts.part("special")  # scipy.stats takes far longer
 
         return float(special.stdtrit(len(self.sizes) - 1, (1 + self.level) / 2))
 
@@ -249,8 +250,7 @@ class Bootstrap:
         return self._percentiles(resampled()) if self.enough else (math.nan, math.nan)
 
     def _percentiles(self, resampled: np.ndarray) -> tuple[float, float]:
-        from scipy import special
-
+        special = scipy_parts.part("special")
         count = len(self.sizes)
         # Resamples of C clusters spread by sqrt((C - 1) / C) too little, and z is not t.
         tail = special.ndtr(-math.sqrt(count / (count - 1)) * self._z)

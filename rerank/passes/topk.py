@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rerank.core import comm, memory, progress
+from rerank.core import comm, progress
 from rerank.core.arrays import inner
 from rerank.core.errors import RerankError
+from rerank.core.exhausted import reserve
 from rerank.core.rows import StoredRows, slices
 from rerank.core.similarity import Pair, Similarity, place
 from rerank.passes import certified, gallery, kernel_lists, reduce
@@ -48,7 +49,7 @@ def faiss_module() -> ModuleType:
         MemoryError: it would bring the program down for want of room.
     """
     if "faiss" not in sys.modules:
-        memory.reserve(_FAISS)
+        reserve(_FAISS)
     try:
         import faiss
     except ImportError as error:

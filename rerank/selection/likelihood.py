@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rerank.core import scipy_parts
+
 
 @dataclass(frozen=True, eq=False)
 class Judged:
@@ -98,8 +100,7 @@ def fit_weights(judged: Sequence[Judged], *, penalty: float) -> tuple[Tensor, fl
     Returns:
         w (p,) and beta.
     """
-    from scipy.optimize import minimize
-
+    minimize = scipy_parts.part("optimize").minimize
     width = judged[0].biases.shape[1]
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:

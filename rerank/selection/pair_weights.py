@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rerank.core import scipy_parts
 from rerank.core.pairs import transpose_positives
 from rerank.core.similarity import Similarity
 from rerank.methods.fusion import Fusion, fuse
@@ -56,7 +57,7 @@ class _Side:
 
 
 def _maximum(sides: Sequence[_Side], count: int) -> np.ndarray:
-    from scipy.optimize import minimize
+    minimize = scipy_parts.part("optimize").minimize
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         leaf = torch.tensor(x, dtype=torch.float64, requires_grad=True)

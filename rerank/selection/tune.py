@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rerank.core import scipy_parts
 from rerank.core.errors import RerankError
 from rerank.core.pairs import Groups, group_pairs, transpose_positives
 from rerank.core.similarity import Pair, Similarity
@@ -254,8 +255,7 @@ def _dimension(evidence: Evidence) -> int:
 
 def _refine_tau(best: Settings, value: Callable[[Settings], float], *, width: float) -> Settings:
     """Brent's method in log tau between best / width and best * width."""
-    from scipy.optimize import minimize_scalar
-
+    minimize_scalar = scipy_parts.part("optimize").minimize_scalar
     assert best.tau is not None
     centre, reach = math.log(best.tau), math.log(width)
     tried = [best]
@@ -275,8 +275,7 @@ def _line(
     best: Settings, name: str, value: Callable[[Settings], float], bounds: tuple[float, float]
 ) -> Settings:
     """Brent's method in one other setting; the start is kept where nothing is better."""
-    from scipy.optimize import minimize_scalar
-
+    minimize_scalar = scipy_parts.part("optimize").minimize_scalar
     tried = [best]
 
     def loss(x: float) -> float:

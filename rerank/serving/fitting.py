@@ -71,7 +71,7 @@ def fit_model(
     """
     if len(gallery_ids) != len(gallery):
         raise RerankError(f"gallery: got {len(gallery_ids)} ids for {len(gallery)} rows")
-    chosen = canonical(method or DEFAULT_METHOD)
+    chosen = canonical(DEFAULT_METHOD if method is None else method)
     _check_servable(chosen)
     sim, bank = _bank_of(gallery, bank_queries, bank_gallery, bank_positives, metric, device)
     asked: dict[Name, Direction] = {direction: Direction(direction, sim, bank)}

@@ -307,7 +307,7 @@ def wants_whole_bank(method: str | None, *, gated: bool) -> bool:
     gallery with the searched one: from video to text both are texts, and shares of both would
     leave most pairs out.
     """
-    cards = cards_of(method or engine.DEFAULT_FOR_EMBEDDINGS)
+    cards = cards_of(engine.DEFAULT_FOR_EMBEDDINGS if method is None else method)
     return gated or any(card.facts.whole_bank for card in cards)
 
 

@@ -249,7 +249,7 @@ def _attempt(
     gate: bool,
 ) -> Iterator[tuple[Name, Entry | Skipped]]:
     """Fit both directions by the engine, rank and measure; what cannot be fitted says why."""
-    called = method or GATED
+    called = GATED if method is None else method
     judge = None
     if gate and any(d.label == "inductive" for d in both.values()):
         from rerank.selection import gate as gates  # heavier than all the rest

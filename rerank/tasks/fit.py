@@ -4,6 +4,7 @@ A gallery is videos for "t2v" and texts for "v2t"; queries are the other. Heads 
 learned travel inside the model file and are applied to everything that is read.
 """
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +34,14 @@ from rerank.serving.trained import kept_heads, load_heads_from, through
 from rerank.tasks.answer import Answer
 from rerank.tasks.fuse import read_fused, read_rows
 from rerank.tasks.models import Paths, one_path, paths_of, several
-from rerank.tasks.read import bytes_of, check_said, pick_device, read_role, right_answers
+from rerank.tasks.read import (
+    bytes_of,
+    check_lengths,
+    check_said,
+    pick_device,
+    read_role,
+    right_answers,
+)
 from rerank.tasks.settings import settings_over
 
 
@@ -336,6 +344,9 @@ def _read_sides(
                     f"{side.source}: embeddings have d = {side.vectors.shape[1]} but "
                     f"{gallery.source} has d = {d}; both must come from the same model"
                 )
+        if metric == "dot":
+            check_lengths(bank, gallery)
+            check_lengths(bank, other)
     return _Sides(gallery, bank, other, _bank_pairs(bank_gt, bank, other, direction, said))
 
 
@@ -391,8 +402,14 @@ def _regime(n: int, m: int, d: int, device: torch.device, *, double: bool) -> st
 def _numbers(model: Saved) -> str:
     parts = []
     for stage in model.fitted.stages:
-        for name, word in (("tau", "tau"), ("n_iters", "iterations"), ("error", "marginal error")):
-            value = getattr(stage, name, None)
-            if value is not None:
-                parts.append(f"{word} {value:.4g}")
+        found = {
+            word: getattr(stage, name, None)
+            for name, word in (
+                ("tau", "tau"), ("n_iters", "iterations"), ("error", "marginal error"),
+            )
+        }  # fmt: skip
+        found = {word: value for word, value in found.items() if value is not None}
+        # Where there was too little to fit, a note says so.
+        if not any(math.isnan(value) for value in found.values()):
+            parts += [f"{word} {value:.4g}" for word, value in found.items()]
     return "".join(f", {part}" for part in parts)

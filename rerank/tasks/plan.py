@@ -121,7 +121,9 @@ def plan(
     sim = shape_of(n, m, dim or 1)
     chosen = choose.regime(sim, sweeps=sweeps)
     budget = memory.budget()
-    method = canonical(method or (DEFAULT_FOR_EMBEDDINGS if dim else DEFAULT_FOR_SCORES))
+    if method is None:
+        method = DEFAULT_FOR_EMBEDDINGS if dim else DEFAULT_FOR_SCORES
+    method = canonical(method)
     stages = [card.facts.stage for card in cards_of(method)]
     maps = any(stage in ("embeddings", "align") for stage in stages)
     scores = 0.0 if dim else 4.0 * n * m

@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +15,13 @@ import torch
 
 from rerank import io
 from rerank.core import comm
+from rerank.core.arrays import strained
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.pairs import Grades, as_grades, as_positives
 from rerank.core.similarity import ArrayLike
 from rerank.core.wording import label, option
 from rerank.io import Embeddings, Reading, ScoreMatrix
-from rerank.io.files import read_text, regular_file
+from rerank.io.files import named, read_text, regular_file
 from rerank.io.layouts import holds
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
@@ -427,6 +428,11 @@ def read_inputs(
     if heads is None:
         check_widths(_given(found.videos), found.texts, found.bank_texts, found.bank_videos)
     _check_captions(_given(found.texts), _given(found.videos))
+    if metric == "dot" and heads is None:
+        largest = {id(x): found.norms(role)[2] for role, x in held.items()}
+        for left, right in (("texts", "videos"), ("bank_texts", "videos"),
+                            ("bank_texts", "bank_videos")):  # fmt: skip
+            check_lengths(held.get(left), held.get(right), highest=lambda x: largest[id(x)])
     if bank_gt is None:
         return found
     if found.bank_texts is None or found.bank_videos is None:
@@ -438,6 +444,34 @@ def read_inputs(
         bank_gt, texts_of_bank, found.bank_videos.ids, direction=said.gt_direction
     )
     return replace(found, bank_positives=tuple(truth.positives))
+
+
+def check_lengths(
+    *sides: Embeddings | None, highest: Callable[[Embeddings], float] = lambda x: x.norms.max
+) -> None:
+    """Refuse rows too long or short for inner products of two sides, by file and row.
+
+    Args:
+        sides: both; nothing is looked at where one is not there.
+        highest: the largest norm of a side, where this process has not all of its rows.
+
+    Raises:
+        FormatError: such a row.
+    """
+    held = [side for side in sides if side is not None]
+    if len(held) < len(sides):
+        return
+    lengths = {str(number): highest(side) for number, side in enumerate(held)}
+    dtypes = [torch.from_numpy(np.empty(0, side.vectors.dtype)).dtype for side in held]
+    said = strained(lengths, torch.promote_types(*dtypes))
+    if said is None:
+        return
+    which, how = said
+    side, norm = held[int(which)], lengths[which]
+    row = "a row"
+    if side.norms.max == norm:
+        row = f"row {side.longest} (id {named([side.ids[side.longest]])})"
+    raise FormatError(f"{side.source}: {row} has norm {norm:.1e}, {how}")
 
 
 def _read_scores(

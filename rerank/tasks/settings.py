@@ -65,7 +65,7 @@ def _check(settings: Mapping[str, Any]) -> None:
     method = settings.get("method")
     if method is not None and not isinstance(method, str):
         raise RerankError(f"method: got {method!r}, expected a name of `rerank methods`")
-    cards = cards_of(method or DEFAULT_FOR_EMBEDDINGS)
+    cards = cards_of(DEFAULT_FOR_EMBEDDINGS if method is None else method)
     kinds: dict[str, Any] = {}
     for card in cards:
         hints = get_type_hints(card.load())

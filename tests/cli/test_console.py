@@ -2,9 +2,12 @@
 
 import html
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 
 from rerank.core import progress
 from rerank.core.errors import FormatError
+from rerank.io import write_embeddings
 from rerank.tasks.report import read_captions
 from rerank_cli.console import LineReporter
 from tests.cli.test_cli import run
@@ -151,3 +155,59 @@ def test_captions_that_are_none_are_refused(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(FormatError, match="expected"):
         read_captions(tmp_path / name)
+
+
+@pytest.mark.parametrize("door", ["apply", "plan", "fit"])
+@pytest.mark.parametrize("name", ["", " ", "+"])
+def test_an_empty_method_is_none_and_not_the_default(tmp_path, samples, door, name):
+    sides = ("--videos", samples / "videos.h5", "--texts", samples / "texts.h5")
+    given = {
+        "apply": (*sides, "--out", "r.h5"), "plan": sides,
+        "fit": (*sides[:2], "--bank-texts", sides[3], "--out", "m.safetensors"),
+    }[door]  # fmt: skip
+    out, err = run(door, *given, "--method", name, cwd=tmp_path, code=2)
+    assert err.startswith(f"error: method: got '{name.strip('+')}', expected one of ")
+    assert not out and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("typed", ["methods", "doctor", "apply -h", "methods --json"])
+def test_a_reader_that_has_enough_ends_a_command_without_a_word(tmp_path, typed):
+    code = "from rerank_cli.app import program; program()"
+    made = subprocess.Popen(
+        [sys.executable, "-c", code, *typed.split()], cwd=tmp_path, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert made.stdout is not None and made.stderr is not None
+    made.stdout.close()
+    assert (made.stderr.read(), made.wait()) == (b"", 141)
+    made.stderr.close()
+
+
+def test_a_fit_of_too_little_prints_no_figure_that_is_none(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(5, 8)).astype("f4")
+    write_embeddings(tmp_path / "v.h5", ["v"], rows[:1])
+    write_embeddings(tmp_path / "t.h5", list("abcde"), rows)
+    out, err = run("fit", "--videos", "v.h5", "--bank-texts", "t.h5", "--out", "m.safetensors",
+                   cwd=tmp_path)  # fmt: skip
+    assert "label none" in out and "nan" not in out and "too small to fit" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.parametrize("door", ["apply", "eval", "compare"])
+def test_pages_of_files_whose_names_are_no_unicode_are_written(tmp_path, samples, door):
+    names = {}
+    for kind in ("texts.h5", "videos.h5", "gt.json"):
+        names[kind] = os.fsdecode(b"caf\xe9-" + kind.encode())
+        shutil.copy(samples / kind, tmp_path / names[kind])
+    sides = ("--texts", names["texts.h5"], "--videos", names["videos.h5"])
+    page = os.fsdecode(b"p\xe9ge.html")
+    given = {
+        "apply": (*sides, "--out", os.fsdecode(b"r\xe9.h5")),
+        "eval": (*sides, "--gt", names["gt.json"]),
+        "compare": (*sides, "--gt", names["gt.json"], "--methods", "csls"),
+    }[door]
+    run(door, *given, "--report", page, cwd=tmp_path)
+    written = (tmp_path / page).read_bytes().decode("utf-8")  # strict: a browser would guess
+    assert "</html>" in written
+    if door != "eval":
+        assert r"caf\udce9-texts.h5" in written

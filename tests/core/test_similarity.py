@@ -195,6 +195,8 @@ def test_rows_whose_digits_or_products_are_lost_are_named():
         Pair(small, v)
     with pytest.raises(RerankError, match="queries: row 3 has norm .*e\\+37, and .* overflow"):
         Pair(long, 100 * v, metric="dot")
+    with pytest.raises(RerankError, match="gallery: row .* products or their squares overflow"):
+        Pair(q, v * np.float32(1e30), metric="dot")
     with pytest.raises(RerankError, match="queries: row .* vanish in float32"):
         Pair(short, v * np.float32(1e-20), metric="dot")
     assert torch.isfinite(Pair(short, v, metric="dot").scores()).all()

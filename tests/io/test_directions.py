@@ -232,10 +232,12 @@ def test_the_recipe_for_an_archive_works(tmp_path):
     import sys
 
     np.savez(tmp_path / "gt.npz", v=np.array([5, 6]), q=np.array([1, 2]))
-    with pytest.raises(FormatError, match="is an archive with 'v', 'q'") as caught:
+    with pytest.raises(
+        FormatError, match="is an archive of numpy .*if these are the pairs"
+    ) as caught:
         read_ground_truth(tmp_path / "gt.npz", ["1", "2"], ["5", "6"])
     message = str(caught.value)
-    command = shlex.split(message[message.index("python -c") : message.index("; a ground truth")])
+    command = shlex.split(message[message.index("python -c") :])
     subprocess.run([sys.executable, *command[1:]], check=True)
     assert positives(read_ground_truth(tmp_path / "gt.tsv", ["2", "1"], ["5", "6"])) == {0: 1, 1: 0}
 
@@ -253,3 +255,63 @@ def test_objects_by_the_name_of_either_side(tmp_path, key, listed):
     path = write(tmp_path, "gt.json", content)
     truth = read_ground_truth(path, list(pairs), ["v0", "v1", "v2"])
     assert positives(truth) == {0: 1, 1: 0, 2: 2}
+
+
+WORDS = ("a dog runs", "two men play 2 games", "2 dogs 3", 'a "man", a plan; a canal')
+CAPTIONED = {
+    "blank": "{0} {1}", "tab": "{0}\t{1}", "comma": "{0},{1}", "semicolon": "{0};{1}",
+    "bar": "{0} | {1}", "colon": "{0}: {1}", "several": "{0} {1}\n{0} another {1}",
+    "number": "{0}\t{2}\t{1}", "ending": "{0}.mp4 {1}",
+}  # fmt: skip
+
+
+def captioned(tmp_path, kind):
+    path = tmp_path / "captions.txt"
+    lines = [CAPTIONED[kind].format(f"video{7010 + i}", words, 0) for i, words in enumerate(WORDS)]
+    path.write_text("\n".join(lines) + "\n")
+    return path, [f"video{7010 + i}" for i in range(len(WORDS))]
+
+
+@pytest.mark.parametrize("kind", CAPTIONED)
+def test_lines_of_a_video_and_a_caption_are_captions_and_no_qrels(tmp_path, kind):
+    path, videos = captioned(tmp_path, kind)
+    numbered = {row: row for row in range(len(videos))}
+    for texts in ([f"{v}#0" for v in videos], [f"{v}_0" for v in videos], WORDS):
+        found = read_ground_truth(path, list(texts), videos, allow_unjudged=kind == "several")
+        assert positives(found) == numbered
+    said = "looks like lines of the id of a video and a caption, and no text is called 'video7010#0"
+    with pytest.raises(FormatError, match=said) as caught:
+        read_ground_truth(path, [f"t{i}" for i in range(len(videos))], videos)
+    assert "qrels" not in str(caught.value)
+
+
+def test_lines_of_captions_whose_videos_are_others_name_one(tmp_path):
+    path, _ = captioned(tmp_path, "blank")
+    with pytest.raises(FormatError, match="and a caption.* 'video7010' is neither"):
+        read_ground_truth(path, ["t0"], ["v0"])
+
+
+def test_captions_before_their_videos_are_said_to_be_some(tmp_path):
+    path = tmp_path / "gt.tsv"
+    path.write_text("".join(f"a dog runs {i}\tv{i}\n" for i in range(3)))
+    with pytest.raises(FormatError, match="'a dog runs 0' .*looks like a caption.*query_ids="):
+        read_ground_truth(path, ["t0", "t1", "t2"], ["v0", "v1", "v2"])
+    found = read_ground_truth(path, [f"a dog runs {i}" for i in range(3)], ["v2", "v1", "v0"])
+    assert positives(found) == {0: 2, 1: 1, 2: 0}
+
+
+@pytest.mark.parametrize("text", ["q1 0 d1 1\nq2 0 d0 1\n", "q1 d1\nq2 d0\n", "q1,d1,2\nq2,d0,1\n",
+                                  "q1 0 d1 one\nq2 0 d0 1\n"])  # fmt: skip
+def test_pairs_and_qrels_are_no_captions(tmp_path, text):
+    path = tmp_path / "gt.txt"
+    path.write_text(text)
+    with pytest.raises(FormatError) as caught:
+        read_ground_truth(path, ["t0", "t1"], ["v0", "v1"])
+    assert "caption, " not in str(caught.value)
+
+
+def test_captions_with_numbers_of_their_own_are_named_by_them(tmp_path):
+    path = tmp_path / "gt.txt"
+    path.write_text("a.jpg#0 a dog runs\nb.jpg#0 a cat sits\n")
+    with pytest.raises(FormatError, match="texts by their id, and 'a.jpg#0' is neither"):
+        read_ground_truth(path, ["t0", "t1"], ["v0", "v1"])

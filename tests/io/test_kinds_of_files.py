@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
 
 from rerank.core.errors import FormatError
 from rerank.io import convert_embeddings, read_embeddings
+from tests.io_writers import write_named
 
 N, D = 6, 4
 IDS = [f"v{i}" for i in range(N)]
@@ -25,10 +25,7 @@ def units(x: np.ndarray) -> np.ndarray:
 
 
 def h5(path, **arrays):
-    with h5py.File(path, "w") as f:
-        for name, array in arrays.items():
-            f[name] = array
-    return path
+    return write_named(path, arrays)
 
 
 # --- ids -----------------------------------------------------------------------------------
@@ -38,12 +35,8 @@ def alone(tmp_path, kind):
     path = tmp_path / f"v.{kind}"
     if kind == "npz":
         np.savez(path, rows())
-    elif kind == "h5":
-        h5(path, clip=rows())
-    elif kind == "safetensors":
-        save_file({"clip": rows()}, path)
     else:
-        torch.save({"clip": torch.from_numpy(rows())}, path)
+        write_named(path, {"clip": rows()})
     return path
 
 
@@ -406,14 +399,7 @@ def test_one_matrix_alone_in_a_group_is_never_frames(tmp_path, ending):
     path = tmp_path / f"v.{ending}"
     for beside in ({}, {"ids": IDS}):
         arrays = {"data/clip": rows(), **{f"data/{name}": ids for name, ids in beside.items()}}
-        if ending == "npz":
-            np.savez(path, **arrays)
-        elif ending == "h5":
-            with h5py.File(path, "w") as f:
-                for name, values in arrays.items():
-                    f[name] = values
-        else:
-            torch.save({"data": {"clip": torch.from_numpy(rows()), **beside}}, path)
+        write_named(path, arrays)
         if beside:
             assert read_embeddings(path).ids == tuple(IDS)
             continue

@@ -7,13 +7,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
 
 from rerank.core.errors import FormatError
 from rerank.io import Embeddings, Norms, read_embeddings, read_scores, write_embeddings
 from rerank.io.layouts import Wanted, locate
 from rerank.io.opening import open_container
-from tests.io_writers import ARROW, IDS, LAYOUTS, N, in_order, vectors, write
+from tests.io_writers import ARROW, IDS, LAYOUTS, N, in_order, vectors, write, write_named
 
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
@@ -221,7 +220,6 @@ def test_sidecar_forms(tmp_path):
 
 
 def test_bfloat16_is_widened(tmp_path):
-    import torch
     from safetensors.torch import save_file
 
     x = torch.from_numpy(vectors()).to(torch.bfloat16)
@@ -266,13 +264,7 @@ def test_real_files_are_read(real_data):
 def test_a_list_that_may_be_the_ids_is_named(tmp_path, kind):
     path, names = tmp_path / f"v.{kind}", ["one", "two", "three"]
     x = np.ones((3, 2), "f4")
-    if kind == "npz":
-        np.savez(path, embeddings=x, clip_names=names)
-    elif kind == "pt":
-        torch.save({"embeddings": torch.from_numpy(x), "clip_names": names}, path)
-    else:
-        with h5py.File(path, "w") as f:
-            f["embeddings"], f["clip_names"] = x, names
+    write_named(path, {"embeddings": x, "clip_names": names})
     with pytest.raises(FormatError, match="no ids.*clip_names.*id_column=.clip_names."):
         read_embeddings(path)
     found = read_embeddings(path, id_column="clip_names")
@@ -284,18 +276,7 @@ def test_items_of_their_own_are_read_together(tmp_path, ending):
     """A block of one row for each item would cost its readers more than the rows."""
     rows = np.random.default_rng(0).normal(size=(300, 4)).astype("f4")
     path, items = tmp_path / f"v.{ending}", {f"v{i}": row for i, row in enumerate(rows)}
-    if ending == "json":
-        path.write_text(json.dumps({name: row.tolist() for name, row in items.items()}))
-    elif ending == "npz":
-        np.savez(path, **items)
-    elif ending == "h5":
-        with h5py.File(path, "w") as f:
-            for name, row in items.items():
-                f[name] = row
-    elif ending == "safetensors":
-        save_file(items, path)
-    else:
-        torch.save({name: torch.from_numpy(row) for name, row in items.items()}, path)
+    write_named(path, items)
     with open_container(path) as container:
         found = locate(container, Wanted())
         blocks = list(found.rows.blocks(10, 290))

@@ -11,7 +11,7 @@ import pytest
 
 from rerank.core.errors import FormatError, RerankError
 from rerank.io import atomic_path, check_outputs, read_embeddings, tensorfile, write_embeddings
-from rerank.io.files import locked, one_line, parse_json, printable, to_json
+from rerank.io.files import locked, one_line, parse_json, printable, to_json, write_text
 from rerank.io.outputs import kind_of_file
 
 
@@ -182,3 +182,15 @@ def test_names_of_files_that_are_not_utf8_come_back_from_json():
     name = os.fsdecode(b"v\xff.h5")
     text = to_json({"file": name})
     assert text.encode("utf-8") and parse_json(text, "here") == {"file": name}
+
+
+def test_a_folder_that_takes_no_files_is_said_by_the_name_that_was_given(tmp_path, monkeypatch):
+    def refused(path, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("rerank.io.files.created", refused)
+    with pytest.raises(
+        FormatError, match=r"out\.txt: cannot be written: Permission denied; ch"
+    ) as c:
+        write_text(tmp_path / "out.txt", ["x"])
+    assert ".tmp" not in str(c.value)

@@ -1,5 +1,6 @@
 """Every recipe that is printed for a refused file works on that file, and replaces none."""
 
+import functools
 import pickle
 import shlex
 import subprocess
@@ -8,10 +9,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.numpy import save_file
 
 from rerank.core.errors import FormatError
-from rerank.io import read_embeddings
+from rerank.io import read_embeddings, read_ground_truth
 from tests.cli.test_cli import run
+from tests.io_writers import write_named
 
 ROWS = np.arange(6.0).reshape(3, 2) + 1
 NAMED = {f"v{i}": row for i, row in enumerate(ROWS)}
@@ -76,3 +80,120 @@ def test_the_file_itself_is_never_unpickled(tmp_path):
     with pytest.raises(FormatError, match="is a pickle"):
         read_embeddings(tmp_path / "v.pkl")
     assert not (tmp_path / "ran").exists()
+
+
+RIGHT = {"t0": "v1", "t1": "v2", "t2": "v0"}
+TABLE = np.array(list(RIGHT.items()))
+ROW_OF = np.array([1, 2, 0])
+MATRIX = np.eye(3, dtype=int)[ROW_OF]
+
+
+def h5(path, **arrays):
+    write_named(path, arrays)
+
+
+# What is written, how the file is called in the refusal, and which sides it gives by their rows.
+TRUTHS = {
+    "dict.pt": (lambda path: torch.save(RIGHT, path), "a file of torch.save", ""),
+    "lists.pth": (
+        lambda path: torch.save({k: [v] for k, v in RIGHT.items()}, path), "of torch.save", ""),
+    "records.pt": (
+        lambda path: torch.save([{"query_id": t, "video_id": v} for t, v in RIGHT.items()], path),
+        "a file of torch.save", ""),
+    "old.pt": (
+        lambda path: torch.save(RIGHT, path, _use_new_zipfile_serialization=False),
+        "torch.save .before 1.6.", ""),
+    "columns.pt": (
+        lambda path: torch.save({"videos": TABLE[:, 1].tolist(), "texts": list(RIGHT)}, path),
+        "torch.save", ""),
+    "rows.pt": (lambda path: torch.save(torch.tensor(ROW_OF), path), "tensors: 3", "tv"),
+    "pairs.pt": (
+        lambda path: torch.save(torch.tensor(list(enumerate(ROW_OF))), path), "tensors: 3x2", "TV"),
+    "matrix.pt": (
+        lambda path: torch.save({"x": torch.tensor(MATRIX > 0)}, path), "'x' of 3x3", "tv"),
+    "by id.pt": (
+        lambda path: torch.save(dict(zip(RIGHT, torch.tensor(ROW_OF), strict=True)), path),
+        "torch.save", "V"),
+    "array.pt": (lambda path: torch.save(TABLE, path), "torch.save with more than tensors", ""),
+    "dict.npy": (lambda path: objects(path, RIGHT), "an array of Python objects", ""),
+    "pairs.npy": (lambda path: np.save(path, TABLE), "an array of numpy .3x2 str", ""),
+    "bytes.npy": (lambda path: np.save(path, TABLE.astype("S")), "of numpy .3x2 bytes", ""),
+    "rows.npy": (lambda path: np.save(path, ROW_OF), "an array of numpy .3 int64", "tv"),
+    "names.npy": (lambda path: np.save(path, TABLE[:, 1]), "an array of numpy .3 str", "t"),
+    "matrix.npy": (lambda path: np.save(path, MATRIX), "an array of numpy .3x3 int64", "tv"),
+    "dict.npz": (
+        lambda path: np.savez(path, gt=np.array(RIGHT, dtype=object)), "of numpy .'gt'", ""),
+    "pairs.npz": (lambda path: np.savez(path, gt=TABLE), "an archive of numpy .'gt' .3x2", ""),
+    "two.h5": (lambda path: h5(path, v=TABLE[:, 1].tolist(), q=list(RIGHT)), "an HDF5 file", ""),
+    "rows.h5": (lambda path: h5(path, labels=ROW_OF), "HDF5 file .'labels' .3 int64", "tv"),
+    "rows.safetensors": (lambda path: save_file({"x": ROW_OF}, path), "of safetensors", "tv"),
+    "it's.pkl": (lambda path: path.write_bytes(pickle.dumps(RIGHT)), "a pickle", ""),
+    "table.pkl": (
+        lambda path: pd.DataFrame(TABLE, columns=["text_id", "video_id"]).to_pickle(path),
+        "a pickle", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_the_recipe_for_a_ground_truth_gives_one_that_is_read(tmp_path, name):
+    path = tmp_path / name
+    write, what, rows = TRUTHS[name]
+    write(path)
+    for ending in (".json", ".tsv"):
+        path.with_suffix(ending).write_text("mine")
+    with pytest.raises(FormatError, match=f": is .*{what}") as caught:
+        read_ground_truth(path, list(RIGHT), ["v0", "v1", "v2"])
+    said = str(caught.value)
+    assert said.isprintable() and ("ids 0, 1, ..." in said) == ("t" in rows)
+    before = set(tmp_path.iterdir())
+    _, *words = shlex.split(said[said.index("python -c") :])
+    if "'" in name:
+        subprocess.run([sys.executable, *words], cwd=tmp_path, check=True)
+    else:
+        exec(words[1], {})  # noqa: S102  the same code without another start of Python
+    (made,) = set(tmp_path.iterdir()) - before
+    numbers = ["0", "1", "2"]
+    texts = numbers if "t" in rows.lower() else list(RIGHT)
+    videos = numbers if "v" in rows.lower() else ["v0", "v1", "v2"]
+    truth = read_ground_truth(made, texts, videos)
+    assert [list(found) for found in truth.positives] == [[1], [2], [0]]
+    assert path.with_suffix(".json").read_text() == path.with_suffix(".tsv").read_text() == "mine"
+
+
+NO_TRUTHS = {
+    "vectors.pt": (lambda path: torch.save({"a": torch.ones(2), "b": torch.ones(2),
+                                            "c": torch.ones(2)}, path), "with vectors"),
+    "deep.pt": (lambda path: torch.save(functools.reduce(lambda x, _: {"k": x, "l": x}, range(9),
+                                                         "v"), path), "inside each other"),
+    "scores.npy": (lambda path: np.save(path, np.ones((3, 4))), r"array of numpy \(3x4 float64\)"),
+    "both.npz": (lambda path: np.savez(path, a=np.ones((3, 4)), b=["x"] * 3), "archive of numpy"),
+    "any.zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(40)), "a zip archive"),
+    "cut.npz": (lambda path: path.write_bytes(b"PK\x03\x04"), "a zip archive"),
+    "x.h5": (lambda path: h5(path, a=np.ones((3, 2)), b=np.ones((3, 2))), "an HDF5 file"),
+    "x.db": (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(99)), "of SQLite"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_TRUTHS)
+def test_what_is_no_ground_truth_is_named(tmp_path, name):
+    write, what = NO_TRUTHS[name]
+    write(tmp_path / name)
+    with pytest.raises(FormatError, match=f"{what}.*; a ground truth is JSON") as caught:
+        read_ground_truth(tmp_path / name, list(RIGHT), ["v0", "v1", "v2"])
+    assert "with ;" not in str(caught.value) and "python -c" not in str(caught.value)
+
+
+def test_row_numbers_are_read_as_the_recipe_says(tmp_path):
+    """With the very flags that it names, though both files have ids of their own."""
+    for name, ids in (("t", RIGHT), ("v", RIGHT.values())):
+        rows = np.eye(3) + (0.1 if name == "t" else 0.2)
+        h5(tmp_path / f"{name}.h5", ids=list(ids), embeddings=rows)
+    np.save(tmp_path / "gt.npy", np.arange(3))
+    _, err = run("eval", "--texts", "t.h5", "--videos", "v.h5", "--gt", "gt.npy",
+                 cwd=tmp_path, code=2)  # fmt: skip
+    assert "to be read with --text-ids rows --video-ids rows: python -c" in err
+    _, *words = shlex.split(err[err.index("python -c") :])
+    subprocess.run([sys.executable, *words], cwd=tmp_path, check=True)
+    out = run("eval", "--texts", "t.h5", "--videos", "v.h5", "--gt", "gt.tsv", "--text-ids",
+                 "rows", "--video-ids", "rows", cwd=tmp_path)[0]  # fmt: skip
+    assert "100.0" in out

@@ -68,7 +68,7 @@ def test_a_zero_row_has_no_direction(tmp_path, layout):
 
 
 def test_tiny_and_huge_rows_are_not_taken_for_bad_ones(tmp_path):
-    x = np.array([[1e-42, 0], [3e38, 3e38], [1e-30, 1]], dtype="f4")
+    x = np.array([[2e-38, 0], [3e38, 3e38], [1e-30, 1]], dtype="f4")
     write_embeddings(tmp_path / "v.h5", ["a", "b", "c"], x)
     np.testing.assert_array_equal(read_embeddings(tmp_path / "v.h5").vectors, x)
 
@@ -309,3 +309,46 @@ def test_the_recipe_for_pickles_works(tmp_path):
     found = read_embeddings(tmp_path / "IN.npz")
     assert found.ids == tuple(IDS)
     np.testing.assert_array_equal(found.vectors, vectors())
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("f4", 1e-41), ("f8", 1e-310)])
+def test_rows_whose_digits_are_lost_are_named(tmp_path, dtype, size):
+    rows, path = np.ones((3, 4), dtype), tmp_path / "v.npz"
+    rows[1] = size
+    np.savez(path, embeddings=rows, ids=["a", "b", "c"])
+    refused(path, r"row 1 \(id 'b'\): its numbers are below .*; scale the embeddings")
+    assert len(read_embeddings(path, metric="dot")) == 3
+    rows[1] = 1e-30  # small, but whole
+    np.savez(path, embeddings=rows, ids=["a", "b", "c"])
+    assert len(read_embeddings(path)) == 3
+
+
+RAGGED = {
+    "matrix": ([[1, 2, 3], [1, 2]], r"entry 0 holds 3, entry 1 holds 2; write as many numbers"),
+    "named": ({"ids": ["a", "b"], "embeddings": [[1], [1, 2]]}, "'embeddings': entry 0 holds 1, "),
+    "records": (
+        [{"id": "a", "embedding": [1, 2]}, {"id": "b", "embedding": [1]}],
+        "'embedding': entry 0 holds 2, entry 1 holds 1",
+    ),
+    "frames": ({"a": [[1, 2], [3]], "b": [[1, 2], [3, 4]]}, "'a': entry 0 holds 2, entry 1 hold"),
+    "a list beside numbers": ({"a": [1, [2]], "b": [1, 2]}, "entry 0 is a number, entry 1 holds 1"),
+    "a word": ({"a": [[1, 2], [3, "x"]]}, "entry 1: 1 is 'x', expected a number"),
+    "blocks": ({"a": [[[1, 2], [3]], [[1, 2], [3, 4]]]}, "entry 0: 0 holds 2, entry 0: 1 holds 1"),
+}
+
+
+@pytest.mark.parametrize("name", RAGGED)
+def test_json_whose_rows_differ_in_length_says_which(tmp_path, name):
+    content, wanted = RAGGED[name]
+    (tmp_path / "v.json").write_text(json.dumps(content))
+    message = refused(tmp_path / "v.json", wanted)
+    assert "inhomogeneous" not in message and "sequence" not in message
+
+
+@pytest.mark.parametrize("ends", ["[]", ('{"a":', "}")])
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+def test_json_that_is_nested_too_deep_is_said_in_words(tmp_path, ends, ending):
+    text = ends[0] * 50_000 + "1" + ends[1] * 50_000
+    (tmp_path / f"v.{ending}").write_text(text)
+    message = refused(tmp_path / f"v.{ending}", "inside each other hundreds deep")
+    assert "recursion" not in message

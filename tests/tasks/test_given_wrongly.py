@@ -1,5 +1,7 @@
 """What is given wrongly works, or gets one clear error with a way out."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ from scipy import sparse
 
 import rerank
 from rerank import RerankError
+from rerank.io import write_embeddings
+from tests.cli.test_cli import run
 
 RNG = np.random.default_rng(0)
 VIDEOS = RNG.normal(size=(30, 8)).astype(np.float32)
@@ -157,3 +161,31 @@ def test_python_is_told_of_arguments_and_never_of_flags(tmp_path):
         with pytest.raises(RerankError) as error:
             call()
         assert said in str(error.value) and "--" not in str(error.value), str(error.value)
+
+
+@pytest.mark.parametrize(("scale", "odd"), [(1e30, "all"), (1e30, "one"), (1e19, "all")])
+@pytest.mark.parametrize("door", ["apply", "fit", "compare"])
+def test_rows_too_long_for_inner_products_are_named_by_their_file(tmp_path, door, scale, odd):
+    """Squares of their products are lost, and the whole ranking with them."""
+    longer = VIDEOS.copy()
+    longer[slice(None) if odd == "all" else 7] *= np.float32(scale)
+    paths = {name: tmp_path / f"{name}.h5" for name in ("v", "t")}
+    for name, rows in (("v", longer), ("t", TEXTS)):
+        write_embeddings(paths[name], [f"{name}{i}" for i in range(30)], rows)
+    row = int(np.linalg.norm(longer.astype(float), axis=1).argmax())
+    wanted = rf"v\.h5: row {row} \(id 'v{row}'\) has norm .*overflow in float32; scale the embedd"
+    (tmp_path / "gt.json").write_text(json.dumps({f"t{i}": f"v{i}" for i in range(30)}))
+    given = {"apply": ("--texts", "t.h5"), "fit": ("--bank-texts", "t.h5", "--out", "m.st"),
+             "compare": ("--texts", "t.h5", "--gt", "gt.json")}  # fmt: skip
+    typed = (door, "--videos", "v.h5", *given[door], "--metric", "dot")
+    _, err = run(*typed, cwd=tmp_path, code=2)
+    assert re.search(wanted, err), err
+    with pytest.raises(RerankError, match=f"gallery: row {row} has norm .*overflow"):
+        rerank.apply(TEXTS, longer, metric="dot")
+    rerank.apply(TEXTS, longer, metric="cosine")
+
+
+def test_products_of_large_but_sound_size_rank_as_small_ones_do():
+    sizes = np.float32(1), np.float32(2**23)
+    small, large = (rerank.apply(x * TEXTS, x * VIDEOS, metric="dot") for x in sizes)
+    np.testing.assert_array_equal(small.t2v.ids, large.t2v.ids)

@@ -23,6 +23,8 @@ from rerank.io.text_table import lines_of, opener
 _MOST_LISTS = 8
 # Bytes that a number in a list takes.
 _NUMBER = 32
+# Arrays of numpy have no more dimensions, and embeddings three.
+_DEEPEST = 32
 # The largest float64, as a whole number too.
 _MOST = int(np.finfo(np.float64).max)
 # Bytes that each name in an object takes, what describes its array, and each word of a list.
@@ -297,11 +299,44 @@ def _field(where: str, value: object) -> Field:
         if all(isinstance(item, int) for item in value):
             array = np.array(value)
     elif isinstance(value, list) and value and _is_numbers(value):
-        with foreign(where, "numbers"):
-            array = np.array(value, dtype=np.float64)
+        array = _array(where, value)
     else:
         return Field(where, (), np.dtype("V1"), lambda start, stop: iter(()), odd=named([value]))
     return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))
+
+
+def _array(where: str, value: list[Any]) -> np.ndarray:
+    """An array of numbers.
+
+    Raises:
+        FormatError: rows of different lengths, or anything else between the numbers.
+    """
+    with foreign(where, "numbers"):
+        try:
+            return np.array(value, dtype=np.float64)
+        except (ValueError, TypeError) as error:
+            odd = _odd_one(value)
+            if not odd:
+                raise
+            raise FormatError(f"{where}: {odd}") from error
+
+
+def _odd_one(value: list[Any], place: str = "entry", depth: int = 1) -> str:
+    """What keeps nested lists from being an array, in words; "" where nothing does."""
+    if depth > _DEEPEST:
+        return f"holds lists inside each other more than {_DEEPEST} deep, expected rows of numbers"
+    if set(map(type, value)) <= {int, float}:
+        return ""
+    sizes = [len(item) if isinstance(item, list) else -1 for item in value]
+    for number, (item, size) in enumerate(zip(value, sizes, strict=True)):
+        if size < 0 and not isinstance(item, int | float | None):
+            return f"{place} {number} is {named([item])}, expected a number"
+        if size != sizes[0]:
+            first, here = (f"holds {x:,}" if x >= 0 else "is a number" for x in (sizes[0], size))
+            return f"{place} 0 {first}, {place} {number} {here}; write as many numbers in each"
+    lists = (item for item in value if isinstance(item, list))
+    each = (_odd_one(x, f"{place} {i}:", depth + 1) for i, x in enumerate(lists))
+    return next(filter(None, each), "")
 
 
 def _is_words(value: Sequence[object]) -> bool:

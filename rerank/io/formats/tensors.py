@@ -15,7 +15,7 @@ from rerank.io.field import Field, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
 from rerank.io.pages import let_go, lies_in
-from rerank.io.recipes import from_old_torch, from_pickle, from_torch_objects
+from rerank.io.recipes import from_old_torch, from_pickle, from_torch_objects, is_old_torch
 
 # Bytes of a block whose pages are given back.
 _WORTH = 1 << 20
@@ -153,8 +153,7 @@ def open_torch(path: Path) -> Iterator[Container]:
     ...     sorted(found.fields)
     ['clip/a', 'clip/b']
     """
-    _check_archive(path)
-    content = _loaded(path)
+    content = load_plain(path)
     fields: dict[str, Field] = {}
     # Each part takes bytes in the file; more visits than bytes go round the same ones.
     _collect(path, "", content, fields, depth=0, left=[path.stat().st_size])
@@ -162,8 +161,6 @@ def open_torch(path: Path) -> Iterator[Container]:
 
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
-# How torch.save began before it wrote archives: a pickled number.
-_OLD = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 
 
 def _check_archive(path: Path) -> None:
@@ -176,7 +173,7 @@ def _check_archive(path: Path) -> None:
         if not zipfile.is_zipfile(path):
             check_whole(path, "a file of torch.save")
             with path.open("rb") as stream:
-                old = _OLD in stream.read(32)
+                old = is_old_torch(stream.read(32))
             raise FormatError(
                 f"{path}: is not in the zip format of torch.save (1.6 or newer); "
                 + (
@@ -197,12 +194,17 @@ def _check_archive(path: Path) -> None:
         raise FormatError(f"{path}: is compressed, which torch.save never does; save it again")
 
 
-def _loaded(path: Path) -> Any:  # noqa: ANN401  whatever was saved
-    """Tensors and plain objects, and nothing that would have to be made by a program."""
+def load_plain(path: Path) -> Any:  # noqa: ANN401  whatever was saved
+    """What torch.save wrote: tensors and plain objects, nothing that a program would have to make.
+
+    Raises:
+        FormatError: something else is in it, or it is something else.
+    """
     import pickle
 
     import torch
 
+    _check_archive(path)
     with foreign(path, "a file of torch.save"):
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -14,7 +14,8 @@ import numpy as np
 from llvmlite import ir
 from numba import extending, njit, types
 
-from rerank.core import memory
+from rerank.core import scipy_parts
+from rerank.core.exhausted import reserve
 from rerank.passes.threads import Workers
 
 # Sums may be reordered, but infinities and NaN keep their meaning.
@@ -31,30 +32,29 @@ FACTOR = {"float32": 1.0, "uint16": 1.0, "uint8": 2.0**96}
 SMALLEST = {"float32": 1e-33, "uint16": 1e-33, "uint8": 2.0**-30}
 
 
-# What the BLAS of scipy maps when it is loaded, and LLVM takes for a kernel: without, they abort.
-_BLAS = 192 << 20
+# What LLVM takes to compile a kernel or to load one; it ends the process where it finds no room.
+_LLVM = 96 << 20
 
-
-def _load_blas() -> None:
-    """Load it as numba will, which compiles nothing without; it never gives up asking for memory.
-
-    Raises:
-        MemoryError: there is not enough.
-    """
-    memory.reserve(_BLAS)
-    import scipy.linalg.blas  # noqa: F401
-
-
-_load_blas()
+# Numba compiles nothing without.
+scipy_parts.part("linalg.blas")
 
 
 def _jit(function: Callable) -> Callable[..., Any]:
-    """Compile, and keep the machine code on disk where a folder for it can be written."""
+    """Compile when called, and keep the machine code on disk where a folder can be written."""
     options = {"nogil": True, "fastmath": _FAST, "error_model": "numpy"}
+    made: Any
     try:
-        return njit(cache=True, **options)(function)
+        made = njit(cache=True, **options)(function)
     except RuntimeError:  # no folder to cache in
-        return njit(**options)(function)
+        made = njit(**options)(function)
+    compiled = made.compile
+
+    def compile_(signature: Any) -> Any:  # noqa: ANN401  numba's
+        reserve(_LLVM)
+        return compiled(signature)
+
+    made.compile = compile_
+    return made
 
 
 # Numba adds the first argument of these itself.

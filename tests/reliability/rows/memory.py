@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from rerank import Dense, Pair
+from rerank.io import write_embeddings
 from rerank.methods.registry import pipeline
 from rerank.passes import reduce
 from tests.reliability.child import ROOT, rerank
@@ -38,6 +39,10 @@ def exhausted():
             yield Case(f"{size} MB left for {name}", partial(_little, size, command))
     for size in (100, 400, 600, 700):
         yield Case(f"an address space of {size} MB", partial(_limited, size), True)
+    for name in ("apply", "compare", "fit"):
+        for size in range(840, 1320, 80):
+            yield Case(f"an address space of {size} MB for {name}",
+                       partial(_barely, size, WORKED[name]), True)  # fmt: skip
 
 
 def _work(name, sim):
@@ -100,14 +105,40 @@ def _little(size, command, folder):
     assert done.status == 0 or {path.name for path in folder.iterdir()} == before, "something left"
 
 
+# So many that their kernels are compiled, for those that are quick.
+MANY = 2100
+WORKED = {
+    "apply": ("apply", "--videos", "many_v.h5", "--texts", "many_t.h5"),
+    "compare": ("compare", *JUDGED),
+    "fit": ("fit", "--videos", "many_v.h5", "--bank-texts", "many_t.h5", "--out", "n.safetensors"),
+}  # fmt: skip
+
+
 def _limited(size, folder):
-    """As `ulimit -v` before anything is imported."""
     files(folder)
-    line = [sys.executable, "-m", "rerank", *EVAL]
-    shell = ["bash", "-c", f'ulimit -v {size << 10}; exec "$@"', "bash", *line]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        shell, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=100
-    )
+    done = _under(size, EVAL, folder)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done
     assert done.stderr.startswith("error: "), done
+
+
+def _barely(size, command, folder):
+    """Less or more than is needed: answered, or refused, but never ended by a library."""
+    files(folder)
+    rows = np.random.default_rng(0).normal(size=(2, MANY, 8)).astype("f4")
+    for name, side in zip("vt", rows, strict=True):
+        write_embeddings(folder / f"many_{name}.h5", [f"{name}{i}" for i in range(MANY)], side)
+    done = _under(size, command, folder)
+    lines = done.stderr.splitlines()
+    said = [x for x in lines if not x.startswith(("note", "warning", "progress"))]
+    assert done.returncode == 0 or (done.returncode == 2 and len(said) == 1), done
+    assert done.returncode == 0 or said[0].startswith("error: "), done
+
+
+def _under(size, command, folder):
+    """As `ulimit -v` before anything is imported."""
+    line = [sys.executable, "-m", "rerank", *command]
+    shell = ["bash", "-c", f'ulimit -v {size << 10}; exec "$@"', "bash", *line]
+    return subprocess.run(
+        shell, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True, check=False, timeout=100,
+    )  # fmt: skip
