@@ -1,7 +1,8 @@
 """Numba kernels that count scores above a reference, and look again at those near it."""
 
+from functools import partial
+
 import numpy as np
-from numba import njit
 
 from rerank.passes.sinkhorn.cpu import _jit
 
@@ -11,7 +12,7 @@ _LOOK = 32
 
 # Without liberties for the compiler: the same bits wherever it is called from, or a query would not
 # tie with itself.
-@njit(cache=True, nogil=True, error_model="numpy")
+@partial(_jit, fast=False)
 def _dot(x, y):  # noqa: ANN001, ANN202  typed by numba
     a = b = c = d = np.float32(0.0)
     e = f = g = h = np.float32(0.0)

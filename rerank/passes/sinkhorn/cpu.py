@@ -39,9 +39,12 @@ _LLVM = 96 << 20
 scipy_parts.part("linalg.blas")
 
 
-def _jit(function: Callable) -> Callable[..., Any]:
-    """Compile when called, and keep the machine code on disk where a folder can be written."""
-    options = {"nogil": True, "fastmath": _FAST, "error_model": "numpy"}
+def _jit(function: Callable, *, fast: bool = True) -> Callable[..., Any]:
+    """Compile when called, and keep the machine code on disk where a folder can be written.
+
+    `fast`: sums may be reordered.
+    """
+    options = {"nogil": True, "fastmath": _FAST if fast else False, "error_model": "numpy"}
     made: Any
     try:
         made = njit(cache=True, **options)(function)
