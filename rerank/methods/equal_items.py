@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from rerank.core import comm
+from rerank.core.arrays import inner
 from rerank.core.similarity import Pair, Similarity
 from rerank.methods.marginals import Masses
 from rerank.methods.potentials import solve
@@ -93,7 +94,8 @@ def moved(sim: Similarity, gallery_bias: Tensor, found: Masses) -> float:
 def _over(sim: Pair, means: Tensor, axes: Tensor) -> Pair:
     """The same queries and items about their means, over some axes."""
     sides = ((sim.queries, means[0]), (sim.gallery, means[1]))
-    queries, items = (((x[:].double() - mean) @ axes).to(sim.dtype) for x, mean in sides)
+    turn = axes.T.to(sim.dtype).contiguous()
+    queries, items = (inner(x[:] - mean.to(sim.dtype), turn) for x, mean in sides)
     plain = {"left": None, "right": None, "query_mass": None, "gallery_mass": None}
     return replace(sim, queries=queries, gallery=items, metric="dot", **plain)
 
