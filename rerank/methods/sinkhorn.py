@@ -136,6 +136,9 @@ class Sinkhorn(Reranker):
         problem = _problem(
             sim, chosen, found, choice, graph, warm=bool(tol), seen_turned=turned, rough=rough
         )  # fmt: skip
+        # A kernel that was not taken over makes room for another.
+        chosen = replace(chosen, step=None)
+        one_plan.keep(None)
         if problem.step is None:
             # An alignment reads its moments from this kernel, and the best lists come from it.
             step = reduce.sweeper(
