@@ -142,7 +142,7 @@ def _tensors(
         tried = torch.from_numpy(
             scan.best(
                 panel.numpy(), ones, shifted.numpy(), within[rows].numpy(), np.float32(1),
-                np.float32(-np.inf), *exact, most, *found,
+                np.float32(-np.inf), np.float32(0), *exact, most, *found,
             )
         )  # fmt: skip
         return rows.start + (tried > most).nonzero()[:, 0]

@@ -55,15 +55,17 @@ def topk(held: Held, sim: Pair, k: int) -> tuple[Tensor, Tensor] | None:
     share = np.float32(math.exp(-2 * (held.rounding + _inexact(queries, gallery, held.tau))))
     if not float(high - low) < _WIDEST or share < _LEAST_SHARE:
         return None
-    # What was rounded to 0 is below.
-    least = np.float32(4 * held.smallest * float(times.max()))
+    # What was rounded to 0 is below the first, and with its correction below the second.
+    floor = np.float32(4 * held.smallest)
+    least = np.float32(float(floor) * float(times.max()))
     n, m = sim.shape
     most = certified.most_candidates(m, k)
     scores, indices = torch.empty((n, k)), torch.empty((n, k), dtype=torch.int64)
     exact = tuple(x.numpy() for x in (queries, gallery, column))
     read = _columns if turned else _rows
     with progress.task("top-k", n) as advance:
-        tried = read(held, times.numpy(), share, least, exact, most, (scores, indices))
+        limits = share, least, floor
+        tried = read(held, times.numpy(), limits, exact, most, (scores, indices))
         advance(n)
     undone = (tried > most).nonzero()[:, 0].tolist()
     certified.by_brute_force(undone, queries, gallery, column, scores, indices)
@@ -82,7 +84,7 @@ def _same(one: Pair, other: Pair) -> bool:
     return all(isinstance(x, Tensor) and where(x) == where(y) for x, y in sides)
 
 
-def _rows(held, times, share, least, exact, most, found) -> Tensor:  # noqa: ANN001  see `topk`
+def _rows(held, times, limits, exact, most, found) -> Tensor:  # noqa: ANN001  see `topk`
     """Fill `found` for the rows of a kernel; how many items each tried."""
     from rerank.passes import scan
 
@@ -96,7 +98,7 @@ def _rows(held, times, share, least, exact, most, found) -> Tensor:  # noqa: ANN
             filled = (x[of].numpy() for x in found)
             tried[of] = torch.from_numpy(
                 scan.best(
-                    piece[rows].numpy(), times, none, slack[of], share, least, queries[of], gallery,
+                    piece[rows].numpy(), times, none, slack[of], *limits, queries[of], gallery,
                     column, most, *filled,
                 )
             )  # fmt: skip
@@ -107,7 +109,7 @@ def _rows(held, times, share, least, exact, most, found) -> Tensor:  # noqa: ANN
     return tried
 
 
-def _columns(held, times, share, least, exact, most, found) -> Tensor:  # noqa: ANN001  see `topk`
+def _columns(held, times, limits, exact, most, found) -> Tensor:  # noqa: ANN001  see `topk`
     """The same for its columns."""
     from rerank.passes import scan
 
@@ -116,7 +118,7 @@ def _columns(held, times, share, least, exact, most, found) -> Tensor:  # noqa: 
     pieces = (piece.numpy() for piece in held.pieces)
     tried, filled = torch.empty(m, dtype=torch.int64), (x.numpy() for x in found)
     Workers().run(
-        scan.best_of_columns, (*pieces, times, share, least, *exact, most, bounds),
+        scan.best_of_columns, (*pieces, times, *limits, *exact, most, bounds),
         (*filled, tried.numpy()),
     )  # fmt: skip
     return tried

@@ -44,7 +44,7 @@ def _kth(values, heap):  # noqa: ANN001, ANN202
 
 
 @_jit
-def _candidates(row, times, plus, slack, share, least, lanes, heap, places):  # noqa: ANN001, ANN202
+def _candidates(row, times, plus, slack, share, least, floor, lanes, heap, places):  # noqa: ANN001, ANN202
     """How many columns may be among the best of a row; as many as fit go to `places`.
 
     Column j belongs to lane j mod len(lanes), so that maxima of all lanes are vector operations.
@@ -61,9 +61,15 @@ def _candidates(row, times, plus, slack, share, least, lanes, heap, places):  # 
             lanes[lane] = value if value > best else best
     # The k best lanes hold k columns of at least this: nothing below it is better than all of them.
     enough = _kth(lanes, heap) * share - slack
-    if enough < least:
-        return places.shape[0] + 1
     count = 0
+    if enough < least:
+        # What was rounded to nothing may be among them: it is at most `floor`.
+        for j in range(m):
+            if not max(_decode(row[j]), floor) * times[j] + plus[j] < enough:
+                if count < places.shape[0]:
+                    places[count] = j
+                count += 1
+        return count
     for lane in range(width):
         if not lanes[lane] < enough:
             for j in range(lane, m, width):
@@ -102,7 +108,8 @@ def _ranked(query, gallery, column, places, scores, indices):  # noqa: ANN001, A
 
 @_jit
 def best(  # noqa: ANN201
-    panel, times, plus, slack, share, least, queries, gallery, column, most, scores, indices,  # noqa: ANN001
+    panel, times, plus, slack, share, least, floor, queries, gallery, column, most, scores,  # noqa: ANN001
+    indices,  # noqa: ANN001
 ):  # fmt: skip
     """The best <q_i, v_j> + column_j of every row, best first, ties by index; how many were tried.
 
@@ -114,7 +121,8 @@ def best(  # noqa: ANN201
         plus: (m,) what scores leave out, or zeros.
         slack: (b,), share: see `panel`.
         share: see `slack`.
-        least: rows whose k-th best is below are left undone.
+        least: in rows whose k-th best is below, entries that were rounded to 0 may be better.
+        floor: they are at most this, before `times`.
         queries: (b, d), gallery: (m, d).
         gallery: see `queries`.
         column: (m,) corrections.
@@ -127,7 +135,9 @@ def best(  # noqa: ANN201
     heap, places = np.empty(k, np.float32), np.empty(most, np.int64)
     tried = np.empty(panel.shape[0], np.int64)
     for i in range(panel.shape[0]):
-        tried[i] = _candidates(panel[i], times, plus, slack[i], share, least, lanes, heap, places)
+        tried[i] = _candidates(
+            panel[i], times, plus, slack[i], share, least, floor, lanes, heap, places
+        )  # fmt: skip
         if tried[i] <= most:
             _ranked(queries[i], gallery, column, places[: tried[i]], scores[i], indices[i])
     return tried
@@ -146,10 +156,10 @@ def _raise_lanes(kernel, columns, times, first, lanes):  # noqa: ANN001, ANN202
 
 
 @_jit
-def _reaching(kernel, column, times, first, lane, width, enough, places, count):  # noqa: ANN001, ANN202
+def _reaching(kernel, column, times, first, lane, width, enough, floor, places, count):  # noqa: ANN001, ANN202, E501
     """How many entries of a column in one lane reach something, added to those found before."""
     for i in range((lane - first) % width, kernel.shape[0], width):
-        if not _decode(kernel[i, column]) * times[first + i] < enough:
+        if not max(_decode(kernel[i, column]), floor) * times[first + i] < enough:
             if count < places.shape[0]:
                 places[count] = first + i
             count += 1
@@ -158,7 +168,7 @@ def _reaching(kernel, column, times, first, lane, width, enough, places, count):
 
 @_jit
 def best_of_columns(  # noqa: ANN201
-    upper, lower, times, share, least, queries, gallery, column, most, bounds,  # noqa: ANN001
+    upper, lower, times, share, least, floor, queries, gallery, column, most, bounds,  # noqa: ANN001
     step, steps, scores, indices, tried,  # noqa: ANN001
 ):  # fmt: skip
     """`best` for the columns of a kernel whose rows are the items, in two pieces.
@@ -167,8 +177,9 @@ def best_of_columns(  # noqa: ANN201
         upper: (a, m) rounded exponentials of the first items, and lower: (n - a, m) of the others.
         lower: see `upper`.
         times: (n,) what they leave out.
-        share: as in `best`, also `least`, `column` (n,) and `most`.
+        share: as in `best`, also `least`, `floor`, `column` (n,) and `most`.
         least: see `share`.
+        floor: see `share`.
         queries: (m, d), gallery: (n, d).
         gallery: see `queries`.
         column: see `share`.
@@ -191,15 +202,16 @@ def best_of_columns(  # noqa: ANN201
         _raise_lanes(lower, columns, times, len(upper), lanes)
         for j in range(*columns):
             held[:] = lanes[:, j - columns[0]]
-            enough = _kth(held, heap) * share
-            tried[j] = 0 if enough >= least else most + 1
+            enough, count = _kth(held, heap) * share, 0
+            lowest = floor if enough < least else np.float32(0.0)
             for lane in range(width):
-                if tried[j] <= most and not held[lane] < enough:
+                if lowest > 0 or not held[lane] < enough:
                     count = _reaching(
-                        upper, j, times, 0, lane, width, enough, places, tried[j]
+                        upper, j, times, 0, lane, width, enough, lowest, places, count
                     )  # fmt: skip
-                    tried[j] = _reaching(
-                        lower, j, times, len(upper), lane, width, enough, places, count
+                    count = _reaching(
+                        lower, j, times, len(upper), lane, width, enough, lowest, places, count
                     )  # fmt: skip
+            tried[j] = count
             if tried[j] <= most:
                 _ranked(queries[j], gallery, column, places[: tried[j]], scores[j], indices[j])

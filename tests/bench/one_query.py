@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--method", default="sinkhorn")
     given = parser.parse_args()
     data = hard(2000, given.items)
-    gallery = data.gallery.numpy()
+    gallery = data.gallery[:].numpy()
     model = rerank.fit(
         gallery, bank_texts=data.queries[:1000].numpy(), method=given.method,
         ids=[f"v{i}" for i in range(given.items)],
