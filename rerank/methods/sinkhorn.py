@@ -343,6 +343,9 @@ def _judge(
     pairs = reduce.total_queries(sim) * reduce.total_gallery(sim)
     if not isinstance(sim, Pair) or choice.form != "equality" or pairs > equal_items.MOST:
         return None
+    # Axes are turned in memory, where stored rows may have no room.
+    if not (isinstance(sim.queries, Tensor) and isinstance(sim.gallery, Tensor)):
+        return None
     return cache(partial(equal_items.gain, sim, tau, chosen.spacing, found=found))
 
 
