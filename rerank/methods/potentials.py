@@ -123,7 +123,6 @@ def solve(
     relaxation: float = 1.4,
     init: Tensor | None = None,
     polish: bool = True,
-    rough: bool = False,
     step: Sweeper | None = None,
 ) -> Solution:
     """Alternate until the plan exp((S + f + g) / tau) has the marginals a and b.
@@ -153,7 +152,6 @@ def solve(
             the error grows. The last step is plain.
         init: (m,) gallery potentials to start from; zero by default.
         polish: where the sweeps round do the last one in full precision.
-        rough: whether the sweeps may round where that saves time.
         step: the sweep to use; chosen by size and memory by default.
 
     Source: Cuturi, NeurIPS 2013; over-relaxation: Thibault et al., Algorithms 2021; the slack row:
@@ -171,8 +169,7 @@ def solve(
     g = torch.zeros(sim.shape[1], dtype=sim.dtype, device=sim.device) if init is None else init
     if step is None:
         step = reduce.sweeper(
-            sim, reduce.check_tau(tau), log_a=log_a, sweeps=n_iters, rough=rough,
-            warm=init is not None,
+            sim, reduce.check_tau(tau), log_a=log_a, sweeps=n_iters, warm=init is not None
         )  # fmt: skip
     sharded = sim.shard == "gallery"
     accelerated = Anderson(sharded=sharded)
