@@ -11,12 +11,15 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from rerank_cli.endings import (
     INTERRUPTED,
     NO_MEMORY,
+    SIGNALS,
     check_room,
+    complain,
     end,
     ending_at_once,
     flush,
@@ -65,6 +68,20 @@ class _Group(typer.core.TyperGroup):
         super().__init__(**given)
         self.commands = _Commands()  # type: ignore[assignment]  nothing is added later
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  of click or typer
+        """Refuse empty values, as of a variable that is not set; an empty path would be "."."""
+        from rerank.core.errors import RerankError
+
+        for before, value in zip(["", *args], args, strict=False):
+            if not value or (value.startswith("--") and value.endswith("=")):
+                option = value.removesuffix("=") or before
+                raise RerankError(
+                    f"{option}: got an empty value; give one, or leave {option} out"
+                    if option.startswith("-")
+                    else "got an empty argument; give a value, or leave it out"
+                )
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
     name="rerank",
@@ -90,6 +107,20 @@ def _on_interrupt(number: int = signal.SIGINT, *_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _repeat_lost(lost: "sys.UnraisableHookArgs") -> None:
+    """Send a signal again whose exception was lost, as in code that drops an object."""
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    again = threading.Timer(_AGAIN, os.kill, (os.getpid(), _ended_by[0]))
+    again.daemon = True
+    with contextlib.suppress(RuntimeError):  # Python ends, and starts no thread any more
+        again.start()
+
+
+# Seconds; by then the object is gone.
+_AGAIN = 0.02
+
 # Commands that compute nothing.
 _LIGHT = ("methods_command",)
 
@@ -106,6 +137,7 @@ def _called(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             if command.__name__ not in _LIGHT:
                 check_room()
+                _look(given)
             made = {
                 name: kind(**{part: given.pop(part) for part in parts})
                 for name, (kind, parts) in groups.items()
@@ -122,6 +154,24 @@ def _called(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+# Options of files of arrays, and of other files, that are read.
+_ARRAYS = ("videos", "texts", "sims", "bank_videos", "bank_texts", "bank_sims")
+_FILES = ("model", "heads", "settings")
+
+
+def _look(given: Mapping[str, Any]) -> None:
+    """Say what is wrong with an input at first sight, before anything heavy is loaded."""
+    from rerank.io.files import regular_file
+    from rerank.io.opening import look
+
+    for names, answer in ((_ARRAYS, look), (_FILES, regular_file)):
+        for name in names:
+            paths = given.get(name)
+            for path in paths if isinstance(paths, list) else [paths]:
+                if isinstance(path, Path):  # `rerank plan` takes numbers as well
+                    answer(path)
+
+
 def _leave(said: str = "") -> NoReturn:
     """End with the status of the signal, and with what the command says of its checkpoint."""
     if said:
@@ -129,7 +179,7 @@ def _leave(said: str = "") -> NoReturn:
 
         say(said)
     else:
-        sys.stderr.write(INTERRUPTED)
+        complain(INTERRUPTED)
     sys.exit(128 + _ended_by[0])
 
 
@@ -193,9 +243,14 @@ def _said(error: Any) -> str:  # noqa: ANN401  a usage error
     return f"error: {printable(said)}; `{path} -h` lists what there is"
 
 
+# Characters of an error that a person reads; the longest recipe has a third of it.
+_LONGEST = 3000
+
+
 def _one_line(text: str) -> str:
     """Lines as one; blanks inside a line stay, because a path or a recipe may have two."""
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+    line = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ... ({len(line):,} characters)"
 
 
 def main() -> None:
@@ -203,6 +258,7 @@ def main() -> None:
     try:
         for number in free_signals():
             signal.signal(number, _on_interrupt)
+        sys.unraisablehook = _repeat_lost
         from rerank.io.cut import exit_when_cut  # of the standard library alone
 
         exit_when_cut()
@@ -219,7 +275,7 @@ def main() -> None:
         flush()
         sys.exit(status or 0)
     except _WrongUse as error:
-        sys.stderr.write(f"{_said(error)}\n")
+        complain(_said(error))
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         # Abort is what the parser of options makes of an interrupt.
@@ -236,7 +292,7 @@ def main() -> None:
         if said is None:
             raise
         settle_stdout()
-        sys.stderr.write(f"error: {said}\n")
+        complain(f"error: {said}")
         sys.exit(2)
 
 
@@ -270,9 +326,10 @@ def _ending_at_once() -> Iterator[None]:
     try:
         yield
     except SystemExit as ended:
-        # The run is over; an interrupt from here on changes nothing.
-        if signal.getsignal(signal.SIGINT) is _on_interrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # The run is over; a signal from here on changes nothing.
+        for number in SIGNALS:
+            if signal.getsignal(number) is _on_interrupt:
+                signal.signal(number, signal.SIG_IGN)
         watched = sys.gettrace() or sys.getprofile()
         # Python ends by a signal where an interrupt went through code that was made from text.
         if watched or not ("torch" in sys.modules or _interrupted.is_set()):

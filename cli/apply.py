@@ -11,6 +11,7 @@ from rerank_cli.options import (
     Force,
     Heads,
     Json,
+    K,
     Memory,
     ModelWeights,
     Nouns,
@@ -36,15 +37,12 @@ def apply_command(
     threshold: Threshold = None,
     heads: Heads = None,
     fitting: Fitting,
-    k: Annotated[
-        int | None,
-        typer.Option("--k", help="Results per query, at most all items [default: 10]."),
-    ] = None,
+    k: K = None,
     rho: Annotated[
         float | None, typer.Option("--rho", help="Softness of the gallery marginal, 0 to 1.")
     ] = None,
     belonging: Belonging,
-    out: Annotated[Path, typer.Option("--out", help="Result file.")] = Path("reranked.h5"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Result file.")] = Path("reranked.h5"),
     scores: Annotated[
         bool, typer.Option("--scores", help="Also store the rewritten matrix (n x m).")
     ] = False,

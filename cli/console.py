@@ -12,14 +12,18 @@ from typing import Any, Protocol, runtime_checkable
 
 def say(text: str) -> None:
     """A message for a person, to stderr; what would act on the terminal is escaped."""
-    from rerank.io.files import printable
-
-    sys.stderr.write("\n".join(printable(line) for line in text.split("\n")) + "\n")
+    sys.stderr.write(_harmless(text) + "\n")
 
 
 def emit(text: str) -> None:
-    """A result, to stdout."""
-    sys.stdout.write(text + "\n")
+    """A result, to stdout; what would act on the terminal is escaped, but for lines and tabs."""
+    sys.stdout.write(_harmless(text) + "\n")
+
+
+def _harmless(text: str) -> str:
+    from rerank.io.files import printable
+
+    return "\n".join("\t".join(map(printable, x.split("\t"))) for x in text.split("\n"))
 
 
 def emit_json(value: Any) -> None:  # noqa: ANN401  anything that JSON can hold

@@ -18,7 +18,7 @@ _WORK = 10**9
 # Of a thread, where its stack has no limit; pools of threads: of numpy, of scipy and of torch.
 _STACK = 8 << 20
 _POOLS = 3
-INTERRUPTED = "interrupted: no partial output was left behind\n"
+INTERRUPTED = "interrupted: no partial output was left behind"
 
 
 def free_signals() -> list[signal.Signals]:
@@ -44,7 +44,7 @@ def ending_at_once() -> Iterator[None]:
 def end(number: int, *_: object) -> NoReturn:
     """End with one line, without cleaning up."""
     with contextlib.suppress(OSError):
-        os.write(2, INTERRUPTED.encode())
+        os.write(2, f"{INTERRUPTED}\n".encode())
     os._exit(128 + number)
 
 
@@ -61,6 +61,15 @@ def prepare_streams() -> None:
 def flush() -> None:
     """Hand on what was written; a disk that is full says so now and not when Python ends."""
     sys.stdout.flush()
+
+
+def complain(line: str) -> None:
+    """Say what went wrong to stderr, which may be full."""
+    try:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def settle_stdout() -> None:

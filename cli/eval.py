@@ -92,6 +92,7 @@ def _judge(
     from rerank.tasks import evaluate_files as task
     from rerank.tasks.evaluate_lists import check_lists, is_lists, judge_lists
     from rerank.tasks.evaluate_model import judge_model
+    from rerank.tasks.report import check_report
 
     asked = {**vars(judging), "reading": reading}
     sides = {"videos": files.videos, "texts": files.texts}
@@ -102,6 +103,8 @@ def _judge(
         return partial(task.judge_raw, gt, **vars(files), device=device, hubs=hubs, **asked)
     if results is not None and is_lists(results):
         return partial(judge_lists, check_lists(gt, report, results), results, **asked)
+    if report is not None:
+        check_report(report, task.recorded_files(results or _RESULTS), force=True)
     return partial(
         task.judge_results, gt, results or _RESULTS, **sides, sims=files.sims, device=device,
         hubs=hubs, **asked,

@@ -36,7 +36,9 @@ _Space = Annotated[
 
 def export_command(
     model: Annotated[Path, typer.Option("--model", help="Model file of `rerank fit`.")],
-    out: Annotated[Path, typer.Option("--out", help="File or folder to write; OUT.npz beside it.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File or folder to write; OUT.npz beside it.")
+    ],
     videos: Annotated[
         list[Path] | None,
         typer.Option("--videos", "--gallery", help="The gallery (queries for v2t)."),

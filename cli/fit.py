@@ -27,7 +27,7 @@ from rerank_cli.options import (
 
 def fit_command(
     *,
-    out: Annotated[Path, typer.Option("--out", help="Model file to write.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")] = Path(
         "model.safetensors"
     ),
     videos: ManyVideos = None,

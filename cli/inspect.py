@@ -74,6 +74,7 @@ def _only(paths: list[Path] | None, report: Path | None) -> Path | None:
 
 def _text(found: dict[str, Any], table: Any) -> str:  # noqa: ANN401  console.table
     from rerank.core import nouns
+    from rerank.io.files import printable
 
     directions: dict[str, dict[str, Any]] = found["hubness"]
     lines = []
@@ -101,7 +102,7 @@ def _text(found: dict[str, Any], table: Any) -> str:  # noqa: ANN401  console.ta
     lines += ["", table(["", *directions], rows), ""]
     for name, facts in directions.items():
         if facts["top"]:
-            named = ", ".join(f"{hub['id']} ({hub['top1']})" for hub in facts["top"])
+            named = ", ".join(f"{printable(hub['id'])} ({hub['top1']})" for hub in facts["top"])
             lines.append(f"{name}, most first places: {named}")
     checks = found["checks"]
     if checks:

@@ -133,7 +133,9 @@ Grouped: TypeAlias = Annotated[
 Tau: TypeAlias = Annotated[
     str | None, typer.Option("--tau", help="Temperature in score units, or 'auto'.")
 ]
-K: TypeAlias = Annotated[int, typer.Option("--k", help="How many results per query.")]
+K: TypeAlias = Annotated[
+    int | None, typer.Option("--k", help="Results per query, at most all items [default: 10].")
+]
 Device: TypeAlias = Annotated[words.Device, typer.Option("--device", help="Where to compute.")]
 Memory: TypeAlias = Annotated[
     str | None,

@@ -37,10 +37,10 @@ def search_command(
         int | None,
         typer.Option("--effort", help="Of an approximate index [default: stored with it]."),
     ] = None,
-    k: K = 10,
+    k: K = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Write results: .h5, .json, .jsonl, .parquet or .trec."),
+        typer.Option("--out", "-o", help="Write results: .h5, .json, .jsonl, .parquet or .trec."),
     ] = None,
     confidence: Sure = False,
     threshold: Threshold = None,

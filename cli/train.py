@@ -198,7 +198,7 @@ def train_command(
     training: Training,
     validation: Validation,
     test: Testing,
-    out: Annotated[Path, typer.Option("--out", help="The trained heads.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The trained heads.")] = Path(
         "heads.safetensors"
     ),
     told: Told,

@@ -16,7 +16,8 @@ def tune_command(
         Path, typer.Option("--gt", help="Labelled pairs of a validation set, or 'diagonal'.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", help="Settings file (JSON) for `rerank apply --settings`.")
+        Path,
+        typer.Option("--out", "-o", help="Settings file (JSON) for `rerank apply --settings`."),
     ],
     files: Files,
     bank_texts: BankTexts = None,

@@ -25,7 +25,7 @@ def update_command(
         Path | None, typer.Option("--index", help="FAISS index of this model to add the items to.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Model to write [default: replace --model].")
+        Path | None, typer.Option("--out", "-o", help="Model to write [default: replace --model].")
     ] = None,
     memory: Memory = None,
     force: Force = False,

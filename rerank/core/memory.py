@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from rerank.core.errors import RerankError
+
+if TYPE_CHECKING:
+    import torch
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -52,13 +53,15 @@ def parse(text: str | int | float) -> int:
     return size
 
 
-def available(device: torch.device | None = None) -> int:
+def available(device: "torch.device | None" = None) -> int:
     """Bytes that are free now, on the machine or on the GPU.
 
     The limits of the container and of the process (`ulimit -v`) count as the end of the machine.
     """
     if device is not None and device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        from torch import cuda  # here alone, as files are looked at before torch is loaded
+
+        return int(cuda.mem_get_info(device)[0])
     free: list[int] = []
     with suppress(OSError, ValueError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -81,7 +84,7 @@ def available(device: torch.device | None = None) -> int:
     return min(free) if any(free) else 4 * 10**9
 
 
-def budget(device: torch.device | None = None) -> int:
+def budget(device: "torch.device | None" = None) -> int:
     """Bytes that one run may use: the limit set, or a share of what is free (at most 2 GB on CPU).
 
     Args:
@@ -120,25 +123,27 @@ def limit(size: int | str | None) -> Iterator[None]:
 
 
 @contextmanager
-def measured(device: torch.device) -> Iterator[dict[str, Any]]:
+def measured(device: "torch.device") -> Iterator[dict[str, Any]]:
     """Time and peak memory of the block: {"start", "seconds", "peak"}, the last in bytes or None.
 
     On a GPU the allocator's peak; on Linux the peak of the resident memory, whose mark is reset
     through /proc; elsewhere None, because the peak of a process never falls.
     """
+    from torch import cuda
+
     gpu = device.type == "cuda"
     if gpu:
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        held: int | None = torch.cuda.memory_allocated(device)
+        cuda.synchronize(device)
+        cuda.reset_peak_memory_stats(device)
+        held: int | None = cuda.memory_allocated(device)
     else:
         held = _resident("VmRSS") if _reset_peak() else None
     spent: dict[str, Any] = {"start": time.perf_counter(), "seconds": 0.0, "peak": None}
     yield spent
     if gpu:
-        torch.cuda.synchronize(device)
+        cuda.synchronize(device)
     spent["seconds"] = time.perf_counter() - spent["start"]
-    top = torch.cuda.max_memory_allocated(device) if gpu else _resident("VmHWM")
+    top = cuda.max_memory_allocated(device) if gpu else _resident("VmHWM")
     spent["peak"] = None if held is None or top is None else max(top - held, 0)
 
 

@@ -19,11 +19,13 @@ QuerySide: TypeAlias = Literal["mapped", "raw"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 # What a matrix holds; "auto" reads it off the numbers.
 Kind: TypeAlias = Literal[
-    "similarities", "logits", "softmax", "probabilities", "log-odds", "distances"
-]
+    "similarities", "logits", "softmax", "probabilities", "log-probabilities", "log-odds",
+    "distances",
+]  # fmt: skip
 ScoresAre: TypeAlias = Literal[
-    "auto", "similarities", "logits", "softmax", "probabilities", "log-odds", "distances"
-]
+    "auto", "similarities", "logits", "softmax", "probabilities", "log-probabilities", "log-odds",
+    "distances",
+]  # fmt: skip
 # What is known of rows and columns, and how queries that repeat share their mass.
 GroupsWord: TypeAlias = Literal["auto", "one-to-one", "grouped"]
 Counting: TypeAlias = Literal["share", "count"]

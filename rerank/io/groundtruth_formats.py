@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from rerank.core.errors import FormatError
 from rerank.io.field import afford
-from rerank.io.files import named, parse_json, read_text, regular_file
+from rerank.io.files import lines_in, named, parse_json, read_text, regular_file
 from rerank.io.truth_arrays import refuse_arrays
 
 # What tables and records call the two sides, the captions and the grade: letters and digits of the
@@ -672,7 +672,7 @@ def _mapping(content: dict[str, Any], where: str) -> Iterator[Reading]:
 
 def _table(text: str, where: str) -> Iterable[Reading]:
     """A table with a header, TREC qrels, lines of an id and a caption, or columns of pairs."""
-    lines = [line for line in text.splitlines()]
+    lines = lines_in(text, where)
     first = next((line for line in lines if line.strip()), "")
     if not first:
         return []

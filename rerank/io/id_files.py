@@ -5,7 +5,7 @@ from pathlib import Path
 from rerank.core.errors import FormatError
 from rerank.core.wording import option
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES, contents
-from rerank.io.files import named, read_text, regular_file
+from rerank.io.files import lines_in, named, read_text, regular_file
 from rerank.io.groundtruth_formats import TEXT_FIELDS, VIDEO_FIELDS, first_field
 from rerank.io.ids import check_ids, check_unique, read_ids, read_sidecar
 from rerank.io.opening import open_container
@@ -69,7 +69,7 @@ def read_id_file(path: Path, *, column: str | None = None) -> tuple[str, ...]:
 
 def _one_column(path: Path) -> tuple[str, ...] | None:
     """Ids of a table of one column, else None. A name of columns in front is its header."""
-    lines = [line.strip() for line in read_text(path).splitlines()]
+    lines = [line.strip() for line in lines_in(read_text(path), path)]
     cells = [line.strip('"') for line in lines if line]
     if not cells or any(mark in line for line in cells for mark in "\t,;|"):
         return None

@@ -1,6 +1,5 @@
 """One number per item, such as a prior of another model or how often it was bought."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,11 @@ from typing import Any
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
-from rerank.io.files import PathLike, read_json, read_text, regular_file
+from rerank.io.files import PathLike, read_json, regular_file
+from rerank.io.text_table import two_columns
+
+# What a row of a table is.
+_ROW = "an id and its number"
 
 
 def item_numbers(
@@ -70,18 +73,16 @@ def _read(path: Path) -> Any:  # noqa: ANN401  numbers, or a mapping
 
 
 def _table(path: Path) -> dict[str, float]:
-    lines = read_text(path).splitlines()
-    mark = "\t" if lines and "\t" in lines[0] else ","
-    rows = [row for row in csv.reader(lines, delimiter=mark) if row]
-    if rows and len(rows[0]) == 2 and math.isnan(_number(rows[0][1])):
+    rows = two_columns(path, _ROW)
+    if rows and math.isnan(_number(rows[0][1])):
         del rows[0]  # a header
     found: dict[str, float] = {}
-    for line, row in enumerate(rows, start=1):
-        if len(row) != 2 or math.isnan(_number(row[1])):
-            raise FormatError(f"{path}: row {line} is not an id and its number: {row}")
-        if row[0] in found:
-            raise FormatError(f"{path}: {row[0]!r} is there twice")
-        found[row[0]] = _number(row[1])
+    for line, (name, number) in enumerate(rows, start=1):
+        if math.isnan(_number(number)):
+            raise FormatError(f"{path}: row {line} is not {_ROW}: {[name, number]}")
+        if name in found:
+            raise FormatError(f"{path}: {name!r} is there twice")
+        found[name] = _number(number)
     return found
 
 

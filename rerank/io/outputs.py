@@ -20,8 +20,8 @@ def check_outputs(
 ) -> None:
     """Refuse outputs that are inputs, that are each other, or that are files of another kind.
 
-    Paths are compared as files: links, hard and symbolic, side-cars of ids and the files of a
-    folder that is read count as well.
+    Paths are compared as files: links, hard and symbolic, side-cars of ids and of indexes and the
+    files of a folder that is read count as well.
 
     >>> check_outputs({"--out": "new.h5"}, ["data_samples/texts.h5"])
     >>> check_outputs({"--out": "data_samples/texts.h5"}, ["data_samples/texts.h5"])
@@ -93,6 +93,8 @@ def _with_sidecars(inputs: Iterable[PathLike | None]) -> list[Path]:
         stems = (path.stem, path.name) if path.name else ()
         found += [side for stem in stems for end in names
                   if safely((side := path.with_name(stem + end)).is_file)]  # fmt: skip
+        if safely((export := Path(f"{path}.npz")).is_file):
+            found.append(export)  # of an index
         with contextlib.suppress(ValueError):
             side = find_sidecar(path)
             if side is not None:

@@ -12,7 +12,16 @@ import numpy as np
 from rerank.core.errors import FormatError
 from rerank.core.wording import either
 from rerank.io.field import afford
-from rerank.io.files import PathLike, foreign, named, parse_json, read_text, regular_file
+from rerank.io.files import (
+    PathLike,
+    foreign,
+    lines_in,
+    named,
+    parse_json,
+    read_text,
+    regular_file,
+    split_lines,
+)
 from rerank.io.formats.parquet import import_arrow
 from rerank.io.groundtruth_formats import TEXT_FIELDS, VIDEO_FIELDS, as_name, first_field
 from rerank.io.results import DirectionResult, read_results, write_results
@@ -188,19 +197,20 @@ def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
     text = read_text(path)
     suffix = path.suffix.lower()
     if text.lstrip()[:1] in ("{", "["):
-        lines = text.strip().splitlines()
+        lines = split_lines(text.strip())
         if suffix in (".jsonl", ".ndjson") or (len(lines) > 1 and _is_object(lines[0])):
             numbered = enumerate(lines, start=1)
             _add_records(lists, (parse_json(x, f"{path}: line {n}") for n, x in numbered if x))
         else:
             _add_json(lists, parse_json(text, str(path)))
         return lists.lists()
-    if suffix in (".csv", ".tsv") and not _bare(text):
+    if suffix in (".csv", ".tsv") and not _bare(lines_in(text, path)):
         header, rows = read_table(text, str(path))
         _add_records(lists, (dict(zip(header, row, strict=True)) for row in rows))
         return lists.lists()
-    bare = _bare(text)
-    for number, line in enumerate(text.splitlines(), start=1):
+    lines = lines_in(text, path)
+    bare = _bare(lines)
+    for number, line in enumerate(lines, start=1):
         parts = line.replace(",", " ").split() if bare else line.split()
         if not parts:
             continue
@@ -213,13 +223,13 @@ def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
     return lists.lists()
 
 
-def _bare(text: str) -> int:
+def _bare(lines: Sequence[str]) -> int:
     """How many columns a table without a header has: query, item, rank and maybe a score; or 0.
 
     That is how MS MARCO writes rankings. Ranks count from 0 or 1 for every query.
     """
     query, place, width = "", 0, 0
-    for line in text.splitlines():
+    for line in lines:
         cells = line.replace(",", " ").split()
         if not cells:
             continue

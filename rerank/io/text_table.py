@@ -15,7 +15,7 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.field import afford
-from rerank.io.files import check_unpacked, foreign, named, regular_file
+from rerank.io.files import check_unpacked, foreign, lines_in, named, read_text, regular_file
 
 _DELIMITERS = "\t,;|"
 # Characters of a piece; the cells made of them take several times as much.
@@ -221,6 +221,32 @@ def opener(path: Path) -> Opened:
                 ) from error
 
     return opened
+
+
+def two_columns(path: Path, what: str) -> list[tuple[str, str]]:
+    """The rows of a table of two columns, by tab or comma, its first line included.
+
+    Args:
+        path: of text.
+        what: a row is, for messages, as "an id and its number".
+
+    Raises:
+        FormatError: a row of more or of fewer, or no table.
+    """
+    lines = lines_in(read_text(path), path)
+    mark = "\t" if lines and "\t" in lines[0] else ","
+    found: list[tuple[str, str]] = []
+    try:
+        for row in csv.reader(lines, delimiter=mark):
+            if not row:
+                continue
+            if len(row) != 2:
+                cells = f"{len(row)} column{'' if len(row) == 1 else 's'}"
+                raise FormatError(f"{path}: row {len(found) + 1} is not {what}: it has {cells}")
+            found.append((row[0], row[1]))
+    except csv.Error as error:
+        raise FormatError(f"{path}: row {len(found) + 1} is not {what}: {error}") from error
+    return found
 
 
 def read_table(text: str, where: str) -> tuple[list[str], Rows]:

@@ -3,6 +3,7 @@
     similarities, logits, log-odds     S                      used as they are
     softmax (rows or columns)          log p
     probabilities (each pair its own)  log p - log(1 - p)
+    log-probabilities (the same)       log p - log(1 - p)
     distances (only where that is said) -d
     unscored                           -inf
 
@@ -30,6 +31,8 @@ from rerank.methods.kinds_facts import Facts, collect, merge, precision_of, with
 from rerank.methods.kinds_rules import KINDS, Verdict, check_size, judge
 
 SCORES_ARE = words_of(ScoresAre)
+# Kinds whose numbers are not the scores that are ranked.
+_CHANGED = ("softmax", "probabilities", "log-probabilities")
 # A number, or "none": every number is a score.
 Unscored: TypeAlias = float | Literal["none"] | None
 
@@ -84,7 +87,7 @@ class Reading:
     @property
     def as_they_are(self) -> bool:
         """Whether the scores are the numbers themselves, all of them."""
-        plain = self.kind not in ("softmax", "probabilities")
+        plain = self.kind not in _CHANGED
         return plain and not self.minus_inf and not self.padded and self.unscored is None
 
     @property
@@ -386,12 +389,13 @@ def _as_scores(base: Tensor, reading: Reading) -> Tensor:
     """
     out = torch.empty_like(base, memory_format=torch.contiguous_format)
     step = max(1, BLOCK_ELEMENTS // base.shape[1])
-    probable = reading.kind in ("softmax", "probabilities")
+    changed = reading.kind in _CHANGED
     for start in range(0, len(base), step):
         block = base[start : start + step]
         none = _none(block, reading)
-        if probable:
-            block = _logarithms(torch.where(none, 0.5, block.double()), reading.verdict)
+        if changed:
+            some = -0.5 if reading.kind == "log-probabilities" else 0.5
+            block = _logarithms(torch.where(none, some, block.double()), reading.verdict)
         out[start : start + step] = torch.where(none, -math.inf, block)
     return out
 
@@ -416,6 +420,9 @@ def _none(block: Tensor, reading: Reading) -> Tensor:
 
 
 def _logarithms(p: Tensor, verdict: Verdict) -> Tensor:
+    if verdict.kind == "log-probabilities":
+        x = p.clamp(max=-max(verdict.half_high, 2.0**-1022))
+        return x - torch.log(-torch.expm1(x))
     p = p / verdict.scale
     p = p.masked_fill(p <= 0, max(verdict.half_low, 2.0**-1074))
     if verdict.kind == "softmax":
@@ -462,6 +469,12 @@ def _sentence(r: Reading) -> str:
         text = f"match probabilities, each pair its own ({shown}log-odds are re-ranked{exact})"
         if not r.sure:
             text += f"; not certain: {option('scores-are', 'similarities')} if they are none"
+    elif r.kind == "log-probabilities":
+        text = (
+            f"logarithms of match probabilities, each pair its own (log-odds are re-ranked{exact})"
+        )
+        if not r.sure:
+            text += f"; not certain: {option('scores-are', 'logits')} if they are none"
     elif r.kind == "distances":
         text = "distances, the smallest is best (turned round)"
     else:

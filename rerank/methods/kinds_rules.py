@@ -26,6 +26,10 @@ Where the ratio is in between or the rows lean, log-odds are taken, and it is sa
 certain: read so, similarities lose at most half a point of R@1 (TF-IDF of captions, cosines
 stretched to 0..1: .1 to 1.2), while probabilities that are read as similarities lose 4 and more.
 
+Logarithms of match probabilities (all numbers at most 0) are told by the same ratio of log p and
+log-odds, on rows and on columns: at most 1.06 on negative distances, shifted cosines and logarithms
+of a softmax, 1.2 to 13 where p is near 1 so often that it matters, 2.1 on those of cap4video.
+
 Distances, of which the smallest is best, are noticed where no number is negative and the smallest
 stick out: on the diagonal, or as the longer tail of rows and columns. They are used as they are
 unless the user says what they are, as nothing is turned round without being asked.
@@ -75,7 +79,8 @@ class Verdict:
         axis: 1 where rows of a softmax sum to one, 0 where columns do, else None.
         scale: 1, or 100 for percent.
         half_low: half a unit of the precision at 0, as a share: what a rounded 0 becomes.
-        half_high: half a unit below 1: a rounded 1 becomes 1 - half_high.
+        half_high: half a unit below 1: a rounded 1 becomes 1 - half_high, a rounded log 1
+            becomes -half_high.
         sure: False where the numbers do not tell and the safest reading was taken.
         rounded: zeros that count as not scored are small numbers, rounded.
         near: the smallest numbers look like the best.
@@ -90,6 +95,10 @@ class Verdict:
     sure: bool = True
     rounded: bool = False
     near: bool = False
+
+
+# To ask whether numbers are such.
+_LOG = Verdict("log-probabilities", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +165,8 @@ def judge(
     look = replace(look, fill=fill, certain=certain)
     if said == "auto":
         return _recognised(look)
+    if said == "log-probabilities":
+        return _of_logarithms(look)
     if said not in ("softmax", "probabilities"):
         return Verdict(said, fill)
     if look.low < 0:
@@ -185,7 +196,7 @@ def check_size(live: Live, verdict: Verdict) -> None:
     Raises:
         RerankError: with a power of ten by which they become usual ones.
     """
-    if verdict.kind in ("softmax", "probabilities"):
+    if verdict.kind in ("softmax", "probabilities", "log-probabilities"):
         return
     look = Look(live, precision_of(live.values.numbers), fill=verdict.unscored)
     low, high = look.low, look.high
@@ -328,6 +339,11 @@ def _recognised(look: Look) -> Verdict:
         if tails in ("probabilities", "doubt"):
             return replace(found, sure=tails == "probabilities")
         sure = tails == "similarities" and min(look.live.shape) >= _ENOUGH
+    if math.log(0.5) < high <= 0:
+        ratios = [_spreads(side, _LOG) for side in (look.live.picked, look.live.panel.T)]
+        known = [ratio for ratio in ratios if ratio is not None]
+        if known and min(known) >= _DOUBT:
+            return replace(_of_logarithms(look), sure=min(known) >= _CLEAR)
     kind: Kind = "similarities" if abs(high) <= 1.01 and low >= -1.01 else "logits"
     counts = look.decisions or (look.precision.decimals == 0 and high <= 100)
     near = low >= 0 and look.fill is None and not counts and _smallest_stick_out(look.live)
@@ -379,6 +395,22 @@ def _of_probabilities(found: Verdict, look: Look) -> Verdict:
     most = values.zeros > _MOST_ZEROS * values.total
     none = most or (not rounded and found.unscored == 0)
     return replace(out, unscored=0.0 if none else None, rounded=rounded and none)
+
+
+def _of_logarithms(look: Look) -> Verdict:
+    """Logarithms of match probabilities, of which those of 1 are rounded.
+
+    Raises:
+        RerankError: a positive number.
+    """
+    if look.high > 0:
+        raise RerankError(
+            f"scores: {look.high:g} is the logarithm of no probability; "
+            f"{option('scores-are', 'logits')} or log-odds fits"
+        )
+    beside = look.live.values.below()
+    half = -beside[0][0] / 2 if beside else 0.0
+    return Verdict("log-probabilities", look.fill, half_high=half)
 
 
 def _softmax(look: Look) -> tuple[Literal[0, 1], float] | None:
@@ -491,11 +523,16 @@ def _rounded_away(look: Look) -> bool:
 
 
 def _spreads(lines: np.ndarray, found: Verdict) -> float | None:
-    """D(p) / D(logit p) over lines, or None where too few of them are long enough."""
+    """D(p) / D(logit p) over lines, or None where too few of them are long enough.
+
+    Of log-probabilities D(log p) / D(logit p).
+    """
     if len(lines) < _FEWEST_LINES:
         return None
+    logarithms = found.kind == "log-probabilities"
     p = _largest(lines).astype(np.float64) / found.scale
     p = np.where((p == 0) & (found.unscored == 0), -np.inf, p)
+    p = np.exp(p) if logarithms else p
     p = p[p[:, 0] > 0]
     size = np.count_nonzero(p > 0, axis=1)
     if len(p) < _FEWEST_LINES:
@@ -505,7 +542,7 @@ def _spreads(lines: np.ndarray, found: Verdict) -> float | None:
         return None
     p = np.clip(p[size >= k, 1:k], max(found.half_low, 1e-45), 1 - max(found.half_high, 1e-16))
     odds = np.log(p) - np.log1p(-p)
-    tails = [x.mean(axis=1) - x[:, -1] for x in (p, odds)]
+    tails = [x.mean(axis=1) - x[:, -1] for x in (np.log(p) if logarithms else p, odds)]
     used = (tails[0] > 0) & (tails[1] > 0)
     if used.sum() < _FEWEST_LINES:
         return None

@@ -37,6 +37,8 @@ from rerank.io.files import (
     temporary_beside,
 )
 from rerank.io.formats.npy import Header
+from rerank.io.ids import check_ids, check_unique
+from rerank.io.interrupts import signals_wait
 from rerank.serving.fold import Folding, folding_from, folding_to_arrays
 from rerank.serving.stores.contract import Store, TableStore
 
@@ -129,7 +131,10 @@ def read_side_car(path: Path) -> Exported:
         manifest = json.loads(str(arrays["manifest"]))
         if manifest["schema"] != SCHEMA:
             raise ValueError(f"schema {manifest['schema']!r}, expected {SCHEMA!r}")
-        ids = tuple(str(name) for name in arrays["ids"])
+        if arrays["ids"].dtype.kind != "U":
+            raise ValueError(f"ids of the type {arrays['ids'].dtype}")
+        ids = check_ids(arrays["ids"], str(path))
+        check_unique(ids, str(path))
         head = {name: arrays[name] for name in ("head", "head_bias") if name in arrays}
         found = Exported(ids, folding_from(manifest, arrays), manifest, head)
         if found.dimension < 1:
@@ -317,8 +322,9 @@ def commit(
     try:
         with replacing(waiting, like=side_car(out, table)) as file:
             file.write(to_bytes(exported, dimension))
-        # One at a time: the side-car that is renamed last is that of the last index.
-        with locked(out.parent):
+        # One at a time: the side-car that is renamed last is that of the last index. A database
+        # goes on where an interrupt stops waiting for it, so there both have their names first.
+        with locked(out.parent), signals_wait():
             publish()
             with contextlib.suppress(FileNotFoundError):  # a reader was faster
                 waiting.replace(side_car(out, table))

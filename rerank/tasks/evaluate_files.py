@@ -253,6 +253,19 @@ def _raw(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Sim
     return {"t2v": sim, "v2t": sim.T}
 
 
+def recorded_files(results: Path) -> tuple[Path, ...]:
+    """The files that a result file was made from, as far as they have names.
+
+    Raises:
+        FormatError: not a result file.
+    """
+    manifest, folder = io.read_results(results, scores=False).manifest, folder_of(results)
+    reading = reading_from(manifest["settings"].get("reading", {}), folder)
+    named = [folder / entry["path"] for entry in manifest["inputs"].values() if "path" in entry]
+    beside = (reading.text_ids, reading.video_ids)
+    return (*named, *(path for path in beside if path is not None))
+
+
 def _recorded(
     found: Results, results: Path, given: Mapping[str, Path | None], said: io.Reading | None
 ) -> Inputs:

@@ -46,8 +46,9 @@ def rerank(
         query_mass: (n,) weights of the rows, for example how often a query is asked.
         gallery_mass: (m,) weights of the columns, for example how many captions a video has.
         scores_are: "similarities", "logits", "softmax", "probabilities" (of a match, each pair its
-            own), "log-odds", or "auto", which reads it off the numbers and says so. Logarithms of
-            a softmax and log-odds of probabilities are re-ranked.
+            own), "log-probabilities", "log-odds", "distances", or "auto", which reads it off the
+            numbers and says so. Logarithms of a softmax and log-odds of probabilities are
+            re-ranked.
         unscored: the number that stands for "not scored"; None recognises it, "none" has none.
             -inf always means that, NaN where it is said. The result has -inf there.
         groups: what is known of rows and columns: "one-to-one", "grouped" (those of the longer

@@ -1,6 +1,5 @@
 """Several texts of a query, such as rewrites and translations, as one that is ranked once."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,8 @@ from rerank.core.arrays import unit_rows
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.similarity import as_matrix
 from rerank.core.words import Metric
-from rerank.io.files import read_json, read_text
+from rerank.io.files import read_json
+from rerank.io.text_table import two_columns
 from rerank.tasks.read import Inputs
 
 # The word for "what is before the # of a text's id".
@@ -58,13 +58,7 @@ def _read_groups(path: Path) -> dict[str, str]:
         if not isinstance(found, dict):
             raise FormatError(f"{path}: got a JSON {type(found).__name__}, expected an object")
         return {str(key): str(value) for key, value in found.items()}
-    lines = read_text(path).splitlines()
-    mark = "\t" if lines and "\t" in lines[0] else ","
-    rows = [row for row in csv.reader(lines, delimiter=mark) if row]
-    odd = next((i for i, row in enumerate(rows) if len(row) != 2), None)
-    if odd is not None:
-        raise FormatError(f"{path}: line {odd + 1} is not a text id and its query")
-    return {text: query for text, query in rows}
+    return dict(two_columns(path, "a text id and its query"))
 
 
 def pooled(inputs: Inputs, groups: Sequence[str], metric: Metric = "cosine") -> Inputs:

@@ -21,7 +21,7 @@ from rerank.core.pairs import Grades, as_grades, as_positives
 from rerank.core.similarity import ArrayLike
 from rerank.core.wording import label, option
 from rerank.io import Embeddings, Reading, ScoreMatrix
-from rerank.io.files import named, read_text, regular_file
+from rerank.io.files import lines_in, named, read_text, regular_file
 from rerank.io.layouts import holds
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
@@ -690,7 +690,7 @@ def bytes_of(path: Path) -> bytes:
 
 def lines_of(path: Path) -> list[str]:
     """Lines of a text file."""
-    return read_text(path).splitlines()
+    return lines_in(read_text(path), path)
 
 
 def sizes(

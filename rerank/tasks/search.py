@@ -10,6 +10,7 @@ from rerank import io
 from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.io import DirectionResult
+from rerank.io.files import printable
 from rerank.methods.directions import Name
 from rerank.methods.fusion import Blocks
 from rerank.methods.saved import Saved
@@ -24,6 +25,9 @@ from rerank.tasks.answer import Answer
 from rerank.tasks.gallery import read_gallery, read_queries, sides
 from rerank.tasks.read import check_said
 
+# Results per query where nobody asks for a number and there are as many items.
+_USUAL_K = 10
+
 
 def search_files(
     *,
@@ -34,7 +38,7 @@ def search_files(
     table: str | None = None,
     url: str | None = None,
     effort: int | None = None,
-    k: int = 10,
+    k: int | None = None,
     out: Path | None = None,
     confidence: bool = False,
     threshold: float | None = None,
@@ -84,6 +88,9 @@ def search_files(
         check_queries(fitted, x)
         label, caution = label_of(fitted, x)
         warnings = [note for note in (caution, look_at(fitted, x)) if note]
+    if k is None:
+        searched = exported.ids if exported is not None else fitted.gallery_ids  # type: ignore[union-attr]
+        k = min(_USUAL_K, len(searched or ()))
     if exported is not None:
         assert index is not None
         exported, found = search_export(index, x, k, table=table, url=url, effort=effort)
@@ -173,9 +180,9 @@ def _write_results(
 def _line(entry: Mapping[str, Any]) -> str:
     """One query and what was found for it."""
     sure = f"{entry['confidence']:.2f}\t" if "confidence" in entry else ""
-    items = "  ".join(f"{item['id']} {item['score']:.4f}" for item in entry["items"])
+    items = "  ".join(f"{printable(item['id'])} {item['score']:.4f}" for item in entry["items"])
     unsure = "no answer at this threshold; nearest: " if entry.get("answered") is False else ""
-    return f"{entry['query']}\t{sure}{unsure}{items}"
+    return f"{printable(entry['query'])}\t{sure}{unsure}{items}"
 
 
 def _named(result: DirectionResult, cut: float | None) -> list[dict[str, Any]]:

@@ -129,6 +129,54 @@ def test_similarities_stay_as_they_are(name):
         assert scored.all(), r.why
 
 
+NO_LOGARITHMS = {
+    "cosines - 1": S - 1,
+    "cosines below their best": S - S.max(),
+    "squared distances": 2 * S - 2,
+    "broad log of a softmax": np.log(softmax(S / 0.1)),
+    "log of a sharp softmax": np.log(softmax(S / 0.005).clip(1e-30)),
+    "log of a softmax by columns": np.log(softmax(S / 0.01, axis=0)),
+    "logits below 0": 100 * (S - S.max()),
+    "small log-probabilities": -np.logaddexp(0, 8 - L),
+}
+
+
+@pytest.mark.parametrize("name", NO_LOGARITHMS)
+def test_numbers_below_zero_are_no_logarithms_for_that(name):
+    r = read_kind(NO_LOGARITHMS[name])
+    assert r.kind in AS_THEY_ARE and r.as_they_are and r.sure, r.why
+
+
+LOGARITHMS = {
+    "float64": -np.logaddexp(0, -3 - L),
+    "float32": (-np.logaddexp(0, -3 - L)).astype(np.float32),
+    "float16": (-np.logaddexp(0, -3 - L)).clip(-6e4).astype(np.float16),
+    "log of float32 probabilities": np.log(
+        (1 / (1 + np.exp(-3 - L))).astype(np.float32).clip(1e-30)
+    ),
+    "-1e9": np.where(np.arange(200) % 7 == 0, -1e9, -np.logaddexp(0, -3 - L)),
+}
+
+
+@pytest.mark.parametrize("name", LOGARITHMS)
+def test_logarithms_of_match_probabilities_are_ranked_as_log_odds(name):
+    x = LOGARITHMS[name]
+    r, out = read_kind(x), scores_of(x)
+    assert r.kind == "log-probabilities" and "logarithms of match probabilities" in r.why
+    scored = np.isfinite(out)
+    assert scored.mean() == (1 if name != "-1e9" else pytest.approx(6 / 7, abs=0.01))
+    # Half precision keeps 11 bits of log p, so as many of 1 - p.
+    wide = {"float16": 0.02, "log of float32 probabilities": 0.35}.get(name, 1e-3)
+    near = scored & (3 + L < 12)
+    np.testing.assert_allclose(out[near], (3 + L)[near], atol=wide)
+    np.testing.assert_array_equal(scores_of(x, scores_are="log-probabilities"), out)
+
+
+def test_what_is_said_to_be_a_logarithm_is_none_above_zero():
+    with pytest.raises(RerankError, match="0.5 is the logarithm of no probability.*or log-odds"):
+        kinds.read(np.array([[-1.0, 0.5], [-2, -3]]), scores_are="log-probabilities")
+
+
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("mean", [0.15, 0.35, 0.7])
 def test_positive_cosines_of_any_level(seed, mean):

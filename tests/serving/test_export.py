@@ -252,6 +252,22 @@ def test_an_index_of_another_fit_or_gallery_or_damaged_is_refused(tmp_path, mode
         open_export(tmp_path / "i")
 
 
+@pytest.mark.parametrize("ids", ["nan", "twice", "bytes"])
+def test_a_side_car_whose_ids_name_nobody_is_refused(tmp_path, model, ids):
+    export(model, IDS, GALLERY, tmp_path / "i", to="npy", queries=QUERIES)
+    path = side_car(tmp_path / "i")
+    with np.load(path) as found:
+        held = dict(found)
+    count = len(held["ids"])
+    held["ids"] = {
+        "nan": np.full(count, np.nan), "twice": np.full(count, "a"), "bytes": np.full(count, b"a"),
+    }[ids]  # fmt: skip
+    with path.open("wb") as file:
+        np.savez(file, **held)
+    with pytest.raises(FormatError, match="not the side-car|unique"):
+        read_side_car(path)
+
+
 def test_same_input_same_bytes(tmp_path, model):
     pytest.importorskip("faiss")
     for name in ("a", "b"):

@@ -25,6 +25,7 @@ from rerank.io.field import Field, afford, rows_per_block
 from rerank.io.files import PathLike, atomic_path, foreign, named, regular_file
 from rerank.io.formats.hdf5_guard import GuardedFile, check_size, text_attribute
 from rerank.io.formats.registry import file_format
+from rerank.io.interrupts import signals_wait
 
 _MAX_DEPTH = 32
 # One block of rows, where whole chunks of few columns would make a larger one.
@@ -318,8 +319,8 @@ class _Sink(io.RawIOBase):
 class Writer:
     """What may be written into a new HDF5 file; made by `create_hdf5`."""
 
-    def __init__(self, file: h5py.File, sink: _Sink) -> None:
-        self._file, self._sink = file, sink
+    def __init__(self, file: h5py.File, sink: _Sink, answer: Callable[[], None]) -> None:
+        self._file, self._sink, self._answer = file, sink, answer
 
     def attribute(self, name: str, value: str | bool | int | float, *, group: str = "/") -> None:
         """An attribute of a group."""
@@ -361,7 +362,8 @@ class Writer:
                 self.check()
 
     def check(self) -> None:
-        """Stop early when the disk is full."""
+        """Stop early when the disk is full, or when a signal came."""
+        self._answer()
         if self._sink.error is not None:
             raise self._sink.error
 
@@ -370,18 +372,19 @@ class Writer:
 def create_hdf5(path: PathLike) -> Iterator[Writer]:
     """A new HDF5 file that takes the place of `path` when the body succeeds; see `atomic_path`.
 
-    The same content gives the same bytes: no times are stored.
+    The same content gives the same bytes: no times are stored. Signals wait for `Writer.check`,
+    because HDF5 writes through Python, also while a dataset is dropped.
 
     Raises:
         FormatError: not writable, or the disk is full.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, signals_wait() as answer:
         sink = _Sink(temporary)
         try:
             # Format of HDF5 1.10, which every installation in use reads; it checksums its
             # metadata, which the oldest one does not.
             with h5py.File(sink, "w", libver=("v108", "v110")) as file:
-                yield Writer(file, sink)
+                yield Writer(file, sink, answer)
         except Exception as error:
             # Whatever came of a failed write, the write is what failed.
             if sink.error is not None:

@@ -21,12 +21,14 @@ class FormatFacts:
         endings: of names, lower case, with the dot.
         begins: first bytes by which a file with another ending is known.
         folder: whether it is a folder; one without endings takes the folders that no ending names.
+        heavy: whether its reader needs torch, which takes a second to import.
         order: place in lists.
     """
 
     endings: tuple[str, ...] = ()
     begins: tuple[bytes, ...] = ()
     folder: bool = False
+    heavy: bool = False
     order: int = 9
 
 

@@ -25,6 +25,7 @@ _WORTH = 1 << 20
     "safetensors",
     help="tensors by name; ids as a JSON list in the metadata, or in a side-car",
     endings=(".safetensors",),
+    heavy=True,
     order=4,
 )
 @contextlib.contextmanager
@@ -130,6 +131,7 @@ def _list_field(where: str, items: object) -> Field:
     "torch",
     help="a tensor, or a dictionary of tensors and of lists of ids, saved by torch.save",
     endings=(".pt", ".pth"),
+    heavy=True,
     order=5,
 )
 @contextlib.contextmanager

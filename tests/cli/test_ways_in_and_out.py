@@ -1,0 +1,141 @@
+"""Empty values, files that are looked at first, and what is escaped, full or interrupted."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from rerank.io import write_embeddings
+from rerank_cli import app
+from tests.cli.test_cli import run, run_fresh
+
+
+@pytest.fixture
+def work(tmp_path, samples):
+    for name in ("texts.h5", "videos.h5", "bank_videos.h5", "bank_texts.h5", "gt.json"):
+        shutil.copy(samples / name, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("typed", [["--text-ids", ""], ["--dataset="], ["--videos", ""]])
+def test_an_empty_value_is_named_and_never_taken_for_a_folder(work, typed):
+    option = typed[0].removesuffix("=")
+    _, err = run("apply", "--texts", "texts.h5", *typed, cwd=work, code=2)
+    assert err == f"error: {option}: got an empty value; give one, or leave {option} out\n"
+
+
+def test_an_empty_argument_is_refused(work):
+    _, err = run("convert", "", "out.h5", cwd=work, code=2)
+    assert err == "error: got an empty argument; give a value, or leave it out\n"
+
+
+def test_out_has_the_short_name_that_people_type(work):
+    run("apply", "--texts", "texts.h5", "--videos", "videos.h5", "-o", "short.h5", cwd=work)
+    assert (work / "short.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("apply --videos none.h5 --texts texts.h5", "none.h5: no such file; check the path"),
+        ("apply --videos videos.h5 --texts cut.npz", "cut.npz: "),
+        ("eval --gt gt.json --videos videos.h5 --texts x.dat", "the ending '.dat' is not known"),
+        ("search --model none.safetensors --texts texts.h5", "none.safetensors: no such file"),
+        ("fit --videos videos.h5 --bank-texts none.npy", "none.npy: no such file"),
+    ],
+)
+def test_bad_inputs_are_told_before_torch_is_loaded(work, typed, said):
+    (work / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
+    (work / "x.dat").write_bytes(b"?")
+    code = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('torch' in sys.modules))\n"
+        f"sys.argv = {['rerank', *typed.split()]!r}\n"
+        "from rerank_cli.app import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=work, capture_output=True, text=True)
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("report", ["texts.h5", "videos.h5", "link.html", "hard.html"])
+def test_a_page_never_replaces_what_the_results_were_made_from(work, report):
+    run("apply", "--texts", "texts.h5", "--videos", "videos.h5", cwd=work)
+    (work / "link.html").symlink_to("texts.h5")
+    os.link(work / "texts.h5", work / "hard.html")
+    before = (work / report).read_bytes()
+    _, err = run("eval", "--gt", "gt.json", "--report", report, "--force", cwd=work, code=2)
+    assert f"--report {report}: is an input of this run" in err
+    assert (work / report).read_bytes() == before
+
+
+def test_a_model_never_replaces_the_side_car_of_the_index_it_extends(work):
+    run("fit", "--videos", "videos.h5", "--bank-texts", "bank_texts.h5", "--keep-bank",
+        "--method", "sinkhorn", "--tau", "0.05", cwd=work)  # fmt: skip
+    export = ("export", "--model", "model.safetensors", "--videos", "videos.h5", "--to", "npy")
+    run(*export, "--out", "v.npy", cwd=work)
+    before = (work / "v.npy.npz").read_bytes()
+    _, err = run("update", "--model", "model.safetensors", "--videos", "bank_videos.h5",
+                 "--index", "v.npy", "--out", "v.npy.npz", "--force", cwd=work, code=2)  # fmt: skip
+    assert "is an input of this run" in err and (work / "v.npy.npz").read_bytes() == before
+
+
+ODD = ["\x1b[31mred", "a\nb", "\x9b31m", "‮abc", "plain", "tab\there"]
+
+
+def test_ids_cannot_act_on_the_terminal(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(6, 4)).astype("f4")
+    write_embeddings(tmp_path / "t.h5", ODD, rows)
+    write_embeddings(tmp_path / "v.h5", [f"{x}!" for x in ODD], rows + 0.1)
+    run("fit", "--videos", "v.h5", "--bank-texts", "t.h5", "--keep-gallery", cwd=tmp_path)
+    out, _ = run("search", "--model", "model.safetensors", "--texts", "t.h5", cwd=tmp_path)
+    lines = out.splitlines()
+    assert [line.split("\t")[0] for line in lines] == [
+        r"\x1b[31mred", r"a\nb", r"\x9b31m", r"\u202eabc", "plain", r"tab\there",
+    ]  # fmt: skip
+    out, _ = run("inspect", "--texts", "t.h5", "--videos", "v.h5", cwd=tmp_path)
+    assert all(line.isprintable() for line in out.splitlines())
+
+
+def test_an_error_is_a_line_that_a_person_can_read(work):
+    (work / "gone.txt").write_text("x" * 100_000)
+    run("fit", "--videos", "videos.h5", "--bank-texts", "bank_texts.h5", "--keep-bank",
+        "--method", "sinkhorn", "--tau", "0.05", cwd=work)  # fmt: skip
+    _, err = run("update", "--model", "model.safetensors", "--remove", "gone.txt", cwd=work, code=2)
+    assert len(err) < 4000 and "characters)" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+def test_an_error_that_cannot_be_said_keeps_its_status(work):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rerank", "apply", "--videos", "none.h5", "--texts", "texts.h5"],
+            cwd=work, stderr=full,
+        )  # fmt: skip
+    assert done.returncode == 2
+
+
+def test_a_signal_whose_exception_was_lost_comes_again(monkeypatch):
+    came = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        app._repeat_lost(SimpleNamespace(exc_value=KeyboardInterrupt()))
+        end = time.monotonic() + 5
+        while not came and time.monotonic() < end:
+            time.sleep(0.005)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert came == [signal.SIGINT]
+
+
+def test_help_of_every_command_with_out_names_both_spellings(tmp_path):
+    for name in ("apply", "fit", "train", "tune", "update", "export", "search"):
+        out, _ = run_fresh(name, "--help", cwd=tmp_path)
+        assert "-o, --out" in out or "--out, -o" in out, name
