@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from rerank.core.errors import FormatError
 from rerank.io.field import afford
-from rerank.io.files import lines_in, named, parse_json, read_text, regular_file
+from rerank.io.files import named, parse_json, read_text, regular_file
+from rerank.io.lines import lines_in
 from rerank.io.truth_arrays import refuse_arrays
 
 # What tables and records call the two sides, the captions and the grade: letters and digits of the

@@ -5,9 +5,10 @@ from pathlib import Path
 from rerank.core.errors import FormatError
 from rerank.core.wording import option
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES, contents
-from rerank.io.files import lines_in, named, read_text, regular_file
+from rerank.io.files import named, read_text, regular_file
 from rerank.io.groundtruth_formats import TEXT_FIELDS, VIDEO_FIELDS, first_field
 from rerank.io.ids import check_ids, check_unique, read_ids, read_sidecar
+from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
 
 

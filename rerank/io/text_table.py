@@ -15,7 +15,8 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.field import afford
-from rerank.io.files import check_unpacked, foreign, lines_in, named, read_text, regular_file
+from rerank.io.files import check_unpacked, foreign, named, read_text, regular_file
+from rerank.io.lines import lines_in
 
 _DELIMITERS = "\t,;|"
 # Characters of a piece; the cells made of them take several times as much.

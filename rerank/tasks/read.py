@@ -21,8 +21,9 @@ from rerank.core.pairs import Grades, as_grades, as_positives
 from rerank.core.similarity import ArrayLike
 from rerank.core.wording import label, option
 from rerank.io import Embeddings, Reading, ScoreMatrix
-from rerank.io.files import lines_in, named, read_text, regular_file
+from rerank.io.files import named, read_text, regular_file
 from rerank.io.layouts import holds
+from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
 from rerank.methods import kinds

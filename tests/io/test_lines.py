@@ -5,10 +5,10 @@ import json
 import pytest
 
 from rerank.core.errors import FormatError
-from rerank.io import files, read_ground_truth
-from rerank.io.files import lines_in, split_lines
+from rerank.io import lines, read_ground_truth
 from rerank.io.id_files import read_id_file
 from rerank.io.item_values import item_numbers
+from rerank.io.lines import lines_in, split_lines
 from rerank.io.run_files import read_rankings
 from rerank.tasks.query_groups import group_names
 
@@ -34,7 +34,7 @@ def test_captions_keep_the_signs_that_end_lines_of_pages(tmp_path):
 
 
 def test_a_line_that_nobody_wrote_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_LONGEST_LINE", 50)
+    monkeypatch.setattr(lines, "_LONGEST_LINE", 50)
     path = tmp_path / "x.csv"
     path.write_text("id," + "1," * 60)
     for read in (
@@ -48,7 +48,7 @@ def test_a_line_that_nobody_wrote_is_named(tmp_path, monkeypatch):
 
 
 def test_json_in_one_long_line_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_LONGEST_LINE", 50)
+    monkeypatch.setattr(lines, "_LONGEST_LINE", 50)
     path = tmp_path / "run.json"
     path.write_text(json.dumps({f"t{i}": {"v0": 1.0, "v1": 0.5} for i in range(9)}))
     assert path.stat().st_size > 50 and read_rankings(path)
