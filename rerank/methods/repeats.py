@@ -135,7 +135,7 @@ def repeats(
         others: makes the biases p of popularity alone, asked for only where c(0) doubts; without
             it that doubt stands.
     """
-    enough = _ramp(min(found.rows, found.columns), *_ENOUGH)
+    enough = ramp(min(found.rows, found.columns), *_ENOUGH)
     if not enough:
         return Repeats(0.0)
     alike = _alike(sim, found, copies=duplicates == "count")
@@ -147,7 +147,7 @@ def repeats(
 
     # Beside a slack row items need not be asked at all: less is lost, and less is certain.
     least = _SLACKER * min(1.0, max(0.0, 4 * found.slack))
-    weight = _ramp(alike, _LEAST_ALIKE - least, 0.65 - least)
+    weight = ramp(alike, _LEAST_ALIKE - least, 0.65 - least)
     sure, kept, soft = confidence(none, gallery_bias, _SOFT * gallery_bias, count=_GLANCE)
     doubted = _open(sure, kept) > _SUSPECT
     if not weight and not doubted:
@@ -155,7 +155,7 @@ def repeats(
     sure, kept, soft = confidence(none, gallery_bias, _SOFT * gallery_bias)
     cost = soft / kept
     if weight:
-        weight = min(weight, _ramp(cost, *_COST), enough)
+        weight = min(weight, ramp(cost, *_COST), enough)
     if doubted:
         uneven = min(_doubt(sure, kept), enough)
         if uneven > weight and others is not None:
@@ -191,9 +191,9 @@ def from_both_sides(
     """
     if not seen.cost > _COST[0]:
         return seen
-    mine = _ramp(min(found.rows, found.columns), *_ENOUGH)
+    mine = ramp(min(found.rows, found.columns), *_ENOUGH)
     cost = seen.cost if seen.rows == ROWS else _cost(sim, tau, gallery_bias, found)
-    mine = min(mine, _ramp(cost, *_COST))
+    mine = min(mine, ramp(cost, *_COST))
     if not mine:
         return seen
     level, _ = centred(query_bias, found.live_queries, split=sim.shard == "queries")
@@ -205,7 +205,7 @@ def from_both_sides(
         told = replace(told, of="items")
     if not told.weight:
         back = told.cost if told.rows == ROWS else _cost(sim.T, tau, level, found.T)
-        told = replace(seen, weight=_ramp(back, *_BOTH), cost=back)
+        told = replace(seen, weight=ramp(back, *_BOTH), cost=back)
     mine = min(mine, told.weight)
     if mine:
         # One-to-one data with a few hubs pays too, but not beyond what hubs had taken. Asked last:
@@ -213,7 +213,7 @@ def from_both_sides(
         split = sim.shard == "queries"
         some = items.some_queries(sim, items.spread_out(sim, found.live_queries, ROWS))
         sure, kept = _confidence(some, tau, (others[0](), gallery_bias), split=split)
-        mine = min(mine, _ramp(_open(sure, kept), *_BEYOND))
+        mine = min(mine, ramp(_open(sure, kept), *_BEYOND))
     return replace(told, weight=mine) if mine else seen
 
 
@@ -233,14 +233,14 @@ def from_unseen_axes(
         moved: finds the share of queries that equality moves.
         gain: finds the gain of equality over such axes (`rerank.methods.equal_items`).
     """
-    enough = _ramp(min(found.rows, found.columns), *_ENOUGH)
+    enough = ramp(min(found.rows, found.columns), *_ENOUGH)
     if seen.weight >= enough:
         return seen
-    tells = _ramp(seen.cost, *_COST)
+    tells = ramp(seen.cost, *_COST)
     if tells < 1 and found.rows > found.columns:
-        tells = max(tells, _ramp(moved(), *_MOVED))
+        tells = max(tells, ramp(moved(), *_MOVED))
     weight = min(enough, tells)
-    weight = min(weight, _ramp(-gain(), *_WORSE)) if weight > seen.weight else 0.0
+    weight = min(weight, ramp(-gain(), *_WORSE)) if weight > seen.weight else 0.0
     return replace(seen, weight=weight, gain=gain()) if weight > seen.weight else seen
 
 
@@ -251,7 +251,7 @@ def doubted(seen: Repeats, gain: Callable[[], float]) -> Repeats:
     """
     if not seen.weight:
         return seen
-    return replace(seen, weight=seen.weight * (1 - _ramp(gain(), *_BETTER)))
+    return replace(seen, weight=seen.weight * (1 - ramp(gain(), *_BETTER)))
 
 
 def _cost(sim: Similarity, tau: float, gallery_bias: Tensor, found: Masses) -> float:
@@ -269,10 +269,11 @@ def _open(sure: float, kept: float) -> float:
 
 def _doubt(sure: float, kept: float) -> float:
     """0 to 1, from D and c."""
-    return min(_ramp(_open(sure, kept), 0.75, 1.1), _ramp(sure, 0.75, 0.85))
+    return min(ramp(_open(sure, kept), 0.75, 1.1), ramp(sure, 0.75, 0.85))
 
 
-def _ramp(x: float, zero: float, one: float) -> float:
+def ramp(x: float, zero: float, one: float) -> float:
+    """0 up to `zero`, 1 from `one` on, straight between; `zero` may be the larger one."""
     return min(1.0, max(0.0, (x - zero) / (one - zero)))
 
 

@@ -22,6 +22,7 @@ from rerank.methods.registry import method
 from rerank.methods.repeats import Repeats, doubted, from_both_sides, from_unseen_axes, repeats
 from rerank.methods.temperature import SCALE_ROWS, Temperature, bank_tau
 from rerank.methods.terms import Soft
+from rerank.methods.topic import topical
 from rerank.methods.width import USUAL, width
 from rerank.passes import reduce
 from rerank.passes import topk as search
@@ -179,7 +180,8 @@ class Sinkhorn(Reranker):
         bias, offset = centred(g, found.live_items, split=split)
         return _potentials(
             bias, offset, solution, problem, tau=tau, rho=choice.rho, label=bank.label,
-            note=chosen.note, marginals=_sentences(choice, seen, solution),
+            note=chosen.note,
+            marginals=_sentences(choice, seen, solution, topic=problem.facts.get("topic", 0.0)),
             sparse="" if graph is None else str(problem.step),
             step=problem.step if rough else None,
             form="repeats" if seen.weight else choice.form,
@@ -307,8 +309,8 @@ def _problem(
     if few:
         facts = {"slack": slack, "popularity": 0.0}
         if not normalised(sim, found):
-            # Passes over all pairs are too long where a graph stands for them.
             softmax = USUAL.of(chosen.spacing)
+            # Passes over all pairs are too long where a graph stands for them.
             if graph is None:
                 softmax = width(sim, tau, chosen.spacing, found)
             facts["width"] = softmax.t
@@ -316,6 +318,9 @@ def _problem(
                 sim, softmax.t, found=found, log_a=found.log_a, queries=found.queries,
                 graph=graph, rounds=softmax.rounds, step=step,
             )  # fmt: skip
+            if graph is None:
+                one = topical(sim, tau, found=found, popularity=wide, step=step)
+                wide, facts["topic"] = (1 - one) * wide, one
             sim = sim.add_gallery_bias(wide)
     if step is not None and wide is not None:
         step = step.biased(sim, wide)
@@ -389,9 +394,16 @@ def _unchanged(sim: Similarity, choice: Choice, note: str) -> "Potentials":
     )  # fmt: skip
 
 
-def _sentences(choice: Choice, seen: Repeats, solution: Solution) -> tuple[str, ...]:
+def _sentences(
+    choice: Choice, seen: Repeats, solution: Solution, *, topic: float
+) -> tuple[str, ...]:
     """What the user should know of the marginals."""
     said = [choice.note] if choice.note and not seen.weight else []
+    if topic and not seen.weight:
+        said.append(
+            f"queries seem to be about one topic, whose items are rightly popular: "
+            f"{'no' if topic == 1 else f'{1 - topic:.0%} of the'} popularity is corrected"
+        )
     if seen.weight:
         said.append(
             f"{seen.reason}, so items are corrected for popularity alone"
@@ -427,6 +439,7 @@ class Potentials(Fitted):
         slack: mass of the slack row or column, of the larger side's.
         popularity: share of the popularity that was no accident and is corrected.
         width: of the softmax that it was read from, in score units.
+        topic: how surely the queries are about one topic, 0 to 1; so much less is corrected.
         before: (m,) the gallery potentials, not centred, that f is one half-step from; None where
             nobody needs them any more.
         step: a sweep of this plan that still has its kernel, of a plan to align by; or None.
@@ -447,6 +460,7 @@ class Potentials(Fitted):
     slack: float = 0.0
     popularity: float | None = None
     width: float | None = None
+    topic: float = 0.0
     before: Tensor | None = None
     step: Sweeper | None = None
 
@@ -479,6 +493,8 @@ class Potentials(Fitted):
             facts |= {"popularity": self.popularity}
         if self.width is not None:
             facts |= {"width": self.width}
+        if self.topic:
+            facts |= {"topic": self.topic}
         return facts | ({"sparse": self.sparse} if self.sparse else {})
 
     @property
