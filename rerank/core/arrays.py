@@ -6,6 +6,7 @@ Inner products of two sets of rows, by the fastest exact route that this build o
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
+from rerank.core.handed import array_conversion, conversion, is_table, readable, table_conversion
 from rerank.core.wording import option
 
 ArrayLike: TypeAlias = np.ndarray | Tensor
@@ -25,6 +27,8 @@ FEWEST_ROWS = 32
 
 # Floats that are computed with; others, such as those of 8 bits, have no arithmetic of their own.
 _REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# What matrices of scores are called in messages; in these -inf stands for "not scored".
+_OF_SCORES = ("scores", "t2v", "v2t")
 
 
 @runtime_checkable
@@ -57,42 +61,20 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool
     """
     if not isinstance(x, np.ndarray | Tensor):
         x = _as_array(x, what)
-    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
-        raise RerankError(f"{what}: got a masked array with masked values; fill them: x.filled(0)")
     if isinstance(x, np.ndarray):
-        if not x.dtype.isnative or any(stride < 0 for stride in x.strides):
-            x = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
-        if x.dtype in (np.dtype("u2"), np.dtype("V2")):
-            raise RerankError(
-                f"{what}: got dtype {x.dtype}, which may be the bits of bfloat16; give "
-                f"torch.from_numpy(x.view('i2')).view(torch.bfloat16), or float32"
-            )
-        if x.dtype.kind != "f":
-            raise RerankError(
-                f"{what}: got dtype {x.dtype}, expected real floating point; "
-                f"convert with .astype('float32')"
-            )
-        if x.dtype.itemsize > 8:
-            x = x.astype(np.float64)
-        with warnings.catch_warnings():
-            # torch warns about read-only arrays; nothing here writes into its input.
-            warnings.simplefilter("ignore", UserWarning)
-            x = torch.from_numpy(x)
-    if x.layout != torch.strided or x.is_nested or x.is_quantized:
-        raise RerankError(
-            f"{what}: got a sparse, nested or quantised tensor, expected a dense one; give "
-            f"x.to_dense()"
-        )
+        x = _of_numpy(x, what, scores=what in _OF_SCORES)
+    else:
+        x = readable(x, what, scores=what in _OF_SCORES)
     if x.is_floating_point() and x.dtype not in _REAL:
         raise RerankError(
-            f"{what}: got dtype {x.dtype}, expected half, single or double precision; convert "
-            f"with .float()"
+            f"{what}: got dtype {x.dtype}, expected half, single or double precision; "
+            f"{conversion(x.dtype)}"
         )
     if x.ndim != 2:
         raise RerankError(f"{what}: got shape {tuple(x.shape)}, expected two dimensions")
     if not x.is_floating_point():
         raise RerankError(
-            f"{what}: got dtype {x.dtype}, expected real floating point; convert with .float()"
+            f"{what}: got dtype {x.dtype}, expected real floating point; {conversion(x.dtype)}"
         )
     if (x.shape[0] == 0 and not no_rows) or x.shape[1] == 0:
         raise RerankError(
@@ -100,7 +82,34 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool
         )
     if x.dtype in (torch.float16, torch.bfloat16) and not keep_half:
         x = x.float()
-    return x.detach()
+    return x
+
+
+def _of_numpy(x: np.ndarray, what: str, *, scores: bool) -> Tensor:
+    """A tensor over an array of floats, of which byte order and strides may be any."""
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        fill = "-np.inf" if scores else "0"
+        raise RerankError(
+            f"{what}: got a masked array with masked values; fill them: x.filled({fill})"
+        )
+    if not x.dtype.isnative or any(stride < 0 for stride in x.strides):
+        x = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
+    if x.dtype in (np.dtype("u2"), np.dtype("V2")):
+        raise RerankError(
+            f"{what}: got dtype {x.dtype}, which may be the bits of bfloat16; give "
+            f"torch.from_numpy(x.view('i2')).view(torch.bfloat16), or float32"
+        )
+    if x.dtype.kind != "f":
+        way = array_conversion(x)
+        raise RerankError(
+            f"{what}: got dtype {x.dtype}, expected real floating point{f'; {way}' if way else ''}"
+        )
+    if x.dtype.itemsize > 8:
+        x = x.astype(np.float64)
+    with warnings.catch_warnings():
+        # torch warns about read-only arrays; nothing here writes into its input.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(x)
 
 
 def _as_array(x: object, what: str) -> np.ndarray:
@@ -109,18 +118,48 @@ def _as_array(x: object, what: str) -> np.ndarray:
         raise RerankError(
             f"{what}: got a sparse {type(x).__name__}, expected a dense array; give x.toarray()"
         )
-    rows = isinstance(x, Sequence) and not isinstance(x, str)
-    if not rows and not isinstance(x, HasArray):
+    if isinstance(x, memoryview):
+        return np.asarray(x)
+    rows = x if isinstance(x, Sequence) and not isinstance(x, str | bytes | bytearray) else None
+    if rows is None and not isinstance(x, HasArray):
         raise RerankError(
             f"{what}: got {type(x).__name__}, expected a numpy array or a torch tensor"
         )
     try:
-        # Whole numbers in lists are meant as numbers; those of an array have a type of their own.
-        return np.ascontiguousarray(x, dtype=float if rows else None)
-    except (ValueError, TypeError) as error:
+        if rows is not None:
+            # Whole numbers in lists are meant as numbers; those of an array have their own type.
+            return np.ascontiguousarray([_row(row, what) for row in rows], dtype=float)
+        return _of_table(np.ascontiguousarray(x), x, what)
+    except RerankError:
+        raise
+    except Exception as error:  # of whatever library made it
+        said = shorten(str(error), 200)
         raise RerankError(
-            f"{what}: got a {type(x).__name__} that is no matrix of numbers ({error})"
+            f"{what}: got a {type(x).__name__} that is no matrix of numbers ({said})"
         ) from None
+
+
+def _row(row: object, what: str) -> object:
+    """A row of a list, as numpy reads it."""
+    if isinstance(row, Tensor):
+        row = readable(row, what)
+        if row.dtype.is_complex:
+            raise RerankError(f"{what}: got rows of {row.dtype}; {conversion(row.dtype)}")
+        row = row.cpu().double().numpy()
+    if isinstance(row, np.ndarray) and row.dtype.kind in "cmM":
+        raise RerankError(f"{what}: got rows of dtype {row.dtype}, expected real floating point")
+    return row
+
+
+def _of_table(made: np.ndarray, table: object, what: str) -> np.ndarray:
+    """What numpy made of a table; what is no matrix of floats is refused in the table's words."""
+    if made.dtype.kind == "f" or not is_table(table):
+        return made
+    way = table_conversion(table)
+    raise RerankError(
+        f"{what}: got a {type(table).__name__} of dtype {made.dtype}, expected real floating "
+        f"point{f'; give {way}' if way else ''}"
+    )
 
 
 def _first_bad_row(x: Tensor, *, allow_minus_inf: bool = False) -> int | None:

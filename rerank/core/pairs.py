@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
+from torch import Tensor
 
 from rerank.core import scipy_parts
 from rerank.core.errors import RerankError
+from rerank.core.handed import numpy_of
 from rerank.core.words import Name
 
 Positives: TypeAlias = (
@@ -47,6 +49,10 @@ def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[
             "rows for each query; of a table of pairs: {q: [v for a, v in pairs if a == q] for q, "
             "_ in pairs}, with pairs = list(zip(df['query_id'], df['video_id']))"
         )
+    if isinstance(positives, Tensor):
+        positives = numpy_of(positives, "positives")
+    elif isinstance(positives, memoryview):
+        positives = np.asarray(positives)
     if isinstance(positives, Mapping):
         given: Sequence | np.ndarray = _by_row(positives, n_queries)
     else:
@@ -59,7 +65,8 @@ def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[
             f"positives: got a matrix of {shape[0]} x {shape[1]} numbers, expected gallery rows "
             f"for each query; to judge embeddings, rerank.apply(texts, videos).evaluate(gt)"
         )
-    if isinstance(given, str) or not isinstance(given, Sized):
+    scalar = isinstance(given, np.ndarray) and given.ndim == 0
+    if isinstance(given, str) or not isinstance(given, Sized) or scalar:
         raise RerankError(
             f"positives: got {str(given)!r}, expected gallery rows for each query; a file is read "
             f"by rerank.read_ground_truth(path, query_ids, gallery_ids).positives"
@@ -70,6 +77,8 @@ def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[
         )
     out = []
     for row, items in enumerate(given):
+        if isinstance(items, Tensor):
+            items = numpy_of(items, f"positives of query row {row}")
         items = np.atleast_1d(np.asarray(items))
         if items.size and items.dtype.kind not in "iu":
             raise RerankError(

@@ -29,6 +29,7 @@ from rerank.core.arrays import (
 )
 from rerank.core.errors import NeedsEmbeddings, RerankError
 from rerank.core.exhausted import ran_out
+from rerank.core.handed import numbers_of
 from rerank.core.rows import Rows, StoredRows, mapped, ready
 from rerank.core.words import Metric, words_of
 
@@ -173,7 +174,7 @@ class Similarity(ABC):
     def _mass(self, mass: ArrayLike | None, count: int, side: str) -> Tensor | None:
         if mass is None:
             return self.query_mass if side == "query" else self.gallery_mass
-        out = torch.as_tensor(mass).to(device=self.device, dtype=torch.float64)
+        out = torch.from_numpy(numbers_of(mass, f"{side} mass")).to(self.device)
         if out.shape != (count,) or not bool(torch.isfinite(out).all()) or bool((out <= 0).any()):
             raise RerankError(
                 f"{side} mass: got shape {tuple(out.shape)}, expected {count} positive numbers"

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.handed import readable
 from rerank.core.words import Metric, words_of
 from rerank.io.container import SCHEMA, Found
 from rerank.io.field import Field, bounds, checked_blocks, hash_matrix, in_memory, read_matrix
 from rerank.io.files import BLOCK_BYTES, ArrayHash, PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
-from rerank.io.frames import pooled_cube, pooling
+from rerank.io.frames import one_matrix, pooled_cube, pooling
 from rerank.io.given import names_given, taken_apart
 from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_ids, check_unique
@@ -283,25 +286,26 @@ def held(
     Raises:
         RerankError: as `as_embeddings`.
     """
-    library = type(anything).__module__.partition(".")[0]
-    if library == "torch" or type(anything) is np.ndarray:
-        rows: Any = anything
-        plain = rows.ndim == 2 and (
-            rows.dtype.kind == "f"
-            if library == "numpy"
-            else rows.is_floating_point() and str(rows.layout) == "torch.strided"
-        )
-        if plain:
+    if isinstance(anything, Tensor) or type(anything) is np.ndarray:
+        rows: Any = readable(anything, role) if isinstance(anything, Tensor) else anything
+        if rows.ndim == 2 and _is_float(rows):
             shown = rows
-            if library == "torch":
-                shown = rows.detach().cpu()
-                shown = (shown.float() if str(shown.dtype) == "torch.bfloat16" else shown).numpy()
+            if isinstance(rows, Tensor):
+                shown = rows.cpu()
+                shown = (shown.float() if shown.dtype == torch.bfloat16 else shown).numpy()
             names = _names_of(ids, role) if ids is not None else _numbers(len(rows))
             _check_count(names, len(rows), role)
             check_unique(names, role)
             return Embeddings(names, shown, role, None, len(rows), ids is not None), rows
     found = as_embeddings(anything, role=role, ids=ids, metric=metric)
     return found, found.vectors
+
+
+def _is_float(rows: np.ndarray | Tensor) -> bool:
+    """Whether an array is of floats that numpy and torch both compute with."""
+    if isinstance(rows, Tensor):
+        return rows.is_floating_point() and rows.element_size() > 1
+    return rows.dtype.kind == "f" and rows.dtype.isnative and rows.dtype.itemsize <= 8
 
 
 def _numbers(count: int) -> tuple[str, ...]:
@@ -371,7 +375,9 @@ def as_embeddings(
         names = _names_of(ids, role)
     field = in_memory(array, role)
     if array.ndim == 3:
-        field = pooled_cube(field, {}, pooling(pool, raw=pool_raw, where=role))
+        rows = None if names is not None and len(names) == 1 else one_matrix(field, {})
+        how = pooling(pool, raw=pool_raw, where=role)
+        field = pooled_cube(field, {}, how) if rows is None else rows
     given = names is not None
     made = _numbers(field.shape[0]) if names is None else names
     _check_count(made, field.shape[0], role)

@@ -51,6 +51,7 @@ class Field:
             after the other in native byte order; None elsewhere.
         odd: what it is, in words, where nothing here reads it.
         fix: how to store it so that it can be read, where that is known.
+        code: code that reads text from what h5py gives as "{}", where that is no text yet.
     """
 
     where: str
@@ -61,6 +62,7 @@ class Field:
     mapped: Callable[[], np.ndarray] | None = None
     odd: str = ""
     fix: str = ""
+    code: str = ""
 
     @property
     def kind(self) -> Kind:

@@ -149,6 +149,27 @@ def pooled_cube(cube: Field, beside: Mapping[str, Field], pooling: Pooling | Non
     return Field(cube.where, (n, width), cube.dtype, blocks, cube.check)
 
 
+def one_matrix(cube: Field, beside: Mapping[str, Field]) -> Field | None:
+    """The rows of (1, n, d), which stand for themselves where nothing says that they are frames.
+
+    None where there are more matrices, or a mask or lengths beside it. Held once it is read.
+    """
+    if cube.shape[0] != 1 or cube.shape[1] < 2 or cube.kind != "float":
+        return None
+    if any(name in beside for name in (*MASK_NAMES, *LENGTH_NAMES)):
+        return None
+    rows, width = cube.shape[1:]
+    held: list[np.ndarray] = []
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        if not held:
+            afford(cube.nbytes, cube.where, what="a matrix with an axis of one before it")
+            held.append(np.concatenate(list(cube.blocks(0, 1)))[0])
+        yield held[0][start:stop]
+
+    return Field(cube.where, (rows, width), cube.dtype, blocks, cube.check, odd=cube.odd)
+
+
 def _mask(cube: Field, beside: Mapping[str, Field]) -> np.ndarray | None:
     """(n, frames) booleans: which frames are there; None where nothing says so."""
     n, frames, _ = cube.shape

@@ -1,15 +1,18 @@
 """Rows and their names out of whatever a program holds: arrays, lists, tables, tensors."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 import numpy as np
+from torch import Tensor
 
 from rerank.core.arrays import HasArray, Sparse
 from rerank.core.errors import RerankError
+from rerank.core.handed import array_conversion, numpy_of, table_conversion
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES
-from rerank.io.files import named
-from rerank.io.ids import check_ids
+from rerank.io.files import named, one_line
+from rerank.io.ids import check_ids, first_duplicate
 from rerank.io.number_columns import torn, vectors_among
 
 
@@ -56,8 +59,10 @@ def taken_apart(anything: object, role: str) -> Taken:
         RerankError: nothing that holds rows of numbers, or not plainly.
     """
     library = type(anything).__module__.partition(".")[0]
-    if library == "torch":
+    if isinstance(anything, Tensor):
         return None, _of_tensor(anything, role)
+    if isinstance(anything, memoryview):
+        return None, _of_array(np.asarray(anything), role)
     if library in ("pandas", "polars"):
         return _of_table(anything, role)
     if isinstance(anything, Sparse):
@@ -73,7 +78,7 @@ def taken_apart(anything: object, role: str) -> Taken:
     if isinstance(anything, np.ndarray):
         return None, _of_array(anything, role)
     if isinstance(anything, HasArray) and not isinstance(anything, str | bytes):
-        return None, _of_array(np.asarray(anything), role)
+        return None, _of_array(_as_numpy(anything, role), role)
     if isinstance(anything, Sequence) and not isinstance(anything, str | bytes):
         return None, _stacked(anything, role)
     raise RerankError(
@@ -93,10 +98,9 @@ def _of_array(array: np.ndarray, role: str) -> np.ndarray:
     if array.dtype == object:
         if array.ndim == 1 and len(array):
             return _stacked(list(array), role)
-        raise RerankError(
-            f"{role}: got an object array {array.shape}, expected numbers; convert it: "
-            "np.array(x.tolist(), dtype='float32')"
-        )
+        raise RerankError(f"{role}: got an object array {array.shape}, {_expected(array)}")
+    if array.dtype.kind in "SUTV" and array.dtype != "V2":
+        raise RerankError(f"{role}: got an array of dtype {array.dtype}, {_expected(array)}")
     if array.ndim not in (2, 3):
         raise RerankError(
             f"{role}: got shape {array.shape}, expected two dimensions, one row for each item"
@@ -106,24 +110,24 @@ def _of_array(array: np.ndarray, role: str) -> np.ndarray:
     return np.asarray(array)
 
 
-def _of_tensor(tensor: Any, role: str) -> np.ndarray:  # noqa: ANN401  a torch.Tensor
-    import torch
+def _expected(array: np.ndarray) -> str:
+    way = array_conversion(array)
+    return f"expected numbers{f'; {way}' if way else ''}"
 
-    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized:
-        raise RerankError(
-            f"{role}: got a sparse, nested or quantised tensor, expected a dense one; give "
-            "x.to_dense()"
-        )
-    tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.float()
+
+def _as_numpy(anything: HasArray, where: str) -> np.ndarray:
+    """What an object of another library makes of itself."""
     try:
-        return _of_array(tensor.resolve_conj().numpy(), role)
-    except TypeError:
+        return np.asarray(anything)
+    except Exception as error:  # of that library
         raise RerankError(
-            f"{role}: got {tensor.dtype}, expected float32, float64, float16 or bfloat16; convert "
-            "with .float()"
+            f"{where}: numpy makes no array of this {type(anything).__name__} ({one_line(error)}); "
+            "give an array (n, d)"
         ) from None
+
+
+def _of_tensor(tensor: Tensor, role: str) -> np.ndarray:
+    return _of_array(numpy_of(tensor, role), role)
 
 
 def _stacked(items: Sequence[Any], role: str) -> np.ndarray:
@@ -132,12 +136,12 @@ def _stacked(items: Sequence[Any], role: str) -> np.ndarray:
         raise RerankError(f"{role}: got an empty list, expected one vector for each item")
     rows = []
     for row, item in enumerate(items):
-        if type(item).__module__.partition(".")[0] == "torch":
-            item = item.detach().cpu().float().numpy()
+        if isinstance(item, Tensor):
+            item = numpy_of(item, f"{role}: row {row}")
         try:
             # Whole numbers in lists are meant as numbers; arrays have a type of their own.
             array = np.asarray(item, dtype=None if isinstance(item, HasArray) else np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, RuntimeError):
             raise RerankError(
                 f"{role}: row {row} is {named([item])}, expected a vector of numbers"
             ) from None
@@ -164,6 +168,12 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
     if not isinstance(table, _Frame):
         return index, _vectors(table, role)
     names = [str(name) for name in table.columns]
+    again = first_duplicate(names)
+    if again is not None:
+        raise RerankError(
+            f"{role}: got a DataFrame with two columns called {again[0]!r}; give each a name of "
+            "its own"
+        )
     by_name = dict(zip(names, table.columns, strict=True))
     known = [name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier if name in by_name]
     ids = index
@@ -197,17 +207,19 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
         columns = [_numbers(table[by_name[name]], f"{role}: column {name!r}") for name in numbers]
         matrix = np.stack(columns, axis=1)
         return ids, _of_array(matrix.astype(np.result_type(matrix.dtype, np.float32)), role)
+    way = "" if known else table_conversion(table)
     raise RerankError(
         f"{role}: got a DataFrame with the columns {named(names)}; expected columns of numbers, or "
-        "one column of vectors, and at most one of ids, such as 'id'; give df[[...]]"
+        f"one column of vectors, and at most one of ids, such as 'id'; give {way or 'df[[...]]'}"
     )
 
 
 def _numbers(column: Any, where: str) -> np.ndarray:  # noqa: ANN401  pandas or polars
     """A column of numbers, also of those that numpy keeps as objects."""
-    made = np.asarray(column.to_numpy())
-    if made.dtype.kind in "fiu":
-        return made
+    with contextlib.suppress(Exception):  # polars has integers that numpy has not
+        made = np.asarray(column.to_numpy())
+        if made.dtype.kind in "fiu":
+            return made
     items = _values(column)
     try:
         return np.array([float(item) for item in items])
@@ -234,12 +246,13 @@ def _vectors(column: Any, role: str) -> np.ndarray:  # noqa: ANN401  pandas or p
 def _holds_vectors(column: Any) -> bool:  # noqa: ANN401  pandas or polars
     """Whether the first entry that is there is a list of numbers, or of such lists."""
     first = next((item for item in _values(column) if item is not None), None)
+    if isinstance(first, Tensor):
+        return True  # `_stacked` says what is wrong with it
     if isinstance(first, str | bytes) or not isinstance(first, Sequence | HasArray):
         return False
-    try:
+    with contextlib.suppress(Exception):  # of whatever library made it
         return np.asarray(first).dtype.kind in "fiu" and np.ndim(first) in (1, 2)
-    except (TypeError, ValueError):
-        return False
+    return False
 
 
 def names_given(ids: Any, role: str) -> list[Any]:  # noqa: ANN401  anything that lists names
@@ -252,9 +265,15 @@ def names_given(ids: Any, role: str) -> list[Any]:  # noqa: ANN401  anything tha
         columns = [str(name) for name in ids.columns]
         raise RerankError(
             f"{role}: ids: got a {type(ids).__name__} with the columns {named(columns)}, expected "
-            f"one of them, such as df[{columns[0]!r}]"
+            f"one of them{f', such as df[{columns[0]!r}]' if columns else ''}"
         )
-    return list(ids)
+    if isinstance(ids, Tensor):
+        ids = numpy_of(ids, f"{role}: ids")
+    if isinstance(ids, memoryview):
+        ids = np.asarray(ids)
+    if not isinstance(ids, Iterable) or (isinstance(ids, np.ndarray) and ids.ndim == 0):
+        raise RerankError(f"{role}: ids: got {named([ids])}, expected a list of names")
+    return ids.tolist() if isinstance(ids, np.ndarray) and ids.ndim == 1 else list(ids)
 
 
 def _index_of(table: Any) -> tuple[str, ...] | None:  # noqa: ANN401  pandas or polars

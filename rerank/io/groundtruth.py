@@ -466,9 +466,11 @@ def _refuse_unknown(
                 f"({named(list(videos)[:2])}, ...); ids are matched by name"
                 f"{_hint(name, texts, videos)}"
             )
-    kind = "texts" if pair.first in texts else "videos"
-    raise FormatError(f"{where}: pairs {named([pair.first])} with {named([pair.second])}, both "
-                      f"{kind}; expected a text and a video")  # fmt: skip
+    kind, name = ("texts", pair.second) if pair.first in texts else ("videos", pair.first)
+    raise FormatError(
+        f"{where}: pairs {named([pair.first])} with {named([pair.second])}, both {kind}; expected "
+        f"a text and a video{_hint(name, texts, videos)}"
+    )
 
 
 def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
@@ -487,8 +489,7 @@ def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
         if changed != name and changed in texts.keys() | videos.keys():
             side = "texts" if changed in texts else "videos"
             return f"; {what} it would be {named([changed])} of the {side}: write both alike"
-    if name.isdecimal() and int(name) < max(len(texts), len(videos)):
-        way = either("--text-ids rows --video-ids rows", "give ids 0, 1, ... of both sides")
+    if name.isdecimal() and (way := _rows_as_ids(int(name), texts, videos)):
         return f"; if the file holds numbers of rows, from 0: {way}"
     if len(name.split()) > 2 and not any(" " in known for known in [*texts][:20]):
         return (
@@ -496,6 +497,21 @@ def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
             "their ids in its place"
         )
     return ""
+
+
+def _rows_as_ids(row: int, texts: dict[str, int], videos: dict[str, int]) -> str:
+    """How to call the sides by the numbers of their rows; "" where that names no such row."""
+    sides = {"text": texts, "video": videos}
+    named_yet = {side for side, ids in sides.items() if _are_rows(ids)}
+    if row >= max((len(ids) for side, ids in sides.items() if side not in named_yet), default=0):
+        return ""
+    left = [side for side in sides if side not in named_yet]
+    of = "both sides" if len(left) == 2 else f"the {left[0]}s"
+    return either(" ".join(f"--{side}-ids rows" for side in left), f"give ids 0, 1, ... of {of}")
+
+
+def _are_rows(ids: dict[str, int]) -> bool:
+    return all(ids.get(str(row)) == row for row in ids.values())
 
 
 def _build(

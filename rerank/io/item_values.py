@@ -42,10 +42,9 @@ def item_numbers(
         if odd is not None:
             raise RerankError(f"{where}: has no number for {odd!r}; every item needs one")
         given = [given[name] for name in ids]
-    try:
-        numbers = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise RerankError(f"{where}: not all of it are numbers") from None
+    from rerank.core.handed import numbers_of  # torch, for what is there only
+
+    numbers = numbers_of(given, where)
     if numbers.shape != (len(ids),):
         count = len(numbers) if numbers.ndim == 1 else f"an array of {numbers.shape}"
         raise RerankError(

@@ -19,6 +19,7 @@ from rerank.io.frames import (
     Pooling,
     has_frames,
     how_to_pool,
+    one_matrix,
     pooled_cube,
     pooled_offsets,
     stacked,
@@ -133,7 +134,7 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     if len(arrays) == 1 and _is_alone(container, root):
         return _matrix(container, *next(iter(arrays.items())), wanted)
     floats = [name for name, item in fields.items() if item.kind == "float" and item.shape]
-    if len(floats) == 1 and _is_rows(fields[floats[0]]) and 1 not in fields[floats[0]].shape[:-1]:
+    if len(floats) == 1 and _is_rows(fields[floats[0]]) and _has_many(fields[floats[0]].shape):
         # The only one, in a group.
         return _matrix(container, floats[0], fields[floats[0]], wanted)
     rows = {item.shape[0] for item in arrays.values()}
@@ -191,6 +192,11 @@ def _refuse_parameters(container: Container, wanted: Wanted) -> None:
 
 def _depth(item: Field) -> int:
     return len(item.shape)
+
+
+def _has_many(shape: tuple[int, ...]) -> bool:
+    """Whether an array can be rows of several items, also behind an axis of one."""
+    return 1 not in (shape[1:-1] if len(shape) == 3 and shape[0] == 1 else shape[:-1])
 
 
 def _option(container: Container) -> str:
@@ -489,7 +495,10 @@ def _matrix(container: Container, name: str, item: Field, wanted: Wanted) -> Fou
     folder = name.rpartition("/")[0]
     siblings = _below(container.fields, folder)
     if _depth(item) == 3 and item.kind == "float":
-        item = pooled_cube(item, siblings, wanted.pooling)
+        rows = one_matrix(item, siblings)
+        if rows is None or _names_one(container, siblings, item, wanted):
+            rows = pooled_cube(item, siblings, wanted.pooling)
+        item = rows
     check_matrix(item, "embeddings")
     if item.shape[1] == 1:
         raise FormatError(
@@ -507,6 +516,18 @@ def _matrix(container: Container, name: str, item: Field, wanted: Wanted) -> Fou
     if wanted.row_numbers or wanted.force_rows:
         return Found(item, tuple(map(str, range(item.shape[0]))), ids_given=False)
     return _without_ids(container, item)
+
+
+def _names_one(
+    container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
+) -> bool:
+    """Whether a matrix with an axis of one before it has one id, which makes its rows frames."""
+    if wanted.force_rows:
+        return False
+    try:
+        return _ids_of(container, siblings, item, wanted) is not None
+    except FormatError:
+        return False  # ids of another number
 
 
 def _without_ids(container: Container, item: Field) -> Found:

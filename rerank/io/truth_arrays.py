@@ -135,10 +135,7 @@ def _reached(kind: str, path: Path) -> tuple[str, Callable[[str, Field], str]]:
     """Code that opens a file as `d`, and the code of one of its arrays; `n` is numpy."""
     name = quoted(str(path))
     if kind == "hdf5":
-        return (
-            f"import h5py, numpy as n; d = h5py.File({name})",
-            lambda key, field: f"d[{quoted(key)}]{'.asstr()' if field.kind == 'text' else ''}[()]",
-        )
+        return f"import h5py, numpy as n; d = h5py.File({name})", _of_hdf5
     load = f"import numpy as n; d = n.load({name})"
     if kind == "safetensors":
         load = f"import numpy as n; from safetensors.numpy import load_file; d = load_file({name})"
@@ -148,6 +145,13 @@ def _reached(kind: str, path: Path) -> tuple[str, Callable[[str, Field], str]]:
         return f"{own}.astype(str)" if field.dtype.kind == "S" else own
 
     return load, one
+
+
+def _of_hdf5(key: str, field: Field) -> str:
+    """Code of an array of an HDF5 file `d`."""
+    if field.code:
+        return field.code.format(f"d[{quoted(key)}]")
+    return f"d[{quoted(key)}]{'.asstr()' if field.kind == 'text' else ''}[()]"
 
 
 def _table_of(path: Path, load: str, arrays: Mapping[str, _Array]) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity
-from rerank.core.wording import option
+from rerank.core.wording import either, option
 from rerank.core.words import Counting, Label
 from rerank.methods import equal_items, one_plan
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
@@ -411,9 +411,10 @@ def _sentences(
             f"({option('rho', 1)} overrides)"
         )
     if solution.error > _UNCONVERGED:
+        way = either("--tau", "tau or n_iters")
         said.append(
             f"the fit did not converge in {solution.n_iters} steps (marginal error "
-            f"{solution.error:.2f}): take a larger tau or n_iters"
+            f"{solution.error:.2f}): take a larger {way}"
         )
     return tuple(said)
 

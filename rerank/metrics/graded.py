@@ -93,14 +93,24 @@ def parse(name: str, hint: str = "") -> Any:  # noqa: ANN401  ir_measures is imp
 
 def _why_not(measure: Any, error: Exception) -> str:  # noqa: ANN401  an ir_measures measure
     """Why a measure cannot be computed, and what can be done."""
+    import ir_measures
+
     missing = [
         name
         for name, info in measure.SUPPORTED_PARAMS.items()
         if info.required and name not in measure.params
     ]
     if measure.NAME in ("P", "R", "ERR", "Success", "Judged", "IPrec") and not measure.params:
-        return f"needs a cutoff; write {measure.NAME}@10"
+        # Precision is interpolated at a recall.
+        at = "0.1" if measure.NAME == "IPrec" else "10"
+        return f"needs a cutoff; write {measure.NAME}@{at}"
     if missing:
+        whole = measure(**{name: measure.SUPPORTED_PARAMS[name].dtype(1) for name in missing})
+        try:
+            if native(whole) is None:
+                ir_measures.evaluator([whole], [])
+        except Exception as lacking:
+            return _why_not(whole, lacking)
         return f"needs {', '.join(f'{name}=' for name in missing)} in brackets behind its name"
     if "pyndeval" in str(error):
         return (

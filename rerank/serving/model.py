@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rerank.core.arrays import pandas_module
 from rerank.core.errors import RerankError
+from rerank.core.handed import readable
 from rerank.core.similarity import ArrayLike, Pair, Similarity, as_matrix
 from rerank.core.wording import either
 from rerank.core.words import Label, Metric
@@ -398,6 +399,8 @@ def named_vectors(
     Raises:
         RerankError: what is no embeddings, or as many ids as do not fit.
     """
+    if isinstance(given, torch.Tensor):
+        given = readable(given, "embeddings")
     if isinstance(given, torch.Tensor | np.ndarray) and given.ndim == 1:
         given = given[None]
     found, vectors = held(given, ids=ids, metric=metric)

@@ -248,8 +248,11 @@ def prepare(
             bank_positives=None if sharded and not gated else bank_positives, metric=metric,
             sharded=sharded, whole_bank=whole_bank, groups=groups,
         )  # fmt: skip
-    sizes = [reduce.total_queries(direction.sim.T) for direction in both.values()]
-    reduce.check_k(k, max(sizes))
+    sizes: dict[Name, int] = {
+        name: reduce.total_queries(direction.sim.T) for name, direction in both.items()
+    }
+    larger: Name = max(sizes, key=lambda name: sizes[name])
+    reduce.check_k(k, sizes[larger], nouns.of(larger)[1])
     judge = None
     if gate and any(d.bank is not None and d.bank.sim is not d.sim for d in both.values()):
         from rerank.selection.gate import gate as gate_of  # heavier than all the rest

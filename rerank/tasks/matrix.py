@@ -100,8 +100,8 @@ def _like(result: Tensor, scores: Any) -> Any:  # noqa: ANN401  what was given
         return type(scores)(result.cpu().numpy(), index=scores.index, columns=scores.columns)
     if library == "polars":
         return type(scores)(result.cpu().numpy(), schema=scores.columns)
-    if isinstance(scores, list | tuple):
-        return result.cpu().numpy()
     if isinstance(scores, Tensor):
         return result.to(dtype=scores.dtype, device=scores.device)
-    return result.cpu().numpy().astype(scores.dtype, copy=False)
+    made = result.cpu().numpy()
+    dtype = getattr(scores, "dtype", None)
+    return made.astype(dtype, copy=False) if isinstance(dtype, np.dtype) else made

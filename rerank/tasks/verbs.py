@@ -17,6 +17,7 @@ from torch import Tensor
 from rerank import io
 from rerank.core.arrays import pandas_module
 from rerank.core.errors import RerankError
+from rerank.core.handed import readable
 from rerank.core.similarity import ArrayLike, Similarity, as_matrix
 from rerank.core.words import Metric, Name, Ties
 from rerank.io.files import PathLike
@@ -585,14 +586,15 @@ def _matrix(scores: Any) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matri
     if isinstance(scores, tuple) and len(scores) == 2:
         (first, found), (second, other) = _matrix(scores[0]), _matrix(scores[1])
         return (first, second), replace(found, reverse=other.scores)
-    if not isinstance(scores, Tensor):
-        if type(scores) is not np.ndarray:
-            scores = as_matrix(scores, "scores", keep_half=True).numpy()  # type: ignore[arg-type]
+    if isinstance(scores, Tensor):
+        scores = readable(scores, "scores", scores=True)
+    elif type(scores) is not np.ndarray or scores.dtype.kind != "f":
+        scores = as_matrix(scores, "scores", keep_half=True).numpy()  # type: ignore[arg-type]
     if scores.ndim != 2:
         raise RerankError(f"scores: got shape {tuple(scores.shape)}, expected texts x videos")
     shown: Any = scores
     if isinstance(scores, Tensor):
-        shown = scores.detach().cpu()
+        shown = as_matrix(scores, "scores", keep_half=True).cpu()
         shown = (shown.float() if shown.dtype == torch.bfloat16 else shown).numpy()
     n, m = shown.shape
     return scores, io.ScoreMatrix(

@@ -43,6 +43,16 @@ def test_whatever_holds_them_they_are_the_same(form):
     assert as_embeddings(SAME[form](), ids=IDS).ids == tuple(IDS)
 
 
+def test_one_matrix_behind_an_axis_of_one_is_no_item_of_frames():
+    for given in (X[None], [X], torch.from_numpy(X)[None], X[None].tolist()):
+        np.testing.assert_allclose(as_embeddings(given).vectors, X)
+        np.testing.assert_allclose(as_embeddings(given, pool="mean").vectors, X)
+    for given, ids in (({"a": X}, None), (X[None], ["a"])):
+        with pytest.raises(RerankError, match="5 rows .frames"):
+            as_embeddings(given, ids=ids)
+        assert as_embeddings(given, ids=ids, pool="mean").vectors.shape == (1, 3)
+
+
 def test_half_precision():
     for half in (X.astype("f2"), torch.from_numpy(X.copy()).half(), torch.from_numpy(X).bfloat16()):
         np.testing.assert_allclose(as_embeddings(half).vectors, X, rtol=1e-2, atol=1e-2)

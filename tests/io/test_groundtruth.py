@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rerank.core.errors import FormatError
+from rerank.core.wording import typed
 from rerank.io import GroundTruth, read_ground_truth
 
 TEXTS = ["t1", "t2", "t3", "12"]
@@ -287,3 +288,24 @@ def test_pairs_that_lie_deeper_or_in_columns(tmp_path, content):
     path.write_text(json.dumps(content))
     found = read_ground_truth(path, ["q1", "q2"], ["a", "b"])
     assert [rows.tolist() for rows in found.positives] == [[1], [0]]
+
+
+@pytest.mark.parametrize(
+    ("texts", "videos", "way"),
+    [
+        (TEXTS, VIDEOS, "--text-ids rows --video-ids rows"),
+        (["0", "1", "2", "3"], VIDEOS, "--video-ids rows"),
+        (TEXTS, ["0", "1", "2", "3"], "--text-ids rows"),
+        (["0", "1", "2", "3"], ["0", "1"], ""),
+    ],
+)
+def test_no_way_out_is_named_that_was_taken(tmp_path, texts, videos, way):
+    content = "query-id\tcorpus-id\tscore\n0\t3\t1\n"
+    if way == "--text-ids rows":
+        content = "query-id\tcorpus-id\tscore\n3\t0\t1\n"
+    if not way:
+        content += "0\t1\t1\n"
+    with typed(), pytest.raises(FormatError, match="is not the id|neither|both") as caught:
+        read(tmp_path, content, name="qrels.tsv", texts=texts, videos=videos)
+    said = str(caught.value)
+    assert said.endswith(f"numbers of rows, from 0: {way}") if way else "rows" not in said

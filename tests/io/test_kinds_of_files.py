@@ -1,15 +1,17 @@
 """Files that could be read in more than one way: read rightly, or asked about."""
 
 import json
+import re
 import uuid
 
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
 
 from rerank.core.errors import FormatError
-from rerank.io import convert_embeddings, read_embeddings
+from rerank.io import convert_embeddings, read_embeddings, read_ground_truth, read_scores
 from tests.io_writers import write_named
 
 N, D = 6, 4
@@ -285,6 +287,119 @@ def test_matlab_stores_columns_first(tmp_path, name):
     assert found.ids == tuple(IDS)
     np.testing.assert_array_equal(found.vectors, rows())
     np.testing.assert_array_equal(read_embeddings(path, rows=slice(2, 5)).vectors, rows()[2:5])
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("4", "older MATLAB format"), ("5", "older MATLAB format"),
+        ("big-endian 4", "older MATLAB format"), ("octave", "format of Octave"),
+        ("damaged", "HDF5"),
+    ],
+)  # fmt: skip
+def test_files_of_matlab_that_are_not_read_are_called_by_their_format(tmp_path, kind, words):
+    path = tmp_path / "v.mat"
+    if kind == "octave":
+        path.write_bytes(b"# Created by Octave 8.4\n# name: x\n# type: matrix\n")
+    elif kind == "damaged":
+        path.write_bytes(b"\x00\x01" * 200)
+    elif kind == "big-endian 4":
+        head = np.array([1000, N, D, 0, 2], ">i4")
+        path.write_bytes(head.tobytes() + b"x\0" + rows().astype(">f8").tobytes())
+    else:
+        scipy.io.savemat(path, {"features": rows()}, format=kind)
+    with pytest.raises(FormatError, match=words) as caught:
+        read_embeddings(path)
+    assert ("HDF5" in str(caught.value)) == (kind == "damaged")
+
+
+NAMED = h5py.enum_dtype({f"v{10 * i}": i for i in range(N)}, basetype="i2")
+
+
+def test_numbers_that_stand_for_names_are_read_as_the_names(tmp_path):
+    path = tmp_path / "v.h5"
+    with h5py.File(path, "w") as file:
+        file["embeddings"] = rows()
+        file.create_dataset("ids", data=np.arange(N)[::-1], dtype=NAMED)
+    assert read_embeddings(path).ids == ("v50", "v40", "v30", "v20", "v10", "v0")
+    assert read_embeddings(path, rows=slice(1, 3)).ids == ("v40", "v30")
+    with h5py.File(path, "r+") as file:
+        file["ids"].id.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([0, 1, 2, 3, 4, 9], "i2"), None)
+    with pytest.raises(FormatError, match="holds 9, and its type gives names to 0, 1, 2"):
+        read_embeddings(path)
+
+
+def test_scores_with_names_that_numbers_stand_for(tmp_path):
+    path = tmp_path / "s.h5"
+    with h5py.File(path, "w") as file:
+        file["scores"] = np.eye(5, dtype="f4")
+        for name in ("query_ids", "gallery_ids"):
+            file.create_dataset(name, data=np.arange(5), dtype=NAMED)
+    assert read_scores(path).gallery_ids == ("v0", "v10", "v20", "v30", "v40")
+
+
+@pytest.mark.parametrize("kind", ["codes", "cells"])
+def test_pairs_that_hdf5_stores_in_odd_ways_are_made_a_table(tmp_path, kind):
+    path = tmp_path / "gt.h5"
+    with h5py.File(path, "w") as file:
+        for name in ("text", "video"):
+            if kind == "codes":
+                file.create_dataset(name, data=np.arange(N)[::-1], dtype=NAMED)
+                continue
+            cells = [
+                file.create_dataset(f"#refs#/{name}{i}", data=np.frombuffer(
+                    f"v{10 * i}".encode("utf-16-le"), "u2")[:, None])
+                for i in range(N)[::-1]
+            ]  # fmt: skip
+            made = file.create_dataset(name, (1, N), dtype=h5py.ref_dtype)
+            made[0] = [cell.ref for cell in cells]
+            made.attrs["MATLAB_class"] = np.bytes_("cell")
+    ids = [f"v{10 * i}" for i in range(N)]
+    with pytest.raises(FormatError, match="if these are the pairs") as caught:
+        read_ground_truth(path, ids, ids)
+    code = re.search("python -c '(.*)'", str(caught.value))
+    exec(code[1], {})
+    found = read_ground_truth(tmp_path / "gt.tsv", ids, ids)
+    assert [list(items) for items in found.positives] == [[i] for i in range(N)]
+
+
+AXES = {
+    "npy": lambda path, x: np.save(path, x),
+    "npz": lambda path, x: np.savez(path, x=x),
+    "h5": lambda path, x: h5py.File(path, "w").create_dataset("x", data=x).file.close(),
+    "h5, deep": lambda path, x: h5py.File(path, "w").create_dataset("a/b/x", data=x).file.close(),
+    "json": lambda path, x: path.write_text(json.dumps(x.tolist())),
+    "pt": lambda path, x: torch.save(torch.from_numpy(x), path),
+}
+
+
+@pytest.mark.parametrize("pool", [None, "mean"])
+@pytest.mark.parametrize("kind", AXES)
+def test_one_matrix_behind_an_axis_of_one_is_never_the_frames_of_an_item(tmp_path, kind, pool):
+    path = tmp_path / f"v.{kind.partition(',')[0]}"
+    AXES[kind](path, rows()[None])
+    with pytest.raises(FormatError, match="no ids"):
+        read_embeddings(path, pool=pool)
+    found = read_embeddings(path, row_numbers=True, pool=pool)
+    np.testing.assert_allclose(found.vectors, rows(), rtol=1e-6)
+    assert read_embeddings(path, ids=list(IDS), rows=slice(1, 3)).ids == tuple(IDS[1:3])
+    if "," not in kind:
+        with pytest.raises(FormatError, match="6 rows .frames"):
+            read_embeddings(path, ids=["video7"])
+        assert read_embeddings(path, ids=["video7"], pool="mean").vectors.shape == (1, 4)
+
+
+def test_one_matrix_behind_an_axis_of_one_with_ids_beside_it(tmp_path):
+    path = tmp_path / "v.npy"
+    np.save(path, rows()[None])
+    (tmp_path / "v.ids.txt").write_text("\n".join(IDS))
+    np.testing.assert_array_equal(read_embeddings(path).vectors, rows())
+    (tmp_path / "v.ids.txt").write_text("video7")
+    with pytest.raises(FormatError, match="6 rows .frames"):
+        read_embeddings(path)
+    np.savez(tmp_path / "v.npz", features=rows()[None], lengths=np.array([6]))
+    with pytest.raises(FormatError, match="6 rows .frames"):
+        read_embeddings(tmp_path / "v.npz", row_numbers=True)
 
 
 def test_tables_in_text(tmp_path):

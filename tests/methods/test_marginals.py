@@ -8,6 +8,7 @@ import torch
 from scipy.linalg import expm
 
 from rerank import Bank, Dense, RerankError, Sinkhorn, apply, rerank
+from rerank.core.wording import typed
 from rerank.methods import directions
 from rerank.methods.marginals import choose, masses
 from rerank.methods.popularity import popularity, without_best
@@ -129,6 +130,10 @@ def test_the_best_iterate_is_returned_and_a_failure_is_said():
         errors.append(found.error)
     assert all(later <= 1.05 * before for before, later in zip(errors, errors[1:], strict=False))
     assert errors[-1] > 0.05 and "did not converge" in " ".join(found.notes)
+    assert any("take a larger tau or n_iters" in note for note in found.notes)
+    with typed():
+        notes = Sinkhorn(tau=0.05, rho=1.0, tol=None).fit(Dense(blocks, unscored=True)).notes
+    assert any(note.endswith("take a larger --tau") for note in notes)
     fine = Sinkhorn(rho=1.0).fit(Dense(scores))
     assert not any("converge" in note for note in fine.notes)
 

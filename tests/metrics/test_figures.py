@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import permutations
@@ -201,7 +202,9 @@ def test_evaluate_gives_what_is_asked_for_and_rounds_what_it_prints(case):
         ("R@", "whole number of at least 1"),
         ("alpha_nDCG@10", "about subtopics"),
         ("P", "write P@10"),
-        ("INST", "needs"),
+        ("INST", "is not computed here"),
+        ("INST(max_rel=3)", "is not computed here"),
+        ("IPrec", "write IPrec@0.1"),
         ("STREC@5", "a name of ir_measures"),
         ("__import__('os')", "a name of ir_measures"),
     ],
@@ -210,6 +213,17 @@ def test_what_cannot_be_computed_says_why_in_one_line(name, said):
     with pytest.raises(RerankError) as error:
         find(name)
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_no_figure_is_refused_after_the_way_out_of_its_refusal():
+    for name in sorted(ir_measures.measures.registry):
+        try:
+            find(name)
+        except RerankError as error:
+            way = re.search(r"write (\S+)$|use (.*?)( instead)?$|needs (\S+) in", str(error))
+            assert way and not way[4], error
+            for figure in re.split(", | or ", way[1] or way[2]):
+                find(figure)
 
 
 def test_what_is_undefined_for_a_query_is_refused(case):

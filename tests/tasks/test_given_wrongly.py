@@ -77,6 +77,14 @@ REFUSED = {
     "an array, searched": (lambda: rerank.topk(SCORES, 3), r"such as Dense\(scores\)"),
     "an array as a bank": (lambda: rerank.Bank(SCORES), "Bank: got ndarray, expected a Simil"),
     "an unknown option": (lambda: rerank.compare(TEXTS, VIDEOS, fold=3), "got 'fold', expected"),
+    "no results": (
+        lambda: rerank.apply(TEXTS, VIDEOS[:20], k=0),
+        "k: got 0, expected between 1 and the 30 texts there are",
+    ),
+    "too many results": (
+        lambda: rerank.apply(TEXTS[:20], VIDEOS, k=31),
+        "between 1 and the 30 videos there are",
+    ),
     "a typing error": (lambda: rerank.rerank(SCORES, "sinkhron"), "did you mean 'sinkhorn'"),
 }
 

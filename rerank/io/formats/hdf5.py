@@ -61,11 +61,15 @@ def open_hdf5_container(path: Path) -> Iterator[Container]:
     {'test/video7': (12, 4)}
     """
     with path.open("rb") as stream:
-        head = stream.read(10)
-    if head == b"MATLAB 5.0":
+        head = stream.read(24)
+    if head.startswith(b"MATLAB 5.0") or _is_matlab_4(head):
         raise FormatError(
             f"{path}: is of an older MATLAB format, which is not read; save it with -v7.3, or by "
             "scipy.io.loadmat and numpy.save"
+        )
+    if head.startswith((b"# Created by Octave", b"Octave-1-")):
+        raise FormatError(
+            f"{path}: is of a format of Octave, which is not read; save it by csvwrite in Octave"
         )
     with open_hdf5(path) as (file, fields):
         yield Container(
@@ -74,6 +78,25 @@ def open_hdf5_container(path: Path) -> Iterator[Container]:
             schema=text_attribute(file, "rerank_schema", path),
             content_sha256=text_attribute(file, "content_sha256", path),
         )
+
+
+def _is_matlab_4(head: bytes) -> bool:
+    """Whether a file begins as MATLAB 4 does: five small numbers, and a name.
+
+    They are the type of the numbers, rows, columns, whether they are complex, and the length of the
+    name.
+    """
+    if len(head) < 20 or 0 not in head[:4]:
+        return False
+    for order in ("little", "big"):
+        kind, *_, is_complex, length = (
+            int.from_bytes(head[at : at + 4], order) for at in range(0, 20, 4)
+        )
+        digits = f"{kind:04d}"
+        known = len(digits) == 4 and digits[0] in "01234" and digits[1] == "0"
+        if known and digits[2] in "012345" and digits[3] in "012":
+            return is_complex in (0, 1) and 1 < length < 1 << 10
+    return False
 
 
 @contextlib.contextmanager
@@ -146,6 +169,8 @@ def _field(dataset: h5py.Dataset, where: str, path: Path) -> Field:
     turned = _TRANSPOSED in dataset.attrs
     if h5py.check_ref_dtype(dtype) is h5py.Reference and turned:
         return _cells(dataset, where, extents)
+    if (codes := h5py.check_enum_dtype(dtype)) is not None:
+        return _enum(dataset, where, path, {code: name for name, code in codes.items()})
     odd, fix = _oddness(dtype)
     if turned and dtype.kind in "iufb" and len(extents) > 1:
         return Field(
@@ -184,6 +209,29 @@ def _oddness(dtype: np.dtype) -> tuple[str, str]:
     return "", ""
 
 
+def _enum(dataset: h5py.Dataset, where: str, path: Path, names: dict[int, str]) -> Field:
+    """Numbers that stand for names, as the names."""
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        for block in _blocks(dataset, where, start, stop):
+            made = np.empty(block.shape, dtype=object)
+            for place, code in enumerate(block.reshape(-1).tolist()):
+                if code not in names:
+                    raise FormatError(
+                        f"{where}: holds {code}, and its type gives names to {named(sorted(names))}"
+                        "; store the names as text"
+                    )
+                made.reshape(-1)[place] = names[code]
+            yield made
+
+    extents = tuple(int(extent) for extent in dataset.shape)
+    return Field(
+        where, extents, np.dtype(object), blocks, lambda: check_size(dataset, where, path),
+        code="[{{v: k for k, v in h5py.check_enum_dtype({0}.dtype).items()}}[i] "
+        "for i in {0}[()].ravel().tolist()]",
+    )  # fmt: skip
+
+
 def _columns(dataset: h5py.Dataset, where: str, start: int, stop: int) -> Iterator[np.ndarray]:
     """Rows start..stop of what MATLAB wrote: it stores columns first, so they are the columns."""
     row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[:-1])
@@ -216,7 +264,10 @@ def _cells(dataset: h5py.Dataset, where: str, extents: tuple[int, ...]) -> Field
                 made[row] = item[()].T.reshape(-1).tobytes().decode("utf-16-le")
         yield made
 
-    return Field(where, (count,), np.dtype(object), blocks)
+    return Field(
+        where, (count,), np.dtype(object), blocks,
+        code="[str().join(map(chr, d[r][()].T.ravel())) for r in {0}[()].T.ravel()]",
+    )  # fmt: skip
 
 
 def _map(dataset: h5py.Dataset, where: str, path: Path) -> Callable[[], np.ndarray] | None:
