@@ -20,7 +20,7 @@ from rerank.core.words import Name
 Positives: TypeAlias = (
     Sequence[np.ndarray] | Sequence[Sequence[int]] | Mapping[int, Sequence[int]] | np.ndarray
 )
-Grades: TypeAlias = Mapping[int, Mapping[int, int]]
+Grades: TypeAlias = Mapping[int, Mapping[int, float]]
 
 # Of each direction what asks and what is searched, as plurals.
 WORDS: dict[Name, tuple[str, str]] = {"t2v": ("texts", "videos"), "v2t": ("videos", "texts")}
@@ -153,14 +153,19 @@ def as_grades(judged: GradedRows | None) -> Grades | None:
     if judged is None:
         return None
     return {
-        query: {int(j): int(grade) for j, grade in zip(rows, grades, strict=True)}
+        query: {int(j): _grade(grade) for j, grade in zip(rows, grades, strict=True)}
         for query, (rows, grades) in enumerate(zip(judged.rows, judged.grades, strict=True))
     }
 
 
-def transpose_grades(grades: Grades) -> dict[int, dict[int, int]]:
+def _grade(grade: float) -> float:
+    """A whole number where it is one."""
+    return int(grade) if float(grade).is_integer() else float(grade)
+
+
+def transpose_grades(grades: Grades) -> dict[int, dict[int, float]]:
     """From grades of gallery rows per query to grades of query rows per gallery item."""
-    out: dict[int, dict[int, int]] = {}
+    out: dict[int, dict[int, float]] = {}
     for query, items in grades.items():
         for item, grade in items.items():
             out.setdefault(item, {})[query] = grade

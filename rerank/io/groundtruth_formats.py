@@ -32,7 +32,7 @@ VIDEO_FIELDS = (
     "videoid", "corpusid", "itemid", "galleryid", "imageid", "docid", "documentid", "clipid",
     "video", "vid", "image", "imagename", "videoname", "filename", "img", "imgid", "item", "doc",
     "passageid", "pid", "videopath", "imagepath", "path", "ytid", "youtubeid", "audio", "audioid",
-    "targetid", "target", "clip",
+    "targetid", "target", "clip", "productid", "product", "sku", "asin",
 )  # fmt: skip
 # Lists of the videos of one text.
 _VIDEO_LISTS = (
@@ -40,7 +40,10 @@ _VIDEO_LISTS = (
     "positiveids", "relevant", "relevantids", "relevantdocs", "targets", "targetids", "answers",
     "gold", "golds", "goldids",
 )  # fmt: skip
-GRADE_FIELDS = ("relevance", "grade", "score", "rel", "label")
+GRADE_FIELDS = (
+    "relevance", "grade", "score", "rel", "label", "gain", "relevancescore", "escilabel",
+    "judgment", "judgement",
+)  # fmt: skip
 CAPTION_FIELDS = (
     "caption", "captions", "sentence", "sentences", "description", "descriptions", "encap", "text",
     "comment", "raw", "desc", "query",

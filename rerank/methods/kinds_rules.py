@@ -27,8 +27,9 @@ certain: read so, similarities lose at most half a point of R@1 (TF-IDF of capti
 stretched to 0..1: .1 to 1.2), while probabilities that are read as similarities lose 4 and more.
 
 Logarithms of match probabilities (all numbers at most 0) are told by the same ratio of log p and
-log-odds, on rows and on columns: at most 1.06 on negative distances, shifted cosines and logarithms
-of a softmax, 1.2 to 13 where p is near 1 so often that it matters, 2.1 on those of cap4video.
+log-odds, of which one side is enough: at most 1.06 on negative distances and shifted cosines, 1.2
+to 13 where p is near 1 so often that it matters, 2.1 on those of cap4video. Logarithms of a softmax
+are told by their sums.
 
 Distances, of which the smallest is best, are noticed where no number is negative and the smallest
 stick out: on the diagonal, or as the longer tail of rows and columns. They are used as they are
@@ -66,6 +67,7 @@ _TAIL_ENTRIES = 2**19
 _MOST_ZEROS = 0.5  # rounded zeros that are more than this share of the pairs are not scores
 _TOPS = 12  # largest entries of a line that are looked at
 _FEWEST_LINES = 10
+_LOOSE = 0.03  # what half precision leaves of a sum of exponentials
 _ENOUGH = 20  # rows and columns, fewer do not tell
 
 
@@ -339,10 +341,10 @@ def _recognised(look: Look) -> Verdict:
         if tails in ("probabilities", "doubt"):
             return replace(found, sure=tails == "probabilities")
         sure = tails == "similarities" and min(look.live.shape) >= _ENOUGH
-    if math.log(0.5) < high <= 0:
+    if math.log(0.5) < high <= 0 and not _of_a_softmax(look.live):
         ratios = [_spreads(side, _LOG) for side in (look.live.picked, look.live.panel.T)]
         known = [ratio for ratio in ratios if ratio is not None]
-        if known and min(known) >= _DOUBT:
+        if known and max(known) >= _DOUBT:
             return replace(_of_logarithms(look), sure=min(known) >= _CLEAR)
     kind: Kind = "similarities" if abs(high) <= 1.01 and low >= -1.01 else "logits"
     counts = look.decisions or (look.precision.decimals == 0 and high <= 100)
@@ -395,6 +397,15 @@ def _of_probabilities(found: Verdict, look: Look) -> Verdict:
     most = values.zeros > _MOST_ZEROS * values.total
     none = most or (not rounded and found.unscored == 0)
     return replace(out, unscored=0.0 if none else None, rounded=rounded and none)
+
+
+def _of_a_softmax(live: Live) -> bool:
+    """Whether exponentials of all rows, or of all columns, sum to one."""
+    for lines, axis in ((live.picked, 1), (live.panel, 0)):
+        sums = np.exp(np.minimum(lines.astype(np.float64), 0)).sum(axis=axis)
+        if sums.size and (np.abs(sums - 1) < _LOOSE).all():
+            return True
+    return False
 
 
 def _of_logarithms(look: Look) -> Verdict:

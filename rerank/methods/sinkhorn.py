@@ -13,7 +13,7 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.wording import either, option
 from rerank.core.words import Counting, Label
-from rerank.methods import equal_items, one_plan
+from rerank.methods import equal_items, one_plan, topic
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
 from rerank.methods.popularity import normalised, of_others, popularity
@@ -22,7 +22,6 @@ from rerank.methods.registry import method
 from rerank.methods.repeats import Repeats, doubted, from_both_sides, from_unseen_axes, repeats
 from rerank.methods.temperature import SCALE_ROWS, Temperature, bank_tau
 from rerank.methods.terms import Soft
-from rerank.methods.topic import topical
 from rerank.methods.width import USUAL, width
 from rerank.passes import reduce
 from rerank.passes import topk as search
@@ -135,7 +134,8 @@ class Sinkhorn(Reranker):
             return _unchanged(sim, choice, chosen.note)
         tol = max(self.tol, _PLAN_TOL) if rough and self.tol is not None else self.tol
         problem = _problem(
-            sim, chosen, found, choice, graph, warm=bool(tol), seen_turned=turned, rough=rough
+            sim, chosen, found, choice, graph, sweeps=self.n_iters, warm=bool(tol),
+            seen_turned=turned, rough=rough,
         )  # fmt: skip
         # A kernel that was not taken over makes room for another.
         chosen = replace(chosen, step=None)
@@ -181,7 +181,7 @@ class Sinkhorn(Reranker):
         return _potentials(
             bias, offset, solution, problem, tau=tau, rho=choice.rho, label=bank.label,
             note=chosen.note,
-            marginals=_sentences(choice, seen, solution, topic=problem.facts.get("topic", 0.0)),
+            marginals=_sentences(choice, seen, solution, one_topic=problem.facts.get("topic", 0.0)),
             sparse="" if graph is None else str(problem.step),
             step=problem.step if rough else None,
             form="repeats" if seen.weight else choice.form,
@@ -275,7 +275,7 @@ class _Problem:
 
 def _problem(
     sim: Similarity, chosen: Temperature, found: Masses, choice: Choice, graph: Graph | None, *,
-    warm: bool, seen_turned: bool, rough: bool,
+    sweeps: int, warm: bool, seen_turned: bool, rough: bool,
 ) -> _Problem:  # fmt: skip
     """What is to be solved.
 
@@ -285,6 +285,7 @@ def _problem(
         found: masses of both sides.
         choice: the marginals.
         graph: what stands for all pairs, where they are too many.
+        sweeps: most steps that are needed.
         warm: from potentials that are nearly right, where there are any.
         seen_turned: whether the temperature is of the other direction.
         rough: whether only the plan is wanted, which is met less closely: from which side matters.
@@ -306,6 +307,11 @@ def _problem(
         log_a, slack = found.few
     if step is None and chosen.step is not None:
         step = chosen.step.at(tau, log_a)
+    if few and step is None and graph is None:
+        step = reduce.sweeper(
+            sim, reduce.check_tau(tau), log_a=log_a.to(sim.dtype), sweeps=sweeps, rough=rough,
+            warm=warm and chosen.start is not None,
+        )  # fmt: skip
     if few:
         facts = {"slack": slack, "popularity": 0.0}
         if not normalised(sim, found):
@@ -318,12 +324,18 @@ def _problem(
                 sim, softmax.t, found=found, log_a=found.log_a, queries=found.queries,
                 graph=graph, rounds=softmax.rounds, step=step,
             )  # fmt: skip
-            if graph is None:
-                one = topical(sim, tau, found=found, popularity=wide, step=step)
-                wide, facts["topic"] = (1 - one) * wide, one
-            sim = sim.add_gallery_bias(wide)
-    if step is not None and wide is not None:
-        step = step.biased(sim, wide)
+            tells = graph is None and found.rows > 1
+            one = topic.seen(*topic.concentration(sim, tau, found=found, step=step)) if tells else 0
+            given, sim = sim, sim.add_gallery_bias(wide)
+            step = None if step is None else step.biased(sim, wide)
+            if one:
+                still = topic.concentration(sim, tau, found=found, step=step)
+                one = min(one, topic.still_seen(*still))
+            if one:
+                facts["topic"], left = one, (1 - one) * wide
+                sim = given.add_gallery_bias(left)
+                step = None if step is None else step.biased(sim, left - wide)
+                wide = left
     if graph is not None:
         step = Sparse(graph if wide is None else graph.biased(wide), tau, log_a)
     init = chosen.start[1] if warm and chosen.start is not None else None
@@ -395,14 +407,14 @@ def _unchanged(sim: Similarity, choice: Choice, note: str) -> "Potentials":
 
 
 def _sentences(
-    choice: Choice, seen: Repeats, solution: Solution, *, topic: float
+    choice: Choice, seen: Repeats, solution: Solution, *, one_topic: float
 ) -> tuple[str, ...]:
     """What the user should know of the marginals."""
     said = [choice.note] if choice.note and not seen.weight else []
-    if topic and not seen.weight:
+    if one_topic and not seen.weight:
         said.append(
             f"queries seem to be about one topic, whose items are rightly popular: "
-            f"{'no' if topic == 1 else f'{1 - topic:.0%} of the'} popularity is corrected"
+            f"{'no' if one_topic == 1 else f'{1 - one_topic:.0%} of the'} popularity is corrected"
         )
     if seen.weight:
         said.append(

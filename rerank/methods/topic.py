@@ -35,28 +35,19 @@ _F, _CLOSE, _STILL = (2.5, 3.5), (0.03, 0.05), (0.02, 0.03)
 _STEPS, _TOL = 30, 1e-2
 
 
-def topical(
-    sim: Similarity, tau: float, *, found: Masses, popularity: Tensor, step: Sweeper | None = None
-) -> float:
-    """0 where queries are drawn from all topics, 1 where they are surely about one.
-
-    0 too where items have no embeddings, which alone tell what they have in common.
+def seen(f: float, chosen: float) -> float:
+    """0 where queries are drawn from everywhere, to 1 where they seem to be about one topic.
 
     Args:
-        sim: (n, m) scores, n smaller.
-        tau: temperature in score units.
-        found: masses of both sides.
-        popularity: (m,) biases that correct it.
-        step: a sweep of these scores with the masses of few queries, or None.
+        f: F of the scores as they are.
+        chosen: N.
     """
-    if not isinstance(sim, Pair) or found.rows < 2:
-        return 0.0
-    f, chosen = concentration(sim, tau, found=found, step=step)
-    one = min(ramp(f, *_F), ramp(_common(f, chosen), *_CLOSE))
-    if one:
-        corrected = concentration(sim.add_gallery_bias(popularity), tau, found=found)
-        one = min(one, ramp(_common(*corrected), *_STILL))
-    return one
+    return min(ramp(f, *_F), ramp(_common(f, chosen), *_CLOSE))
+
+
+def still_seen(f: float, chosen: float) -> float:
+    """The same from scores whose popularity is corrected, which hubs do not lift any more."""
+    return ramp(_common(f, chosen), *_STILL)
 
 
 def _common(f: float, chosen: float) -> float:
@@ -65,9 +56,18 @@ def _common(f: float, chosen: float) -> float:
 
 
 def concentration(
-    sim: Pair, tau: float, *, found: Masses, step: Sweeper | None = None
+    sim: Similarity, tau: float, *, found: Masses, step: Sweeper | None = None
 ) -> tuple[float, float]:
-    """F and N; two zeros where nothing is chosen, or everything. For arguments see `topical`."""
+    """F and N; two zeros where nothing is chosen, or everything, or items have no embeddings.
+
+    Args:
+        sim: (n, m) scores, n smaller.
+        tau: temperature in score units.
+        found: masses of both sides.
+        step: a sweep of these scores with the masses of few queries, or None.
+    """
+    if not isinstance(sim, Pair):
+        return 0.0, 0.0
     log_a, slack = found.few
     plan = solve(
         sim, tau, log_a=log_a, log_b=found.log_b, n_iters=_STEPS, tol=_TOL, slack=slack,

@@ -10,6 +10,7 @@ to Perl or to packages that are seldom installed, are computed here from the sam
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -148,12 +149,27 @@ def exponential_ndcg(grades: np.ndarray, *, depth: int | None = None) -> float:
         grades: as for `expected_reciprocal_rank`.
         depth: places that count.
     """
+    return _ndcg(2.0 ** _gains(grades, None) - 1, depth)
+
+
+def linear_ndcg(grades: np.ndarray, *, depth: int | None = None) -> float:
+    """NDCG with the grades as gains and discounts log2(i + 1), as trec_eval for whole grades.
+
+    Args:
+        grades: as for `expected_reciprocal_rank`.
+        depth: places that count.
+    """
+    return _ndcg(_gains(grades, None), depth)
+
+
+def _ndcg(gains: np.ndarray, depth: int | None) -> float:
+    """Discounted gains of a ranking by those of its best order."""
 
     def dcg(gains: np.ndarray) -> float:
-        return float(((2.0**gains - 1) / np.log2(np.arange(len(gains)) + 2)).sum())
+        return float((gains / np.log2(np.arange(len(gains)) + 2)).sum())
 
-    ideal = dcg(np.sort(_gains(grades, None))[::-1][:depth])
-    return dcg(_gains(grades, depth)) / ideal if ideal > 0 else 0.0
+    ideal = dcg(np.sort(gains)[::-1][:depth])
+    return dcg(gains[:depth]) / ideal if ideal > 0 else 0.0
 
 
 def rank_biased_precision(
@@ -219,6 +235,7 @@ def ranked_measures(
     if ties == "mid":
         raise RerankError("ties: 'mid' is a rank, not an order; use 'expected' for this figure")
     rows_of = as_positives(positives, *sim.shape)
+    whole = _are_whole(grades)
     own: dict[str, tuple[OfRanking, float]] = {}
     theirs: dict[str, Any] = {}
     for name, measure in measures.items():
@@ -227,9 +244,16 @@ def ranked_measures(
         elif (function := native(measure)) is not None:
             own[name] = function, 100.0
             _check_grades(name, measure, grades)
+        elif not whole and measure.NAME == "nDCG":
+            _check_unit(name, measure, grades)
+            own[name] = partial(linear_ndcg, depth=measure.params.get("cutoff")), 100.0
         else:
             theirs[name] = measure
+            if not whole:
+                _check_unit(name, measure, grades)
     depth = _depth(list(measures.values()))
+    if any(getattr(function, "func", None) is linear_ndcg for function, _ in own.values()):
+        depth = None
     totals: dict[int, np.ndarray] = {}
     chunk: list[tuple[int, np.ndarray, dict[int, float], int]] = []
     held = 0
@@ -237,7 +261,7 @@ def ranked_measures(
 
     def flush() -> None:
         nonlocal held
-        for row, values in _theirs(chunk, theirs, names):
+        for row, values in _theirs(chunk, theirs, names, whole=whole):
             totals[row][: len(theirs)] += values
         chunk.clear()
         held = 0
@@ -266,10 +290,30 @@ def _check_grades(name: str, measure: Any, grades: Grades | None) -> None:  # no
             f"figure {name}: got a grade of {largest}, expected 0 to {_MAX_GRADE}, the scale it is "
             f"defined on; use nDCG@10"
         )
-    if measure.NAME == "RBP" and "rel" not in measure.params and largest > 1:
+    if measure.NAME == "RBP" and "rel" not in measure.params and largest not in (0, 1):
         raise RerankError(
-            f"figure {name}: got grades up to {largest}; say from which grade on an item counts, "
+            f"figure {name}: got grades up to {largest:g}; say from which grade on an item counts, "
             f"as in RBP(rel=1)"
+        )
+
+
+def _are_whole(grades: Grades | None) -> bool:
+    return all(float(g).is_integer() for known in (grades or {}).values() for g in known.values())
+
+
+def _check_unit(name: str, measure: Any, grades: Grades | None) -> None:  # noqa: ANN401
+    """Refuse what depends on the unit of grades that are no whole numbers.
+
+    Raises:
+        RerankError: such a measure.
+    """
+    unit = {"rel", "gains", "max_rel", "min_rel", "judged_only"} & set(measure.params)
+    if unit or measure.params.get("dcg", "log2") != "log2":
+        every = (g for known in (grades or {}).values() for g in known.values())
+        odd = next(g for g in every if not float(g).is_integer())
+        raise RerankError(
+            f"figure {name}: counts whole grades, and the ground truth has others, such as {odd:g};"
+            f" use nDCG@10, or multiply its grades"
         )
 
 
@@ -296,8 +340,13 @@ def _theirs(
     chunk: Sequence[tuple[int, np.ndarray, dict[int, float], int]],
     measures: Mapping[str, Any],
     names: Sequence[str],
+    *,
+    whole: bool,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Values of ir_measures for runs of one order each, in percent, by query row."""
+    """Values of ir_measures for runs of one order each, in percent, by query row.
+
+    It takes whole grades. Of others their signs are left, which is all that counts then.
+    """
     if not chunk:
         return
     import ir_measures
@@ -306,7 +355,9 @@ def _theirs(
     for place, (_, order, known, _) in enumerate(chunk):
         length = len(order)
         run[str(place)] = {names[j]: float(length - i) for i, j in enumerate(order.tolist())}
-        qrels[str(place)] = {names[j]: int(grade) for j, grade in known.items()}
+        qrels[str(place)] = {
+            names[j]: int(grade) if whole else int(np.sign(grade)) for j, grade in known.items()
+        }
     index = {measure: i for i, measure in enumerate(measures.values())}
     values = np.full((len(chunk), len(index)), np.nan)
     try:

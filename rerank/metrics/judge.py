@@ -1,5 +1,6 @@
 """Both directions of retrieval, evaluated under a named protocol."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -239,7 +240,7 @@ def evaluate(
         positives: for each text the rows of its videos: a list of lists, a 1-D integer array (one
             video per text), or a dict from text row to video rows. None is the diagonal of a
             square matrix. With `query_ids` and `gallery_ids`, a dict from text id to a video id or
-            several.
+            several. {text: {video: grade}} has grades as well.
         figures: names of the registry and of ir_measures: `R@1`, `MdR`, `RSum`, `nDCG@10`.
         ties: how ties are resolved, see `rerank.metrics.ranks`.
         protocol: see `rerank.metrics.protocols`.
@@ -263,9 +264,10 @@ def evaluate(
     """
     wanted = find_all(figures)
     sims = both_directions(sim)
-    rows = text_positives(
+    rows, own = text_answers(
         _text_shape(sims), positives, query_ids=query_ids, gallery_ids=gallery_ids
     )
+    grades = own if grades is None else grades
     protocol = protocols.resolve(protocol, rows, _text_shape(sims)[1])
     out = Evaluation()
     seen = views(sims, rows, protocol=protocol, grades=grades)
@@ -361,6 +363,60 @@ def text_positives(
                 )
             rows[texts[text]].append(videos[video])  # type: ignore[index]
     return as_positives(rows, n, m)
+
+
+def text_answers(
+    shape: tuple[int, int],
+    positives: Positives | NamedPositives | None,
+    *,
+    query_ids: Sequence[str] | None = None,
+    gallery_ids: Sequence[str] | None = None,
+) -> tuple[tuple[np.ndarray, ...], Grades | None]:
+    """The same, and grades where the dict holds {text: {video: grade}}; 0 and less are not right.
+
+    Args:
+        shape: (texts, videos).
+        positives: as for `text_positives`, or such a dict of names or of rows.
+        query_ids: names of the texts.
+        gallery_ids: names of the videos.
+
+    Raises:
+        RerankError: as for `text_positives`; grades of some texts alone, or that are no numbers.
+    """
+    names: dict[str, Any] = {"query_ids": query_ids, "gallery_ids": gallery_ids}
+    judged: dict[Any, Any] = dict(positives) if isinstance(positives, Mapping) else {}
+    if not any(isinstance(known, Mapping) for known in judged.values()):
+        return text_positives(shape, positives, **names), None
+    right: dict[Any, list[Any]] = {}
+    for text, known in judged.items():
+        if not isinstance(known, Mapping):
+            raise RerankError(
+                f"positives of {text!r}: has no grades, and others have; give "
+                f"{{text: {{video: grade}}}} for all"
+            )
+        odd = next((g for g in known.values() if not _is_grade(g)), None)
+        if odd is not None:
+            raise RerankError(f"positives of {text!r}: {odd!r} is not a grade; expected a number")
+        right[text] = [video for video, grade in known.items() if grade > 0]
+    # What is judged and not right must be there as well.
+    text_positives(shape, {text: list(known) for text, known in judged.items()}, **names)
+    rows = text_positives(shape, right, **names)
+    texts, videos = (
+        None if ids is None else {str(name): row for row, name in enumerate(ids)}
+        for ids in (query_ids, gallery_ids)
+    )
+    grades: dict[int, dict[int, float]] = {
+        text if texts is None else texts[text]: {
+            video if videos is None else videos[video]: grade for video, grade in known.items()
+        }
+        for text, known in judged.items()
+    }
+    return rows, grades
+
+
+def _is_grade(grade: object) -> bool:
+    number = isinstance(grade, int | float | np.integer | np.floating)
+    return number and not isinstance(grade, bool) and math.isfinite(grade)
 
 
 def _places(ids: Sequence[str], count: int, what: str) -> dict[str, int]:

@@ -27,7 +27,7 @@ from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
 from rerank.methods import kinds
-from rerank.metrics.judge import text_positives
+from rerank.metrics.judge import text_answers
 
 # So many queries tell whether the lowest scores are the best.
 _TOLD_BY = 256
@@ -740,8 +740,8 @@ def right_answers(
     """For each text the video rows that are right, and grades where there are any.
 
     Args:
-        gt: a path, what `read_ground_truth` returned, a dict of names or of rows, a list of rows,
-            or None for the diagonal.
+        gt: a path, what `read_ground_truth` returned, a dict of names or of rows (also
+            {text: {video: grade}}), a list of rows, or None for the diagonal.
         text_ids: names of the texts.
         video_ids: names of the videos.
         allow_unjudged: leave out texts that a file does not name.
@@ -756,4 +756,4 @@ def right_answers(
         return as_positives(gt.positives, *shape), as_grades(gt.graded)
     by_name = isinstance(gt, Mapping) and any(isinstance(key, str) for key in gt)
     names = {"query_ids": text_ids, "gallery_ids": video_ids} if by_name else {}
-    return text_positives(shape, gt, **names), None
+    return text_answers(shape, gt, **names)

@@ -309,3 +309,15 @@ def test_no_way_out_is_named_that_was_taken(tmp_path, texts, videos, way):
         read(tmp_path, content, name="qrels.tsv", texts=texts, videos=videos)
     said = str(caught.value)
     assert said.endswith(f"numbers of rows, from 0: {way}") if way else "rows" not in said
+
+
+@pytest.mark.parametrize("header", ["product_id", "product", "asin", "sku"])
+@pytest.mark.parametrize("grade", ["gain", "relevance_score", "esci_label", "judgement"])
+def test_tables_of_shops_name_their_products_and_gains(tmp_path, header, grade):
+    path = tmp_path / "gt.csv"
+    path.write_text(f"query_id,{header},{grade}\nt0,v1,0.1\nt0,v0,1\nt1,v1,0.01\n")
+    found = read_ground_truth(path, ["t0", "t1"], ["v0", "v1"])
+    assert [list(x) for x in found.graded.grades] == [[1.0, 0.1], [0.01]]
+    path.write_text(f"query_id,{header},{grade}\nt0,v1,Exact\n")
+    with pytest.raises(FormatError, match="'Exact' is not a grade; expected a number"):
+        read_ground_truth(path, ["t0", "t1"], ["v0", "v1"])

@@ -172,6 +172,19 @@ def test_logarithms_of_match_probabilities_are_ranked_as_log_odds(name):
     np.testing.assert_array_equal(scores_of(x, scores_are="log-probabilities"), out)
 
 
+def test_one_side_tells_of_logarithms_and_sums_tell_a_softmax():
+    """Rows of one level hide it, columns show it; of a softmax both may, and log p is right."""
+    rng = np.random.default_rng(5)
+    rows = 6 * rng.normal(size=(200, 200)) * rng.uniform(0.2, 1.5, size=200) - 8
+    rows[range(200), range(200)] += 12
+    x = -np.logaddexp(0, -rows)
+    r = read_kind(x.astype(np.float32))
+    assert r.kind == "log-probabilities", r.why
+    for axis in (0, 1):
+        shares = np.log(softmax(rows, axis=axis).astype(np.float64).clip(1e-300))
+        assert read_kind(shares).kind in AS_THEY_ARE
+
+
 def test_what_is_said_to_be_a_logarithm_is_none_above_zero():
     with pytest.raises(RerankError, match="0.5 is the logarithm of no probability.*or log-odds"):
         kinds.read(np.array([[-1.0, 0.5], [-2, -3]]), scores_are="log-probabilities")

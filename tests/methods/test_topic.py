@@ -6,7 +6,7 @@ import torch
 from rerank.core.similarity import Dense, Pair
 from rerank.methods.marginals import masses
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.methods.topic import concentration, topical
+from rerank.methods.topic import concentration
 from rerank.tasks.apply import apply
 
 TOPICS, EACH, D = 12, 40, 64
@@ -96,8 +96,8 @@ def test_f_is_that_of_the_formula() -> None:
 
 def test_scores_alone_tell_of_no_topic() -> None:
     queries, items, topic = world(0)
-    sim = Dense(unit(queries[topic == 3]) @ unit(items).T)
-    assert topical(sim, 0.03, found=masses(sim), popularity=torch.zeros(len(items))) == 0.0
+    fitted = Sinkhorn().fit(Dense(unit(queries[topic == 3]) @ unit(items).T))
+    assert fitted.facts["slack"] > 0 and "topic" not in fitted.facts
 
 
 def test_it_is_said_and_kept_as_a_fact() -> None:

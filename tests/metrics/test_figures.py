@@ -105,6 +105,56 @@ def test_rank_biased_precision_by_hand():
         figures_of(scores, [[0, 2]], ["RBP"], grades=grades)
 
 
+@pytest.mark.parametrize("unit", [0.1, 0.25, 1e-3, 1 / 3])
+def test_grades_need_not_be_whole(case, graded, unit):
+    """Gains of shopping queries are 1, .1 and .01; cut to whole grades they would be 1, 0 and 0."""
+    scaled = {i: {j: unit * g for j, g in known.items()} for i, known in graded.items()}
+    names = ["nDCG@10", "nDCG", "AP", "P@5", "RR", "Bpref"]
+    want, found = (figures_of(*case, names, grades=grades) for grades in (graded, scaled))
+    for name in names:
+        assert found[name] == pytest.approx(want[name], abs=1e-4), name
+    shares = {i: {j: min(1.0, 0.3 * g) for j, g in known.items()} for i, known in graded.items()}
+    right = []
+    for scores, positives in zip(case[0], case[1], strict=True):
+        known = shares[len(right)]
+        gains = np.array([known.get(j, 1.0 if j in positives else 0.0) for j in range(len(scores))])
+        cut = 1 / np.log2(np.arange(10) + 2)
+        right.append(gains[np.argsort(-scores)[:10]] @ cut / (np.sort(gains)[::-1][:10] @ cut))
+    assert figures_of(*case, ["nDCG@10"], grades=shares)["nDCG@10"] == pytest.approx(
+        100 * np.mean(right), abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_dict_of_grades_is_one_in_python_too(case, graded, named):
+    """What is judged and not right was counted as right, and grades were dropped."""
+    scores, n = case[0], len(case[0])
+    names = {}
+    given = graded
+    if named:
+        names = {"query_ids": [f"t{i}" for i in range(n)],
+                 "gallery_ids": [f"v{j}" for j in range(scores.shape[1])]}  # fmt: skip
+        given = {f"t{i}": {f"v{j}": g for j, g in known.items()} for i, known in graded.items()}
+    rows = {i: [j for j, g in known.items() if g > 0] for i, known in graded.items()}
+    figures = ["R@1", "nDCG@10"]
+    want = evaluate(scores, [rows[i] for i in range(n)], grades=graded, figures=figures)
+    found = evaluate(scores, given, figures=figures, **names)
+    for name in figures:
+        assert found["t2v"][name] == want["t2v"][name] and found["v2t"][name] == want["v2t"][name]
+    first = next(iter(given))
+    with pytest.raises(RerankError, match="has no grades, and others have"):
+        evaluate(scores, {**given, first: list(given[first])}, figures=figures, **names)
+    with pytest.raises(RerankError, match="'good' is not a grade; expected a number"):
+        evaluate(scores, {**given, first: dict.fromkeys(given[first], "good")}, **names)
+
+
+@pytest.mark.parametrize("name", ["AP(rel=2)", "P(rel=2)@5", "nDCG(gains={0:0,1:1})@5"])
+def test_what_counts_whole_grades_says_so(case, graded, name):
+    halves = {i: {j: 0.5 * g for j, g in known.items()} for i, known in graded.items()}
+    with pytest.raises(RerankError, match="counts whole grades.* such as [0-9.]+; use nDCG@10"):
+        figures_of(*case, [name], grades=halves)
+
+
 def test_grades_change_graded_figures_and_no_recall(case, graded):
     names = ["R@1", "MdR", "nDCG@10", "P@5"]
     binary, with_grades = figures_of(*case, names), figures_of(*case, names, grades=graded)

@@ -506,7 +506,7 @@ class Tasks:
 def test_a_fit_says_how_far_it_is_and_its_sweeps_too(budget):
     tasks = Tasks()
     with memory.limit(budget), progress.watch(tasks):
-        Sinkhorn(tau=0.05, n_iters=4, tol=None).fit(Pair(rows(60, 0), rows(70, 1)))
+        Sinkhorn(tau=0.05, n_iters=4, tol=None).fit(Pair(rows(60, 0), rows(60, 1)))
     assert ("Sinkhorn", 0, 4, 4) in tasks.closed
     inside = [task for task in tasks.closed if task[0] == "Sinkhorn sweep"]
     assert sum(depth == 1 for _, depth, _, _ in inside) == 4
