@@ -32,7 +32,8 @@ VIDEO_FIELDS = (
     "videoid", "corpusid", "itemid", "galleryid", "imageid", "docid", "documentid", "clipid",
     "video", "vid", "image", "imagename", "videoname", "filename", "img", "imgid", "item", "doc",
     "passageid", "pid", "videopath", "imagepath", "path", "ytid", "youtubeid", "audio", "audioid",
-    "targetid", "target", "clip", "productid", "product", "sku", "asin",
+    "targetid", "target", "clip", "productid", "product", "sku", "asin", "gold", "goldid",
+    "positive", "positiveid",
 )  # fmt: skip
 # Lists of the videos of one text.
 _VIDEO_LISTS = (
@@ -700,10 +701,10 @@ def _table(text: str, where: str) -> Iterable[Reading]:
     readings += () if numbered else _videos_and_captions(lines)
     if readings:
         return readings
-    columns = f"; its first line has the columns {named(header)}" if len(header) > 1 else ""
+    columns = f"its first line, {named(header)}, does not name a query and a video"
     raise FormatError(
-        f"{where}: {qrels}; expected TREC qrels (query 0 item grade), a table with a header that "
-        f"names query and video, such as {HEADERS}, or JSON{columns}"
+        f"{where}: {columns if len(header) > 1 else qrels}; expected TREC qrels (query 0 item "
+        f"grade), a table with a header that names query and video, such as {HEADERS}, or JSON"
     )
 
 

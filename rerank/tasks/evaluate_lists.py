@@ -11,6 +11,7 @@ from rerank import io
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.listed import Listed
 from rerank.core.pairs import as_grades, transpose_grades, transpose_positives
+from rerank.core.wording import option
 from rerank.core.words import Name, Ties
 from rerank.io.files import named
 from rerank.io.groundtruth_formats import readings_of
@@ -55,6 +56,7 @@ def judge_lists(
     truth: io.GroundTruth | None = None
     for lists in io.read_rankings(results):
         seen = _orient(gt, lists, said.gt_direction)
+        notes += _without_list(gt, results, seen.without, allowed=allow_unjudged)
         texts, videos = lists.query_ids, seen.gallery
         if seen.name == "v2t":
             texts, videos = videos, texts
@@ -86,6 +88,22 @@ class _Seen:
     gallery: tuple[str, ...]
     direction: str
     notes: tuple[str, ...] = ()
+    # Queries that the ground truth has and the lists have not.
+    without: tuple[str, ...] = ()
+
+
+def _without_list(gt: Path, results: Path, names: Sequence[str], *, allowed: bool) -> list[str]:
+    """What is said of queries of the ground truth that have no list.
+
+    Raises:
+        FormatError: there are some, and they may not be left out.
+    """
+    if not names:
+        return []
+    some = f"{results}: has no list for {len(names)} queries of {gt}, such as {named(names[:1])}"
+    if not allowed:
+        raise FormatError(f"{some}; leave them out with {option('allow-unjudged')}")
+    return [f"{some}; they are left out"]
 
 
 def _orient(gt: Path, lists: io.RankedLists, direction: str) -> _Seen:
@@ -121,7 +139,8 @@ def _orient(gt: Path, lists: io.RankedLists, direction: str) -> _Seen:
             told = direction
             if not one.fixed and direction == "auto":
                 told = "text-video" if texts_first else "video-text"
-            best = share, _Seen(name, gallery, told)
+            without = dict.fromkeys(query for query, _ in sides if query not in queries)
+            best = share, _Seen(name, gallery, told, without=tuple(without))
     if best is None:
         # It says what is wrong with the names.
         gallery = lists.gallery_ids or tuple(listed)

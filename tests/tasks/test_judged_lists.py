@@ -96,6 +96,17 @@ def test_a_right_item_that_no_list_has_counts_as_not_found(tmp_path):
         judge_lists("diagonal", tmp_path / "run.json")
 
 
+def test_queries_without_a_list_are_counted_and_named(tmp_path):
+    (tmp_path / "run.trec").write_text("t0 Q0 v0 1 .5 x\nt2 Q0 v2 1 .5 x\n")
+    (tmp_path / "gt.json").write_text(json.dumps({f"t{i}": f"v{i}" for i in range(5)}))
+    both = tmp_path / "gt.json", tmp_path / "run.trec"
+    with pytest.raises(RerankError, match="no list for 3 queries of .*such as 't1'; leave them"):
+        judge_lists(*both)
+    found = judge_lists(*both, allow_unjudged=True, figures="R@1")
+    assert any("no list for 3 queries" in note and "left out" in note for note in found.notes)
+    assert found.after["t2v"].table()["R@1"] == 100
+
+
 def test_a_direction_that_the_run_states_is_believed(tmp_path):
     (tmp_path / "run.json").write_text('{"v2t": {"t0": ["v0"], "t1": ["v1"]}}')
     (tmp_path / "qrels.txt").write_text("t0 0 v0 1\nt1 0 v1 1\n")
