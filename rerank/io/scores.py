@@ -120,7 +120,7 @@ def read_scores(
     the names of the others. A `.npy` has ids in `v.query_ids.json` and `v.gallery_ids.json` (or
     `.txt`) beside it. Without any ids rows and columns are called "0", "1", ... and `ids_given` is
     False. A 3-D array (videos, captions, videos), as CLIP4Clip builds it for several captions of a
-    video, becomes one row for each caption, called `video#k`; its padding, rows of -inf, is
+    video, becomes one row for each caption, called `video#k`; its padding, rows of one number, is
     dropped, and so are the rows that a `query_mask` leaves out.
 
     >>> import tempfile
@@ -408,6 +408,14 @@ def _kept(container: Container, count: int) -> np.ndarray | None:
     return None
 
 
+def _is_padding(lines: np.ndarray) -> np.ndarray:
+    """(rows,) whether a row of a cube holds one number only: -inf, NaN, or what else pads it."""
+    same = (lines == lines[:, :1]) | (np.isnan(lines) & np.isnan(lines[:, :1]))
+    padding = same.all(axis=1)
+    # Against a single item every row holds one.
+    return padding if lines.shape[1] > 1 else padding & ~np.isfinite(lines[:, 0])
+
+
 def _captions(
     container: Container, cube: Field, names: tuple[PathLike | None, PathLike | None]
 ) -> _Located:
@@ -423,7 +431,7 @@ def _captions(
     kept, at = [], 0
     for block in cube.blocks(0, videos):
         lines = block.reshape(-1, items)
-        kept.append(at + np.flatnonzero(~np.isneginf(lines.astype(np.float64)).all(axis=1)))
+        kept.append(at + np.flatnonzero(~_is_padding(lines)))
         at += len(lines)
     rows = np.concatenate(kept)
     for name in _MASKS:

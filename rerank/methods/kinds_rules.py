@@ -489,7 +489,9 @@ def _tails(
     if _leans(look, found):
         return "doubt"
     small = values.median_positive() < 0.02 and weakest >= _DOUBT_OF_SMALL
-    return "unclear" if small or (certain and max(ratios) >= _CUT) else "similarities"
+    # One side alone may come of a scale for every row, or column; it is used as it is, and said.
+    one_side = max(ratios) >= _CLEAR
+    return "unclear" if small or one_side or (certain and max(ratios) >= _CUT) else "similarities"
 
 
 def _leans(look: Look, found: Verdict) -> bool:

@@ -188,7 +188,7 @@ def test_both_directions_of_one_file(tmp_path, kind):
 
 
 def test_captions_padded_as_clip4clip_pads_them(tmp_path):
-    """(videos, captions, videos), rows of -inf where a video has fewer captions."""
+    """(videos, captions, videos), rows of one number where a video has fewer captions."""
     rng = np.random.default_rng(0)
     counts = [2, 1, 3, 1]
     cube = np.full((4, 3, 4), -np.inf, "f4")
@@ -201,6 +201,12 @@ def test_captions_padded_as_clip4clip_pads_them(tmp_path):
     np.testing.assert_array_equal(found.scores, expected)
     part = read_scores(tmp_path / "s.npz", rows=slice(2, 5))
     np.testing.assert_array_equal(part.scores, expected[2:5])
+    for fill in (np.nan, -1e9, 0, -1):
+        other = np.where(np.isneginf(cube), np.float32(fill), cube)
+        np.savez(tmp_path / "o.npz", sim_matrix=other, gallery_ids=list("abcd"))
+        again = read_scores(tmp_path / "o.npz")
+        assert again.query_ids == found.query_ids
+        np.testing.assert_array_equal(again.scores, expected)
     # The mask of queries says the same where the padding is zeros.
     mask = np.arange(3) < np.array(counts)[:, None]
     filled = np.where(np.isneginf(cube), 0, cube)

@@ -172,6 +172,15 @@ def test_logarithms_of_match_probabilities_are_ranked_as_log_odds(name):
     np.testing.assert_array_equal(scores_of(x, scores_are="log-probabilities"), out)
 
 
+def test_where_the_sides_disagree_it_is_said():
+    """A scale for every item mimics probabilities in rows or columns alone."""
+    scale = np.exp(0.5 * np.random.default_rng(1).normal(size=200))
+    x = np.maximum(S, 0) * scale
+    r = read_kind(x / x.max())
+    assert r.kind == "similarities" and not r.sure and 'scores_are="probabilities"' in r.why
+    assert read_kind(S / S.max()).sure
+
+
 def test_one_side_tells_of_logarithms_and_sums_tell_a_softmax():
     """Rows of one level hide it, columns show it; of a softmax both may, and log p is right."""
     rng = np.random.default_rng(5)
