@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from rerank.core import comm
-from rerank.core.arrays import inner
+from rerank.core.rows import StoredRows, centred, mapped
 from rerank.core.similarity import Pair, Similarity
 from rerank.methods.marginals import Masses
 from rerank.methods.potentials import solve
@@ -93,9 +93,15 @@ def moved(sim: Similarity, gallery_bias: Tensor, found: Masses) -> float:
 
 def _over(sim: Pair, means: Tensor, axes: Tensor) -> Pair:
     """The same queries and items about their means, over some axes."""
-    sides = ((sim.queries, means[0]), (sim.gallery, means[1]))
-    turn = axes.T.to(sim.dtype).contiguous()
-    queries, items = (inner(x[:] - mean.to(sim.dtype), turn) for x, mean in sides)
+    stored = isinstance(sim.queries, StoredRows) or isinstance(sim.gallery, StoredRows)
+    # Stored rows keep their width: the same products from their projections.
+    turn = (axes @ axes.T if stored else axes).to(sim.dtype).contiguous()
+    queries, items = (
+        mapped(centred(x, mean.to(sim.dtype), what, unit=False), turn, what, unit=False)
+        for x, mean, what in (
+            (sim.queries, means[0], "queries"), (sim.gallery, means[1], "gallery"),
+        )
+    )  # fmt: skip
     plain = {"left": None, "right": None, "query_mass": None, "gallery_mass": None}
     return replace(sim, queries=queries, gallery=items, metric="dot", **plain)
 

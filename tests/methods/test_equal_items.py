@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from rerank.core import memory
+from rerank.core.rows import StoredRows
 from rerank.core.similarity import Pair
 from rerank.methods import equal_items
 from rerank.methods.marginals import masses
@@ -37,6 +39,21 @@ def test_few_wanted_items_are_not_made_equal(asked: int, n: int) -> None:
     assert recall(sim, own, fit.gallery_bias) > raw - 1.5
     (said,) = fit.marginals
     assert "asked unevenly" in said and "dimensions without a say" in said
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_rows_that_do_not_fit_into_memory_are_judged_alike(centre: bool) -> None:
+    """They were not judged, so that less memory chose other marginals."""
+    sim, _ = world(150, 20, 300, noise=2.2)
+    sides = [x[:] - 0.1 * float(centre) for x in (sim.queries, sim.gallery)]
+    with memory.limit("40kB"):
+        stored = Pair(*sides)
+        assert isinstance(stored.queries, StoredRows) and isinstance(stored.gallery, StoredRows)
+        found = masses(stored)
+        one = equal_items.gain(stored, 0.05, 0.1, found=found)
+        assert Sinkhorn(tau=0.05).fit(stored).form == "repeats"
+    assert one == pytest.approx(equal_items.gain(Pair(*sides), 0.05, 0.1, found=found), abs=0.02)
+    assert Sinkhorn(tau=0.05).fit(Pair(*sides)).form == "repeats"
 
 
 @pytest.mark.parametrize("n", [400, 800, 2000])
