@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from rerank.core.arrays import check_finite, inner, row_norms, unit_rows
-from rerank.core.errors import RerankError
 
 # Rows made float32 at once, 8 MB at d = 512: the product reads them from the cache.
 _AT_ONCE = 4096
@@ -107,6 +106,11 @@ class StoredRows:
             factors, means = torch.cat([self.factors, factors], 1), torch.cat([self.means, means])
         return replace(self, factors=factors, means=means)
 
+    def times(self, matrix: Tensor) -> "StoredRows":
+        """The same rows under a map (d, d), with the norms that they had."""
+        both = matrix if self.matrix is None else self.matrix @ matrix
+        return replace(self, matrix=both, means=None if self.means is None else self.means @ matrix)
+
     def unit(self, what: str) -> "StoredRows":
         """The same rows with norm one; a zero row is refused."""
         bare = replace(self, norms=None)
@@ -116,8 +120,28 @@ class StoredRows:
         return replace(self, norms=norms)
 
 
+@dataclass(frozen=True, eq=False)
+class _Composed(StoredRows):
+    """Rows that no single map makes: what comes behind is asked of them, block by block."""
+
+    def less(self, mean: Tensor) -> StoredRows:
+        """The same rows less a mean (d,)."""
+        return MovedRows(self.stored, base=self, by=-mean.to(self.dtype))
+
+    def times(self, matrix: Tensor) -> StoredRows:
+        """The same rows under a map (d, d), of no norm in particular."""
+        return MovedRows(self.stored, base=self, by=None, matrix=matrix)
+
+    def unit(self, what: str) -> StoredRows:
+        """The same rows with norm one; a zero row is refused."""
+        norms = torch.empty(len(self))
+        for rows in slices(len(self)):
+            norms[rows] = row_norms(self[rows], what, first=rows.start)[:, 0]
+        return MovedRows(self.stored, base=self, by=None, norms=norms)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
-class BlendedRows(StoredRows):
+class BlendedRows(_Composed):
     """Rows next to their image under an affine map, without a copy of either.
 
         (1 - x) row_i + x (row_i B + b) / r_i
@@ -151,13 +175,35 @@ class BlendedRows(StoredRows):
             image.div_(self.lengths)
         return self.base.inner(queries, each).mul_(1 - self.share).add_(image, alpha=self.share)
 
-    def less(self, mean: Tensor) -> "StoredRows":
-        """Refused: nothing rewrites embeddings after this."""
-        raise RerankError("aligned rows are not rewritten again: put align behind such a method")
 
-    def unit(self, what: str) -> "StoredRows":
-        """Refused likewise."""
-        return self.less(self.shift)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MovedRows(_Composed):
+    """Rows that were blended, with what comes behind: (row_i A + b) / n_i.
+
+    Attributes:
+        base: the rows.
+        by: (d,) b, or None for 0.
+    """
+
+    base: StoredRows
+    by: Tensor | None
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """Some rows as the tensor they stand for."""
+        block = self.base[rows]
+        if self.matrix is not None:
+            block = block @ self.matrix
+        if self.by is not None:
+            block = block + self.by
+        return block if self.norms is None else block / self.norms[rows][..., None]
+
+    def inner(self, queries: Tensor, each: Each = map) -> Tensor:
+        """(b, n) inner products of (b, d) queries with all rows, in fresh memory."""
+        turned = queries if self.matrix is None else queries @ self.matrix.T
+        out = self.base.inner(turned, each)
+        if self.by is not None:
+            out.add_((queries @ self.by)[:, None])
+        return out if self.norms is None else out.div_(self.norms)
 
 
 Rows: TypeAlias = Tensor | StoredRows
@@ -195,11 +241,8 @@ def ready(x: Rows, what: str, *, unit: bool) -> Rows:
 
 def mapped(x: Rows, matrix: Tensor, what: str, *, unit: bool) -> Rows:
     """Rows x A, with norm one if `unit`."""
-    if isinstance(x, BlendedRows):
-        return x.less(matrix[0])
     if isinstance(x, StoredRows):
-        both = matrix if x.matrix is None else x.matrix @ matrix
-        made = replace(x, matrix=both, means=None if x.means is None else x.means @ matrix)
+        made = x.times(matrix)
         return made.unit(what) if unit else made
     image = inner(x, matrix.T.contiguous())
     return unit_rows(image, what) if unit else image

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.core.rows import BlendedRows
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.wording import either, option
 from rerank.core.words import Counting, Label
@@ -360,9 +359,6 @@ def _judge(
     """What finds the gain of equality over unseen axes, once; None where nothing can."""
     pairs = reduce.total_queries(sim) * reduce.total_gallery(sim)
     if not isinstance(sim, Pair) or choice.form != "equality" or pairs > equal_items.MOST:
-        return None
-    # Rows that an alignment blends have no axes of their own to be turned.
-    if isinstance(sim.queries, BlendedRows) or isinstance(sim.gallery, BlendedRows):
         return None
     return cache(partial(equal_items.gain, sim, tau, chosen.spacing, found=found))
 

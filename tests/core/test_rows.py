@@ -8,8 +8,9 @@ import torch
 
 from rerank.core import memory
 from rerank.core.errors import RerankError
-from rerank.core.rows import StoredRows, centred, thinned
+from rerank.core.rows import MovedRows, StoredRows, blended, centred, mapped, shifted, thinned
 from rerank.core.similarity import Pair
+from rerank.methods.align import Align
 from rerank.methods.base import Pipeline
 from rerank.methods.centering import Centering, Centred
 from rerank.methods.dual_bank import beside
@@ -94,6 +95,23 @@ def test_means_are_taken_before_and_after_maps_without_a_copy(metric, order):
     close(stored.gallery @ held.queries[0], held.gallery @ held.queries[0], 1e-4)
 
 
+@pytest.mark.parametrize("unit", [True, False])
+def test_aligned_rows_go_through_whatever_comes_behind(unit):
+    """Without a copy of a side: blended, less a mean, turned, shifted, of norm one or not."""
+    mean = torch.linspace(-0.3, 0.4, 16)
+    made = []
+    for rows in (sides.gallery for sides in both(n=50, m=9000)):
+        rows = blended(rows, TURN, mean, 0.4, "gallery", unit=unit)
+        rows = mapped(centred(rows, mean, "gallery", unit=unit), SQUEEZE, "gallery", unit=unit)
+        made.append(shifted(rows, mean))
+    stored, held = made
+    assert isinstance(stored, MovedRows) and isinstance(held, torch.Tensor)
+    close(stored[8000:8300], held[8000:8300], 1e-4)
+    close(stored[torch.tensor([8999, 3])], held[torch.tensor([8999, 3])], 1e-4)
+    asked = torch.randn(5, 16, generator=torch.Generator().manual_seed(5))
+    close(stored.inner(asked), asked @ held.T, 1e-4)
+
+
 def test_a_row_that_is_the_mean_is_named():
     stored, _ = both(n=5, m=9000)
     mean = stored.gallery[8700:8701][0]
@@ -160,9 +178,10 @@ def test_equal_scores_in_several_parts_go_to_the_lower_index(monkeypatch):
     [Sinkhorn(tau=0.05), Pipeline((EM(n_bases=4), Sinkhorn(tau=0.05))), Centering(),
      AlphaQE(n=3), Sinkhorn(tau=0.05, neighbours=10), Pipeline((EM(n_bases=4), EM(n_bases=4))),
      Pipeline((Centering(), EM(n_bases=4), Sinkhorn(tau=0.05))),
-     Pipeline((EM(n_bases=4), Centering(), Sinkhorn(tau=0.05)))],
+     Pipeline((EM(n_bases=4), Centering(), Sinkhorn(tau=0.05))),
+     Pipeline((Align(share=0.5), EM(n_bases=4), Centering(), Sinkhorn(tau=0.05)))],
     ids=["sinkhorn", "em+sinkhorn", "centring", "expansion", "sparse", "em twice", "center+em",
-         "em+center"],
+         "em+center", "align+em+center"],
 )  # fmt: skip
 def test_methods_never_ask_how_rows_are_held(method):
     stored, held = both()

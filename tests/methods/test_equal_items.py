@@ -1,10 +1,12 @@
 """Items that nobody asks, and queries that are not sure: axes without a say tell."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from rerank.core import memory
-from rerank.core.rows import StoredRows
+from rerank.core.rows import StoredRows, blended
 from rerank.core.similarity import Pair
 from rerank.methods import equal_items
 from rerank.methods.marginals import masses
@@ -54,6 +56,20 @@ def test_rows_that_do_not_fit_into_memory_are_judged_alike(centre: bool) -> None
         assert Sinkhorn(tau=0.05).fit(stored).form == "repeats"
     assert one == pytest.approx(equal_items.gain(Pair(*sides), 0.05, 0.1, found=found), abs=0.02)
     assert Sinkhorn(tau=0.05).fit(Pair(*sides)).form == "repeats"
+
+
+def test_aligned_rows_that_do_not_fit_into_memory_are_judged_alike() -> None:
+    sim, _ = world(150, 20, 300, noise=2.2)
+    turn, by, forms = torch.eye(64).roll(1, dims=1), torch.full((64,), 0.01), []
+    for budget in ("40kB", "1GB"):
+        with memory.limit(budget):
+            pair = Pair(sim.queries, sim.gallery)
+            moved = (blended(x, turn, by, 0.2, "", unit=True) for x in (pair.queries, pair.gallery))
+            queries, gallery = moved
+            assert isinstance(gallery, StoredRows) == (budget == "40kB")
+            pair = replace(pair, queries=queries, gallery=gallery)
+            forms.append(Sinkhorn(tau=0.05).fit(pair).form)
+    assert forms == ["repeats", "repeats"]
 
 
 @pytest.mark.parametrize("n", [400, 800, 2000])
