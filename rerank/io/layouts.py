@@ -541,6 +541,7 @@ def _without_ids(container: Container, item: Field) -> Found:
         columns += option("id-column", fitting[0])
     if not container.per_item and len(container.fields) > 1:
         others = [name for name, other in container.fields.items() if not _is_rows(other)]
+        others.sort(key=lambda name: container.fields[name].kind != "text")
         if others:
             columns = (
                 f"; its other columns are {named(others)}: name one with {option('id-column')}"

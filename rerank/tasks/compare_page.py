@@ -63,6 +63,7 @@ def page_of(
     for table in found.tables:
         drawn[table.direction, table.label], why = _curves(table, sims, truth, groups)
         missing += [why] if why else []
+    queries = _queries(found, truth, inputs, page)
     return render(
         from_comparison(
             found, {"t2v": inputs.video_ids, "v2t": inputs.text_ids}, drawn=drawn,
@@ -72,8 +73,8 @@ def page_of(
         subtitle=subtitle,
         verdicts=[verdict_of_table(table) for table in _told(found.tables)],
         facts=facts,
-        queries=_queries(found, truth, inputs, page),
-        notes=[*footnotes(found), *dict.fromkeys(missing)],
+        queries=queries,
+        notes=[*footnotes(found), *dict.fromkeys(missing), *page.unseen(queries)],
     )  # fmt: skip
 
 

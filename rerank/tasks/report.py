@@ -46,7 +46,14 @@ class PageWords:
         if self.captions is not None:
             read_captions(self.captions)
         if self.thumbnails is not None:
-            _folder(self.thumbnails)
+            _images(self.thumbnails)
+
+    def unseen(self, queries: Queries | None) -> list[str]:
+        """What to say where images were given and none is called like an id."""
+        if self.thumbnails is None or queries is None or queries.thumbnails:
+            return []
+        such = ", ".join(f"{ids[0]}.jpg" for ids in (queries.videos, queries.texts) if len(ids))
+        return [f"no image in {self.thumbnails} is called like an id, such as {such}"]
 
     def read(self, ids: Sequence[str]) -> dict[str, dict[str, str]]:
         """Captions and images of these ids; checks both files."""
@@ -115,6 +122,10 @@ def write_report(
     words = words or PageWords()
     raw_only = all(after is None for _, after in judged.hubness.values())
     texts, videos = nouns.sides()
+    queries = Queries(
+        judged.browsers, judged.gallery_ids["v2t"], judged.gallery_ids["t2v"],
+        **words.read([one for of in judged.gallery_ids.values() for one in of]),
+    )  # fmt: skip
     page = render(
         [_section(judged, name) for name in NAMES if name in judged.gallery_ids],
         title=f"Hubs in {texts} and {videos}" if raw_only else "Re-ranking, before and after",
@@ -126,11 +137,10 @@ def write_report(
             ("This page by", words.command),
             ("On", words.when),
         ],
-        queries=Queries(
-            judged.browsers, judged.gallery_ids["v2t"], judged.gallery_ids["t2v"],
-            **words.read([one for of in judged.gallery_ids.values() for one in of]),
-        ),
-        notes=[*judged.notes, *([judged.undrawn] if judged.undrawn else [])],
+        queries=queries,
+        notes=[
+            *judged.notes, *([judged.undrawn] if judged.undrawn else []), *words.unseen(queries),
+        ],
         checks=[dict(check) for check in checks],
     )  # fmt: skip
     with atomic_path(path) as temporary:
@@ -217,9 +227,16 @@ def _caption_rows(path: Path) -> dict[str, str]:
     return {key: " / ".join(said) for key, said in out.items()}
 
 
-def _folder(folder: Path) -> None:
+def _images(folder: Path) -> list[Path]:
+    """The images of a folder, by name."""
     if not folder.is_dir():
         raise FormatError(f"{folder}: is not a folder; expected images called like the ids")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGES)
+    if not found:
+        raise FormatError(
+            f"{folder}: holds no image ({', '.join(_IMAGES)}); expected images called like the ids"
+        )
+    return found
 
 
 _IMAGES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif"}
@@ -231,13 +248,11 @@ def read_thumbnails(folder: Path, ids: Sequence[str]) -> dict[str, str]:
     """Images called like ids, as data URIs.
 
     Raises:
-        FormatError: no folder, no image of these ids, or too many bytes.
+        FormatError: no folder, no image in it, or too many bytes.
     """
-    _folder(folder)
     wanted, found, total = set(ids), {}, 0
-    for path in sorted(folder.iterdir()):
-        kind = _IMAGES.get(path.suffix.lower())
-        if kind is None or path.stem not in wanted:
+    for path in _images(folder):
+        if path.stem not in wanted:
             continue
         total += path.stat().st_size
         if total > _MOST_IMAGE_BYTES:
@@ -246,7 +261,6 @@ def read_thumbnails(folder: Path, ids: Sequence[str]) -> dict[str, str]:
                 f"too many for one page; make them smaller, such as 160 pixels wide"
             )
         text = base64.b64encode(path.read_bytes()).decode()
+        kind = _IMAGES[path.suffix.lower()]
         found[path.stem] = f"data:image/{kind};base64,{text}"
-    if not found:
-        raise FormatError(f"{folder}: holds no image called like an id, such as {ids[0]}.jpg")
     return found

@@ -76,6 +76,19 @@ def test_a_page_never_replaces_what_the_results_were_made_from(work, report):
     assert (work / report).read_bytes() == before
 
 
+def test_images_are_looked_for_before_the_work(work):
+    both = ("apply", "--texts", "texts.h5", "--videos", "videos.h5", "--report", "page.html")
+    (work / "pictures").mkdir()
+    (work / "pictures" / "notes.txt").write_text("none yet")
+    _, err = run(*both, "--thumbnails", "pictures", cwd=work, code=2)
+    assert err.startswith("error: pictures: holds no image (.jpg, ")
+    assert not list(work.glob("*.html")) and not (work / "reranked.h5").exists()
+    (work / "pictures" / "someone.jpg").write_bytes(b"\xff\xd8")
+    run(*both, "--thumbnails", "pictures", cwd=work)
+    page = (work / "page.html").read_text()
+    assert "no image in pictures is called like an id, such as " in page
+
+
 def test_a_model_never_replaces_the_side_car_of_the_index_it_extends(work):
     run("fit", "--videos", "videos.h5", "--bank-texts", "bank_texts.h5", "--keep-bank",
         "--method", "sinkhorn", "--tau", "0.05", cwd=work)  # fmt: skip

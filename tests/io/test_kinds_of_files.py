@@ -432,6 +432,45 @@ def test_vectors_in_json(tmp_path):
         np.testing.assert_allclose(found.vectors, rows(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("called", ["__index_level_0__", "clip"])
+@pytest.mark.parametrize("wide", [True, False])
+def test_the_index_of_a_table_of_pandas_names_its_rows(tmp_path, called, wide):
+    arrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    vectors = {str(i): rows()[:, i] for i in range(D)} if wide else {"embedding": list(rows())}
+    described = {b"pandas": json.dumps({"index_columns": [called], "columns": []}).encode()}
+    path = tmp_path / "v.parquet"
+
+    def write(ids, said=described):
+        names = {"title": [f"about {i}" for i in range(N)], called: ids}
+        parquet.write_table(arrow.table(vectors | names).replace_schema_metadata(said), path)
+
+    write(IDS)
+    found = read_embeddings(path)
+    assert found.ids == tuple(IDS)
+    np.testing.assert_array_equal(found.vectors, rows())
+    # Numbers of rows that were left over, and columns that nothing calls an index, are asked about.
+    for ids, said in ((list(range(5, 5 + N)), described), (IDS, {b"pandas": b"[1"})):
+        write(ids, said)
+        with pytest.raises(FormatError, match="its other columns are 'title'"):
+            read_embeddings(path)
+        assert read_embeddings(path, id_column=called).ids == tuple(map(str, ids))
+
+
+@pytest.mark.parametrize("name", ["ids", "video_ids", "image_ids"])
+def test_ids_in_the_metadata_of_safetensors(tmp_path, name):
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "v.safetensors"
+    others = {"names": '["one", "two"]', "text_ids": "of our own"}
+    save_file({"embeddings": rows()}, path, metadata={name: json.dumps(IDS), **others})
+    assert read_embeddings(path).ids == tuple(IDS)
+    save_file({"embeddings": rows()}, path, metadata=others)
+    with pytest.raises(FormatError, match="there are no ids for its rows"):
+        read_embeddings(path)
+
+
 def test_parquet_of_any_kind(tmp_path):
     arrow = pytest.importorskip("pyarrow")
     import pyarrow.parquet as parquet

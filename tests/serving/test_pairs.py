@@ -4,6 +4,8 @@ import errno
 import io
 import os
 import signal
+import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -125,6 +127,37 @@ def small(side, out):
 
 
 prepared: dict[int, Exported] = {}
+
+
+def test_an_index_that_a_library_goes_on_writing_gets_its_side_car(tmp_path, models):
+    """As databases do: their own thread writes on where an interrupt ends the wait for it."""
+    out = tmp_path / "out"
+    folded = []
+    for side in (NEW, OLD):
+        write(0 if side is OLD else 1, out, "npy")(models)
+        prepared[len(side[0])] = read_side_car(side_car(out))
+        folded.append(np.load(out))
+    np.save(tmp_path / "waiting.npy", folded[0])
+    begun = threading.Event()
+
+    def work():
+        begun.wait()
+        time.sleep(0.2)
+        (tmp_path / "waiting.npy").replace(out)
+
+    def publish():
+        thread = threading.Thread(target=work)
+        thread.start()
+        begun.set()
+        signal.raise_signal(signal.SIGINT)
+        thread.join()
+
+    with pytest.raises(KeyboardInterrupt):
+        commit(out, "gallery", prepared[len(NEW[0])], 32, publish=publish,
+               fingerprint=lambda: Npy().fingerprint(out))  # fmt: skip
+    time.sleep(0.4)
+    np.testing.assert_array_equal(np.load(out), folded[0])
+    assert read_side_car(side_car(out)).ids == tuple(NEW[0])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -1,8 +1,10 @@
 """Parquet: tables with a column of lists, or of numbers; needs the extra `[arrow]`."""
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +80,20 @@ def open_parquet(path: Path) -> Iterator[Container]:
             schema = file.schema_arrow
             often = Counter(schema.names)
             single = [column for column in schema if often[column.name] == 1]
-        yield table(path, {column.name: _column(path, file, column) for column in single})
+        found = table(path, {column.name: _column(path, file, column) for column in single})
+        # What pandas calls the names of rows are the last that are believed.
+        index = tuple(column.name for column in single if column.name in _index_names(schema))
+        texts = tuple(name for name in index if found.fields[name].kind == "text")
+        yield replace(found, id_names=(*found.id_names, texts))
+
+
+def _index_names(schema: "pyarrow.Schema") -> list[str]:
+    """Columns that were the index of a table of pandas; those that counted rows are none."""
+    try:
+        named_so = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
+        return [name for name in named_so if isinstance(name, str)]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return []  # of another program
 
 
 def _check_declared(path: Path, file: Any, name: str, itemsize: int) -> None:  # noqa: ANN401

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rerank.core.errors import FormatError
-from rerank.io.container import Container
+from rerank.io.container import ID_NAMES, MORE_ID_NAMES, Container
 from rerank.io.field import Field, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
@@ -19,6 +19,10 @@ from rerank.io.recipes import from_old_torch, from_pickle, from_torch_objects, i
 
 # Bytes of a block whose pages are given back.
 _WORTH = 1 << 20
+
+
+# Lists in the metadata that are read.
+_LISTS = tuple(n for tier in (ID_NAMES, *MORE_ID_NAMES) for n in tier if n.endswith("ids"))
 
 
 @file_format(
@@ -30,7 +34,7 @@ _WORTH = 1 << 20
 )
 @contextlib.contextmanager
 def open_safetensors(path: Path) -> Iterator[Container]:
-    """Tensors by name; ids as a JSON list under "ids" in the metadata, or in a side-car.
+    """Tensors by name; ids as a JSON list in the metadata ("ids", "video_ids"), or in a side-car.
 
     >>> import tempfile
     >>> from safetensors.numpy import save_file
@@ -63,10 +67,11 @@ def open_safetensors(path: Path) -> Iterator[Container]:
                 probe = file.get_tensor(name) if not shape else view[0:0]
                 where = f"{path}: {named([name])}"
                 fields[name] = _tensor_field(where, shape, probe.dtype, _slices(view), path)
-        if "ids" in metadata:
-            fields["ids"] = _list_field(
-                f"{path}: metadata 'ids'", parse_json(metadata["ids"], f"{path}: metadata 'ids'")
-            )
+        for name in _LISTS:
+            # Under other names than ours there may be anything.
+            if name in metadata and (name == "ids" or metadata[name].lstrip().startswith("[")):
+                where = f"{path}: metadata {named([name])}"
+                fields.setdefault(name, _list_field(where, parse_json(metadata[name], where)))
         yield Container(path, fields)
 
 
