@@ -10,6 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -162,14 +163,20 @@ _FILES = ("model", "heads", "settings")
 def _look(given: Mapping[str, Any]) -> None:
     """Say what is wrong with an input at first sight, before anything heavy is loaded."""
     from rerank.io.files import regular_file
-    from rerank.io.opening import look
+    from rerank.io.first_look import look
+    from rerank.io.reading import Reading
 
-    for names, answer in ((_ARRAYS, look), (_FILES, regular_file)):
-        for name in names:
-            paths = given.get(name)
-            for path in paths if isinstance(paths, list) else [paths]:
-                if isinstance(path, Path):  # `rerank plan` takes numbers as well
-                    answer(path)
+    reading = Reading(**{each.name: given[each.name] for each in fields(Reading)
+                         if each.name in given})  # fmt: skip
+    for role in (*_ARRAYS, *_FILES):
+        paths = given.get(role)
+        for path in paths if isinstance(paths, list) else [paths]:
+            if not isinstance(path, Path):  # `rerank plan` takes numbers as well
+                continue
+            if role in _FILES:
+                regular_file(path)
+            else:
+                look(path, role, reading)
 
 
 def _leave(said: str = "") -> NoReturn:

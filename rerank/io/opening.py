@@ -13,8 +13,6 @@ from rerank.io.recipes import from_pickle, is_pickle
 
 # Longest mark at the start of a file; MATLAB's stands in front of an HDF5 file.
 _HEAD = 16
-# Bytes of a file that is opened twice.
-_SMALL = 1 << 20
 
 
 def opener(path: Path) -> Card[FormatFacts]:
@@ -54,19 +52,3 @@ def open_container(path: Path) -> Iterator[Container]:
     path = Path(path)
     with opener(path).load()(path) as container:
         yield container
-
-
-def look(path: Path) -> None:
-    """Say at once what is wrong with a file of arrays at first sight, without loading torch.
-
-    Small files, which take no time, are opened; of others it is seen that they are there.
-
-    Raises:
-        FormatError: missing, damaged, of an unknown kind, or larger inside than it can be.
-    """
-    card = opener(path)
-    if card.facts.heavy or not safely(path.is_file) or path.stat().st_size > _SMALL:
-        return
-    with card.load()(path) as container:
-        for field in container.fields.values():
-            field.check()

@@ -1,6 +1,7 @@
 """Empty values, files that are looked at first, and what is escaped, full or interrupted."""
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from rerank.io import write_embeddings
 from rerank_cli import app
@@ -41,12 +43,24 @@ def test_out_has_the_short_name_that_people_type(work):
     assert (work / "short.h5").exists()
 
 
+def shared_by_all(depth, count):
+    """Dictionaries whose entries are all the same dictionary, and so on."""
+    made = {"t": torch.ones(1)}
+    for _ in range(depth):
+        made = {f"k{i}": made for i in range(count)}
+    return made
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
         ("apply --videos none.h5 --texts texts.h5", "none.h5: no such file; check the path"),
         ("apply --videos videos.h5 --texts cut.npz", "cut.npz: "),
         ("eval --gt gt.json --videos videos.h5 --texts x.dat", "the ending '.dat' is not known"),
+        ("apply --videos dag.pt --texts texts.h5", "dag.pt: holds the same parts again and again"),
+        ("eval --gt gt.json --videos old.pt --texts texts.h5", "old.pt: is not in the zip format"),
+        ("apply --videos videos.h5 --texts cut.safetensors", "cannot be read as safetensors"),
+        ("inspect --videos twice.json --texts texts.h5", "the id 'a' stands in row 0 and again"),
         ("search --model none.safetensors --texts texts.h5", "none.safetensors: no such file"),
         ("fit --videos videos.h5 --bank-texts none.npy", "none.npy: no such file"),
     ],
@@ -54,6 +68,10 @@ def test_out_has_the_short_name_that_people_type(work):
 def test_bad_inputs_are_told_before_torch_is_loaded(work, typed, said):
     (work / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
     (work / "x.dat").write_bytes(b"?")
+    (work / "old.pt").write_bytes(pickle.dumps([1]))
+    (work / "cut.safetensors").write_bytes((300).to_bytes(8, "little") + b"{}")
+    (work / "twice.json").write_text('{"ids": ["a", "a"], "embeddings": [[1, 2], [3, 4]]}')
+    torch.save(shared_by_all(8, 30), work / "dag.pt")
     code = (
         "import sys, atexit\n"
         "atexit.register(lambda: print('torch' in sys.modules))\n"

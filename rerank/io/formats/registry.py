@@ -22,6 +22,7 @@ class FormatFacts:
         begins: first bytes by which a file with another ending is known.
         folder: whether it is a folder; one without endings takes the folders that no ending names.
         heavy: whether its reader needs torch, which takes a second to import.
+        glance: a function of its file that refuses what can be told without.
         order: place in lists.
     """
 
@@ -29,6 +30,7 @@ class FormatFacts:
     begins: tuple[bytes, ...] = ()
     folder: bool = False
     heavy: bool = False
+    glance: str = ""
     order: int = 9
 
 

@@ -15,6 +15,7 @@ from rerank.io.field import Field, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
 from rerank.io.pages import let_go, lies_in
+from rerank.io.pickle_parts import visits
 from rerank.io.recipes import from_old_torch, from_pickle, from_torch_objects, is_old_torch
 
 # Bytes of a block whose pages are given back.
@@ -30,6 +31,7 @@ _LISTS = tuple(n for tier in (ID_NAMES, *MORE_ID_NAMES) for n in tier if n.endsw
     help="tensors by name; ids as a JSON list in the metadata, or in a side-car",
     endings=(".safetensors",),
     heavy=True,
+    glance="glance_at_safetensors",
     order=4,
 )
 @contextlib.contextmanager
@@ -137,6 +139,7 @@ def _list_field(where: str, items: object) -> Field:
     help="a tensor, or a dictionary of tensors and of lists of ids, saved by torch.save",
     endings=(".pt", ".pth"),
     heavy=True,
+    glance="glance_at_torch",
     order=5,
 )
 @contextlib.contextmanager
@@ -165,6 +168,36 @@ def open_torch(path: Path) -> Iterator[Container]:
     # Each part takes bytes in the file; more visits than bytes go round the same ones.
     _collect(path, "", content, fields, depth=0, left=[path.stat().st_size])
     yield Container(path, fields)
+
+
+def glance_at_safetensors(path: Path) -> None:
+    """Refuse a damaged file.
+
+    Raises:
+        FormatError: it is one.
+    """
+    from safetensors import safe_open
+
+    with foreign(path, "safetensors"), safe_open(path, framework="numpy"):
+        pass
+
+
+def glance_at_torch(path: Path) -> None:
+    """Refuse another kind of file, and one that no walk comes to the end of.
+
+    Raises:
+        FormatError: it is one.
+    """
+    _check_archive(path)
+    with foreign(path, "a file of torch.save"), zipfile.ZipFile(path) as archive:
+        inside = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+        met = 0 if inside is None else visits(archive.read(inside))
+    if met > path.stat().st_size:
+        raise FormatError(_endless(path))
+
+
+def _endless(path: Path) -> str:
+    return f"{path}: holds the same parts again and again; save a plain dictionary of tensors"
 
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
@@ -232,9 +265,7 @@ def _collect(
 
     left[0] -= 1
     if left[0] < 0:
-        raise FormatError(
-            f"{path}: holds the same parts again and again; save a plain dictionary of tensors"
-        )
+        raise FormatError(_endless(path))
     where = f"{path}: {named([name])}" if name else str(path)
     if isinstance(value, torch.Tensor):
         fields[name or "embeddings"] = _found_tensor(where, value, path)

@@ -1,0 +1,46 @@
+"""What is wrong with a file of arrays at first sight, said before anything heavy is loaded."""
+
+from importlib import import_module
+from pathlib import Path
+
+from rerank.core.words import Side, words_of
+from rerank.io.files import safely
+from rerank.io.frames import pooling
+from rerank.io.layouts import Wanted, locate
+from rerank.io.opening import opener
+from rerank.io.reading import Reading, side_of
+
+# Bytes of a file that is opened twice.
+_SMALL = 1 << 20
+
+
+def look(path: Path, role: str = "", reading: Reading | None = None) -> None:
+    """Say at once what is wrong with a file of arrays at first sight, without loading torch.
+
+    Small files, which take no time, are opened, and embeddings and ids are found in them; of others
+    it is seen that they are there.
+
+    Args:
+        path: the file.
+        role: "texts", "bank_videos" ...; of others, as a matrix of scores, the arrays are checked.
+        reading: what was said of the files. With names of arrays or ids from elsewhere only the
+            whole run knows what is meant.
+
+    Raises:
+        FormatError: missing, damaged, of an unknown kind, or larger inside than it can be.
+    """
+    card, reading = opener(path), reading or Reading()
+    if not safely(path.is_file) or path.stat().st_size > _SMALL:
+        return
+    if card.facts.heavy:
+        if card.facts.glance:
+            getattr(import_module(card.home[0]), card.facts.glance)(path)
+        return
+    with card.load()(path) as container:
+        for field in container.fields.values():
+            field.check()
+        side = side_of(role)
+        said = reading.as_dict().keys() - {"pool", "pool_raw", "gt_direction", "sims_rows"}
+        if side in words_of(Side) and not said:
+            frames = pooling(reading.pool, raw=reading.pool_raw, where=str(path))
+            locate(container, Wanted(pooling=frames, row_numbers=True, side=side))
