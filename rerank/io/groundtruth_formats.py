@@ -58,7 +58,7 @@ _ENDINGS = tuple(
 _SPLITS = ("test", "testing", "val", "validation", "dev", "train", "training", "trainval")
 _WRAPPERS = (
     "database", "data", "annotations", "captions", "records", "pairs", "gt", "groundtruth",
-    "qrels", "items", "sentences", "images", "videos",
+    "qrels", "relevantdocs", "items", "sentences", "images", "videos",
 )  # fmt: skip
 # An object with more entries is no wrapper of parts, and no table of columns.
 _MOST_PARTS = 100

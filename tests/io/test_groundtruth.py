@@ -44,6 +44,10 @@ FORMS = {
                        "t3\tv3\t1\n12\tv2\t1\n"),
     "JSFusion": ("gt.csv", "key,vid_key,video_id,sentence\nt1,m1,v1,some words\n"
                            't2,m1,v1,"more, words"\nt2,m2,v2,x\nt3,m3,v3,y\n12,m2,v2,z\n'),
+    "beside queries and corpus": ("gt.json", {
+        "queries": {"t1": "words", "t2": "words"}, "corpus": {"v1": "a page", "v2": "a page"},
+        "relevant_docs": {"t1": ["v1"], "t2": ["v1", "v2"], "t3": ["v3"], "12": ["v2"]},
+        "mode": "text"}),
     "byte order mark": ("gt.json", "\ufeff" + json.dumps(
         {"t1": "v1", "t2": ["v1", "v2"], "t3": ["v3"], "12": "v2"})),
 }  # fmt: skip
