@@ -106,6 +106,8 @@ class Check:
 
 # Rows that are looked at where a check compares all with all.
 _SAMPLE = 5000
+# A share of one dimension that is worth a word.
+_MUCH = 0.1
 # Cosines from here on are those of copies, in float32 of any usual dimension.
 _COPY = 0.9995
 
@@ -264,15 +266,23 @@ def copies(unit: Tensor, ids: Sequence[str], role: str) -> Check:
 
 
 def dimensions(unit: Tensor, role: str) -> Check:
-    """Whether a few dimensions decide the cosines."""
-    energy = unit.square().mean(dim=0)
-    largest = int(energy.argmax())
-    share = float(energy[largest])
-    found = f"dimension {largest} holds {100 * share:.1f} % of the length"
+    """Whether one dimension decides the cosines.
+
+    What all items have alike adds the same to each score: CLIP has a dimension with 40 % of the
+    length, and taking it away gains nothing. What counts is the variance.
+    """
+    length, variance = unit.square().mean(dim=0), unit.var(dim=0, correction=0)
+    largest, constant = int(variance.argmax()), int(length.argmax())
+    share = float(variance[largest] / variance.sum().clamp_min(1e-30))
+    found = f"dimension {largest} holds {100 * share:.1f} % of the variance"
+    if constant != largest and length[constant] > _MUCH:
+        found += (
+            f"; {constant} has {100 * float(length[constant]):.0f} % of the length in all items"
+        )
     # A dimension of its own share would hold 1 / d.
-    if share <= max(0.1, 3 / unit.shape[1]):
+    if share <= max(_MUCH, 3 / unit.shape[1]):
         return Check(f"{role}, dimensions", "ok", found)
-    do = f"take the mean away: {option('method', 'center+sinkhorn')}"
+    do = f"dimension {largest} decides the cosines: divide it by its spread, or leave it out"
     return Check(f"{role}, dimensions", "bad" if share > 0.3 else "look", found, do)
 
 

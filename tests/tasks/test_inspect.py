@@ -42,12 +42,24 @@ def test_copies_are_counted_and_named(count, status):
     assert f"v0 on v{400 - count}" in found.found
 
 
-@pytest.mark.parametrize(("shift", "status"), [(3.0, "look"), (12.0, "bad")])
-def test_a_dominating_dimension_is_named(shift, status):
+@pytest.mark.parametrize(("factor", "status"), [(1.0, "ok"), (3.5, "look"), (12.0, "bad")])
+def test_a_dominating_dimension_is_named(factor, status):
+    rows = cloud()
+    rows[:, 7] *= factor
+    found = inspect.dimensions(unit(rows), "texts")
+    assert found.status == status
+    assert status == "ok" or found.found.startswith("dimension 7 ")
+    assert (status != "ok") == ("dimension 7 decides" in found.do)
+
+
+@pytest.mark.parametrize("shift", [3.0, 12.0])
+def test_a_dimension_that_all_items_have_alike_is_no_fault(shift):
+    """As in CLIP: it adds the same to every score, and without it the ranking is the same."""
     rows = cloud()
     rows[:, 7] += shift
     found = inspect.dimensions(unit(rows), "texts")
-    assert found.status == status and found.found.startswith("dimension 7 ")
+    assert found.status == "ok" and not found.do
+    assert "; 7 has " in found.found and found.found.endswith(" % of the length in all items")
 
 
 def test_norms_matter_under_dot_only():
