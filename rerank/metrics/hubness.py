@@ -85,6 +85,11 @@ class Hubness:
         return np.flatnonzero(self.counts == 0)
 
     @property
+    def antihub_share(self) -> float:
+        """Share of the items that are in no list (0 to 1)."""
+        return len(self.antihubs) / len(self.counts)
+
+    @property
     def hub_share(self) -> float:
         """Share of all places in the k best lists that hubs hold (0 to 1)."""
         return float(self.counts[self.hubs].sum() / max(1, self.counts.sum()))
@@ -118,7 +123,7 @@ class Hubness:
             "max": int(self.counts.max()),
             "hubs": len(self.hubs),
             "antihubs": len(self.antihubs),
-            "antihub_percent": 100 * len(self.antihubs) / m,
+            "antihub_percent": 100 * self.antihub_share,
             "hub_share_percent": 100 * self.hub_share,
             "hub_share_of_top1_percent": 100 * self.hub_share_of_firsts,
             "top": [
@@ -263,6 +268,21 @@ def sentence(hubness: Hubness, items: str = "videos") -> str:
         f"({100 * hubs / m:.0f} %) {'holds' if hubs == 1 else 'hold'} "
         f"{100 * hubness.hub_share_of_firsts:.0f} % of the first places, and {antihubs} {never}"
     )
+
+
+def rise(before: Hubness, after: Hubness) -> str:
+    """What to say where a re-ranking makes counts more unequal, as they are shown; "" elsewhere.
+
+    It need not be worse: Sinkhorn equalises what is wanted most, not the ten best.
+    """
+    rises = []
+    if round(after.skewness, 2) > round(before.skewness, 2):
+        rises.append(f"skewness {before.skewness:.2f} -> {after.skewness:.2f}")
+    if round(after.antihub_share, 3) > round(before.antihub_share, 3):
+        rises.append(f"antihubs {before.antihub_share:.1%} -> {after.antihub_share:.1%}")
+    if not rises:
+        return ""
+    return f"hubs weigh more than before ({', '.join(rises)}); a ground truth tells if it helps"
 
 
 def _too_few(hubness: Hubness) -> bool:

@@ -36,7 +36,7 @@ from rerank.methods.kinds import Scores, Unscored, read_both
 from rerank.methods.registry import cards_of
 from rerank.methods.saved import decode, encode
 from rerank.metrics import hubness
-from rerank.metrics.hubness import Hubness
+from rerank.metrics.hubness import Hubness, rise
 from rerank.passes import gallery, reduce
 from rerank.passes import topk as search
 from rerank.passes.reduce import TopK
@@ -99,7 +99,13 @@ class Ranking:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know, one sentence each."""
-        return (*self.direction.warnings, *self.fit.sentences)
+        return (*self.direction.warnings, *self.sentences)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Of the fit, and of hubs where they weigh more than before."""
+        hubs = rise(self.before, self.after)
+        return (*self.fit.sentences, *((hubs,) if hubs else ()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -492,7 +498,7 @@ def _messages(result: Reranked, warned: Sequence[str]) -> tuple[tuple[str, ...],
     """Warnings and notes, each said once."""
     both = (result.t2v, result.v2t)
     cautions = [*warned, *_said(both, lambda outcome: outcome.direction.warnings)]
-    notes = _said(both, lambda outcome: outcome.fit.sentences)
+    notes = _said(both, lambda outcome: outcome.sentences)
     notes += [text] if (text := reduce.advice(result.t2v.direction.sim)) else []
     if result.stored is not None and result.stored.sure:
         # What the numbers say clearly is no warning.
@@ -684,17 +690,13 @@ def _manifest(
     }
 
 
-def _antihub_share(found: Hubness) -> float:
-    return len(found.antihubs) / len(found.counts)
-
-
 def describe_fit(outcome: Ranking) -> dict[str, Any]:
     """The figures of a fit and of its hubness, for the manifest."""
     facts: dict[str, Any] = {
         "hub_skewness_before": round(outcome.before.skewness, 4),
         "hub_skewness_after": round(outcome.after.skewness, 4),
-        "antihubs_before": round(_antihub_share(outcome.before), 4),
-        "antihubs_after": round(_antihub_share(outcome.after), 4),
+        "antihubs_before": round(outcome.before.antihub_share, 4),
+        "antihubs_after": round(outcome.after.antihub_share, 4),
         "hub_queries": outcome.before.n_queries,
         "notes": list(outcome.notes),
     }
@@ -828,5 +830,5 @@ def _row(outcome: Ranking) -> list[str]:
         str(facts.get("iterations", "-")),
         f"{facts['marginal_error']:.1e}" if facts.get("tau", 0) > 0 else "-",
         f"{before.skewness:.2f} -> {after.skewness:.2f}",
-        f"{_antihub_share(before):.1%} -> {_antihub_share(after):.1%}",
+        f"{before.antihub_share:.1%} -> {after.antihub_share:.1%}",
     ]

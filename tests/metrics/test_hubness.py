@@ -114,3 +114,21 @@ def test_effective_rank_is_the_exponential_entropy_of_the_singular_values():
     shares = values[values > 1e-9] / values.sum()
     expected = float(torch.exp(-(shares * shares.log()).sum()))
     assert hubness.effective_rank(x) == pytest.approx(expected, rel=1e-6)
+
+
+def counted(*counts: int) -> hubness.Hubness:
+    """One place for each query; so many queries find each item."""
+    items = np.repeat(np.arange(len(counts)), counts)
+    return hubness.from_lists(items[:, None], len(counts))
+
+
+def test_a_rise_of_hubs_is_told_as_it_is_shown():
+    even, hub, lost = counted(2, 2, 2, 2), counted(5, 1, 1, 1), counted(3, 3, 2, 0)
+    assert hubness.rise(even, even) == hubness.rise(hub, even) == ""
+    assert hubness.rise(even, hub) == (
+        "hubs weigh more than before (skewness 0.00 -> 1.15); a ground truth tells if it helps"
+    )
+    assert "(antihubs 0.0% -> 25.0%)" in hubness.rise(even, lost)
+    assert lost.skewness < 0 and hubness.rise(lost, hub).count("->") == 1
+    more = counted(8, 0, 0, 0)
+    assert "skewness 0.00 -> 1.15, antihubs 0.0% -> 75.0%" in hubness.rise(even, more)

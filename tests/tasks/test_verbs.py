@@ -9,6 +9,8 @@ import torch
 import rerank
 from rerank import RerankError
 from rerank.io import write_embeddings
+from rerank.metrics.hubness import rise
+from rerank.tasks.apply import apply_files
 from rerank.tasks.export import export_files
 from rerank.tasks.inspect import inspect_files
 from rerank.tasks.tune import tune_files
@@ -59,6 +61,29 @@ def test_inspect_is_the_command(files):
     alone = rerank.inspect(videos=VIDEOS)
     assert list(alone["hubness"]) == ["itself"]
     assert "\n" not in repr(found) and repr(found).startswith("Inspection(t2v skewness ")
+
+
+def test_hubs_that_weigh_more_than_before_are_a_note_at_every_door(files, tmp_path):
+    seen = set()
+    for seed, method in enumerate(["sinkhorn", "none", "is", "csls", "sinkhorn"]):
+        shift = np.random.default_rng(seed).normal(size=8).astype(np.float32)
+        made = rerank.apply(TEXTS, VIDEOS + seed * shift, method=method, tau=0.02 + 0.1 * seed)
+        write_embeddings(tmp_path / "u.h5", V_IDS, VIDEOS + seed * shift)
+        told = apply_files(
+            texts=[files["texts"]], videos=[tmp_path / "u.h5"], out=tmp_path / "o.h5", force=True,
+            settings={"method": method, "tau": 0.02 + 0.1 * seed},
+        )  # fmt: skip
+        for side in (made.t2v, made.v2t):
+            text = rise(side.before, side.after)
+            seen.add(bool(text))
+            shown = [(round(x.skewness, 2), len(x.antihubs)) for x in (side.before, side.after)]
+            assert bool(text) == any(now > before for before, now in zip(*shown, strict=True))
+            notes = [note for note in side.notes if note.startswith("hubs weigh")]
+            assert notes == ([text] if text else [])
+            fit = told.manifest["fits"][side.direction.name]
+            assert [note for note in fit["notes"] if note.startswith("hubs weigh")] == notes
+            assert not text or any(note.endswith(text) for note in told.notes)
+    assert seen == {True, False}
 
 
 def test_export_is_the_command(files, tmp_path):
