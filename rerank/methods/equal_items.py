@@ -71,7 +71,7 @@ def gain(sim: Pair, tau: float, h: float, *, found: Masses, seed: int = 0) -> fl
             polish=False, step=step,
         )  # fmt: skip
         asked, unseen = (items.some_queries(x, places) for x in (seen, unseen))
-        unseen = _equally_popular(unseen)
+        unseen = equally_popular(unseen)
         ranks = [
             _log_ranks(unseen, order.topk(chosen, 1))
             for chosen in (asked, asked.add_gallery_bias(equal.g))
@@ -106,7 +106,7 @@ def _over(sim: Pair, means: Tensor, axes: Tensor) -> Pair:
     return replace(sim, queries=queries, gallery=items, metric="dot", **plain)
 
 
-def _equally_popular(sim: Similarity) -> Similarity:
+def equally_popular(sim: Similarity) -> Similarity:
     """Scores without what items have from all queries alike, by a wide inverted softmax."""
     width = max(reduce.spread(sim)[1] / _WIDTH, 1e-30)
     return sim.add_gallery_bias(-width * reduce.logsumexp(sim, width, over="queries"))

@@ -29,6 +29,8 @@ from rerank.passes.order import gallery_place
 from rerank.passes.sinkhorn.sparse import Graph, Sparse
 from rerank.passes.sinkhorn.sweepers import Sweeper
 
+# So few of the items that are the best of so many queries are their hubs, and rounds to see all.
+_HUBS, _FIRST, _ROUNDS = 0.02, 0.5, 4
 # Sums of probabilities over the queries that are there, the largest of all items; bfloat16 rounds.
 _NEAR_ONE = 0.5, 1.02
 
@@ -104,18 +106,23 @@ def _shrunk(
     return -rho * t * level, rho
 
 
-def without_best(sim: Similarity, log_a: Tensor, found: Masses) -> tuple[Similarity, Tensor]:
+def without_best(
+    sim: Similarity, log_a: Tensor, found: Masses, *, but: Tensor | None = None
+) -> tuple[Similarity, Tensor]:
     """Scores without the best item of every query, and (m,) log share of the queries that are left.
 
     Args:
         sim: (n, m) scores.
         log_a: (n,) log masses of the queries, which sum to one over the live ones.
         found: which queries are live.
+        but: (m,) bool, items that stay.
     """
     best = reduce.topk(sim, 1).indices[:, 0]
     mine = best - gallery_place(sim)[0]
     here = (mine >= 0) & (mine < sim.shape[1])
     mine = torch.where(here, mine, torch.zeros_like(mine))
+    if but is not None and len(but):
+        here &= ~but[mine]
 
     def left(rows: slice, block: Tensor) -> Tensor:
         if not block.shape[1]:
@@ -134,7 +141,9 @@ def without_best(sim: Similarity, log_a: Tensor, found: Masses) -> tuple[Similar
     return Mapped(sim, left, what="popularity", shard=sim.shard), votes
 
 
-def of_others(sim: Similarity, tau: float, t: float, found: Masses) -> Tensor:
+def of_others(
+    sim: Similarity, tau: float, t: float, found: Masses, *, hubs: bool = False
+) -> Tensor:
     """(m,) bias by the popularity with queries that have another best item.
 
     Args:
@@ -142,10 +151,31 @@ def of_others(sim: Similarity, tau: float, t: float, found: Masses) -> Tensor:
         tau: temperature in score units, of the masses that queries of one item share.
         t: width of the popularity.
         found: which queries and items are live.
+        hubs: whether a few items that are the best of most queries are taken for hubs, of which
+            all queries tell, and not for items that so many want.
     """
-    log_a, queries = shared_masses(sim, tau, found)
-    left, votes = without_best(sim, log_a, found)
-    return popularity(left, t, found=found, log_a=log_a, queries=queries, votes=votes)[0]
+    but = few_that_many_choose(sim, found) if hubs else None
+    log_a, queries = shared_masses(sim, tau, found, but=but)
+    left, votes = without_best(sim, log_a, found, but=but)
+    rounds = 1 if but is None else _ROUNDS
+    return popularity(
+        left, t, found=found, log_a=log_a, queries=queries, votes=votes, rounds=rounds
+    )[0]
+
+
+def few_that_many_choose(sim: Similarity, found: Masses) -> Tensor | None:
+    """(m,) bool: 2 % of the items, where these are the best of most queries; else None."""
+    best = reduce.topk(sim, 1).indices[:, 0][found.live_queries]
+    firsts = torch.bincount(best, minlength=reduce.total_gallery(sim)).double()
+    firsts = comm.all_sum(firsts) if sim.shard == "queries" else firsts
+    count = max(1, int(_HUBS * found.columns))
+    most = firsts.topk(count)
+    if not float(most.values.sum()) > _FIRST * float(firsts.sum()):
+        return None
+    held = torch.zeros(len(firsts), dtype=torch.bool, device=sim.device)
+    held[most.indices[most.values > 0]] = True
+    start = gallery_place(sim)[0]
+    return held[start : start + sim.shape[1]]
 
 
 def normalised(sim: Similarity, found: Masses) -> bool:
@@ -173,14 +203,19 @@ def normalised(sim: Similarity, found: Masses) -> bool:
     return bool(comm.all_max(torch.tensor(int(far)))) if sim.shard == "queries" else far
 
 
-def shared_masses(sim: Similarity, tau: float, found: Masses) -> tuple[Tensor, float]:
+def shared_masses(
+    sim: Similarity, tau: float, found: Masses, *, but: Tensor | None = None
+) -> tuple[Tensor, float]:
     """((n,) log masses, sum one; N): queries that choose one item share the mass of a query.
 
-    P = softmax_j(S_ij / tau), load_j = sum_i P_ij, a_i = sum_j P_ij / max(1, load_j).
+    P = softmax_j(S_ij / tau), load_j = sum_i P_ij, a_i = sum_j P_ij / max(1, load_j); items that
+    stay out have load 1.
     """
     rows = reduce.logsumexp(sim, tau, over="gallery")
     f = torch.where(found.live_queries, -tau * rows, torch.zeros_like(rows))
     load = reduce.logsumexp(sim, tau, over="queries", plus=f).clamp_min(0)
+    if but is not None:
+        load = torch.where(but, torch.zeros_like(load), load)
     log_a = reduce.logsumexp(sim, tau, over="gallery", plus=-tau * load) - rows
     log_a = torch.where(found.live_queries, log_a, torch.zeros_like(log_a)).clamp_max(0)
     total = torch.where(found.live_queries, log_a.double().exp(), 0).sum()

@@ -24,6 +24,8 @@ certain it is 2.
 
 Queries that are not sure show neither. What equality moves them to is then judged by half of the
 dimensions, which had no say (`rerank.methods.equal_items`); and so is what the traces above say.
+Where queries are no more than items, halves of the scores show sharing itself
+(`rerank.methods.shared_items`).
 """
 
 import math
@@ -39,6 +41,7 @@ from rerank.core.arrays import inner
 from rerank.core.similarity import Similarity
 from rerank.core.words import Counting
 from rerank.methods.marginals import Masses, centred
+from rerank.methods.shared_items import MOST_ITEMS
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 
@@ -59,6 +62,8 @@ _MOVED = (0.42, 0.5)
 _WORSE = (0.15, 0.25)
 # What it gains there that tells of items that are all wanted, however alike queries are.
 _BETTER = (0.25, 0.4)
+# How much more often than by chance two queries agree on an item, where each has room for one.
+_SHARED = (1.15, 1.4)
 # A correlation this close to one is that of a copy.
 _ROUNDING = 1e-5
 # By how much r must be lower where a quarter of the items, or more, cannot be asked.
@@ -78,6 +83,8 @@ class Repeats:
         alike: r, cost: A; NaN where there was too little to see anything.
         rows: queries that the cost was read from.
         gain: of equality in log rank over unseen axes, where these told; else NaN.
+        shared: how many times as often as by chance two queries agree on an item, where that told;
+            else NaN.
         sure: c(p), kept: c(g); NaN where these were not needed.
         of: what repeats: the queries, or the items as queries of the other direction.
     """
@@ -89,11 +96,17 @@ class Repeats:
     kept: float = math.nan
     rows: int = 0
     gain: float = math.nan
+    shared: float = math.nan
     of: Literal["queries", "items"] = "queries"
 
     @property
     def reason(self) -> str:
         """What was seen, for a person."""
+        if math.isfinite(self.shared):
+            return (
+                f"queries seem to share items (both halves of the scores agree on one item for two "
+                f"queries {self.shared:.1f} times as often as by chance)"
+            )
         if math.isfinite(self.gain):
             return (
                 f"items seem to be asked unevenly (if all are asked alike, queries get items that "
@@ -242,6 +255,25 @@ def from_unseen_axes(
     weight = min(enough, tells)
     weight = min(weight, ramp(-gain(), *_WORSE)) if weight > seen.weight else 0.0
     return replace(seen, weight=weight, gain=gain()) if weight > seen.weight else seen
+
+
+def from_shared_items(seen: Repeats, found: Masses, *, shared: Callable[[], float]) -> Repeats:
+    """What halves of the scores tell of items that several queries want, with room for one.
+
+    Asked where room for one costs confidence (A), as it does on all such sets at hand.
+
+    Args:
+        seen: what was seen else.
+        found: which queries and items are live.
+        shared: finds how much more often than by chance two queries agree on an item.
+    """
+    enough = ramp(min(found.rows, found.columns), *_ENOUGH)
+    many = found.queries > found.items or found.columns > MOST_ITEMS
+    if many or seen.weight >= enough or not seen.cost > _COST[0]:
+        return seen
+    ratio = shared()
+    weight = min(enough, ramp(ratio, *_SHARED))
+    return replace(seen, weight=weight, shared=ratio) if weight > seen.weight else seen
 
 
 def doubted(seen: Repeats, gain: Callable[[], float]) -> Repeats:

@@ -13,13 +13,20 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.wording import either, option
 from rerank.core.words import Counting, Label
-from rerank.methods import equal_items, one_plan, topic
+from rerank.methods import equal_items, one_plan, shared_items, topic
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
 from rerank.methods.popularity import normalised, of_others, popularity
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
-from rerank.methods.repeats import Repeats, doubted, from_both_sides, from_unseen_axes, repeats
+from rerank.methods.repeats import (
+    Repeats,
+    doubted,
+    from_both_sides,
+    from_shared_items,
+    from_unseen_axes,
+    repeats,
+)
 from rerank.methods.temperature import SCALE_ROWS, Temperature, bank_tau
 from rerank.methods.terms import Soft
 from rerank.methods.width import USUAL, width
@@ -173,18 +180,18 @@ class Sinkhorn(Reranker):
             if graph is None and (judge := _judge(sim, tau, chosen, found, choice)):
                 moved = partial(equal_items.moved, sim, level, found)
                 seen = doubted(from_unseen_axes(seen, found, moved=moved, gain=judge), judge)
+            if graph is None:
+                copies = self.duplicates == "count"
+                ratio = partial(shared_items.shared, sim, found=found, copies=copies)
+                seen = from_shared_items(seen, found, shared=ratio)
             if seen.weight:
-                g = (1 - seen.weight) * level + seen.weight * others[0]()
-        # Potentials are defined up to a constant: g has mean zero, which keeps the scores on
-        # their scale and the appended index dimension small. A dead item has the mean.
-        bias, offset = centred(g, found.live_items, split=split)
+                alone = of_others(sim, tau, USUAL.t * chosen.spacing, found)
+                g = (1 - seen.weight) * level + seen.weight * alone
         return _potentials(
-            bias, offset, solution, problem, tau=tau, rho=choice.rho, label=bank.label,
-            note=chosen.note,
-            marginals=_sentences(choice, seen, solution, one_topic=problem.facts.get("topic", 0.0)),
+            *centred(g, found.live_items, split=split), solution, problem, seen=seen,
+            choice=choice, tau=tau, label=bank.label, note=chosen.note,
             sparse="" if graph is None else str(problem.step),
             step=problem.step if rough else None,
-            form="repeats" if seen.weight else choice.form,
         )  # fmt: skip
 
     fit_plan = partialmethod(fit, rough=True)  # type: ignore[assignment]  a method once bound
@@ -348,9 +355,10 @@ def _problem(
 def _others(
     sim: Similarity, tau: float, chosen: Temperature, found: Masses
 ) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """What makes the biases of popularity alone, of this direction and of the other."""
+    """What makes the biases of popularity, with hubs, of this direction and of the other."""
     t = USUAL.t * chosen.spacing
-    return partial(of_others, sim, tau, t, found), partial(of_others, sim.T, tau, t, found.T)
+    mine, theirs = (sim, tau, t, found), (sim.T, tau, t, found.T)
+    return partial(of_others, *mine, hubs=True), partial(of_others, *theirs, hubs=True)
 
 
 def _judge(
@@ -368,12 +376,21 @@ def _potentials(
     offset: float,
     solution: Solution,
     problem: _Problem,
+    *,
+    seen: Repeats,
+    choice: Choice,
     **facts: Any,  # noqa: ANN401
 ) -> "Potentials":
-    """What was fitted; `facts` are the other fields."""
+    """What was fitted; `facts` are the other fields.
+
+    Potentials are defined up to a constant: g has mean zero, which keeps the scores on their scale
+    and the appended index dimension small. A dead item has the mean.
+    """
+    said = _sentences(choice, seen, solution, one_topic=problem.facts.get("topic", 0.0))
     return Potentials(
-        query_bias=solution.f + offset, gallery_bias=bias, offset=offset,
-        before=None if problem.turned else solution.before,
+        query_bias=solution.f + offset, gallery_bias=bias, offset=offset, rho=choice.rho,
+        before=None if problem.turned else solution.before, marginals=said,
+        form="repeats" if seen.weight else choice.form,
         n_iters=solution.n_iters, error=solution.error, **{**problem.facts, **facts},
     )  # fmt: skip
 
