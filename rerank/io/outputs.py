@@ -24,6 +24,10 @@ _FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
     PAGE: ("the page is written as HTML", (".html", ".htm")),
     LOG: ("the log is written as JSON lines", (".jsonl", ".json", ".txt")),
     PAIR_SCORES: ("these scores are written as JSON", (".json",)),
+    # Stores of `rerank export`.
+    "faiss": ("--to faiss writes an index of FAISS", (".faiss",)),
+    "npy": ("--to npy writes an array of numpy", (".npy",)),
+    "parquet": ("--to parquet writes a table", (".parquet", ".pq")),
 }
 # Endings that promise a format.
 _PROMISES = frozenset(
@@ -92,11 +96,15 @@ rerank-results/1; choose another name, or replace it with --force
                 "it with --force"
             )
         if found != wanted:
-            _check_ending(path, label, wanted)
+            check_ending(path, label, wanted)
 
 
-def _check_ending(path: Path, label: str, kind: str) -> None:
-    """Refuse a new file whose name promises another format than the one that is written."""
+def check_ending(path: Path, label: str, kind: str) -> None:
+    """Refuse a new file whose name promises another format than the one that is written.
+
+    Raises:
+        RerankError: it does; kinds and stores that are written in any format never do.
+    """
     said, endings = _FORMATS.get(kind, ("", ()))
     ending = path.suffix.lower()
     if said and ending in _PROMISES and ending not in endings:

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -20,7 +21,7 @@ from rerank.io import (
 )
 from rerank.io.files import locked, one_line, parse_json, printable, to_json, write_text
 from rerank.io.identify import PAGE
-from rerank.io.outputs import kind_of_file
+from rerank.io.outputs import check_ending, kind_of_file
 from rerank.methods.saved import KIND as FITTED
 from rerank.selection.settings_file import SETTINGS
 from rerank.train.saved_heads import KIND as TRAINED
@@ -90,6 +91,17 @@ def test_a_name_promises_no_other_format(tmp_path, kind, own, other):
         end = own[0].partition(".")[2]
         with pytest.raises(RerankError, match=rf"--out .*{name}: .* call it .*\.{end}$"):
             check_outputs({"--out": tmp_path / name}, kind=kind, force=True)
+
+
+@pytest.mark.parametrize(
+    ("store", "own", "other"),
+    [("faiss", "v.faiss", "v.npy"), ("npy", "v.npy", "v.json"), ("parquet", "v.pq", "v.h5")],
+)
+def test_an_export_promises_no_other_format(store, own, other):
+    for name in (own, "v.index", "v"):
+        check_ending(Path(name), f"--out {name}", store)
+    with pytest.raises(RerankError, match=rf"--out {other}: --to {store} writes .*call it v\."):
+        check_ending(Path(other), f"--out {other}", store)
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
