@@ -1,5 +1,6 @@
 """What the gate saw, as numbers and as sentences."""
 
+import math
 from dataclasses import dataclass
 
 from rerank.selection.candidates import PIPELINE, Candidate
@@ -95,9 +96,11 @@ class GateReport:
         best = self.chosen
         if best.recall_gain >= _SHOWN:
             return f"The bank helps: R@1 {best.recall_gain:+.1f} on its own pairs"
+        more = 100 * math.expm1(best.gain)
+        shown = f"{more:.2g}" if more < 10 else f"{more:.0f}"
         return (
-            f"The bank leaves R@1 as it is on its own pairs; their right answers get more likely "
-            f"(log-probability {best.gain:+.3f}, standard error {best.error:.3f})"
+            f"The bank leaves R@1 as it is on its own pairs; their right answers get {shown} % "
+            f"more likely, beyond noise"
         )
 
     @property

@@ -78,7 +78,13 @@ def test_a_bank_that_leaves_the_first_place_is_not_said_to_raise_it(gained):
     assert ("The bank helps" in said) == (gained > 0.05) and "+0.0;" not in said
     assert "100 % of the correction is used" in said and "+0.0 on" not in said
     if gained < 0.05:
-        assert "leaves R@1 as it is" in said and "log-probability +0.031, standard" in said
+        assert "leaves R@1 as it is" in said and "get 3.1 % more likely, beyond noise" in said
+
+
+def test_a_gain_of_rounding_is_none():
+    """Weights that the penalty takes to zero gain 1e-8 with a standard error below half of it."""
+    assert choose([Candidate("stack", 0.5, "", 1.3e-8, 5.5e-9, 0.0)]).name == "none"
+    assert choose([Candidate("stack", 0.5, "", 1.3e-4, 5.5e-5, 0.0)]).name == "stack"
 
 
 def popular(seed):
