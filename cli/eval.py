@@ -113,6 +113,7 @@ def _judge(
 
 def _text(judged: "Judged") -> str:
     from rerank.core import nouns
+    from rerank.metrics.uncertainty import too_few
     from rerank.tasks.report import rows_of
     from rerank_cli.console import table
 
@@ -134,8 +135,8 @@ def _text(judged: "Judged") -> str:
         lines.append(
             f"{headers[2]} after: (change [95 % interval]), p: paired by query against before"
         )
-        if any(one.low != one.low for of in judged.changes.values() for one in of.values()):
-            lines.append("no interval: fewer than 10 groups of queries that share no right answer")
+        few = {name: too_few(of.values()) for name, of in judged.changes.items()}
+        lines += [f"{name}: {said}" for name, said in few.items() if said]
     lines.append(f"ties: {judged.ties}{f' ({tied} tied queries)' if tied else ', none occurred'}")
     if judged.distractors:
         lines.append(f"distractors, {items} of no {queries}: {judged.distractors}")

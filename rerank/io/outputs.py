@@ -7,8 +7,33 @@ from pathlib import Path
 
 from rerank.core.errors import RerankError
 from rerank.io.files import PathLike, safely
-from rerank.io.identify import kind_of_file
+from rerank.io.identify import LOG, PAGE, PAIR_SCORES, kind_of_file
 from rerank.io.ids import find_sidecar
+
+# What is written in one format only, by kind: what to say, and the endings that say the same.
+_MODEL = ("a model is written as safetensors", (".safetensors",))
+_FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "rerank-results/1": (
+        "results of both directions are written as HDF5 (`rerank search --out` writes lists in "
+        "other formats)",
+        (".h5", ".hdf5"),
+    ),
+    "rerank/fitted": _MODEL,
+    "rerank/trained": _MODEL,
+    "rerank-settings/1": ("settings are written as JSON", (".json",)),
+    PAGE: ("the page is written as HTML", (".html", ".htm")),
+    LOG: ("the log is written as JSON lines", (".jsonl", ".json", ".txt")),
+    PAIR_SCORES: ("these scores are written as JSON", (".json",)),
+    # Stores of `rerank export`.
+    "faiss": ("--to faiss writes an index of FAISS", (".faiss",)),
+    "npy": ("--to npy writes an array of numpy", (".npy",)),
+    "parquet": ("--to parquet writes a table", (".parquet", ".pq")),
+}
+# Endings that promise a format.
+_PROMISES = frozenset(
+    ".h5 .hdf5 .json .jsonl .ndjson .html .htm .safetensors .parquet .pq .feather .arrow .csv .tsv "
+    ".txt .trec .run .npz .npy .pt .pth .pkl .pickle .mat .faiss .xlsx .zip .gz".split()
+)
 
 
 def check_outputs(
@@ -18,7 +43,7 @@ def check_outputs(
     force: bool = False,
     kind: str | Mapping[str, str] | None = None,
 ) -> None:
-    """Refuse outputs that are inputs, that are each other, or that are files of another kind.
+    """Refuse outputs that are inputs, each other, of another kind, or named like another format.
 
     Paths are compared as files: links, hard and symbolic, side-cars of ids and of indexes and the
     files of a folder that is read count as well.
@@ -62,14 +87,28 @@ rerank-results/1; choose another name, or replace it with --force
                 raise RerankError(f"{label}: is also {written[key]}; choose another name")
             written[key] = label
         wanted = kind.get(name) if isinstance(kind, Mapping) else kind
-        if wanted is None or force or not safely(path.is_file):
+        if wanted is None:
             continue
-        found = kind_of_file(path)
+        found = kind_of_file(path) if not force and safely(path.is_file) else "empty"
         if found not in (wanted, "empty"):
             raise RerankError(
                 f"{label}: is there and is {found}, not {wanted}; choose another name, or replace "
                 "it with --force"
             )
+        if found != wanted:
+            check_ending(path, label, wanted)
+
+
+def check_ending(path: Path, label: str, kind: str) -> None:
+    """Refuse a new file whose name promises another format than the one that is written.
+
+    Raises:
+        RerankError: it does; kinds and stores that are written in any format never do.
+    """
+    said, endings = _FORMATS.get(kind, ("", ()))
+    ending = path.suffix.lower()
+    if said and ending in _PROMISES and ending not in endings:
+        raise RerankError(f"{label}: {said}; call it {path.with_suffix(endings[0])}")
 
 
 def _identities(path: Path) -> list[object]:

@@ -127,6 +127,12 @@ class Align(Reranker):
         _need_embeddings(bank.sim)
         if bank.label == "transductive":
             return self.fit_after(Sinkhorn().fit_plan(bank), bank)
+        if not _paired(bank) and bank.label == "cross-fit":
+            raise RerankError(
+                "align: learns from known pairs, and the other half of the queries is handed over "
+                "without its own, whatever bank is given; leave out align or "
+                + either("--cross-fit", "cross_fit=True")
+            )
         if not _paired(bank):
             raise RerankError(
                 "align: a bank without known pairs does not say what belongs together; give "

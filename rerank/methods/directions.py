@@ -90,7 +90,8 @@ def from_scores(
         raise RerankError(
             f"v2t: got shape {tuple(back.shape)}, expected {tuple(t2v.shape[::-1])}, videos x texts"
         )
-    texts, videos = _counts(groups, reduce.total_queries(t2v), reduce.total_gallery(t2v))
+    n, m = reduce.total_queries(t2v), reduce.total_gallery(t2v)
+    texts, videos = _counts(groups, n, m)
     own = v2t is not None
     if bank is not None:
         if bank.shape[1] != t2v.shape[1]:
@@ -110,8 +111,9 @@ def from_scores(
         ("t2v", t2v, scored[0], (texts, videos)),
         ("v2t", back, scored[1], (videos, texts)),
     )
+    unused = _unused(groups, n, m)
     return {
-        name: Direction(name, sim, None, scored=of, own=own, groups=counts).itself
+        name: Direction(name, sim, None, unused, scored=of, own=own, groups=counts).itself
         for name, sim, of, counts in sides
     }
 
@@ -141,6 +143,17 @@ def from_matrix(
     return from_scores(stored.t2v, stored.v2t, groups=groups, scored=stored.scored, bank=beside)
 
 
+def _unused(groups: Groups, n: int, m: int) -> tuple[str, ...]:
+    """That a statement about groups is of no use, where it is."""
+    if not isinstance(groups, str) or groups != "grouped" or n != m:
+        return ()
+    texts, videos = nouns.sides()
+    return (
+        f"{option('grouped')} changes nothing: there are as many {texts} as {videos} ({n:,}), and "
+        f"it says that those of the longer side come in groups",
+    )
+
+
 def _own(sim: Similarity, queries: int | None, gallery: int | None) -> Bank:
     return Bank(
         sim, pairs=sim, label="transductive", query_groups=queries, gallery_groups=gallery
@@ -155,7 +168,8 @@ def _counts(groups: Groups, n: int, m: int) -> tuple[int | None, int | None]:
         if groups == "one-to-one":
             return n, m
         if groups == "grouped":
-            return min(n, m), min(n, m)
+            # Of equal sides neither is the longer one.
+            return (None, None) if n == m else (min(n, m), min(n, m))
         raise RerankError(
             f"groups: got {groups!r}, expected 'auto', 'one-to-one', 'grouped' or an id for each "
             f"of the {n} texts"

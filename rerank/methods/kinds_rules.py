@@ -479,7 +479,8 @@ def _tails(
     if weakest >= (_CUT if cut and certain else _CLEAR):
         return "probabilities"
     # Lists that were cut are incomplete on the other side, which says less there.
-    mean = math.exp(float(np.mean(np.log(ratios))))
+    # Rows that all have the same numbers, such as 1 / rank, do not differ at all: a ratio of 0.
+    mean = 0.0 if min(ratios) <= 0 else math.exp(float(np.mean(np.log(ratios))))
     if certain and two and weakest >= _DOUBT_OF_SMALL and mean >= _BOTH:
         return "probabilities"
     if not reaches:

@@ -6,7 +6,8 @@ items only where N >= M. So, with N distinct live queries and M live items:
     N < M            few queries: each item is wanted by at most one of them (a slack row)
     N < M, grouped   equality: captions of a video all belong to a query that is there
     N = M            equality
-    N > M            equality; stated one-to-one, queries may have no item (a slack column)
+    N > M            equality; stated one-to-one, or where each query is known to be of its own
+                     thing (texts grouped by ids), queries may have no item (a slack column)
 
 A row or column without any scored entry is dead: it has no mass and counts in neither.
 """
@@ -157,8 +158,9 @@ def choose(bank: Bank, found: Masses, rho: float | Literal["auto"]) -> Choice:
         note = f"{counted}: each item counts for one query at most{how}"
         return Choice("few queries", 1.0, note)
     if bank.query_groups is not None and bank.query_groups >= n:
-        note = f"{counted}, one-to-one as stated: queries may have no item"
-        return Choice("one-to-one", 1.0, note)
+        own = bank.gallery_groups is None or bank.gallery_groups >= reduce.total_gallery(bank.sim)
+        said = ", one-to-one as stated" if own else f" of {bank.gallery_groups:,} groups"
+        return Choice("one-to-one", 1.0, f"{counted}{said}: queries may have no item")
     how = "" if stated else f"; if most queries have none, say {option('one-to-one')}"
     return Choice("equality", 1.0, f"{counted}: all items count as equally probable{how}")
 

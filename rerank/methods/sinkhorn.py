@@ -407,6 +407,8 @@ _PLAN_TOL = 1e-2
 _TAU_OF_SPACING = 0.6
 # A fit that ends above this L1 error has not converged.
 _UNCONVERGED = 0.05
+# A weight of popularity alone that rounds to 0 %.
+_LITTLE = 0.005
 
 
 def _unchanged(sim: Similarity, choice: Choice, note: str) -> "Potentials":
@@ -424,13 +426,16 @@ def _sentences(
     choice: Choice, seen: Repeats, solution: Solution, *, one_topic: float
 ) -> tuple[str, ...]:
     """What the user should know of the marginals."""
-    said = [choice.note] if choice.note and not seen.weight else []
-    if one_topic and not seen.weight:
+    little = seen.weight < _LITTLE
+    said = [choice.note] if choice.note and little else []
+    if one_topic and little:
         said.append(
             f"queries seem to be about one topic, whose items are rightly popular: "
             f"{'no' if one_topic == 1 else f'{1 - one_topic:.0%} of the'} popularity is corrected"
         )
-    if seen.weight:
+    if seen.weight and little:
+        said.append(f"{seen.reason}, but too little to correct items otherwise for it")
+    elif seen.weight:
         said.append(
             f"{seen.reason}, so items are corrected for popularity alone"
             f"{'' if seen.weight == 1 else f', with weight {seen.weight:.0%}'} "

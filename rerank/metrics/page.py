@@ -9,6 +9,7 @@ other script run. The same numbers give the same bytes.
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -192,7 +193,9 @@ def verdict(name: Name, label: Label, figure: str, change: Difference | None) ->
         said += f" ({change.change:+.1f}, 95 % interval {change.low:.1f} to {change.high:.1f})"
     if change.change == 0:
         sure = "no difference"
-    elif change.p == change.p and change.p < 0.05:
+    elif math.isnan(change.p):
+        sure = "not known to be better or worse, too few groups of queries for a test"
+    elif change.p < 0.05:
         sure = "better" if change.change > 0 else "worse"
     else:
         sure = "no certain difference"

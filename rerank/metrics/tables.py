@@ -21,7 +21,7 @@ from rerank.metrics.figures import Figure, as_text
 from rerank.metrics.hubness import Hubness
 from rerank.metrics.judge import Judgement
 from rerank.metrics.ranks import Ranks
-from rerank.metrics.uncertainty import MIN_CLUSTERS, Difference, Interval, format_change
+from rerank.metrics.uncertainty import Difference, Interval, format_change, too_few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -395,17 +395,14 @@ def footnotes(comparison: Comparison) -> list[str]:
 
 
 def few_clusters(comparison: Comparison) -> list[str]:
-    """A note for directions with too few independent queries for an interval."""
-    few = dict.fromkeys(
-        table.direction
-        for table in comparison.tables
-        if any(math.isnan(of.low) for of in table.raw.intervals.values())
-    )
-    return [
-        f"{name}: fewer than {MIN_CLUSTERS} groups of queries that share no right answer, so no "
-        f"interval is given"
-        for name in few
-    ]
+    """A note for directions with too few independent queries for an interval, or for a p-value."""
+    few: dict[Name, str] = {}
+    for table in comparison.tables:
+        changes = [of for entry in table.entries for of in entry.changes.values()]
+        said = too_few([*table.raw.intervals.values(), *changes])
+        if said:
+            few.setdefault(table.direction, said)
+    return [f"{name}: {said}" for name, said in few.items()]
 
 
 def aligned(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,11 +11,11 @@ Where fewer than `FEW` queries are right, or wrong, resampling cannot show what 
 hold. A share then has the Wilson score interval (JASA 1927) and a paired change of shares that of
 Agresti and Min (Statistics in Medicine 2005), each for the effective number of independent
 queries (Korn and Graubard, Survey Methodology 1998). Below `MIN_CLUSTERS` clusters there is no
-interval: bounds are NaN.
+interval: bounds are NaN. Below `MIN_TESTED` there is no p-value either.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -29,6 +29,8 @@ from rerank.core.errors import RerankError
 FEW = 10
 # With fewer clusters than this there is no interval at all.
 MIN_CLUSTERS = 10
+# With fewer the swap test, whose smallest value is 2 / 2^clusters, cannot reach .05.
+MIN_TESTED = 6
 # Numbers of one chunk of resamples x clusters: half a megabyte, whose products stay on one thread.
 _CHUNK = 64 * 1024
 
@@ -53,7 +55,7 @@ class Difference:
         after: figure after.
         low: lower bound of after - before.
         high: upper bound.
-        p: two-sided p-value of no change.
+        p: two-sided p-value of no change; NaN where too few clusters can tell.
     """
 
     before: float
@@ -81,6 +83,24 @@ def format_change(difference: Difference, digits: int = 1) -> str:
     if math.isnan(difference.low):
         return f"{text})"
     return f"{text} [{difference.low:.{digits}f}, {difference.high:.{digits}f}])"
+
+
+def too_few(found: Iterable[Interval | Difference]) -> str:
+    """Why figures have no interval, or no p-value either; "" where nothing is missing.
+
+    >>> too_few([Interval(50.0, math.nan, math.nan)])
+    'fewer than 10 groups of queries that share no right answer, so no interval is given'
+    """
+    found = list(found)
+    groups = "groups of queries that share no right answer, so"
+    if any(isinstance(one, Difference) and math.isnan(one.p) for one in found):
+        return (
+            f"fewer than {MIN_TESTED} {groups} neither an interval nor a p is given: "
+            f"no test of so few could tell a change from chance"
+        )
+    if any(math.isnan(one.low) for one in found):
+        return f"fewer than {MIN_CLUSTERS} {groups} no interval is given"
+    return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,7 +333,7 @@ class Bootstrap:
         half = self._sums(after - before) / (2 * len(before))
         # Clusters that did not change are the same swapped or not.
         half = half[np.abs(half).max(axis=1) > 0]
-        if len(self.sizes) < 2:
+        if len(self.sizes) < MIN_TESTED:
             return dict.fromkeys(figures, math.nan)
         if not len(half):
             return dict.fromkeys(figures, 1.0)

@@ -14,6 +14,8 @@ STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 PIPELINE, STACK = "pipeline", "stack"
 # A gain within so many standard errors of zero is noise.
 SURE = 2.0
+# Log-probabilities of single numbers are rounded in this place: less is the gain of no bias.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Candidate:
     @property
     def sure(self) -> bool:
         """Whether it gains beyond noise, and takes no right answer from the first place."""
-        return self.gain > SURE * self.error and self.recall_gain >= 0
+        return self.gain > max(SURE * self.error, _ROUNDING) and self.recall_gain >= 0
 
 
 @dataclass(frozen=True, eq=False)

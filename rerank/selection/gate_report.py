@@ -1,5 +1,6 @@
 """What the gate saw, as numbers and as sentences."""
 
+import math
 from dataclasses import dataclass
 
 from rerank.selection.candidates import PIPELINE, Candidate
@@ -10,6 +11,8 @@ from rerank.selection.trials import NAMES
 _NONE = Candidate("none", 0.0, "", 0.0, 0.0, 0.0)
 # A pipeline that cannot be scaled is left out where less than this share of a bias would remain.
 LEAST_WHOLE = 0.5
+# A gain of R@1 in points that does not round to 0.0.
+_SHOWN = 0.05
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,24 @@ class GateReport:
         if self.does_nothing:
             return (f"{why[:1].upper()}{why[1:]}; the ranking stays as it is.",)
         used = f"{100 * self.shrink:.0f} % of the correction is used"
-        gain = f"R@1 {self.chosen.recall_gain:+.1f} on its own pairs"
         if self.shrink == 1:
-            said = f"The bank helps: {gain}; {used}."
+            said = f"{self._gain}; {used}."
             found = "" if self.drift is None else self.drift.sentence
             return (said, f"{found}.") if found else (said,)
-        return (f"The bank helps: {gain}; {used}, because {why}.",)
+        return (f"{self._gain}; {used}, because {why}.",)
+
+    @property
+    def _gain(self) -> str:
+        """What its own pairs gain: R@1, or where it stays as it is what was judged by."""
+        best = self.chosen
+        if best.recall_gain >= _SHOWN:
+            return f"The bank helps: R@1 {best.recall_gain:+.1f} on its own pairs"
+        more = 100 * math.expm1(best.gain)
+        shown = f"{more:.2g}" if more < 10 else f"{more:.0f}"
+        return (
+            f"The bank leaves R@1 as it is on its own pairs; their right answers get {shown} % "
+            f"more likely, beyond noise"
+        )
 
     @property
     def _why(self) -> str:

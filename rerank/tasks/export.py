@@ -9,6 +9,7 @@ from typing import Any
 from rerank import io
 from rerank.core.errors import RerankError
 from rerank.core.nouns import counted
+from rerank.io.outputs import check_ending
 from rerank.serving import exporting
 from rerank.serving.matching import align, check_served
 from rerank.serving.model import Model, load
@@ -113,6 +114,7 @@ def export_files(
     table = exporting.table_of(store)
     inputs = (model, *videos, *texts, said.text_ids, said.video_ids)
     _check_places(out, table, inputs, force=force)
+    check_ending(out, f"--out {out}", to)
     held = load(model)
     fitted = held.saved
     check_served(fitted)

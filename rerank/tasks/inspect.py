@@ -237,12 +237,14 @@ def order_check(order: Order) -> Check:
 def look_at(embeddings: io.Embeddings, role: str, metric: str) -> list[Check]:
     """Copies, dominating dimensions and norms of one file."""
     step = -(-len(embeddings.ids) // _SAMPLE)
-    rows = torch.from_numpy(np.array(embeddings.vectors[::step])).float()
-    unit = torch.nn.functional.normalize(rows, dim=1)
+    rows = torch.from_numpy(np.array(embeddings.vectors[::step])).double()
+    # Squares of single numbers of 1e-30, or of 1e30, are 0 or infinite.
+    unit = torch.nn.functional.normalize(rows, dim=1, eps=torch.finfo(rows.dtype).tiny)
+    low, _, high = embeddings.norms
     return [
-        copies(unit, embeddings.ids[::step], role),
-        dimensions(unit, role),
-        norms(rows, unit, role, metric),
+        copies(unit.float(), embeddings.ids[::step], role),
+        dimensions(unit.float(), role),
+        norms(rows, unit, role, metric, ends=(low, high)),
     ]
 
 
@@ -286,11 +288,22 @@ def dimensions(unit: Tensor, role: str) -> Check:
     return Check(f"{role}, dimensions", "bad" if share > 0.3 else "look", found, do)
 
 
-def norms(rows: Tensor, unit: Tensor, role: str, metric: str) -> Check:
-    """Whether lengths differ, and whether the metric makes that count."""
+def norms(
+    rows: Tensor, unit: Tensor, role: str, metric: str, *, ends: tuple[float, float] | None = None
+) -> Check:
+    """Whether lengths differ, and whether the metric makes that count.
+
+    Args:
+        rows: (n, d) a sample of the rows.
+        unit: the same of length one.
+        role: what they are.
+        metric: "cosine" or "dot".
+        ends: the smallest and the largest length of all rows; of the sample without.
+    """
     length = torch.linalg.vector_norm(rows, dim=1)
     spread = float(length.std(correction=0) / length.mean())
-    found = f"norms {float(length.min()):.3g} to {float(length.max()):.3g}"
+    low, high = ends or (float(length.min()), float(length.max()))
+    found = f"norms {low:.3g} to {high:.3g}"
     if spread < 0.01:
         return Check(f"{role}, norms", "ok", found)
     step = max(1, len(rows) // 500)

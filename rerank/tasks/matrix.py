@@ -88,7 +88,9 @@ def rerank(
     }
     both = directions.from_scores(sim, groups=groups, scored=found.scored)
     run = engine.fit(both, method, {"tau": tau, **settings}, each=each)
-    notes = (note for fit in (run.t2v, run.v2t) for note in fit.sentences)
+    notes = (
+        note for fit in (run.t2v, run.v2t) for note in (*fit.direction.warnings, *fit.sentences)
+    )
     for note in dict.fromkeys(notes):
         warnings.warn(note, RerankWarning, stacklevel=2)
     return _like(run.rows().scores(), scores)

@@ -286,6 +286,25 @@ def test_a_query_without_an_entry_is_named(work, tmp_path):
     assert found["unjudged"] == 1 and found["before"]["t2v"]["queries"] == len(kept)
 
 
+def test_queries_that_all_share_an_answer_have_no_p_value_and_no_uncertain_verdict(work, tmp_path):
+    truth = json.loads((work / "gt.json").read_text())
+    videos = sorted({one for of in truth.values() for one in ([of] if isinstance(of, str) else of)})
+    linked = {text: {one: 2 for one in ([of] if isinstance(of, str) else of)} | {videos[0]: 1}
+              for text, of in truth.items()}  # fmt: skip
+    (tmp_path / "graded.json").write_text(json.dumps(linked))
+    args = ("--gt", tmp_path / "graded.json")
+    shown, _ = run("eval", *args, "--report", tmp_path / "page.html", cwd=work)
+    assert "t2v: fewer than 6 groups of queries that share no right answer, so neither" in shown
+    row = next(line for line in shown.splitlines() if line.startswith("t2v after"))
+    assert row.split()[-2] == "-"
+    found = json.loads(run("eval", *args, "--json", cwd=work)[0])
+    assert found["change"]["t2v"]["R@1"]["p"] is None
+    assert "no certain difference" not in (tmp_path / "page.html").read_text()
+    inputs = ("--texts", "texts.h5", "--videos", "videos.h5", "--methods", "csls")
+    shown, _ = run("compare", *args, *inputs, cwd=work)
+    assert "t2v: fewer than 6 groups of queries that share no right answer, so neither" in shown
+
+
 def test_a_tiny_set_works_and_says_that_it_is_tiny(work, tmp_path):
     rng = np.random.default_rng(0)
     for name, count in (("v", 6), ("t", 4)):

@@ -4,15 +4,27 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
 from rerank.core.errors import FormatError, RerankError
-from rerank.io import atomic_path, check_outputs, read_embeddings, tensorfile, write_embeddings
+from rerank.io import (
+    RESULTS_SCHEMA,
+    atomic_path,
+    check_outputs,
+    read_embeddings,
+    tensorfile,
+    write_embeddings,
+)
 from rerank.io.files import locked, one_line, parse_json, printable, to_json, write_text
-from rerank.io.outputs import kind_of_file
+from rerank.io.identify import PAGE
+from rerank.io.outputs import check_ending, kind_of_file
+from rerank.methods.saved import KIND as FITTED
+from rerank.selection.settings_file import SETTINGS
+from rerank.train.saved_heads import KIND as TRAINED
 
 
 @pytest.mark.parametrize("way", ["same", "symbolic", "hard", "relative", "side-car", "folder"])
@@ -56,9 +68,40 @@ def test_a_file_of_another_kind_is_kept(tmp_path):
     for name in ("v.h5", "v.npy", "v.npz", "gt.json", "notes.txt"):
         with pytest.raises(RerankError, match=rf"{name}: is there.*--force"):
             check_outputs({"--out": tmp_path / name}, kind="rerank-results/1")
-        check_outputs({"--out": tmp_path / name}, kind="rerank-results/1", force=True)
+        check_outputs({"--out": tmp_path / name}, kind="rerank-export/2", force=True)
     check_outputs({"--out": tmp_path / "v.h5"}, kind="rerank/1")
     check_outputs({"--out": tmp_path / "new.h5"}, kind="rerank/1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "other"),
+    [
+        (RESULTS_SCHEMA, ("o.h5", "o.HDF5"), ("o.json", "o.jsonl", "o.trec", "o.parquet", "o.csv",
+                                              "o.npz", "o.npy", "o.TXT")),
+        (FITTED, ("m.safetensors",), ("m.json", "m.h5", "m.pt")),
+        (TRAINED, ("m.safetensors",), ("m.json", "m.h5", "m.pt")),
+        (SETTINGS, ("s.json",), ("s.h5", "s.csv")),
+        (PAGE, ("p.html", "p.htm"), ("p.h5", "p.txt")),
+    ],
+)  # fmt: skip
+def test_a_name_promises_no_other_format(tmp_path, kind, own, other):
+    for name in (*own, "plain", "o.model", ".json"):
+        check_outputs({"--out": tmp_path / name}, kind=kind)
+    for name in other:
+        end = own[0].partition(".")[2]
+        with pytest.raises(RerankError, match=rf"--out .*{name}: .* call it .*\.{end}$"):
+            check_outputs({"--out": tmp_path / name}, kind=kind, force=True)
+
+
+@pytest.mark.parametrize(
+    ("store", "own", "other"),
+    [("faiss", "v.faiss", "v.npy"), ("npy", "v.npy", "v.json"), ("parquet", "v.pq", "v.h5")],
+)
+def test_an_export_promises_no_other_format(store, own, other):
+    for name in (own, "v.index", "v"):
+        check_ending(Path(name), f"--out {name}", store)
+    with pytest.raises(RerankError, match=rf"--out {other}: --to {store} writes .*call it v\."):
+        check_ending(Path(other), f"--out {other}", store)
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):

@@ -331,6 +331,13 @@ def test_rows_that_lean_are_read_as_log_odds_where_tails_are_alike(keep, tau):
     assert np.isneginf(scores_of(p)[~kept]).all()
 
 
+def test_reciprocal_ranks_are_read_without_a_warning():
+    ranks = np.argsort(np.argsort(-cosines(60, 60), axis=1), axis=1) + 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_kind(1 / ranks).kind == "similarities"
+
+
 @pytest.mark.parametrize("keep", [None, 30, 60])
 @pytest.mark.parametrize("mean", [0.05, 0.2, 0.4])
 def test_cosines_do_not_lean(keep, mean):

@@ -8,12 +8,14 @@ import torch
 from scipy.linalg import expm
 
 from rerank import Bank, Dense, RerankError, Sinkhorn, apply, rerank
+from rerank.core.errors import RerankWarning
 from rerank.core.wording import typed
 from rerank.methods import directions
-from rerank.methods.marginals import choose, masses
+from rerank.methods.marginals import Choice, choose, masses
 from rerank.methods.popularity import popularity, without_best
 from rerank.methods.potentials import solve
 from rerank.methods.repeats import Repeats, from_both_sides
+from rerank.methods.sinkhorn import _sentences
 from tests.reference import planted, unit
 
 LIMITS = [(np.float64, 1e-6), (np.float32, 1e-3)]
@@ -250,6 +252,41 @@ def test_a_slack_column_is_the_other_direction_of_a_slack_row():
     assert here.tau == pytest.approx(there.tau)
     f = there.query_bias.numpy()
     np.testing.assert_allclose(here.gallery_bias, f - f.mean(), atol=1e-9)
+
+
+def test_groups_of_no_longer_side_are_said_to_change_nothing():
+    scores = hubs(60, 60)
+    with pytest.warns(RerankWarning, match='groups="grouped" changes nothing: there are as many'):
+        said = rerank(scores, groups="grouped", tau=1.0)
+    np.testing.assert_array_equal(said, rerank(scores, tau=1.0))
+    both = directions.from_scores(Dense(scores[:50]), groups="grouped")
+    assert not any(direction.warnings for direction in both.values())
+
+
+def test_one_to_one_is_as_stated_only_where_it_was_stated():
+    scores = hubs(100, 100)[:50]
+    ids = np.repeat(np.arange(25), 2)
+    grouped, stated = (
+        Sinkhorn().fit(directions.from_scores(Dense(scores), groups=groups)["v2t"].bank)
+        for groups in (ids, "one-to-one")
+    )
+    assert grouped.form == stated.form == "one-to-one"
+    assert grouped.marginals[0] == (
+        "100 queries for 50 items of 25 groups: queries may have no item"
+    )
+    assert "for 50 items, one-to-one as stated: queries may" in stated.marginals[0]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.004, 0.4, 1.0])
+def test_a_correction_of_next_to_nothing_is_none(weight):
+    fitted = Sinkhorn(n_iters=500).fit(Dense(hubs(60, 60)))
+    seen = Repeats(weight, 0.8, 1.0)
+    choice = Choice("few queries", 1.0, "50 queries for 60 items")
+    said = " ".join(_sentences(choice, seen, fitted, one_topic=0.0))  # type: ignore[arg-type]
+    assert "weight 0%" not in said
+    assert ("too little to correct" in said) == (weight == 0.004)
+    assert ("for popularity alone" in said) == (weight > 0.004)
+    assert ("50 queries for 60 items" in said) == (weight < 0.4)
 
 
 def test_groups_are_counted_from_ids():

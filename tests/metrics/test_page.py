@@ -170,6 +170,7 @@ def test_a_page_without_ground_truth_has_no_figures():
         (Difference(50, 56, 4, 8, 0.0001), "better; R@1 50.0 before and 56.0 after (+6.0"),
         (Difference(50, 44, -8, -4, 0.001), "worse; "),
         (Difference(50, 51, -1, 3, 0.4), "no certain difference; "),
+        (Difference(50, 66, np.nan, np.nan, np.nan), "not known to be better or worse, too few "),
         (Difference(50, 50, 0, 0, 1.0), "no difference; "),
         (None, "nothing was re-ranked"),
     ],

@@ -7,7 +7,7 @@ from scipy import stats
 from rerank.core.errors import RerankError
 from rerank.core.pairs import clusters_of
 from rerank.metrics.figures import geometric
-from rerank.metrics.uncertainty import Bootstrap, Difference, format_change
+from rerank.metrics.uncertainty import Bootstrap, Difference, format_change, too_few
 
 
 def draw(rng, videos=80, captions=5, spread=1.5):
@@ -128,6 +128,18 @@ def test_one_cluster_has_no_interval():
     assert np.isnan(nine.share_interval(np.full(9, 100.0)).low)
     assert np.isnan(nine.interval(np.arange(9.0)).low)
     assert not np.isnan(Bootstrap(np.arange(10)).interval(np.arange(10.0)).low)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 9, 10])
+def test_clusters_too_few_to_reach_the_usual_bound_have_no_p_value(count):
+    found = Bootstrap(np.arange(60) % count).difference(np.zeros(60), np.full(60, 100.0))
+    # The smallest value of the swap test: both ends of 2^count swaps.
+    assert np.isnan(found.p) == (2.0 ** (1 - count) >= 0.05)
+    said = too_few([found])
+    assert ("neither an interval nor a p" in said) == (count < 6)
+    assert ("no interval is given" in said) == (6 <= count < 10)
+    same = Bootstrap(np.arange(60) % count).difference(np.zeros(60), np.zeros(60))
+    assert np.isnan(same.p) == np.isnan(found.p)
 
 
 def test_changes_are_printed_with_their_interval():

@@ -17,6 +17,7 @@ from rerank.selection import gated_fit
 from rerank.selection.candidates import Candidate
 from rerank.selection.foreign import Foreign, auc, foreign_bank
 from rerank.selection.gate import choose
+from rerank.selection.gate_report import GateReport
 from rerank.selection.likelihood import Judged, clustered_mean, fit_beta, fit_weights, log_prob
 from rerank.selection.trials import halves
 from rerank.serving.fold import folds
@@ -67,6 +68,23 @@ def test_a_bank_with_hubs_helps_and_the_gate_says_so():
     assert report.chosen.gain > 2 * report.chosen.error
     assert report.sentences[0].startswith("The bank helps: R@1 +")
     assert "% of the correction is used" in report.sentences[0]
+
+
+@pytest.mark.parametrize("gained", [0.0, 0.04, 0.06, 3.0])
+def test_a_bank_that_leaves_the_first_place_is_not_said_to_raise_it(gained):
+    best = Candidate("stack", 1.0, "", 0.031, 0.01, gained)
+    report = GateReport(best, (best,), Foreign(None, None), (1.0, 0.0, 0.0), 40, 40)
+    (said,) = report.sentences
+    assert ("The bank helps" in said) == (gained > 0.05) and "+0.0;" not in said
+    assert "100 % of the correction is used" in said and "+0.0 on" not in said
+    if gained < 0.05:
+        assert "leaves R@1 as it is" in said and "get 3.1 % more likely, beyond noise" in said
+
+
+def test_a_gain_of_rounding_is_none():
+    """Weights that the penalty takes to zero gain 1e-8 with a standard error below half of it."""
+    assert choose([Candidate("stack", 0.5, "", 1.3e-8, 5.5e-9, 0.0)]).name == "none"
+    assert choose([Candidate("stack", 0.5, "", 1.3e-4, 5.5e-5, 0.0)]).name == "stack"
 
 
 def popular(seed):

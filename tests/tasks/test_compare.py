@@ -32,6 +32,20 @@ def banked(golden):
     )  # fmt: skip
 
 
+def test_cross_fit_hands_over_no_pairs_whatever_bank_is_given(golden):
+    both = directions.from_embeddings(
+        golden["texts"], golden["videos"], bank_texts=golden["bank_texts"],
+        bank_videos=golden["bank_videos"],
+        bank_positives=[np.array([i % len(golden["bank_videos"])])
+                        for i in range(len(golden["bank_texts"]))],
+    )  # fmt: skip
+    positives = [np.array([j]) for j in golden["gt"]]
+    found = compare(both, positives, methods="align", cross_fit=True, resamples=50)
+    (reason,) = {skipped.reason for skipped in found.skipped}
+    assert reason.startswith("cross-fit: align: learns from known pairs")
+    assert reason.endswith("leave out align or cross_fit=True") and "bank_gt" not in reason
+
+
 def test_every_table_holds_one_direction_and_one_label(banked):
     keys = [(table.direction, table.label) for table in banked.tables]
     labels = ["inductive", "transductive", "cross-fit"]

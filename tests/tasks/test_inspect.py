@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rerank.core.errors import RerankError
+from rerank.io.embeddings import as_embeddings
 from rerank.metrics import hubness
 from rerank.tasks import inspect
 
@@ -60,6 +61,17 @@ def test_a_dimension_that_all_items_have_alike_is_no_fault(shift):
     found = inspect.dimensions(unit(rows), "texts")
     assert found.status == "ok" and not found.do
     assert "; 7 has " in found.found and found.found.endswith(" % of the length in all items")
+
+
+def test_norms_of_any_size_are_true():
+    plain = unit(cloud(40)).numpy()
+    rows = plain * np.geomspace(1e-30, 1e30, 40, dtype="float32")[:, None]
+    held = as_embeddings(rows, role="videos")
+    copied, dimension, found = inspect.look_at(held, "videos", "cosine")
+    assert found.found.startswith("norms 1e-30 to 1e+30; ")
+    # What does not depend on length is what it was.
+    same = inspect.look_at(as_embeddings(plain, role="videos"), "videos", "cosine")
+    assert [copied.found, dimension.found] == [check.found for check in same[:2]]
 
 
 def test_norms_matter_under_dot_only():
