@@ -180,7 +180,8 @@ class Scores:
 
 
 def _plain(reading: Reading) -> bool:
-    return reading.as_they_are and reading.sure and reading.kind != "distances"
+    plain = reading.as_they_are and reading.sure and not reading.verdict.ranks
+    return plain and reading.kind != "distances"
 
 
 def parse_unscored(text: str | None) -> Unscored:
@@ -486,6 +487,11 @@ def _sentence(r: Reading) -> str:
             text += (
                 f"; not certain: {option('scores-are', 'probabilities')} if each pair has its own"
             )
+    if v.ranks:
+        text += (
+            "; they look like ranks, which do not tell how near an item is: re-ranked they can get "
+            "worse, so give the scores"
+        )
     value = r.unscored
     if r.minus_inf or value is not None:
         end = "inf" if r.kind == "distances" else "-inf"

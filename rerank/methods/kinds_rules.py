@@ -68,6 +68,7 @@ _MOST_ZEROS = 0.5  # rounded zeros that are more than this share of the pairs ar
 _TOPS = 12  # largest entries of a line that are looked at
 _FEWEST_LINES = 10
 _LOOSE = 0.03  # what half precision leaves of a sum of exponentials
+_SHORTEST_RANKING = 5
 _ENOUGH = 20  # rows and columns, fewer do not tell
 
 
@@ -86,6 +87,7 @@ class Verdict:
         sure: False where the numbers do not tell and the safest reading was taken.
         rounded: zeros that count as not scored are small numbers, rounded.
         near: the smallest numbers look like the best.
+        ranks: the numbers of every row are whole and follow one another.
     """
 
     kind: Kind
@@ -97,6 +99,7 @@ class Verdict:
     sure: bool = True
     rounded: bool = False
     near: bool = False
+    ranks: bool = False
 
 
 # To ask whether numbers are such.
@@ -166,11 +169,13 @@ def judge(
         certain = _cut(live, -math.inf)  # which always means "not scored"
     look = replace(look, fill=fill, certain=certain)
     if said == "auto":
-        return _recognised(look)
+        verdict = _recognised(look)
+        plain = verdict.kind in ("similarities", "logits", "log-odds")
+        return replace(verdict, ranks=plain and _are_ranks(look))
     if said == "log-probabilities":
         return _of_logarithms(look)
     if said not in ("softmax", "probabilities"):
-        return Verdict(said, fill)
+        return Verdict(said, fill, ranks=_are_ranks(look))
     if look.low < 0:
         raise RerankError(
             f"scores: {look.low:g} is negative and no probability; "
@@ -186,6 +191,17 @@ def judge(
     if said == "softmax":
         axis, scale = _softmax(look) or (1, scale)
     return _of_probabilities(Verdict(said, fill, axis, scale), look)
+
+
+def _are_ranks(look: Look) -> bool:
+    """Whether the scores of every row are whole numbers that follow one another."""
+    lines = np.sort(np.asarray(look.live.picked, dtype=np.float64), axis=1)
+    scored = np.isfinite(lines) & (lines != (np.nan if look.fill is None else look.fill))
+    counts = scored.sum(axis=1)
+    if not len(lines) or counts.min() < _SHORTEST_RANKING:
+        return False
+    steps = np.diff(lines, axis=1)[scored[:, 1:] & scored[:, :-1]]
+    return bool((steps == 1).all() and (lines[scored] % 1 == 0).all())
 
 
 # Sizes of scores at which every temperature that float32 carries is between its ends.

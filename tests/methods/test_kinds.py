@@ -909,3 +909,19 @@ def test_scores_of_unusual_sizes_are_ranked_as_usual_ones(power):
 def test_a_matrix_without_a_single_score_is_refused(number, said):
     with pytest.raises(RerankError, match=r"none of the 6 x 5 pairs is scored"):
         read_both(np.full((6, 5), number), unscored=said)
+
+
+@pytest.mark.parametrize("made", ["negative", "from one", "distances", "best 20", "float16"])
+def test_ranks_are_told_to_be_no_scores(made):
+    order = np.random.default_rng(0).normal(size=(60, 50)).argsort(axis=1).argsort(axis=1)
+    scores, said = {
+        "negative": (-1.0 - order, "auto"), "from one": (order + 1.0, "auto"),
+        "distances": (order + 1.0, "distances"), "float16": (-(order.astype(np.float16)), "auto"),
+        "best 20": (np.where(order < 20, -1.0 - order, -np.inf), "auto"),
+    }[made]  # fmt: skip
+    found = kinds.read_both(scores, scores_are=said)
+    assert "they look like ranks" in found.sentence
+    shaken = scores + np.random.default_rng(1).normal(size=scores.shape) * 0.1
+    assert "ranks" not in kinds.read_both(shaken, scores_are=said).sentence
+    whole = np.random.default_rng(2).integers(-50, 50, scores.shape).astype(float)
+    assert "ranks" not in kinds.read_both(whole, scores_are=said).sentence
