@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rerank.core.errors import RerankError
+from rerank.core.wording import either
 from rerank.io.files import PathLike, safely
 from rerank.io.identify import kind_of_file
 from rerank.io.ids import find_sidecar
@@ -31,7 +32,7 @@ another name
     >>> check_outputs({"--out": "data_samples/gt.json"}, kind="rerank-results/1")
     Traceback (most recent call last):
     rerank.core.errors.RerankError: --out data_samples/gt.json: is there and is JSON, not \
-rerank-results/1; choose another name, or replace it with --force
+rerank-results/1; choose another name, or replace it: force=True
 
     Args:
         outputs: what will be written; names of options for messages, where there are any.
@@ -68,7 +69,7 @@ rerank-results/1; choose another name, or replace it with --force
         if found not in (wanted, "empty"):
             raise RerankError(
                 f"{label}: is there and is {found}, not {wanted}; choose another name, or replace "
-                "it with --force"
+                f"it{either(' with --force', ': force=True')}"
             )
 
 

@@ -202,6 +202,31 @@ def test_a_file_of_another_kind_is_kept_unless_force_is_given(work, words, outpu
     run(*call(words, outputs, option, target), cwd=work)
 
 
+# What commands write beside their outputs, without an option that names it.
+BESIDE = [
+    ("export", "o.npy.npz"),
+    ("export", "o.npy.query.py"),
+    ("train", "o.heads.checkpoint"),
+    ("train-log", "o.heads.jsonl"),
+]
+
+
+@pytest.mark.parametrize(("command", "name"), BESIDE)
+def test_what_lies_beside_an_output_is_kept_too(work, command, name):
+    words, outputs = WRITERS[command.partition("-")[0]]
+    if command.endswith("log"):
+        outputs = {key: file for key, file in outputs.items() if key != "log"}
+    line = call(words, outputs, "out", outputs["out"])
+    for mine in ("mine = 1\n", "# Query it: later\n", '{"mine": 1}\n'):
+        (work / name).write_text(mine)
+        before = snapshot(work)
+        _, err = run(*line, cwd=work, code=2)
+        assert f"{name}: is there and is" in err and "--force" in err, err
+        assert snapshot(work) == before
+    run(*line, "--force", cwd=work)
+    run(*line, cwd=work)
+
+
 # Inputs that have no run above.
 MORE_INPUTS = [
     ("search --texts t.h5 --index i.npy", "index"),
