@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from rerank.core.errors import FormatError
 from rerank.core.wording import either, option
 from rerank.io.container import (
@@ -44,6 +46,7 @@ from rerank.io.ids import (
     read_ids,
     read_sidecar,
 )
+from rerank.io.splits import counted_splits, only_rows, split_column
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     wanted = wanted or Wanted()
     if container.schema is not None:
         return _canonical(container, wanted)
+    container, wanted = _of_one_split(container, wanted)
     if container.vectors is not None:
         container = replace(container, fields=container.vectors, vectors=None)
     fields = container.fields
@@ -169,6 +173,36 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     if integers := [item for item in root.values() if item.kind == "integer" and _depth(item) == 2]:
         check_matrix(integers[0], "embeddings")
     raise FormatError(f"{container.path}: no embeddings found; {listing(container)}")
+
+
+def _of_one_split(container: Container, wanted: Wanted) -> tuple[Container, Wanted]:
+    """The rows of the split that is meant, where a column says of which split each row is.
+
+    Raises:
+        FormatError: rows of several splits, and no word on which is meant.
+    """
+    found = split_column(container)
+    if found is None:
+        return container, wanted
+    name, values = found
+    said = wanted.dataset
+    if said == "/":
+        return container, replace(wanted, dataset=None)
+    if said is None or said not in values or said in container.fields:
+        also = ""
+        if said is not None:
+            also = f", and the array with {wanted.say('embedding_column', said)}"
+        first = min(set(values), key=lambda split: (split.lower() != "test", split))
+        raise FormatError(
+            f"{container.path}: its column {name!r} says that its rows are of several splits: "
+            f"{counted_splits(values)}; say which is meant: {wanted.say('dataset', first)}, or "
+            f"{wanted.say('dataset', '/')} for all{also}"
+        )
+    chosen = np.array([value == said for value in values])
+    ids = wanted.ids
+    if ids is not None and len(ids) == len(values):
+        ids = tuple(each for each, kept in zip(ids, chosen, strict=True) if kept)
+    return only_rows(container, chosen), replace(wanted, dataset=None, ids=ids)
 
 
 def _only_group(fields: Mapping[str, Field]) -> dict[str, Field] | None:
@@ -254,6 +288,9 @@ def holds(container: Container, dataset: str) -> bool:
     False
     """
     name = dataset.strip("/")
+    found = split_column(container)
+    if found is not None and name in found[1]:
+        return True
     return any(
         key == name or key.startswith(f"{name}/") or key.endswith(f"/{name}") or name == ""
         for key in (*container.fields, *(container.vectors or ()))
