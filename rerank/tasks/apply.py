@@ -436,6 +436,7 @@ def apply_files(
          said.video_ids),
         force=force, kind=SCHEMA,
     )  # fmt: skip
+    io.check_place(out)
     sharded = comm.start_from_environment()
     target = pick_device(device)
     method, fields = settings.get("method"), {k: v for k, v in settings.items() if k != "method"}

@@ -179,3 +179,4 @@ def _check_places(
             "replace it with --force"
         )
     exporting.check_beside(out, table, force=force)
+    io.check_place(beside)

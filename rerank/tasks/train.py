@@ -312,6 +312,8 @@ def train_files(
         [train, validation, test], said, extras, force=force,
     )  # fmt: skip
     _check_checkpoint(checkpoint, out, settings, extras, force=force)
+    for path in (out, extras.log, extras.pair_scores):
+        io.check_place(path)
     whole = read_split(train, captions=extras.captions, reading=said)
     splits = [whole]
     for files, name, prefix in ((validation, "validation", "val-"), (test, "test", "test-")):

@@ -1,5 +1,6 @@
 """No command writes over what it reads, nor over a file of another kind."""
 
+import errno
 import inspect
 import json
 import os
@@ -200,6 +201,29 @@ def test_a_file_of_another_kind_is_kept_unless_force_is_given(work, words, outpu
     assert (work / target).read_bytes() != before[Path(target)][0]
     # What was written is of its own kind, and is replaced without a word.
     run(*call(words, outputs, option, target), cwd=work)
+
+
+@pytest.mark.parametrize(("words", "outputs", "option"), list(commands()))
+def test_a_place_that_takes_no_files_is_told_before_the_work(
+    work, words, outputs, option, monkeypatch
+):
+    def no_work(*_, **__):
+        raise AssertionError("the work began")
+
+    def refused(path, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    if not words.startswith("convert"):  # it opens its output before it reads
+        monkeypatch.setattr("rerank.io.embeddings.read_matrix", no_work)
+        monkeypatch.setattr("rerank.io.results.read_results", no_work)
+    before = snapshot(work)
+    _, err = run(*call(words, outputs, option, "gone/out.h5"), cwd=work, code=2)
+    assert "gone/out.h5" in err and "does not exist; create it" in err, err
+    monkeypatch.setattr("rerank.io.files.created", refused)
+    (work / "full").mkdir()
+    _, err = run(*call(words, outputs, option, "full/out.h5"), cwd=work, code=2)
+    assert "cannot be written: Permission denied; choose another place" in err, err
+    assert snapshot(work) == before
 
 
 # What commands write beside their outputs, without an option that names it.
