@@ -11,6 +11,8 @@ from rerank.io.files import PathLike, safely
 from rerank.io.identify import kind_of_file
 from rerank.io.ids import find_sidecar
 
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
+
 
 def check_outputs(
     outputs: Mapping[str, PathLike | None] | Iterable[PathLike | None],
@@ -56,8 +58,14 @@ rerank-results/1; choose another name, or replace it: force=True
     for name, path in named:
         label = f"{name} {path}" if name.startswith("-") else str(path)
         keys = _identities(path)
-        if any(key in read for key in keys) or _inside(path, inputs):
+        if any(key in read for key in keys):
             raise RerankError(f"{label}: is an input of this run; choose another name")
+        if (folder := _inside(path, inputs)) is not None:
+            _check_folder(folder)
+            raise RerankError(
+                f"{label}: lies in the folder {folder}, which is an input of this run; choose "
+                "another place"
+            )
         for key in keys:
             if key in written:
                 raise RerankError(f"{label}: is also {written[key]}; choose another name")
@@ -103,10 +111,23 @@ def _with_sidecars(inputs: Iterable[PathLike | None]) -> list[Path]:
     return found
 
 
-def _inside(path: Path, inputs: Iterable[PathLike | None]) -> bool:
-    """Whether a file that is there lies in a folder that is read."""
+def _inside(path: Path, inputs: Iterable[PathLike | None]) -> Path | None:
+    """The folder that is read in which a file lies that is there."""
     if not safely(path.exists):
-        return False
+        return None
     real = Path(os.path.realpath(path))
-    folders = [Path(os.path.realpath(given)) for given in inputs if given is not None]
-    return any(safely(folder.is_dir) and folder in real.parents for folder in folders)
+    folders = [Path(given) for given in inputs if given is not None and safely(Path(given).is_dir)]
+    return next((f for f in folders if Path(os.path.realpath(f)) in real.parents), None)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder without arrays and images, such as `.`; that is the fault then.
+
+    Raises:
+        FormatError: it is one.
+    """
+    from rerank.io.opening import open_container
+
+    if not any(part.suffix.lower() in _IMAGES for part in folder.iterdir()):
+        with open_container(folder):
+            pass

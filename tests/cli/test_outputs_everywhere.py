@@ -226,6 +226,27 @@ def test_a_place_that_takes_no_files_is_told_before_the_work(
     assert snapshot(work) == before
 
 
+def test_a_folder_that_is_no_input_is_the_fault_and_not_the_output_in_it(work):
+    (work / "o.h5").touch()
+    line = ["apply", "--texts", "t.h5", "--out", "o.h5", "--videos"]
+    _, err = run(*line, ".", cwd=work, code=2)
+    assert err == ("error: .: is a directory; name the file inside it, or a folder of <id>.npy\n")
+    (work / "v").mkdir()
+    for i in range(N):
+        np.save(work / "v" / f"v{i}.npy", np.ones(D))
+    line[4] = "v/v3.npy"
+    _, err = run(*line, "v", "--force", cwd=work, code=2)
+    assert err == (
+        "error: --out v/v3.npy: lies in the folder v, which is an input of this run; choose "
+        "another place\n"
+    )
+    (work / "v3.jpg").touch()
+    line = ["apply", "--texts", "t.h5", "--videos", "v.h5", "--out", "o.h5", "--report", "p.html"]
+    (work / "p.html").touch()
+    _, err = run(*line, "--thumbnails", ".", cwd=work, code=2)
+    assert "p.html: lies in the folder ., which is an input" in err
+
+
 # What commands write beside their outputs, without an option that names it.
 BESIDE = [
     ("export", "o.npy.npz"),
