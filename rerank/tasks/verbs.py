@@ -207,7 +207,7 @@ class Result(Reranked):
 
         rows = "".join(
             f"<tr><td>{side.direction.name}</td><td>{side.label}</td>"
-            f"<td>{side.before.skewness:.2f} &rarr; {side.after.skewness:.2f}</td></tr>"
+            f"<td>{side.before.skewness:z.2f} &rarr; {side.after.skewness:z.2f}</td></tr>"
             for side in (self.t2v, self.v2t)
         )
         return (
