@@ -24,16 +24,16 @@ def is_named_like_splits(name: str) -> bool:
     >>> is_named_like_splits("Split"), is_named_like_splits("embedding")
     (True, False)
     """
-    low = name.lower()
+    low = name[-12:].lower()
     return low in _COLUMNS or low.endswith("_split")
 
 
 def is_of_splits(name: str, values: Sequence[str]) -> bool:
     """Whether a column by its name, and by its values, says of which split each row is.
 
-    >>> is_of_splits("split", ["a", "b"]), is_of_splits("Set", ["train", "Test"])
+    >>> is_of_splits("split", ["a", "b"] * 2), is_of_splits("Set", ["train", "Test"])
     (True, True)
-    >>> is_of_splits("set", ["a", "b"]), is_of_splits("split", ["a", "a"])
+    >>> is_of_splits("set", ["a", "b"] * 2), is_of_splits("split", ["a", "a"])
     (False, False)
     """
     name, different = name.lower(), set(values)
@@ -50,13 +50,15 @@ def _are_known(values: set[str]) -> bool:
 
 def split_column(container: Container) -> tuple[str, tuple[str, ...]] | None:
     """The column that says of which split each row is, and what it says; None without one."""
+    named = [name for name in container.fields if is_named_like_splits(name)]
+    if not named:
+        return None
     counts = {
         item.shape[0] for name, item in container.fields.items()
         if item.kind == "float" and len(item.shape) > 1 and "/" not in name
     }  # fmt: skip
-    for name, item in container.fields.items():
-        if not is_named_like_splits(name):
-            continue
+    for name in named:
+        item = container.fields[name]
         if item.kind not in ("text", "integer") or not is_list(item) or item.shape[0] not in counts:
             continue
         values = _values(item)
