@@ -83,7 +83,7 @@ def _text(found: dict[str, Any], table: Any) -> str:  # noqa: ANN401  console.ta
     for role, facts in geometry.get("files", {}).items():
         lines.append(
             f"{called.get(role, role)}: {facts['count']} x {geometry['dimension']}, "
-            f"mean cosine of two {facts['anisotropy']:.2f}, "
+            f"mean cosine of two {facts['anisotropy']:z.2f}, "
             f"effective rank {facts['effective_rank']:.0f}"
         )
     if "modality_gap" in geometry:
@@ -98,7 +98,7 @@ def _text(found: dict[str, Any], table: Any) -> str:  # noqa: ANN401  console.ta
         ("antihubs", "antihubs", 0),
         ("first places held by hubs, %", "hub_share_of_top1_percent", 0),
     ):
-        rows.append([label, *(f"{facts[key]:.{digits}f}" for facts in directions.values())])
+        rows.append([label, *(f"{facts[key]:z.{digits}f}" for facts in directions.values())])
     lines += ["", table(["", *directions], rows), ""]
     for name, facts in directions.items():
         if facts["top"]:

@@ -23,7 +23,8 @@ This page is made by `python tests/cli_readme.py`; a test makes it again and com
 - Results go to stdout and to files, messages to stderr; `--json` prints one object for programs.
 - `--queries` and `--gallery` are other names for `--texts` and `--videos`.
 - `--nouns captions,shoes` calls the sides so; files that say their `kind` need not be told.
-- A mistake is one line on stderr and the status 2; inputs are never changed.
+- A mistake is one line on stderr and the status 2; inputs are never changed,
+  but for the model and the index of `rerank update`.
 - `rerank --install-completion` completes options, methods, stores, figures and objectives.
 """
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rerank.io.embeddings import read_embeddings as read_embeddings
     from rerank.io.embeddings import write_embeddings as write_embeddings
     from rerank.io.files import atomic_path as atomic_path
+    from rerank.io.files import check_place as check_place
     from rerank.io.files import read_json as read_json
     from rerank.io.files import sha256_of as sha256_of
     from rerank.io.files import sha256_of_file as sha256_of_file
@@ -52,7 +53,8 @@ _NAMES = {
         "read_embeddings", "write_embeddings",
     ),
     "files": (
-        "atomic_path", "read_json", "sha256_of", "sha256_of_file", "write_json", "write_text",
+        "atomic_path", "check_place", "read_json", "sha256_of", "sha256_of_file", "write_json",
+        "write_text",
     ),
     "groundtruth": ("GroundTruth", "convert_ground_truth", "read_ground_truth"),
     "identify": ("kind_of_file",),

@@ -38,6 +38,10 @@ MORE_ID_NAMES = (
 MASK_NAMES = ("mask", "masks", "video_mask", "frame_mask", "attention_mask")
 LENGTH_NAMES = ("lengths", "length", "num_frames", "n_frames", "frame_counts")
 SCHEMA = "rerank/1"
+_SIDE_WORDS = {
+    "texts": ("text", "texts", "txt", "caption", "captions", "query", "sentence", "sen"),
+    "videos": ("video", "videos", "vid", "image", "images", "img", "gallery", "audio"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,3 +104,14 @@ def contents(fields: Mapping[str, Field]) -> str:
     found = [f"{name!r} ({fields[name].describe()})" for name in sorted(fields)[:8]]
     more = f" and {len(fields) - 8} more" if len(fields) > 8 else ""
     return ", ".join(found) + more or "nothing"
+
+
+def side_in(name: str) -> str:
+    """The side that a name speaks of, or nothing.
+
+    >>> side_in("text_mask"), side_in("mask")
+    ('texts', '')
+    """
+    words = name.rpartition("/")[2].lower().split("_")
+    found = [side for side, called in _SIDE_WORDS.items() if any(w in called for w in words)]
+    return found[0] if len(found) == 1 else ""

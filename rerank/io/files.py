@@ -267,30 +267,9 @@ def atomic_path(path: PathLike, *, like: Path | None = None) -> Iterator[Path]:
             disk is full.
     """
     path = Path(path)
-    try:
-        if _is_stream(path):
-            raise FormatError(
-                f"{path}: is a stream and no file, and results are renamed into place; choose a "
-                "name for the output"
-            )
-        target = Path(os.path.realpath(path))
-        if target.is_symlink():
-            raise FormatError(f"{path}: is a circle of links; choose another name for the output")
-        if target.exists() and not target.is_file():
-            kind = "a directory" if target.is_dir() else "not an ordinary file"
-            raise FormatError(f"{path}: is {kind}; choose another name for the output")
-        if not target.parent.is_dir():
-            raise FormatError(
-                f"{path}: the folder {str(target.parent)!r} does not exist; create it or choose "
-                "another place"
-            )
-    except (OSError, ValueError) as error:
-        if isinstance(error, RerankError):
-            raise
-        raise FormatError(f"{path}: cannot be written: {one_line(error)}") from error
+    target = _target_of(path)
     remove_dead(target)
-    # Libraries look at the ending; one as long as a sentence is none.
-    temporary = temporary_beside(target, target.suffix if len(target.suffix) < 20 else "")
+    temporary = _temporary_of(target)
     try:
         created(temporary, target if like is None else like)
     except OSError as error:
@@ -316,6 +295,61 @@ def atomic_path(path: PathLike, *, like: Path | None = None) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def check_place(path: PathLike | None) -> None:
+    """Refuse a place where `atomic_path` could write nothing, before the work for it is done.
+
+    >>> check_place(None), check_place("data_samples/new.h5")
+    (None, None)
+    >>> check_place("data_samples")
+    Traceback (most recent call last):
+    rerank.core.errors.FormatError: data_samples: is a directory; choose another name for the output
+
+    Raises:
+        FormatError: it is one.
+    """
+    if path is None:
+        return
+    path = Path(path)
+    target = _target_of(path)
+    temporary = _temporary_of(target)
+    try:
+        created(temporary, target)
+        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _target_of(path: Path) -> Path:
+    """The file behind links that shall be written."""
+    try:
+        if _is_stream(path):
+            raise FormatError(
+                f"{path}: is a stream and no file, and results are renamed into place; choose a "
+                "name for the output"
+            )
+        target = Path(os.path.realpath(path))
+        if target.is_symlink():
+            raise FormatError(f"{path}: is a circle of links; choose another name for the output")
+        if target.exists() and not target.is_file():
+            kind = "a directory" if target.is_dir() else "not an ordinary file"
+            raise FormatError(f"{path}: is {kind}; choose another name for the output")
+        if not target.parent.is_dir():
+            raise FormatError(
+                f"{path}: the folder {str(target.parent)!r} does not exist; create it or choose "
+                "another place"
+            )
+    except (OSError, ValueError) as error:
+        if isinstance(error, RerankError):
+            raise
+        raise FormatError(f"{path}: cannot be written: {one_line(error)}") from error
+    return target
+
+
+def _temporary_of(target: Path) -> Path:
+    # Libraries look at the ending; one as long as a sentence is none.
+    return temporary_beside(target, target.suffix if len(target.suffix) < 20 else "")
 
 
 def _is_stream(path: Path) -> bool:

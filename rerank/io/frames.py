@@ -13,9 +13,9 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.core.wording import option
-from rerank.io.container import LENGTH_NAMES, MASK_NAMES
 from rerank.io.field import MAX_RATIO, Field, afford, check_matrix, read_array, rows_per_block
 from rerank.io.files import foreign, named
+from rerank.io.frame_masks import frames_there, says_something
 
 
 def how_to_pool() -> str:
@@ -132,7 +132,7 @@ def pooled_cube(cube: Field, beside: Mapping[str, Field], pooling: Pooling | Non
     if pooling is None and frames > 1:
         raise FormatError(f"{cube.where}: every item has {frames} rows (frames); {how_to_pool()}")
     afford(8 * frames * width, cube.where, what="a single item")
-    mask = _mask(cube, beside)
+    mask = None if pooling is None else frames_there(cube, beside)
 
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         row = start
@@ -156,9 +156,9 @@ def one_matrix(cube: Field, beside: Mapping[str, Field]) -> Field | None:
     """
     if cube.shape[0] != 1 or cube.shape[1] < 2 or cube.kind != "float":
         return None
-    if any(name in beside for name in (*MASK_NAMES, *LENGTH_NAMES)):
-        return None
     rows, width = cube.shape[1:]
+    if any(says_something(name, item, 1, rows) for name, item in beside.items()):
+        return None
     held: list[np.ndarray] = []
 
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
@@ -170,32 +170,20 @@ def one_matrix(cube: Field, beside: Mapping[str, Field]) -> Field | None:
     return Field(cube.where, (rows, width), cube.dtype, blocks, cube.check, odd=cube.odd)
 
 
-def _mask(cube: Field, beside: Mapping[str, Field]) -> np.ndarray | None:
-    """(n, frames) booleans: which frames are there; None where nothing says so."""
-    n, frames, _ = cube.shape
-    for name in (*MASK_NAMES, *LENGTH_NAMES):
-        found = beside.get(name)
-        if found is None:
-            continue
-        if found.shape == (n, frames) and name in MASK_NAMES:
-            return read_array(found, booleans=True) != 0
-        if found.shape in ((n,), (n, 1)) and found.kind in ("integer", "float"):
-            lengths = read_array(found).reshape(-1)
-            if (lengths > frames).any() or (lengths < 1).any():
-                row = int(np.flatnonzero((lengths > frames) | (lengths < 1))[0])
-                raise FormatError(
-                    f"{found.where}: row {row} says {lengths[row]:g} frames, expected 1 to {frames}"
-                )
-            return np.arange(frames) < lengths[:, None]
-        raise FormatError(
-            f"{found.where}: is {found.describe()}, but the frames are {cube.shape}; expected a "
-            f"mask ({n}, {frames}) or {n} lengths"
-        )
-    return None
+def stacked(
+    path: Path,
+    by_id: Mapping[str, Field],
+    pooling: Pooling | None,
+    beside: Mapping[str, Mapping[str, Field]] | None = None,
+) -> Field:
+    """The arrays of all ids as the rows of one matrix; frames are pooled, single ones are rows.
 
-
-def stacked(path: Path, by_id: Mapping[str, Field], pooling: Pooling | None) -> Field:
-    """The arrays of all ids as the rows of one matrix; frames are pooled, single ones are rows."""
+    Args:
+        path: the file.
+        by_id: the array of each id.
+        pooling: how frames become one vector.
+        beside: what lies beside the array of an id and says which of its frames are there.
+    """
     items = [(item_id, _flat(item)) for item_id, item in by_id.items()]
     first_id, first = items[0]
     width = first.shape[-1]
@@ -213,16 +201,19 @@ def stacked(path: Path, by_id: Mapping[str, Field], pooling: Pooling | None) -> 
     # Where some have several frames, a single one is a frame as well.
     framed = pooling is not None and has_frames([item.shape for _, item in items])
 
-    def row(item: Field) -> np.ndarray:
+    def row(item_id: str, item: Field) -> np.ndarray:
         if framed and pooling is not None:
-            return pooling.of(_frames_between(item, 0, item.shape[0]), width, item.where)
+            parts = _frames_between(item, 0, item.shape[0])
+            if said := (beside or {}).get(item_id):
+                parts = _kept(parts, frames_there(_as_cube(item), said))
+            return pooling.of(parts, width, item.where)
         return np.concatenate(list(item.blocks(0, item.shape[0]))).reshape(1, width)
 
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         # Together: a row alone costs its readers more time than its numbers do.
         step = rows_per_block(8 * width)
         for at in range(start, stop, step):
-            yield np.concatenate([row(item) for _, item in items[at : min(stop, at + step)]])
+            yield np.concatenate([row(*item) for item in items[at : min(stop, at + step)]])
 
     def check() -> None:
         # One array under many names would otherwise grow without bound.
@@ -254,6 +245,23 @@ def _flat(item: Field) -> Field:
             yield block[0, start:stop]
 
     return Field(item.where, (rows, width), item.dtype, blocks, item.check, odd=item.odd)
+
+
+def _as_cube(item: Field) -> Field:
+    """(f, d) as (1, f, d)."""
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        yield np.concatenate(list(item.blocks(0, item.shape[0])))[None][start:stop]
+
+    return Field(item.where, (1, *item.shape), item.dtype, blocks, item.check)
+
+
+def _kept(parts: Iterator[np.ndarray], there: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Frames of one item that are there."""
+    at = 0
+    for part in parts:
+        yield part if there is None else part[there[0, at : at + len(part)]]
+        at += len(part)
 
 
 def _frames_between(frames: Field, start: int, stop: int) -> Iterator[np.ndarray]:

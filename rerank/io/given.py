@@ -14,6 +14,7 @@ from rerank.io.container import ID_NAMES, MORE_ID_NAMES
 from rerank.io.files import named, one_line
 from rerank.io.ids import check_ids, first_duplicate
 from rerank.io.number_columns import torn, vectors_among
+from rerank.io.splits import counted_splits, is_named_like_splits, is_of_splits
 
 
 @runtime_checkable
@@ -179,6 +180,7 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
     ids = index
     if known:
         ids = check_ids(_values(table[by_name[known[0]]]), f"{role}: column {known[0]!r}")
+    _refuse_splits(table, {name: by_name[name] for name in names if name not in known}, role)
     left = [name for name in names if name not in known]
     numbers = [name for name in left if _is_numeric(table[by_name[name]])]
     others = [name for name in left if name not in numbers]
@@ -212,6 +214,24 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
         f"{role}: got a DataFrame with the columns {named(names)}; expected columns of numbers, or "
         f"one column of vectors, and at most one of ids, such as 'id'; give {way or 'df[[...]]'}"
     )
+
+
+def _refuse_splits(table: Any, columns: Mapping[str, Any], role: str) -> None:  # noqa: ANN401
+    """Refuse the rows of several splits, which are never merged."""
+    for name, column in columns.items():
+        if not is_named_like_splits(name) or _holds_vectors(table[column]):
+            continue
+        values = [str(value) for value in _values(table[column])]
+        if is_of_splits(name, values):
+            is_first = f"df[{name!r}] == {_values(table[column])[0]!r}"
+            one, every = f"df[{is_first}]", f"df.drop(columns={name!r})"
+            if type(table).__module__.startswith("polars"):
+                one, every = f"df.filter({is_first})", f"df.drop({name!r})"
+            raise RerankError(
+                f"{role}: column {name!r} of the DataFrame says that its rows are of several "
+                f"splits: {counted_splits(values)}; give those of one: {one}, or for all leave the "
+                f"column out: {every}"
+            )
 
 
 def _numbers(column: Any, where: str) -> np.ndarray:  # noqa: ANN401  pandas or polars

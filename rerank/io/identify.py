@@ -12,6 +12,7 @@ _MAGIC = (
 )
 PAGE, RANKINGS, LOG, PAIR_SCORES = "an HTML page", "rankings", "a training log", "pair scores"
 TRUTH = "a ground truth"
+SCRIPT = "the script of an export"
 
 # Texts of this package, told by how they begin.
 _TEXTS = (
@@ -23,6 +24,7 @@ _TEXTS = (
     (re.compile(r'\{\s*"(\\.|[^"\\])*"\s*:\s*\[\s*[01](\.\d+)?\s*[,\]]'), PAIR_SCORES),
     (re.compile(r'\[\n\{"query_id": "(\\.|[^"\\])*", "video_id": "'), TRUTH),
     (re.compile(r"<!doctype html", re.IGNORECASE), PAGE),
+    (re.compile(r"# Query it: python \S.* QUERIES\.npy \d+\n"), SCRIPT),
 )
 _RANKING_COLUMNS = {"direction", "query_id", "rank", "gallery_id"}
 _HEAD = 4096

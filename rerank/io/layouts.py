@@ -10,11 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from rerank.core.errors import FormatError
 from rerank.core.wording import either, option
-from rerank.io.container import SCHEMA, VECTOR_NAMES, Container, Found, contents, listing
+from rerank.io.container import (
+    SCHEMA,
+    VECTOR_NAMES,
+    Container,
+    Found,
+    contents,
+    listing,
+    side_in,
+)
 from rerank.io.field import Field, check_matrix
 from rerank.io.files import named
+from rerank.io.frame_masks import beside_items
 from rerank.io.frames import (
     Pooling,
     has_frames,
@@ -35,6 +46,7 @@ from rerank.io.ids import (
     read_ids,
     read_sidecar,
 )
+from rerank.io.splits import counted_splits, only_rows, split_column
 
 
 @dataclass(frozen=True)
@@ -81,10 +93,6 @@ _STREAMS = {
     "rgb", "flow", "image", "text", "video", "audio", "caption", "title", "motion", "appearance",
     "visual", "spatial", "temporal", "object", "scene", "face", "ocr", "speech", "depth",
 }  # fmt: skip
-_SIDE_WORDS = {
-    "texts": ("text", "texts", "txt", "caption", "captions", "query", "sentence", "sen"),
-    "videos": ("video", "videos", "vid", "image", "images", "img", "gallery", "audio"),
-}
 _WORDS = {"texts": ("text", "caption", "query", "sentence"), "videos": ("vid", "image", "img")}
 
 
@@ -102,6 +110,7 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     wanted = wanted or Wanted()
     if container.schema is not None:
         return _canonical(container, wanted)
+    container, wanted = _of_one_split(container, wanted)
     if container.vectors is not None:
         container = replace(container, fields=container.vectors, vectors=None)
     fields = container.fields
@@ -116,9 +125,9 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     arrays = {name: item for name, item in root.items() if _is_rows(item)}
     called = [name for name in VECTOR_NAMES if name in root]
     good = [name for name in called if name in arrays]
-    if len(good) == 1 and (side := _side_in(good[0])):
+    if len(good) == 1 and (side := side_in(good[0])):
         # The array of the other side may have a name that is not known.
-        good += [name for name in arrays if _side_in(name) not in ("", side)]
+        good += [name for name in arrays if side_in(name) not in ("", side)]
     if len(good) > 1:
         raise FormatError(
             f"{container.path}: {named(good)} could all be the embeddings; name one: "
@@ -164,6 +173,36 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     if integers := [item for item in root.values() if item.kind == "integer" and _depth(item) == 2]:
         check_matrix(integers[0], "embeddings")
     raise FormatError(f"{container.path}: no embeddings found; {listing(container)}")
+
+
+def _of_one_split(container: Container, wanted: Wanted) -> tuple[Container, Wanted]:
+    """The rows of the split that is meant, where a column says of which split each row is.
+
+    Raises:
+        FormatError: rows of several splits, and no word on which is meant.
+    """
+    found = split_column(container)
+    if found is None:
+        return container, wanted
+    name, values = found
+    said = wanted.dataset
+    if said == "/":
+        return container, replace(wanted, dataset=None)
+    if said is None or said not in values or said in container.fields:
+        also = ""
+        if said is not None:
+            also = f", and the array with {wanted.say('embedding_column', said)}"
+        first = min(set(values), key=lambda split: (split.lower() != "test", split))
+        raise FormatError(
+            f"{container.path}: its column {name!r} says that its rows are of several splits: "
+            f"{counted_splits(values)}; say which is meant: {wanted.say('dataset', first)}, or "
+            f"{wanted.say('dataset', '/')} for all{also}"
+        )
+    chosen = np.array([value == said for value in values])
+    ids = wanted.ids
+    if ids is not None and len(ids) == len(values):
+        ids = tuple(each for each, kept in zip(ids, chosen, strict=True) if kept)
+    return only_rows(container, chosen), replace(wanted, dataset=None, ids=ids)
 
 
 def _only_group(fields: Mapping[str, Field]) -> dict[str, Field] | None:
@@ -249,6 +288,9 @@ def holds(container: Container, dataset: str) -> bool:
     False
     """
     name = dataset.strip("/")
+    found = split_column(container)
+    if found is not None and name in found[1]:
+        return True
     return any(
         key == name or key.startswith(f"{name}/") or key.endswith(f"/{name}") or name == ""
         for key in (*container.fields, *(container.vectors or ()))
@@ -271,6 +313,7 @@ def locate_items(
             or streams could be meant, or frames come without a word on how to combine them.
     """
     path = container.path
+    fields = _without(fields, beside_items(fields))
     if group is None:
         _refuse_collections(path, fields, wanted)
     arrays = {name: item for name, item in fields.items() if _is_item(item)}
@@ -451,8 +494,26 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
     check_unique(ids, str(path))
     rows = container.alike
     if rows is None or by_id is not container.fields:
-        rows = stacked(Path(path), dict(zip(ids, by_id.values(), strict=True)), wanted.pooling)
+        held = dict(zip(ids, by_id.values(), strict=True))
+        rows = stacked(Path(path), held, wanted.pooling, _beside(container, held))
     return Found(rows, ids)
+
+
+def _without(
+    fields: dict[str, Field], beside: Mapping[str, Mapping[str, Field]]
+) -> dict[str, Field]:
+    """Arrays that are no masks and lengths of the frames beside them."""
+    gone = {f"{head}/{leaf}" for head, inside in beside.items() for leaf in inside}
+    return {name: item for name, item in fields.items() if name not in gone} if gone else fields
+
+
+def _beside(container: Container, by_id: Mapping[str, Field]) -> dict[str, dict[str, Field]]:
+    """For each id what lies in the group of its array and says which of its frames are there."""
+    said = beside_items(container.fields)
+    if not said:
+        return {}
+    heads = {id(item): name.rpartition("/")[0] for name, item in container.fields.items()}
+    return {name: said.get(heads.get(id(item), ""), {}) for name, item in by_id.items()}
 
 
 def _refuse_streams(path: Path, ids: Sequence[str], wanted: Wanted) -> None:
@@ -589,19 +650,12 @@ def _of_the_other_side(
 ) -> set[str]:
     """Names of ids that belong to the other side, where an array has ids of its own side too."""
     own = next((name for name, field in siblings.items() if field is item), "")
-    side = _side_in(own) or wanted.side
+    side = side_in(own) or wanted.side
     names = [name for tier in tiers for name in tier if name in siblings]
-    sides = {name: _side_in(name) for name in names}
+    sides = {name: side_in(name) for name in names}
     if not side or not any(found == side for found in sides.values()):
         return set()
     return {name for name, found in sides.items() if found not in ("", side)}
-
-
-def _side_in(name: str) -> str:
-    """The side that a name speaks of, or nothing."""
-    words = name.rpartition("/")[2].lower().split("_")
-    found = [side for side, called in _SIDE_WORDS.items() if any(w in called for w in words)]
-    return found[0] if len(found) == 1 else ""
 
 
 def _choose_ids(

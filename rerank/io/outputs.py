@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rerank.core.errors import RerankError
+from rerank.core.wording import either
 from rerank.io.files import PathLike, safely
 from rerank.io.identify import LOG, PAGE, PAIR_SCORES, kind_of_file
 from rerank.io.ids import find_sidecar
@@ -34,6 +35,7 @@ _PROMISES = frozenset(
     ".h5 .hdf5 .json .jsonl .ndjson .html .htm .safetensors .parquet .pq .feather .arrow .csv .tsv "
     ".txt .trec .run .npz .npy .pt .pth .pkl .pickle .mat .faiss .xlsx .zip .gz".split()
 )
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
 
 
 def check_outputs(
@@ -56,7 +58,7 @@ another name
     >>> check_outputs({"--out": "data_samples/gt.json"}, kind="rerank-results/1")
     Traceback (most recent call last):
     rerank.core.errors.RerankError: --out data_samples/gt.json: is there and is JSON, not \
-rerank-results/1; choose another name, or replace it with --force
+rerank-results/1; choose another name, or replace it: force=True
 
     Args:
         outputs: what will be written; names of options for messages, where there are any.
@@ -80,8 +82,14 @@ rerank-results/1; choose another name, or replace it with --force
     for name, path in named:
         label = f"{name} {path}" if name.startswith("-") else str(path)
         keys = _identities(path)
-        if any(key in read for key in keys) or _inside(path, inputs):
+        if any(key in read for key in keys):
             raise RerankError(f"{label}: is an input of this run; choose another name")
+        if (folder := _inside(path, inputs)) is not None:
+            _check_folder(folder)
+            raise RerankError(
+                f"{label}: lies in the folder {folder}, which is an input of this run; choose "
+                "another place"
+            )
         for key in keys:
             if key in written:
                 raise RerankError(f"{label}: is also {written[key]}; choose another name")
@@ -93,7 +101,7 @@ rerank-results/1; choose another name, or replace it with --force
         if found not in (wanted, "empty"):
             raise RerankError(
                 f"{label}: is there and is {found}, not {wanted}; choose another name, or replace "
-                "it with --force"
+                f"it{either(' with --force', ': force=True')}"
             )
         if found != wanted:
             check_ending(path, label, wanted)
@@ -141,10 +149,23 @@ def _with_sidecars(inputs: Iterable[PathLike | None]) -> list[Path]:
     return found
 
 
-def _inside(path: Path, inputs: Iterable[PathLike | None]) -> bool:
-    """Whether a file that is there lies in a folder that is read."""
+def _inside(path: Path, inputs: Iterable[PathLike | None]) -> Path | None:
+    """The folder that is read in which a file lies that is there."""
     if not safely(path.exists):
-        return False
+        return None
     real = Path(os.path.realpath(path))
-    folders = [Path(os.path.realpath(given)) for given in inputs if given is not None]
-    return any(safely(folder.is_dir) and folder in real.parents for folder in folders)
+    folders = [Path(given) for given in inputs if given is not None and safely(Path(given).is_dir)]
+    return next((f for f in folders if Path(os.path.realpath(f)) in real.parents), None)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder without arrays and images, such as `.`; that is the fault then.
+
+    Raises:
+        FormatError: it is one.
+    """
+    from rerank.io.opening import open_container
+
+    if not any(part.suffix.lower() in _IMAGES for part in folder.iterdir()):
+        with open_container(folder):
+            pass

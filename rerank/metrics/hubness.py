@@ -259,7 +259,9 @@ def sentence(hubness: Hubness, items: str = "videos") -> str:
             f"Too few queries to judge: {nouns.counted(hubness.n_queries, 'lists')} of {hubness.k} "
             f"cannot tell {gallery} apart; use at least {-(-2 * m // hubness.k)} queries."
         )
-    skews = f"skewness {hubness.skewness:.1f}, chance alone gives {hubness.skewness_by_chance:.1f}"
+    skews = (
+        f"skewness {hubness.skewness:z.1f}, chance alone gives {hubness.skewness_by_chance:z.1f}"
+    )
     never = f"{'is' if antihubs == 1 else 'are'} never among the first {hubness.k} ({skews})."
     if not hubs:
         return f"No hubs: nothing is found unusually often, and {antihubs} of {gallery} {never}"
@@ -277,7 +279,7 @@ def rise(before: Hubness, after: Hubness) -> str:
     """
     rises = []
     if round(after.skewness, 2) > round(before.skewness, 2):
-        rises.append(f"skewness {before.skewness:.2f} -> {after.skewness:.2f}")
+        rises.append(f"skewness {before.skewness:z.2f} -> {after.skewness:z.2f}")
     if round(after.antihub_share, 3) > round(before.antihub_share, 3):
         rises.append(f"antihubs {before.antihub_share:.1%} -> {after.antihub_share:.1%}")
     if not rises:

@@ -190,7 +190,7 @@ def verdict(name: Name, label: Label, figure: str, change: Difference | None) ->
         return f"{what}: nothing was re-ranked."
     said = f"{figure} {change.before:.1f} before and {change.after:.1f} after"
     if change.low == change.low:
-        said += f" ({change.change:+.1f}, 95 % interval {change.low:.1f} to {change.high:.1f})"
+        said += f" ({change.change:+z.1f}, 95 % interval {change.low:z.1f} to {change.high:z.1f})"
     if change.change == 0:
         sure = "no difference"
     elif math.isnan(change.p):

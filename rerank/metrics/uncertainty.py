@@ -78,11 +78,13 @@ def format_change(difference: Difference, digits: int = 1) -> str:
 
     >>> format_change(Difference(34.4, 41.7, 5.1, 9.4, 0.0001))
     '41.7 (+7.3 [5.1, 9.4])'
+    >>> format_change(Difference(34.4, 34.38, -0.04, 0.0, 1.0))
+    '34.4 (+0.0 [0.0, 0.0])'
     """
-    text = f"{difference.after:.{digits}f} ({difference.change:+.{digits}f}"
+    text = f"{difference.after:z.{digits}f} ({difference.change:+z.{digits}f}"
     if math.isnan(difference.low):
         return f"{text})"
-    return f"{text} [{difference.low:.{digits}f}, {difference.high:.{digits}f}])"
+    return f"{text} [{difference.low:z.{digits}f}, {difference.high:z.{digits}f}])"
 
 
 def too_few(found: Iterable[Interval | Difference]) -> str:

@@ -16,9 +16,11 @@ import torch
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import ArrayLike
-from rerank.core.wording import label, option
+from rerank.core.wording import either, label, option
 from rerank.core.words import Metric, QuerySide, Space
-from rerank.io.files import folder_of, foreign, locked, write_text
+from rerank.io.files import folder_of, foreign, locked, safely, write_text
+from rerank.io.identify import SCRIPT
+from rerank.io.outputs import check_outputs
 from rerank.methods.base import FittedPipeline
 from rerank.methods.saved import Saved
 from rerank.passes.reduce import TopK, check_k
@@ -26,13 +28,28 @@ from rerank.serving import sidecar
 from rerank.serving.fold import centres_of, folding_settings, plan_folding
 from rerank.serving.matching import align, check_dimension, check_queries
 from rerank.serving.recall import Truth, measured_with, reach
-from rerank.serving.sidecar import DEFAULT_TABLE, SCHEMA, Exported
+from rerank.serving.sidecar import DEFAULT_TABLE, SCHEMA, Exported, holds_export, side_car
 from rerank.serving.snippets import snippet_path, snippet_text
 from rerank.serving.stores.contract import Hits, Store, TableStore
 from rerank.serving.stores.registry import STORES, make_store
 
 RECALL = 0.99
 _TRIES = 5
+
+
+def check_beside(out: Path, table: str, *, force: bool) -> None:
+    """Refuse to replace files beside an export that are of no export.
+
+    Raises:
+        RerankError: one of them.
+    """
+    script, side = snippet_path(out, table), side_car(out, table)
+    check_outputs([script], force=force, kind=SCRIPT)
+    if not force and safely(side.is_file) and not holds_export(out, table):
+        raise RerankError(
+            f"{side}: is there and is no side-car of an export; choose another name, or replace "
+            f"it{either(' with --force', ': force=True')}"
+        )
 
 
 def _check_place(to: str, out: Path, *, replace: bool) -> None:
@@ -58,6 +75,7 @@ def export(
     recall: float = RECALL,
     effort: int | None = None,
     replace: bool = False,
+    force: bool = False,
     head: Mapping[str, np.ndarray] | None = None,
     **settings: Any,  # noqa: ANN401  fields of the store
 ) -> Exported:
@@ -80,6 +98,7 @@ def export(
         recall: overlap that is wanted of an approximate index.
         effort: search effort of an approximate index, instead of raising it.
         replace: whether a table or collection that is there may be replaced.
+        force: whether files beside `out` that are of no export may be replaced.
         head: a trained head of the queries, for the side-car.
         **settings: of the store, such as index="hnsw", space="cosine", table="videos".
 
@@ -89,7 +108,9 @@ def export(
     """
     to = STORES.find(to).name
     store: Store = make_store(to, **settings)
+    table = table_of(store)
     _check_place(to, out, replace=replace)
+    check_beside(out, table, force=force)
     _check_effort(store, effort)
     vectors = align(saved, ids, gallery)
     if queries is not None:
@@ -117,7 +138,6 @@ def export(
         reached = reach(overlap, efforts, recall)
         if reached.effort is not None:
             place.store.settle(place.target, reached.effort)
-        table = table_of(store)
         manifest = {
             "schema": SCHEMA,
             "to": to,

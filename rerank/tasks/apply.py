@@ -436,6 +436,7 @@ def apply_files(
          said.video_ids),
         force=force, kind=SCHEMA,
     )  # fmt: skip
+    io.check_place(out)
     sharded = comm.start_from_environment()
     target = pick_device(device)
     method, fields = settings.get("method"), {k: v for k, v in settings.items() if k != "method"}
@@ -829,6 +830,6 @@ def _row(outcome: Ranking) -> list[str]:
         f"{facts['tau']:.4g}" if facts.get("tau", 0) > 0 else "-",
         str(facts.get("iterations", "-")),
         f"{facts['marginal_error']:.1e}" if facts.get("tau", 0) > 0 else "-",
-        f"{before.skewness:.2f} -> {after.skewness:.2f}",
+        f"{before.skewness:z.2f} -> {after.skewness:z.2f}",
         f"{before.antihub_share:.1%} -> {after.antihub_share:.1%}",
     ]

@@ -61,7 +61,7 @@ def export(
         gallery: the embeddings that the model was fitted on, where it does not hold them.
         queries: embeddings to measure the searches with.
         recall: overlap with the exact top 10 that is wanted of an approximate index.
-        **options: query_side, centre, effort, replace, and settings of the store: index="hnsw".
+        **options: query_side, centre, effort, replace, force; settings of the store: index="hnsw".
 
     Returns:
         What lies beside the export; `.manifest["recall"]` is what was measured.
@@ -127,7 +127,8 @@ def export_files(
     asked = read_queries(queries, words[1], metric, said) if queries else None
     made = export(
         held, out, to=to, queries=asked, query_side=query_side,
-        centre=centre, recall=recall, effort=effort, replace=replace, **dict(settings or {}),
+        centre=centre, recall=recall, effort=effort, replace=replace, force=force,
+        **dict(settings or {}),
     )  # fmt: skip
     found, reached = made.manifest["recall"], made.manifest["effort"]
     with_effort = ""
@@ -172,12 +173,12 @@ def _check_places(
     """
     beside = side_car(out, table)
     io.check_outputs(
-        {"--out": out, "its side-car": beside, "its script": snippet_path(out, table)}, inputs,
-        force=force, kind={"its script": "text"},
+        {"--out": out, "its side-car": beside, "its script": snippet_path(out, table)}, inputs
     )  # fmt: skip
-    there = next((path for path in (out, beside) if path.is_file()), None)
-    if there is not None and not force and not holds_export(out, table):
+    if out.is_file() and not force and not holds_export(out, table):
         raise RerankError(
-            f"--out {there}: is there and is no export with its side-car; choose another name, or "
+            f"--out {out}: is there and is no export with its side-car; choose another name, or "
             "replace it with --force"
         )
+    exporting.check_beside(out, table, force=force)
+    io.check_place(beside)

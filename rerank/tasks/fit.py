@@ -202,6 +202,7 @@ def fit_files(
          settings_file, said.text_ids, said.video_ids),
         force=force, kind=KIND,
     )  # fmt: skip
+    io.check_place(out)
     target = pick_device(device)
     held = _read_sides(roles, said, bank_gt, direction=direction, metric=metric, weights=weights,
                        heads=heads)  # fmt: skip

@@ -68,7 +68,7 @@ class Inspection(dict[str, Any]):
     """What was found: "hubness" per direction, "advice", "geometry", "checks", and "scores"."""
 
     def __repr__(self) -> str:
-        said = [f"{name} skewness {of['skewness']:.2f}" for name, of in self["hubness"].items()]
+        said = [f"{name} skewness {of['skewness']:z.2f}" for name, of in self["hubness"].items()]
         odd = [check["name"] for check in self["checks"] if check["status"] != "ok"]
         return f"Inspection({', '.join(said)}; to look at: {'; '.join(odd) or 'nothing'})"
 

@@ -19,7 +19,7 @@ from rerank.core.arrays import strained
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.pairs import Grades, as_grades, as_positives
 from rerank.core.similarity import ArrayLike
-from rerank.core.wording import label, option
+from rerank.core.wording import either, label, option
 from rerank.io import Embeddings, Reading, ScoreMatrix
 from rerank.io.files import named, read_text, regular_file
 from rerank.io.layouts import holds
@@ -531,6 +531,23 @@ def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:
     )
 
 
+def refuse_same(texts: Embeddings, videos: Embeddings) -> None:
+    """Refuse the same embeddings as texts and as videos, of which every one finds itself.
+
+    Raises:
+        RerankError: they are the same.
+    """
+    if (
+        texts.vectors.shape == videos.vectors.shape
+        and np.array_equal(texts.vectors[:1], videos.vectors[:1])
+        and np.array_equal(texts.vectors, videos.vectors)
+    ):
+        raise RerankError(
+            f"{texts.source} and {videos.source} hold the same embeddings; give "
+            f"{either('--texts and --videos', 'texts and videos')} each its own"
+        )
+
+
 def _check_captions(texts: Embeddings, videos: Embeddings) -> None:
     """Refuse sides that are the same, or that their ids show to be swapped.
 
@@ -540,15 +557,7 @@ def _check_captions(texts: Embeddings, videos: Embeddings) -> None:
     """
     if not (len(texts) == texts.total_rows and len(videos) == videos.total_rows):
         return  # a share of them says nothing
-    if (
-        texts.vectors.shape == videos.vectors.shape
-        and np.array_equal(texts.vectors[:1], videos.vectors[:1])
-        and np.array_equal(texts.vectors, videos.vectors)
-    ):
-        raise RerankError(
-            f"{texts.source} and {videos.source} hold the same embeddings; give --texts and "
-            "--videos each its own"
-        )
+    refuse_same(texts, videos)
     names = set(texts.ids)
     captions = [
         name

@@ -10,7 +10,7 @@ from typing import Any
 from rerank.core import nouns
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.words import NAMES, Name
-from rerank.io.files import atomic_path, read_json
+from rerank.io.files import atomic_path, check_place, read_json
 from rerank.io.identify import PAGE
 from rerank.io.outputs import check_outputs
 from rerank.metrics.figures import as_text
@@ -64,12 +64,13 @@ class PageWords:
 
 
 def check_report(report: Path | None, inputs: Sequence[Path | None], *, force: bool) -> None:
-    """Refuse a page in the place of an input or of a file of another kind; before the work.
+    """Refuse a page where an input or a file of another kind is, or none can be; before the work.
 
     Raises:
         RerankError: it is one.
     """
     check_outputs({"--report": report}, inputs, force=force, kind=PAGE)
+    check_place(report)
 
 
 def rows_of(judged: Judged, name: Name) -> tuple[list[str], list[list[str]]]:

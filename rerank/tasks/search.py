@@ -55,6 +55,7 @@ def search_files(
         {"--out": out}, (*videos, *texts, model, index, said.text_ids, said.video_ids),
         force=force, kind=kind_of_results(out),
     )  # fmt: skip
+    io.check_place(out)
     held = None if model is None else load(model)
     fitted = None if held is None else held.saved
     if fitted is not None:

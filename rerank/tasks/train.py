@@ -14,6 +14,7 @@ from rerank import io
 from rerank.core import comm, nouns
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.nouns import counted
+from rerank.io import tensorfile
 from rerank.io.files import beside, named
 from rerank.io.identify import LOG, PAIR_SCORES
 from rerank.metrics.ranks import summary
@@ -310,7 +311,9 @@ def train_files(
          "--pair-scores": extras.pair_scores},
         [train, validation, test], said, extras, force=force,
     )  # fmt: skip
-    _check_checkpoint(checkpoint, out, settings, extras)
+    _check_checkpoint(checkpoint, out, settings, extras, force=force)
+    for path in (out, extras.log, extras.pair_scores):
+        io.check_place(path)
     whole = read_split(train, captions=extras.captions, reading=said)
     splits = [whole]
     for files, name, prefix in ((validation, "validation", "val-"), (test, "test", "test-")):
@@ -369,7 +372,9 @@ def _check_places(
     check_said(reading, roles)
 
 
-def _check_checkpoint(path: Path, out: Path, settings: TrainSettings, extras: Extras) -> None:
+def _check_checkpoint(
+    path: Path, out: Path, settings: TrainSettings, extras: Extras, *, force: bool
+) -> None:
     """A checkpoint is there exactly where this run may use it.
 
     Raises:
@@ -379,12 +384,18 @@ def _check_checkpoint(path: Path, out: Path, settings: TrainSettings, extras: Ex
         raise RerankError("--resume goes on from a checkpoint and --fresh starts over: give one")
     if extras.resume and not path.exists():
         raise RerankError(f"--resume: there is no checkpoint {path}; start without --resume")
-    if not path.exists() or extras.fresh:
+    if not path.exists():
+        return
+    if extras.fresh:
+        io.check_outputs([path], force=force, kind=checkpoints.KIND)
         return
     try:
         state = checkpoints.peek(path)
     except FormatError as error:
-        raise FormatError(f"{error}; start over with --fresh") from None
+        ours = tensorfile.kind_of(path) == checkpoints.KIND
+        raise FormatError(
+            f"{error}; start over with --fresh{'' if ours else ' --force'}, or choose another --out"
+        ) from None
     if not extras.resume:
         if not state.finished:
             raise RerankError(

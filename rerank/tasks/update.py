@@ -41,6 +41,7 @@ def update_files(
         {"--out": out or model}, (*videos, *texts, remove, index, said.text_ids, said.video_ids),
         force=force, kind=KIND,
     )  # fmt: skip
+    io.check_place(out or model)
     held = load(model)
     fitted = held.saved
     check_served(fitted)

@@ -34,7 +34,7 @@ from rerank.tasks import tune as tuning
 from rerank.tasks.apply import Ranking, Reranked
 from rerank.tasks.confidence import Answers, answers_of
 from rerank.tasks.inspect import Inspection, read_directions
-from rerank.tasks.read import Inputs, bytes_of, pick_device, right_answers
+from rerank.tasks.read import Inputs, bytes_of, pick_device, refuse_same, right_answers
 
 # Above this many scores a saved result keeps the matrix only where it is asked for.
 _KEPT_SCORES = 4_000_000
@@ -207,7 +207,7 @@ class Result(Reranked):
 
         rows = "".join(
             f"<tr><td>{side.direction.name}</td><td>{side.label}</td>"
-            f"<td>{side.before.skewness:.2f} &rarr; {side.after.skewness:.2f}</td></tr>"
+            f"<td>{side.before.skewness:z.2f} &rarr; {side.after.skewness:z.2f}</td></tr>"
             for side in (self.t2v, self.v2t)
         )
         return (
@@ -557,6 +557,8 @@ def _read(
         raise RerankError("give texts and videos, or scores, not both and not neither")
     arrays = {role: rows for role, (_, rows) in held.items()}
     read: dict[str, Any] = {role: found for role, (found, _) in held.items()}
+    if scores is None:
+        refuse_same(read["texts"], read["videos"])
     if bank_gt is not None:
         if "bank_texts" not in read or "bank_videos" not in read:
             raise RerankError("bank_gt needs bank_texts and bank_videos, which it refers to")

@@ -1,5 +1,6 @@
 """No command writes over what it reads, nor over a file of another kind."""
 
+import errno
 import inspect
 import json
 import os
@@ -200,6 +201,75 @@ def test_a_file_of_another_kind_is_kept_unless_force_is_given(work, words, outpu
     assert (work / target).read_bytes() != before[Path(target)][0]
     # What was written is of its own kind, and is replaced without a word.
     run(*call(words, outputs, option, target), cwd=work)
+
+
+@pytest.mark.parametrize(("words", "outputs", "option"), list(commands()))
+def test_a_place_that_takes_no_files_is_told_before_the_work(
+    work, words, outputs, option, monkeypatch
+):
+    def no_work(*_, **__):
+        raise AssertionError("the work began")
+
+    def refused(path, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    if not words.startswith("convert"):  # it opens its output before it reads
+        monkeypatch.setattr("rerank.io.embeddings.read_matrix", no_work)
+        monkeypatch.setattr("rerank.io.results.read_results", no_work)
+    before = snapshot(work)
+    _, err = run(*call(words, outputs, option, "gone/out.h5"), cwd=work, code=2)
+    assert "gone/out.h5" in err and "does not exist; create it" in err, err
+    monkeypatch.setattr("rerank.io.files.created", refused)
+    (work / "full").mkdir()
+    _, err = run(*call(words, outputs, option, "full/out.h5"), cwd=work, code=2)
+    assert "cannot be written: Permission denied; choose another place" in err, err
+    assert snapshot(work) == before
+
+
+def test_a_folder_that_is_no_input_is_the_fault_and_not_the_output_in_it(work):
+    (work / "o.h5").touch()
+    line = ["apply", "--texts", "t.h5", "--out", "o.h5", "--videos"]
+    _, err = run(*line, ".", cwd=work, code=2)
+    assert err == ("error: .: is a directory; name the file inside it, or a folder of <id>.npy\n")
+    (work / "v").mkdir()
+    for i in range(N):
+        np.save(work / "v" / f"v{i}.npy", np.ones(D))
+    line[4] = "v/v3.npy"
+    _, err = run(*line, "v", "--force", cwd=work, code=2)
+    assert err == (
+        "error: --out v/v3.npy: lies in the folder v, which is an input of this run; choose "
+        "another place\n"
+    )
+    (work / "v3.jpg").touch()
+    line = ["apply", "--texts", "t.h5", "--videos", "v.h5", "--out", "o.h5", "--report", "p.html"]
+    (work / "p.html").touch()
+    _, err = run(*line, "--thumbnails", ".", cwd=work, code=2)
+    assert "p.html: lies in the folder ., which is an input" in err
+
+
+# What commands write beside their outputs, without an option that names it.
+BESIDE = [
+    ("export", "o.npy.npz"),
+    ("export", "o.npy.query.py"),
+    ("train", "o.heads.checkpoint"),
+    ("train-log", "o.heads.jsonl"),
+]
+
+
+@pytest.mark.parametrize(("command", "name"), BESIDE)
+def test_what_lies_beside_an_output_is_kept_too(work, command, name):
+    words, outputs = WRITERS[command.partition("-")[0]]
+    if command.endswith("log"):
+        outputs = {key: file for key, file in outputs.items() if key != "log"}
+    line = call(words, outputs, "out", outputs["out"])
+    for mine in ("mine = 1\n", "# Query it: later\n", '{"mine": 1}\n'):
+        (work / name).write_text(mine)
+        before = snapshot(work)
+        _, err = run(*line, cwd=work, code=2)
+        assert f"{name}: is there and is" in err and "--force" in err, err
+        assert snapshot(work) == before
+    run(*line, "--force", cwd=work)
+    run(*line, cwd=work)
 
 
 # Inputs that have no run above.

@@ -66,7 +66,7 @@ def test_a_file_of_another_kind_is_kept(tmp_path):
     assert found["new.h5"] == "empty" and found["notes.txt"] == "text"
     assert "numpy" in found["v.npy"] and "zip" in found["v.npz"]
     for name in ("v.h5", "v.npy", "v.npz", "gt.json", "notes.txt"):
-        with pytest.raises(RerankError, match=rf"{name}: is there.*--force"):
+        with pytest.raises(RerankError, match=rf"{name}: is there.*force=True"):
             check_outputs({"--out": tmp_path / name}, kind="rerank-results/1")
         check_outputs({"--out": tmp_path / name}, kind="rerank-export/2", force=True)
     check_outputs({"--out": tmp_path / "v.h5"}, kind="rerank/1")

@@ -7,6 +7,7 @@ from scipy import stats
 from rerank.core.errors import RerankError
 from rerank.core.pairs import clusters_of
 from rerank.metrics.figures import geometric
+from rerank.metrics.page import verdict
 from rerank.metrics.uncertainty import Bootstrap, Difference, format_change, too_few
 
 
@@ -185,3 +186,10 @@ def test_captions_of_one_video_count_as_less_than_independent_queries():
     alone = Bootstrap(np.arange(200)).share_interval(hits)
     together = Bootstrap(np.arange(200) // 10).share_interval(hits)
     assert together.high - together.low > alone.high - alone.low
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    small = Difference(50.0, 49.98, -0.04, -0.0, 1.0)
+    assert format_change(small) == "50.0 (+0.0 [0.0, 0.0])"
+    assert "(+0.0, 95 % interval 0.0 to 0.0)" in verdict("t2v", "inductive", "R@1", small)
+    assert format_change(Difference(50.0, 49.9, -0.1, -0.06, 0.1)) == "49.9 (-0.1 [-0.1, -0.1])"

@@ -69,6 +69,24 @@ def test_exact_search_finds_the_exact_top_10(tmp_path, model, small, to, side):
 
 
 @pytest.mark.parametrize("to", list(STORES))
+@pytest.mark.parametrize("name", ["out.npz", "out.query.py"])
+def test_files_beside_an_export_that_are_of_no_export_are_kept(tmp_path, small, to, name):
+    pytest.importorskip(LIBRARIES[to])
+    (tmp_path / name).write_text("print('mine')\n")
+
+    def again(**more):
+        export(small, small.gallery_ids, GALLERY[:60], tmp_path / "out", to=to, **more)
+
+    with pytest.raises(RerankError, match=f"{name}: is there and is .*force=True"):
+        again()
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "print('mine')\n"
+    again(force=True)
+    if STORES[to].facts.kind != "database" or to == "pgvector":
+        again()
+
+
+@pytest.mark.parametrize("to", list(STORES))
 def test_an_aligned_model_is_exact_in_every_store(tmp_path, to):
     pytest.importorskip(LIBRARIES[to])
     ids = IDS[:60]

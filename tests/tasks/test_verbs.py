@@ -114,3 +114,16 @@ def test_compare_and_bank_pairs_take_names(files, tmp_path):
         bank_texts=tmp_path / "b.h5", bank_videos=files["videos"], bank_gt=pairs,
     )  # fmt: skip
     assert {table.label for table in found.tables} >= {"inductive"}
+
+
+@pytest.mark.parametrize("verb", ["apply", "compare", "tune", "inspect"])
+def test_the_same_embeddings_on_both_sides_are_refused_as_by_the_commands(tmp_path, verb):
+    x = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
+    write_embeddings(tmp_path / "x.h5", [f"v{i}" for i in range(20)], x)
+    path = str(tmp_path / "x.h5")
+    for texts, videos in ((x, x), (x, x.copy()), (torch.tensor(x), x), (path, path), (path, x)):
+        with pytest.raises(RerankError, match="hold the same embeddings; give texts and videos"):
+            getattr(rerank, verb)(texts, videos)
+    one_row_moved = x.copy()
+    one_row_moved[7] += 1
+    getattr(rerank, verb)(x, one_row_moved)

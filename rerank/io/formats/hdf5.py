@@ -290,6 +290,11 @@ def _map(dataset: h5py.Dataset, where: str, path: Path) -> Callable[[], np.ndarr
 
 def _blocks(dataset: h5py.Dataset, where: str, start: int, stop: int) -> Iterator[np.ndarray]:
     """Rows start..stop, in blocks that end where the stored chunks end."""
+    if not dataset.shape:
+        with foreign(where, "HDF5 data"):
+            single = np.asarray(dataset[()]).reshape(1)
+        yield single[start:stop]
+        return
     row_bytes = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=object))
     chunk = dataset.chunks[0] if dataset.chunks else 1
     step = rows_per_block(row_bytes, chunk)

@@ -11,9 +11,10 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES, Container
-from rerank.io.field import Field, rows_per_block
+from rerank.io.field import Field, in_memory, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
+from rerank.io.frame_masks import meaning_of
 from rerank.io.pages import let_go, lies_in
 from rerank.io.pickle_parts import visits
 from rerank.io.recipes import from_old_torch, from_pickle, from_torch_objects, is_old_torch
@@ -68,7 +69,8 @@ def open_safetensors(path: Path) -> Iterator[Container]:
                 shape = tuple(view.get_shape())
                 probe = file.get_tensor(name) if not shape else view[0:0]
                 where = f"{path}: {named([name])}"
-                fields[name] = _tensor_field(where, shape, probe.dtype, _slices(view), path)
+                rows = _slices(view if shape else probe.reshape(1))
+                fields[name] = _tensor_field(where, shape, probe.dtype, rows, path)
         for name in _LISTS:
             # Under other names than ours there may be anything.
             if name in metadata and (name == "ids" or metadata[name].lstrip().startswith("[")):
@@ -275,6 +277,9 @@ def _collect(
                 path, f"{name}/{key}" if name else str(key), item, fields, depth=depth + 1,
                 left=left,
             )  # fmt: skip
+    elif isinstance(value, int) and "/" in name and meaning_of(name) == "lengths":
+        # The number of the frames of one item.
+        fields[name] = in_memory(np.array([value]), where)
     elif isinstance(value, list) and (rows := _rows_of_tensors(value)) is not None:
         fields[name or "embeddings"] = rows(where)
     elif isinstance(value, list | tuple) and isinstance(_first(value), str | int):
@@ -346,6 +351,7 @@ def _found_tensor(where: str, value: Any, path: Path) -> Field:  # noqa: ANN401 
             "tensor.contiguous()"
         )
     plain = value.detach()
+    rows = plain if plain.shape else plain.reshape(1)
     return _tensor_field(
-        where, tuple(plain.shape), plain.dtype, lambda start, stop: plain[start:stop], path
+        where, tuple(plain.shape), plain.dtype, lambda start, stop: rows[start:stop], path
     )
