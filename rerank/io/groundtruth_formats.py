@@ -438,15 +438,17 @@ def readings_of(path: Path) -> Iterable[Reading]:
 
 
 def _parquet(path: Path) -> Iterable[Reading]:
-    from rerank.io.formats.parquet import read_lists
+    from rerank.io.formats.parquet import check_pairs, read_lists
     from rerank.io.ids import read_ids
     from rerank.io.opening import open_container
 
+    check_pairs(path)
     with open_container(path) as container:
         columns: dict[str, Any] = {}
+        lists = False
         for name, item in container.fields.items():
             if item.odd.startswith("lists of") and "string" in item.odd:
-                columns[name] = read_lists(path, name)
+                columns[name], lists = read_lists(path, name), True
                 continue
             if item.odd or len(item.shape) != 1:
                 continue
@@ -460,7 +462,11 @@ def _parquet(path: Path) -> Iterable[Reading]:
         raise FormatError(
             f"{path}: its columns are {named(header)}; expected columns such as {HEADERS}"
         )
-    rows = [dict(zip(header, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    each: Iterable[tuple[Any, ...]] = zip(*columns.values(), strict=True)
+    counted = lists or any(_caption_keys(tuple(header)))
+    if not counted and first_field(header, GRADE_FIELDS) is None:
+        each = dict.fromkeys(each)  # ids that come again say nothing new; captions are counted
+    rows = [dict(zip(header, row, strict=True)) for row in each]
     return readings_of_records(rows, str(path), how="a table", kind="row")
 
 
