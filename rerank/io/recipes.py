@@ -107,6 +107,17 @@ def from_old_torch(path: Path) -> str:
     )
 
 
+def from_bytes_column(path: Path, name: str) -> str:
+    """Turns a column of the bytes of float32 into one of lists, in another table."""
+    out, column = _free(path.with_suffix(".plain.parquet")), quoted(name)
+    return _command(
+        f"import pyarrow as a, pyarrow.parquet as q, numpy as n; t = q.read_table({_text(path)}); "
+        f"x = [n.frombuffer(b, n.float32) for b in t[{column}].to_pylist()]; "
+        f"q.write_table(t.set_column(t.column_names.index({column}), {column}, "
+        f"a.array(x, a.list_(a.float32()))), {_text(out)})"
+    )
+
+
 def truth_from_pickle(path: Path) -> str:
     """Turns a pickled ground truth into JSON."""
     return _DANGER + _command(
@@ -165,8 +176,8 @@ def _saved(out: Path) -> str:
     return (
         f"{_RECORDS}{_PAIRS}d = {{k: [r[k] for r in d] for k in d[0]}} if isinstance(d, list) and "
         f"d and isinstance(d[0], dict) else d; p = d.items() if isinstance(d, dict) else "
-        f"enumerate(d); n.savez({_text(_free(out))}, **{{str(k) + (j != {empty}) * {slash} + str(j): "
-        f"n.asarray(y) for k, x in p for j, y in (x.items() if isinstance(x, dict) else "
+        f"enumerate(d); n.savez({_text(_free(out))}, **{{str(k) + (j != {empty}) * {slash} + "
+        f"str(j): n.asarray(y) for k, x in p for j, y in (x.items() if isinstance(x, dict) else "
         f"[({empty}, x)])}})"
     )
 

@@ -17,6 +17,7 @@ from rerank.io.container import Container
 from rerank.io.field import MAX_RATIO, Field, afford, check_packed, rows_per_block
 from rerank.io.files import foreign, named
 from rerank.io.formats.registry import file_format
+from rerank.io.recipes import from_bytes_column
 from rerank.io.typed_table import table
 
 if TYPE_CHECKING:
@@ -209,7 +210,12 @@ def _column(
     check = partial(_check_declared, path, chunks, name, 0)
     if str(value) in texts or types.is_fixed_size_binary(value):
         check = partial(_check_text, path, chunks, name)
-        return Field(where, (count,), np.dtype(object), _values(file, name, where), check)
+        return Field(
+            where, (count,), np.dtype(object), _values(file, name, where), check,
+            fix="" if "string" in str(value) else
+            "if these are the bytes of float32, as x.tobytes() gives, make lists of them: "
+            f"{from_bytes_column(path, name)}",
+        )  # fmt: skip
     if types.is_integer(value) or types.is_floating(value):
         dtype = np.dtype(value.to_pandas_dtype())
         return Field(where, (count,), dtype, _values(file, name, where), check)
