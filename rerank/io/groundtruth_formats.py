@@ -302,8 +302,8 @@ def _record(record: object, place: str) -> _Record:
     said = first_field(record, CAPTION_FIELDS)
     if text is None and not captions and said and isinstance(record[said], int | float):
         raise FormatError(
-            f"{place} has the number {named([record[said]])} as its {named([said])}, expected the text of "
-            f"the caption; if it is the id of the text, call it caption_id"
+            f"{place} has the number {named([record[said]])} as its {named([said])}, expected the "
+            "text of the caption; if it is the id of the text, call it caption_id"
         )
     if text is None and not captions:
         raise FormatError(
