@@ -155,26 +155,29 @@ def _called(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-# Options of files of arrays, and of other files, that are read.
+# Options of files of arrays, of other files, and of ground truths, that are read.
 _ARRAYS = ("videos", "texts", "sims", "bank_videos", "bank_texts", "bank_sims")
 _FILES = ("model", "heads", "settings")
+_TRUTHS = ("gt", "bank_gt", "val_gt", "test_gt")
 
 
 def _look(given: Mapping[str, Any]) -> None:
     """Say what is wrong with an input at first sight, before anything heavy is loaded."""
     from rerank.io.files import regular_file
-    from rerank.io.first_look import look
+    from rerank.io.first_look import look, look_at_truth
     from rerank.io.reading import Reading
 
     reading = Reading(**{each.name: given[each.name] for each in fields(Reading)
                          if each.name in given})  # fmt: skip
-    for role in (*_ARRAYS, *_FILES):
+    for role in (*_ARRAYS, *_FILES, *_TRUTHS):
         paths = given.get(role)
         for path in paths if isinstance(paths, list) else [paths]:
             if not isinstance(path, Path):  # `rerank plan` takes numbers as well
                 continue
             if role in _FILES:
                 regular_file(path)
+            elif role in _TRUTHS:
+                look_at_truth(path)
             else:
                 look(path, role, reading)
 

@@ -6,6 +6,7 @@ Inner products of two sets of rows, by the fastest exact route that this build o
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from textwrap import shorten
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -112,12 +113,36 @@ def _of_numpy(x: np.ndarray, what: str, *, scores: bool) -> Tensor:
         return torch.from_numpy(x)
 
 
-def _as_array(x: object, what: str) -> np.ndarray:
-    """A matrix out of a list of rows or a frame of numbers."""
+def refuse_sparse(x: object, what: str, way: str = "x.toarray()") -> None:
+    """Refuse a sparse matrix, some of which are dictionaries as well.
+
+    Raises:
+        RerankError: it is one.
+    """
     if isinstance(x, Sparse):
         raise RerankError(
-            f"{what}: got a sparse {type(x).__name__}, expected a dense array; give x.toarray()"
+            f"{what}: got a sparse {type(x).__name__}, expected a dense array; give {way}"
         )
+
+
+def is_rows(x: object) -> bool:
+    """Whether this is a tuple of rows of numbers, as a list of rows is.
+
+    >>> is_rows(((1, 2.5), (0, 1))), is_rows(([[1.0]], [[1.0]])), is_rows([[1.0]])
+    (True, False, False)
+    """
+    if not isinstance(x, tuple) or not x:
+        return False
+    return all(
+        getattr(row, "ndim", 0) == 1
+        or (isinstance(row, tuple | list) and bool(row) and isinstance(row[0], Real))
+        for row in x
+    )
+
+
+def _as_array(x: object, what: str) -> np.ndarray:
+    """A matrix out of a list of rows or a frame of numbers."""
+    refuse_sparse(x, what)
     if isinstance(x, memoryview):
         return np.asarray(x)
     rows = x if isinstance(x, Sequence) and not isinstance(x, str | bytes | bytearray) else None

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from rerank.core import scipy_parts
+from rerank.core.arrays import refuse_sparse
 from rerank.core.errors import RerankError
 from rerank.core.handed import numpy_of
 from rerank.core.words import Name
@@ -49,6 +50,7 @@ def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[
             "rows for each query; of a table of pairs: {q: [v for a, v in pairs if a == q] for q, "
             "_ in pairs}, with pairs = list(zip(df['query_id'], df['video_id']))"
         )
+    refuse_sparse(positives, "positives", "x.toarray() > 0")
     if isinstance(positives, Tensor):
         positives = numpy_of(positives, "positives")
     elif isinstance(positives, memoryview):

@@ -188,9 +188,10 @@ def check_matrix(field: Field, what: str) -> None:
         )
     if field.kind != "float":
         if field.kind == "text":
+            fix = "turn it into lists of floats first, such as by .map(json.loads)"
             raise FormatError(
-                f"{field.where}: holds text, but {what} are numbers; turn it into lists of floats "
-                "first, such as by .map(json.loads)"
+                f"{field.where}: holds {'bytes' if field.fix else 'text'}, but {what} are numbers; "
+                f"{field.fix or fix}"
             )
         raise FormatError(f"{field.where}: holds {dtype.name}, but {what} are numbers")
     if len(field.shape) == 3:

@@ -17,6 +17,7 @@ import shlex
 import shutil
 import socket
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -216,8 +217,13 @@ def parse_json(text: str, where: str) -> Any:  # noqa: ANN401  JSON is any of si
             f"{where}: is JSON with lists or objects inside each other hundreds deep, which "
             "nothing that is read here has; look at what wrote it"
         ) from error
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise FormatError(f"{where}: is not valid JSON: {one_line(error)}") from error
+    except ValueError as error:  # what Python says of it is advice for programmers
+        raise FormatError(
+            f"{where}: has a whole number of more than {sys.get_int_max_str_digits():,} digits, "
+            "which is no id, no score and no part of a vector; correct the file"
+        ) from error
 
 
 def read_json(path: PathLike) -> Any:  # noqa: ANN401  JSON is any of six types

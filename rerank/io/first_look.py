@@ -1,17 +1,18 @@
-"""What is wrong with a file of arrays at first sight, said before anything heavy is loaded."""
+"""What is wrong with a file at first sight, said before anything heavy is loaded."""
 
 from importlib import import_module
 from pathlib import Path
 
 from rerank.core.words import Side, words_of
-from rerank.io.files import safely
+from rerank.io.files import regular_file, safely
 from rerank.io.frames import pooling
+from rerank.io.groundtruth_formats import readings_of
 from rerank.io.layouts import Wanted, locate
 from rerank.io.opening import opener
 from rerank.io.reading import Reading, side_of
 
-# Bytes of a file that is opened twice.
-_SMALL = 1 << 20
+# Bytes of a file that is opened twice, and of one that is glanced at.
+_SMALL, _GLANCED = 1 << 20, 64 << 20
 
 
 def look(path: Path, role: str = "", reading: Reading | None = None) -> None:
@@ -30,17 +31,26 @@ def look(path: Path, role: str = "", reading: Reading | None = None) -> None:
         FormatError: missing, damaged, of an unknown kind, or larger inside than it can be.
     """
     card, reading = opener(path), reading or Reading()
-    if not safely(path.is_file) or path.stat().st_size > _SMALL:
-        return
-    if card.facts.heavy:
-        if card.facts.glance:
-            getattr(import_module(card.home[0]), card.facts.glance)(path)
+    side = side_of(role)
+    said = reading.as_dict().keys() - {"pool", "pool_raw", "gt_direction", "sims_rows"}
+    size = path.stat().st_size if safely(path.is_file) else _GLANCED + 1
+    if card.facts.glance and size <= _GLANCED and not said:
+        getattr(import_module(card.home[0]), card.facts.glance)(path)
+    if card.facts.heavy or size > _SMALL:
         return
     with card.load()(path) as container:
         for field in container.fields.values():
             field.check()
-        side = side_of(role)
-        said = reading.as_dict().keys() - {"pool", "pool_raw", "gt_direction", "sims_rows"}
         if side in words_of(Side) and not said:
             frames = pooling(reading.pool, raw=reading.pool_raw, where=str(path))
             locate(container, Wanted(pooling=frames, row_numbers=True, side=side))
+
+
+def look_at_truth(path: Path) -> None:
+    """Say at once what is wrong with a ground truth at first sight; small ones are parsed.
+
+    Raises:
+        FormatError: missing, damaged or of an unknown form.
+    """
+    if str(path) != "diagonal" and regular_file(path).stat().st_size <= _SMALL:
+        next(iter(readings_of(path)), None)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, SupportsFloat, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from rerank.core.arrays import HasArray, Sparse
+from rerank.core.arrays import HasArray, refuse_sparse
 from rerank.core.errors import RerankError
 from rerank.core.handed import array_conversion, numpy_of, table_conversion
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES
@@ -66,11 +66,7 @@ def taken_apart(anything: object, role: str) -> Taken:
         return None, _of_array(np.asarray(anything), role)
     if library in ("pandas", "polars"):
         return _of_table(anything, role)
-    if isinstance(anything, Sparse):
-        raise RerankError(
-            f"{role}: got a sparse {type(anything).__name__}, expected a dense array; give "
-            "x.toarray()"
-        )
+    refuse_sparse(anything, role)
     if isinstance(anything, Mapping):
         if not anything:
             raise RerankError(f"{role}: got an empty object, expected {{id: vector}}")

@@ -60,6 +60,8 @@ _WRAPPERS = (
     "database", "data", "annotations", "captions", "records", "pairs", "gt", "groundtruth",
     "qrels", "relevantdocs", "items", "sentences", "images", "videos",
 )  # fmt: skip
+# A list of names or of numbers.
+_LIST_IN_A_CELL = re.compile(r"""\[\s*(['"].*['"]|\d+(\s*,\s*\d+)*)\s*\]""")
 # An object with more entries is no wrapper of parts, and no table of columns.
 _MOST_PARTS = 100
 # Lines that tell what a file without a header is.
@@ -297,6 +299,12 @@ def _record(record: object, place: str) -> _Record:
         text = own
     if text is not None and not isinstance(record[text], str | int | float):
         text = None
+    said = first_field(record, CAPTION_FIELDS)
+    if text is None and not captions and said and isinstance(record[said], int | float):
+        raise FormatError(
+            f"{place} has the number {named([record[said]])} as its {named([said])}, expected the "
+            "text of the caption; if it is the id of the text, call it caption_id"
+        )
     if text is None and not captions:
         raise FormatError(
             f"{place} names no text; expected query_id, text_id, caption_id, sen_id, ... or a "
@@ -438,15 +446,17 @@ def readings_of(path: Path) -> Iterable[Reading]:
 
 
 def _parquet(path: Path) -> Iterable[Reading]:
-    from rerank.io.formats.parquet import read_lists
+    from rerank.io.formats.parquet import check_pairs, read_lists
     from rerank.io.ids import read_ids
     from rerank.io.opening import open_container
 
+    check_pairs(path)
     with open_container(path) as container:
         columns: dict[str, Any] = {}
+        lists = False
         for name, item in container.fields.items():
             if item.odd.startswith("lists of") and "string" in item.odd:
-                columns[name] = read_lists(path, name)
+                columns[name], lists = read_lists(path, name), True
                 continue
             if item.odd or len(item.shape) != 1:
                 continue
@@ -460,7 +470,11 @@ def _parquet(path: Path) -> Iterable[Reading]:
         raise FormatError(
             f"{path}: its columns are {named(header)}; expected columns such as {HEADERS}"
         )
-    rows = [dict(zip(header, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    each: Iterable[tuple[Any, ...]] = zip(*columns.values(), strict=True)
+    counted = lists or any(_caption_keys(tuple(header)))
+    if not counted and first_field(header, GRADE_FIELDS) is None:
+        each = dict.fromkeys(each)  # ids that come again say nothing new; captions are counted
+    rows = [dict(zip(header, row, strict=True)) for row in each]
     return readings_of_records(rows, str(path), how="a table", kind="row")
 
 
@@ -510,6 +524,11 @@ def _json(content: Any, where: str, *, inside: str = "") -> Iterable[Reading]:  
         return _json(content["sentences"], where, inside=inside)
     if len(boxed) == 1 and (len(content) == 1 or _plain(boxed[0]) != "videos"):
         return _json(content[boxed[0]], where, inside=f"{inside}: {boxed[0]!r}")
+    lists = [key for key, value in content.items() if _are_objects(value)] if by_name else []
+    if len(lists) == 1 and _plain(lists[0]) in (*_SPLITS, *_WRAPPERS):
+        # The one list of records, beside what is said of it.
+        if first_field(content[lists[0]][0], VIDEO_FIELDS) is not None:
+            return _json(content[lists[0]], where, inside=f"{inside}: {lists[0]!r}")
     if len(content) == 1 and _are_objects(next(iter(content.values()))):
         key, value = next(iter(content.items()))
         if first_field(value[0], VIDEO_FIELDS) is not None:
@@ -688,6 +707,7 @@ def _table(text: str, where: str) -> Iterable[Reading]:
         # Columns kept apart by blanks: no cell has one inside.
         delimiter, header = " ", blanks
         text = "\n".join(" ".join(line.split()) for line in lines)
+    _refuse_lists(header, text, delimiter, where)
     if len(header) > 1 and _names_both(header):
         rows = _rows(text, delimiter, where)
         return readings_of_records(rows, where, how="a table", kind="row")
@@ -706,6 +726,23 @@ def _table(text: str, where: str) -> Iterable[Reading]:
         f"{where}: {columns if len(header) > 1 else qrels}; expected TREC qrels (query 0 item "
         f"grade), a table with a header that names query and video, such as {HEADERS}, or JSON"
     )
+
+
+def _refuse_lists(header: Sequence[str], text: str, delimiter: str, where: str) -> None:
+    """Refuse several names in one cell, written as a list of Python or JSON.
+
+    Raises:
+        FormatError: there is such a cell in the column of the videos.
+    """
+    column = first_field(header, (*VIDEO_FIELDS, *_VIDEO_LISTS))
+    if column is None or first_field(header, TEXT_FIELDS) is None or "[" not in text:
+        return
+    for number, row in enumerate(_rows(text, delimiter, where), start=1):
+        if _LIST_IN_A_CELL.fullmatch(row[column]):
+            raise FormatError(
+                f"{where}: row {number} has the list {named([row[column]])} in the column "
+                f"{named([column])}; write a row for each pair, with a query_id and a video_id"
+            )
 
 
 def _rows(text: str, delimiter: str, where: str) -> list[dict[str, Any]]:

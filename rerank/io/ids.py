@@ -22,6 +22,8 @@ _EXACT = 2.0**53
 
 # Ids of all rows together, in characters, that are looked at in one piece.
 _USUAL = 50_000_000
+# Characters of one id; no name comes near.
+_LONGEST = 1 << 20
 
 
 def check_ids(raw: Sequence[object] | np.ndarray, where: str, *, first: int = 0) -> tuple[str, ...]:
@@ -91,12 +93,15 @@ def _usual(raw: Any) -> tuple[str, ...] | None:  # noqa: ANN401  anything at all
         whole.encode()
     except UnicodeError:
         return None
-    return None if "\0" in whole or not all(ids) else ids
+    usual = all(ids) and "\0" not in whole and max(map(len, ids), default=0) <= _LONGEST
+    return ids if usual else None
 
 
 def _id_problem(item: str) -> str | None:
     if not item:
         return "is empty"
+    if len(item) > _LONGEST:
+        return f"has {len(item):,} characters, which no name has"
     if "\0" in item:
         # HDF5 would cut the id here without a word.
         return f"holds a NUL character ({named([item])})"

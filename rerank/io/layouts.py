@@ -325,6 +325,7 @@ def locate_items(
         odd = next((item for item in fields.values() if item.odd and item.fix), None)
         if odd is not None and len(fields) == 1:
             check_matrix(odd, "embeddings")
+        _ask_for_one_of_each(path, fields, arrays, wanted)
         raise FormatError(f"{path}: no embeddings found; {listing(container)}")
     groups: dict[str, list[str]] = {}
     for name in arrays:
@@ -344,6 +345,31 @@ def locate_items(
             f"{wanted.say('dataset', '/')} for all"
         )
     return _nested(container, arrays, groups, wanted, named_group=group)
+
+
+def _ask_for_one_of_each(
+    path: Path, fields: Mapping[str, Field], arrays: Mapping[str, Field], wanted: Wanted
+) -> None:
+    """Refuse items that each have a vector beside more, with the name of the vector.
+
+    Raises:
+        FormatError: they have one of the same name.
+    """
+    inside: dict[str, set[str]] = {}
+    for name in fields:
+        top, slash, rest = name.partition("/")
+        if not slash:
+            return
+        inside.setdefault(top, set()).add(rest)
+    shared = set.intersection(*inside.values()) if len(inside) > 1 else set()
+    vectors = sorted(rest for rest in shared if all(f"{top}/{rest}" in arrays for top in inside))
+    if vectors:
+        first, held = next(iter(inside.items()))
+        raise FormatError(
+            f"{path}: each of its {len(inside)} items, such as {named([first])}, holds "
+            f"{named(sorted(held))}; name its vector: "
+            f"{wanted.say('dataset', wanted.likely(vectors))}"
+        )
 
 
 def _refuse_collections(path: Path, fields: Mapping[str, Field], wanted: Wanted) -> None:

@@ -1,15 +1,16 @@
 """A file of arrays, opened by the reader of its kind."""
 
 import contextlib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from rerank.core.errors import FormatError
 from rerank.core.registry import Card
 from rerank.io.container import Container
-from rerank.io.files import check_unpacked, regular_file, safely
-from rerank.io.formats.registry import FormatFacts, by_content, by_ending, known_endings
-from rerank.io.recipes import from_pickle, is_pickle
+from rerank.io.files import check_unpacked, foreign, regular_file, safely
+from rerank.io.formats.registry import FORMATS, FormatFacts, by_content, by_ending, known_endings
+from rerank.io.recipes import PICKLES, from_pickle, is_pickle
 
 # Longest mark at the start of a file; MATLAB's stands in front of an HDF5 file.
 _HEAD = 16
@@ -34,12 +35,24 @@ def opener(path: Path) -> Card[FormatFacts]:
         raise FormatError(f"{path}: is a pickle; {from_pickle(path)}")
     check_unpacked(path, head)
     card = card or by_content(head)
+    if card is None and path.suffix.lower() in PICKLES:
+        card = _misnamed(path, head)
     if card is None:
         raise FormatError(
             f"{path}: the ending {path.suffix!r} is not known; expected one of "
             f"{', '.join(known_endings())}"
         )
     return card
+
+
+def _misnamed(path: Path, head: bytes) -> Card[FormatFacts] | None:
+    """The format of a file that is named like a pickle and is none."""
+    if head.startswith(b"PK"):
+        with foreign(path, "a zip archive"), zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        torch = any(name.endswith("/data.pkl") for name in names)
+        return FORMATS["torch" if torch else "npz"]
+    return FORMATS["json" if head.lstrip()[:1] in (b"{", b"[") else "safetensors"]
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ container counts one and what its parts count.
 
 import pickletools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # What hands a part on as it is.
 _KEEPS = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
@@ -22,20 +22,33 @@ class _Part:
     """One object on the stack, with the containers that are met on a walk through it."""
 
     visits: int = 0
+    depth: int = 0
 
 
-def visits(content: bytes) -> int:
+class Walk(NamedTuple):
+    """What a walk through the parts of a pickle meets.
+
+    Attributes:
+        visits: how many containers.
+        depth: how many of them lie inside each other, at most.
+    """
+
+    visits: int = 0
+    depth: int = 0
+
+
+def walk(content: bytes) -> Walk:
     """Containers that are met on a walk through what this pickle stands for.
 
-    0 where it cannot be told; whoever reads it then says why.
+    None where it cannot be told; whoever reads it then says why.
 
     >>> import pickle
     >>> shared = []
-    >>> visits(pickle.dumps([shared, shared, {"a": 1}]))
-    4
+    >>> walk(pickle.dumps([shared, shared, {"a": 1}]))
+    Walk(visits=4, depth=2)
     >>> for _ in range(9):
     ...     shared = [shared] * 100
-    >>> visits(pickle.dumps(shared)) > 10**17
+    >>> walk(pickle.dumps(shared)).visits > 10**17
     True
     """
     stack: list[Any] = []
@@ -44,7 +57,7 @@ def visits(content: bytes) -> int:
     try:
         for code, given, _ in pickletools.genops(content):
             if code.name == "STOP":
-                return stack[-1].visits
+                return Walk(stack[-1].visits, stack[-1].depth)
             if code.name in _KEEPS:
                 memo[len(memo) if given is None else int(str(given))] = stack[-1]
             elif code.name in _TAKES:
@@ -56,14 +69,17 @@ def visits(content: bytes) -> int:
                 inside = sum(part.visits for part in taken)
                 if code.name in _FILLS:
                     filled = taken[0]
+                    deep = (part.depth for part in taken[1:])
                     filled.visits = inside
+                    filled.depth = max(filled.depth, 1 + max(deep, default=0))
                     stack.append(filled)
                 else:
                     holds = bool(taken) or mark in code.stack_before or code.name in _EMPTY
-                    stack.extend(_Part(inside + holds) for _ in code.stack_after)
+                    deep = max((part.depth for part in taken), default=0) + holds
+                    stack.extend(_Part(inside + holds, deep) for _ in code.stack_after)
     except (ValueError, LookupError, AttributeError, TypeError):
         pass
-    return 0
+    return Walk()
 
 
 def _taken(stack: list[Any], wanted: list[Any]) -> list[_Part]:

@@ -13,8 +13,19 @@ PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".dill", ".pckl")
 _DANGER = "a pickle can run any program when it is read, so it is not read here; if you trust it: "
 # A table of pandas.
 _RECORDS = 'd = d.to_dict("records") if hasattr(d, "to_dict") else d; '
+# A list of ids and vectors, of which ids that come again are kept for the reader to name.
+_PAIRS = (
+    "d = d if not (isinstance(d, (list, tuple)) and d and all(isinstance(r, (list, tuple)) and "
+    "len(r) == 2 and isinstance(r[0], (str, int)) and n.ndim(r[1]) for r in d)) else dict(d) if "
+    'len(dict(d)) == len(d) else {"ids": [r[0] for r in d], "embeddings": [r[1] for r in d]}; '
+)
 # Of protocol 2 and later, and of the text of protocol 0 and 1.
 _BINARY = re.compile(rb"\x80[\x02-\x05]")
+# What begins otherwise than any pickle: arrays, archives, tables, packed files, JSON.
+_OTHER = (
+    b"\x93NUMPY", b"PK\x03\x04", b"\x89HDF", b"PAR1", b"\x1f\x8b", b"BZh", b"\xfd7zXZ",
+    b"\x28\xb5\x2f\xfd", b"{", b"[",
+)  # fmt: skip
 # A number, pickled.
 _OLD_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 _TEXT = re.compile(rb"\(?[dlt][pq]\d+\n|[\]\}]q\x00|c[\w.]+\n[\w.]+\n")
@@ -26,7 +37,14 @@ def is_pickle(path: Path, head: bytes, *, named_for_it: bool = True) -> bool:
     >>> is_pickle(Path("x.pkl"), b""), is_pickle(Path("gt.txt"), b"(dp0\nVv0"), is_pickle(
     ...     Path("gt.json"), b"{")
     (True, True, False)
+
+    Whatever its name, a file that begins as another kind does is none:
+
+    >>> is_pickle(Path("x.pkl"), b"\x93NUMPY\x01\x00")
+    False
     """
+    if head.lstrip().startswith(_OTHER) or head[4:9] == b"\0\0\0\0{":
+        return False
     if path.suffix.lower() in PICKLES:
         return True
     return named_for_it and (_BINARY.match(head) is not None or _TEXT.match(head) is not None)
@@ -89,6 +107,17 @@ def from_old_torch(path: Path) -> str:
     )
 
 
+def from_bytes_column(path: Path, name: str) -> str:
+    """Turns a column of the bytes of float32 into one of lists, in another table."""
+    out, column = _free(path.with_suffix(".plain.parquet")), quoted(name)
+    return _command(
+        f"import pyarrow as a, pyarrow.parquet as q, numpy as n; t = q.read_table({_text(path)}); "
+        f"x = [n.frombuffer(b, n.float32) for b in t[{column}].to_pylist()]; "
+        f"q.write_table(t.set_column(t.column_names.index({column}), {column}, "
+        f"a.array(x, a.list_(a.float32()))), {_text(out)})"
+    )
+
+
 def truth_from_pickle(path: Path) -> str:
     """Turns a pickled ground truth into JSON."""
     return _DANGER + _command(
@@ -145,10 +174,10 @@ def _saved(out: Path) -> str:
     """Saves what `d` holds: records as columns, dictionaries in dictionaries as groups."""
     empty, slash = quoted(""), quoted("/")
     return (
-        f"{_RECORDS}d = {{k: [r[k] for r in d] for k in d[0]}} if isinstance(d, list) and d and "
-        f"isinstance(d[0], dict) else d; p = d.items() if isinstance(d, dict) else enumerate(d); "
-        f"n.savez({_text(_free(out))}, **{{str(k) + (j != {empty}) * {slash} + str(j): "
-        f"n.asarray(y) for k, x in p for j, y in (x.items() if isinstance(x, dict) else "
+        f"{_RECORDS}{_PAIRS}d = {{k: [r[k] for r in d] for k in d[0]}} if isinstance(d, list) and "
+        f"d and isinstance(d[0], dict) else d; p = d.items() if isinstance(d, dict) else "
+        f"enumerate(d); n.savez({_text(_free(out))}, **{{str(k) + (j != {empty}) * {slash} + "
+        f"str(j): n.asarray(y) for k, x in p for j, y in (x.items() if isinstance(x, dict) else "
         f"[({empty}, x)])}})"
     )
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from rerank.core import comm
-from rerank.core.arrays import BLOCK_ELEMENTS, ArrayLike, as_matrix
+from rerank.core.arrays import BLOCK_ELEMENTS, ArrayLike, as_matrix, is_rows, refuse_sparse
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Axis, Dense
 from rerank.core.wording import either, label, option
@@ -302,6 +302,7 @@ def read_bank(scores: ArrayLike, beside: Reading) -> Dense:
 def _two(
     scores: ArrayLike | Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike | None],
 ) -> tuple[ArrayLike, ArrayLike | None]:
+    refuse_sparse(scores, "scores")
     if isinstance(scores, Mapping):
         if set(scores) != {"t2v", "v2t"}:
             raise RerankError(
@@ -309,6 +310,9 @@ def _two(
                 f"'t2v' and 'v2t'"
             )
         return scores["t2v"], scores["v2t"]
+    if is_rows(scores):
+        rows: Any = scores
+        return rows, None
     if isinstance(scores, tuple):
         if len(scores) != 2:
             raise RerankError(f"scores: got {len(scores)} matrices, expected t2v and v2t")

@@ -148,6 +148,13 @@ def _has(name: str) -> bool:
 
 def _measure(name: str) -> Figure:
     measure = graded.parse(name, _likely(name))
+    if name.startswith("R("):
+        # Beside R@5, which asks whether one is found, nobody would see that it is another figure.
+        raise RerankError(
+            f"figure {name}: R@k is the share of queries that find a right item, and R of "
+            "ir_measures the share of the right items that are found; write "
+            f"Success{name[1:]} for the first, Recall{name[1:]} for the second"
+        )
     combine = "sum" if graded.adds_up(measure) else "mean"
     return Figure(name, FigureFacts(combine=combine), measure=measure)
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from rerank.core.arrays import pandas_module
+from rerank.core.arrays import pandas_module, refuse_sparse
 from rerank.core.errors import RerankError
 from rerank.core.pairs import (
     Grades,
@@ -284,6 +284,7 @@ def evaluate(
 
 def both_directions(sim: Sims) -> dict[Name, Similarity]:
     """A similarity of texts x videos, seen from both sides; a dict of directions is kept."""
+    refuse_sparse(sim, "scores")
     if isinstance(sim, Mapping):
         given: dict[Name, Similarity] = {
             name: _similarity(sim[name]) for name in NAMES if name in sim
@@ -384,6 +385,7 @@ def text_answers(
         RerankError: as for `text_positives`; grades of some texts alone, or that are no numbers.
     """
     names: dict[str, Any] = {"query_ids": query_ids, "gallery_ids": gallery_ids}
+    refuse_sparse(positives, "positives", "x.toarray() > 0")
     judged: dict[Any, Any] = dict(positives) if isinstance(positives, Mapping) else {}
     if not any(isinstance(known, Mapping) for known in judged.values()):
         return text_positives(shape, positives, **names), None

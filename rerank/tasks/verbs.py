@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rerank import io
-from rerank.core.arrays import pandas_module
+from rerank.core.arrays import is_rows, pandas_module, refuse_sparse
 from rerank.core.errors import RerankError
 from rerank.core.handed import readable
 from rerank.core.similarity import ArrayLike, Similarity, as_matrix
@@ -583,9 +583,10 @@ def _matrix(scores: Any) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matri
     if isinstance(scores, str | Path):
         found = io.read_scores(scores)
         return (found.scores, found.reverse), found
+    refuse_sparse(scores, "scores")
     if isinstance(scores, Mapping) and set(scores) == {"t2v", "v2t"}:
         scores = scores["t2v"], scores["v2t"]
-    if isinstance(scores, tuple) and len(scores) == 2:
+    if isinstance(scores, tuple) and len(scores) == 2 and not is_rows(scores):
         (first, found), (second, other) = _matrix(scores[0]), _matrix(scores[1])
         return (first, second), replace(found, reverse=other.scores)
     if isinstance(scores, Tensor):

@@ -9,7 +9,11 @@ import torch
 
 from rerank.core.errors import FormatError
 from rerank.io.first_look import look
-from rerank.io.pickle_parts import visits
+from rerank.io.pickle_parts import walk
+
+
+def visits(content):
+    return walk(content).visits
 
 
 def walked(value):

@@ -1,8 +1,11 @@
 """Every recipe that is printed for a refused file works on that file, and replaces none."""
 
 import functools
+import gzip
+import json
 import pickle
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -41,6 +44,9 @@ MADE = {
         pickle.dumps([{"id": name, "clip": row, "year": "1999"} for name, row in NAMED.items()])
     ),
     "table.pkl": lambda path: pd.DataFrame({"id": list(NAMED), "clip": list(ROWS)}).to_pickle(path),
+    "pairs.pkl": lambda path: path.write_bytes(pickle.dumps(list(NAMED.items()))),
+    "pairs.npy": lambda path: np.save(path, np.array(list(NAMED.items()), dtype=object)),
+    "array of numpy.pkl": lambda path: objects(path, NAMED),
     "nested.pkl": lambda path: path.write_bytes(
         pickle.dumps({name: {"clip": row} for name, row in NAMED.items()})
     ),
@@ -69,6 +75,46 @@ def test_the_recipe_is_printed_so_that_a_shell_can_run_it(tmp_path, name):
     found = read_embeddings(made, row_numbers=True)
     np.testing.assert_array_equal(found.vectors, ROWS.astype(found.vectors.dtype))
     assert all(other.read_bytes() == b"mine" for other in taken)
+
+
+def saved_to(write):
+    """Written through a stream, so that the name stays as it is."""
+
+    def to(path):
+        with path.open("wb") as stream:
+            write(stream)
+
+    return to
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        saved_to(lambda stream: np.save(stream, ROWS)),
+        saved_to(lambda stream: np.savez(stream, embeddings=ROWS, ids=list(NAMED))),
+        saved_to(lambda stream: torch.save({"embeddings": torch.from_numpy(ROWS)}, stream)),
+        lambda path: save_file({"embeddings": ROWS}, path),
+        lambda path: path.write_text(json.dumps({k: v.tolist() for k, v in NAMED.items()})),
+        lambda path: shutil.move(write_named(path.with_suffix(".h5"), NAMED), path),
+    ],
+)  # fmt: skip
+def test_what_is_only_called_a_pickle_is_read(tmp_path, write):
+    path = tmp_path / "v.pkl"
+    write(path)
+    found = read_embeddings(path, row_numbers=True)
+    np.testing.assert_array_equal(found.vectors, ROWS.astype(found.vectors.dtype))
+
+
+def test_json_that_is_only_called_a_pickle_is_read_as_a_ground_truth(tmp_path):
+    (tmp_path / "gt.pkl").write_text(json.dumps(RIGHT))
+    truth = read_ground_truth(tmp_path / "gt.pkl", list(RIGHT), ["v0", "v1", "v2"])
+    assert truth.n_pairs == 3
+
+
+def test_a_packed_file_that_is_called_a_pickle_is_unpacked_first(tmp_path):
+    (tmp_path / "v.pkl").write_bytes(gzip.compress(pickle.dumps(NAMED)))
+    with pytest.raises(FormatError, match="compressed by gzip; unpack it first: gunzip < "):
+        read_embeddings(tmp_path / "v.pkl")
 
 
 def test_the_file_itself_is_never_unpickled(tmp_path):
@@ -116,6 +162,7 @@ TRUTHS = {
         "torch.save", "V"),
     "array.pt": (lambda path: torch.save(TABLE, path), "torch.save with more than tensors", ""),
     "dict.npy": (lambda path: objects(path, RIGHT), "an array of Python objects", ""),
+    "array of numpy.pkl": (lambda path: objects(path, RIGHT), "an array of Python objects", ""),
     "pairs.npy": (lambda path: np.save(path, TABLE), "an array of numpy .3x2 str", ""),
     "bytes.npy": (lambda path: np.save(path, TABLE.astype("S")), "of numpy .3x2 bytes", ""),
     "rows.npy": (lambda path: np.save(path, ROW_OF), "an array of numpy .3 int64", "tv"),

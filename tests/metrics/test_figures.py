@@ -366,3 +366,11 @@ def test_a_figure_of_ones_own_works_everywhere(tmp_path):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "RSum, geo, rSum, top@k;" in " ".join(helped.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["R(rel=2)@5", "R(judged_only=True)@5"])
+def test_a_recall_of_another_meaning_than_that_of_the_table_is_refused(name):
+    with pytest.raises(RerankError, match="the share of queries that find a right item") as caught:
+        find(name)
+    for other in (f"Success{name[1:]}", f"Recall{name[1:]}"):
+        assert f"{other} for the " in str(caught.value) and find(other).name == other

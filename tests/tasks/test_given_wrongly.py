@@ -42,6 +42,10 @@ REFUSED = {
         r"x\.to_dense\(\)",
     ),
     "sparse scores": (lambda: rerank.apply(scores=sparse.csr_matrix(SCORES)), r"x\.toarray\(\)"),
+    "sparse pairs": (
+        lambda: rerank.evaluate(SCORES, sparse.csr_matrix(SCORES)),
+        r"x\.toarray\(\) > 0",
+    ),
     "sparse embeddings": (lambda: rerank.apply(sparse.csr_matrix(TEXTS), VIDEOS), "toarray"),
     "sparse, judged": (lambda: rerank.evaluate(sparse.csr_matrix(SCORES)), "toarray"),
     "a path": (lambda: rerank.rerank("scores.npy"), "got str, expected a numpy array"),
@@ -197,3 +201,21 @@ def test_products_of_large_but_sound_size_rank_as_small_ones_do():
     sizes = np.float32(1), np.float32(2**23)
     small, large = (rerank.apply(x * TEXTS, x * VIDEOS, metric="dot") for x in sizes)
     np.testing.assert_array_equal(small.t2v.ids, large.t2v.ids)
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr", "dia", "lil", "dok"])
+@pytest.mark.parametrize("form", ["matrix", "array"])
+def test_every_sparse_matrix_of_scipy_is_refused_alike(kind, form):
+    given = getattr(sparse, f"{kind}_{form}")(SCORES)
+    for door in (rerank.rerank, rerank.evaluate, lambda x: rerank.apply(scores=x)):
+        with pytest.raises(RerankError, match=rf"scores: got a sparse {kind}_{form}, .*toarray"):
+            door(given)
+    with pytest.raises(RerankError, match=r"positives: got a sparse"):
+        rerank.evaluate(SCORES, given)
+
+
+def test_a_tuple_of_rows_is_a_matrix():
+    rows = tuple(map(tuple, SCORES.tolist()))
+    assert np.array_equal(rerank.rerank(rows), rerank.rerank(SCORES.tolist()))
+    one, other = (rerank.apply(scores=x).t2v.scores for x in (rows, SCORES.tolist()))
+    assert np.array_equal(one, other)

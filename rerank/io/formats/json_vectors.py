@@ -25,6 +25,8 @@ _MOST_LISTS = 8
 _NUMBER = 32
 # Arrays of numpy have no more dimensions, and embeddings three.
 _DEEPEST = 32
+# Objects inside each other that are groups of vectors.
+_DEEPEST_GROUP = 8
 # The largest float64, as a whole number too.
 _MOST = int(np.finfo(np.float64).max)
 # Bytes that each name in an object takes, what describes its array, and each word of a list.
@@ -89,10 +91,28 @@ def open_json(path: Path) -> Iterator[Container]:
             f"{path}: is {named([content])}, expected {{id: vector}} or a list of objects with an "
             "id and an embedding"
         )
-    yield Container(
-        path,
-        {str(name): _field(f"{path}: {named([name])}", value) for name, value in content.items()},
-        per_item=per_item,
+    fields = {name: _field(f"{path}: {named([name])}", value) for name, value in _flat(content)}
+    yield Container(path, fields, per_item=per_item)
+
+
+def _flat(
+    content: Mapping[str, Any], before: str = "", depth: int = 1
+) -> Iterator[tuple[str, Any]]:
+    """Names and values; objects of vectors inside each other are groups, as in HDF5."""
+    for key, value in content.items():
+        name = f"{before}{key}"
+        if isinstance(value, dict) and depth < _DEEPEST_GROUP and _has_vectors(value):
+            yield from _flat(value, f"{name}/", depth + 1)
+        else:
+            yield name, value
+
+
+def _has_vectors(value: Mapping[str, Any], depth: int = 1) -> bool:
+    """Whether an object holds a vector, or an object that does."""
+    inner = (item for item in value.values() if isinstance(item, dict | list) and item)
+    return depth < _DEEPEST_GROUP and any(
+        _has_vectors(item, depth + 1) if isinstance(item, dict) else _is_numbers(item)
+        for item in inner
     )
 
 
@@ -136,6 +156,8 @@ def _in_pieces(path: Path, stream: IO[bytes]) -> Container | None:
                 if len(lists) > _MOST_LISTS or not lists[name].add(value):
                     return None
                 continue
+            if isinstance(value, dict) and _has_vectors(value):
+                return None
             plain = plain and not isinstance(value, list | dict)
             if _is_vector(value) and float in map(type, value):
                 if max(value) > _MOST or min(value) < -_MOST:

@@ -24,7 +24,7 @@ class Header:
     """What stands at the start of every npy array."""
 
     def __init__(self, stream: IO[bytes], where: str) -> None:
-        with foreign(where, "an array of numpy"):
+        with foreign(where, "an array of numpy"), _own_words(where):
             version = npy.read_magic(stream)
             if version == (1, 0):
                 header = npy.read_array_header_1_0(stream)
@@ -50,6 +50,20 @@ class Header:
                 f"{where}: declares {self.nbytes:,} bytes of data but holds {there:,}; the file "
                 "is truncated or damaged"
             )
+
+
+@contextlib.contextmanager
+def _own_words(where: str) -> Iterator[None]:
+    """What numpy says of a long header is advice for programmers."""
+    try:
+        yield
+    except ValueError as error:
+        if "max_header_size" not in str(error):
+            raise
+        raise FormatError(
+            f"{where}: its header has more than 10,000 characters, as of a damaged file or of a "
+            "table with hundreds of columns; save the numbers as one plain 2-D array"
+        ) from error
 
 
 @file_format(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rerank.core.errors import FormatError
-from rerank.io.container import Container
+from rerank.io.container import ID_NAMES, VECTOR_NAMES, Container
 from rerank.io.field import MAX_RATIO, Field, afford, check_packed, rows_per_block
 from rerank.io.files import check_whole, foreign, named
 from rerank.io.formats.npy import Header, take
@@ -16,7 +16,13 @@ from rerank.io.formats.registry import file_format
 from rerank.io.recipes import from_object_archive
 
 
-@file_format("npz", help="arrays of numpy by name, packed or not", endings=(".npz",), order=3)
+@file_format(
+    "npz",
+    help="arrays of numpy by name, packed or not",
+    endings=(".npz",),
+    glance="glance_at_npz",
+    order=3,
+)
 @contextlib.contextmanager
 def open_npz(path: Path) -> Iterator[Container]:
     """Several arrays in a zip archive, each read as a stream.
@@ -48,6 +54,23 @@ def open_npz(path: Path) -> Iterator[Container]:
             if info.filename.endswith(".npy"):
                 fields[name] = _member(path, archive, info, name)
         yield Container(path, fields)
+
+
+def glance_at_npz(path: Path) -> None:
+    """Refuse embeddings and ids that are next to nothing, by what the archive says of them.
+
+    Raises:
+        FormatError: they are, or it is no archive.
+    """
+    with foreign(path, "an npz archive"):
+        if not zipfile.is_zipfile(path):
+            return  # which is said where it is opened
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    for info in members:
+        name = info.filename.removesuffix(".npy")
+        if name in (*VECTOR_NAMES, *ID_NAMES):
+            check_packed(info.file_size, info.compress_size, f"{path}: {named([name])}")
 
 
 def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Field:

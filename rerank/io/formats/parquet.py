@@ -3,9 +3,9 @@
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,13 +14,19 @@ import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
 from rerank.io.container import Container
-from rerank.io.field import MAX_RATIO, Field, afford, rows_per_block
+from rerank.io.field import MAX_RATIO, Field, afford, check_packed, rows_per_block
 from rerank.io.files import foreign, named
 from rerank.io.formats.registry import file_format
+from rerank.io.recipes import from_bytes_column
 from rerank.io.typed_table import table
 
 if TYPE_CHECKING:
     import pyarrow
+
+# A ground truth with more rows has bytes to tell them apart: as many rows for each at most.
+_FEW_ROWS, _ROWS_PER_BYTE = 1 << 18, 16
+# Columns of numbers are the dimensions of vectors, which are some thousands.
+_MOST_COLUMNS = 10_000
 
 
 def import_arrow() -> Any:  # noqa: ANN401  a module
@@ -43,6 +49,7 @@ def import_arrow() -> Any:  # noqa: ANN401  a module
     help="a table: a column of lists and one of ids, or one column for each number; needs [arrow]",
     endings=(".parquet", ".pq"),
     begins=(b"PAR1",),
+    glance="check_width",
     order=6,
 )
 @contextlib.contextmanager
@@ -66,6 +73,7 @@ def open_parquet(path: Path) -> Iterator[Container]:
     import pyarrow.types as types
 
     with contextlib.ExitStack() as stack:
+        check_width(path)
         with foreign(path, "parquet"):
             schema = arrow.read_schema(path)
             # What comes again is held once, however often it comes.
@@ -80,7 +88,8 @@ def open_parquet(path: Path) -> Iterator[Container]:
             schema = file.schema_arrow
             often = Counter(schema.names)
             single = [column for column in schema if often[column.name] == 1]
-        found = table(path, {column.name: _column(path, file, column) for column in single})
+        chunks = cache(partial(_chunks, path, file))
+        found = table(path, {each.name: _column(path, file, each, chunks) for each in single})
         # What pandas calls the names of rows are the last that are believed.
         index = tuple(column.name for column in single if column.name in _index_names(schema))
         texts = tuple(name for name in index if found.fields[name].kind == "text")
@@ -96,17 +105,33 @@ def _index_names(schema: "pyarrow.Schema") -> list[str]:
         return []  # of another program
 
 
-def _check_declared(path: Path, file: Any, name: str, itemsize: int) -> None:  # noqa: ANN401
-    """Refuse a column that declares more than the file can hold, or more than may be held."""
-    size, declared, unpacked = path.stat().st_size, 0, 0
+_Chunks = Callable[[], Mapping[str, Sequence[Any]]]
+
+
+def _chunks(path: Path, file: Any) -> Mapping[str, Sequence[Any]]:  # noqa: ANN401  no stubs
+    """What the file says of every column, for each group of its rows."""
+    found: dict[str, list[Any]] = {}
     with foreign(path, "parquet"):
-        for group in range(file.metadata.num_row_groups):
-            found = file.metadata.row_group(group)
-            for number in range(found.num_columns):
-                column = found.column(number)
-                if column.path_in_schema.partition(".")[0] == name:
-                    declared = max(declared, column.num_values * itemsize)
-                    unpacked = max(unpacked, column.total_uncompressed_size)
+        groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
+        for chunk in (group.column(at) for group in groups for at in range(group.num_columns)):
+            found.setdefault(chunk.path_in_schema.partition(".")[0], []).append(chunk)
+    return found
+
+
+def _check_text(path: Path, chunks: _Chunks, name: str) -> None:
+    """Refuse text that is next to nothing, again and again."""
+    said = chunks().get(name, ())
+    unpacked = sum(chunk.total_uncompressed_size for chunk in said)
+    stored = sum(chunk.total_compressed_size for chunk in said)
+    check_packed(unpacked, min(stored, path.stat().st_size), f"{path}: column {named([name])}")
+    _check_declared(path, chunks, name, 0)
+
+
+def _check_declared(path: Path, chunks: _Chunks, name: str, itemsize: int) -> None:
+    """Refuse a column that declares more than the file can hold, or more than may be held."""
+    size, said = path.stat().st_size, chunks().get(name, ())
+    declared = max((chunk.num_values * itemsize for chunk in said), default=0)
+    unpacked = max((chunk.total_uncompressed_size for chunk in said), default=0)
     where = f"{path}: column {named([name])}"
     if declared > MAX_RATIO * size + (1 << 20):
         raise FormatError(
@@ -116,7 +141,45 @@ def _check_declared(path: Path, file: Any, name: str, itemsize: int) -> None:  #
     afford(unpacked, where, what="one group of its rows")
 
 
-def _column(path: Path, file: Any, column: "pyarrow.Field") -> Field:  # noqa: ANN401  no stubs
+def check_width(path: Path) -> None:
+    """Refuse a table with more columns than any vector has dimensions.
+
+    Raises:
+        FormatError: it has them, or it is damaged.
+    """
+    arrow = import_arrow()
+    with foreign(path, "parquet"):
+        width = int(arrow.read_metadata(path).num_columns)
+    if width > _MOST_COLUMNS:
+        raise FormatError(
+            f"{path}: has {width:,} columns, and at most {_MOST_COLUMNS:,} are read; save each "
+            "vector as one list, in a column of lists"
+        )
+
+
+def check_pairs(path: Path) -> None:
+    """Refuse a ground truth whose rows cannot all be different pairs.
+
+    Raises:
+        FormatError: it has far more rows than its bytes can tell apart, or it is damaged.
+    """
+    arrow = import_arrow()
+    with foreign(path, "parquet"):
+        rows = int(arrow.read_metadata(path).num_rows)
+    size = path.stat().st_size
+    if rows > max(_FEW_ROWS, _ROWS_PER_BYTE * size):
+        raise FormatError(
+            f"{path}: declares {rows:,} rows in {size:,} bytes, which hold the same pairs again "
+            "and again; keep each pair once, or, if it is right, save it as a table in text (.tsv)"
+        )
+
+
+def _column(
+    path: Path,
+    file: Any,  # noqa: ANN401  no stubs
+    column: "pyarrow.Field",
+    chunks: _Chunks,
+) -> Field:
     """One column as an array: lists are the rows of a matrix."""
     import pyarrow
     import pyarrow.types as types
@@ -131,7 +194,7 @@ def _column(path: Path, file: Any, column: "pyarrow.Field") -> Field:  # noqa: A
         if not (types.is_floating(inner) or types.is_integer(inner)):
             return _odd(where, (count,), f"lists of {inner}")
         dtype = np.dtype(inner.to_pandas_dtype())
-        _check_declared(path, file, name, dtype.itemsize)
+        _check_declared(path, chunks, name, dtype.itemsize)
         first, width = (0, kind.list_size) if types.is_fixed_size_list(kind) else _first_width(
             file, name, where
         )  # fmt: skip
@@ -144,9 +207,15 @@ def _column(path: Path, file: Any, column: "pyarrow.Field") -> Field:  # noqa: A
         return Field(where, (count, width), dtype, blocks)
     value = kind.value_type if types.is_dictionary(kind) else kind
     texts = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
-    check = partial(_check_declared, path, file, name, 0)
+    check = partial(_check_declared, path, chunks, name, 0)
     if str(value) in texts or types.is_fixed_size_binary(value):
-        return Field(where, (count,), np.dtype(object), _values(file, name, where), check)
+        check = partial(_check_text, path, chunks, name)
+        return Field(
+            where, (count,), np.dtype(object), _values(file, name, where), check,
+            fix="" if "string" in str(value) else
+            "if these are the bytes of float32, as x.tobytes() gives, make lists of them: "
+            f"{from_bytes_column(path, name)}",
+        )  # fmt: skip
     if types.is_integer(value) or types.is_floating(value):
         dtype = np.dtype(value.to_pandas_dtype())
         return Field(where, (count,), dtype, _values(file, name, where), check)
@@ -163,7 +232,7 @@ def read_lists(path: Path, name: str) -> list[list[str]]:
     with contextlib.ExitStack() as stack:
         with foreign(path, "parquet"):
             file = stack.enter_context(arrow.ParquetFile(path, pre_buffer=False))
-        _check_declared(path, file, name, 1)
+        _check_text(path, partial(_chunks, path, file), name)
         found: list[list[str]] = []
         with foreign(path, "parquet"):
             for batch in file.iter_batches(batch_size=4096, columns=[name]):

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,13 @@ from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
 from rerank.io.frame_masks import meaning_of
 from rerank.io.pages import let_go, lies_in
-from rerank.io.pickle_parts import visits
+from rerank.io.pickle_parts import Walk, walk
 from rerank.io.recipes import from_old_torch, from_pickle, from_torch_objects, is_old_torch
 
+# Bytes of a description that is looked at twice.
+_LOOKED_AT = 1 << 20
+# Containers inside each other in what is read, and in what nothing reads.
+_READ_DEPTH, _DEEPEST = 8, 100
 # Bytes of a block whose pages are given back.
 _WORTH = 1 << 20
 
@@ -71,12 +75,18 @@ def open_safetensors(path: Path) -> Iterator[Container]:
                 where = f"{path}: {named([name])}"
                 rows = _slices(view if shape else probe.reshape(1))
                 fields[name] = _tensor_field(where, shape, probe.dtype, rows, path)
-        for name in _LISTS:
-            # Under other names than ours there may be anything.
-            if name in metadata and (name == "ids" or metadata[name].lstrip().startswith("[")):
-                where = f"{path}: metadata {named([name])}"
-                fields.setdefault(name, _list_field(where, parse_json(metadata[name], where)))
-        yield Container(path, fields)
+        yield Container(path, _lists_in(metadata, path) | fields)
+
+
+def _lists_in(metadata: Mapping[str, str], path: Path) -> dict[str, Field]:
+    """Lists of ids in the metadata."""
+    found: dict[str, Field] = {}
+    for name in _LISTS:
+        # Under other names than ours there may be anything.
+        if name in metadata and (name == "ids" or metadata[name].lstrip().startswith("[")):
+            where = f"{path}: metadata {named([name])}"
+            found[name] = _list_field(where, parse_json(metadata[name], where))
+    return found
 
 
 def _slices(view: Any) -> Callable[[int, int], Any]:  # noqa: ANN401  made by safetensors
@@ -169,37 +179,59 @@ def open_torch(path: Path) -> Iterator[Container]:
     fields: dict[str, Field] = {}
     # Each part takes bytes in the file; more visits than bytes go round the same ones.
     _collect(path, "", content, fields, depth=0, left=[path.stat().st_size])
+    if not fields and content:
+        raise FormatError(_too_deep(path))
     yield Container(path, fields)
 
 
 def glance_at_safetensors(path: Path) -> None:
-    """Refuse a damaged file.
+    """Refuse a damaged file, one of empty tensors, and lists of ids that are no JSON.
 
     Raises:
         FormatError: it is one.
     """
     from safetensors import safe_open
 
-    with foreign(path, "safetensors"), safe_open(path, framework="numpy"):
-        pass
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        held = path.stat().st_size - 8 - length
+        count = stream.read(length).count(b'"data_offsets"') if held >= 0 else 0
+    if count > held >= 0:
+        raise FormatError(
+            f"{path}: declares {count:,} tensors in {held:,} bytes, so there are empty ones; "
+            "leave them out"
+        )
+    with foreign(path, "safetensors"), safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+    _lists_in(metadata, path)
 
 
 def glance_at_torch(path: Path) -> None:
-    """Refuse another kind of file, and one that no walk comes to the end of.
+    """Refuse another kind of file, one that no walk comes to the end of, and one that is too deep.
 
     Raises:
         FormatError: it is one.
     """
     _check_archive(path)
     with foreign(path, "a file of torch.save"), zipfile.ZipFile(path) as archive:
-        inside = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
-        met = 0 if inside is None else visits(archive.read(inside))
+        parts = (each for each in archive.infolist() if each.filename.endswith("/data.pkl"))
+        small = next((each for each in parts if each.file_size <= _LOOKED_AT), None)
+        met, depth = Walk() if small is None else walk(archive.read(small))
     if met > path.stat().st_size:
         raise FormatError(_endless(path))
+    if depth > _DEEPEST:
+        raise FormatError(_too_deep(path))
 
 
 def _endless(path: Path) -> str:
     return f"{path}: holds the same parts again and again; save a plain dictionary of tensors"
+
+
+def _too_deep(path: Path) -> str:
+    return (
+        f"{path}: is of dictionaries or lists inside each other, deeper than embeddings are kept; "
+        "save a plain dictionary of tensors"
+    )
 
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
@@ -271,7 +303,7 @@ def _collect(
     where = f"{path}: {named([name])}" if name else str(path)
     if isinstance(value, torch.Tensor):
         fields[name or "embeddings"] = _found_tensor(where, value, path)
-    elif isinstance(value, dict) and depth < 8:
+    elif isinstance(value, dict) and depth < _READ_DEPTH:
         for key, item in value.items():
             _collect(
                 path, f"{name}/{key}" if name else str(key), item, fields, depth=depth + 1,
@@ -284,7 +316,7 @@ def _collect(
         fields[name or "embeddings"] = rows(where)
     elif isinstance(value, list | tuple) and isinstance(_first(value), str | int):
         fields[name or "list"] = _list_field(where, value)
-    elif isinstance(value, list | tuple) and len(set(map(type, value))) > 1 and depth < 8:
+    elif isinstance(value, list | tuple) and len(set(map(type, value))) > 1 and depth < _READ_DEPTH:
         for number, item in enumerate(value):
             _collect(
                 path, f"{name}/{number}" if name else str(number), item, fields, depth=depth + 1,

@@ -1,0 +1,176 @@
+"""Files that cannot be right are told quickly, in little memory, and before torch is loaded."""
+
+import json
+import struct
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+import torch
+
+from rerank.core.errors import FormatError
+from rerank.io import read_embeddings, read_ground_truth
+from rerank.io.first_look import look, look_at_truth
+
+_WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+from rerank.core.errors import FormatError
+from rerank.io.first_look import look, look_at_truth
+try:
+    (look_at_truth if sys.argv[2] == "gt" else look)(Path(sys.argv[1]), *sys.argv[3:])
+except FormatError as error:
+    print(error)
+assert "torch" not in sys.modules
+"""
+
+
+def same_pairs(path):
+    column = pa.array(["t0"] * 3_000_000).dictionary_encode()
+    parquet.write_table(pa.table({"query_id": column, "video_id": column}), path)
+
+
+def one_long_id(path):
+    table = pa.table({"query_id": ["t0"], "video_id": ["v" * (7 * 10**7)]})
+    parquet.write_table(table, path, compression="zstd")
+
+
+def many_digits(path):
+    path.write_text('{"t0": ' + "9" * 10**5 + "}")
+
+
+def half_a_row(path):
+    path.write_text("query_id\tvideo_id\nt0\n")
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "words"),
+    [
+        (same_pairs, "gt.parquet", "declares 3,000,000 rows in"),
+        (one_long_id, "gt.parquet", "so it holds next to nothing"),
+        (many_digits, "gt.json", "has a whole number of more than"),
+        (half_a_row, "gt.tsv", "row 1 has 1 columns"),
+    ],
+)
+def test_a_ground_truth_that_cannot_be_right(tmp_path, make, name, words):
+    make(tmp_path / name)
+    said = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_TORCH, tmp_path / name, "gt"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert words in said
+    with pytest.raises(FormatError) as error:
+        read_ground_truth(tmp_path / name, ["t0"], ["v0"])
+    assert str(error.value) == said.strip()
+
+
+def test_a_right_ground_truth_passes(tmp_path):
+    path = tmp_path / "gt.json"
+    path.write_text('{"t0": "v0"}')
+    look_at_truth(path)
+
+
+def test_pairs_that_come_again_are_read_quickly(tmp_path):
+    texts, videos = [f"t{i // 20}" for i in range(100_000)], [f"v{i // 20}" for i in range(100_000)]
+    path = tmp_path / "gt.parquet"
+    parquet.write_table(pa.table({"query_id": texts, "video_id": videos}), path)
+    truth = read_ground_truth(path, sorted(set(texts)), sorted(set(videos)))
+    assert truth.n_pairs == 5000
+
+
+def test_captions_that_come_again_are_counted(tmp_path):
+    path = tmp_path / "gt.parquet"
+    parquet.write_table(pa.table({"video_id": ["v0"] * 3, "caption": ["a dog"] * 3}), path)
+    assert read_ground_truth(path, ["v0#0", "v0#1", "v0#2"], ["v0"]).n_pairs == 3
+
+
+def empty_tensors(path):
+    told = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"k{i}": told for i in range(50_000)}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+def deep_ids(path):
+    header = {
+        "__metadata__": {"ids": "[" * 100_000},
+        "e": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
+    }
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(range(16)))
+
+
+def many_columns(path):
+    parquet.write_table(pa.table({f"c{i}": [1.0] for i in range(12_000)}), path)
+
+
+def packed_zeros(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("embeddings.npy", "w", force_zip64=True) as stream:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (50_000, 500)}
+            np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(bytes(100_000_000))
+        archive.writestr("more.npy", np.random.default_rng(0).bytes(2_000_000))
+
+
+def deep_dictionaries(path):
+    made = torch.ones(1)
+    for _ in range(200):
+        made = {"a": made}
+    torch.save(made, path)
+
+
+def long_ids(path):
+    table = pa.table({"id": ["v" * (7 * 10**7)], "embedding": [[1.0, 2.0]]})
+    parquet.write_table(table, path, compression="zstd")
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "words"),
+    [
+        (empty_tensors, "v.safetensors", "declares 50,000 tensors in 0 bytes"),
+        (deep_ids, "v.safetensors", "hundreds deep"),
+        (many_columns, "v.parquet", "has 12,000 columns"),
+        (packed_zeros, "v.npz", "so it holds next to nothing"),
+        (deep_dictionaries, "v.pt", "inside each other, deeper than embeddings are kept"),
+        (long_ids, "v.parquet", "so it holds next to nothing"),
+    ],
+)
+def test_embeddings_that_cannot_be_right(tmp_path, make, name, words):
+    make(tmp_path / name)
+    said = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_TORCH, tmp_path / name, "videos", "videos"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert words in said
+
+
+def test_dictionaries_some_deeper_than_embeddings_are_kept(tmp_path):
+    made = torch.ones(1)
+    for _ in range(20):
+        made = {"a": made}
+    torch.save(made, tmp_path / "v.pt")
+    look(tmp_path / "v.pt", "videos")
+    with pytest.raises(FormatError, match="deeper than embeddings are kept"):
+        read_embeddings(tmp_path / "v.pt")
+
+
+def test_an_id_of_a_million_characters_is_no_name(tmp_path):
+    torch.save({"embeddings": torch.eye(2), "ids": ["v" * 2_000_000, "w"]}, tmp_path / "v.pt")
+    with pytest.raises(FormatError, match="row 0 has 2,000,000 characters, which no name has"):
+        read_embeddings(tmp_path / "v.pt")
+
+
+def test_the_advice_of_python_and_numpy_is_not_passed_on(tmp_path):
+    (tmp_path / "v.json").write_text('{"v0": [' + "9" * 5000 + "]}")
+    with pytest.raises(FormatError, match="a whole number of more than 4,300 digits") as error:
+        read_embeddings(tmp_path / "v.json")
+    assert "sys." not in str(error.value)
+    start = b"\x93NUMPY\x02\x00" + struct.pack("<I", 20_000)
+    (tmp_path / "v.npy").write_bytes(start + b"(" * 20_000)
+    with pytest.raises(FormatError, match=r"its header has more than 10,000 characters") as error:
+        read_embeddings(tmp_path / "v.npy")
+    assert "allow_pickle" not in str(error.value)
