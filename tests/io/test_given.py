@@ -165,7 +165,8 @@ def test_a_table_as_ground_truth_says_what_to_give(library):
 
     module = pytest.importorskip(library)
     pairs = module.DataFrame({"query_id": [*IDS, "a"], "video_id": [*IDS, "b"]})
-    run = rerank.apply({i: x for i, x in zip(IDS, X, strict=True)}, dict(zip(IDS, X, strict=True)))
+    both = ({i: y for i, y in zip(IDS, x, strict=True)} for x in (X, X[::-1]))
+    run = rerank.apply(*both)
     with pytest.raises(RerankError, match="got a DataFrame") as caught:
         run.evaluate(pairs)
     assert "\n" not in str(caught.value)

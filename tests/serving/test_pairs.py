@@ -129,8 +129,11 @@ def small(side, out):
 prepared: dict[int, Exported] = {}
 
 
-def test_an_index_that_a_library_goes_on_writing_gets_its_side_car(tmp_path, models):
+def test_an_index_that_a_library_goes_on_writing_gets_its_side_car(tmp_path, models, request):
     """As databases do: their own thread writes on where an interrupt ends the wait for it."""
+    # Jobs in the background ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     out = tmp_path / "out"
     folded = []
     for side in (NEW, OLD):
