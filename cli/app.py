@@ -346,6 +346,7 @@ def _ending_at_once() -> Iterator[None]:
             raise
         settle_stdout()
         atexit._run_exitfuncs()
+        settle_stdout()  # what they printed
         os._exit(ended.code if isinstance(ended.code, int) else 1)
 
 
