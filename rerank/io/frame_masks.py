@@ -24,10 +24,12 @@ _OF_FRAMES = {
     "query", "sentence", "sen", "attention", "attn", "valid", "is",
 }  # fmt: skip
 _MASK_WORDS = {"mask", "masks"}
-_LENGTH_WORDS = {"len", "lens", "length", "lengths", "seqlen", "seqlens", "nframes", "numframes"}
+_LENGTH_WORDS = {"len", "lens", "length", "lengths", "seqlen", "seqlens", "nframes",
+                 "numframes", "vlen", "flen"}  # fmt: skip
 _COUNT_WORDS = {"num", "n", "nb", "count", "counts"}
 _COUNTED = {"frames", "clips", "valid", "segments", "tokens", "frame", "clip", "segment", "token"}
 _PADDING_WORDS = {"pad", "padding", "padded"}
+_MAY_BE_MASKS = {"valid", "invalid", "ignore", "ignored", "keep", "kept", "drop", "dropped", "used"}
 # What is counted and is no frame.
 _OTHER_COUNTS = {
     "captions", "sentences", "queries", "texts", "videos", "images", "views", "likes", "objects",
@@ -61,7 +63,7 @@ def meaning_of(name: str) -> Meaning:
         return "lengths"
     if said & _COUNT_WORDS and said & _COUNTED and said <= _OF_FRAMES | _COUNT_WORDS | _COUNTED:
         return "lengths"
-    if said & (_MASK_WORDS | _PADDING_WORDS | {"valid", "invalid"}):
+    if said & (_MASK_WORDS | _PADDING_WORDS | _MAY_BE_MASKS):
         return "mask?"
     return "lengths?" if said & (_LENGTH_WORDS | {"num", "count", "counts"}) else ""
 

@@ -16,6 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from rerank.core.errors import FormatError
 from rerank.io.field import afford
 from rerank.io.files import named, parse_json, read_text, regular_file
@@ -43,7 +45,8 @@ _VIDEO_LISTS = (
 )  # fmt: skip
 GRADE_FIELDS = (
     "relevance", "grade", "score", "rel", "label", "gain", "relevancescore", "escilabel",
-    "judgment", "judgement",
+    "judgment", "judgement", "grades", "rating", "relevant", "isrelevant", "match", "ismatch",
+    "qrel", "relscore", "iscorrect", "ispositive",
 )  # fmt: skip
 CAPTION_FIELDS = (
     "caption", "captions", "sentence", "sentences", "description", "descriptions", "encap", "text",
@@ -461,8 +464,11 @@ def _parquet(path: Path) -> Iterable[Reading]:
             if item.odd or len(item.shape) != 1:
                 continue
             if _plain(name) in GRADE_FIELDS:
-                values = [value for part in item.blocks(0, item.shape[0]) for value in part]
-                columns[name] = [float(value) for value in values]
+                # What is no grade is said where records are read.
+                columns[name] = [
+                    value for part in item.blocks(0, item.shape[0])
+                    for value in np.asarray(part).tolist()
+                ]  # fmt: skip
             elif item.kind in ("text", "integer"):
                 columns[name] = read_ids(item)
     header = list(columns)

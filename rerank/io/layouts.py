@@ -522,7 +522,27 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
     if rows is None or by_id is not container.fields:
         held = dict(zip(ids, by_id.values(), strict=True))
         rows = stacked(Path(path), held, wanted.pooling, _beside(container, held))
-    return Found(rows, ids)
+    return Found(rows, _named_again(ids, wanted, path))
+
+
+def _named_again(ids: tuple[str, ...], wanted: Wanted, path: Path) -> tuple[str, ...]:
+    """Ids from elsewhere for arrays that are called by the numbers of their rows.
+
+    Raises:
+        FormatError: they are called by ids of their own.
+    """
+    if wanted.ids is None and not wanted.force_rows:
+        return ids
+    if {str(i) for i in range(len(ids))} != set(ids):
+        raise FormatError(
+            f"{path}: holds an array for each id, such as {named([ids[0]])}, and "
+            f"{'row numbers' if wanted.force_rows else wanted.ids_from} would name them again, in "
+            "an order that they do not have; leave that out"
+        )
+    if wanted.ids is None:
+        return ids
+    check_count(wanted.ids, len(ids), wanted.ids_from, str(path))
+    return tuple(wanted.ids[int(name)] for name in ids)
 
 
 def _without(

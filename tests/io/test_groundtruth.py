@@ -325,3 +325,22 @@ def test_tables_of_shops_name_their_products_and_gains(tmp_path, header, grade):
     path.write_text(f"query_id,{header},{grade}\nt0,v1,Exact\n")
     with pytest.raises(FormatError, match="'Exact' is not a grade; expected a number"):
         read_ground_truth(path, ["t0", "t1"], ["v0", "v1"])
+
+
+@pytest.mark.parametrize("name", ["match", "is_match", "relevant", "rating", "grades", "rel_score"])
+def test_columns_of_grades_by_any_usual_name(tmp_path, name):
+    lines = [f"{t},{v},{int(j in EXPECTED[i])}" for i, t in enumerate(TEXTS)
+            for j, v in enumerate(VIDEOS)]  # fmt: skip
+    truth = read(tmp_path, "\n".join([f"query_id,video_id,{name}", *lines]), name="gt.csv")
+    assert rows(truth) == EXPECTED
+
+
+@pytest.mark.parametrize(("grades", "row"), [([1, None], 1), (["E", "I"], 0)])
+def test_a_grade_of_parquet_that_is_none_is_told_by_its_row(tmp_path, grades, row):
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    table = {"query_id": ["t1", "t2"], "video_id": ["v1", "v2"], "relevance": grades}
+    write_table(arrow.table(table), tmp_path / "gt.parquet")
+    with pytest.raises(FormatError, match=f"row {row}: .* is not a grade; expected a number"):
+        read_ground_truth(tmp_path / "gt.parquet", TEXTS, VIDEOS)

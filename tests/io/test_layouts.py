@@ -283,3 +283,21 @@ def test_items_of_their_own_are_read_together(tmp_path, ending):
     assert len(blocks) == 1
     order = [int(name.removeprefix("v")) for name in found.ids]
     np.testing.assert_allclose(blocks[0], rows[order[10:290]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("names", [["a", "b", "c"], ["2", "0", "1"]])
+def test_ids_from_elsewhere_name_no_arrays_that_have_ids(tmp_path, names):
+    """They were passed over without a word; arrays called by their row numbers take them."""
+    arrays = {name: np.full(4, i + 1.0) for i, name in enumerate(names)}
+    np.savez(tmp_path / "v.npz", **arrays)
+    given = ["x", "y", "z"]
+    if names[0] == "a":
+        with pytest.raises(FormatError, match="an array for each id, such as 'a', and the ids giv"):
+            read_embeddings(tmp_path / "v.npz", ids=given)
+        with pytest.raises(FormatError, match="row numbers would name them again"):
+            read_embeddings(tmp_path / "v.npz", ids="rows")
+        return
+    found = read_embeddings(tmp_path / "v.npz", ids=given)
+    assert dict(zip(found.ids, found.vectors[:, 0], strict=True)) == {"z": 1, "x": 2, "y": 3}
+    with pytest.raises(FormatError, match="2 ids"):
+        read_embeddings(tmp_path / "v.npz", ids=given[:2])
