@@ -41,7 +41,7 @@ from rerank.core.arrays import inner
 from rerank.core.similarity import Similarity
 from rerank.core.words import Counting
 from rerank.methods.marginals import Masses, centred
-from rerank.methods.shared_items import MOST_ITEMS
+from rerank.methods.shared_items import COPY, MOST_ITEMS
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 
@@ -64,8 +64,6 @@ _WORSE = (0.15, 0.25)
 _BETTER = (0.25, 0.4)
 # How much more often than by chance two queries agree on an item, where each has room for one.
 _SHARED = (1.15, 1.4)
-# A correlation this close to one is that of a copy.
-_ROUNDING = 1e-5
 # By how much r must be lower where a quarter of the items, or more, cannot be asked.
 _SLACKER = 0.15
 # What the surest queries leave open.
@@ -332,7 +330,7 @@ def _nearest(square: Tensor, *, copies: bool) -> float:
     x.div_(torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(1e-12))
     near = inner(x, x).fill_diagonal_(-1)
     if not copies:
-        near.masked_fill_(near > 1 - _ROUNDING, -1)
+        near.masked_fill_(near > 1 - COPY, -1)
     return float(near.amax(dim=1).double().mean())
 
 

@@ -38,7 +38,7 @@ _COINS, _PRODUCTS = (2, 16), 10**10
 # Axes that carry less of the scores than this share of the first are rounding.
 _ROUNDING = 1e-6
 # A correlation this close to one is that of a copy.
-_COPY = 1e-5
+COPY = 1e-5
 
 
 def shared(sim: Similarity, *, found: Masses, copies: bool = False, seed: int = 0) -> float:
@@ -89,7 +89,7 @@ def _axes(block: Tensor, *, copies: bool) -> tuple[Tensor, Tensor]:
     gram = inner(block, block).double()
     if not copies:
         length = gram.diagonal().sqrt().clamp_min(1e-300)
-        again = (gram / length / length[:, None] > 1 - _COPY).tril(-1).any(dim=1)
+        again = (gram / length / length[:, None] > 1 - COPY).tril(-1).any(dim=1)
         block, gram = block[~again], gram[~again][:, ~again]
     size, axes = torch.linalg.eigh(gram)
     axes = axes.flip(1)[:, : int((size > _ROUNDING * size[-1]).sum())].to(block.dtype).contiguous()
