@@ -24,7 +24,7 @@ from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_ids, check_unique
 from rerank.io.layouts import Wanted, locate
 from rerank.io.opening import open_container
-from rerank.io.reading import ROWS
+from rerank.io.reading import ROWS, side_of
 
 
 class Norms(NamedTuple):
@@ -131,7 +131,8 @@ def _wanted(path: PathLike, said: Said) -> Wanted:
     source = "the ids given"
     forced = isinstance(ids, str) and ids == ROWS
     if isinstance(ids, str | Path) and not forced:
-        given, source = read_id_file(Path(ids), column=id_column), str(ids)
+        side = said.get("side", "")
+        given, source = read_id_file(Path(ids), column=id_column, side=side), str(ids)
     elif ids is not None and not forced:
         given = check_ids(list(ids), f"{path}: the ids given")  # type: ignore[arg-type]
     return Wanted(
@@ -313,8 +314,9 @@ def _numbers(count: int) -> tuple[str, ...]:
 
 
 def _names_of(ids: Sequence[str] | PathLike, role: str) -> tuple[str, ...]:
-    rows = read_id_file(Path(ids)) if isinstance(ids, str | os.PathLike) else names_given(ids, role)
-    return check_ids(rows, f"{role}: ids")
+    if isinstance(ids, str | os.PathLike):
+        return read_id_file(Path(ids), side=side_of(role))
+    return check_ids(names_given(ids, role), f"{role}: ids")
 
 
 def _check_count(names: Sequence[str], count: int, role: str) -> None:

@@ -1,18 +1,20 @@
 """Files that only name rows: ids in lines, a JSON list, or a column of a table."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rerank.core.errors import FormatError
 from rerank.core.wording import option
-from rerank.io.container import ID_NAMES, MORE_ID_NAMES, contents
+from rerank.io.container import ID_NAMES, MORE_ID_NAMES, contents, side_in
+from rerank.io.field import Field
 from rerank.io.files import named, read_text, regular_file
 from rerank.io.groundtruth_formats import TEXT_FIELDS, VIDEO_FIELDS, first_field
-from rerank.io.ids import check_ids, check_unique, read_ids, read_sidecar
+from rerank.io.ids import check_ids, check_unique, first_duplicate, read_ids, read_sidecar
 from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
 
 
-def read_id_file(path: Path, *, column: str | None = None) -> tuple[str, ...]:
+def read_id_file(path: Path, *, column: str | None = None, side: str = "") -> tuple[str, ...]:
     r"""The ids of a file, in their order.
 
     >>> import tempfile
@@ -28,6 +30,8 @@ def read_id_file(path: Path, *, column: str | None = None) -> tuple[str, ...]:
         path: text with one id in a line, a JSON list, or a table (.csv, .tsv, .parquet) or any
             other file of arrays with a column or array of ids.
         column: which one; by default the only one, or one that is called like ids.
+        side: "texts" or "videos": of several columns those are believed first that are called like
+            ids of this side, and last those of the other.
 
     Raises:
         FormatError: no ids, or several columns that could be them.
@@ -55,7 +59,7 @@ def read_id_file(path: Path, *, column: str | None = None) -> tuple[str, ...]:
                 )
             chosen = column
         else:
-            known = [n for tier in (ID_NAMES, *MORE_ID_NAMES) for n in tier if n in lists]
+            known = _called_like_ids(lists, side)
             names = known or list(lists)
             if not names or (len(names) > 1 and not known):
                 raise FormatError(
@@ -66,6 +70,23 @@ def read_id_file(path: Path, *, column: str | None = None) -> tuple[str, ...]:
         ids = read_ids(container.fields[chosen])
     check_unique(ids, str(path))
     return ids
+
+
+def _called_like_ids(lists: Mapping[str, Field], side: str) -> list[str]:
+    """Names of columns that are called like ids, the most likely first.
+
+    What names a row twice is believed after what does not.
+    """
+    known = [name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier if name in lists]
+    if len(known) == 1:
+        return known
+    again = {name: first_duplicate(read_ids(lists[name])) is not None for name in known}
+
+    def doubt(name: str) -> tuple[bool, int]:
+        spoken = side_in(name) if side else ""
+        return again[name], 0 if side and spoken == side else 1 if not spoken else 2
+
+    return sorted(known, key=doubt)
 
 
 def _one_column(path: Path) -> tuple[str, ...] | None:

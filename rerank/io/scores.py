@@ -10,7 +10,7 @@ import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.wording import either, option
-from rerank.io.container import Container
+from rerank.io.container import Container, side_in
 from rerank.io.field import (
     Field,
     afford,
@@ -530,8 +530,10 @@ def _table_ids(
         columns = None
     queries, gallery = (columns, rows) if turned else (rows, columns)
     made = []
-    for ids, count, given in zip((queries, gallery), item.shape, names, strict=True):
-        found = ids if given is None else _given(given)
+    for ids, count, given, side in zip(
+        (queries, gallery), item.shape, names, ("texts", "videos"), strict=True
+    ):
+        found = ids if given is None else _given(given, side)
         found = found or tuple(map(str, range(count)))
         check_count(found, count, str(container.path), item.where)
         check_unique(found, str(container.path))
@@ -539,8 +541,8 @@ def _table_ids(
     return made[0], made[1], rows is not None
 
 
-def _given(path: PathLike) -> tuple[str, ...] | None:
-    return None if str(path) == ROWS else read_id_file(Path(path))
+def _given(path: PathLike, side: str) -> tuple[str, ...] | None:
+    return None if str(path) == ROWS else read_id_file(Path(path), side=side)
 
 
 def _ids(
@@ -554,7 +556,7 @@ def _ids(
         # A result file keeps them with its directions.
         field = container.fields.get(f"t2v/{name}")
     if given is not None:
-        source, found = str(given), _given(given)
+        source, found = str(given), _given(given, side_in(name))
         if found is None:
             return None
         ids = found

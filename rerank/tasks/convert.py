@@ -112,7 +112,10 @@ def _truth(job: _Job) -> tuple[list[int], str]:
         path is None or str(path) == ROWS for path in given
     ):
         raise RerankError("give --text-ids and --video-ids together, each a file, or neither")
-    texts, videos = (None if path is None else read_id_file(path) for path in given)
+    texts, videos = (
+        None if path is None else read_id_file(path, side=side)
+        for path, side in zip(given, ("texts", "videos"), strict=True)
+    )
     count = io.convert_ground_truth(
         job.source, job.target, query_ids=texts, gallery_ids=videos,
         direction=job.said.gt_direction,

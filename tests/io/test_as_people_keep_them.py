@@ -90,6 +90,39 @@ def test_a_table_of_one_column_has_a_header_where_it_has_a_name_of_columns(tmp_p
     assert read_id_file(path) == tuple(VIDEOS)
 
 
+@pytest.mark.parametrize(
+    ("header", "texts", "videos"),
+    [
+        (["key", "vid_key", "video_id", "caption"], 0, 2),
+        (["name", "video_id"], 0, 1),
+        (["video_id", "caption_id"], 1, 0),
+        (["again", "image_id", "id"], 2, 1),
+        (["video_id", "caption"], 0, 0),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_ids_of_a_side_are_in_the_column_that_names_it(tmp_path, header, texts, videos, ending):
+    columns = [
+        ["x"] * len(VIDEOS) if name == "again" else [f"{name} {i}" for i in range(len(VIDEOS))]
+        for name in header
+    ]
+    path = tmp_path / f"ids.{ending}"
+    if ending == "csv":
+        rows = [header, *zip(*columns, strict=True)]
+        path.write_text("".join(",".join(row) + "\n" for row in rows))
+    else:
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table(dict(zip(header, columns, strict=True))), path)
+    for side, place in (("texts", texts), ("videos", videos)):
+        assert read_id_file(path, side=side) == tuple(columns[place]), side
+
+
+def test_an_id_that_comes_again_is_none_where_another_column_names_every_row(tmp_path):
+    path = tmp_path / "ids.csv"
+    path.write_text("name,video_id\n" + "".join(f"clip,{v}\n" for v in VIDEOS))
+    assert read_id_file(path) == tuple(VIDEOS)
+
+
 def test_ids_by_the_number_of_their_row(tmp_path):
     (tmp_path / "ids.json").write_text(json.dumps({str(i): v for i, v in enumerate(VIDEOS)}))
     assert read_id_file(tmp_path / "ids.json") == tuple(VIDEOS)
