@@ -33,7 +33,7 @@ from rerank.core.wording import either, option
 from rerank.core.words import Label
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, Turn, as_bank
 from rerank.methods.registry import method
-from rerank.methods.residual_ridge import residual_ridge
+from rerank.methods.residual_ridge import predicted, residual_ridge
 from rerank.methods.sinkhorn import Potentials, Sinkhorn
 from rerank.methods.unseen_axes import trust
 from rerank.passes import reduce
@@ -429,8 +429,7 @@ def held_out(
         seed: of the folds.
     """
     groups = group_pairs(positives, pairs.shape[1])
-    rows = torch.from_numpy(np.repeat(np.arange(len(positives)), [len(p) for p in positives]))
-    columns = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *positives]).astype(np.int64))
+    rows, columns = _listed(positives)
     fold = np.random.default_rng([seed, 11]).permutation(groups.count) % _FOLDS
     sides = torch.from_numpy(fold[groups.queries[rows.numpy()]])
     parts = [pair_moments(pairs, rows[sides == k], columns[sides == k]) for k in range(_FOLDS)]
@@ -449,6 +448,25 @@ def held_out(
                 lost[ridge][place] += side.lost(k, moments, ridge)
     quality = {r: float((1 - x[:, 0] / np.maximum(x[:, 1], 1e-300)).min()) for r, x in lost.items()}
     return HeldOut(whole, quality)
+
+
+def _listed(positives: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
+    """Row and column of every known pair."""
+    rows = np.repeat(np.arange(len(positives)), [len(found) for found in positives])
+    columns = np.concatenate([np.empty(0, np.int64), *positives]).astype(np.int64)
+    return torch.from_numpy(rows), torch.from_numpy(columns)
+
+
+def of_known_pairs(bank: Bank, *, ridge: float, share: float) -> Aligned:
+    """The alignment of a bank's known pairs at a ridge and a share that are settled.
+
+    What the pairs say of each other is not asked again, which takes most of the time of a fit.
+    """
+    pairs = _need_embeddings(bank.pairs)
+    assert bank.positives is not None
+    moments = pair_moments(pairs, *_listed(bank.positives))
+    made = solved(moments, ridge, share, unit=pairs.metric == "cosine")
+    return replace(made, label=_label(bank, made.share), linear=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -484,10 +502,9 @@ class _Partners:
     def lost(self, fold: int, moments: Moments, ridge: float) -> np.ndarray:
         """Weighted squared errors of the map and of the mean, on a fold that neither saw."""
         here = self.fold == fold
-        matrix, shift = residual_ridge(moments, ridge)
-        mean, other = moments.queries / moments.mass, moments.items / moments.mass
+        other = moments.items / moments.mass
         x, y, weight = self.rows[here], self.targets[here], self.weight[here]
-        error = (y - (x @ matrix + shift + other - mean)).square().sum(dim=1)
+        error = (y - other - predicted(x, moments, ridge)).square().sum(dim=1)
         spread = (y - other).square().sum(dim=1)
         return np.array([float(weight @ error), float(weight @ spread)])
 

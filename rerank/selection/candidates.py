@@ -7,7 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rerank.selection.likelihood import Judged, clustered_mean, fit_beta, fit_weights, log_prob
+from rerank.selection.likelihood import (
+    START,
+    Judged,
+    clustered_mean,
+    fit_beta,
+    fit_weights,
+    log_prob,
+)
 from rerank.selection.trials import Trial
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
@@ -91,8 +98,9 @@ def judge(
             for name, strengths, fit_bias, bias, seen, held in _options(
                 train, test, penalty=penalty, mapped=lead != ""
             ):
+                beta = START
                 for strength in strengths:
-                    beta = fit_beta(seen, strength * fit_bias)
+                    beta = fit_beta(seen, strength * fit_bias, start=beta)
                     entry = scores.setdefault((name, strength), _Scores([], [], []))
                     entry.gains.append(log_prob(held, strength * bias, beta) - against.log_prob)
                     entry.hits.append(hits(held, strength * bias) - against.hits)

@@ -21,7 +21,7 @@ from rerank.core.pairs import group_pairs
 from rerank.core.similarity import Similarity
 from rerank.core.wording import option
 from rerank.core.words import Label
-from rerank.methods.align import Align, Aligned
+from rerank.methods.align import Align, Aligned, of_known_pairs
 from rerank.methods.base import (
     Bank,
     Fitted,
@@ -321,7 +321,7 @@ def _leading(stage: Reranker) -> bool:
 
 def _maps(
     stages: Sequence[Reranker], rest: Sequence[Reranker], bank: Bank
-) -> Iterator[tuple[str, Fitted | None, Bank, Reranker | None]]:
+) -> Iterator[tuple[str, Fitted | None, Bank, Callable[[Bank], Fitted] | None]]:
     """No map, a leading linear map (it sees no pairs), and the alignment by pairs.
 
     Each with its name, its fit on the whole bank, the bank to rehearse on, and what learns from the
@@ -335,7 +335,8 @@ def _maps(
     if not any(stage.follows or stage.maps for stage in rest) and not asked.idle(bank):
         fitted = cast(Aligned, asked.fit(bank))
         if fitted.quality > 0 and fitted.share > 0:
-            yield "align", fitted, bank, Align(ridge=fitted.ridge, share=fitted.share)
+            again = partial(of_known_pairs, ridge=fitted.ridge, share=fitted.share)
+            yield "align", fitted, bank, again
 
 
 def _shrunken_map(basis: Fitted, shrink: float, label: Label) -> LinearMap:

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from rerank.core import scipy_parts
 
+# A beta to start from.
+START = 5.0
+
 
 @dataclass(frozen=True, eq=False)
 class Judged:
@@ -51,7 +54,7 @@ def _positive(judged: Judged, logits: Tensor) -> Tensor:
     return mass.log() + top
 
 
-def fit_beta(judged: Judged, bias: Tensor, *, start: float = 5.0) -> float:
+def fit_beta(judged: Judged, bias: Tensor, *, start: float = START) -> float:
     """The beta of highest mean log-probability for one fixed bias (m,), by Newton steps.
 
     Both terms of the log-probability are log-sum-exps, so two moments give both derivatives.
@@ -76,8 +79,8 @@ def fit_beta(judged: Judged, bias: Tensor, *, start: float = 5.0) -> float:
 
 def _moments(scores: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     p = torch.softmax(beta * scores, dim=1)
-    mean = (p * scores).sum(dim=1)
-    return mean, (p * scores.square()).sum(dim=1) - mean.square()
+    mean = torch.linalg.vecdot(p, scores)
+    return mean, torch.linalg.vecdot(p.mul_(scores), scores) - mean.square()
 
 
 def _segment_moments(x: Tensor, rows: Tensor, n: int, beta: float) -> tuple[Tensor, Tensor]:
@@ -106,15 +109,12 @@ def fit_weights(judged: Sequence[Judged], *, penalty: float) -> tuple[Tensor, fl
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, slope = penalty * float(x[:-1] @ x[:-1]), np.append(2 * penalty * x[:-1], 0.0)
         for part in judged:
-            leaf = torch.tensor(x, dtype=part.scores.dtype, device=part.scores.device)
-            leaf.requires_grad_()
-            mean = log_prob(part, part.biases @ leaf[:-1], leaf[-1].exp()).mean() / len(judged)
-            (grad,) = torch.autograd.grad(-mean, leaf)
-            value -= float(mean.detach())
-            slope = slope + grad.double().cpu().numpy()
+            mean, grad = mean_and_slope(part, x[:-1], float(np.exp(x[-1])))
+            value -= mean / len(judged)
+            slope = slope - grad / len(judged)
         return value, slope
 
-    start = np.append(np.full(width, 0.2), np.log(5.0))
+    start = np.append(np.full(width, 0.2), np.log(START))
     bounds = [(0.0, 3.0)] * width + [(np.log(1e-3), np.log(1e3))]
     found = minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=bounds,
@@ -122,6 +122,34 @@ def fit_weights(judged: Sequence[Judged], *, penalty: float) -> tuple[Tensor, fl
     )  # fmt: skip
     weights = torch.tensor(found.x[:-1], dtype=torch.float64)
     return weights, float(np.exp(found.x[-1]))
+
+
+def mean_and_slope(judged: Judged, weights: np.ndarray, beta: float) -> tuple[float, np.ndarray]:
+    """Mean log-probability, and its slope by the weights and by log beta.
+
+    With z the logits, P their softmax and P+ that over the positives alone,
+
+        d / d log beta = mean_i sum_v (P+ - P)_iv z_iv
+        d / d w_k      = beta / sigma mean_i sum_v (P+ - P)_iv B_vk
+    """
+    n = len(judged.scores)
+    rows, columns = judged.rows, judged.columns
+    unit = beta / judged.sigma
+    bias = judged.biases @ torch.as_tensor(weights).to(judged.biases)
+    logits = (judged.scores + bias).mul_(unit)
+    logits.sub_(logits.amax(dim=1, keepdim=True))
+    found, own = logits[rows, columns], _positive(judged, logits)
+    share = logits.exp()
+    total = share.sum(dim=1)
+    mine = (found - own[rows]).exp().double()
+    moved = float(mine @ found.double())
+    moved -= float((torch.linalg.vecdot(share, logits) / total).double().sum())
+    mass = torch.zeros(logits.shape[1], dtype=torch.float64, device=mine.device)
+    mass.index_add_(0, columns, mine)
+    mass -= ((1 / total) @ share).double()
+    by_weights = unit * (mass @ judged.biases.double())
+    slope = np.append(by_weights.cpu().numpy(), moved) / n
+    return float((own - total.log()).double().mean()), slope
 
 
 def clustered_mean(values: np.ndarray, groups: np.ndarray) -> tuple[float, float]:

@@ -13,7 +13,7 @@ Sinkhorn at a wide temperature sees the whole bank. The gate weighs them by know
 Parts of a bank: which of its pairs belong together, its halves, and what one is to the other.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from rerank.core.errors import RerankError
 from rerank.core.pairs import Groups
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.words import Label
-from rerank.methods.base import Bank, Pipeline, Reranker
+from rerank.methods.base import Bank, Fitted, Pipeline, Reranker
 from rerank.methods.mixed import Mixed
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.methods.terms import Soft
@@ -252,18 +252,18 @@ def trial(
     target: Half,
     generator: np.random.Generator,
     *,
-    lead: Reranker | None = None,
+    lead: Callable[[Bank], Fitted] | None = None,
 ) -> Trial:
     """One half of a bank judged by biases of the other.
 
-    A `lead` that learns from known pairs sees those of the half that is not judged.
+    A `lead` that learns from known pairs is given those of the half that is not judged.
     """
     assert bank.pairs is not None
     part = part_bank(bank.pairs, fit, target, label=bank.label)
     rows, pair_rows, pair_columns = _known(bank, target, generator)
     sim = taken(bank.pairs, rows, target.gallery)
     if lead is not None:
-        fitted = lead.fit(replace(part, positives=_inside(bank, fit)))
+        fitted = lead(replace(part, positives=_inside(bank, fit)))
         part, sim = fitted.transform_bank(part), fitted.transform(sim)
     found = bank_biases(part)
     scores = _finite(sim)

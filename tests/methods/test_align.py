@@ -15,7 +15,7 @@ from rerank.core.errors import NeedsEmbeddings, RerankError
 from rerank.core.rows import BlendedRows, StoredRows
 from rerank.core.similarity import Dense, Pair
 from rerank.methods import engine
-from rerank.methods.align import Align, Aligned, held_out, plan_share
+from rerank.methods.align import Align, Aligned, held_out, of_known_pairs, plan_share
 from rerank.methods.base import Bank, FittedPipeline, as_bank
 from rerank.methods.directions import from_embeddings, from_scores
 from rerank.methods.potentials import solve
@@ -338,6 +338,22 @@ def test_wrong_pairs_predict_nothing_and_change_nothing():
             assert "do not predict each other" in " ".join(fitted.notes)
             sim = Pair(texts, videos)
             np.testing.assert_allclose(fitted.transform(sim).scores(), sim.scores(), atol=1e-12)
+
+
+def test_settled_settings_ask_the_pairs_for_nothing_else():
+    (texts, videos), bank = world(), world(seed=1, n=300)
+    made = bank_of(texts, videos, *bank)
+    fitted = Align(ridge=3.0, share=0.6).fit(made)
+    again = of_known_pairs(made, ridge=3.0, share=0.6)
+    assert math.isnan(again.quality)
+    assert np.isfinite(fitted.quality)
+    for name in ("query_map", "query_shift", "item_map", "item_shift", "norm", "item_norm"):
+        np.testing.assert_allclose(
+            getattr(again, name), getattr(fitted, name), rtol=1e-9, atol=1e-12
+        )
+    assert (again.share, again.ridge, again.label, again.linear, again.unit) == (
+        fitted.share, fitted.ridge, fitted.label, fitted.linear, fitted.unit,
+    )  # fmt: skip
 
 
 def test_captions_of_one_item_are_left_out_together():

@@ -9,7 +9,7 @@ from rerank.methods import unseen_axes
 from rerank.methods.align import Align
 from rerank.methods.base import Bank
 from rerank.methods.registry import pipeline
-from rerank.methods.residual_ridge import residual_ridge
+from rerank.methods.residual_ridge import predicted, residual_ridge
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.methods.unseen_axes import dimensions, held_gain, trust
 from rerank.passes.cross import pair_moments
@@ -130,6 +130,11 @@ def test_the_ridge_step_is_least_squares():
     w = np.linalg.solve(a.T @ a + weight * np.eye(4), a.T @ (y - x))
     np.testing.assert_allclose(matrix.numpy(), np.eye(4) + w, atol=1e-12)
     np.testing.assert_allclose(shift.numpy(), -x.mean(axis=0) @ w, atol=1e-12)
+    for count in (1, 3, 4, 9):
+        rows = torch.tensor(rng.normal(size=(count, 4)))
+        found = predicted(rows, paired(Pair(x, y, "dot")), 2.0)
+        want = rows @ matrix + shift - torch.tensor(x.mean(axis=0))
+        np.testing.assert_allclose(found.numpy(), want.numpy(), atol=1e-12)
 
 
 def test_the_same_seed_gives_the_same_trust():

@@ -18,7 +18,14 @@ from rerank.selection.candidates import Candidate
 from rerank.selection.foreign import Foreign, auc, foreign_bank
 from rerank.selection.gate import choose
 from rerank.selection.gate_report import GateReport
-from rerank.selection.likelihood import Judged, clustered_mean, fit_beta, fit_weights, log_prob
+from rerank.selection.likelihood import (
+    Judged,
+    clustered_mean,
+    fit_beta,
+    fit_weights,
+    log_prob,
+    mean_and_slope,
+)
 from rerank.selection.trials import halves
 from rerank.serving.fold import folds
 from tests.methods.test_align import bank_of, world
@@ -353,6 +360,26 @@ def test_log_probability_agrees_with_the_formula():
     p /= p.sum(axis=1, keepdims=True)
     want = np.log([p[0, 5], p[1, 0] + p[1, 2], p[2, 1], p[3, 4]])
     np.testing.assert_allclose(log_prob(judged, torch.tensor(bias), 3.0), want)
+
+
+def test_slopes_of_the_log_probability_are_its_differences():
+    rng = np.random.default_rng(1)
+    rows, columns = torch.tensor([0, 1, 1, 2, 3, 4, 4, 4]), torch.tensor([5, 0, 2, 1, 4, 3, 0, 5])
+    judged = Judged(
+        torch.tensor(rng.normal(size=(5, 6))), torch.tensor(rng.normal(size=(6, 3))), rows,
+        columns, np.arange(5), 0.7,
+    )  # fmt: skip
+    at = np.append(rng.uniform(0, 2, 3), np.log(4.0))
+
+    def mean(x: np.ndarray) -> float:
+        bias = judged.biases @ torch.tensor(x[:-1])
+        return float(log_prob(judged, bias, float(np.exp(x[-1]))).mean())
+
+    value, slope = mean_and_slope(judged, at[:-1], float(np.exp(at[-1])))
+    steps = [1e-6 * np.eye(4)[k] for k in range(4)]
+    want = [(mean(at + step) - mean(at - step)) / 2e-6 for step in steps]
+    assert value == pytest.approx(mean(at), abs=1e-12)
+    np.testing.assert_allclose(slope, want, atol=1e-8)
 
 
 def test_newton_and_weights_find_the_maximum():
