@@ -344,3 +344,55 @@ def test_a_grade_of_parquet_that_is_none_is_told_by_its_row(tmp_path, grades, ro
     write_table(arrow.table(table), tmp_path / "gt.parquet")
     with pytest.raises(FormatError, match=f"row {row}: .* is not a grade; expected a number"):
         read_ground_truth(tmp_path / "gt.parquet", TEXTS, VIDEOS)
+
+
+_LEFT, _RIGHT = ["t0", "t1", "t2"], ["v2", "v0", "v1"]
+_ROWS = [list(pair) for pair in zip(_LEFT, _RIGHT, strict=True)]
+_HEADED = [{"query_id": a, "video_id": b} for a, b in _ROWS]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"columns": ["query_id", "video_id"], "index": [0, 1, 2], "data": _ROWS},
+        {"columns": ["video", "caption"], "index": [0, 1, 2], "data": [row[::-1] for row in _ROWS]},
+        {"columns": ["video_id", "length"], "index": _LEFT, "data": [[v, 3] for v in _RIGHT]},
+        {"columns": ["left", "right"], "index": [0, 1, 2], "data": _ROWS},
+        {"schema": {"fields": [{"name": "index"}, {"name": "query_id"}, {"name": "video_id"}],
+                    "primaryKey": ["index"]},
+         "data": [{"index": i, **row} for i, row in enumerate(_HEADED)]},
+        {"schema": {"fields": [{"name": "index"}, {"name": "video_id"}], "primaryKey": ["index"]},
+         "data": [{"index": a, "video_id": b} for a, b in _ROWS]},
+        {"schema": {"fields": [{"name": "text_id"}, {"name": "video_id"}],
+                    "primaryKey": ["text_id"]},
+         "data": [{"text_id": a, "video_id": b} for a, b in _ROWS]},
+        {str(i): {"caption": a, "video_id": b} for i, (a, b) in enumerate(_ROWS)},
+        {"video_id": dict(_ROWS), "length": dict.fromkeys(_LEFT, 3)},
+        {"info": {"year": 1}, "pairs": _ROWS},
+        {"count": 3, "texts": _LEFT, "matches": _ROWS},
+        {"qrels": [[*row, 1] for row in _ROWS]},
+        [[*row, 2.0] for row in _ROWS],
+        {"count": 3, "matches": _HEADED},
+    ],
+)  # fmt: skip
+def test_tables_of_pandas_and_pairs_beside_what_is_said_of_them(tmp_path, content):
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps(content))
+    truth = read_ground_truth(path, _LEFT, ["v0", "v1", "v2"])
+    assert [rows.tolist() for rows in truth.positives] == [[2], [0], [1]]
+
+
+def test_captions_cut_into_two_words_are_no_pairs(tmp_path):
+    path = tmp_path / "gt.json"
+    path.write_text(
+        json.dumps({"v0": [["a", "man"], ["two", "dogs"]], "v1": [["a", "red", "cat"]]})
+    )
+    truth = read_ground_truth(path, ["two dogs", "a red cat", "a man"], ["v0", "v1"])
+    assert [rows.tolist() for rows in truth.positives] == [[0], [1], [0]]
+
+
+def test_a_table_of_pandas_without_a_video_is_told_by_its_columns(tmp_path):
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps({"columns": ["a", "b", "c"], "index": [0], "data": [[1, 2, 3]]}))
+    with pytest.raises(FormatError, match="table of pandas with the columns 'a', 'b', 'c'; expect"):
+        read_ground_truth(path, ["t0"], ["v0"])
