@@ -345,20 +345,22 @@ def _decide(
     best: tuple[float, Reading] | None = None
     nearest: tuple[tuple[float, bool], Reading] | None = None
     against: Reading | None = None
+    seen: list[Reading] = []
     for reading in readings:
+        seen.append(reading)
         step = max(1, reading.count // _SAMPLE, min(reading.count // _FEWER, enough // _SEEN))
         looked, forward, backward, known = _shares(reading, texts, videos, step)
         if direction == "video-text" and reading.fixed and reading.turns:
             forward, backward = backward, forward
         if reading.fixed and backward and not forward and against is None:
-            against = reading
+            against = reading if _turned_pair(reading, texts, videos, direction) else None
         usable = forward if reading.fixed else max(forward, backward)
         if direction != "auto" and not reading.fixed:
             usable, other = (
                 (forward, backward) if direction == "text-video" else (backward, forward)
             )
             if other and not usable and against is None:
-                against = reading
+                against = reading if _turned_pair(reading, texts, videos, direction) else None
         share = usable / looked
         if share and (best is None or share > best[0]):
             best = share, reading
@@ -372,7 +374,7 @@ def _decide(
     if best is None:
         if against is not None:
             _refuse_contradiction(against, texts, videos, where, direction)
-        said = nearest[1].missing or _unknown(nearest[1], texts, videos)
+        said = nearest[1].missing or _unknown(nearest[1], seen, texts, videos)
         raise UnfitError(f"{where}: {said}", nearest[0][0])
     reading = best[1]  # type: ignore[index]
     if reading.missing:
@@ -438,6 +440,15 @@ def _check_one_way(
     )
 
 
+def _turned_pair(
+    reading: Reading, texts: dict[str, int], videos: dict[str, int], direction: str
+) -> Pair | None:
+    """A pair that can stand the other way only; one of names of both sides may lack its partner."""
+    left, right = (videos, texts) if direction == "video-text" else (texts, videos)
+    found = (p for p in reading.pairs if p.first in right and p.second in left)
+    return next((pair for pair in found if pair.first not in left), None)
+
+
 def _refuse_contradiction(
     reading: Reading,
     texts: dict[str, int],
@@ -445,14 +456,14 @@ def _refuse_contradiction(
     where: str,
     direction: str,
 ) -> None:
+    pair = _turned_pair(reading, texts, videos, direction)
+    assert pair is not None
     if direction == "video-text":
-        pair = next(p for p in reading.pairs if p.first in texts and p.second in videos)
         raise FormatError(
             f"{where}: {_direction('video-text')} says that videos come first, but "
             f"{named([pair.first])} is the id of a text and {named([pair.second])} of a video; "
             f"leave it out, or {_sides()} are swapped"
         )
-    pair = next(p for p in reading.pairs if p.first in videos and p.second in texts)
     if not reading.fixed:
         raise FormatError(
             f"{where}: {_direction('text-video')} says that texts come first, but "
@@ -466,8 +477,13 @@ def _refuse_contradiction(
     )
 
 
-def _unknown(reading: Reading, texts: dict[str, int], videos: dict[str, int]) -> str:
-    """Why no pair of a reading has two names that are known."""
+def _unknown(
+    reading: Reading,
+    readings: Sequence[Reading],
+    texts: dict[str, int],
+    videos: dict[str, int],
+) -> str:
+    """Why no pair of a reading has two names that are known; it is the nearest of several."""
     pair = reading.build(1)[0]
     if reading.captions and pair.second in videos:
         return (
@@ -484,12 +500,16 @@ def _unknown(reading: Reading, texts: dict[str, int], videos: dict[str, int]) ->
                 f"is read as {reading.how}, and {named([name])} is neither the id of a "
                 f"{one} ({named(list(texts)[:2])}, ...) nor of a {other} "
                 f"({named(list(videos)[:2])}, ...); ids are matched by name"
-                f"{_hint(name, texts, videos)}"
+                f"{_as_rows(readings, texts, videos) or _hint(name, texts, videos)}"
             )
-    kind, name = ("texts", pair.second) if pair.first in texts else ("videos", pair.first)
+    side, ids, name = ("video", videos, pair.second)
+    if pair.first not in texts:
+        side, ids, name = ("text", texts, pair.first)
+    other = "text" if side == "video" else "video"
     return (
-        f"pairs {named([pair.first])} with {named([pair.second])}, both {kind}; expected "
-        f"a text and a video{_hint(name, texts, videos)}"
+        f"pairs {named([pair.first])} with {named([pair.second])}, and {named([name])} is not the "
+        f"id of a {side} ({named(list(ids)[:2])}, ...) but of a {other}; expected a text and a "
+        f"video{_as_rows(readings, texts, videos) or _hint(name, texts, videos)}"
     )
 
 
@@ -528,6 +548,25 @@ def _rows_as_ids(row: int, texts: dict[str, int], videos: dict[str, int]) -> str
     left = [side for side in sides if side not in named_yet]
     of = "both sides" if len(left) == 2 else f"the {left[0]}s"
     return either(" ".join(f"--{side}-ids rows" for side in left), f"give ids 0, 1, ... of {of}")
+
+
+def _as_rows(readings: Sequence[Reading], texts: dict[str, int], videos: dict[str, int]) -> str:
+    """How to call the sides by the numbers of their rows, where every text then has its pairs."""
+    rows = [{str(row): row for row in range(len(ids))} for ids in (texts, videos)]
+    for sides in (("text",), ("video",), ("text", "video")):
+        left = rows[0] if "text" in sides else texts
+        right = rows[1] if "video" in sides else videos
+        for reading in readings:
+            if not all(p.first in left and p.second in right for p in reading.build(len(left))):
+                continue
+            pairs = reading.pairs
+            whole = all(p.first in left and p.second in right for p in pairs)
+            if whole and len({p.first for p in pairs}) == len(left):
+                of = "both sides" if len(sides) == 2 else f"the {sides[0]}s"
+                flags = " ".join(f"--{side}-ids rows" for side in sides)
+                way = either(flags, f"give ids 0, 1, ... of {of}")
+                return f"; if the file holds numbers of rows, from 0: {way}"
+    return ""
 
 
 def _are_rows(ids: dict[str, int]) -> bool:

@@ -31,14 +31,16 @@ from rerank.io.truth_arrays import refuse_arrays
 # name, lower case; the first that is there counts.
 TEXT_FIELDS = (
     "queryid", "textid", "captionid", "senid", "sentenceid", "sentid", "annotationid", "annid",
-    "descid", "qid", "key", "query",
+    "descid", "qid", "key", "query", "textidx", "textindex", "queryidx", "queryindex", "textrow",
+    "queryrow",
 )  # fmt: skip
 VIDEO_FIELDS = (
     "videoid", "corpusid", "itemid", "galleryid", "imageid", "docid", "documentid", "clipid",
     "video", "vid", "image", "imagename", "videoname", "filename", "img", "imgid", "item", "doc",
     "passageid", "pid", "videopath", "imagepath", "path", "ytid", "youtubeid", "audio", "audioid",
     "targetid", "target", "clip", "productid", "product", "sku", "asin", "gold", "goldid",
-    "positive", "positiveid",
+    "positive", "positiveid", "videoidx", "videoindex", "imageidx", "imageindex", "itemidx",
+    "itemindex", "videorow", "imagerow", "itemrow",
 )  # fmt: skip
 # Lists of the videos of one text.
 _VIDEO_LISTS = (
