@@ -628,13 +628,13 @@ def _pandas(table: PandasTable, where: str) -> Iterable[Reading]:
     if len(header) == 2 and video is None and (_are_pairs(rows) or not rows):
         how = f"a table of pandas with the columns {named(header)} (such as {HEADERS} say more)"
         return [replace(_list_of_pairs(rows, where), how=how)]
-    if video is None or len(set(map(str, table.index))) < len(rows):
+    if video is None or len(set(map(str, table.labels))) < len(rows):
         raise FormatError(
             f"{where}: is a table of pandas with the columns {named(header)}; expected columns "
             f"such as {HEADERS}"
         )
     at = header.index(video)
-    return _mapping({str(key): row[at] for key, row in zip(table.index, rows, strict=True)}, where)
+    return _mapping({str(key): row[at] for key, row in zip(table.labels, rows, strict=True)}, where)
 
 
 def _column_by_text(content: dict[str, Any]) -> dict[str, Any] | None:

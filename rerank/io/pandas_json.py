@@ -10,16 +10,16 @@ class PandasTable(NamedTuple):
 
     columns: list[str]
     rows: list[list[Any]]
-    index: list[Any]
+    labels: list[Any]
 
 
 def split_of_pandas(content: dict[str, Any]) -> PandasTable | None:
     """The table in an object of one of these two forms; None in any other.
 
     >>> split_of_pandas({"columns": ["video"], "index": ["t0"], "data": [["v0"]]})
-    PandasTable(columns=['video'], rows=[['v0']], index=['t0'])
+    PandasTable(columns=['video'], rows=[['v0']], labels=['t0'])
     >>> split_of_pandas({"schema": {"fields": [{"name": "video"}]}, "data": [{"video": "v0"}]})
-    PandasTable(columns=['video'], rows=[['v0']], index=[0])
+    PandasTable(columns=['video'], rows=[['v0']], labels=[0])
     """
     rows = content.get("data")
     if not isinstance(rows, list):
@@ -40,7 +40,7 @@ def _with_schema(schema: object, rows: list[Any]) -> PandasTable | None:
     fields = schema.get("fields") if isinstance(schema, dict) else None
     if not isinstance(schema, dict) or not isinstance(fields, list):
         return None
-    names = [field.get("name") for field in fields if isinstance(field, dict)]
+    names = [str(field.get("name")) for field in fields if isinstance(field, dict)]
     if any(not isinstance(row, dict) or row.keys() - set(names) for row in rows):
         return None
     keys = schema.get("primaryKey") or []
