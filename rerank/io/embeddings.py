@@ -244,7 +244,8 @@ def read_embeddings(
             count,
             found.ids_given,
         )
-        stated = container.content_sha256 if wanted.ids is None else None
+        named_here = wanted.ids is not None or wanted.force_rows
+        stated = None if named_here else container.content_sha256
     if stated is not None and found.as_stored and stop - start == count:
         # Checksums of HDF5 miss what happened before or beside them.
         _check_hash(made.source, made.content_sha256, stated)

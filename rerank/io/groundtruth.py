@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,12 @@ from rerank.core.wording import either, option
 from rerank.io.files import PathLike, as_path, named, to_json, write_text
 from rerank.io.groundtruth_formats import Pair, Reading, readings_of
 from rerank.io.ids import check_unique
+from rerank.io.truth_splits import Decision, UnfitError, Wanted, first_of_splits, of_one_split
 
 # So many pairs tell one reading from another.
 _SAMPLE = 20_000
+# And so many where only a reading with many pairs that fit is looked for: so many of them are seen.
+_FEWER, _SEEN = 1_000, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +138,8 @@ def read_ground_truth(
     *,
     allow_unjudged: bool = False,
     direction: str = "auto",
+    split: str | None = None,
+    role: str = "gt",
 ) -> GroundTruth:
     """Read which videos are right for every text; ids are matched by name, never by position.
 
@@ -164,10 +169,14 @@ def read_ground_truth(
             skipped; otherwise both are errors.
         direction: which side stands on the left in the file, "text-video" or "video-text"; "auto"
             believes the file, and looks at the ids where it says nothing.
+        split: the one to read of a file with several, "/" for all; by default the one that names
+            these texts.
+        role: the option that named the file, for messages.
 
     Raises:
-        FormatError: the file says another direction than the ids, both directions fit, an unknown
-            name, a text without an entry, a key given twice, nothing in it.
+        FormatError: several splits name these texts, the file says another direction than the ids,
+            both directions fit, an unknown name, a text without an entry, a key given twice,
+            nothing in it.
     """
     check_unique(query_ids, "texts")
     check_unique(gallery_ids, "videos")
@@ -178,11 +187,14 @@ def read_ground_truth(
     texts = {name: row for row, name in enumerate(query_ids)}
     videos = {name: row for row, name in enumerate(gallery_ids)}
     readings = (reading for reading in readings_of(Path(path)) if reading.count)
-    pairs, empty, notes = _decide(readings, texts, videos, where, direction)
-    return _build(
-        pairs, empty, texts, videos, query_ids, where=where, allow_unjudged=allow_unjudged,
-        notes=notes,
-    )  # fmt: skip
+    found = of_one_split(
+        readings,
+        partial(_decide, texts=texts, videos=videos, where=where, direction=direction),
+        texts,
+        videos,
+        Wanted(where, split, role, allow_unjudged),
+    )
+    return _build(found, texts, videos, query_ids, where=where, allow_unjudged=allow_unjudged)
 
 
 def convert_ground_truth(
@@ -192,6 +204,7 @@ def convert_ground_truth(
     query_ids: Sequence[str] | None = None,
     gallery_ids: Sequence[str] | None = None,
     direction: str = "auto",
+    split: str | None = None,
 ) -> int:
     r"""Write any ground truth as JSON records that name their sides.
 
@@ -213,6 +226,7 @@ def convert_ground_truth(
         query_ids: text ids.
         gallery_ids: video ids.
         direction: see `read_ground_truth`.
+        split: the one to write of a file with several, "/" for all.
 
     Returns:
         How many pairs were written.
@@ -221,9 +235,9 @@ def convert_ground_truth(
         FormatError: nothing that is one, or one that does not say which side is which.
     """
     if query_ids is not None and gallery_ids is not None:
-        pairs = _found_pairs(source, query_ids, gallery_ids, direction)
+        pairs = _found_pairs(source, query_ids, gallery_ids, direction, split)
     else:
-        pairs = _stated_pairs(as_path(source, "source"), direction)
+        pairs = _stated_pairs(as_path(source, "source"), direction, split)
     count = 0
 
     def pieces() -> Iterator[str]:
@@ -242,10 +256,14 @@ def convert_ground_truth(
 
 
 def _found_pairs(
-    source: PathLike, query_ids: Sequence[str], gallery_ids: Sequence[str], direction: str
+    source: PathLike,
+    query_ids: Sequence[str],
+    gallery_ids: Sequence[str],
+    direction: str,
+    split: str | None,
 ) -> Iterator[Pair]:
     truth = read_ground_truth(
-        source, query_ids, gallery_ids, allow_unjudged=True, direction=direction
+        source, query_ids, gallery_ids, allow_unjudged=True, direction=direction, split=split
     )
     graded = truth.graded
     for row, text in enumerate(query_ids):
@@ -255,12 +273,14 @@ def _found_pairs(
             yield Pair(text, gallery_ids[int(item)], grade)
 
 
-def _stated_pairs(source: Path, direction: str) -> Iterator[Pair]:
+def _stated_pairs(source: Path, direction: str, split: str | None) -> Iterator[Pair]:
     """The pairs of a file that says, or of which the user says, which side is which."""
-    readings = [reading for reading in readings_of(source) if reading.count and not reading.missing]
-    if not readings:
-        raise FormatError(f"{source}: is a ground truth without a single pair; check the file")
-    reading = readings[0]
+    readings = (reading for reading in readings_of(source) if reading.count)
+    for reading in first_of_splits(readings, Wanted(str(source), split, "gt", True)):
+        yield from _stated(source, reading, direction)
+
+
+def _stated(source: Path, reading: Reading, direction: str) -> Iterator[Pair]:
     if not reading.turns:
         raise FormatError(
             f"{source}: is {reading.how}, which has no ids of texts; give {_ids_of_both()}"
@@ -313,30 +333,34 @@ def _decide(
     videos: dict[str, int],
     where: str,
     direction: str,
-) -> tuple[list[Pair], Sequence[str], tuple[str, ...]]:
+    enough: int = 0,
+) -> Decision:
     """The reading and the direction that the ids fit; pairs come back as (text, video).
 
     The largest share of pairs with both names known decides. Readings are in order of how literal
     they are, so of equals the first counts; of the two directions of one reading neither does. A
-    reading that says which side is which counts in that direction only.
+    reading that says which side is which counts in that direction only. Of a reading some pairs
+    are looked at; of one that fits only if `enough` of its pairs do, fewer.
     """
     best: tuple[float, Reading] | None = None
     nearest: tuple[tuple[float, bool], Reading] | None = None
     against: Reading | None = None
+    seen: list[Reading] = []
     for reading in readings:
-        step = max(1, reading.count // _SAMPLE)
+        seen.append(reading)
+        step = max(1, reading.count // _SAMPLE, min(reading.count // _FEWER, enough // _SEEN))
         looked, forward, backward, known = _shares(reading, texts, videos, step)
         if direction == "video-text" and reading.fixed and reading.turns:
             forward, backward = backward, forward
         if reading.fixed and backward and not forward and against is None:
-            against = reading
+            against = reading if _turned_pair(reading, texts, videos, direction) else None
         usable = forward if reading.fixed else max(forward, backward)
         if direction != "auto" and not reading.fixed:
             usable, other = (
                 (forward, backward) if direction == "text-video" else (backward, forward)
             )
             if other and not usable and against is None:
-                against = reading
+                against = reading if _turned_pair(reading, texts, videos, direction) else None
         share = usable / looked
         if share and (best is None or share > best[0]):
             best = share, reading
@@ -350,22 +374,21 @@ def _decide(
     if best is None:
         if against is not None:
             _refuse_contradiction(against, texts, videos, where, direction)
-        if nearest[1].missing:
-            raise FormatError(f"{where}: {nearest[1].missing}")
-        _refuse_unknown(nearest[1], texts, videos, where)
+        said = nearest[1].missing or _unknown(nearest[1], seen, texts, videos)
+        raise UnfitError(f"{where}: {said}", nearest[0][0])
     reading = best[1]  # type: ignore[index]
     if reading.missing:
         raise FormatError(f"{where}: {reading.missing}")
     turned = [Pair(p.second, p.first, p.grade) for p in reading.pairs]
     if reading.fixed or direction != "auto":
         backwards = direction == "video-text" and reading.turns
-        return (turned if backwards else reading.pairs), reading.empty, ()
+        return Decision(turned if backwards else reading.pairs, reading.empty)
     pairs = reading.pairs
     _, forward, backward, _ = _shares(reading, texts, videos, 1)
     if not backward or forward == len(pairs):
         if backward == forward:
             _check_one_way(pairs, turned, texts, videos, where)
-        return pairs, reading.empty, ()
+        return Decision(pairs, reading.empty)
     if forward:
         _check_one_way(pairs, turned, texts, videos, where)
     if reading.single and len({p.second for p in pairs}) < len(pairs):
@@ -379,7 +402,7 @@ def _decide(
         f"{where} is read as video: text, because its first names, such as "
         f"{named([pairs[0].first])}, are ids of the videos"
     )
-    return turned, reading.empty, (note,)
+    return Decision(turned, reading.empty, (note,))
 
 
 def _sides() -> str:
@@ -417,6 +440,15 @@ def _check_one_way(
     )
 
 
+def _turned_pair(
+    reading: Reading, texts: dict[str, int], videos: dict[str, int], direction: str
+) -> Pair | None:
+    """A pair that can stand the other way only; one of names of both sides may lack its partner."""
+    left, right = (videos, texts) if direction == "video-text" else (texts, videos)
+    found = (p for p in reading.pairs if p.first in right and p.second in left)
+    return next((pair for pair in found if pair.first not in left), None)
+
+
 def _refuse_contradiction(
     reading: Reading,
     texts: dict[str, int],
@@ -424,14 +456,14 @@ def _refuse_contradiction(
     where: str,
     direction: str,
 ) -> None:
+    pair = _turned_pair(reading, texts, videos, direction)
+    assert pair is not None
     if direction == "video-text":
-        pair = next(p for p in reading.pairs if p.first in texts and p.second in videos)
         raise FormatError(
             f"{where}: {_direction('video-text')} says that videos come first, but "
             f"{named([pair.first])} is the id of a text and {named([pair.second])} of a video; "
             f"leave it out, or {_sides()} are swapped"
         )
-    pair = next(p for p in reading.pairs if p.first in videos and p.second in texts)
     if not reading.fixed:
         raise FormatError(
             f"{where}: {_direction('text-video')} says that texts come first, but "
@@ -445,13 +477,17 @@ def _refuse_contradiction(
     )
 
 
-def _refuse_unknown(
-    reading: Reading, texts: dict[str, int], videos: dict[str, int], where: str
-) -> None:
+def _unknown(
+    reading: Reading,
+    readings: Sequence[Reading],
+    texts: dict[str, int],
+    videos: dict[str, int],
+) -> str:
+    """Why no pair of a reading has two names that are known; it is the nearest of several."""
     pair = reading.build(1)[0]
     if reading.captions and pair.second in videos:
-        raise FormatError(
-            f"{where}: looks like lines of the id of a video and a caption, and no text is called "
+        return (
+            "looks like lines of the id of a video and a caption, and no text is called "
             f"{named([pair.first])} (texts are {named(list(texts)[:2])}, ...): call the texts "
             f"video#0, video#1, ..., or by their captions, {_text_ids()}, or give a table with "
             "the header query_id,video_id"
@@ -460,16 +496,20 @@ def _refuse_unknown(
     for name in reversed(names) if reading.captions else names:
         if name not in texts and name not in videos:
             one, other = map(nouns.singular, nouns.sides())
-            raise FormatError(
-                f"{where}: is read as {reading.how}, and {named([name])} is neither the id of a "
+            return (
+                f"is read as {reading.how}, and {named([name])} is neither the id of a "
                 f"{one} ({named(list(texts)[:2])}, ...) nor of a {other} "
                 f"({named(list(videos)[:2])}, ...); ids are matched by name"
-                f"{_hint(name, texts, videos)}"
+                f"{_as_rows(readings, texts, videos) or _hint(name, texts, videos)}"
             )
-    kind, name = ("texts", pair.second) if pair.first in texts else ("videos", pair.first)
-    raise FormatError(
-        f"{where}: pairs {named([pair.first])} with {named([pair.second])}, both {kind}; expected "
-        f"a text and a video{_hint(name, texts, videos)}"
+    side, ids, name = ("video", videos, pair.second)
+    if pair.first not in texts:
+        side, ids, name = ("text", texts, pair.first)
+    other = "text" if side == "video" else "video"
+    return (
+        f"pairs {named([pair.first])} with {named([pair.second])}, and {named([name])} is not the "
+        f"id of a {side} ({named(list(ids)[:2])}, ...) but of a {other}; expected a text and a "
+        f"video{_as_rows(readings, texts, videos) or _hint(name, texts, videos)}"
     )
 
 
@@ -510,22 +550,40 @@ def _rows_as_ids(row: int, texts: dict[str, int], videos: dict[str, int]) -> str
     return either(" ".join(f"--{side}-ids rows" for side in left), f"give ids 0, 1, ... of {of}")
 
 
+def _as_rows(readings: Sequence[Reading], texts: dict[str, int], videos: dict[str, int]) -> str:
+    """How to call the sides by the numbers of their rows, where every text then has its pairs."""
+    rows = [{str(row): row for row in range(len(ids))} for ids in (texts, videos)]
+    for sides in (("text",), ("video",), ("text", "video")):
+        left = rows[0] if "text" in sides else texts
+        right = rows[1] if "video" in sides else videos
+        for reading in readings:
+            if not all(p.first in left and p.second in right for p in reading.build(len(left))):
+                continue
+            pairs = reading.pairs
+            whole = all(p.first in left and p.second in right for p in pairs)
+            if whole and len({p.first for p in pairs}) == len(left):
+                of = "both sides" if len(sides) == 2 else f"the {sides[0]}s"
+                flags = " ".join(f"--{side}-ids rows" for side in sides)
+                way = either(flags, f"give ids 0, 1, ... of {of}")
+                return f"; if the file holds numbers of rows, from 0: {way}"
+    return ""
+
+
 def _are_rows(ids: dict[str, int]) -> bool:
     return all(ids.get(str(row)) == row for row in ids.values())
 
 
 def _build(
-    pairs: Sequence[Pair],
-    empty: Sequence[str],
+    decided: Decision,
     texts: dict[str, int],
     videos: dict[str, int],
     query_ids: Sequence[str],
     *,
     where: str,
     allow_unjudged: bool,
-    notes: tuple[str, ...] = (),
 ) -> GroundTruth:
     """Rows for names, with everything that does not fit refused by name."""
+    pairs, empty, notes = decided
     found: list[dict[int, float | None]] = [{} for _ in query_ids]
     ignored = 0
     unknown: dict[str, None] = {}

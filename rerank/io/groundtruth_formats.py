@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,20 +23,24 @@ from rerank.core.errors import FormatError
 from rerank.io.field import afford
 from rerank.io.files import named, parse_json, read_text, regular_file
 from rerank.io.lines import lines_in
+from rerank.io.pandas_json import PandasTable, split_of_pandas
+from rerank.io.splits import is_named_like_splits, is_of_splits
 from rerank.io.truth_arrays import refuse_arrays
 
 # What tables and records call the two sides, the captions and the grade: letters and digits of the
 # name, lower case; the first that is there counts.
 TEXT_FIELDS = (
     "queryid", "textid", "captionid", "senid", "sentenceid", "sentid", "annotationid", "annid",
-    "descid", "qid", "key", "query",
+    "descid", "qid", "key", "query", "textidx", "textindex", "queryidx", "queryindex", "textrow",
+    "queryrow",
 )  # fmt: skip
 VIDEO_FIELDS = (
     "videoid", "corpusid", "itemid", "galleryid", "imageid", "docid", "documentid", "clipid",
     "video", "vid", "image", "imagename", "videoname", "filename", "img", "imgid", "item", "doc",
     "passageid", "pid", "videopath", "imagepath", "path", "ytid", "youtubeid", "audio", "audioid",
     "targetid", "target", "clip", "productid", "product", "sku", "asin", "gold", "goldid",
-    "positive", "positiveid",
+    "positive", "positiveid", "videoidx", "videoindex", "imageidx", "imageindex", "itemidx",
+    "itemindex", "videorow", "imagerow", "itemrow",
 )  # fmt: skip
 # Lists of the videos of one text.
 _VIDEO_LISTS = (
@@ -58,7 +63,15 @@ _ENDINGS = tuple(
     ".mp4 .avi .mkv .webm .mov .mpg .mpeg .wmv .3gp .flv .m4v .jpg .jpeg .png .webp .gif .bmp "
     ".wav .flac .mp3 .npy".split()
 )
-_SPLITS = ("test", "testing", "val", "validation", "dev", "train", "training", "trainval")
+_SPLITS = (
+    "test", "testing", "val", "valid", "validate", "validation", "dev", "eval", "train", "training",
+    "trainval", "restval",
+)  # fmt: skip
+# What is said of a file beside its pairs.
+_ABOUT = {
+    "info", "version", "license", "licenses", "description", "meta", "metadata", "name", "dataset",
+    "date", "url", "source", "notes", "comment",
+}  # fmt: skip
 _WRAPPERS = (
     "database", "data", "annotations", "captions", "records", "pairs", "gt", "groundtruth",
     "qrels", "relevantdocs", "items", "sentences", "images", "videos",
@@ -96,6 +109,7 @@ class Reading:
         single: every first name has one second name that is no list.
         missing: what it lacks to be read like this, where it is not whole.
         captions: whether the file looks like lines of a video and a caption, however read.
+        split: of which its pairs are, where the file says so.
     """
 
     build: Callable[[int], list[Pair]]
@@ -107,6 +121,7 @@ class Reading:
     missing: str = ""
     turns: bool = True
     captions: bool = False
+    split: str = ""
 
     @property
     def pairs(self) -> list[Pair]:
@@ -249,6 +264,28 @@ def readings_of_records(
     """
     records = _one_each(records)
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
+    for split, part in _by_split(records, found).items():
+        for each in _readings_of_some(part, how):
+            yield replace(each, split=split)
+
+
+def _by_split(records: Sequence[Any], found: Sequence[_Record]) -> dict[str, list[_Record]]:
+    """Records by what a field says of the split of each; all under "" where none says it."""
+    names = dict.fromkeys(
+        name for record in records[:_LOOKED_AT] for name in record if is_named_like_splits(name)
+    )
+    for name in names:
+        values = [str(record.get(name) or "none").strip() or "none" for record in records]
+        if is_of_splits(name, values):
+            made: dict[str, list[_Record]] = {}
+            for value, record in zip(values, found, strict=True):
+                made.setdefault(value, []).append(record)
+            return made
+    return {"": list(found)}
+
+
+def _readings_of_some(found: Sequence[_Record], how: str) -> Iterator[Reading]:
+    """The readings of the records of one split."""
     seen: list[list[str]] = []
     lacking: list[Reading] = []
     for note, change in _VIDEO_NAMES.items():
@@ -497,9 +534,8 @@ def _json(content: Any, where: str, *, inside: str = "") -> Iterable[Reading]:  
     """The readings of JSON; `inside` is the place in the file, for messages."""
     place = f"{where}{inside}"
     if isinstance(content, list):
-        if content and all(_is_pair(item) for item in content):
-            pairs = [Pair(as_name(a, place), as_name(b, place)) for a, b in content]
-            return [reading(pairs, "a list of pairs")]
+        if content and (_are_pairs(content) or _are_graded(content)):
+            return [_list_of_pairs(content, place)]
         return readings_of_records(content, place)
     if not isinstance(content, dict):
         raise FormatError(f"{place}: is {named([content])}, expected an object or a list")
@@ -508,12 +544,15 @@ def _json(content: Any, where: str, *, inside: str = "") -> Iterable[Reading]:  
         return _coco(images, notes, place)
     if images and all("sentences" in image for image in images):
         return _karpathy(images, place)
+    if (table := split_of_pandas(content)) is not None:
+        return _pandas(table, place)
+    content = _without_about(content)
     # Parts and columns are few; names of texts are many.
     by_name = {_plain(key): key for key in content} if len(content) <= _MOST_PARTS else {}
     splits = [by_name[name] for name in _SPLITS if name in by_name]
     if splits and len(splits) == len(content):
         found = [
-            each
+            replace(each, split="/".join(filter(None, (split, each.split))))
             for split in splits
             if content[split]
             for each in _json(content[split], where, inside=f"{inside}: {split!r}")
@@ -526,8 +565,10 @@ def _json(content: Any, where: str, *, inside: str = "") -> Iterable[Reading]:  
         isinstance(content[key], dict) and content[key] and not _is_grades(content[key])
     )]  # fmt: skip
     if "sentences" in content and _are_objects(content["sentences"]):
-        # MSR-VTT, which lists the videos as well.
-        return _json(content["sentences"], where, inside=inside)
+        # MSR-VTT, which lists the videos as well, and the split of each.
+        return _json(
+            _with_splits(content["sentences"], content.get("videos")), where, inside=inside
+        )
     if len(boxed) == 1 and (len(content) == 1 or _plain(boxed[0]) != "videos"):
         return _json(content[boxed[0]], where, inside=f"{inside}: {boxed[0]!r}")
     lists = [key for key, value in content.items() if _are_objects(value)] if by_name else []
@@ -539,16 +580,17 @@ def _json(content: Any, where: str, *, inside: str = "") -> Iterable[Reading]:  
         key, value = next(iter(content.items()))
         if first_field(value[0], VIDEO_FIELDS) is not None:
             return _json(value, where, inside=f"{inside}: {key!r}")
-    for key in (key for name, key in by_name.items() if name in _WRAPPERS):
-        if len(content) == 1 and isinstance(content[key], list) and len(content[key]) > 1:
-            if all(_is_pair(item) for item in content[key]):
-                return _json(content[key], where, inside=f"{inside}: {key!r}")
+    inside_key = _key_of_pairs(content) if by_name else None
+    if inside_key is not None:
+        return _json(content[inside_key], where, inside=f"{inside}: {inside_key!r}")
     if len(content) == 1 and _is_wrapped(next(iter(content.values()))):
         key, value = next(iter(content.items()))
         return _json(value, where, inside=f"{inside}: {key!r}")
     rows = _rows_of_columns(content)
     if rows is not None:
         return readings_of_records(rows, place, how="columns", kind="row")
+    if (column := _column_by_text(content)) is not None:
+        return _mapping(column, place)
     if any(isinstance(value, dict) and captions_of(value) for value in content.values()):
         # ActivityNet and YouCook: {video: {"sentences": [...], ...}}
         records = []
@@ -558,13 +600,117 @@ def _json(content: Any, where: str, *, inside: str = "") -> Iterable[Reading]:  
                     f"{place}: the entry {named([video])} is {named([value])}, but others have "
                     "captions"
                 )
-            records.append({"captions": captions_of(value), "video_id": video})
-        return readings_of_records(records, place)
+            splits = {name: value[name] for name in value if is_named_like_splits(name)}
+            records.append({"captions": captions_of(value), "video_id": video, **splits})
+        return chain(readings_of_records(records, place), _captions_by_key(content, place))
     if content and all(_are_objects(value) for value in content.values()):
         return _objects_by_key(content, place)
     if content and all(_names_other(value) for value in content.values()):
         return _objects_by_key({key: [value] for key, value in content.items()}, place)
     return _mapping(content, place)
+
+
+def _captions_by_key(content: dict[str, Any], where: str) -> Iterator[Reading]:
+    """`{text: {"caption": ..., "video_id": ...}}`, where every object says its own video."""
+    values = list(content.values())
+    if all(isinstance(x, dict) and first_field(x, VIDEO_FIELDS) is not None for x in values):
+        records = [{**value, "query_id": key} for key, value in content.items()]
+        yield from readings_of_records(records, where)
+
+
+def _pandas(table: PandasTable, where: str) -> Iterable[Reading]:
+    """A table as pandas writes it: by its columns, or texts by their index."""
+    header, rows = table.columns, table.rows
+    if _names_both(header):
+        records = [dict(zip(header, row, strict=True)) for row in rows]
+        return readings_of_records(records, where, how="a table of pandas", kind="row")
+    video = first_field(header, VIDEO_FIELDS)
+    if len(header) == 2 and video is None and (_are_pairs(rows) or not rows):
+        how = f"a table of pandas with the columns {named(header)} (such as {HEADERS} say more)"
+        return [replace(_list_of_pairs(rows, where), how=how)]
+    if video is None or len(set(map(str, table.labels))) < len(rows):
+        raise FormatError(
+            f"{where}: is a table of pandas with the columns {named(header)}; expected columns "
+            f"such as {HEADERS}"
+        )
+    at = header.index(video)
+    return _mapping({str(key): row[at] for key, row in zip(table.labels, rows, strict=True)}, where)
+
+
+def _column_by_text(content: dict[str, Any]) -> dict[str, Any] | None:
+    """The videos of `{"video_id": {text: video}, ...}`, columns by the index of their table."""
+    video = first_field(content, VIDEO_FIELDS) if len(content) <= _MOST_PARTS else None
+    columns = list(content.values())
+    if video is None or not all(isinstance(x, dict) and x for x in columns):
+        return None
+    if any(column.keys() != content[video].keys() for column in columns):
+        return None
+    return content[video] if all(isinstance(x, str) for x in content[video].values()) else None
+
+
+def _key_of_pairs(content: dict[str, Any]) -> str | None:
+    """Under which name an object has its pairs, beside what is said of them."""
+    found = [
+        key for key, value in content.items()
+        if isinstance(value, list) and value and (_are_pairs(value) or _are_graded(value))
+    ]  # fmt: skip
+    if len(found) == 1:
+        others = [value for key, value in content.items() if key != found[0]]
+        # One video and its captions, cut into words, would look like that.
+        plain = len(content[found[0]]) > 1 and _plain(found[0]) in _WRAPPERS
+        # So would several, of which one has captions of two words.
+        cut = any(isinstance(x, list) and any(isinstance(y, list) for y in x) for x in others)
+        whole = _are_graded(content[found[0]]) or plain or bool(others)
+        return found[0] if whole and not cut else None
+    lists = [key for key, value in content.items() if _are_objects(value)]
+    scalars = sum(not isinstance(value, dict | list) for value in content.values())
+    if len(lists) == 1 and scalars and scalars + 1 == len(content):
+        return lists[0] if first_field(content[lists[0]][0], VIDEO_FIELDS) is not None else None
+    return None
+
+
+def _list_of_pairs(content: Sequence[Any], place: str) -> Reading:
+    """`[[a, b], ...]` or `[[a, b, grade], ...]`."""
+    pairs = [
+        Pair(as_name(a, place), as_name(b, place), *(as_grade(g, place) for g in grade))
+        for a, b, *grade in content
+    ]
+    return reading(pairs, "a list of pairs")
+
+
+def _are_pairs(content: Sequence[Any]) -> bool:
+    return all(_is_pair(item) for item in content)
+
+
+def _are_graded(content: Sequence[Any]) -> bool:
+    """Whether all are two names, in words, and a number."""
+    return all(
+        isinstance(item, list) and len(item) == 3 and all(isinstance(x, str) for x in item[:2])
+        and isinstance(item[2], int | float) for item in content
+    )  # fmt: skip
+
+
+def _without_about(content: dict[str, Any]) -> dict[str, Any]:
+    """Splits and lists of pairs without what is said of them beside; anything else as it is."""
+    if len(content) > _MOST_PARTS:
+        return content
+    left = {key: value for key, value in content.items() if _plain(key) not in _ABOUT}
+    return (
+        left
+        if _is_wrapped(left) and all(isinstance(x, dict | list) for x in left.values())
+        else content
+    )
+
+
+def _with_splits(records: list[Any], videos: object) -> list[Any]:
+    """Records with the split of their video, where another list says it."""
+    listed = [video for video in _objects(videos) if "split" in video]
+    splits = {
+        video[key]: video["split"] for video in listed for key in ("video_id",) if key in video
+    }
+    if not splits:
+        return records
+    return [{"split": splits.get(each.get("video_id")), **each} for each in records]
 
 
 def _is_wrapped(value: object) -> bool:
@@ -636,27 +782,27 @@ def _coco(images: list[Any], notes: list[Any], where: str) -> Iterable[Reading]:
     return readings
 
 
-def _karpathy(images: list[Any], where: str) -> list[Reading]:
-    """The splits of Karpathy: images with their sentences; the test images where some are."""
-    test = [image for image in images if image.get("split") in ("test", None)]
-    readings = []
-    for chosen, note in ((test, "the test split"), (images, "all splits")):
-        if not chosen or (chosen == images and test == images and readings):
-            continue
+def _karpathy(images: list[Any], where: str) -> Iterator[Reading]:
+    """The splits of Karpathy: images with their sentences."""
+    splits: dict[str, list[Any]] = {}
+    for image in images:
+        splits.setdefault(str(image.get("split") or "none"), []).append(image)
+    for split in sorted(splits, key=lambda name: name != "test"):
         for field in ("filename", "imgid", "cocoid", "filepath"):
-            if any(field not in image for image in chosen):
+            if any(field not in image for image in splits[split]):
                 continue
             records = [
                 {"image_id": image[field], "caption": sentence.get("raw", ""),
                  "caption_id": sentence.get("sentid")}
-                for image in chosen
+                for image in splits[split]
                 for sentence in image["sentences"]
             ]  # fmt: skip
             if any(record["caption_id"] is None for record in records):
                 records = [{k: v for k, v in r.items() if k != "caption_id"} for r in records]
-            how = f"Karpathy's splits, {note}, images by {field}"
-            readings += readings_of_records(records, where, how=how, kind="sentence")
-    return readings
+            note = f", the {split} split" if len(splits) > 1 else ""
+            how = f"Karpathy's splits{note}, images by {field}"
+            for each in readings_of_records(records, where, how=how, kind="sentence"):
+                yield replace(each, split=split) if len(splits) > 1 else each
 
 
 def _mapping(content: dict[str, Any], where: str) -> Iterator[Reading]:

@@ -781,6 +781,9 @@ def _canonical(container: Container, wanted: Wanted) -> Found:
     where = fields["ids"].where
     if wanted.ids is not None:
         ids, where = wanted.ids, "the file of ids"
+    if wanted.force_rows:
+        ids = tuple(map(str, range(rows.shape[0])))
     ids = _named_rows(ids, rows, where)
     groups = _groups(fields.get("group_ids"), rows)
-    return Found(rows, ids, groups, as_stored=rows is fields.get("embeddings"))
+    stored = rows is fields.get("embeddings") and not wanted.force_rows
+    return Found(rows, ids, groups, as_stored=stored, ids_given=not wanted.force_rows)

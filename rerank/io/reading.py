@@ -27,7 +27,8 @@ class Reading:
         pool: "mean" or "max" over the frames of an item; "none" refuses frames.
         pool_raw: pool frames as they are stored; otherwise each is normalised first, as CLIP4Clip
             does.
-        dataset: the array to take of a file that holds several, or the group.
+        dataset: the array to take of a file that holds several, or the group; `gt=test` is the
+            split to read of a ground truth, `bank-gt=train` that of the bank's.
         id_column: the array or column that holds the ids.
         embedding_column: the column of a table that holds the vectors.
         text_ids: a file with the ids of the texts, or "rows" for row numbers.
@@ -75,12 +76,23 @@ class Reading:
         bare: str | None = None
         for text in getattr(self, setting):
             head, equals, name = text.partition("=")
-            if equals and head in words_of(Side):
-                if head == side:
+            if equals and (head in words_of(Side) or is_truth(head)):
+                if head in (side, role):
                     return name, True
             else:
                 bare = text
         return bare, False
+
+    def of_truth(self, role: str = "gt") -> dict[str, Any]:
+        """What was said of a ground truth, as `read_ground_truth` takes it.
+
+        >>> Reading(dataset=("test", "gt=val")).of_truth()
+        {'direction': 'auto', 'split': 'val', 'role': 'gt'}
+        """
+        name, own = self.named("dataset", role)
+        return {
+            "direction": self.gt_direction, "split": name if own else None, "role": role,
+        }  # fmt: skip
 
     def ids_of(self, role: str) -> Path | None:
         """The file with the ids of a role, or the word "rows", which holds for its bank as well."""
@@ -110,6 +122,15 @@ class Reading:
             for each in value if isinstance(value, list) else [value]:
                 typed += [flag] if each is True else [flag, str(each)]
         return typed
+
+
+def is_truth(role: str) -> bool:
+    """Whether a role is that of a ground truth: "gt", "bank-gt", "val-gt".
+
+    >>> is_truth("bank-gt"), is_truth("texts")
+    (True, False)
+    """
+    return role in ("gt", "bank-gt", "val-gt", "test-gt")
 
 
 def side_of(role: str) -> str:

@@ -118,7 +118,7 @@ def _truth(job: _Job) -> tuple[list[int], str]:
     )
     count = io.convert_ground_truth(
         job.source, job.target, query_ids=texts, gallery_ids=videos,
-        direction=job.said.gt_direction,
+        direction=job.said.gt_direction, split=job.said.of_truth()["split"],
     )  # fmt: skip
     return [count], counted(count, "pairs")
 

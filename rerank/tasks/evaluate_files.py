@@ -111,7 +111,7 @@ def judge_results(
     else:
         truth = io.read_ground_truth(
             gt, *sides, allow_unjudged=allow_unjudged,
-            direction=(reading or io.Reading()).gt_direction,
+            **(reading or io.Reading()).of_truth(),
         )  # fmt: skip
     asked = Asked(truth, wanted, ties)
     given = {"videos": videos, "texts": texts, "sims": sims}

@@ -15,6 +15,7 @@ from rerank.core.wording import option
 from rerank.core.words import Name, Ties
 from rerank.io.files import named
 from rerank.io.groundtruth_formats import readings_of
+from rerank.io.truth_splits import ALL
 from rerank.metrics.figures import DEFAULT, Figure, find_all
 from rerank.metrics.judge import Judgement, judge
 from rerank.tasks.judged import Judged
@@ -43,7 +44,7 @@ def judge_lists(
         ties: how equal scores count.
         allow_unjudged: skip queries of the file or of the ground truth that the other has not.
         figures: what to measure.
-        reading: what the user said, of which `gt_direction` counts.
+        reading: what the user said, of which `gt_direction` and the split of `gt` count.
 
     Raises:
         RerankError: a file that is none, or a ground truth that does not fit.
@@ -55,14 +56,15 @@ def judge_lists(
     notes: list[str] = []
     truth: io.GroundTruth | None = None
     for lists in io.read_rankings(results):
-        seen = _orient(gt, lists, said.gt_direction)
+        seen = _orient(gt, lists, said)
         notes += _without_list(gt, results, seen.without, allowed=allow_unjudged)
         texts, videos = lists.query_ids, seen.gallery
         if seen.name == "v2t":
             texts, videos = videos, texts
         truth = io.read_ground_truth(
-            gt, texts, videos, allow_unjudged=allow_unjudged, direction=seen.direction
-        )
+            gt, texts, videos, allow_unjudged=allow_unjudged,
+            **{**said.of_truth(), "direction": seen.direction},
+        )  # fmt: skip
         right, grades = tuple(truth.positives), as_grades(truth.graded)
         if seen.name == "v2t":
             right = transpose_positives(right, len(videos))
@@ -106,12 +108,13 @@ def _without_list(gt: Path, results: Path, names: Sequence[str], *, allowed: boo
     return [f"{some}; they are left out"]
 
 
-def _orient(gt: Path, lists: io.RankedLists, direction: str) -> _Seen:
+def _orient(gt: Path, lists: io.RankedLists, said: io.Reading) -> _Seen:
     """Which direction lists are, by the ids of the ground truth, and all items that are known.
 
     Raises:
         FormatError: the ground truth contradicts what the file says, or is the diagonal.
     """
+    direction, split = said.gt_direction, said.of_truth()["split"]
     listed = dict.fromkeys(name for items in lists.items for name in items)
     stated: Name | None = lists.direction or None  # type: ignore[assignment]
     if str(gt) == "diagonal":
@@ -124,6 +127,8 @@ def _orient(gt: Path, lists: io.RankedLists, direction: str) -> _Seen:
     queries = set(lists.query_ids)
     best: tuple[float, _Seen] | None = None
     for one in readings_of(Path(gt)):
+        if split not in (None, ALL, one.split):
+            continue
         pairs = one.pairs
         left = [(p.first, p.second) for p in pairs]
         for first, sides in ((True, left), (False, [pair[::-1] for pair in left])):
@@ -145,7 +150,7 @@ def _orient(gt: Path, lists: io.RankedLists, direction: str) -> _Seen:
         # It says what is wrong with the names.
         gallery = lists.gallery_ids or tuple(listed)
         sides = (lists.query_ids, gallery) if stated != "v2t" else (gallery, lists.query_ids)
-        io.read_ground_truth(gt, *sides, direction=direction)
+        io.read_ground_truth(gt, *sides, **said.of_truth())
         raise FormatError(f"{gt}: none of its ids is a query of {lists.source}")
     seen = best[1]
     if stated is not None and seen.name != stated:

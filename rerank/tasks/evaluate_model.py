@@ -70,7 +70,7 @@ def judge_model(
     names = (asked.ids, saved.gallery_ids)
     truth = io.read_ground_truth(
         gt, *(names if direction == "t2v" else names[::-1]), allow_unjudged=allow_unjudged,
-        direction=said.gt_direction,
+        **said.of_truth(),
     )  # fmt: skip
     judged_by = Asked(truth, wanted, ties)
     both: dict[Name, Similarity] = {direction: raw}

@@ -361,7 +361,7 @@ def _bank_pairs(
     if other is None:
         raise RerankError("--bank-gt needs --bank-texts and --bank-videos, which it refers to")
     pair = (bank, other) if direction == "t2v" else (other, bank)
-    truth = io.read_ground_truth(bank_gt, pair[0].ids, pair[1].ids, direction=said.gt_direction)
+    truth = io.read_ground_truth(bank_gt, pair[0].ids, pair[1].ids, **said.of_truth("bank-gt"))
     positives = tuple(truth.positives)
     return positives if direction == "t2v" else transpose_positives(positives, len(bank))
 

@@ -25,7 +25,7 @@ from rerank.io.files import named, read_text, regular_file
 from rerank.io.layouts import holds
 from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
-from rerank.io.reading import ROWS, side_of
+from rerank.io.reading import ROWS, is_truth, side_of
 from rerank.methods import kinds
 from rerank.metrics.judge import text_answers
 
@@ -226,7 +226,7 @@ def check_names(reading: Reading, paths: Sequence[Path]) -> None:
     for setting in ("dataset", "id_column", "embedding_column"):
         for text in getattr(reading, setting):
             head, equals, _ = text.partition("=")
-            if (equals and head in ("texts", "videos")) or not paths:
+            if (equals and (head in ("texts", "videos") or is_truth(head))) or not paths:
                 continue
             for path in paths:
                 with open_container(path) as container:
@@ -325,7 +325,7 @@ def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.
     """Read a ground truth for the inputs of a run, in the direction that the user said."""
     truth = io.read_ground_truth(
         gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged,
-        direction=inputs.reading.gt_direction,
+        **inputs.reading.of_truth(),
     )  # fmt: skip
     if inputs.scores is None or inputs.sharded or inputs.stored.reading.kind == "distances":
         return truth
@@ -442,7 +442,7 @@ def read_inputs(
     if sharded and not whole_bank:
         texts_of_bank = comm.gather_names(texts_of_bank)
     truth = io.read_ground_truth(
-        bank_gt, texts_of_bank, found.bank_videos.ids, direction=said.gt_direction
+        bank_gt, texts_of_bank, found.bank_videos.ids, **said.of_truth("bank-gt")
     )
     return replace(found, bank_positives=tuple(truth.positives))
 

@@ -165,7 +165,7 @@ def read_split(
         for path, role in ((files.texts, "texts"), (files.videos, "videos"))
     )  # fmt: skip
     truth = io.read_ground_truth(
-        files.gt, texts.ids, videos.ids, allow_unjudged=True, direction=said.gt_direction
+        files.gt, texts.ids, videos.ids, allow_unjudged=True, **said.of_truth(f"{prefix}gt")
     )
     words = None
     if captions is not None:

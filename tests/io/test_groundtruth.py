@@ -7,7 +7,8 @@ import pytest
 
 from rerank.core.errors import FormatError
 from rerank.core.wording import typed
-from rerank.io import GroundTruth, read_ground_truth
+from rerank.io import GroundTruth, read_ground_truth, write_embeddings
+from tests.cli.test_cli import run
 
 TEXTS = ["t1", "t2", "t3", "12"]
 VIDEOS = ["v3", "v1", "v2", "lonely"]
@@ -186,7 +187,7 @@ def test_what_does_not_fit_is_named_unless_allowed(tmp_path, case):
 
 REFUSED = {
     "nothing known": ({"a": "b"}, "'a' is neither the id of a text.*'t1'.*'v3'"),
-    "texts only": ({"t1": "t2"}, "both texts"),
+    "texts only": ({"t1": "t2"}, "'t2' is not the id of a video .* but of a text"),
     "empty object": ({}, "without a single pair"),
     "empty list": ([], "without a single pair"),
     "empty entries": ({"t1": [], "t2": []}, "without a single pair"),
@@ -344,3 +345,94 @@ def test_a_grade_of_parquet_that_is_none_is_told_by_its_row(tmp_path, grades, ro
     write_table(arrow.table(table), tmp_path / "gt.parquet")
     with pytest.raises(FormatError, match=f"row {row}: .* is not a grade; expected a number"):
         read_ground_truth(tmp_path / "gt.parquet", TEXTS, VIDEOS)
+
+
+_LEFT, _RIGHT = ["t0", "t1", "t2"], ["v2", "v0", "v1"]
+_ROWS = [list(pair) for pair in zip(_LEFT, _RIGHT, strict=True)]
+_HEADED = [{"query_id": a, "video_id": b} for a, b in _ROWS]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"columns": ["query_id", "video_id"], "index": [0, 1, 2], "data": _ROWS},
+        {"columns": ["video", "caption"], "index": [0, 1, 2], "data": [row[::-1] for row in _ROWS]},
+        {"columns": ["video_id", "length"], "index": _LEFT, "data": [[v, 3] for v in _RIGHT]},
+        {"columns": ["left", "right"], "index": [0, 1, 2], "data": _ROWS},
+        {"schema": {"fields": [{"name": "index"}, {"name": "query_id"}, {"name": "video_id"}],
+                    "primaryKey": ["index"]},
+         "data": [{"index": i, **row} for i, row in enumerate(_HEADED)]},
+        {"schema": {"fields": [{"name": "index"}, {"name": "video_id"}], "primaryKey": ["index"]},
+         "data": [{"index": a, "video_id": b} for a, b in _ROWS]},
+        {"schema": {"fields": [{"name": "text_id"}, {"name": "video_id"}],
+                    "primaryKey": ["text_id"]},
+         "data": [{"text_id": a, "video_id": b} for a, b in _ROWS]},
+        {str(i): {"caption": a, "video_id": b} for i, (a, b) in enumerate(_ROWS)},
+        {"video_id": dict(_ROWS), "length": dict.fromkeys(_LEFT, 3)},
+        {"info": {"year": 1}, "pairs": _ROWS},
+        {"count": 3, "texts": _LEFT, "matches": _ROWS},
+        {"qrels": [[*row, 1] for row in _ROWS]},
+        [[*row, 2.0] for row in _ROWS],
+        {"count": 3, "matches": _HEADED},
+    ],
+)  # fmt: skip
+def test_tables_of_pandas_and_pairs_beside_what_is_said_of_them(tmp_path, content):
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps(content))
+    truth = read_ground_truth(path, _LEFT, ["v0", "v1", "v2"])
+    assert [rows.tolist() for rows in truth.positives] == [[2], [0], [1]]
+
+
+def test_captions_cut_into_two_words_are_no_pairs(tmp_path):
+    path = tmp_path / "gt.json"
+    path.write_text(
+        json.dumps({"v0": [["a", "man"], ["two", "dogs"]], "v1": [["a", "red", "cat"]]})
+    )
+    truth = read_ground_truth(path, ["two dogs", "a red cat", "a man"], ["v0", "v1"])
+    assert [rows.tolist() for rows in truth.positives] == [[0], [1], [0]]
+
+
+def test_a_table_of_pandas_without_a_video_is_told_by_its_columns(tmp_path):
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps({"columns": ["a", "b", "c"], "index": [0], "data": [[1, 2, 3]]}))
+    with pytest.raises(FormatError, match="table of pandas with the columns 'a', 'b', 'c'; expect"):
+        read_ground_truth(path, ["t0"], ["v0"])
+
+
+@pytest.mark.parametrize("content", ["query_id,video_id\n0,5\n1,4\n", '[["a0", "a1"]]'])
+def test_a_video_that_is_missing_is_no_sign_of_swapped_sides(tmp_path, content):
+    path = tmp_path / "gt.txt"
+    path.write_text(content)
+    texts = ["a0", "a1"] if "[" in content else [str(i) for i in range(6)]
+    videos = ["v0", "v1"] if "[" in content else ["0", "1", "2"]
+    with pytest.raises(FormatError) as caught:
+        read_ground_truth(path, texts, videos)
+    missing, first = ("a1", "v0") if "[" in content else ("5", "0")
+    assert f"'{missing}' is not the id of a video ('{first}', " in str(caught.value)
+    assert "swapped" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "texts", "videos", "way"),
+    [
+        ("video,text", ["a", "b", "c"], ["x", "y", "z"], "--text-ids rows --video-ids rows"),
+        ("text,video", ["a", "b", "c"], ["x", "y", "z"], "--text-ids rows --video-ids rows"),
+        ("text_idx,video_idx", ["a", "b"], ["x", "y"], "--text-ids rows --video-ids rows"),
+        ("text,video", ["0", "1", "2"], ["x", "y", "z"], "--video-ids rows"),
+        ("caption,video", ["a", "b", "c"], ["0", "1", "2"], "--text-ids rows"),
+    ],
+)  # fmt: skip
+def test_numbers_of_rows_are_told_to_be_some_and_the_way_out_works(
+    tmp_path, header, texts, videos, way
+):
+    for name, ids, more in (("t.h5", texts, 0.1), ("v.h5", videos, 0)):
+        write_embeddings(
+            tmp_path / name, ids, np.eye(len(ids), 4, dtype=np.float32) + np.float32(more)
+        )
+    rows = "".join(f"{row},{row}\n" for row in range(len(texts)))
+    (tmp_path / "gt.csv").write_text(f"{header}\n{rows}")
+    words = ["eval", "--texts", "t.h5", "--videos", "v.h5", "--gt", "gt.csv"]
+    _, said = run(*words, cwd=tmp_path, code=2)
+    assert said.strip().endswith(f"; if the file holds numbers of rows, from 0: {way}")
+    out, _ = run(*words, *way.split(), "--json", cwd=tmp_path)
+    assert json.loads(out)["before"]["t2v"]["R@1"] == 100

@@ -1,0 +1,50 @@
+"""Tables as pandas writes them in JSON, with `orient="split"` and `orient="table"`."""
+
+from typing import Any, NamedTuple
+
+_NAMES = {"columns", "index", "data", "index_names", "column_names"}
+
+
+class PandasTable(NamedTuple):
+    """Names of the columns, rows, and the name of each row."""
+
+    columns: list[str]
+    rows: list[list[Any]]
+    labels: list[Any]
+
+
+def split_of_pandas(content: dict[str, Any]) -> PandasTable | None:
+    """The table in an object of one of these two forms; None in any other.
+
+    >>> split_of_pandas({"columns": ["video"], "index": ["t0"], "data": [["v0"]]})
+    PandasTable(columns=['video'], rows=[['v0']], labels=['t0'])
+    >>> split_of_pandas({"schema": {"fields": [{"name": "video"}]}, "data": [{"video": "v0"}]})
+    PandasTable(columns=['video'], rows=[['v0']], labels=[0])
+    """
+    rows = content.get("data")
+    if not isinstance(rows, list):
+        return None
+    if "columns" in content and content.keys() <= _NAMES:
+        columns, index = content["columns"], content.get("index", list(range(len(rows))))
+        if not isinstance(columns, list) or not isinstance(index, list) or len(index) != len(rows):
+            return None
+        if any(not isinstance(row, list) or len(row) != len(columns) for row in rows):
+            return None
+        return PandasTable([str(name) for name in columns], rows, index)
+    return (
+        _with_schema(content.get("schema"), rows) if content.keys() == {"schema", "data"} else None
+    )
+
+
+def _with_schema(schema: object, rows: list[Any]) -> PandasTable | None:
+    fields = schema.get("fields") if isinstance(schema, dict) else None
+    if not isinstance(schema, dict) or not isinstance(fields, list):
+        return None
+    names = [str(field.get("name")) for field in fields if isinstance(field, dict)]
+    if any(not isinstance(row, dict) or row.keys() - set(names) for row in rows):
+        return None
+    keys = schema.get("primaryKey") or []
+    index = [row.get(keys[0]) for row in rows] if keys else list(range(len(rows)))
+    # An index with a name of its own is a column like others.
+    columns = [name for name in names if name != "index" or name not in keys]
+    return PandasTable(columns, [[row.get(name) for name in columns] for row in rows], index)
