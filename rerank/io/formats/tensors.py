@@ -11,13 +11,19 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES, Container
-from rerank.io.field import Field, in_memory, rows_per_block
+from rerank.io.field import Field, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
-from rerank.io.frame_masks import meaning_of
+from rerank.io.frame_masks import is_something_else
 from rerank.io.pages import let_go, lies_in
 from rerank.io.pickle_parts import Walk, walk
-from rerank.io.recipes import from_old_torch, from_pickle, from_torch_objects, is_old_torch
+from rerank.io.recipes import (
+    from_old_torch,
+    from_pickle,
+    from_torch_lists,
+    from_torch_objects,
+    is_old_torch,
+)
 
 # Bytes of a description that is looked at twice.
 _LOOKED_AT = 1 << 20
@@ -309,9 +315,10 @@ def _collect(
                 path, f"{name}/{key}" if name else str(key), item, fields, depth=depth + 1,
                 left=left,
             )  # fmt: skip
-    elif isinstance(value, int) and "/" in name and meaning_of(name) == "lengths":
-        # The number of the frames of one item.
-        fields[name] = in_memory(np.array([value]), where)
+    elif type(value) is int and "/" in name and not is_something_else(name):
+        # It may be the number of the frames of one item.
+        one = np.array([value])
+        fields[name] = Field(where, (), one.dtype, lambda start, stop: iter([one[start:stop]]))
     elif isinstance(value, list) and (rows := _rows_of_tensors(value)) is not None:
         fields[name or "embeddings"] = rows(where)
     elif isinstance(value, list | tuple) and isinstance(_first(value), str | int):
@@ -338,7 +345,7 @@ def _collect(
             np.dtype("V1"),
             lambda start, stop: iter(()),
             odd=f"a list of {type(value[0]).__name__}",
-            fix="save one tensor, torch.stack(rows), and ids as one list of text",
+            fix=f"make arrays of it: {from_torch_lists(path)}",
         )
 
 
