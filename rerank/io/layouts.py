@@ -258,7 +258,10 @@ def _is_alone(container: Container, root: Mapping[str, Field]) -> bool:
     beside = any(other in root for tier in container.id_names for other in tier) or any(
         item.kind == "text" and item.shape == (rows,) for item in root.values()
     )
-    alone = len(container.fields) == 1
+    item = next(item for item in root.values() if _is_rows(item))
+    alone = len(container.fields) == 1 or any(
+        is_list(found) and max(found.shape) == rows for found in container.attached(item).values()
+    )
     return alone or beside or find_sidecar(container.path) is not None
 
 
@@ -679,11 +682,23 @@ def _ids_of(
             return _choose_ids(siblings, present, item, wanted, container)
     side = find_sidecar(container.path)
     if side is None:
-        return None
+        return _told_with(container, item, groups)
     ids, labels = read_sidecar(side)
     if labels is not None:
         check_count(labels, item.shape[0], str(side), item.where)
     return _named_rows(ids, item, str(side)), labels
+
+
+def _told_with(container: Container, item: Field, groups: Field | None) -> Ids | None:
+    """Ids of attributes or metadata, where the array is read as it is stored."""
+    for name, found in container.attached(item).items():
+        count = max(found.shape, default=0)
+        if is_list(found) and count == item.shape[0]:
+            return _named_rows(read_ids(found), item, found.where), _groups(groups, item)
+        # Under other names there may be those of the columns, or of anything.
+        if name.endswith("ids") and found.shape:
+            check_count([""] * count, item.shape[0], found.where, item.where)
+    return None
 
 
 def _of_the_other_side(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from rerank.core.errors import FormatError
-from rerank.io.container import ID_NAMES, MORE_ID_NAMES, Container
-from rerank.io.field import Field, rows_per_block
+from rerank.io.container import LIST_NAMES, Container
+from rerank.io.field import Field, list_field, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
 from rerank.io.frame_masks import is_something_else
@@ -33,8 +33,8 @@ _READ_DEPTH, _DEEPEST = 8, 100
 _WORTH = 1 << 20
 
 
-# Lists in the metadata that are read.
-_LISTS = tuple(n for tier in (ID_NAMES, *MORE_ID_NAMES) for n in tier if n.endswith("ids"))
+# Lists in the metadata that are arrays like others.
+_LISTS = tuple(name for name in LIST_NAMES if name.endswith("ids"))
 
 
 @file_format(
@@ -81,17 +81,20 @@ def open_safetensors(path: Path) -> Iterator[Container]:
                 where = f"{path}: {named([name])}"
                 rows = _slices(view if shape else probe.reshape(1))
                 fields[name] = _tensor_field(where, shape, probe.dtype, rows, path)
-        yield Container(path, _lists_in(metadata, path) | fields)
+        more = lambda item: _lists_in(metadata, path, LIST_NAMES)  # noqa: ARG005, E731
+        yield Container(path, _lists_in(metadata, path) | fields, attached=more)
 
 
-def _lists_in(metadata: Mapping[str, str], path: Path) -> dict[str, Field]:
+def _lists_in(
+    metadata: Mapping[str, str], path: Path, names: Sequence[str] = _LISTS
+) -> dict[str, Field]:
     """Lists of ids in the metadata."""
     found: dict[str, Field] = {}
-    for name in _LISTS:
+    for name in names:
         # Under other names than ours there may be anything.
         if name in metadata and (name == "ids" or metadata[name].lstrip().startswith("[")):
             where = f"{path}: metadata {named([name])}"
-            found[name] = _list_field(where, parse_json(metadata[name], where))
+            found[name] = list_field(where, parse_json(metadata[name], where))
     return found
 
 
@@ -141,15 +144,6 @@ def _tensor_field(
                 let_go(part.data_ptr(), part.nbytes)
 
     return Field(where, shape, plain, blocks)
-
-
-def _list_field(where: str, items: object) -> Field:
-    """A list of ids that is in memory already."""
-    if not isinstance(items, list | tuple):
-        raise FormatError(f"{where}: is {named([items])}, expected a list of ids")
-    array = np.empty(len(items), dtype=object)
-    array[:] = items
-    return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))
 
 
 @file_format(
@@ -322,7 +316,7 @@ def _collect(
     elif isinstance(value, list) and (rows := _rows_of_tensors(value)) is not None:
         fields[name or "embeddings"] = rows(where)
     elif isinstance(value, list | tuple) and isinstance(_first(value), str | int):
-        fields[name or "list"] = _list_field(where, value)
+        fields[name or "list"] = list_field(where, value)
     elif isinstance(value, list | tuple) and len(set(map(type, value))) > 1 and depth < _READ_DEPTH:
         for number, item in enumerate(value):
             _collect(
