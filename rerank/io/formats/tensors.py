@@ -27,6 +27,8 @@ from rerank.io.recipes import (
 
 # Bytes of a description that is looked at twice.
 _LOOKED_AT = 1 << 20
+# Bytes of one that is searched for tensors; how a pickle names what makes one.
+_GLANCED, _MADE = 64 << 20, re.compile(rb"c[\w.]+\n\w+\n")
 # Containers inside each other in what is read, and in what nothing reads.
 _READ_DEPTH, _DEEPEST = 8, 100
 # Bytes of a block whose pages are given back.
@@ -179,8 +181,10 @@ def open_torch(path: Path) -> Iterator[Container]:
     fields: dict[str, Field] = {}
     # Each part takes bytes in the file; more visits than bytes go round the same ones.
     _collect(path, "", content, fields, depth=0, left=[path.stat().st_size])
-    if not fields and content:
+    if not fields and isinstance(content, dict | list | tuple) and content:
         raise FormatError(_too_deep(path))
+    if not fields and not isinstance(content, dict | list | tuple):
+        raise FormatError(f"{path}: holds {named([content])}, expected tensors")
     yield Container(path, fields)
 
 
@@ -215,12 +219,25 @@ def glance_at_torch(path: Path) -> None:
     _check_archive(path)
     with foreign(path, "a file of torch.save"), zipfile.ZipFile(path) as archive:
         parts = (each for each in archive.infolist() if each.filename.endswith("/data.pkl"))
-        small = next((each for each in parts if each.file_size <= _LOOKED_AT), None)
-        met, depth = Walk() if small is None else walk(archive.read(small))
+        small = next((each for each in parts if each.file_size <= _GLANCED), None)
+        lists = small is not None and _is_of_lists(archive.read(small))
+        met, depth = Walk()
+        if small is not None and small.file_size <= _LOOKED_AT:
+            met, depth = walk(archive.read(small))
     if met > path.stat().st_size:
         raise FormatError(_endless(path))
     if depth > _DEEPEST:
         raise FormatError(_too_deep(path))
+    if lists:
+        raise FormatError(
+            f"{path}: holds numbers in lists, and no tensors; make arrays of it: "
+            f"{from_torch_lists(path)}"
+        )
+
+
+def _is_of_lists(content: bytes) -> bool:
+    """Whether what was pickled names nothing that is made, as each tensor does, and has numbers."""
+    return _MADE.search(content) is None and b"G" in content and content[2:3] in (b"}", b"]")
 
 
 def _endless(path: Path) -> str:
@@ -372,18 +389,22 @@ def _found_tensor(where: str, value: Any, path: Path) -> Field:  # noqa: ANN401 
     if value.layout != torch.strided or value.is_quantized or value.is_nested:
         return Field(
             where,
-            tuple(value.shape),
+            () if value.is_nested else tuple(value.shape),
             np.dtype("V1"),
             lambda start, stop: iter(()),
             odd="a sparse, nested or quantised tensor",
-            fix="save a plain one, tensor.to_dense()",
+            fix="save a plain one, tensor.dequantize()"
+            if value.is_quantized
+            else "save a dictionary of the tensors of each item, by its id"
+            if value.is_nested
+            else "save a plain one, tensor.to_dense()",
         )
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise FormatError(
             f"{where}: declares {value.numel():,} numbers but stores fewer; save "
             "tensor.contiguous()"
         )
-    plain = value.detach()
+    plain = value.detach().resolve_neg()
     rows = plain if plain.shape else plain.reshape(1)
     return _tensor_field(
         where, tuple(plain.shape), plain.dtype, lambda start, stop: rows[start:stop], path
