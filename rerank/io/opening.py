@@ -22,6 +22,9 @@ _BINARY = ("hdf5", "npy", "npz", "safetensors", "torch", "parquet")
 # How JSON begins, and how it does and no table.
 _JSON, _OBJECTS = re.compile(rb"[\[{]\s*[\"{\[\d-]"), re.compile(rb"[\[{]\s*[\"{]")
 # How pickles begin and no text.
+_NO_JSON = re.compile(rb"(?!true|false|null)[A-Za-z_#]")
+# A line of names with marks between them; no pickle has one.
+_TABLE = re.compile(rb"[A-Za-z_]\w*[,;\t]")
 _PICKLED = re.compile(rb"\x80[\x02-\x05][^\0]")
 
 
@@ -42,6 +45,9 @@ def opener(path: Path) -> Card[FormatFacts]:
     card = by_ending(path.name)
     called = card.name if card else ""
     text = called in _TEXTS
+    is_text = _is_text(path, head)
+    if path.suffix.lower() in PICKLES and is_text and _TABLE.match(head):
+        raise FormatError(_called_otherwise(path))
     if is_pickle(path, head, named_for_it=card is None or called in _BINARY) or (
         text and _PICKLED.match(head)
     ):
@@ -61,15 +67,17 @@ def opener(path: Path) -> Card[FormatFacts]:
     if card is None and path.suffix.lower() in PICKLES:
         card = _misnamed(path, head)
     if card is None:
+        way = f"; if it is a table: {_copied(path, '.csv')}" if is_text else ""
         raise FormatError(
             f"{path}: the ending {path.suffix!r} is not known; expected one of "
-            f"{', '.join(known_endings())}"
+            f"{', '.join(known_endings())}{way}"
         )
-    if told is None and called in _BINARY and _is_text(path, head):
-        raise FormatError(
-            f"{path}: is text by its content, and is called {path.suffix}; if it is a table, "
-            f"give it a name that says so: {_copied(path, '.csv')}"
-        )
+    if (
+        is_text
+        and told is None
+        and (called in _BINARY or (called == "json" and _NO_JSON.match(head)))
+    ):
+        raise FormatError(_called_otherwise(path))
     return card
 
 
@@ -93,11 +101,13 @@ def _by_first_bytes(head: bytes, called: str) -> Card[FormatFacts] | None:
 def _is_text(path: Path, head: bytes) -> bool:
     """Whether what should hold numbers begins with a line of text."""
     line, ended, _ = head.partition(b"\n")
+    # Of a long line the last character may be cut.
+    line = line if ended or len(head) < _HEAD else line[:-4]
     try:
         readable = line.rstrip(b"\r").decode("utf-8").replace("\t", " ").isprintable()
     except UnicodeDecodeError:
         return False
-    if not (line and ended and readable) or path.suffix.lower() == ".mat":
+    if not (line and readable and (ended or len(head) == _HEAD)) or path.suffix.lower() == ".mat":
         return False
     # HDF5 may have anything in front of it.
     at, size = 512, path.stat().st_size
@@ -108,6 +118,13 @@ def _is_text(path: Path, head: bytes) -> bool:
                 return False
             at *= 2
     return True
+
+
+def _called_otherwise(path: Path) -> str:
+    return (
+        f"{path}: is text by its content, and is called {path.suffix}; if it is a table, give it "
+        f"a name that says so: {_copied(path, '.csv')}"
+    )
 
 
 def _copied(path: Path, ending: str) -> str:

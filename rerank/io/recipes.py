@@ -13,37 +13,7 @@ PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".dill", ".pckl")
 _DANGER = "a pickle can run any program when it is read, so it is not read here; if you trust it: "
 # A table of pandas.
 _RECORDS = 'd = d.to_dict("records") if hasattr(d, "to_dict") else d; '
-# What programs hold arrays in, made plain: tensors, tables, arrays of objects, ids of bytes.
-_PLAIN = (
-    't = lambda k: k.decode("latin1") if isinstance(k, bytes) else k; '
-    'p = lambda x: p((x.float() if "bfloat" in str(x.dtype) else x).detach().cpu().numpy()) '
-    'if hasattr(x, "detach") else p(x.to_dict("records")) if hasattr(x, "columns") else '
-    'p(x.tolist()) if getattr(getattr(x, "dtype", 0), "hasobject", 0) else '
-    "{t(k): p(y) for k, y in x.items()} if isinstance(x, dict) else "
-    "[p(y) for y in x] if isinstance(x, (list, tuple)) else t(x); d = p(d); "
-)
-# Records as columns, of what every one of them has.
-_COLUMNS = (
-    "d = {k: [r[k] for r in d] for k in d[0] if all(k in r for r in d)} if isinstance(d, list) "
-    "and d and all(isinstance(r, dict) for r in d) else d; "
-)
-# What is ragged; and columns of which one holds numbers of several shapes, as a group for each id.
-_RAGGED = (
-    "h = lambda y: (len(y),) + (h(y[0]) if y else ()) if isinstance(y, list) else n.shape(y); "
-    "r = lambda x: isinstance(x, list) and (len(set(map(h, x))) > 1 or any(map(r, x))); "
-    "e = lambda y: e(y[0]) if isinstance(y, list) and y else y; g = {k: x for k, x in d.items() "
-    'if r(x) and n.asarray(e(x)).dtype.kind in "fiu"} if isinstance(d, dict) else {}; '
-    "c = [len(x) for x in g.values()]; i = [x for k, x in d.items() if k not in g and not r(x) and "
-    "n.shape(x) == (c[0],) and len(set(x)) == c[0] and type(e(list(x))) is not float] if g else "
-    "[]; d = {str(k): {j: x[m] for j, x in g.items()} for m, k in enumerate((i + [range(c[0])])"
-    "[0])} if g else d; "
-)
-# A list of ids and vectors, of which ids that come again are kept for the reader to name.
-_PAIRS = (
-    "d = d if not (isinstance(d, (list, tuple)) and d and all(isinstance(r, (list, tuple)) and "
-    "len(r) == 2 and isinstance(r[0], (str, int)) and n.ndim(r[1]) for r in d)) else dict(d) if "
-    'len(dict(d)) == len(d) else {"ids": [r[0] for r in d], "embeddings": [r[1] for r in d]}; '
-)
+_SAVE = "from rerank.io.unpickled import save_plain; "
 # Of protocol 2 and later, and of the text of protocol 0 and 1.
 _BINARY = re.compile(rb"\x80[\x02-\x05]")
 # What begins otherwise than any pickle: arrays, archives, tables, packed files, JSON.
@@ -87,19 +57,18 @@ def is_old_torch(head: bytes) -> bool:
 def from_pickle(path: Path) -> str:
     """Turns a pickle of `{id: vector}`, vectors, records, named arrays or a table into npz.
 
-    >>> print(from_pickle(Path("v.pkl")).partition("it: ")[2][:90])
-    python -c 'import pickle, numpy as n; d = pickle.load(open("v.pkl", "rb")); d = d.to_dict(
+    >>> print(from_pickle(Path("v.pkl")).partition("it: ")[2][:72])
+    python -c 'import pickle; from rerank.io.unpickled import save_plain; sa
     """
-    load = f"import pickle, numpy as n; d = pickle.load(open({_text(path)}, " + (
-        f"{quoted('rb')}), encoding={quoted('latin1')}); "
-    )
-    return _DANGER + _command(load + _saved(path.with_suffix(".npz")))
+    load = f"pickle.load(open({_text(path)}, {quoted('rb')}), encoding={quoted('latin1')})"
+    return _DANGER + _command(f"import pickle; {_SAVE}{_saved(load, path.with_suffix('.npz'))}")
 
 
 def from_object_array(path: Path) -> str:
     """Turns a .npy of Python objects, `{id: vector}` or a list of vectors, into npz."""
-    load = f"import numpy as n; d = n.load({_text(path)}, allow_pickle=True); "
-    return _DANGER + _command(load + _saved(path.with_suffix(".plain.npz")))
+    load = f"n.load({_text(path)}, allow_pickle=True)"
+    out = path.with_suffix(".plain.npz")
+    return _DANGER + _command(f"import numpy as n; {_SAVE}{_saved(load, out)}")
 
 
 def from_object_archive(path: Path) -> str:
@@ -108,27 +77,25 @@ def from_object_archive(path: Path) -> str:
         f"import numpy as n; d = n.load({_text(path)}, allow_pickle=True); "
         "d = {k: d[k].tolist() if d[k].dtype.hasobject else d[k] for k in d.files}; "
         "d = {j: y for k, x in d.items() for j, y in (x.items() if isinstance(x, dict) else "
-        "[(k, x)])}; d = d if len(d) > 1 else list(d.values())[0]; "
+        "[(k, x)])}; "
     )
-    return _DANGER + _command(load + _saved(path.with_suffix(".plain.npz")))
+    made = _saved("d if len(d) > 1 else list(d.values())[0]", path.with_suffix(".plain.npz"))
+    return _DANGER + _command(f"{load}{_SAVE}{made}")
 
 
 def from_torch_objects(path: Path) -> str:
     """Turns a file of torch.save with more than tensors and lists, such as arrays, into npz."""
-    load = (
-        f"import torch, numpy as n; d = torch.load({_text(path)}, map_location={quoted('cpu')}, "
-        "weights_only=False); "
-    )
-    return _DANGER + _command(load + _saved(path.with_suffix(".plain.npz")))
+    return _DANGER + _from_torch(path, plain=False)
 
 
 def from_torch_lists(path: Path) -> str:
     """Turns a file of torch.save with numbers in plain lists into npz; this runs nothing."""
-    load = (
-        f"import torch, numpy as n; d = torch.load({_text(path)}, map_location={quoted('cpu')}, "
-        "weights_only=True); "
-    )
-    return _command(load + _saved(path.with_suffix(".plain.npz")))
+    return _from_torch(path, plain=True)
+
+
+def _from_torch(path: Path, *, plain: bool) -> str:
+    load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only={plain})"
+    return _command(f"import torch; {_SAVE}{_saved(load, path.with_suffix('.plain.npz'))}")
 
 
 def from_old_torch(path: Path) -> str:
@@ -203,20 +170,9 @@ def free(out: Path) -> Path:
     return found
 
 
-def _saved(out: Path) -> str:
-    """Saves what `d` holds: records as columns, dictionaries in dictionaries as groups.
-
-    Arrays of several shapes, such as frames, become an array for each item.
-    """
-    return (
-        f"{_PLAIN}{_PAIRS}{_COLUMNS}{_RAGGED}"
-        "d = dict(enumerate(d)) if isinstance(d, list) else d if isinstance(d, dict) else "
-        f"{{{quoted('embeddings')}: d}}; f = lambda x: [(str(k) + {quoted('/')} * (j != "
-        f"{quoted('')}) + j, z) for k, y in x.items() for j, z in f(y)] if isinstance(x, dict) "
-        f"else [({quoted('')}, n.asarray(x, object if r(x) else None))]; "
-        f"n.savez({_text(free(out))}, "
-        "**{k: x for k, x in f(d) if not x.dtype.hasobject})"
-    )
+def _saved(content: str, out: Path) -> str:
+    """Saves what a piece of code gives."""
+    return f"save_plain({content}, {_text(free(out))})"
 
 
 def _dumped(path: Path) -> str:

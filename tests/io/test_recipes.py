@@ -189,10 +189,15 @@ def test_what_is_called_another_kind_is_read_by_its_content(tmp_path, write, nam
     np.testing.assert_array_equal(found.vectors, ROWS.astype(found.vectors.dtype))
 
 
-@pytest.mark.parametrize("name", ["v.npy", "v.npz", "v.h5", "v.pt", "v.safetensors", "v.parquet"])
-def test_a_table_that_is_called_another_kind_gets_its_name(tmp_path, name):
+TABLES = ["v.npy", "v.npz", "v.h5", "v.pt", "v.safetensors", "v.parquet", "v.json", "v.pkl"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("wide", [1, 300])
+def test_a_table_that_is_called_another_kind_gets_its_name(tmp_path, name, wide):
     path = tmp_path / name
-    pd.DataFrame(ROWS, index=pd.Index(list(NAMED), name="id")).to_csv(path)
+    rows = np.tile(ROWS, wide)
+    pd.DataFrame(rows, index=pd.Index(list(NAMED), name="id")).to_csv(path)
     with pytest.raises(
         FormatError, match=f"is text by its content, and is called {path.suffix}"
     ) as caught:
@@ -200,7 +205,18 @@ def test_a_table_that_is_called_another_kind_gets_its_name(tmp_path, name):
     subprocess.run(shlex.split(str(caught.value).partition("says so: ")[2]), check=True)
     found = read_embeddings(path.with_suffix(".csv"))
     assert found.ids == tuple(NAMED)
-    np.testing.assert_array_equal(found.vectors, ROWS)
+    np.testing.assert_array_equal(found.vectors, rows)
+
+
+def test_a_table_with_an_unknown_ending_gets_one(tmp_path):
+    for name in ("v.txt", "v.bin", "v"):
+        path = tmp_path / name
+        pd.DataFrame(ROWS, index=pd.Index(list(NAMED), name="id")).to_csv(path)
+        with pytest.raises(FormatError, match="is not known; .*; if it is a table: cp ") as caught:
+            read_embeddings(path)
+        words = shlex.split(str(caught.value).rpartition("a table: ")[2])
+        subprocess.run(words, check=True)
+        np.testing.assert_array_equal(read_embeddings(words[-1]).vectors, ROWS)
 
 
 @pytest.mark.parametrize("protocol", range(6))
