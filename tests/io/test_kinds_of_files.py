@@ -220,7 +220,7 @@ def test_what_nobody_asked_for_blocks_nothing(tmp_path):
     )
     assert read_embeddings(tmp_path / "v.pt").ids == tuple(IDS)
     np.savez(tmp_path / "w.npz", embeddings=rows(), ids=np.array(IDS, dtype=object))
-    with pytest.raises(FormatError, match=r"'ids': the ids are there.*Python objects.*savez"):
+    with pytest.raises(FormatError, match=r"'ids': the ids are there.*Python objects.*save_plain"):
         read_embeddings(tmp_path / "w.npz")
 
 
