@@ -1,6 +1,6 @@
 """The arrays of one file, described, and what was found among them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,10 @@ MORE_ID_NAMES = (
     ("text_id", "image_id", "caption_id", "query_id", "sen_id", "doc_id", "uuid"),
     ("image_path", "video_path", "file_name", "filename", "path", "url"),
 )
+# What lists of ids are called that are no arrays: in metadata and in attributes.
+LIST_NAMES = (
+    *ID_NAMES, *(name for tier in MORE_ID_NAMES for name in tier), "index", "filenames", "files",
+)  # fmt: skip
 # What stands beside frames: which of them are there, or how many.
 MASK_NAMES = ("mask", "masks", "video_mask", "frame_mask", "attention_mask")
 LENGTH_NAMES = ("lengths", "length", "num_frames", "n_frames", "frame_counts")
@@ -42,6 +46,11 @@ _SIDE_WORDS = {
     "texts": ("text", "texts", "txt", "caption", "captions", "query", "sentence", "sen"),
     "videos": ("video", "videos", "vid", "image", "images", "img", "gallery", "audio"),
 }
+
+
+def nothing_attached(item: Field) -> Mapping[str, Field]:  # noqa: ARG001  as of any container
+    """For containers whose arrays have nothing told with them."""
+    return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +67,8 @@ class Container:
         columns: names of the columns of the array "values", which tables are gathered in.
         vectors: the arrays among which vectors are looked for, where those of a table are told
             from other columns of numbers; None: all.
+        attached: an array -> lists of ids that are told with it and are no arrays, such as
+            attributes, by their names.
         alike: all arrays as the rows of one, where each is a vector of one length, named by its id.
     """
 
@@ -70,6 +81,7 @@ class Container:
     columns: tuple[str, ...] = ()
     vectors: Mapping[str, Field] | None = None
     alike: Field | None = None
+    attached: Callable[[Field], Mapping[str, Field]] = nothing_attached
 
 
 @dataclass(frozen=True, eq=False)

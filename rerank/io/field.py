@@ -14,7 +14,7 @@ import numpy as np
 from rerank.core import memory, progress
 from rerank.core.errors import FormatError
 from rerank.core.wording import either, option, with_memory
-from rerank.io.files import BLOCK_BYTES, ArrayHash
+from rerank.io.files import BLOCK_BYTES, ArrayHash, named
 from rerank.io.scratch import Scratch
 
 Kind: TypeAlias = Literal["float", "integer", "text", "other"]
@@ -85,6 +85,19 @@ class Field:
         if self.odd:
             return f"{'x'.join(map(str, self.shape)) or 'scalar'}, {self.odd}"
         return f"{'x'.join(map(str, self.shape)) or 'scalar'} {self.dtype.name}"
+
+
+def list_field(where: str, items: object) -> Field:
+    """A list of ids that is in memory already.
+
+    Raises:
+        FormatError: something else than a list.
+    """
+    if not isinstance(items, list | tuple):
+        raise FormatError(f"{where}: is {named([items])}, expected a list of ids")
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))
 
 
 def declared_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:

@@ -5,14 +5,21 @@ never passed over.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from rerank.core.errors import FormatError
-from rerank.io.container import LENGTH_NAMES, MASK_NAMES, side_in
+from rerank.io.container import (
+    ID_NAMES,
+    LENGTH_NAMES,
+    MASK_NAMES,
+    MORE_ID_NAMES,
+    VECTOR_NAMES,
+    side_in,
+)
 from rerank.io.field import Field, read_array
 
 Meaning: TypeAlias = Literal["mask", "padding", "lengths", "mask?", "lengths?", ""]
@@ -29,12 +36,47 @@ _LENGTH_WORDS = {"len", "lens", "length", "lengths", "seqlen", "seqlens", "nfram
 _COUNT_WORDS = {"num", "n", "nb", "count", "counts"}
 _COUNTED = {"frames", "clips", "valid", "segments", "tokens", "frame", "clip", "segment", "token"}
 _PADDING_WORDS = {"pad", "padding", "padded"}
-_MAY_BE_MASKS = {"valid", "invalid", "ignore", "ignored", "keep", "kept", "drop", "dropped", "used"}
+_MAY_BE_MASKS = {"valid", "invalid", "ignore", "ignored", "keep", "kept", "drop", "dropped", "used",
+                 "present", "exists", "observed", "available", "missing", "real"}  # fmt: skip
 # What is counted and is no frame.
 _OTHER_COUNTS = {
     "captions", "sentences", "queries", "texts", "videos", "images", "views", "likes", "objects",
     "persons", "people", "faces", "shots",
 }  # fmt: skip
+# Single words that may stand for the number of frames.
+_MAY_BE_LENGTHS = {"n", "t", "end", "ends", "num", "size", "sizes", "frames", "valid", "used"}
+# What numbers beside frames are called that say nothing of frames.
+_SOMETHING_ELSE = _OTHER_COUNTS | {
+    "id", "ids", "key", "keys", "name", "names", "index", "indices", "idx", "uuid", "gid", "row",
+    "rows", "label", "labels", "class", "classes", "category", "categories", "cat", "y", "target",
+    "targets", "gt", "group", "groups", "cluster", "clusters", "topic", "topics", "genre", "tag",
+    "tags", "type", "kind", "split", "splits", "fold", "folds", "part", "shard", "batch", "epoch",
+    "seed", "rank", "ranks", "order", "position", "positions", "pos", "offset", "offsets", "start",
+    "starts", "begin", "time", "times", "timestamp", "timestamps", "ts", "date", "year", "month",
+    "day", "week", "hour", "minute", "second", "seconds", "score", "scores", "weight", "weights",
+    "rating", "ratings", "stars", "grade", "grades", "relevance", "rel", "level", "difficulty",
+    "quality", "confidence", "prob", "probs", "age", "gender", "lang", "language", "speaker",
+    "camera", "cam", "source", "domain", "dataset", "version", "fps", "rate", "hz", "width",
+    "height", "channels", "bitrate", "caption", "query", "title", "user", "author", "person",
+    "answer", "choice", "highlight", "highlights", "saliency", "keyframe", "action", "event",
+    "dup", "popularity", "price", "stock", "size_bytes", "bytes",
+}  # fmt: skip
+
+
+def _words_in(name: str) -> list[str]:
+    leaf = re.sub(r"([a-z])([A-Z])", r"\1_\2", name.rpartition("/")[2]).lower()
+    return re.findall(r"[a-z]+", leaf)
+
+
+def is_something_else(name: str) -> bool:
+    """Whether numbers are called what is known to say nothing of frames.
+
+    >>> is_something_else("group_id"), is_something_else("end")
+    (True, False)
+    """
+    known = (*VECTOR_NAMES, *ID_NAMES, *(each for tier in MORE_ID_NAMES for each in tier))
+    words = set(_words_in(name))
+    return name in known or bool(words & _SOMETHING_ELSE) or "is" in words or "has" in words
 
 
 @lru_cache(maxsize=4096)
@@ -50,8 +92,7 @@ def meaning_of(name: str) -> Meaning:
         return "mask"
     if name in LENGTH_NAMES:
         return "lengths"
-    leaf = re.sub(r"([a-z])([A-Z])", r"\1_\2", name.rpartition("/")[2]).lower()
-    words = re.findall(r"[a-z]+", leaf)
+    words = _words_in(name)
     said, last = set(words), words[-1] if words else ""
     if said & _OTHER_COUNTS:
         return ""
@@ -113,7 +154,61 @@ def frames_there(cube: Field, beside: Mapping[str, Field]) -> np.ndarray | None:
             asked.append((found, meaning))
     for found, meaning in asked:
         _ask(found, meaning, cube)
+    known = [found for found, _ in asked]
+    for name, found in of_side.items():
+        if found is not cube and not any(found is other for other in known):
+            _ask_by_values(name, found, cube)
     return None
+
+
+def _ask_by_values(name: str, found: Field, cube: Field) -> None:
+    """Refuse an array with an unknown name whose values may say which frames count."""
+    n, frames, _ = cube.shape
+    if is_something_else(name):
+        return
+    if _fits(found, "lengths", n, frames):
+        if could_be_lengths(name, numbers_of(found).reshape(-1), np.full(n, frames)):
+            _ask(found, "lengths?", cube)
+    elif _fits(found, "mask", n, frames) and could_be_masks(
+        name, numbers_of(found).reshape(n, frames)
+    ):
+        _ask(found, "mask?", cube)
+
+
+def could_be_lengths(name: str, values: np.ndarray, frames: np.ndarray) -> bool:
+    """Whether whole numbers, one for each item, look like numbers of frames.
+
+    As a rule the longest item has all frames. Zeros and ones are flags.
+
+    >>> could_be_lengths("zzz", np.array([3, 5, 1]), np.array([5, 5, 5]))
+    True
+    >>> could_be_lengths("zzz", np.array([3, 4, 1]), np.array([5, 5, 5]))
+    False
+    """
+    if not (np.isfinite(values).all() and (values == np.floor(values)).all() and len(values)):
+        return False
+    if values.min() < 0 or (values > frames).any() or values.max() <= 1:
+        return False
+    words = _words_in(name)
+    if len(words) == 1 and words[0] in _MAY_BE_LENGTHS or meaning_of(name).endswith("?"):
+        return True
+    return values.min() >= 1 and bool((values == frames).any())
+
+
+def could_be_masks(name: str, rows: Sequence[np.ndarray] | np.ndarray) -> bool:
+    """Whether zeros and ones, one for each frame, look like masks: they change once, one way.
+
+    >>> could_be_masks("zzz", np.array([[1, 1, 0], [1, 0, 0]]))
+    True
+    >>> could_be_masks("zzz", np.array([[1, 0, 1], [1, 0, 0]]))
+    False
+    """
+    if not all(np.isin(row, (0, 1)).all() for row in rows):
+        return False
+    if meaning_of(name) == "mask?":
+        return True
+    steps = [np.diff(np.asarray(row).reshape(-1).astype(np.int8)) for row in rows]
+    return any(all((way * step >= 0).all() for step in steps) for way in (1, -1))
 
 
 def _fits(found: Field, meaning: Meaning, n: int, frames: int) -> bool:
@@ -122,7 +217,7 @@ def _fits(found: Field, meaning: Meaning, n: int, frames: int) -> bool:
         return False
     if meaning.startswith("lengths"):
         return found.shape in _lengths_of(n) and (
-            found.kind in ("integer", "float") or _is_list_of_numbers(found)
+            found.kind in ("integer", "float") or _is_list_ofnumbers_of(found)
         )
     return found.dtype.kind in "iufb" and found.shape in _masks_of(n, frames)
 
@@ -136,14 +231,15 @@ def _masks_of(n: int, frames: int) -> tuple[tuple[int, ...], ...]:
     return ((n, frames), (n, frames, 1), (n, 1, frames), *one)
 
 
-def _is_list_of_numbers(found: Field) -> bool:
+def _is_list_ofnumbers_of(found: Field) -> bool:
     """Whether a list of Python, which may hold anything, holds whole numbers only."""
     if found.dtype != object or len(found.shape) != 1:
         return False
     return all(type(x) is int for block in found.blocks(0, found.shape[0]) for x in block)
 
 
-def _numbers(found: Field) -> np.ndarray:
+def numbers_of(found: Field) -> np.ndarray:
+    """All values of a small array, or of a list of whole numbers."""
     if found.shape and found.dtype != object:
         return read_array(found, booleans=True)
     rows = found.shape[0] if found.shape else 1
@@ -155,9 +251,9 @@ def _strictly(found: Field, cube: Field, *, masks: bool) -> np.ndarray:
     """What an array says whose name leaves no doubt: it fits, or it is refused."""
     n, frames, _ = cube.shape
     if masks and _fits(found, "mask", n, frames):
-        return (_numbers(found) != 0).reshape(n, frames)
+        return (numbers_of(found) != 0).reshape(n, frames)
     if _fits(found, "lengths", n, frames):
-        lengths = _numbers(found).reshape(-1)
+        lengths = numbers_of(found).reshape(-1)
         if (lengths > frames).any() or (lengths < 1).any():
             row = int(np.flatnonzero((lengths > frames) | (lengths < 1))[0])
             raise FormatError(
@@ -172,7 +268,7 @@ def _strictly(found: Field, cube: Field, *, masks: bool) -> np.ndarray:
 
 def _taken(found: Field, meaning: Meaning, n: int, frames: int) -> np.ndarray | None:
     """What an array says that has the values of its meaning; None where it has others."""
-    values = _numbers(found)
+    values = numbers_of(found)
     if meaning == "lengths":
         lengths = values.reshape(-1)
         good = np.isin(lengths, np.arange(1, frames + 1)).all()
@@ -190,7 +286,7 @@ def _taken(found: Field, meaning: Meaning, n: int, frames: int) -> np.ndarray | 
 def _ask(found: Field, meaning: Meaning, cube: Field) -> None:
     """Refuse an array that may say which frames count, unless it makes no difference."""
     n, frames, _ = cube.shape
-    values = _numbers(found)
+    values = numbers_of(found)
     if meaning.startswith("lengths"):
         lengths = values.reshape(-1)
         # By a name that says it, more than there are may be those before some were left out.
@@ -225,33 +321,3 @@ def _zeros_outside(cube: Field, there: np.ndarray) -> bool:
             return False
         row += len(block)
     return True
-
-
-def beside_items(fields: Mapping[str, Field]) -> dict[str, dict[str, Field]]:
-    """For every group with frames (F, d): the arrays in it that say which of them are there."""
-    groups: dict[str, dict[str, Field]] = {}
-    for name, item in fields.items():
-        head, slash, leaf = name.rpartition("/")
-        if slash and meaning_of(leaf) in ("mask", "lengths", "padding"):
-            groups.setdefault(head, {})[leaf] = item
-    framed: dict[str, set[int]] = {}
-    for head, frames in _framed(fields, groups):
-        framed.setdefault(head, set()).add(frames)
-    return {
-        head: {leaf: item for leaf, item in inside.items()
-               if any(says_something(leaf, item, 1, frames) for frames in framed[head])}
-        for head, inside in groups.items() if head in framed
-    }  # fmt: skip
-
-
-def _framed(
-    fields: Mapping[str, Field], groups: Mapping[str, Mapping[str, Field]]
-) -> Iterator[tuple[str, int]]:
-    """Groups and the number of the frames in them."""
-    for name, item in fields.items():
-        head, _, leaf = name.rpartition("/")
-        inside = groups.get(head)
-        if inside is None or leaf in inside or item.kind != "float":
-            continue
-        if len(item.shape) == 2 or (len(item.shape) == 3 and item.shape[0] == 1):
-            yield head, item.shape[-2]

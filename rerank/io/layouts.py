@@ -25,7 +25,7 @@ from rerank.io.container import (
 )
 from rerank.io.field import Field, check_matrix
 from rerank.io.files import named
-from rerank.io.frame_masks import beside_items
+from rerank.io.frame_items import beside_items, said_of_items
 from rerank.io.frames import (
     Pooling,
     has_frames,
@@ -258,7 +258,10 @@ def _is_alone(container: Container, root: Mapping[str, Field]) -> bool:
     beside = any(other in root for tier in container.id_names for other in tier) or any(
         item.kind == "text" and item.shape == (rows,) for item in root.values()
     )
-    alone = len(container.fields) == 1
+    item = next(item for item in root.values() if _is_rows(item))
+    alone = len(container.fields) == 1 or any(
+        is_list(found) and max(found.shape) == rows for found in container.attached(item).values()
+    )
     return alone or beside or find_sidecar(container.path) is not None
 
 
@@ -323,7 +326,7 @@ def locate_items(
         return _matrix(container, name, arrays[matrices[0]], wanted)
     if not arrays or _mostly_other(fields, arrays):
         odd = next((item for item in fields.values() if item.odd and item.fix), None)
-        if odd is not None and len(fields) == 1:
+        if odd is not None and all(item.odd and item.fix for item in fields.values()):
             check_matrix(odd, "embeddings")
         _ask_for_one_of_each(path, fields, arrays, wanted)
         raise FormatError(f"{path}: no embeddings found; {listing(container)}")
@@ -480,8 +483,10 @@ def _is_item(item: Field) -> bool:
 def _mostly_other(fields: Mapping[str, Field], arrays: Mapping[str, Field]) -> bool:
     """Whether what is no item could be one of another type, so that items would be left out."""
     other = [item for name, item in fields.items() if name not in arrays]
+    # A number of each item, such as a year, is never its vector.
+    more = [item for item in other if item.shape or item.kind != "integer"]
     return any(item.kind != "other" and _depth(item) > 0 for item in other) or (
-        len(other) > len(arrays)
+        len(more) > len(arrays)
     )
 
 
@@ -521,7 +526,9 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
     rows = container.alike
     if rows is None or by_id is not container.fields:
         held = dict(zip(ids, by_id.values(), strict=True))
-        rows = stacked(Path(path), held, wanted.pooling, _beside(container, held))
+        framed = wanted.pooling is not None and has_frames(shapes)
+        said = said_of_items(container.fields, held) if framed else {}
+        rows = stacked(Path(path), held, wanted.pooling, said)
     return Found(rows, _named_again(ids, wanted, path))
 
 
@@ -551,15 +558,6 @@ def _without(
     """Arrays that are no masks and lengths of the frames beside them."""
     gone = {f"{head}/{leaf}" for head, inside in beside.items() for leaf in inside}
     return {name: item for name, item in fields.items() if name not in gone} if gone else fields
-
-
-def _beside(container: Container, by_id: Mapping[str, Field]) -> dict[str, dict[str, Field]]:
-    """For each id what lies in the group of its array and says which of its frames are there."""
-    said = beside_items(container.fields)
-    if not said:
-        return {}
-    heads = {id(item): name.rpartition("/")[0] for name, item in container.fields.items()}
-    return {name: said.get(heads.get(id(item), ""), {}) for name, item in by_id.items()}
 
 
 def _refuse_streams(path: Path, ids: Sequence[str], wanted: Wanted) -> None:
@@ -684,11 +682,23 @@ def _ids_of(
             return _choose_ids(siblings, present, item, wanted, container)
     side = find_sidecar(container.path)
     if side is None:
-        return None
+        return _told_with(container, item, groups)
     ids, labels = read_sidecar(side)
     if labels is not None:
         check_count(labels, item.shape[0], str(side), item.where)
     return _named_rows(ids, item, str(side)), labels
+
+
+def _told_with(container: Container, item: Field, groups: Field | None) -> Ids | None:
+    """Ids of attributes or metadata, where the array is read as it is stored."""
+    for name, found in container.attached(item).items():
+        count = max(found.shape, default=0)
+        if is_list(found) and count == item.shape[0]:
+            return _named_rows(read_ids(found), item, found.where), _groups(groups, item)
+        # Under other names there may be those of the columns, or of anything.
+        if name.endswith("ids") and found.shape:
+            check_count([""] * count, item.shape[0], found.where, item.where)
+    return None
 
 
 def _of_the_other_side(

@@ -13,12 +13,7 @@ PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".dill", ".pckl")
 _DANGER = "a pickle can run any program when it is read, so it is not read here; if you trust it: "
 # A table of pandas.
 _RECORDS = 'd = d.to_dict("records") if hasattr(d, "to_dict") else d; '
-# A list of ids and vectors, of which ids that come again are kept for the reader to name.
-_PAIRS = (
-    "d = d if not (isinstance(d, (list, tuple)) and d and all(isinstance(r, (list, tuple)) and "
-    "len(r) == 2 and isinstance(r[0], (str, int)) and n.ndim(r[1]) for r in d)) else dict(d) if "
-    'len(dict(d)) == len(d) else {"ids": [r[0] for r in d], "embeddings": [r[1] for r in d]}; '
-)
+_SAVE = "from rerank.io.unpickled import save_plain; "
 # Of protocol 2 and later, and of the text of protocol 0 and 1.
 _BINARY = re.compile(rb"\x80[\x02-\x05]")
 # What begins otherwise than any pickle: arrays, archives, tables, packed files, JSON.
@@ -43,7 +38,7 @@ def is_pickle(path: Path, head: bytes, *, named_for_it: bool = True) -> bool:
     >>> is_pickle(Path("x.pkl"), b"\x93NUMPY\x01\x00")
     False
     """
-    if head.lstrip().startswith(_OTHER) or head[4:9] == b"\0\0\0\0{":
+    if head.lstrip().startswith(_OTHER) or head[4:9] == b"\0\0\0\0{" or is_old_torch(head):
         return False
     if path.suffix.lower() in PICKLES:
         return True
@@ -62,45 +57,50 @@ def is_old_torch(head: bytes) -> bool:
 def from_pickle(path: Path) -> str:
     """Turns a pickle of `{id: vector}`, vectors, records, named arrays or a table into npz.
 
-    >>> print(from_pickle(Path("v.pkl")).partition("it: ")[2][:90])
-    python -c 'import pickle, numpy as n; d = pickle.load(open("v.pkl", "rb")); d = d.to_dict(
+    >>> print(from_pickle(Path("v.pkl")).partition("it: ")[2][:72])
+    python -c 'import pickle; from rerank.io.unpickled import save_plain; sa
     """
-    load = f"import pickle, numpy as n; d = pickle.load(open({_text(path)}, {quoted('rb')})); "
-    return _DANGER + _command(load + _saved(path.with_suffix(".npz")))
+    load = f"pickle.load(open({_text(path)}, {quoted('rb')}), encoding={quoted('latin1')})"
+    return _DANGER + _command(f"import pickle; {_SAVE}{_saved(load, path.with_suffix('.npz'))}")
 
 
 def from_object_array(path: Path) -> str:
     """Turns a .npy of Python objects, `{id: vector}` or a list of vectors, into npz."""
-    load = f"import numpy as n; d = n.load({_text(path)}, allow_pickle=True).tolist(); "
-    return _DANGER + _command(load + _saved(path.with_suffix(".plain.npz")))
+    load = f"n.load({_text(path)}, allow_pickle=True)"
+    out = path.with_suffix(".plain.npz")
+    return _DANGER + _command(f"import numpy as n; {_SAVE}{_saved(load, out)}")
 
 
 def from_object_archive(path: Path) -> str:
     """Turns the object arrays of an npz, such as ids or one dictionary, into text and numbers."""
-    plain = _free(path.with_suffix(".plain.npz"))
-    return _DANGER + _command(
+    load = (
         f"import numpy as n; d = n.load({_text(path)}, allow_pickle=True); "
-        f"d = {{k: d[k].tolist() if d[k].dtype.hasobject else d[k] for k in d.files}}; "
-        f"n.savez({_text(plain)}, **{{str(j): n.asarray(y) for k, x in d.items() for j, y in "
-        f"(x.items() if isinstance(x, dict) else [(k, x)])}})"
+        "d = {k: d[k].tolist() if d[k].dtype.hasobject else d[k] for k in d.files}; "
+        "d = {j: y for k, x in d.items() for j, y in (x.items() if isinstance(x, dict) else "
+        "[(k, x)])}; "
     )
+    made = _saved("d if len(d) > 1 else list(d.values())[0]", path.with_suffix(".plain.npz"))
+    return _DANGER + _command(f"{load}{_SAVE}{made}")
 
 
 def from_torch_objects(path: Path) -> str:
-    """Turns a file of torch.save with more than tensors and lists, such as arrays, into tensors."""
-    out = _free(path.with_suffix(".plain.pt"))
-    return _DANGER + _command(
-        f"import torch, numpy as n; d = torch.load({_text(path)}, map_location={quoted('cpu')}, "
-        f"weights_only=False); d = d if isinstance(d, dict) else {{{quoted('embeddings')}: d}}; "
-        f"plain = lambda x: x if not isinstance(x, n.ndarray) else x.tolist() if x.dtype.kind in "
-        f"{quoted('OSU')} else torch.from_numpy(x); torch.save({{k: plain(x) for k, x in d.items()"
-        f" if isinstance(x, (torch.Tensor, n.ndarray, list, str))}}, {_text(out)})"
-    )
+    """Turns a file of torch.save with more than tensors and lists, such as arrays, into npz."""
+    return _DANGER + _from_torch(path, plain=False)
+
+
+def from_torch_lists(path: Path) -> str:
+    """Turns a file of torch.save with numbers in plain lists into npz; this runs nothing."""
+    return _from_torch(path, plain=True)
+
+
+def _from_torch(path: Path, *, plain: bool) -> str:
+    load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only={plain})"
+    return _command(f"import torch; {_SAVE}{_saved(load, path.with_suffix('.plain.npz'))}")
 
 
 def from_old_torch(path: Path) -> str:
     """Turns a file of torch.save before 1.6 into one of today; this runs nothing."""
-    out = _free(path.with_suffix(".plain.pt"))
+    out = free(path.with_suffix(".plain.pt"))
     return _command(
         f"import torch; torch.save(torch.load({_text(path)}, map_location={quoted('cpu')}, "
         f"weights_only=True), {_text(out)})"
@@ -109,7 +109,7 @@ def from_old_torch(path: Path) -> str:
 
 def from_bytes_column(path: Path, name: str) -> str:
     """Turns a column of the bytes of float32 into one of lists, in another table."""
-    out, column = _free(path.with_suffix(".plain.parquet")), quoted(name)
+    out, column = free(path.with_suffix(".plain.parquet")), quoted(name)
     return _command(
         f"import pyarrow as a, pyarrow.parquet as q, numpy as n; t = q.read_table({_text(path)}); "
         f"x = [n.frombuffer(b, n.float32) for b in t[{column}].to_pylist()]; "
@@ -153,7 +153,7 @@ def truth_from_torch(path: Path, *, all_: bool = False) -> str:
 
 def truth_table(path: Path, load: str, left: str, right: str) -> str:
     """Turns two columns, queries and items row by row, into a table; `load` is code that opens."""
-    table = _free(path.with_suffix(".tsv"))
+    table = free(path.with_suffix(".tsv"))
     return _command(
         f"{load}; open({_text(table)}, {quoted('w')}).write({quoted('query_id')} + chr(9) + "
         f"{quoted('video_id')} + chr(10) + {quoted('')}.join(str(a) + chr(9) + str(b) + chr(10) "
@@ -161,7 +161,7 @@ def truth_table(path: Path, load: str, left: str, right: str) -> str:
     )
 
 
-def _free(out: Path) -> Path:
+def free(out: Path) -> Path:
     """The path, or one like it under which nothing lies, so that no recipe replaces a file."""
     number, found = 1, out
     while found.exists():
@@ -170,20 +170,13 @@ def _free(out: Path) -> Path:
     return found
 
 
-def _saved(out: Path) -> str:
-    """Saves what `d` holds: records as columns, dictionaries in dictionaries as groups."""
-    empty, slash = quoted(""), quoted("/")
-    return (
-        f"{_RECORDS}{_PAIRS}d = {{k: [r[k] for r in d] for k in d[0]}} if isinstance(d, list) and "
-        f"d and isinstance(d[0], dict) else d; p = d.items() if isinstance(d, dict) else "
-        f"enumerate(d); n.savez({_text(_free(out))}, **{{str(k) + (j != {empty}) * {slash} + "
-        f"str(j): n.asarray(y) for k, x in p for j, y in (x.items() if isinstance(x, dict) else "
-        f"[({empty}, x)])}})"
-    )
+def _saved(content: str, out: Path) -> str:
+    """Saves what a piece of code gives."""
+    return f"save_plain({content}, {_text(free(out))})"
 
 
 def _dumped(path: Path) -> str:
-    out = _free(path.with_suffix(".plain.json" if path.suffix == ".json" else ".json"))
+    out = free(path.with_suffix(".plain.json" if path.suffix == ".json" else ".json"))
     return (
         f"json.dump(d, open({_text(out)}, {quoted('w')}), "
         f"default=lambda x: x.tolist() if hasattr(x, {quoted('tolist')}) else list(x))"

@@ -1,6 +1,7 @@
 """Files that cannot be right are told quickly, in little memory, and before torch is loaded."""
 
 import json
+import shlex
 import struct
 import subprocess
 import sys
@@ -66,6 +67,32 @@ def test_a_ground_truth_that_cannot_be_right(tmp_path, make, name, words):
     with pytest.raises(FormatError) as error:
         read_ground_truth(tmp_path / name, ["t0"], ["v0"])
     assert str(error.value) == said.strip()
+
+
+@pytest.mark.parametrize("how", ["by id", "rows", "columns", "ordered"])
+def test_lists_of_numbers_saved_by_torch_are_told_with_a_recipe(tmp_path, how):
+    rows = np.random.default_rng(0).normal(size=(400, 512))
+    ids = [f"v{i}" for i in range(len(rows))]
+    content = {
+        "by id": dict(zip(ids, rows.tolist(), strict=True)),
+        "rows": rows.tolist(),
+        "columns": {"ids": ids, "embeddings": rows.tolist()},
+        "ordered": {"embeddings": torch.from_numpy(rows), "ids": ids},
+    }[how]
+    path = tmp_path / "v.pt"
+    torch.save(content, path)
+    said = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_TORCH, path, "videos"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    if how == "ordered":
+        assert not said
+        return
+    assert "holds numbers in lists, and no tensors; make arrays of it: python -c" in said
+    words = shlex.split(said.partition(": python ")[2])
+    subprocess.run([sys.executable, *words], check=True)
+    found = read_embeddings(tmp_path / "v.plain.npz", row_numbers=True)
+    np.testing.assert_array_equal(found.vectors, rows)
 
 
 def test_a_right_ground_truth_passes(tmp_path):

@@ -86,7 +86,12 @@ ASKED = {
     "text_lengths": L,  # of texts, beside what may be videos
     "seq_len": np.where(np.arange(N) == 2, 0, L),
     "video_lengths": np.where(L == F, 30, L),  # before some were left out
+    "valid_frames": L,
+    "present": ~MASK,
 }
+# Names that nobody knows; the values look like it.
+ASKED |= {name: L for name in ("end", "T", "n", "size", "duration", "zzz")}
+ASKED |= {"q": MASK, "flags": MASK.astype("f4"), "lefts": ~MASK, "ends": L[:, None].astype("f8")}
 
 
 @pytest.mark.parametrize("kind", list(WRITERS))
@@ -112,7 +117,10 @@ def test_what_may_say_it_is_asked_about_and_the_way_out_works(tmp_path, name, ki
 def test_other_numbers_beside_frames_are_left_alone(tmp_path):
     every = np.array([units(x).mean(axis=0) for x in X])
     others = {
-        "duration": L, "labels": L, "num_captions": L, "video_len": L + 0.5, "scores": MASK,
+        "duration": L - 1, "labels": L, "group_id": L, "gid": L, "timestamp": L, "y": L,
+        "year": L + 2000, "row": np.arange(1, N + 1), "zzz": np.arange(N), "flag": L % 2,
+        "is_key": MASK, "events": (L[:, None] + np.arange(F)) % 3 == 0, "half": L / 2,
+        "num_captions": L, "video_len": L + 0.5, "scores": MASK,
         "valid": np.arange(N) > 2, "my_count": np.full(N, F), "any_mask": np.ones((N, F), bool),
         "some_lens": L * 100,
     }  # fmt: skip
@@ -148,6 +156,108 @@ def test_a_mask_in_the_group_of_an_item_counts_as_beside_all(tmp_path, name, kin
         WRITERS[kind](path, **arrays)
     found = read_embeddings(path, pool="mean")
     assert found.ids == tuple(IDS) and np.allclose(found.vectors, EXPECTED, atol=1e-6)
+
+
+KEPT = {
+    "group": "{item}/features {item}/{name}",
+    "kind": "features/{item} {name}/{item}",
+    "behind": "{item} {item}_{name}",
+    "before": "{item} {name}_{item}",
+}
+
+
+def one_by_one(kind, path, layout, name, values, frames=X):
+    arrays = {}
+    for item, x, value in zip(IDS, frames, values, strict=True):
+        places = KEPT[layout].format(item=item, name=name).split()
+        arrays |= dict(zip(places, (x, value), strict=True))
+    if kind == "pt":
+        tree = {}
+        for place, array in arrays.items():
+            head, _, leaf = place.rpartition("/")
+            value = array.item() if np.ndim(array) == 0 else torch.tensor(array)
+            (tree.setdefault(head, {}) if head else tree)[leaf] = value
+        torch.save(tree, path)
+    elif kind == "safetensors":
+        save_file({place: np.array(array) for place, array in arrays.items()}, path)
+    else:
+        WRITERS[kind](path, **arrays)
+
+
+def pooled(path, layout):
+    found = read_embeddings(path, pool="mean", dataset="features" if layout == "kind" else None)
+    assert found.ids == tuple(IDS)
+    return found.vectors
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+@pytest.mark.parametrize("layout", list(KEPT))
+@pytest.mark.parametrize("name", ["mask", "length", "padding_mask"])
+def test_what_lies_beside_an_item_counts_wherever_it_lies(tmp_path, name, layout, kind):
+    if kind == "pt" and name == "length" and layout in ("behind", "before"):
+        return  # a number at the top of a file of torch.save belongs to no item
+    path = tmp_path / f"v.{kind}"
+    one_by_one(kind, path, layout, name, {"mask": MASK, "length": L, "padding_mask": ~MASK}[name])
+    assert np.allclose(pooled(path, layout), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+@pytest.mark.parametrize("layout", list(KEPT))
+@pytest.mark.parametrize("name", ["end", "T", "zzz", "valid_frames", "q", "lefts", "present"])
+def test_what_may_say_it_of_items_is_asked_about(tmp_path, name, layout, kind):
+    if kind == "pt" and layout in ("behind", "before") and name not in ("q", "lefts", "present"):
+        return
+    path = tmp_path / f"v.{kind}"
+    values = {"q": MASK, "lefts": ~MASK, "present": MASK}.get(name, L)
+    one_by_one(kind, path, layout, name, values)
+    with pytest.raises(FormatError, match="may say (how many|which) of the frames count") as caught:
+        pooled(path, layout)
+    called = "length" if "'length'" in str(caught.value) else "mask"
+    one_by_one(kind, path, layout, called, {"length": L, "mask": MASK}[called])
+    assert np.allclose(pooled(path, layout), EXPECTED, atol=1e-6)
+    # Where all that it leaves out is zeros, it makes no difference.
+    one_by_one(kind, path, layout, name, values, X * MASK[..., None])
+    assert np.allclose(pooled(path, layout), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+@pytest.mark.parametrize("layout", list(KEPT))
+def test_other_numbers_of_items_are_left_alone(tmp_path, layout, kind):
+    every = np.array([units(x).mean(axis=0) for x in X])
+    others = {"label": L, "gid": L, "year": L + 2000, "zzz": np.arange(N), "row": L, "on": L % 2,
+              "is_key": MASK, "shots": L}  # fmt: skip
+    for name, values in others.items():
+        if name == "is_key" and kind != "npz":
+            continue  # booleans are taken for a list of ids elsewhere
+        one_by_one(kind, tmp_path / f"v.{kind}", layout, name, values)
+        assert np.allclose(pooled(tmp_path / f"v.{kind}", layout), every, atol=1e-6), name
+
+
+def test_json_says_it_as_other_files_do(tmp_path):
+    path = tmp_path / "v.json"
+    for name, values in (("mask", MASK), ("lengths", L), ("pad_mask", ~MASK)):
+        content = {"features": X.tolist(), "ids": IDS, name: values.tolist()}
+        path.write_text(json.dumps(content))
+        assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    every = zip(IDS, X.tolist(), L.tolist(), strict=True)
+    path.write_text(json.dumps({item: {"f": x, "n": n} for item, x, n in every}))
+    with pytest.raises(FormatError, match="may say how many of the frames count"):
+        read(path)
+
+
+def test_several_numbers_of_an_item_are_no_arrays(tmp_path):
+    for kind in ("h5", "pt"):
+        content = {
+            item: {"features": torch.tensor(x), "label": 3, "year": 2001, "zzz": 0}
+            for item, x in zip(IDS, X, strict=True)
+        }
+        if kind == "pt":
+            torch.save(content, tmp_path / "v.pt")
+        else:
+            flat = {f"{item}/{k}": v for item, held in content.items() for k, v in held.items()}
+            hdf5(tmp_path / "v.h5", **flat)
+        every = np.array([units(x).mean(axis=0) for x in X])
+        assert np.allclose(read(tmp_path / f"v.{kind}"), every, atol=1e-6)
 
 
 def test_a_mask_in_a_group_that_does_not_fit_is_refused(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from safetensors.numpy import save_file
 
 from rerank.core.errors import FormatError
 from rerank.io import convert_embeddings, read_embeddings, read_ground_truth, read_scores
@@ -75,6 +76,66 @@ def test_a_file_of_the_same_name_is_not_its_ids(tmp_path, ending, content):
     assert read_embeddings(tmp_path / "v.npy", row_numbers=True).ids == tuple("012345")
     np.savez(tmp_path / "v.npz", embeddings=rows(), ids=IDS)
     assert read_embeddings(tmp_path / "v.npz").ids == tuple(IDS)
+
+
+TOLD = {
+    "text": IDS, "bytes": np.array(IDS, "S"), "JSON": json.dumps(IDS), "column": np.array([IDS]).T,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["emb", "test", "/"])
+@pytest.mark.parametrize("name", ["ids", "video_ids", "keys", "names", "index", "video_id"])
+@pytest.mark.parametrize("how", TOLD)
+def test_ids_in_an_attribute(tmp_path, how, name, place):
+    inside = "test/emb" if place == "test" else "emb"
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file[inside], file["mean"] = rows(), rows()[0]
+        value = TOLD[how]
+        file[place].attrs[name] = np.array(value, object) if how == "column" else value
+    found = read_embeddings(tmp_path / "v.h5", dataset=inside)
+    assert found.ids == tuple(IDS) and found.ids_given
+    np.testing.assert_array_equal(found.vectors, rows())
+    # Those that are arrays come first.
+    with h5py.File(tmp_path / "v.h5", "a") as file:
+        file["test/ids" if place == "test" else "ids"] = IDS[::-1]
+    assert read_embeddings(tmp_path / "v.h5", dataset=inside).ids == tuple(IDS[::-1])
+
+
+@pytest.mark.parametrize("name", ["ids", "video_ids", "keys", "names", "index", "video_id"])
+def test_ids_in_the_metadata_of_tensors(tmp_path, name):
+    path = tmp_path / "v.safetensors"
+    save_file({"emb": rows()}, path, metadata={name: json.dumps(IDS)})
+    found = read_embeddings(path)
+    assert found.ids == tuple(IDS) and found.ids_given
+    save_file({"emb": rows()}, path, metadata={name: "made by hand"})
+    if name != "ids":
+        assert not read_embeddings(path, row_numbers=True).ids_given
+
+
+@pytest.mark.parametrize("kind", ["h5", "safetensors"])
+def test_ids_in_an_attribute_are_as_many_as_rows(tmp_path, kind):
+    path = tmp_path / f"v.{kind}"
+
+    def told(name, value):
+        if kind == "safetensors":
+            return save_file({"emb": rows()}, path, metadata={name: json.dumps(value)})
+        with h5py.File(path, "w") as file:
+            file["emb"] = rows()
+            file.attrs[name] = value
+        return None
+
+    for short in (IDS[:-1], IDS[:D]):
+        told("ids", short)
+        with pytest.raises(
+            FormatError, match=f"{len(short)} (ids )?for (the )?{N}|{len(short)} ids"
+        ):
+            read_embeddings(path, row_numbers=True)
+    told("ids", [*IDS[:-1], IDS[0]])
+    with pytest.raises(FormatError, match="stands in row 0 and again in row 5"):
+        read_embeddings(path, row_numbers=True)
+    # Those of columns are none of rows.
+    told("names", IDS[:D])
+    assert not read_embeddings(path, row_numbers=True).ids_given
 
 
 @pytest.mark.parametrize("kind", ["txt", "json", "csv", "npz", "parquet"])
@@ -159,7 +220,7 @@ def test_what_nobody_asked_for_blocks_nothing(tmp_path):
     )
     assert read_embeddings(tmp_path / "v.pt").ids == tuple(IDS)
     np.savez(tmp_path / "w.npz", embeddings=rows(), ids=np.array(IDS, dtype=object))
-    with pytest.raises(FormatError, match=r"'ids': the ids are there.*Python objects.*savez"):
+    with pytest.raises(FormatError, match=r"'ids': the ids are there.*Python objects.*save_plain"):
         read_embeddings(tmp_path / "w.npz")
 
 

@@ -24,10 +24,14 @@ ROWS = np.arange(6.0).reshape(3, 2) + 1
 NAMED = {f"v{i}": row for i, row in enumerate(ROWS)}
 
 
-def objects(path, value):
+def one_object(value):
     array = np.empty((), dtype=object)
     array[()] = value
-    np.save(path.open("wb"), array, allow_pickle=True)
+    return array
+
+
+def objects(path, value):
+    np.save(path.open("wb"), one_object(value), allow_pickle=True)
 
 
 MADE = {
@@ -77,6 +81,62 @@ def test_the_recipe_is_printed_so_that_a_shell_can_run_it(tmp_path, name):
     assert all(other.read_bytes() == b"mine" for other in taken)
 
 
+FRAMES = [ROWS, ROWS[:2] * 3]
+AS_LISTS = [frames.tolist() for frames in FRAMES]
+LEARNED = [torch.from_numpy(ROWS).bfloat16(), torch.from_numpy(FRAMES[1]).requires_grad_()]
+RAGGED = {
+    "list": (["0", "1"], FRAMES),
+    "lists": (["0", "1"], AS_LISTS),
+    "lists of vectors": (["0", "1"], [list(frames) for frames in FRAMES]),
+    "tensors": (["0", "1"], LEARNED),
+    "by id": (["a", "b"], dict(zip("ab", FRAMES, strict=True))),
+    "by id in bytes": (["a", "b"], {b"a": AS_LISTS[0], b"b": AS_LISTS[1]}),
+    "pairs": (["a", "b"], list(zip("ab", FRAMES, strict=True))),
+    "columns": (["a", "b"], {"ids": ["a", "b"], "features": FRAMES, "tags": [["x", "y"], ["z"]]}),
+    "records": (["a", "b"], [{"id": k, "f": x} for k, x in zip("ab", FRAMES, strict=True)]),
+    "some fields": (
+        ["a", "b"],
+        [{"id": "a", "f": AS_LISTS[0], "more": 1}, {"id": "b", "f": AS_LISTS[1]}],
+    ),
+    "groups": (["a", "b"], {k: {"features": x} for k, x in zip("ab", FRAMES, strict=True)}),
+}
+
+
+def listed(value):
+    array = np.empty(len(value), dtype=object)
+    for place, item in enumerate(value):
+        array[place] = item
+    return array
+
+
+KEPT = {
+    "npy": lambda path, value: (
+        np.save(path, listed(value), allow_pickle=True)
+        if isinstance(value, list) and not isinstance(value[0], tuple)
+        else objects(path, value)
+    ),
+    "npz": lambda path, value: np.savez(path, data=one_object(value)),
+    "pkl": lambda path, value: path.write_bytes(pickle.dumps(value)),
+    "pt": lambda path, value: torch.save(value, path),
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+@pytest.mark.parametrize("name", RAGGED)
+def test_the_recipe_keeps_frames_of_several_lengths(tmp_path, name, kind):
+    ids, value = RAGGED[name]
+    path = tmp_path / f"v.{kind}"
+    KEPT[kind](path, value)
+    with pytest.raises(FormatError) as caught:
+        read_embeddings(path, pool="mean")
+    words = shlex.split(str(caught.value).partition(": python ")[2])
+    subprocess.run([sys.executable, *words], cwd=tmp_path, check=True)
+    (made,) = set(tmp_path.iterdir()) - {path}
+    found = read_embeddings(made, pool="mean", pool_raw=True)
+    assert found.ids == tuple(ids)
+    np.testing.assert_array_equal(found.vectors, [frames.mean(axis=0) for frames in FRAMES])
+
+
 def saved_to(write):
     """Written through a stream, so that the name stays as it is."""
 
@@ -95,14 +155,79 @@ def saved_to(write):
         saved_to(lambda stream: torch.save({"embeddings": torch.from_numpy(ROWS)}, stream)),
         lambda path: save_file({"embeddings": ROWS}, path),
         lambda path: path.write_text(json.dumps({k: v.tolist() for k, v in NAMED.items()})),
-        lambda path: shutil.move(write_named(path.with_suffix(".h5"), NAMED), path),
+        lambda path: path.write_text(
+            "".join(json.dumps({"id": k, "v": v.tolist()}) + "\n" for k, v in NAMED.items())
+        ),
+        lambda path: shutil.move(write_named(path.with_name("other.h5"), NAMED), path),
+        lambda path: pd.DataFrame({"id": list(NAMED), "v": list(ROWS)}).to_parquet(path),
     ],
 )  # fmt: skip
-def test_what_is_only_called_a_pickle_is_read(tmp_path, write):
-    path = tmp_path / "v.pkl"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "v.pkl",
+        "v.npy",
+        "v.npz",
+        "v.h5",
+        "v.pt",
+        "v.safetensors",
+        "v.pq",
+        "v.csv",
+        "v.json",
+        "v.txt",
+    ],
+)
+def test_what_is_called_another_kind_is_read_by_its_content(tmp_path, write, name):
+    path = tmp_path / name
     write(path)
+    if path.suffix == ".safetensors" and b"data.pkl" in path.read_bytes():
+        with pytest.raises(FormatError, match="a file of torch.save by its content") as caught:
+            read_embeddings(path)
+        subprocess.run(shlex.split(str(caught.value).partition("says so: ")[2]), check=True)
+        path = path.with_suffix(".pt")
     found = read_embeddings(path, row_numbers=True)
     np.testing.assert_array_equal(found.vectors, ROWS.astype(found.vectors.dtype))
+
+
+TABLES = ["v.npy", "v.npz", "v.h5", "v.pt", "v.safetensors", "v.parquet", "v.json", "v.pkl"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("wide", [1, 300])
+def test_a_table_that_is_called_another_kind_gets_its_name(tmp_path, name, wide):
+    path = tmp_path / name
+    rows = np.tile(ROWS, wide)
+    pd.DataFrame(rows, index=pd.Index(list(NAMED), name="id")).to_csv(path)
+    with pytest.raises(
+        FormatError, match=f"is text by its content, and is called {path.suffix}"
+    ) as caught:
+        read_embeddings(path)
+    subprocess.run(shlex.split(str(caught.value).partition("says so: ")[2]), check=True)
+    found = read_embeddings(path.with_suffix(".csv"))
+    assert found.ids == tuple(NAMED)
+    np.testing.assert_array_equal(found.vectors, rows)
+
+
+def test_a_table_with_an_unknown_ending_gets_one(tmp_path):
+    for name in ("v.txt", "v.bin", "v"):
+        path = tmp_path / name
+        pd.DataFrame(ROWS, index=pd.Index(list(NAMED), name="id")).to_csv(path)
+        with pytest.raises(FormatError, match="is not known; .*; if it is a table: cp ") as caught:
+            read_embeddings(path)
+        words = shlex.split(str(caught.value).rpartition("a table: ")[2])
+        subprocess.run(words, check=True)
+        np.testing.assert_array_equal(read_embeddings(words[-1]).vectors, ROWS)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("name", ["v.npy", "v.npz", "v.h5", "v.pt", "v.safetensors", "v.json"])
+def test_a_pickle_is_told_whatever_it_is_called(tmp_path, name, protocol):
+    path = tmp_path / name
+    path.write_bytes(pickle.dumps(NAMED, protocol=protocol))
+    if protocol < 2 and name == "v.json":
+        return  # which is text
+    with pytest.raises(FormatError, match="is a pickle; a pickle can run"):
+        read_embeddings(path)
 
 
 def test_json_that_is_only_called_a_pickle_is_read_as_a_ground_truth(tmp_path):

@@ -95,6 +95,32 @@ def test_names_without_an_order_are_not_taken(tmp_path):
         read_embeddings(tmp_path / "v.pt")
 
 
+ODD = {
+    "nested": (lambda x: torch.nested.nested_tensor([x[:3], x[:2]]), "a dictionary of the tensors"),
+    "quantised": (lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8), "dequantize()"),
+    "sparse": (lambda x: x.to_sparse(), "to_dense()"),
+    "expanded": (lambda x: x[:1].expand(1000, D), "tensor.contiguous()"),
+    "text": (lambda x: "made by hand", "holds 'made by hand', expected tensors"),
+    "nothing": (lambda x: None, "holds None, expected tensors"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", ODD)
+def test_tensors_of_other_kinds_are_refused_with_a_way_out(tmp_path, case):
+    make, words = ODD[case]
+    torch.save(make(tensor().float()), tmp_path / "v.pt")
+    with pytest.raises(FormatError) as caught:
+        read_embeddings(tmp_path / "v.pt", row_numbers=True)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_tensor_whose_signs_are_turned_when_it_is_read(tmp_path):
+    values = torch.complex(tensor(), tensor()).conj().imag
+    torch.save({"embeddings": values, "ids": IDS}, tmp_path / "v.pt")
+    np.testing.assert_array_equal(read_embeddings(tmp_path / "v.pt").vectors, -ROWS)
+
+
 NOT_PLAIN = {
     "arrays": lambda: {"embeddings": ROWS, "ids": np.array(IDS)},
     "options": lambda: {"embeddings": tensor(), "ids": IDS, "args": argparse.Namespace(lr=0.1)},
@@ -114,7 +140,8 @@ def test_the_recipe_makes_a_file_that_is_read(tmp_path, case):
         read_embeddings(path)
     words = shlex.split(str(caught.value).partition(": python ")[2])
     subprocess.run([sys.executable, *words], cwd=tmp_path, check=True)
-    found = read_embeddings(path.with_suffix(".plain.pt"))
+    made = ".plain.pt" if case == "before 1.6" else ".plain.npz"
+    found = read_embeddings(path.with_suffix(made))
     assert found.ids == tuple(IDS)
     np.testing.assert_array_equal(found.vectors, ROWS)
 

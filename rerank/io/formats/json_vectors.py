@@ -27,6 +27,10 @@ _NUMBER = 32
 _DEEPEST = 32
 # Objects inside each other that are groups of vectors.
 _DEEPEST_GROUP = 8
+# What is larger is no number of anything.
+_LARGEST = 1 << 62
+# Bytes of a line that is looked at for whether it is a document of its own.
+_LONGEST_LINE = 1 << 20
 # The largest float64, as a whole number too.
 _MOST = int(np.finfo(np.float64).max)
 # Bytes that each name in an object takes, what describes its array, and each word of a list.
@@ -58,7 +62,7 @@ def open_json(path: Path) -> Iterator[Container]:
     ...     found.per_item, {name: item.shape for name, item in found.fields.items()}
     (True, {'a': (2,), 'b': (2,)})
     """
-    size, by_line = 4 * path.stat().st_size, path.suffix.lower() == ".jsonl"
+    size, by_line = 4 * path.stat().st_size, _is_by_line(path)
     if size > memory.COPY_SHARE * memory.budget():
         with path.open("rb") as stream:
             found = _alike(path) if by_line else _in_pieces(path, stream)
@@ -93,6 +97,17 @@ def open_json(path: Path) -> Iterator[Container]:
         )
     fields = {name: _field(f"{path}: {named([name])}", value) for name, value in _flat(content)}
     yield Container(path, fields, per_item=per_item)
+
+
+def _is_by_line(path: Path) -> bool:
+    """Whether a file has a document in each line, by its name or by its first two lines."""
+    if path.suffix.lower() == ".jsonl":
+        return True
+    with foreign(path, "JSON"), path.open("rb") as stream:
+        first = stream.readline(_LONGEST_LINE)
+        if not (first.startswith(b"{") and first.rstrip().endswith(b"}") and first[-1:] == b"\n"):
+            return False
+        return next((line for line in stream if line.strip()), b"")[:1] == b"{"
 
 
 def _flat(
@@ -322,9 +337,22 @@ def _field(where: str, value: object) -> Field:
             array = np.array(value)
     elif isinstance(value, list) and value and _is_numbers(value):
         array = _array(where, value)
+    elif isinstance(value, list) and (flags := _flags(value)) is not None:
+        array = flags
+    elif type(value) is int and abs(value) < _LARGEST:
+        one = np.array([value])
+        return Field(where, (), one.dtype, lambda start, stop: iter([one[start:stop]]))
     else:
         return Field(where, (), np.dtype("V1"), lambda start, stop: iter(()), odd=named([value]))
     return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))
+
+
+def _flags(value: list[Any]) -> np.ndarray | None:
+    """Rows of true and false, all of one length; None for anything else."""
+    rows = [row for row in value if isinstance(row, list) and set(map(type, row)) == {bool}]
+    if len(rows) < len(value) or len(set(map(len, rows))) != 1:
+        return None
+    return np.array(rows)
 
 
 def _array(where: str, value: list[Any]) -> np.ndarray:

@@ -10,25 +10,33 @@ from typing import Any
 import numpy as np
 
 from rerank.core.errors import FormatError
-from rerank.io.container import ID_NAMES, MORE_ID_NAMES, Container
-from rerank.io.field import Field, in_memory, rows_per_block
+from rerank.io.container import LIST_NAMES, Container
+from rerank.io.field import Field, list_field, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
-from rerank.io.frame_masks import meaning_of
+from rerank.io.frame_masks import is_something_else
 from rerank.io.pages import let_go, lies_in
 from rerank.io.pickle_parts import Walk, walk
-from rerank.io.recipes import from_old_torch, from_pickle, from_torch_objects, is_old_torch
+from rerank.io.recipes import (
+    from_old_torch,
+    from_pickle,
+    from_torch_lists,
+    from_torch_objects,
+    is_old_torch,
+)
 
 # Bytes of a description that is looked at twice.
 _LOOKED_AT = 1 << 20
+# Bytes of one that is searched for tensors; how a pickle names what makes one.
+_GLANCED, _MADE = 64 << 20, re.compile(rb"c[\w.]+\n\w+\n")
 # Containers inside each other in what is read, and in what nothing reads.
 _READ_DEPTH, _DEEPEST = 8, 100
 # Bytes of a block whose pages are given back.
 _WORTH = 1 << 20
 
 
-# Lists in the metadata that are read.
-_LISTS = tuple(n for tier in (ID_NAMES, *MORE_ID_NAMES) for n in tier if n.endswith("ids"))
+# Lists in the metadata that are arrays like others.
+_LISTS = tuple(name for name in LIST_NAMES if name.endswith("ids"))
 
 
 @file_format(
@@ -75,17 +83,20 @@ def open_safetensors(path: Path) -> Iterator[Container]:
                 where = f"{path}: {named([name])}"
                 rows = _slices(view if shape else probe.reshape(1))
                 fields[name] = _tensor_field(where, shape, probe.dtype, rows, path)
-        yield Container(path, _lists_in(metadata, path) | fields)
+        more = lambda item: _lists_in(metadata, path, LIST_NAMES)  # noqa: ARG005, E731
+        yield Container(path, _lists_in(metadata, path) | fields, attached=more)
 
 
-def _lists_in(metadata: Mapping[str, str], path: Path) -> dict[str, Field]:
+def _lists_in(
+    metadata: Mapping[str, str], path: Path, names: Sequence[str] = _LISTS
+) -> dict[str, Field]:
     """Lists of ids in the metadata."""
     found: dict[str, Field] = {}
-    for name in _LISTS:
+    for name in names:
         # Under other names than ours there may be anything.
         if name in metadata and (name == "ids" or metadata[name].lstrip().startswith("[")):
             where = f"{path}: metadata {named([name])}"
-            found[name] = _list_field(where, parse_json(metadata[name], where))
+            found[name] = list_field(where, parse_json(metadata[name], where))
     return found
 
 
@@ -137,15 +148,6 @@ def _tensor_field(
     return Field(where, shape, plain, blocks)
 
 
-def _list_field(where: str, items: object) -> Field:
-    """A list of ids that is in memory already."""
-    if not isinstance(items, list | tuple):
-        raise FormatError(f"{where}: is {named([items])}, expected a list of ids")
-    array = np.empty(len(items), dtype=object)
-    array[:] = items
-    return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))
-
-
 @file_format(
     "torch",
     help="a tensor, or a dictionary of tensors and of lists of ids, saved by torch.save",
@@ -179,8 +181,10 @@ def open_torch(path: Path) -> Iterator[Container]:
     fields: dict[str, Field] = {}
     # Each part takes bytes in the file; more visits than bytes go round the same ones.
     _collect(path, "", content, fields, depth=0, left=[path.stat().st_size])
-    if not fields and content:
+    if not fields and isinstance(content, dict | list | tuple) and content:
         raise FormatError(_too_deep(path))
+    if not fields and not isinstance(content, dict | list | tuple):
+        raise FormatError(f"{path}: holds {named([content])}, expected tensors")
     yield Container(path, fields)
 
 
@@ -215,12 +219,25 @@ def glance_at_torch(path: Path) -> None:
     _check_archive(path)
     with foreign(path, "a file of torch.save"), zipfile.ZipFile(path) as archive:
         parts = (each for each in archive.infolist() if each.filename.endswith("/data.pkl"))
-        small = next((each for each in parts if each.file_size <= _LOOKED_AT), None)
-        met, depth = Walk() if small is None else walk(archive.read(small))
+        small = next((each for each in parts if each.file_size <= _GLANCED), None)
+        lists = small is not None and _is_of_lists(archive.read(small))
+        met, depth = Walk()
+        if small is not None and small.file_size <= _LOOKED_AT:
+            met, depth = walk(archive.read(small))
     if met > path.stat().st_size:
         raise FormatError(_endless(path))
     if depth > _DEEPEST:
         raise FormatError(_too_deep(path))
+    if lists:
+        raise FormatError(
+            f"{path}: holds numbers in lists, and no tensors; make arrays of it: "
+            f"{from_torch_lists(path)}"
+        )
+
+
+def _is_of_lists(content: bytes) -> bool:
+    """Whether what was pickled names nothing that is made, as each tensor does, and has numbers."""
+    return _MADE.search(content) is None and b"G" in content and content[2:3] in (b"}", b"]")
 
 
 def _endless(path: Path) -> str:
@@ -309,13 +326,14 @@ def _collect(
                 path, f"{name}/{key}" if name else str(key), item, fields, depth=depth + 1,
                 left=left,
             )  # fmt: skip
-    elif isinstance(value, int) and "/" in name and meaning_of(name) == "lengths":
-        # The number of the frames of one item.
-        fields[name] = in_memory(np.array([value]), where)
+    elif type(value) is int and "/" in name and not is_something_else(name):
+        # It may be the number of the frames of one item.
+        one = np.array([value])
+        fields[name] = Field(where, (), one.dtype, lambda start, stop: iter([one[start:stop]]))
     elif isinstance(value, list) and (rows := _rows_of_tensors(value)) is not None:
         fields[name or "embeddings"] = rows(where)
     elif isinstance(value, list | tuple) and isinstance(_first(value), str | int):
-        fields[name or "list"] = _list_field(where, value)
+        fields[name or "list"] = list_field(where, value)
     elif isinstance(value, list | tuple) and len(set(map(type, value))) > 1 and depth < _READ_DEPTH:
         for number, item in enumerate(value):
             _collect(
@@ -338,7 +356,7 @@ def _collect(
             np.dtype("V1"),
             lambda start, stop: iter(()),
             odd=f"a list of {type(value[0]).__name__}",
-            fix="save one tensor, torch.stack(rows), and ids as one list of text",
+            fix=f"make arrays of it: {from_torch_lists(path)}",
         )
 
 
@@ -371,18 +389,22 @@ def _found_tensor(where: str, value: Any, path: Path) -> Field:  # noqa: ANN401 
     if value.layout != torch.strided or value.is_quantized or value.is_nested:
         return Field(
             where,
-            tuple(value.shape),
+            () if value.is_nested else tuple(value.shape),
             np.dtype("V1"),
             lambda start, stop: iter(()),
             odd="a sparse, nested or quantised tensor",
-            fix="save a plain one, tensor.to_dense()",
+            fix="save a plain one, tensor.dequantize()"
+            if value.is_quantized
+            else "save a dictionary of the tensors of each item, by its id"
+            if value.is_nested
+            else "save a plain one, tensor.to_dense()",
         )
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise FormatError(
             f"{where}: declares {value.numel():,} numbers but stores fewer; save "
             "tensor.contiguous()"
         )
-    plain = value.detach()
+    plain = value.detach().resolve_neg()
     rows = plain if plain.shape else plain.reshape(1)
     return _tensor_field(
         where, tuple(plain.shape), plain.dtype, lambda start, stop: rows[start:stop], path

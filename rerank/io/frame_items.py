@@ -1,0 +1,149 @@
+"""Which frames of items that are kept one by one are there: what lies beside each of them.
+
+It lies in the group of the item (`v0/features`, `v0/mask`), in a group of its own kind
+(`features/v0`, `mask/v0`), or is called like the item and more (`v0`, `v0_mask`).
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from rerank.core.errors import FormatError
+from rerank.io.field import Field
+from rerank.io.frame_masks import (
+    could_be_lengths,
+    could_be_masks,
+    is_something_else,
+    meaning_of,
+    numbers_of,
+    says_something,
+)
+
+# Groups that are kinds of arrays; more are items.
+_MOST_KINDS = 16
+_MARKS = "_-."
+
+
+def beside_items(fields: Mapping[str, Field]) -> dict[str, dict[str, Field]]:
+    """For every group with frames (F, d): the arrays in it that say which of them are there."""
+    groups: dict[str, dict[str, Field]] = {}
+    for name, item in fields.items():
+        head, slash, leaf = name.rpartition("/")
+        if slash and meaning_of(leaf) in ("mask", "lengths", "padding"):
+            groups.setdefault(head, {})[leaf] = item
+    framed: dict[str, set[int]] = {}
+    for head, frames in _framed(fields, groups):
+        framed.setdefault(head, set()).add(frames)
+    return {
+        head: {leaf: item for leaf, item in inside.items()
+               if any(says_something(leaf, item, 1, frames) for frames in framed[head])}
+        for head, inside in groups.items() if head in framed
+    }  # fmt: skip
+
+
+def _framed(
+    fields: Mapping[str, Field], groups: Mapping[str, Mapping[str, Field]]
+) -> Iterator[tuple[str, int]]:
+    """Groups and the number of the frames in them."""
+    for name, item in fields.items():
+        head, _, leaf = name.rpartition("/")
+        inside = groups.get(head)
+        if inside is None or leaf in inside or item.kind != "float":
+            continue
+        if len(item.shape) == 2 or (len(item.shape) == 3 and item.shape[0] == 1):
+            yield head, item.shape[-2]
+
+
+def said_of_items(
+    fields: Mapping[str, Field], items: Mapping[str, Field]
+) -> dict[str, dict[str, Field]]:
+    """For each id with frames what says which of them are there, by the name of it.
+
+    Raises:
+        FormatError: something that every item has may say it.
+    """
+    said: dict[str, dict[str, Field]] = {}
+    for name, held in _companions(fields, items).items():
+        meaning = meaning_of(name)
+        if meaning in ("mask", "lengths", "padding"):
+            for item_id, found in held.items():
+                if says_something(name, found, 1, _frames(items[item_id])):
+                    said.setdefault(item_id, {})[name] = found
+        elif len(held) == len(items) and not is_something_else(name):
+            _ask_of_all(name, held, items)
+    return said
+
+
+def _companions(
+    fields: Mapping[str, Field], items: Mapping[str, Field]
+) -> dict[str, dict[str, Field]]:
+    """What lies beside items and could be a mask or a length: by its name, then by id."""
+    ids = {id(item): item_id for item_id, item in items.items()}
+    places = {name: ids[id(field)] for name, field in fields.items() if id(field) in ids}
+    groups = {name.rpartition("/")[0]: item_id for name, item_id in places.items()}
+    alone = len(groups) == len(places)
+    tops = {name.partition("/")[0] for name in fields}
+    kinds = len(tops) <= _MOST_KINDS and len({name.partition("/")[0] for name in places}) == 1
+    below = {name.partition("/")[2]: item_id for name, item_id in places.items()} if kinds else {}
+    found: dict[str, dict[str, Field]] = {}
+    for name, field in fields.items():
+        if name in places or field.odd or field.dtype.kind not in "iubf":
+            continue
+        head, slash, leaf = name.rpartition("/")
+        kind, _, rest = name.partition("/")
+        if slash and alone and head in groups:
+            found.setdefault(leaf, {})[groups[head]] = field
+        elif slash and rest in below:
+            found.setdefault(kind, {})[below[rest]] = field
+        else:
+            for at in (place for place, mark in enumerate(name) if mark in _MARKS):
+                for stem, more in ((name[:at], name[at + 1 :]), (name[at + 1 :], name[:at])):
+                    if stem in places:
+                        found.setdefault(more, {})[places[stem]] = field
+    return found
+
+
+def _frames(item: Field) -> int:
+    return item.shape[-2] if len(item.shape) > 1 else 1
+
+
+def _ask_of_all(name: str, held: Mapping[str, Field], items: Mapping[str, Field]) -> None:
+    """Refuse numbers of which every item has one, or one for each frame, and which may count."""
+    shapes = [(field.shape, _frames(items[item_id])) for item_id, field in held.items()]
+    single = all(shape in ((), (1,), (1, 1)) for shape, _ in shapes)
+    if not single and not all(shape in ((f,), (f, 1), (1, f)) for shape, f in shapes):
+        return
+    values = [numbers_of(field).reshape(-1) for field in held.values()]
+    if single:
+        lengths, most = np.concatenate(values), np.array([frames for _, frames in shapes])
+        if not could_be_lengths(name, lengths, most):
+            return
+        there = [np.arange(f) < v for v, f in zip(lengths, most.tolist(), strict=True)]
+    elif could_be_masks(name, values):
+        there = [value != 0 for value in values]
+    else:
+        return
+    ways = [there] if single else [there, [~each for each in there]]
+    if any(_zeros_outside(items, dict(zip(held, way, strict=True))) for way in ways):
+        return
+    what = "how many" if single else "which"
+    word = "length" if single else "mask"
+    first = next(iter(held.values()))
+    raise FormatError(
+        f"{first.where}: its numbers, and those of the other items, may say {what} of the frames "
+        f"count; if they do, call them {word!r}"
+        f"{'' if single else ', with 1 for a frame that counts'}; if they do not, leave them out "
+        "of this file"
+    )
+
+
+def _zeros_outside(items: Mapping[str, Field], there: Mapping[str, np.ndarray]) -> bool:
+    """Whether all frames that are not there are zeros, which are padding anyway."""
+    for item_id, kept in there.items():
+        if kept.all():
+            continue
+        item = items[item_id]
+        rows = np.concatenate(list(item.blocks(0, item.shape[0]))).reshape(-1, item.shape[-1])
+        if rows[~kept].any():
+            return False
+    return True

@@ -1,0 +1,111 @@
+"""What programs keep in pickles, written as plain arrays; the recipes in messages call it.
+
+Nothing is read here: whoever trusts a pickle loads it and hands over what was in it.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def save_plain(content: object, out: str | Path) -> None:
+    """Writes `{id: vector}`, frames, records, columns, pairs, tables or tensors as an npz.
+
+    Records become columns, dictionaries in dictionaries groups, and arrays of several shapes, such
+    as frames, one for each item. What is made of no numbers and no text is left out.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "v.npz"
+    >>> save_plain({"ids": ["a", "b"], "clip": [np.ones((3, 2)), np.ones((2, 2))]}, path)
+    >>> {name: array.shape for name, array in np.load(path).items()}
+    {'a/clip': (3, 2), 'b/clip': (2, 2)}
+    """
+    made = _by_item(_columns(_plain(content)))
+    if isinstance(made, list):
+        made = dict(enumerate(made))
+    if not isinstance(made, dict):
+        made = {"embeddings": made}
+    arrays = {name: array for name, array in _flat(made) if not array.dtype.hasobject}
+    np.savez(out, **arrays)  # type: ignore[arg-type]
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  anything
+    """Tensors, tables and arrays of objects as arrays, lists and dictionaries."""
+    if hasattr(value, "detach"):
+        tensor = value.detach().cpu()
+        return (tensor.float() if "bfloat" in str(tensor.dtype) else tensor).numpy()
+    if hasattr(value, "columns"):
+        return _plain(value.to_dict("records"))
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.decode("latin1") if isinstance(value, bytes) else value
+
+
+def _columns(value: Any) -> Any:  # noqa: ANN401  anything
+    """Pairs of ids and vectors by id, and records as columns of what every one of them has."""
+    if not isinstance(value, list) or not value:
+        return value
+    if all(
+        isinstance(row, list) and len(row) == 2 and isinstance(row[0], str | int) and _shape(row[1])
+        for row in value
+    ):
+        ids, rows = [row[0] for row in value], [row[1] for row in value]
+        # Ids that come again are kept for the reader to name.
+        if len(set(ids)) == len(ids):
+            return dict(zip(ids, rows, strict=True))
+        return {"ids": ids, "embeddings": rows}
+    if all(isinstance(row, dict) for row in value):
+        names = [name for name in value[0] if all(name in row for row in value)]
+        return {name: [row[name] for row in value] for name in names}
+    return value
+
+
+def _by_item(value: Any) -> Any:  # noqa: ANN401  anything
+    """Columns of which one holds numbers of several shapes, as a group for each id."""
+    if not isinstance(value, dict):
+        return value
+    ragged = {
+        name: column
+        for name, column in value.items()
+        if _is_ragged(column) and np.asarray(_first(column)).dtype.kind in "fiu"
+    }
+    if not ragged:
+        return value
+    count = len(next(iter(ragged.values())))
+    lists = [value[name] for name in value if name not in ragged and not _is_ragged(value[name])]
+    named = (x for x in lists if _shape(x) == (count,) and len(set(x)) == count)
+    ids: Sequence[Any] = next((x for x in named if type(x[0]) is not float), range(count))
+    return {
+        str(name): {key: column[row] for key, column in ragged.items()}
+        for row, name in enumerate(ids)
+    }
+
+
+def _shape(value: Any) -> tuple[int, ...]:  # noqa: ANN401  anything
+    if not isinstance(value, list):
+        return np.shape(value)
+    return (len(value), *(_shape(value[0]) if value else ()))
+
+
+def _is_ragged(value: object) -> bool:
+    return isinstance(value, list) and (
+        len(set(map(_shape, value))) > 1 or any(map(_is_ragged, value))
+    )
+
+
+def _first(value: Any) -> Any:  # noqa: ANN401  anything
+    return _first(value[0]) if isinstance(value, list) and value else value
+
+
+def _flat(groups: dict[Any, Any], before: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    for name, value in groups.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}/")
+        else:
+            yield f"{before}{name}", np.asarray(value, object if _is_ragged(value) else None)
