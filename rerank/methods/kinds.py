@@ -29,6 +29,7 @@ from rerank.core.wording import either, label, option
 from rerank.core.words import Kind, ScoresAre, words_of
 from rerank.methods.kinds_facts import Facts, collect, merge, precision_of, without_padding
 from rerank.methods.kinds_rules import KINDS, Verdict, check_size, judge
+from rerank.methods.kinds_sums import is_known
 
 SCORES_ARE = words_of(ScoresAre)
 # Kinds whose numbers are not the scores that are ranked.
@@ -465,11 +466,14 @@ def _counted(reading: Reading, out: Tensor, *, sharded: bool) -> Reading:
 
 def _sentence(r: Reading) -> str:
     v = r.verdict
-    shown = "percent, " if v.scale == 100 else ""
+    shown = {1: "", 100: "percent, ", 1000: "per mille, "}.get(v.scale, "")
+    if v.kind == "probabilities" and not shown and v.scale != 1:
+        shown = f"of {v.scale:.10g}, "
     exact = "" if r.precision in ("float32", "float64") else f", kept in {r.precision}"
     if r.kind == "softmax":
         side = "rows" if v.axis == 1 else "columns"
-        text = f"{side} sum to {v.scale:g}: a softmax ({shown}logarithms are re-ranked{exact})"
+        total = f"{v.scale:.10g}" if is_known(v.scale) else f"about {v.scale:.4g}"
+        text = f"{side} sum to {total}: a softmax ({shown}logarithms are re-ranked{exact})"
     elif r.kind == "probabilities":
         text = f"match probabilities, each pair its own ({shown}log-odds are re-ranked{exact})"
         if not r.sure:
@@ -484,8 +488,10 @@ def _sentence(r: Reading) -> str:
         text = "distances, the smallest is best (turned round)"
     else:
         text = f"{r.kind}, used as they are"
-        if v.near:
-            way = option("scores-are", "distances")
+        way = option("scores-are", "distances")
+        if v.near and v.ranks:
+            text += f", the largest is best; {way} if the smallest is"
+        elif v.near:
             text += f"; they look like distances: {way} if the smallest is best"
         elif not r.sure:
             text += (

@@ -332,6 +332,8 @@ class Precision:
         return 0.0 if self.decimals is None else 10.0**-self.decimals
 
     def __str__(self) -> str:
+        if self.decimals == 0:
+            return "whole numbers"
         if self.decimals is not None and self.bits > 8:
             return f"{self.decimals} decimal{'' if self.decimals == 1 else 's'}"
         if self.bits <= 8:

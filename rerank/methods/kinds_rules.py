@@ -5,7 +5,8 @@ Fill values. -inf always. A number counts as "not scored" where it is far below 
 often as its neighbours, or is what is left out when every row (or column) has the same number of
 scores.
 
-Softmax. All rows (else columns) sum to 1 or 100, up to what their precision explains.
+Softmax. All rows (else columns) sum to one number, up to what their precision explains: see
+`kinds_sums`. Ranks are told by `kinds_ranks`, first of all.
 
 Probabilities or similarities? For a row let h = mean of its 10 hard negatives - the last of them
 (the best is left out), and D(map) the spread of log h over the rows. One model makes the tails of
@@ -46,6 +47,8 @@ from rerank.core.errors import RerankError
 from rerank.core.wording import option
 from rerank.core.words import Kind, words_of
 from rerank.methods.kinds_facts import HIGH, LOW, SUM, Live, Precision, precision_of
+from rerank.methods.kinds_ranks import are_ranks
+from rerank.methods.kinds_sums import UNITS, Sums, constant_sums
 
 KINDS = words_of(Kind)
 
@@ -65,10 +68,10 @@ _LEAN, _LEAN_OF_CUT, _LEANS_LESS = 3.0, 1.75, 0.5
 _LONG_LINE = 20  # scores of a line whose skewness tells
 _TAIL_ENTRIES = 2**19
 _MOST_ZEROS = 0.5  # rounded zeros that are more than this share of the pairs are not scores
+_PILED = 0.97  # of the unit: what the best of a softmax sum to
 _TOPS = 12  # largest entries of a line that are looked at
 _FEWEST_LINES = 10
 _LOOSE = 0.03  # what half precision leaves of a sum of exponentials
-_SHORTEST_RANKING = 5
 _ENOUGH = 20  # rows and columns, fewer do not tell
 
 
@@ -80,14 +83,14 @@ class Verdict:
         kind: one of `KINDS`.
         unscored: the number that stands for "not scored", or None. -inf always does.
         axis: 1 where rows of a softmax sum to one, 0 where columns do, else None.
-        scale: 1, or 100 for percent.
+        scale: 1, 100 for percent, or what else the lines of a softmax sum to.
         half_low: half a unit of the precision at 0, as a share: what a rounded 0 becomes.
         half_high: half a unit below 1: a rounded 1 becomes 1 - half_high, a rounded log 1
             becomes -half_high.
         sure: False where the numbers do not tell and the safest reading was taken.
         rounded: zeros that count as not scored are small numbers, rounded.
         near: the smallest numbers look like the best.
-        ranks: the numbers of every row are whole and follow one another.
+        ranks: the numbers of every row, or of every column, are ranks or made of them.
     """
 
     kind: Kind
@@ -168,40 +171,47 @@ def judge(
     if fill is None and not certain:
         certain = _cut(live, -math.inf)  # which always means "not scored"
     look = replace(look, fill=fill, certain=certain)
+    ranks = said not in ("softmax", "probabilities", "log-probabilities") and _are_ranks(look)
     if said == "auto":
-        verdict = _recognised(look)
-        plain = verdict.kind in ("similarities", "logits", "log-odds")
-        return replace(verdict, ranks=plain and _are_ranks(look))
+        return _of_ranks(look) if ranks else _recognised(look)
     if said == "log-probabilities":
         return _of_logarithms(look)
     if said not in ("softmax", "probabilities"):
-        return Verdict(said, fill, ranks=_are_ranks(look))
+        return Verdict(said, fill, ranks=ranks)
     if look.low < 0:
         raise RerankError(
             f"scores: {look.low:g} is negative and no probability; "
             f"{option('scores-are', 'similarities')}, logits or log-odds fits, or name what stands "
             f"for 'not scored' with {option('unscored')}"
         )
-    if look.high > 100.5:
+    summed = _sums(look, said=True) if said == "softmax" else None
+    if look.high > 100.5 and summed is None:
+        sums = ", and neither rows nor columns sum to one number" if said == "softmax" else ""
         raise RerankError(
-            f"scores: {look.high:g} is no probability, nor percent; "
-            f"{option('scores-are', 'similarities')} fits"
+            f"scores: {look.high:g} is no probability, nor percent{sums}; divide by what stands "
+            f"for certain, or {option('scores-are', 'similarities')} fits"
         )
     axis, scale = None, _scale(look)
     if said == "softmax":
-        axis, scale = _softmax(look) or (1, scale)
+        axis, scale = summed or (1, scale)
     return _of_probabilities(Verdict(said, fill, axis, scale), look)
 
 
 def _are_ranks(look: Look) -> bool:
-    """Whether the scores of every row are whole numbers that follow one another."""
-    lines = np.sort(np.asarray(look.live.picked, dtype=np.float64), axis=1)
-    scored = np.isfinite(lines) & (lines != (np.nan if look.fill is None else look.fill))
-    counts = scored.sum(axis=1)
-    if not len(lines) or counts.min() < _SHORTEST_RANKING:
-        return False
-    steps = np.diff(lines, axis=1)[scored[:, 1:] & scored[:, :-1]]
-    return bool((steps == 1).all() and (lines[scored] % 1 == 0).all())
+    return are_ranks(look.live.picked, look.live.panel, look.fill)
+
+
+def _of_ranks(look: Look) -> Verdict:
+    """Ranks are used as they are; whole ones from 0 or 1 may have the best at either end."""
+    high, low = look.high, look.low
+    kind: Kind = "similarities" if abs(high) <= 1.01 and low >= -1.01 else "logits"
+    lowest, highest = look.live.own
+    near = lowest > highest or (lowest == highest and low in (0, 1) and high > 1.01)
+    return Verdict(kind, look.fill, sure=not near, near=near, ranks=True)
+
+
+def _sums(look: Look, *, said: bool = False) -> Sums | None:
+    return constant_sums(look.live, look.precision, look.high, said=said)
 
 
 # Sizes of scores at which every temperature that float32 carries is between its ends.
@@ -347,11 +357,13 @@ def _scale(look: Look) -> float:
 def _recognised(look: Look) -> Verdict:
     high, low = look.high, look.low
     sure = True
-    plausible = low >= 0 and 0 < high <= 100.5 and not look.decisions
-    if plausible:
-        summed = _softmax(look)
-        if summed is not None:
-            return _of_probabilities(Verdict("softmax", look.fill, *summed), look)
+    positive = low >= 0 and high > 0 and not look.decisions
+    summed = _sums(look) if positive else None
+    if summed is not None:
+        return _of_probabilities(Verdict("softmax", look.fill, *summed), look)
+    if positive and high > 100.5 and (unit := _cut_unit(look)) is not None:
+        return _of_probabilities(Verdict("probabilities", look.fill, scale=unit), look)
+    if positive and high <= 100.5:
         found = _of_probabilities(Verdict("probabilities", look.fill, scale=_scale(look)), look)
         tails = _tails(look, found)
         if tails in ("probabilities", "doubt"):
@@ -366,6 +378,19 @@ def _recognised(look: Look) -> Verdict:
     counts = look.decisions or (look.precision.decimals == 0 and high <= 100)
     near = low >= 0 and look.fill is None and not counts and _smallest_stick_out(look.live)
     return Verdict(kind, look.fill, sure=sure and not near, near=near)
+
+
+def _cut_unit(look: Look) -> float | None:
+    """The unit of a softmax without its smallest, beyond percent: sums pile up just below it."""
+    sums = look.live.rows[SUM]
+    if not look.certain or len(sums) < _FEWEST_LINES:
+        return None
+    for unit in UNITS:
+        most = unit * (1 + 1e-3 + 2.0**-look.precision.bits)
+        piled = bool((sums <= most).all()) and np.quantile(sums, 0.9) >= _PILED * unit
+        if piled and look.high > 0.5 * unit:
+            return unit
+    return None
 
 
 def _smallest_stick_out(live: Live) -> bool:
@@ -440,38 +465,6 @@ def _of_logarithms(look: Look) -> Verdict:
     return Verdict("log-probabilities", look.fill, half_high=half)
 
 
-def _softmax(look: Look) -> tuple[Literal[0, 1], float] | None:
-    """Axis and scale where all sums are 1 or 100, up to the precision."""
-    live = look.live
-    if min(live.shape) < 2:
-        return None
-    unit, bits = look.precision.unit, look.precision.bits
-    sides: tuple[tuple[Literal[0, 1], np.ndarray, int], ...] = (
-        (1, live.picked, live.shape[1]), (0, live.panel, live.shape[0]),
-    )  # fmt: skip
-    for axis, lines, length in sides:
-        sums, zeros = live.rows[SUM], np.zeros(1, int)
-        if unit:
-            zeros = (lines == 0).sum(axis=axis)
-        for scale in (1.0, 100.0):
-            if unit > 0.01 * scale or (look.precision.decimals == 0 and look.high < 50):
-                continue  # so few decimals sum to anything
-            noise = 4 * unit * math.sqrt((length - zeros.min(initial=length)) / 12) + scale * max(
-                1e-3, 2.0**-bits
-            )
-            if axis == 0:
-                if not sums.sum() <= live.shape[1] * (scale + noise):
-                    continue  # and so do not all columns
-                sums = np.where(lines > 0, lines, 0).sum(axis=0, dtype=np.float64)
-            some = sums[sums > 0]
-            if len(some) < 2 or not some.max() <= scale + noise:
-                continue
-            lost = min(zeros.max(initial=0) * unit / 2, 0.25 * scale)
-            if some.min() >= scale - noise - lost:
-                return axis, scale
-    return None
-
-
 def _tails(
     look: Look, found: Verdict
 ) -> Literal["probabilities", "doubt", "unclear", "similarities"]:
@@ -480,7 +473,7 @@ def _tails(
     sums, certain = live.rows[SUM], look.certain
     most = scale * (1 + 1e-3 + 2.0**-look.precision.bits)
     cut = values.zeros > 0 and bool((sums <= most).all())
-    if cut and len(sums) >= _FEWEST_LINES and np.quantile(sums, 0.9) >= 0.97 * scale:
+    if cut and len(sums) >= _FEWEST_LINES and np.quantile(sums, 0.9) >= _PILED * scale:
         return "probabilities"  # sums that pile up just below one: a softmax without its smallest
     if _rounded_away(look):
         return "probabilities"
