@@ -50,8 +50,30 @@ def test_an_output_is_never_an_input(tmp_path, monkeypatch, way):
         with pytest.raises(RerankError, match="--out .*is an input of this run"):
             check_outputs({"--out": target}, [None, read], force=force)
     check_outputs({"--out": tmp_path / "new.h5"}, [None, read])
-    with pytest.raises(RerankError, match="--b .*is also --a"):
-        check_outputs({"--a": tmp_path / "x", "--b": tmp_path / "x"})
+
+
+@pytest.mark.parametrize("way", ["same", "relative", "symbolic", "hard", "folder"])
+def test_two_outputs_have_two_places(tmp_path, monkeypatch, way):
+    one, other = tmp_path / "x", tmp_path / "x"
+    if way == "relative":
+        monkeypatch.chdir(tmp_path)
+        other = f"./../{tmp_path.name}/x"
+    elif way == "symbolic":
+        other = tmp_path / "link"
+        other.symlink_to(one)
+    elif way == "hard":
+        one.touch()
+        other = tmp_path / "hard"
+        os.link(one, other)
+    elif way == "folder":
+        other = one / "y" / "z"
+    said = "have one place; choose another name for one$"
+    if way == "folder":
+        said = "z: lies in --. .*x, which will be a file; choose another place$"
+    for outputs in ({"--a": one, "--b": other}, {"--b": other, "--a": one}):
+        with pytest.raises(RerankError, match=said):
+            check_outputs(outputs)
+    check_outputs({"--a": one, "--b": tmp_path / "xy", "--c": tmp_path / "z" / "x"})
 
 
 def test_a_file_of_another_kind_is_kept(tmp_path):
