@@ -78,7 +78,8 @@ class Reading:
     def unscored(self) -> float | None:
         """The number that stands for "not scored", besides -inf, as the file has it."""
         value = self.verdict.unscored
-        return -value if value is not None and self.kind == "distances" else value
+        # A zero has no sign.
+        return 0.0 - value if value is not None and self.kind == "distances" else value
 
     @property
     def sure(self) -> bool:
@@ -182,7 +183,7 @@ class Scores:
 
 def _plain(reading: Reading) -> bool:
     plain = reading.as_they_are and reading.sure and not reading.verdict.ranks
-    return plain and reading.kind != "distances"
+    return plain and reading.kind != "distances" and reading.verdict.also is None
 
 
 def parse_unscored(text: str | None) -> Unscored:
@@ -363,7 +364,11 @@ def reading_of(
         raise RerankError(f"unscored: got {unscored!r}, expected a number, None or 'none'")
     if facts.plus_inf is not None:
         row, column = facts.plus_inf
-        raise RerankError(f"scores: row {row}, column {column} is +inf; no pair is that good")
+        way = option("scores-are", "distances")
+        raise RerankError(
+            f"scores: row {row}, column {column} is +inf; no pair is that good; {way} if the "
+            "smallest is best"
+        )
     value = None if unscored == "none" or unscored is None else float(unscored)
     if facts.nan and not (value is not None and math.isnan(value)):
         row, column = facts.first_nan or (0, 0)
@@ -509,6 +514,14 @@ def _sentence(r: Reading) -> str:
         names = [f"{value:g}{' (rounded)' if v.rounded else ''}"] if own else []
         names += [end] if r.minus_inf or (value is not None and math.isinf(value)) else []
         text += f"; {' and '.join(names)} = not scored ({100 * r.share:.3g} % of the pairs)"
+    if v.also is not None:
+        number, share = v.also
+        number = int(number) if number.is_integer() else number
+        way = option("unscored", number)
+        way = way if value is None else f"write -inf for it and for {value:g}"
+        text += (
+            f"; {number} stands in {100 * share:.3g} % of the pairs: {way} if it means 'not scored'"
+        )
     for count, side in ((r.constant_rows, "row"), (len(r.constant_columns), "column")):
         if count == 1:
             text += f"; 1 {side} holds one number only and takes no part"

@@ -32,9 +32,9 @@ log-odds, of which one side is enough: at most 1.06 on negative distances and sh
 to 13 where p is near 1 so often that it matters, 2.1 on those of cap4video. Logarithms of a softmax
 are told by their sums.
 
-Distances, of which the smallest is best, are noticed where no number is negative and the smallest
-stick out: on the diagonal, or as the longer tail of rows and columns. They are used as they are
-unless the user says what they are, as nothing is turned round without being asked.
+Distances, of which the smallest is best, are noticed where no number is negative: see `kinds_near`.
+They are used as they are unless the user says what they are, as nothing is turned round without
+being asked.
 """
 
 import math
@@ -47,12 +47,14 @@ from rerank.core.errors import RerankError
 from rerank.core.wording import option
 from rerank.core.words import Kind, words_of
 from rerank.methods.kinds_facts import HIGH, LOW, SUM, Live, Precision, precision_of
+from rerank.methods.kinds_near import smallest_stick_out
 from rerank.methods.kinds_ranks import are_ranks
 from rerank.methods.kinds_sums import UNITS, Sums, constant_sums
 
 KINDS = words_of(Kind)
 
 _FAR = 2.0  # a fill is this many ranges below the other scores
+_SHARE = 0.05  # of all pairs
 _EXCESS = 5  # or this many times as frequent as its neighbours
 # Ratios of the spread of tails, see the top: of match probabilities, of cut ones, of two sides.
 _CLEAR, _CUT, _BOTH = 1.45, 1.15, 1.4
@@ -61,14 +63,15 @@ _CLEAR, _CUT, _BOTH = 1.45, 1.15, 1.4
 _DOUBT, _DOUBT_OF_SMALL = 1.2, 1.08
 # Lists that were cut by rows say it in their rows: cosines reach 1.06, lexical scores 1.31.
 _DOUBT_OF_CUT = 1.35
-# Length of the upper tail by that of the lower: similarities from .8 up, distances .2 to .65.
-_LEANING = 0.67
 # Skewness of rows from which they lean, of those that were cut, and by how much log-odds lean less.
 _LEAN, _LEAN_OF_CUT, _LEANS_LESS = 3.0, 1.75, 0.5
 _LONG_LINE = 20  # scores of a line whose skewness tells
 _TAIL_ENTRIES = 2**19
 _MOST_ZEROS = 0.5  # rounded zeros that are more than this share of the pairs are not scores
+_PERCENT = 100.5
+_REACHED = 0.9  # of another unit, by the highest
 _PILED = 0.97  # of the unit: what the best of a softmax sum to
+_GRADES = 8  # fewer numbers are grades
 _TOPS = 12  # largest entries of a line that are looked at
 _FEWEST_LINES = 10
 _LOOSE = 0.03  # what half precision leaves of a sum of exponentials
@@ -91,6 +94,7 @@ class Verdict:
         rounded: zeros that count as not scored are small numbers, rounded.
         near: the smallest numbers look like the best.
         ranks: the numbers of every row, or of every column, are ranks or made of them.
+        also: another number that may stand for "not scored", and its share of the pairs.
     """
 
     kind: Kind
@@ -103,6 +107,7 @@ class Verdict:
     rounded: bool = False
     near: bool = False
     ranks: bool = False
+    also: tuple[float, float] | None = None
 
 
 # To ask whether numbers are such.
@@ -149,6 +154,13 @@ class Look:
         few = len(self.live.values.above()) < 2
         return few or (self.precision.decimals == 0 and self.high <= 1)
 
+    @property
+    def few(self) -> bool:
+        """Counts, grades or decisions: whole numbers of which there are few, or many zeros."""
+        values = self.live.values
+        whole = self.precision.decimals == 0 and self.high <= 100
+        return self.decisions or (whole and (len(values.numbers) < _GRADES or values.zeros > 0))
+
 
 def judge(
     live: Live, *, said: Kind | Literal["auto"], unscored: float | None, find: bool
@@ -173,7 +185,8 @@ def judge(
     look = replace(look, fill=fill, certain=certain)
     ranks = said not in ("softmax", "probabilities", "log-probabilities") and _are_ranks(look)
     if said == "auto":
-        return _of_ranks(look) if ranks else _recognised(look)
+        verdict = _of_ranks(look) if ranks else _recognised(look)
+        return replace(verdict, also=_repeated(look) if find else None)
     if said == "log-probabilities":
         return _of_logarithms(look)
     if said not in ("softmax", "probabilities"):
@@ -185,7 +198,7 @@ def judge(
             f"for 'not scored' with {option('unscored')}"
         )
     summed = _sums(look, said=True) if said == "softmax" else None
-    if look.high > 100.5 and summed is None:
+    if math.isnan(_scale(look)) and summed is None:
         sums = ", and neither rows nor columns sum to one number" if said == "softmax" else ""
         raise RerankError(
             f"scores: {look.high:g} is no probability, nor percent{sums}; divide by what stands "
@@ -286,6 +299,22 @@ def _low_fill(look: Look) -> tuple[float | None, bool]:
     return None, False
 
 
+def _repeated(look: Look) -> tuple[float, float] | None:
+    """A number amid others, or far below them, that too many pairs have, and their share."""
+    numbers, counts = look.live.values.numbers, look.live.values.counts
+    kept = numbers != look.fill
+    numbers, counts = numbers[kept], counts[kept]
+    if len(numbers) < 3 or look.precision.decimals == 0:
+        return None
+    at = int(counts.argmax())
+    count, rest = counts[at], np.delete(counts, at)
+    often = count > max(_SHARE * look.live.values.total, 4 * _EXCESS * rest.max())
+    apart = numbers[1] - numbers[0] > _FAR * (numbers[-1] - numbers[1])
+    if not often or numbers[at] in (1, 100) or (at == 0 and not apart):
+        return None
+    return float(numbers[at]), float(count / look.live.values.total)
+
+
 def _zero_fill(look: Look) -> tuple[float | None, bool]:
     live, values = look.live, look.live.values
     above, below, zeros = values.above(), values.below(), values.zeros
@@ -297,8 +326,11 @@ def _zero_fill(look: Look) -> tuple[float | None, bool]:
     many = zeros > _EXCESS * beside + 4
     cut = _cut(live, 0.0)
     if below and not above:
-        # Zero is the best score of all (a distance of nothing), unless most pairs have it.
-        return (0.0, cut) if cut and many and 2 * zeros > values.total else (None, False)
+        # Zero is the best score of all (a distance of nothing), unless most pairs have it, or many
+        # do and hardly any comes near it, as numbers do that were rounded or cut off there.
+        alone = zeros > max(_SHARE * values.total, _EXCESS * 4 * values.near_zero())
+        filled = many and ((cut and 2 * zeros > values.total) or alone)
+        return (0.0, cut) if filled and look.precision.decimals != 0 else (None, False)
     if not below and not cut and _once(live):
         return None, False  # the lowest of every row, stretched to 0, or a diagonal
     few_values = len(above) < 2 and not below
@@ -351,7 +383,10 @@ def _cut(live: Live, value: float) -> bool:
 
 
 def _scale(look: Look) -> float:
-    return 100.0 if look.high > 1.001 else 1.0
+    if look.high <= _PERCENT:
+        return 100.0 if look.high > 1.001 else 1.0
+    fits = (unit for unit in UNITS if _REACHED * unit < look.high <= 1.001 * unit)
+    return next(fits, math.nan)
 
 
 def _recognised(look: Look) -> Verdict:
@@ -361,9 +396,11 @@ def _recognised(look: Look) -> Verdict:
     summed = _sums(look) if positive else None
     if summed is not None:
         return _of_probabilities(Verdict("softmax", look.fill, *summed), look)
-    if positive and high > 100.5 and (unit := _cut_unit(look)) is not None:
-        return _of_probabilities(Verdict("probabilities", look.fill, scale=unit), look)
-    if positive and high <= 100.5:
+    if positive and high > _PERCENT:
+        found = _of_another_unit(look)
+        if found is not None:
+            return found
+    if positive and high <= _PERCENT:
         found = _of_probabilities(Verdict("probabilities", look.fill, scale=_scale(look)), look)
         tails = _tails(look, found)
         if tails in ("probabilities", "doubt"):
@@ -375,9 +412,20 @@ def _recognised(look: Look) -> Verdict:
         if known and max(known) >= _DOUBT:
             return replace(_of_logarithms(look), sure=min(known) >= _CLEAR)
     kind: Kind = "similarities" if abs(high) <= 1.01 and low >= -1.01 else "logits"
-    counts = look.decisions or (look.precision.decimals == 0 and high <= 100)
-    near = low >= 0 and look.fill is None and not counts and _smallest_stick_out(look.live)
+    near = low >= 0 and smallest_stick_out(look.live, look.fill, few=look.few)
     return Verdict(kind, look.fill, sure=sure and not near, near=near)
+
+
+def _of_another_unit(look: Look) -> Verdict | None:
+    """Match probabilities, or the best of a softmax, beyond percent; None where it is not clear."""
+    unit = _cut_unit(look)
+    if unit is not None:
+        return _of_probabilities(Verdict("probabilities", look.fill, scale=unit), look)
+    unit = _scale(look)
+    if math.isnan(unit):
+        return None
+    found = _of_probabilities(Verdict("probabilities", look.fill, scale=unit), look)
+    return found if _tails(look, found) == "probabilities" else None
 
 
 def _cut_unit(look: Look) -> float | None:
@@ -391,27 +439,6 @@ def _cut_unit(look: Look) -> float | None:
         if piled and look.high > 0.5 * unit:
             return unit
     return None
-
-
-def _smallest_stick_out(live: Live) -> bool:
-    """Whether the best of every row seems to be its smallest number, as with distances."""
-    if min(live.shape) < _FEWEST_LINES:
-        return False
-    lowest, highest = live.own
-    clear = max(_FEWEST_LINES, 0.1 * min(live.shape))
-    if max(lowest, highest) >= clear and not highest / 3 <= lowest <= 3 * highest:
-        return lowest > highest  # the diagonal tells
-    return all(_upper_by_lower(lines) < _LEANING for lines in (live.picked, live.panel.T))
-
-
-def _upper_by_lower(lines: np.ndarray) -> float:
-    """Median over lines of the length of the upper tail by that of the lower."""
-    some = lines[:: max(1, lines.size // _TAIL_ENTRIES)].astype(np.float64)
-    low, lower, upper, high = np.quantile(some, [0, 0.1, 0.9, 1], axis=1)
-    used = high > low
-    if used.sum() < _FEWEST_LINES:
-        return 1.0
-    return float(np.median((high - upper)[used] / np.maximum((lower - low)[used], 1e-300)))
 
 
 def _halves(precision: Precision, scale: float) -> tuple[float, float]:
@@ -483,7 +510,7 @@ def _tails(
         return "similarities"
     weakest = max(ratios) if cut else min(ratios)
     two, reaches = len(ratios) == 2, look.high > 0.5 * scale
-    if not reaches and not (cut and certain) and (not two or scale == 100):
+    if not reaches and not (cut and certain) and (not two or scale >= 100):
         return "similarities"
     if weakest >= (_CUT if cut and certain else _CLEAR):
         return "probabilities"

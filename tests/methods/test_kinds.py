@@ -308,7 +308,7 @@ def test_sums_that_are_alike_by_accident_are_no_softmax(name):
 
 def test_a_softmax_that_is_said_and_sums_to_nothing_is_refused():
     with pytest.raises(RerankError, match="neither rows nor columns sum to one number; divide by"):
-        kinds.read(1000 * P32, scores_are="softmax")
+        kinds.read(500 * P32, scores_are="softmax")
 
 
 def test_doubly_stochastic_is_read_by_rows():
@@ -786,6 +786,78 @@ def test_a_distance_that_was_not_measured_is_no_score(fill):
     assert f"{np.float32(fill):g} = not scored" in r.why
     stated = scores_of(x, scores_are="distances", unscored=fill)
     np.testing.assert_array_equal(stated, out)
+
+
+FAR = np.sqrt(2 - 2 * S)
+NEAREST = np.argsort(np.argsort(FAR, axis=1), axis=1) < 60
+OTHER_DISTANCES = {
+    "few rows": FAR[:20],
+    "few columns": FAR[:, :15],
+    "bits that differ, of 64": np.rint((1 - S) * 32).astype(np.float32),
+    "bits that differ, a few rows": np.rint((1 - S) * 32).astype(np.float32)[:30],
+    "the nearest, else 0": np.where(NEAREST, FAR, 0),
+    "the nearest, else -inf": np.where(NEAREST, FAR, -np.inf),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_DISTANCES)
+def test_distances_are_noticed_in_few_lines_whole_numbers_and_lists(name):
+    r = read_kind(OTHER_DISTANCES[name])
+    assert r.verdict.near and 'scores_are="distances"' in r.why, r.why
+    x = {"few rows": S[:20], "few columns": S[:, :15]}.get(name, S)
+    turned = np.rint(x * 32) + 32 if name.startswith("bits") else x
+    turned = np.where(NEAREST, turned, 0) if name.startswith("the") else turned
+    assert not read_kind(turned).verdict.near, name
+
+
+def test_zeros_amid_negative_scores_are_no_scores_where_nothing_comes_near():
+    gone = np.random.default_rng(0).random(S.shape) < 0.3
+    for x in (np.log(Q), -FAR, -FAR.astype(np.float16), -100 * FAR):
+        y = np.where(gone, x.dtype.type(0), x)
+        r = read_kind(y)
+        assert r.unscored == 0 and r.share == pytest.approx(gone.mean(), abs=1e-3), r.why
+        assert (np.isneginf(scores_of(y)) == gone).all()
+    turned = read_kind(np.where(gone, 0, FAR), scores_are="distances")
+    assert turned.unscored == 0 and "; 0 = not scored" in turned.why
+    best = np.sort(S, axis=1)[:, -20:-19]
+    for x in (np.minimum(S - best, 0), -np.logaddexp(0, -3 - L).astype(np.float16)):
+        assert read_kind(x).unscored is None  # cut off at 0, or rounded to it
+
+
+@pytest.mark.parametrize("fill", [-1, -2, -0.5])
+def test_a_number_that_too_many_pairs_have_is_told(fill):
+    gone = np.random.default_rng(0).random(S.shape) < 0.3
+    x = np.where(gone, np.float32(fill), np.log(Q))
+    r = read_kind(x)
+    said = f"{fill} stands in {100 * gone.mean():.3g} % of the pairs: unscored={fill} if it means"
+    assert said in r.why and said in read_both(x).sentence
+    assert "stands in" not in read_kind(x, unscored=fill).why
+    assert "stands in" not in read_kind(x, unscored="none").why
+    two = np.where(gone, np.where(np.arange(200) % 2, -100, -1e9), S).astype(np.float32)
+    assert "write -inf for it and for -1e+09 if" in read_kind(two).why
+
+
+def test_no_number_of_scores_is_too_frequent():
+    for name, x in {**NOT_PROBABILITIES, **{k: v[0] for k, v in SOFTMAX.items()}, **MATCH}.items():
+        assert "stands in" not in read_kind(x).why, name
+
+
+@pytest.mark.parametrize("unit", [255, 1000, 10_000, 65535])
+def test_match_probabilities_in_other_units(unit):
+    for p in (P, BROAD):
+        x = (p / p.max() * unit).astype(np.float32)
+        r = read_kind(x)
+        assert (r.kind, r.verdict.scale) == ("probabilities", unit), r.why
+        shown = "per mille" if unit == 1000 else f"of {unit}"
+        assert shown in r.why
+    assert read_kind((S / S.max() * unit).astype(np.float32)).kind == "logits"
+
+
+def test_an_infinite_number_is_told_to_fit_distances():
+    x = np.where(NEAREST, FAR, np.inf)
+    with pytest.raises(RerankError, match='no pair is that good; scores_are="distances" if the sm'):
+        kinds.read(x)
+    assert read_kind(x, scores_are="distances").share == pytest.approx(0.7)
 
 
 def test_no_similarity_looks_like_a_distance():
