@@ -9,11 +9,9 @@ from rerank.core.errors import FormatError
 from rerank.core.registry import Card
 from rerank.io.container import Container
 from rerank.io.files import check_unpacked, foreign, regular_file, safely
+from rerank.io.foreign_kinds import HEAD
 from rerank.io.formats.registry import FORMATS, FormatFacts, by_content, by_ending, known_endings
 from rerank.io.recipes import PICKLES, from_pickle, is_pickle
-
-# Longest mark at the start of a file; MATLAB's stands in front of an HDF5 file.
-_HEAD = 16
 
 
 def opener(path: Path) -> Card[FormatFacts]:
@@ -29,7 +27,7 @@ def opener(path: Path) -> Card[FormatFacts]:
         return card
     path = regular_file(path)
     with path.open("rb") as stream:
-        head = stream.read(_HEAD)
+        head = stream.read(HEAD)
     card = by_ending(path.name)
     if is_pickle(path, head, named_for_it=card is None):
         raise FormatError(f"{path}: is a pickle; {from_pickle(path)}")
