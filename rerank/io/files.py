@@ -136,10 +136,10 @@ PACKED = (
 
 
 def check_unpacked(path: Path, head: bytes) -> None:
-    """Refuse a file that was packed, a picture, a page and the like, by its first bytes.
+    """Refuse a file that was packed, by its first bytes.
 
     Raises:
-        FormatError: it is one; the message says how to unpack it.
+        FormatError: it was; the message says how to unpack it.
     """
     for magic, what, command, ending in PACKED:
         if head.startswith(magic):
@@ -150,7 +150,14 @@ def check_unpacked(path: Path, head: bytes) -> None:
                 way = f"{command.partition(' ')[0]} < {shlex.quote(str(path))} > "
                 way += shlex.quote(str(out))
             raise FormatError(f"{path}: is compressed by {what}; unpack it first: {way}")
-    found = foreign_kind(head)
+
+
+def check_known(path: Path, found: str | None) -> None:
+    """Refuse a page, a picture and the like, as `foreign_kind` calls it.
+
+    Raises:
+        FormatError: it is one.
+    """
     if found == TAR:
         way = f"tar -xf {shlex.quote(str(path))}"
         raise FormatError(f"{path}: is {found}; unpack it and name the file in it: {way}")
@@ -185,6 +192,7 @@ def read_text(path: PathLike) -> str:
     with foreign(path, "a text file"):
         raw = path.read_bytes()
     check_unpacked(path, raw[:HEAD])
+    check_known(path, foreign_kind(raw[:HEAD]))
     try:
         if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
             return raw.decode("utf-16")

@@ -8,8 +8,8 @@ from pathlib import Path
 from rerank.core.errors import FormatError
 from rerank.core.registry import Card
 from rerank.io.container import Container
-from rerank.io.files import check_unpacked, foreign, regular_file, safely
-from rerank.io.foreign_kinds import HEAD
+from rerank.io.files import check_known, check_unpacked, foreign, regular_file, safely
+from rerank.io.foreign_kinds import HEAD, foreign_kind
 from rerank.io.formats.registry import FORMATS, FormatFacts, by_content, by_ending, known_endings
 from rerank.io.recipes import PICKLES, from_pickle, is_pickle
 
@@ -32,6 +32,7 @@ def opener(path: Path) -> Card[FormatFacts]:
     if is_pickle(path, head, named_for_it=card is None):
         raise FormatError(f"{path}: is a pickle; {from_pickle(path)}")
     check_unpacked(path, head)
+    check_known(path, foreign_kind(head))
     card = card or by_content(head)
     if card is None and path.suffix.lower() in PICKLES:
         card = _misnamed(path, head)

@@ -13,7 +13,7 @@ from rerank.core.errors import FormatError
 from rerank.core.wording import either
 from rerank.io.container import contents
 from rerank.io.field import Field
-from rerank.io.files import check_unpacked, one_line
+from rerank.io.files import check_known, check_unpacked, one_line
 from rerank.io.foreign_kinds import HEAD, HTML, TAR, foreign_kind
 from rerank.io.recipes import (
     is_old_torch,
@@ -82,6 +82,7 @@ def refuse_arrays(path: Path) -> None:
     if found not in (None, HTML, TAR):
         raise FormatError(f"{path}: is {found}; {_KINDS}")
     check_unpacked(path, head)
+    check_known(path, foreign_kind(head))
     if head.startswith(b"\x89HDF"):
         raise FormatError(_of_arrays(path, "hdf5", "an HDF5 file"))
     if head[4:9] == b"\0\0\0\0{":
