@@ -471,7 +471,7 @@ def _counted(reading: Reading, out: Tensor, *, sharded: bool) -> Reading:
 
 def _sentence(r: Reading) -> str:
     v = r.verdict
-    shown = {1: "", 100: "percent, ", 1000: "per mille, "}.get(v.scale, "")
+    shown = {1.0: "", 100.0: "percent, ", 1000.0: "per mille, "}.get(v.scale, "")
     if v.kind == "probabilities" and not shown and v.scale != 1:
         shown = f"of {v.scale:.10g}, "
     exact = "" if r.precision in ("float32", "float64") else f", kept in {r.precision}"

@@ -7,6 +7,7 @@ add up without any rounding.
 """
 
 import math
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -64,18 +65,14 @@ class _Side:
         self.length = live.shape[axis]
         zeros = (lines == 0).sum(axis=axis) if precision.unit else np.zeros(1, int)
         self.most_zeros, self.fewest = zeros.max(initial=0), zeros.min(initial=self.length)
-        self._own: np.ndarray | None = None
 
-    @property
+    @cached_property
     def sums(self) -> np.ndarray:
         """Positive sums of the lines."""
-        if self._own is None:
-            sums = self.live.rows[SUM]
-            if self.axis == 0:
-                held = np.where(self.lines > 0, self.lines, 0)
-                sums = held.sum(axis=0, dtype=np.float64)
-            self._own = sums[sums > 0]
-        return self._own
+        sums = self.live.rows[SUM]
+        if self.axis == 0:
+            sums = np.where(self.lines > 0, self.lines, 0).sum(axis=0, dtype=np.float64)
+        return sums[sums > 0]
 
     def candidates(self) -> list[float]:
         """Units, besides those that are believed, that the sums may have."""
