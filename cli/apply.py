@@ -63,7 +63,6 @@ def apply_command(
     is fitted on the test queries themselves and labelled transductive.
     """
     from rerank.core import comm
-    from rerank.io import check_outputs
     from rerank.methods.fusion import parse_weights
     from rerank.tasks import apply as task
     from rerank.tasks.naming import calling
@@ -72,11 +71,10 @@ def apply_command(
 
     words = page.words()
     given = (
-        *files.paths, *banks.paths, prior.bias, heads, fitting.settings, out, reading.text_ids,
+        *files.paths, *banks.paths, prior.bias, heads, fitting.settings, reading.text_ids,
         reading.video_ids,
     )  # fmt: skip
-    page.check(given, force=force)
-    check_outputs({"--out": out}, (page.captions, page.thumbnails))
+    page.check(given, force=force, out=out)
     named = calling(nouns, texts=files.first["texts"], videos=files.first["videos"])
     if dry_run:
         with named:

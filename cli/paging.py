@@ -39,12 +39,13 @@ class Page:
         made.check()
         return made
 
-    def check(self, inputs: Iterable[Path | None], *, force: bool) -> None:
-        """Refuse a page in the place of an input or of a file of another kind.
+    def check(self, inputs: Iterable[Path | None], *, force: bool, out: Path | None = None) -> None:
+        """Refuse a page in the place of an input, of another output, or of a file of another kind.
 
         Raises:
             RerankError: it is one.
         """
         from rerank.tasks.report import check_report
 
-        check_report(self.report, (*inputs, self.captions, self.thumbnails), force=force)
+        inputs = (*inputs, self.captions, self.thumbnails)
+        check_report(self.report, inputs, force=force, out=out)

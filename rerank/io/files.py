@@ -27,6 +27,7 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.exhausted import ran_out
 from rerank.io import cut
+from rerank.io.foreign_kinds import HEAD, HTML, TAR, foreign_kind
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -128,7 +129,7 @@ def folder_of(path: PathLike) -> Path:
 
 
 # First bytes of files that were packed, by what, and what unpacks them beside themselves.
-_PACKED = (
+PACKED = (
     (b"\x1f\x8b", "gzip", "gunzip -k", ".gz"), (b"BZh", "bzip2", "bunzip2 -k", ".bz2"),
     (b"\xfd7zXZ", "xz", "unxz -k", ".xz"), (b"\x28\xb5\x2f\xfd", "zstd", "unzstd", ".zst"),
 )  # fmt: skip
@@ -140,7 +141,7 @@ def check_unpacked(path: Path, head: bytes) -> None:
     Raises:
         FormatError: it was; the message says how to unpack it.
     """
-    for magic, what, command, ending in _PACKED:
+    for magic, what, command, ending in PACKED:
         if head.startswith(magic):
             way = f"{command} {shlex.quote(str(path))}"
             if path.suffix.lower() != ending:
@@ -149,6 +150,24 @@ def check_unpacked(path: Path, head: bytes) -> None:
                 way = f"{command.partition(' ')[0]} < {shlex.quote(str(path))} > "
                 way += shlex.quote(str(out))
             raise FormatError(f"{path}: is compressed by {what}; unpack it first: {way}")
+
+
+def check_known(path: Path, found: str | None) -> None:
+    """Refuse a page, a picture and the like, as `foreign_kind` calls it.
+
+    Raises:
+        FormatError: it is one.
+    """
+    if found == TAR:
+        way = f"tar -xf {shlex.quote(str(path))}"
+        raise FormatError(f"{path}: is {found}; unpack it and name the file in it: {way}")
+    if found == HTML:
+        raise FormatError(
+            f"{path}: is a page of HTML, which holds nothing to read; if it was downloaded, get "
+            "the file itself"
+        )
+    if found is not None:
+        raise FormatError(f"{path}: is {found}, which holds nothing to read; name another file")
 
 
 def check_whole(path: Path, what: str) -> None:
@@ -172,7 +191,8 @@ def read_text(path: PathLike) -> str:
     path = regular_file(path)
     with foreign(path, "a text file"):
         raw = path.read_bytes()
-    check_unpacked(path, raw[:8])
+    check_unpacked(path, raw[:HEAD])
+    check_known(path, foreign_kind(raw[:HEAD]))
     try:
         if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
             return raw.decode("utf-16")

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from rerank.io.files import PathLike, regular_file, safely
+from rerank.io.files import PACKED, PathLike, regular_file, safely
+from rerank.io.foreign_kinds import foreign_kind
 
 _MAGIC = (
     (b"\x93NUMPY", "an array of numpy"),
@@ -23,9 +24,15 @@ _TEXTS = (
     (re.compile(r'\{"epoch": \d+'), LOG),
     (re.compile(r'\{\s*"(\\.|[^"\\])*"\s*:\s*\[\s*[01](\.\d+)?\s*[,\]]'), PAIR_SCORES),
     (re.compile(r'\[\n\{"query_id": "(\\.|[^"\\])*", "video_id": "'), TRUTH),
-    (re.compile(r"<!doctype html", re.IGNORECASE), PAGE),
     (re.compile(r"# Query it: python \S.* QUERIES\.npy \d+\n"), SCRIPT),
 )
+# How pages of this package begin, which show nothing from elsewhere.
+_PAGE = b"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none';"""
 _RANKING_COLUMNS = {"direction", "query_id", "rank", "gallery_id"}
 _HEAD = 4096
 
@@ -52,6 +59,11 @@ def kind_of_file(path: PathLike) -> str:
     for magic, what in _MAGIC:
         if head.startswith(magic) and (magic != b"\x80" or head[1:2] <= b"\x05"):
             return what
+    if head.startswith(_PAGE):
+        return PAGE
+    packed = (f"a file packed by {what}" for magic, what, *_ in PACKED if head.startswith(magic))
+    if found := foreign_kind(head) or next(packed, None):
+        return found
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         return _tensors(Path(path))
     try:

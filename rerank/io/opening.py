@@ -10,7 +10,8 @@ from pathlib import Path
 from rerank.core.errors import FormatError
 from rerank.core.registry import Card
 from rerank.io.container import Container
-from rerank.io.files import check_unpacked, foreign, regular_file, safely
+from rerank.io.files import check_known, check_unpacked, foreign, regular_file, safely
+from rerank.io.foreign_kinds import foreign_kind
 from rerank.io.formats.registry import FORMATS, FormatFacts, by_content, by_ending, known_endings
 from rerank.io.recipes import PICKLES, free, from_pickle, is_old_torch, is_pickle
 
@@ -53,6 +54,7 @@ def opener(path: Path) -> Card[FormatFacts]:
     ):
         raise FormatError(f"{path}: is a pickle; {from_pickle(path)}")
     check_unpacked(path, head)
+    check_known(path, foreign_kind(head))
     # A kind of one's own is what its ending says.
     told = None
     if card is None or text or called in _BINARY:

@@ -80,8 +80,7 @@ rerank-results/1; choose another name, or replace it: force=True
     read = {key: path for path in _with_sidecars(inputs) for key in _identities(path)}
     written: dict[object, str] = {}
     for name, path in named:
-        label = f"{name} {path}" if name.startswith("-") else str(path)
-        keys = _identities(path)
+        label, keys = _label(name, path), _identities(path)
         if any(key in read for key in keys):
             raise RerankError(f"{label}: is an input of this run; choose another name")
         if (folder := _inside(path, inputs)) is not None:
@@ -90,10 +89,10 @@ rerank-results/1; choose another name, or replace it: force=True
                 f"{label}: lies in the folder {folder}, which is an input of this run; choose "
                 "another place"
             )
-        for key in keys:
-            if key in written:
-                raise RerankError(f"{label}: is also {written[key]}; choose another name")
-            written[key] = label
+        _check_apart(keys, label, written)
+        written |= dict.fromkeys(keys, label)
+    for name, path in named:
+        label = _label(name, path)
         wanted = kind.get(name) if isinstance(kind, Mapping) else kind
         if wanted is None:
             continue
@@ -105,6 +104,28 @@ rerank-results/1; choose another name, or replace it: force=True
             )
         if found != wanted:
             check_ending(path, label, wanted)
+
+
+def _label(name: str, path: Path) -> str:
+    return f"{name} {path}" if name.startswith("-") else str(path)
+
+
+def _check_apart(keys: list[object], label: str, written: Mapping[object, str]) -> None:
+    """Refuse an output in the place of another one, or inside it.
+
+    Raises:
+        RerankError: it is there.
+    """
+    for other, name in written.items():
+        if other in keys:
+            raise RerankError(f"{label} and {name} have one place; choose another name for one")
+        for inner, outer, file, folder in (
+            (keys[0], other, label, name), (other, keys[0], name, label),
+        ):  # fmt: skip
+            if isinstance(outer, str) and Path(outer) in Path(str(inner)).parents:
+                raise RerankError(
+                    f"{file}: lies in {folder}, which will be a file; choose another place"
+                )
 
 
 def check_ending(path: Path, label: str, kind: str) -> None:

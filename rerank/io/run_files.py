@@ -27,6 +27,8 @@ _LISTS = (
 # What says how good an item is, the higher the better; how far away; its place.
 _SCORES = ("score", "similarity", "sim", "cosine", "probability", "prob", "logit")
 _DISTANCES = ("distance", "dist")
+# Fewer scores rise by accident.
+_SHORTEST = 3
 _RANKS = ("rank", "position", "place")
 _EXPECTED = (
     "expected a TREC run (query Q0 item rank score tag), a table or records with query_id, "
@@ -69,6 +71,7 @@ class _Lists:
 
     where: str
     label: str = ""
+    ranked: bool = False
     found: dict[str, dict[str, list[tuple[str, float | None, float]]]] = field(default_factory=dict)
 
     def add(
@@ -80,6 +83,7 @@ class _Lists:
         Raises:
             FormatError: a name that is none, a score or rank that is no number.
         """
+        self.ranked |= rank is not None
         entries = self.found.setdefault(direction, {}).setdefault(as_name(query, self.where), [])
         name = as_name(item, f"{self.where}: query {named([query])}")
         # JSON has no word for -inf, "not scored".
@@ -120,6 +124,7 @@ class _Lists:
     def _one(
         self, direction: str, found: Mapping[str, list[tuple[str, float | None, float]]]
     ) -> RankedLists:
+        self._check_rising(found)
         items, scores = [], []
         for query, entries in found.items():
             scored = any(score is not None for _, score, _ in entries)
@@ -146,6 +151,30 @@ class _Lists:
             label=self.label,
             source=self.where,
         )
+
+    def _check_rising(self, found: Mapping[str, list[tuple[str, float | None, float]]]) -> None:
+        """Refuse scores of which the smallest stands first in every list, as with distances.
+
+        Raises:
+            FormatError: the scores rise with the ranks, or count as ranks do.
+        """
+        scores = [
+            [-math.inf if score is None else score for _, score, _ in sorted(x, key=lambda e: e[2])]
+            for x in found.values()
+        ]
+        rising = all(a < b for line in scores for a, b in zip(line, line[1:], strict=False))
+        if not rising or min(map(len, scores), default=0) < _SHORTEST:
+            return
+        if self.ranked:
+            raise FormatError(
+                f"{self.where}: in every list the scores rise with the ranks; if the smallest is "
+                "best, turn their sign, or call them distance in a table with a header"
+            )
+        if all(line in (list(range(len(line))), list(range(1, len(line) + 1))) for line in scores):
+            raise FormatError(
+                f"{self.where}: the scores count 1, 2, 3, ... along every list, as ranks do; if "
+                "they are ranks, give lists of items, best first, without numbers"
+            )
 
 
 def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.field import afford
-from rerank.io.files import check_unpacked, foreign, named, read_text, regular_file
+from rerank.io.files import check_known, check_unpacked, foreign, named, read_text, regular_file
+from rerank.io.foreign_kinds import HEAD, foreign_kind
 from rerank.io.lines import lines_in
 
 _DELIMITERS = "\t,;|"
@@ -204,8 +205,9 @@ def opener(path: Path) -> Opened:
     """
     path = regular_file(path)
     with foreign(path, "a text file"), path.open("rb") as stream:
-        head = stream.read(8)
+        head = stream.read(HEAD)
     check_unpacked(path, head)
+    check_known(path, foreign_kind(head))
     encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
 
     @contextlib.contextmanager

@@ -13,7 +13,8 @@ from rerank.core.errors import FormatError
 from rerank.core.wording import either
 from rerank.io.container import contents
 from rerank.io.field import Field
-from rerank.io.files import check_unpacked, one_line
+from rerank.io.files import check_known, check_unpacked, one_line
+from rerank.io.foreign_kinds import HEAD, HTML, TAR, foreign_kind
 from rerank.io.recipes import (
     is_old_torch,
     is_pickle,
@@ -27,8 +28,7 @@ from rerank.io.recipes import (
 
 _KINDS = "a ground truth is JSON, a table (.csv, .tsv, .parquet) or TREC qrels"
 _OTHERS = (
-    (b"PAR1", "a parquet table; call it .parquet"), (b"ARROW1", "a table of Arrow"),
-    (b"MATLAB", "a file of MATLAB"), (b"SQLite", "a database of SQLite"), (b"%PDF", "a PDF"),
+    (b"PAR1", "a parquet table; call it .parquet"), (b"MATLAB", "a file of MATLAB"),
     (b"\xd0\xcf\x11\xe0", "a document of Office; save its sheet as CSV"),
 )  # fmt: skip
 # Parts of a file inside each other: splits, queries, lists of grades, and some more.
@@ -62,7 +62,7 @@ def refuse_arrays(path: Path) -> None:
         FormatError: it is a pickle, or holds arrays.
     """
     with path.open("rb") as stream:
-        head = stream.read(16)
+        head = stream.read(HEAD)
     if is_old_torch(head):
         out = truth_from_torch(path)
         raise FormatError(f"{path}: is a file of torch.save (before 1.6); make JSON of it: {out}")
@@ -78,14 +78,15 @@ def refuse_arrays(path: Path) -> None:
         raise FormatError(_of_arrays(path, "npy", "an array of numpy"))
     if head.startswith(b"PK\x03\x04"):
         raise FormatError(_archive(path))
+    found = next((what for magic, what in _OTHERS if head.startswith(magic)), foreign_kind(head))
+    if found not in (None, HTML, TAR):
+        raise FormatError(f"{path}: is {found}; {_KINDS}")
     check_unpacked(path, head)
+    check_known(path, foreign_kind(head))
     if head.startswith(b"\x89HDF"):
         raise FormatError(_of_arrays(path, "hdf5", "an HDF5 file"))
     if head[4:9] == b"\0\0\0\0{":
         raise FormatError(_of_arrays(path, "safetensors", "a file of safetensors"))
-    for magic, what in _OTHERS:
-        if head.startswith(magic):
-            raise FormatError(f"{path}: is {what}; {_KINDS}")
 
 
 def _archive(path: Path) -> str:

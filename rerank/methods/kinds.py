@@ -29,6 +29,7 @@ from rerank.core.wording import either, label, option
 from rerank.core.words import Kind, ScoresAre, words_of
 from rerank.methods.kinds_facts import Facts, collect, merge, precision_of, without_padding
 from rerank.methods.kinds_rules import KINDS, Verdict, check_size, judge
+from rerank.methods.kinds_sums import is_known
 
 SCORES_ARE = words_of(ScoresAre)
 # Kinds whose numbers are not the scores that are ranked.
@@ -77,7 +78,8 @@ class Reading:
     def unscored(self) -> float | None:
         """The number that stands for "not scored", besides -inf, as the file has it."""
         value = self.verdict.unscored
-        return -value if value is not None and self.kind == "distances" else value
+        # A zero has no sign.
+        return 0.0 - value if value is not None and self.kind == "distances" else value
 
     @property
     def sure(self) -> bool:
@@ -181,7 +183,7 @@ class Scores:
 
 def _plain(reading: Reading) -> bool:
     plain = reading.as_they_are and reading.sure and not reading.verdict.ranks
-    return plain and reading.kind != "distances"
+    return plain and reading.kind != "distances" and reading.verdict.also is None
 
 
 def parse_unscored(text: str | None) -> Unscored:
@@ -362,7 +364,11 @@ def reading_of(
         raise RerankError(f"unscored: got {unscored!r}, expected a number, None or 'none'")
     if facts.plus_inf is not None:
         row, column = facts.plus_inf
-        raise RerankError(f"scores: row {row}, column {column} is +inf; no pair is that good")
+        way = option("scores-are", "distances")
+        raise RerankError(
+            f"scores: row {row}, column {column} is +inf; no pair is that good; {way} if the "
+            "smallest is best"
+        )
     value = None if unscored == "none" or unscored is None else float(unscored)
     if facts.nan and not (value is not None and math.isnan(value)):
         row, column = facts.first_nan or (0, 0)
@@ -465,11 +471,14 @@ def _counted(reading: Reading, out: Tensor, *, sharded: bool) -> Reading:
 
 def _sentence(r: Reading) -> str:
     v = r.verdict
-    shown = "percent, " if v.scale == 100 else ""
+    shown = {1.0: "", 100.0: "percent, ", 1000.0: "per mille, "}.get(v.scale, "")
+    if v.kind == "probabilities" and not shown and v.scale != 1:
+        shown = f"of {v.scale:.10g}, "
     exact = "" if r.precision in ("float32", "float64") else f", kept in {r.precision}"
     if r.kind == "softmax":
         side = "rows" if v.axis == 1 else "columns"
-        text = f"{side} sum to {v.scale:g}: a softmax ({shown}logarithms are re-ranked{exact})"
+        total = f"{v.scale:.10g}" if is_known(v.scale) else f"about {v.scale:.4g}"
+        text = f"{side} sum to {total}: a softmax ({shown}logarithms are re-ranked{exact})"
     elif r.kind == "probabilities":
         text = f"match probabilities, each pair its own ({shown}log-odds are re-ranked{exact})"
         if not r.sure:
@@ -484,8 +493,10 @@ def _sentence(r: Reading) -> str:
         text = "distances, the smallest is best (turned round)"
     else:
         text = f"{r.kind}, used as they are"
-        if v.near:
-            way = option("scores-are", "distances")
+        way = option("scores-are", "distances")
+        if v.near and v.ranks:
+            text += f", the largest is best; {way} if the smallest is"
+        elif v.near:
             text += f"; they look like distances: {way} if the smallest is best"
         elif not r.sure:
             text += (
@@ -503,6 +514,14 @@ def _sentence(r: Reading) -> str:
         names = [f"{value:g}{' (rounded)' if v.rounded else ''}"] if own else []
         names += [end] if r.minus_inf or (value is not None and math.isinf(value)) else []
         text += f"; {' and '.join(names)} = not scored ({100 * r.share:.3g} % of the pairs)"
+    if v.also is not None:
+        number, share = v.also
+        number = int(number) if number.is_integer() else number
+        way = option("unscored", number)
+        way = way if value is None else f"write -inf for it and for {value:g}"
+        text += (
+            f"; {number} stands in {100 * share:.3g} % of the pairs: {way} if it means 'not scored'"
+        )
     for count, side in ((r.constant_rows, "row"), (len(r.constant_columns), "column")):
         if count == 1:
             text += f"; 1 {side} holds one number only and takes no part"

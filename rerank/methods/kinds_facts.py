@@ -209,6 +209,13 @@ class Values:
         at = int(np.searchsorted(self.numbers, 0))
         return self._pairs(np.arange(at - 1, max(at - 1 - count, -1), -1))
 
+    def near_zero(self) -> int:
+        """How many of them are below 0 by at most a fiftieth of their range."""
+        if not len(self.numbers):
+            return 0
+        near = (self.numbers < 0) & (self.numbers >= self.numbers[0] / 50)
+        return int(self.counts[near].sum())
+
     @property
     def top(self) -> float:
         """The highest."""
@@ -332,6 +339,8 @@ class Precision:
         return 0.0 if self.decimals is None else 10.0**-self.decimals
 
     def __str__(self) -> str:
+        if self.decimals == 0:
+            return "whole numbers"
         if self.decimals is not None and self.bits > 8:
             return f"{self.decimals} decimal{'' if self.decimals == 1 else 's'}"
         if self.bits <= 8:

@@ -5,7 +5,8 @@ Fill values. -inf always. A number counts as "not scored" where it is far below 
 often as its neighbours, or is what is left out when every row (or column) has the same number of
 scores.
 
-Softmax. All rows (else columns) sum to 1 or 100, up to what their precision explains.
+Softmax. All rows (else columns) sum to one number, up to what their precision explains: see
+`kinds_sums`. Ranks are told by `kinds_ranks`, first of all.
 
 Probabilities or similarities? For a row let h = mean of its 10 hard negatives - the last of them
 (the best is left out), and D(map) the spread of log h over the rows. One model makes the tails of
@@ -31,9 +32,9 @@ log-odds, of which one side is enough: at most 1.06 on negative distances and sh
 to 13 where p is near 1 so often that it matters, 2.1 on those of cap4video. Logarithms of a softmax
 are told by their sums.
 
-Distances, of which the smallest is best, are noticed where no number is negative and the smallest
-stick out: on the diagonal, or as the longer tail of rows and columns. They are used as they are
-unless the user says what they are, as nothing is turned round without being asked.
+Distances, of which the smallest is best, are noticed where no number is negative: see `kinds_near`.
+They are used as they are unless the user says what they are, as nothing is turned round without
+being asked.
 """
 
 import math
@@ -46,10 +47,14 @@ from rerank.core.errors import RerankError
 from rerank.core.wording import option
 from rerank.core.words import Kind, words_of
 from rerank.methods.kinds_facts import HIGH, LOW, SUM, Live, Precision, precision_of
+from rerank.methods.kinds_near import smallest_stick_out
+from rerank.methods.kinds_ranks import are_ranks
+from rerank.methods.kinds_sums import UNITS, Sums, constant_sums
 
 KINDS = words_of(Kind)
 
 _FAR = 2.0  # a fill is this many ranges below the other scores
+_SHARE = 0.05  # of all pairs
 _EXCESS = 5  # or this many times as frequent as its neighbours
 # Ratios of the spread of tails, see the top: of match probabilities, of cut ones, of two sides.
 _CLEAR, _CUT, _BOTH = 1.45, 1.15, 1.4
@@ -58,17 +63,18 @@ _CLEAR, _CUT, _BOTH = 1.45, 1.15, 1.4
 _DOUBT, _DOUBT_OF_SMALL = 1.2, 1.08
 # Lists that were cut by rows say it in their rows: cosines reach 1.06, lexical scores 1.31.
 _DOUBT_OF_CUT = 1.35
-# Length of the upper tail by that of the lower: similarities from .8 up, distances .2 to .65.
-_LEANING = 0.67
 # Skewness of rows from which they lean, of those that were cut, and by how much log-odds lean less.
 _LEAN, _LEAN_OF_CUT, _LEANS_LESS = 3.0, 1.75, 0.5
 _LONG_LINE = 20  # scores of a line whose skewness tells
 _TAIL_ENTRIES = 2**19
 _MOST_ZEROS = 0.5  # rounded zeros that are more than this share of the pairs are not scores
+_PERCENT = 100.5
+_REACHED = 0.9  # of another unit, by the highest
+_PILED = 0.97  # of the unit: what the best of a softmax sum to
+_GRADES = 8  # fewer numbers are grades
 _TOPS = 12  # largest entries of a line that are looked at
 _FEWEST_LINES = 10
 _LOOSE = 0.03  # what half precision leaves of a sum of exponentials
-_SHORTEST_RANKING = 5
 _ENOUGH = 20  # rows and columns, fewer do not tell
 
 
@@ -80,14 +86,15 @@ class Verdict:
         kind: one of `KINDS`.
         unscored: the number that stands for "not scored", or None. -inf always does.
         axis: 1 where rows of a softmax sum to one, 0 where columns do, else None.
-        scale: 1, or 100 for percent.
+        scale: 1, 100 for percent, or what else the lines of a softmax sum to.
         half_low: half a unit of the precision at 0, as a share: what a rounded 0 becomes.
         half_high: half a unit below 1: a rounded 1 becomes 1 - half_high, a rounded log 1
             becomes -half_high.
         sure: False where the numbers do not tell and the safest reading was taken.
         rounded: zeros that count as not scored are small numbers, rounded.
         near: the smallest numbers look like the best.
-        ranks: the numbers of every row are whole and follow one another.
+        ranks: the numbers of every row, or of every column, are ranks or made of them.
+        also: another number that may stand for "not scored", and its share of the pairs.
     """
 
     kind: Kind
@@ -100,6 +107,7 @@ class Verdict:
     rounded: bool = False
     near: bool = False
     ranks: bool = False
+    also: tuple[float, float] | None = None
 
 
 # To ask whether numbers are such.
@@ -146,6 +154,13 @@ class Look:
         few = len(self.live.values.above()) < 2
         return few or (self.precision.decimals == 0 and self.high <= 1)
 
+    @property
+    def few(self) -> bool:
+        """Counts, grades or decisions: whole numbers of which there are few, or many zeros."""
+        values = self.live.values
+        whole = self.precision.decimals == 0 and self.high <= 100
+        return self.decisions or (whole and (len(values.numbers) < _GRADES or values.zeros > 0))
+
 
 def judge(
     live: Live, *, said: Kind | Literal["auto"], unscored: float | None, find: bool
@@ -168,40 +183,48 @@ def judge(
     if fill is None and not certain:
         certain = _cut(live, -math.inf)  # which always means "not scored"
     look = replace(look, fill=fill, certain=certain)
+    ranks = said not in ("softmax", "probabilities", "log-probabilities") and _are_ranks(look)
     if said == "auto":
-        verdict = _recognised(look)
-        plain = verdict.kind in ("similarities", "logits", "log-odds")
-        return replace(verdict, ranks=plain and _are_ranks(look))
+        verdict = _of_ranks(look) if ranks else _recognised(look)
+        return replace(verdict, also=_repeated(look) if find else None)
     if said == "log-probabilities":
         return _of_logarithms(look)
     if said not in ("softmax", "probabilities"):
-        return Verdict(said, fill, ranks=_are_ranks(look))
+        return Verdict(said, fill, ranks=ranks)
     if look.low < 0:
         raise RerankError(
             f"scores: {look.low:g} is negative and no probability; "
             f"{option('scores-are', 'similarities')}, logits or log-odds fits, or name what stands "
             f"for 'not scored' with {option('unscored')}"
         )
-    if look.high > 100.5:
+    summed = _sums(look, said=True) if said == "softmax" else None
+    if math.isnan(_scale(look)) and summed is None:
+        sums = ", and neither rows nor columns sum to one number" if said == "softmax" else ""
         raise RerankError(
-            f"scores: {look.high:g} is no probability, nor percent; "
-            f"{option('scores-are', 'similarities')} fits"
+            f"scores: {look.high:g} is no probability, nor percent{sums}; divide by what stands "
+            f"for certain, or {option('scores-are', 'similarities')} fits"
         )
     axis, scale = None, _scale(look)
     if said == "softmax":
-        axis, scale = _softmax(look) or (1, scale)
+        axis, scale = summed or (1, scale)
     return _of_probabilities(Verdict(said, fill, axis, scale), look)
 
 
 def _are_ranks(look: Look) -> bool:
-    """Whether the scores of every row are whole numbers that follow one another."""
-    lines = np.sort(np.asarray(look.live.picked, dtype=np.float64), axis=1)
-    scored = np.isfinite(lines) & (lines != (np.nan if look.fill is None else look.fill))
-    counts = scored.sum(axis=1)
-    if not len(lines) or counts.min() < _SHORTEST_RANKING:
-        return False
-    steps = np.diff(lines, axis=1)[scored[:, 1:] & scored[:, :-1]]
-    return bool((steps == 1).all() and (lines[scored] % 1 == 0).all())
+    return are_ranks(look.live.picked, look.live.panel, look.fill)
+
+
+def _of_ranks(look: Look) -> Verdict:
+    """Ranks are used as they are; whole ones from 0 or 1 may have the best at either end."""
+    high, low = look.high, look.low
+    kind: Kind = "similarities" if abs(high) <= 1.01 and low >= -1.01 else "logits"
+    lowest, highest = look.live.own
+    near = lowest > highest or (lowest == highest and low in (0, 1) and high > 1.01)
+    return Verdict(kind, look.fill, sure=not near, near=near, ranks=True)
+
+
+def _sums(look: Look, *, said: bool = False) -> Sums | None:
+    return constant_sums(look.live, look.precision, look.high, said=said)
 
 
 # Sizes of scores at which every temperature that float32 carries is between its ends.
@@ -276,6 +299,22 @@ def _low_fill(look: Look) -> tuple[float | None, bool]:
     return None, False
 
 
+def _repeated(look: Look) -> tuple[float, float] | None:
+    """A number amid others, or far below them, that too many pairs have, and their share."""
+    numbers, counts = look.live.values.numbers, look.live.values.counts
+    kept = numbers != look.fill
+    numbers, counts = numbers[kept], counts[kept]
+    if len(numbers) < 3 or look.precision.decimals == 0:
+        return None
+    at = int(counts.argmax())
+    count, rest = counts[at], np.delete(counts, at)
+    often = count > max(_SHARE * look.live.values.total, 4 * _EXCESS * rest.max())
+    apart = numbers[1] - numbers[0] > _FAR * (numbers[-1] - numbers[1])
+    if not often or numbers[at] in (1, 100) or (at == 0 and not apart):
+        return None
+    return float(numbers[at]), float(count / look.live.values.total)
+
+
 def _zero_fill(look: Look) -> tuple[float | None, bool]:
     live, values = look.live, look.live.values
     above, below, zeros = values.above(), values.below(), values.zeros
@@ -287,8 +326,11 @@ def _zero_fill(look: Look) -> tuple[float | None, bool]:
     many = zeros > _EXCESS * beside + 4
     cut = _cut(live, 0.0)
     if below and not above:
-        # Zero is the best score of all (a distance of nothing), unless most pairs have it.
-        return (0.0, cut) if cut and many and 2 * zeros > values.total else (None, False)
+        # Zero is the best score of all (a distance of nothing), unless most pairs have it, or many
+        # do and hardly any comes near it, as numbers do that were rounded or cut off there.
+        alone = zeros > max(_SHARE * values.total, _EXCESS * 4 * values.near_zero())
+        filled = many and ((cut and 2 * zeros > values.total) or alone)
+        return (0.0, cut) if filled and look.precision.decimals != 0 else (None, False)
     if not below and not cut and _once(live):
         return None, False  # the lowest of every row, stretched to 0, or a diagonal
     few_values = len(above) < 2 and not below
@@ -341,17 +383,24 @@ def _cut(live: Live, value: float) -> bool:
 
 
 def _scale(look: Look) -> float:
-    return 100.0 if look.high > 1.001 else 1.0
+    if look.high <= _PERCENT:
+        return 100.0 if look.high > 1.001 else 1.0
+    fits = (unit for unit in UNITS if _REACHED * unit < look.high <= 1.001 * unit)
+    return next(fits, math.nan)
 
 
 def _recognised(look: Look) -> Verdict:
     high, low = look.high, look.low
     sure = True
-    plausible = low >= 0 and 0 < high <= 100.5 and not look.decisions
-    if plausible:
-        summed = _softmax(look)
-        if summed is not None:
-            return _of_probabilities(Verdict("softmax", look.fill, *summed), look)
+    positive = low >= 0 and high > 0 and not look.decisions
+    summed = _sums(look) if positive else None
+    if summed is not None:
+        return _of_probabilities(Verdict("softmax", look.fill, *summed), look)
+    if positive and high > _PERCENT:
+        found = _of_another_unit(look)
+        if found is not None:
+            return found
+    if positive and high <= _PERCENT:
         found = _of_probabilities(Verdict("probabilities", look.fill, scale=_scale(look)), look)
         tails = _tails(look, found)
         if tails in ("probabilities", "doubt"):
@@ -363,30 +412,33 @@ def _recognised(look: Look) -> Verdict:
         if known and max(known) >= _DOUBT:
             return replace(_of_logarithms(look), sure=min(known) >= _CLEAR)
     kind: Kind = "similarities" if abs(high) <= 1.01 and low >= -1.01 else "logits"
-    counts = look.decisions or (look.precision.decimals == 0 and high <= 100)
-    near = low >= 0 and look.fill is None and not counts and _smallest_stick_out(look.live)
+    near = low >= 0 and smallest_stick_out(look.live, look.fill, few=look.few)
     return Verdict(kind, look.fill, sure=sure and not near, near=near)
 
 
-def _smallest_stick_out(live: Live) -> bool:
-    """Whether the best of every row seems to be its smallest number, as with distances."""
-    if min(live.shape) < _FEWEST_LINES:
-        return False
-    lowest, highest = live.own
-    clear = max(_FEWEST_LINES, 0.1 * min(live.shape))
-    if max(lowest, highest) >= clear and not highest / 3 <= lowest <= 3 * highest:
-        return lowest > highest  # the diagonal tells
-    return all(_upper_by_lower(lines) < _LEANING for lines in (live.picked, live.panel.T))
+def _of_another_unit(look: Look) -> Verdict | None:
+    """Match probabilities, or the best of a softmax, beyond percent; None where it is not clear."""
+    unit = _cut_unit(look)
+    if unit is not None:
+        return _of_probabilities(Verdict("probabilities", look.fill, scale=unit), look)
+    unit = _scale(look)
+    if math.isnan(unit):
+        return None
+    found = _of_probabilities(Verdict("probabilities", look.fill, scale=unit), look)
+    return found if _tails(look, found) == "probabilities" else None
 
 
-def _upper_by_lower(lines: np.ndarray) -> float:
-    """Median over lines of the length of the upper tail by that of the lower."""
-    some = lines[:: max(1, lines.size // _TAIL_ENTRIES)].astype(np.float64)
-    low, lower, upper, high = np.quantile(some, [0, 0.1, 0.9, 1], axis=1)
-    used = high > low
-    if used.sum() < _FEWEST_LINES:
-        return 1.0
-    return float(np.median((high - upper)[used] / np.maximum((lower - low)[used], 1e-300)))
+def _cut_unit(look: Look) -> float | None:
+    """The unit of a softmax without its smallest, beyond percent: sums pile up just below it."""
+    sums = look.live.rows[SUM]
+    if not look.certain or len(sums) < _FEWEST_LINES:
+        return None
+    for unit in UNITS:
+        most = unit * (1 + 1e-3 + 2.0**-look.precision.bits)
+        piled = bool((sums <= most).all()) and np.quantile(sums, 0.9) >= _PILED * unit
+        if piled and look.high > 0.5 * unit:
+            return unit
+    return None
 
 
 def _halves(precision: Precision, scale: float) -> tuple[float, float]:
@@ -440,38 +492,6 @@ def _of_logarithms(look: Look) -> Verdict:
     return Verdict("log-probabilities", look.fill, half_high=half)
 
 
-def _softmax(look: Look) -> tuple[Literal[0, 1], float] | None:
-    """Axis and scale where all sums are 1 or 100, up to the precision."""
-    live = look.live
-    if min(live.shape) < 2:
-        return None
-    unit, bits = look.precision.unit, look.precision.bits
-    sides: tuple[tuple[Literal[0, 1], np.ndarray, int], ...] = (
-        (1, live.picked, live.shape[1]), (0, live.panel, live.shape[0]),
-    )  # fmt: skip
-    for axis, lines, length in sides:
-        sums, zeros = live.rows[SUM], np.zeros(1, int)
-        if unit:
-            zeros = (lines == 0).sum(axis=axis)
-        for scale in (1.0, 100.0):
-            if unit > 0.01 * scale or (look.precision.decimals == 0 and look.high < 50):
-                continue  # so few decimals sum to anything
-            noise = 4 * unit * math.sqrt((length - zeros.min(initial=length)) / 12) + scale * max(
-                1e-3, 2.0**-bits
-            )
-            if axis == 0:
-                if not sums.sum() <= live.shape[1] * (scale + noise):
-                    continue  # and so do not all columns
-                sums = np.where(lines > 0, lines, 0).sum(axis=0, dtype=np.float64)
-            some = sums[sums > 0]
-            if len(some) < 2 or not some.max() <= scale + noise:
-                continue
-            lost = min(zeros.max(initial=0) * unit / 2, 0.25 * scale)
-            if some.min() >= scale - noise - lost:
-                return axis, scale
-    return None
-
-
 def _tails(
     look: Look, found: Verdict
 ) -> Literal["probabilities", "doubt", "unclear", "similarities"]:
@@ -480,7 +500,7 @@ def _tails(
     sums, certain = live.rows[SUM], look.certain
     most = scale * (1 + 1e-3 + 2.0**-look.precision.bits)
     cut = values.zeros > 0 and bool((sums <= most).all())
-    if cut and len(sums) >= _FEWEST_LINES and np.quantile(sums, 0.9) >= 0.97 * scale:
+    if cut and len(sums) >= _FEWEST_LINES and np.quantile(sums, 0.9) >= _PILED * scale:
         return "probabilities"  # sums that pile up just below one: a softmax without its smallest
     if _rounded_away(look):
         return "probabilities"
@@ -490,7 +510,7 @@ def _tails(
         return "similarities"
     weakest = max(ratios) if cut else min(ratios)
     two, reaches = len(ratios) == 2, look.high > 0.5 * scale
-    if not reaches and not (cut and certain) and (not two or scale == 100):
+    if not reaches and not (cut and certain) and (not two or scale >= 100):
         return "similarities"
     if weakest >= (_CUT if cut and certain else _CLEAR):
         return "probabilities"

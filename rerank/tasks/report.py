@@ -63,13 +63,23 @@ class PageWords:
         }
 
 
-def check_report(report: Path | None, inputs: Sequence[Path | None], *, force: bool) -> None:
+def check_report(
+    report: Path | None, inputs: Sequence[Path | None], *, force: bool, out: Path | None = None
+) -> None:
     """Refuse a page where an input or a file of another kind is, or none can be; before the work.
 
+    Args:
+        report: the page, if there is one.
+        inputs: what is read.
+        force: replace a file of another kind.
+        out: what else is written.
+
     Raises:
-        RerankError: it is one.
+        RerankError: it is one, or both outputs have one place.
     """
-    check_outputs({"--report": report}, inputs, force=force, kind=PAGE)
+    if report is None:
+        return
+    check_outputs({"--report": report, "--out": out}, inputs, force=force, kind={"--report": PAGE})
     check_place(report)
 
 

@@ -97,6 +97,17 @@ def test_a_page_never_replaces_what_the_results_were_made_from(work, report):
     assert (work / report).read_bytes() == before
 
 
+@pytest.mark.parametrize("report", ["p.h5", "./p.h5", "link.html", "p.h5/x.html"])
+def test_a_page_has_a_place_of_its_own(work, report):
+    (work / "link.html").symlink_to("p.h5")
+    both = ("apply", "--texts", "texts.h5", "--videos", "videos.h5", "--out", "p.h5")
+    _, err = run(*both, "--report", report, cwd=work, code=2)
+    said = f"--out p.h5 and --report {report.removeprefix('./')} have one place"
+    if report.endswith("x.html"):
+        said = f"--report {report}: lies in --out p.h5, which will be a file; choose another place"
+    assert f"error: {said}" in err and not (work / "p.h5").exists()
+
+
 def test_images_are_looked_for_before_the_work(work):
     both = ("apply", "--texts", "texts.h5", "--videos", "videos.h5", "--report", "page.html")
     (work / "pictures").mkdir()

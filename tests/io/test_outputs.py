@@ -1,9 +1,12 @@
 """Nothing that is there is lost: inputs, files of another kind, permissions, the disk's word."""
 
 import errno
+import gzip
+import io
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import h5py
@@ -19,9 +22,19 @@ from rerank.io import (
     tensorfile,
     write_embeddings,
 )
-from rerank.io.files import locked, one_line, parse_json, printable, to_json, write_text
+from rerank.io.files import (
+    locked,
+    one_line,
+    parse_json,
+    printable,
+    read_text,
+    to_json,
+    write_text,
+)
 from rerank.io.identify import PAGE
 from rerank.io.outputs import check_ending, kind_of_file
+from rerank.io.run_files import read_rankings
+from rerank.io.truth_arrays import refuse_arrays
 from rerank.methods.saved import KIND as FITTED
 from rerank.selection.settings_file import SETTINGS
 from rerank.train.saved_heads import KIND as TRAINED
@@ -50,8 +63,30 @@ def test_an_output_is_never_an_input(tmp_path, monkeypatch, way):
         with pytest.raises(RerankError, match="--out .*is an input of this run"):
             check_outputs({"--out": target}, [None, read], force=force)
     check_outputs({"--out": tmp_path / "new.h5"}, [None, read])
-    with pytest.raises(RerankError, match="--b .*is also --a"):
-        check_outputs({"--a": tmp_path / "x", "--b": tmp_path / "x"})
+
+
+@pytest.mark.parametrize("way", ["same", "relative", "symbolic", "hard", "folder"])
+def test_two_outputs_have_two_places(tmp_path, monkeypatch, way):
+    one, other = tmp_path / "x", tmp_path / "x"
+    if way == "relative":
+        monkeypatch.chdir(tmp_path)
+        other = f"./../{tmp_path.name}/x"
+    elif way == "symbolic":
+        other = tmp_path / "link"
+        other.symlink_to(one)
+    elif way == "hard":
+        one.touch()
+        other = tmp_path / "hard"
+        os.link(one, other)
+    elif way == "folder":
+        other = one / "y" / "z"
+    said = "have one place; choose another name for one$"
+    if way == "folder":
+        said = "z: lies in --. .*x, which will be a file; choose another place$"
+    for outputs in ({"--a": one, "--b": other}, {"--b": other, "--a": one}):
+        with pytest.raises(RerankError, match=said):
+            check_outputs(outputs)
+    check_outputs({"--a": one, "--b": tmp_path / "xy", "--c": tmp_path / "z" / "x"})
 
 
 def test_a_file_of_another_kind_is_kept(tmp_path):
@@ -71,6 +106,57 @@ def test_a_file_of_another_kind_is_kept(tmp_path):
         check_outputs({"--out": tmp_path / name}, kind="rerank-export/2", force=True)
     check_outputs({"--out": tmp_path / "v.h5"}, kind="rerank/1")
     check_outputs({"--out": tmp_path / "new.h5"}, kind="rerank/1")
+
+
+def of_tar():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a"))
+    return buffer.getvalue()
+
+
+KINDS = {
+    b"<h1>Notes</h1>\n": "HTML of another program",
+    b"\n<HTML lang=en>": "HTML of another program",
+    b"\xef\xbb\xbf<!DOCTYPE html>\n<p>": "HTML of another program",
+    b"<!-- by hand -->\n<body>": "HTML of another program",
+    b"<?xml version='1.0'?>\n<html>": "HTML of another program",
+    b"<?xml version='1.0'?><a/>": "XML",
+    b"<svg xmlns='x'></svg>": "an SVG image",
+    gzip.compress(b"x"): "a file packed by gzip",
+    b"%PDF-1.7\n": "a PDF",
+    b"\x89PNG\r\n\x1a\n0000": "a PNG image",
+    b"\xff\xd8\xff\xe0": "a JPEG image",
+    b"RIFF\x10\0\0\0WEBPVP8 ": "a WebP image",
+    of_tar(): "an archive of tar",
+    b"SQLite format 3\0": "a database of SQLite",
+    b"<3 all of them\n": "text",
+    b"GIF8,ID3,PDF\n1,2,3\n": "text",
+    b"<a@b.c>\n": "text",
+}
+
+
+@pytest.mark.parametrize("content", KINDS)
+def test_files_are_called_by_what_they_are(tmp_path, content):
+    what = KINDS[content]
+    (tmp_path / "page").write_bytes(content)
+    assert kind_of_file(tmp_path / "page") == what
+    said = f"page: is there and is {what}, not an HTML page"
+    with pytest.raises(RerankError, match=said):
+        check_outputs({"--report": tmp_path / "page"}, kind=PAGE)
+    if what == "text":
+        return
+    said = {"HTML of another program": "a page of HTML", "a file packed by gzip": "compressed by"}
+    said = said.get(what, what)
+    for ending in (".npy", ".h5", ".json", ".csv", ""):
+        path = tmp_path / f"v{ending}"
+        path.write_bytes(content)
+        with pytest.raises(FormatError, match=rf"v{ending}: is {said}"):
+            read_embeddings(path)
+    for read in (read_rankings, read_text, refuse_arrays):
+        with pytest.raises(FormatError, match=rf"v: is {said}"):
+            read(path)
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(

@@ -193,3 +193,41 @@ def test_arrays_and_packed_files_are_named_for_what_they_are(tmp_path):
         stream.write("q1 Q0 b 1 2 t\n")
     with pytest.raises(FormatError, match="by gzip; unpack it first: gunzip -k '.*a b.run.gz'"):
         read_rankings(tmp_path / "a b.run.gz")
+
+
+@pytest.mark.parametrize("ending", ["trec", "csv", "jsonl"])
+def test_scores_that_rise_with_the_ranks_are_asked_about(tmp_path, ending):
+    def text(sign):
+        rows = [(q, f"v{i}", i + 1, sign * (i + 0.5)) for q in ("a", "b") for i in range(4)]
+        if ending == "trec":
+            return "".join(f"{q} Q0 {v} {r} {s} x\n" for q, v, r, s in rows)
+        names = ("query_id", "video_id", "rank", "score")
+        if ending == "csv":
+            return "\n".join(",".join(map(str, row)) for row in [names, *rows])
+        return "\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows)
+
+    path = tmp_path / f"run.{ending}"
+    path.write_text(text(1))
+    with pytest.raises(FormatError, match="in every list the scores rise with the ranks; if the"):
+        read_rankings(path)
+    path.write_text(text(-1))
+    assert read_rankings(path)[0].items == (("v0", "v1", "v2", "v3"),) * 2
+    if ending == "csv":
+        path.write_text(text(1).replace("score", "distance"))
+        assert read_rankings(path)[0].items == (("v0", "v1", "v2", "v3"),) * 2
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_ranks_in_the_place_of_scores_are_asked_about(tmp_path, first):
+    path = tmp_path / "run.json"
+    ranks = {q: {f"v{i}": i + first for i in range(4)} for q in "ab"}
+    path.write_text(json.dumps(ranks))
+    with pytest.raises(FormatError, match="count 1, 2, 3, ... along every list, as ranks do"):
+        read_rankings(path)
+    path.write_text(json.dumps({q: list(items) for q, items in ranks.items()}))
+    best = read_rankings(path)[0].items
+    path.write_text(json.dumps({q: {v: 9 - r for v, r in x.items()} for q, x in ranks.items()}))
+    assert read_rankings(path)[0].items == best == (("v0", "v1", "v2", "v3"),) * 2
+    # In no order they are scores as any.
+    path.write_text('{"a": {"x": 2, "y": 3, "z": 1}, "b": {"x": 1, "y": 2, "z": 3}}')
+    assert read_rankings(path)[0].items == (("y", "x", "z"), ("z", "y", "x"))

@@ -247,6 +247,70 @@ def test_a_softmax_at_any_precision(name):
     np.testing.assert_allclose(out[p > 0], np.log(p[p > 0]), rtol=1e-5, atol=1e-6)
 
 
+UNITS = {
+    "per mille": (1000, None),
+    "per mille, float16": (1000, np.float16),
+    "per mille, whole": (1000, "whole"),
+    "per mille, one decimal": (1000, "tenths"),
+    "one byte": (255, "whole"),
+    "two bytes": (65535, "whole"),
+    "10000, whole": (10_000, "whole"),
+    "a million": (1e6, None),
+    "number of items": (200, None),
+    "one for all pairs": (1 / 240, None),
+    "half": (0.5, np.float64),
+}
+
+
+@pytest.mark.parametrize("axis", [1, 0])
+@pytest.mark.parametrize("tau", [0.015, 0.04])
+@pytest.mark.parametrize("name", UNITS)
+def test_a_softmax_in_any_unit_is_the_softmax(name, tau, axis):
+    unit, kept = UNITS[name]
+    p = softmax(S / tau, axis=axis).astype(np.float64)
+    x = p * unit
+    x = np.rint(x) if kept == "whole" else x.round(1) if kept == "tenths" else x
+    x = x.astype(np.float32 if kept in (None, "whole", "tenths") else kept)
+    for said in ("auto", "softmax"):
+        r, out = read_kind(x, scores_are=said), scores_of(x, scores_are=said).astype(np.float64)
+        side = "rows" if axis else "columns"
+        assert (r.kind, r.verdict.axis) == ("softmax", axis), r.why
+        assert r.verdict.scale == pytest.approx(unit, rel=0.01) and f"{side} sum to" in r.why
+        assert f"{unit:.10g}" in r.why or f"about {unit:.4g}" in r.why
+        held = (x > 0) & np.isfinite(out)
+        exact = np.log(x[held].astype(np.float64) / r.verdict.scale)
+        np.testing.assert_allclose(out[held], exact, atol=2e-3)
+
+
+CENTRED = S - S.mean(axis=0) - S.mean(axis=1, keepdims=True) + S.mean()
+SAME_SUMS = {
+    "centred on both sides": CENTRED,
+    "centred, moved above 0": CENTRED - CENTRED.min(),
+    "standardised rows, moved above 0": (
+        lambda z: z - z.min())((S - S.mean(1, keepdims=True)) / S.std(1, keepdims=True)
+    ),
+    "standardised rows around 5": 5 + (S - S.mean(1, keepdims=True)) / S.std(1, keepdims=True),
+    "five of forty": np.stack(
+        [np.isin(np.arange(40), np.random.default_rng(i).permutation(40)[:5]) for i in range(60)]
+    ).astype(np.float32),
+    "counts of 20": np.random.default_rng(0).multinomial(20, np.ones(40) / 40, 60).astype(float),
+    "counts of 300": np.random.default_rng(0)
+    .multinomial(300, np.random.default_rng(1).dirichlet(np.ones(40) / 2), 60).astype(float),
+    "one-hot of 255": 255 * np.eye(60),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAME_SUMS)
+def test_sums_that_are_alike_by_accident_are_no_softmax(name):
+    r = read_kind(SAME_SUMS[name])
+    assert r.kind in AS_THEY_ARE, r.why
+
+
+def test_a_softmax_that_is_said_and_sums_to_nothing_is_refused():
+    with pytest.raises(RerankError, match="neither rows nor columns sum to one number; divide by"):
+        kinds.read(500 * P32, scores_are="softmax")
+
+
 def test_doubly_stochastic_is_read_by_rows():
     x = np.exp(cosines(60, 60).astype(np.float64) / 0.05)
     for _ in range(500):
@@ -272,9 +336,9 @@ def test_padded_rows_of_a_softmax():
 
 
 @pytest.mark.parametrize("k", [10, 32])
-@pytest.mark.parametrize("scale", [1, 100])
+@pytest.mark.parametrize("scale", [1, 100, 1000, 255, 1e4])
 def test_a_cut_softmax_is_match_probabilities(k, scale):
-    x = cut(softmax(S / 0.03) * np.float32(scale), k, 0)
+    x = cut(softmax(S / (0.03 if scale <= 100 else 0.015)) * np.float32(scale), k, 0)
     r = read_kind(x)
     assert r.kind == "probabilities" and r.verdict.scale == scale and r.unscored == 0, r.why
     assert (np.isneginf(scores_of(x)) == (x == 0)).all()
@@ -724,6 +788,78 @@ def test_a_distance_that_was_not_measured_is_no_score(fill):
     np.testing.assert_array_equal(stated, out)
 
 
+FAR = np.sqrt(2 - 2 * S)
+NEAREST = np.argsort(np.argsort(FAR, axis=1), axis=1) < 60
+OTHER_DISTANCES = {
+    "few rows": FAR[:20],
+    "few columns": FAR[:, :15],
+    "bits that differ, of 64": np.rint((1 - S) * 32).astype(np.float32),
+    "bits that differ, a few rows": np.rint((1 - S) * 32).astype(np.float32)[:30],
+    "the nearest, else 0": np.where(NEAREST, FAR, 0),
+    "the nearest, else -inf": np.where(NEAREST, FAR, -np.inf),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_DISTANCES)
+def test_distances_are_noticed_in_few_lines_whole_numbers_and_lists(name):
+    r = read_kind(OTHER_DISTANCES[name])
+    assert r.verdict.near and 'scores_are="distances"' in r.why, r.why
+    x = {"few rows": S[:20], "few columns": S[:, :15]}.get(name, S)
+    turned = np.rint(x * 32) + 32 if name.startswith("bits") else x
+    turned = np.where(NEAREST, turned, 0) if name.startswith("the") else turned
+    assert not read_kind(turned).verdict.near, name
+
+
+def test_zeros_amid_negative_scores_are_no_scores_where_nothing_comes_near():
+    gone = np.random.default_rng(0).random(S.shape) < 0.3
+    for x in (np.log(Q), -FAR, -FAR.astype(np.float16), -100 * FAR):
+        y = np.where(gone, x.dtype.type(0), x)
+        r = read_kind(y)
+        assert r.unscored == 0 and r.share == pytest.approx(gone.mean(), abs=1e-3), r.why
+        assert (np.isneginf(scores_of(y)) == gone).all()
+    turned = read_kind(np.where(gone, 0, FAR), scores_are="distances")
+    assert turned.unscored == 0 and "; 0 = not scored" in turned.why
+    best = np.sort(S, axis=1)[:, -20:-19]
+    for x in (np.minimum(S - best, 0), -np.logaddexp(0, -3 - L).astype(np.float16)):
+        assert read_kind(x).unscored is None  # cut off at 0, or rounded to it
+
+
+@pytest.mark.parametrize("fill", [-1, -2, -0.5])
+def test_a_number_that_too_many_pairs_have_is_told(fill):
+    gone = np.random.default_rng(0).random(S.shape) < 0.3
+    x = np.where(gone, np.float32(fill), np.log(Q))
+    r = read_kind(x)
+    said = f"{fill} stands in {100 * gone.mean():.3g} % of the pairs: unscored={fill} if it means"
+    assert said in r.why and said in read_both(x).sentence
+    assert "stands in" not in read_kind(x, unscored=fill).why
+    assert "stands in" not in read_kind(x, unscored="none").why
+    two = np.where(gone, np.where(np.arange(200) % 2, -100, -1e9), S).astype(np.float32)
+    assert "write -inf for it and for -1e+09 if" in read_kind(two).why
+
+
+def test_no_number_of_scores_is_too_frequent():
+    for name, x in {**NOT_PROBABILITIES, **{k: v[0] for k, v in SOFTMAX.items()}, **MATCH}.items():
+        assert "stands in" not in read_kind(x).why, name
+
+
+@pytest.mark.parametrize("unit", [255, 1000, 10_000, 65535])
+def test_match_probabilities_in_other_units(unit):
+    for p in (P, BROAD):
+        x = (p / p.max() * unit).astype(np.float32)
+        r = read_kind(x)
+        assert (r.kind, r.verdict.scale) == ("probabilities", unit), r.why
+        shown = "per mille" if unit == 1000 else f"of {unit}"
+        assert shown in r.why
+    assert read_kind((S / S.max() * unit).astype(np.float32)).kind == "logits"
+
+
+def test_an_infinite_number_is_told_to_fit_distances():
+    x = np.where(NEAREST, FAR, np.inf)
+    with pytest.raises(RerankError, match='no pair is that good; scores_are="distances" if the sm'):
+        kinds.read(x)
+    assert read_kind(x, scores_are="distances").share == pytest.approx(0.7)
+
+
 def test_no_similarity_looks_like_a_distance():
     for name, x in {**NOT_PROBABILITIES, "clipped": S.clip(0), "1 + c": (1 + S) / 2}.items():
         assert not read_kind(x).verdict.near, name
@@ -911,17 +1047,55 @@ def test_a_matrix_without_a_single_score_is_refused(number, said):
         read_both(np.full((6, 5), number), unscored=said)
 
 
-@pytest.mark.parametrize("made", ["negative", "from one", "distances", "best 20", "float16"])
-def test_ranks_are_told_to_be_no_scores(made):
-    order = np.random.default_rng(0).normal(size=(60, 50)).argsort(axis=1).argsort(axis=1)
-    scores, said = {
-        "negative": (-1.0 - order, "auto"), "from one": (order + 1.0, "auto"),
-        "distances": (order + 1.0, "distances"), "float16": (-(order.astype(np.float16)), "auto"),
-        "best 20": (np.where(order < 20, -1.0 - order, -np.inf), "auto"),
-    }[made]  # fmt: skip
-    found = kinds.read_both(scores, scores_are=said)
+ORDER = (-cosines(60, 50)).argsort(axis=1).argsort(axis=1)
+DOWN = (-cosines(60, 50)).argsort(axis=0).argsort(axis=0)
+
+
+def shared(method):
+    from scipy.stats import rankdata
+
+    return rankdata(-cosines(60, 50).round(2), axis=1, method=method).astype(float)
+
+
+RANKS = {
+    "negative": -1.0 - ORDER,
+    "from one": ORDER + 1.0,
+    "from zero, 100": (-cosines(60, 100)).argsort(axis=1).argsort(axis=1).astype(np.float32),
+    "float16": -(ORDER.astype(np.float16)),
+    "best 20": np.where(ORDER < 20, -1.0 - ORDER, -np.inf),
+    "largest is best": 50.0 - ORDER,
+    "1 / rank": 1 / (1.0 + ORDER),
+    "1 / (60 + rank)": (1 / (61.0 + ORDER)).astype(np.float32),
+    "rank / m": (ORDER + 1.0) / 50,
+    "rank / (m - 1), rows sum to 100": (-cosines(60, 200)).argsort(1).argsort(1) / 199,
+    "of columns": DOWN + 1.0,
+    "of columns, largest is best": 60.0 - DOWN,
+    "1 / rank of columns": 1 / (1.0 + DOWN),
+    "equal ones share the mean": shared("average"),
+    "equal ones share the first": shared("min"),
+    "equal ones share the last": shared("max"),
+}
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_ranks_are_told_to_be_no_scores(name):
+    scores = RANKS[name]
+    found = kinds.read_both(scores)
+    assert "they look like ranks" in found.sentence and "probabilities" not in found.sentence
+    assert found.reading.kind in AS_THEY_ARE
+    np.testing.assert_array_equal(found.t2v.scores().numpy()[scores > -99], scores[scores > -99])
+    smallest = "from" in name or "share" in name or name in ("of columns", "rank / m")
+    smallest |= name.startswith("rank / (m")
+    assert ('scores_are="distances" if the smallest is' in found.sentence) == smallest
+    assert "look like distances" not in found.sentence
+    noise = np.random.default_rng(1).normal(size=scores.shape)
+    shaken = scores * (1 + 0.01 * noise)
+    assert "ranks" not in kinds.read_both(shaken).sentence
+
+
+def test_ranks_that_are_said_to_be_distances_and_what_is_none():
+    found = kinds.read_both(ORDER + 1.0, scores_are="distances")
     assert "they look like ranks" in found.sentence
-    shaken = scores + np.random.default_rng(1).normal(size=scores.shape) * 0.1
-    assert "ranks" not in kinds.read_both(shaken, scores_are=said).sentence
-    whole = np.random.default_rng(2).integers(-50, 50, scores.shape).astype(float)
-    assert "ranks" not in kinds.read_both(whole, scores_are=said).sentence
+    rng = np.random.default_rng(2)
+    for whole in (rng.integers(-50, 50, (60, 50)), rng.poisson(3, (60, 50)), rng.permutation(3000)):
+        assert "ranks" not in read_kind(whole.reshape(60, 50).astype(float)).why
