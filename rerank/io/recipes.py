@@ -7,6 +7,8 @@ it into a plain file by a line of Python.
 import json
 import re
 import shlex
+import shutil
+import sys
 from pathlib import Path
 
 PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".dill", ".pckl")
@@ -57,8 +59,8 @@ def is_old_torch(head: bytes) -> bool:
 def from_pickle(path: Path) -> str:
     """Turns a pickle of `{id: vector}`, vectors, records, named arrays or a table into npz.
 
-    >>> print(from_pickle(Path("v.pkl")).partition("it: ")[2][:72])
-    python -c 'import pickle; from rerank.io.unpickled import save_plain; sa
+    >>> print(from_pickle(Path("v.pkl")).partition(" -c ")[2][:61])
+    'import pickle; from rerank.io.unpickled import save_plain; s
     """
     load = f"pickle.load(open({_text(path)}, {quoted('rb')}), encoding={quoted('latin1')})"
     return _DANGER + _command(f"import pickle; {_SAVE}{_saved(load, path.with_suffix('.npz'))}")
@@ -184,7 +186,17 @@ def _dumped(path: Path) -> str:
 
 
 def _command(code: str) -> str:
-    return f"python -c {shlex.quote(code)}"
+    return f"{_python()} -c {shlex.quote(code)}"
+
+
+def _python() -> str:
+    """What calls the interpreter that runs this: by its path where `python` is another, or none."""
+    here = Path(sys.executable or "python").parent
+    found = shutil.which("python")
+    if not sys.executable or (found is not None and Path(found).parent.samefile(here)):
+        return "python"
+    beside = here / "python"
+    return shlex.quote(str(beside if beside.exists() else sys.executable))
 
 
 def _text(path: Path) -> str:

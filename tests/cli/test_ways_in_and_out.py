@@ -58,7 +58,7 @@ def shared_by_all(depth, count):
         ("apply --videos videos.h5 --texts cut.npz", "cut.npz: "),
         ("eval --gt gt.json --videos videos.h5 --texts x.dat", "the ending '.dat' is not known"),
         ("apply --videos dag.pt --texts texts.h5", "dag.pt: holds the same parts again and again"),
-        ("eval --gt gt.json --videos old.pt --texts texts.h5", "old.pt: is not in the zip format"),
+        ("eval --gt gt.json --videos old.pt --texts texts.h5", "old.pt: is a pickle; "),
         ("apply --videos videos.h5 --texts cut.safetensors", "cannot be read as safetensors"),
         ("inspect --videos twice.json --texts texts.h5", "the id 'a' stands in row 0 and again"),
         ("search --model none.safetensors --texts texts.h5", "none.safetensors: no such file"),

@@ -3,11 +3,13 @@
 import functools
 import gzip
 import json
+import os
 import pickle
 import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from safetensors.numpy import save_file
 
 from rerank.core.errors import FormatError
 from rerank.io import read_embeddings, read_ground_truth
+from rerank.io.recipes import from_pickle
 from tests.cli.test_cli import run
 from tests.io_writers import write_named
 
@@ -59,6 +62,21 @@ MADE = {
         path.open("wb"), all=np.array({"ids": list(NAMED), "clip": ROWS}, dtype=object)
     ),
 }
+
+
+def test_a_recipe_calls_the_interpreter_that_has_the_toolkit(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "bin"
+    elsewhere.mkdir()
+    for path in ("", str(elsewhere), f"{elsewhere}{os.pathsep}{Path(sys.executable).parent}"):
+        monkeypatch.setenv("PATH", path)
+        said = from_pickle(tmp_path / "v.pkl")
+        word = shlex.split(said.partition("if you trust it: ")[2])[0]
+        found = shutil.which(word)
+        assert found is not None and Path(found).parent == Path(sys.executable).parent
+        # Another one in front of it has no toolkit.
+        other = elsewhere / "python"
+        other.write_text("#!/bin/sh\nexit 1\n")
+        other.chmod(0o755)
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -129,8 +147,8 @@ def test_the_recipe_keeps_frames_of_several_lengths(tmp_path, name, kind):
     KEPT[kind](path, value)
     with pytest.raises(FormatError) as caught:
         read_embeddings(path, pool="mean")
-    words = shlex.split(str(caught.value).partition(": python ")[2])
-    subprocess.run([sys.executable, *words], cwd=tmp_path, check=True)
+    words = shlex.split(str(caught.value).partition("python -c ")[2])
+    subprocess.run([sys.executable, "-c", *words], cwd=tmp_path, check=True)
     (made,) = set(tmp_path.iterdir()) - {path}
     found = read_embeddings(made, pool="mean", pool_raw=True)
     assert found.ids == tuple(ids)
@@ -363,7 +381,7 @@ def test_row_numbers_are_read_as_the_recipe_says(tmp_path):
     np.save(tmp_path / "gt.npy", np.arange(3))
     _, err = run("eval", "--texts", "t.h5", "--videos", "v.h5", "--gt", "gt.npy",
                  cwd=tmp_path, code=2)  # fmt: skip
-    assert "to be read with --text-ids rows --video-ids rows: python -c" in err
+    assert "to be read with --text-ids rows --video-ids rows: " in err
     _, *words = shlex.split(err[err.index("python -c") :])
     subprocess.run([sys.executable, *words], cwd=tmp_path, check=True)
     out = run("eval", "--texts", "t.h5", "--videos", "v.h5", "--gt", "gt.tsv", "--text-ids",
