@@ -1,6 +1,7 @@
 """Ground truth: which videos are right for a text, by name, in any form people keep it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from rerank.core import nouns
 from rerank.core.errors import FormatError
 from rerank.core.wording import either, option
 from rerank.io.files import PathLike, as_path, named, to_json, write_text
-from rerank.io.groundtruth_formats import Pair, Reading, readings_of
+from rerank.io.groundtruth_formats import Pair, Reading, bare_reading, readings_of, without_endings
 from rerank.io.ids import check_unique
 from rerank.io.truth_splits import Decision, UnfitError, Wanted, first_of_splits, of_one_split
 
@@ -186,14 +187,33 @@ def read_ground_truth(
     where = str(path)
     texts = {name: row for row, name in enumerate(query_ids)}
     videos = {name: row for row, name in enumerate(gallery_ids)}
-    readings = (reading for reading in readings_of(Path(path)) if reading.count)
-    found = of_one_split(
-        readings,
-        partial(_decide, texts=texts, videos=videos, where=where, direction=direction),
-        texts,
-        videos,
-        Wanted(where, split, role, allow_unjudged),
-    )
+
+    def fitting(
+        texts: dict[str, int], videos: dict[str, int], change: Callable[[Reading], Reading] | None
+    ) -> Decision:
+        readings = (reading for reading in readings_of(Path(path)) if reading.count)
+        return of_one_split(
+            readings if change is None else map(change, readings),
+            partial(_decide, texts=texts, videos=videos, where=where, direction=direction),
+            texts,
+            videos,
+            Wanted(where, split, role, allow_unjudged),
+        )
+
+    try:
+        found = fitting(texts, videos, None)
+    except UnfitError:
+        bare = without_endings(texts), without_endings(videos)
+        if bare == (None, None):
+            raise
+        found = None
+        with contextlib.suppress(FormatError):
+            texts, videos = bare[0] or texts, bare[1] or videos
+            found = fitting(texts, videos, bare_reading)
+        if found is None:
+            raise
+        note = f"{where}: names no id as it is written; names are matched without file endings"
+        found = found._replace(notes=(*found.notes, note))
     return _build(found, texts, videos, query_ids, where=where, allow_unjudged=allow_unjudged)
 
 

@@ -10,7 +10,7 @@ left, whatever the names look like.
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
@@ -63,6 +63,7 @@ _ENDINGS = tuple(
     ".mp4 .avi .mkv .webm .mov .mpg .mpeg .wmv .3gp .flv .m4v .jpg .jpeg .png .webp .gif .bmp "
     ".wav .flac .mp3 .npy".split()
 )
+_NUMBERED_NAME = re.compile(r"(.+?)((?:#|_|-)\d+)?", re.DOTALL)
 _SPLITS = (
     "test", "testing", "val", "valid", "validate", "validation", "dev", "eval", "train", "training",
     "trainval", "restval",
@@ -204,7 +205,7 @@ def captions_of(record: dict[str, Any]) -> list[str]:
     ['a']
     """
     numbered, named_so, inside = _caption_keys(tuple(record))
-    if len(numbered) > 1:
+    if len(numbered) > 1 or (numbered and not named_so):
         return [record[key] for key in numbered if isinstance(record[key], str) and record[key]]
     # Some files have the first caption beside the list of all.
     found = max((_captions(record[key]) for key in named_so), key=len, default=[])
@@ -372,6 +373,32 @@ def _without_ending(name: str) -> str:
     return head if whole and f"{dot}{ending.lower()}" in _ENDINGS else name
 
 
+def without_endings(ids: Mapping[str, int]) -> dict[str, int] | None:
+    """Rows by ids without the endings of files; None where two would be one, or none has any.
+
+    >>> without_endings({"a.jpg": 0, "b.jpg": 1}), without_endings({"a.jpg#0": 0, "b#0": 1})
+    ({'a': 0, 'b': 1}, {'a#0': 0, 'b#0': 1})
+    >>> without_endings({"a.jpg": 0, "a.png": 1}), without_endings({"a": 0})
+    (None, None)
+    """
+    made = {_bare(name): row for name, row in ids.items()}
+    return made if len(made) == len(ids) and made != ids else None
+
+
+def bare_reading(one: Reading) -> Reading:
+    """The same with names without the endings of files."""
+    return replace(
+        one,
+        build=lambda step: [Pair(_bare(p[0]), _bare(p[1]), p.grade) for p in one.build(step)],
+        empty=tuple(map(_bare, one.empty)),
+    )
+
+
+def _bare(name: str) -> str:
+    stem, number = _NUMBERED_NAME.fullmatch(name).groups(default="")  # type: ignore[union-attr]
+    return _without_ending(stem) + number
+
+
 def _without_folder(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2]
 
@@ -527,7 +554,7 @@ def _names_both(header: Sequence[str]) -> bool:
     rest = [name for name in header if name != video]
     numbered = [name for name in rest if _NUMBERED_CAPTION.fullmatch(_plain(name))]
     text = first_field(rest, (*TEXT_FIELDS, *CAPTION_FIELDS))
-    return video is not None and (text is not None or len(numbered) > 1)
+    return video is not None and (text is not None or bool(numbered))
 
 
 def _json(content: Any, where: str, *, inside: str = "") -> Iterable[Reading]:  # noqa: ANN401

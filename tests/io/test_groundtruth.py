@@ -436,3 +436,33 @@ def test_numbers_of_rows_are_told_to_be_some_and_the_way_out_works(
     assert said.strip().endswith(f"; if the file holds numbers of rows, from 0: {way}")
     out, _ = run(*words, *way.split(), "--json", cwd=tmp_path)
     assert json.loads(out)["before"]["t2v"]["R@1"] == 100
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        ("gt.json", '{"t0": "v0.mp4", "t1": "v1.mp4"}', ["t0", "t1"]),
+        ("gt.json", '{"t0": "v0", "t1": "v1"}', ["t0", "t1"]),
+        ("gt.csv", "query,video\nt0,v0.wav\nt1,v1.wav\n", ["t0", "t1"]),
+        ("gt.csv", "file_name,caption_1\nv0.wav,a dog\nv1.wav,a cat\n", ["v0.jpg#0", "v1.jpg#0"]),
+        ("gt.txt", "v0#enc#0 a dog runs\nv1#enc#0 a cat sits\n", ["v0.jpg#0", "v1.jpg#0"]),
+        ("gt.txt", "t0 0 v0 1\nt1 0 v1 1\n", ["t0", "t1"]),
+    ],
+)
+def test_files_of_another_kind_are_matched_without_their_endings(tmp_path, name, content, texts):
+    path = tmp_path / name
+    path.write_text(content)
+    found = read_ground_truth(path, texts, ["v0.jpg", "v1.jpg"])
+    assert [rows.tolist() for rows in found.positives] == [[0], [1]]
+    assert "without file endings" in found.notes[-1]
+    # Two that differ in nothing else are not told apart, and what fits as written stays so.
+    with pytest.raises(FormatError, match="v0"):
+        read_ground_truth(path, texts, ["v0.jpg", "v1.jpg", "v0.png"])
+
+
+def test_what_fits_as_written_is_not_matched_without_endings(tmp_path):
+    path = tmp_path / "gt.json"
+    path.write_text('{"t0": "v0.jpg", "t1": "v1.png"}')
+    with pytest.raises(FormatError, match="'v1.png' is not the id of a video"):
+        read_ground_truth(path, ["t0", "t1"], ["v0.jpg", "v1.jpg"])
+    assert not read_ground_truth(path, ["t0", "t1"], ["v0.jpg", "v1.png"]).notes
