@@ -133,7 +133,8 @@ def _orient(gt: Path, lists: io.RankedLists, said: io.Reading) -> _Seen:
         left = [(p.first, p.second) for p in pairs]
         for first, sides in ((True, left), (False, [pair[::-1] for pair in left])):
             mine = [item for query, item in sides if query in queries]
-            share = (len(mine) + sum(item in listed for item in mine)) / max(1, 2 * len(pairs))
+            known = sum(item in listed for item in mine)
+            share = (len(mine) + known) / max(1, 2 * len(pairs))
             if not share or (best is not None and share <= best[0]):
                 continue
             texts_first = not (one.turns and direction == "video-text")
@@ -145,7 +146,8 @@ def _orient(gt: Path, lists: io.RankedLists, said: io.Reading) -> _Seen:
             if not one.fixed and direction == "auto":
                 told = "text-video" if texts_first else "video-text"
             without = dict.fromkeys(query for query, _ in sides if query not in queries)
-            best = share, _Seen(name, gallery, told, without=tuple(without))
+            none = () if known else (_none_known(gt, lists, mine[0]),)
+            best = share, _Seen(name, gallery, told, none, tuple(without))
     if best is None:
         # It says what is wrong with the names.
         gallery = lists.gallery_ids or tuple(listed)
@@ -163,8 +165,17 @@ def _orient(gt: Path, lists: io.RankedLists, said: io.Reading) -> _Seen:
     if stated is None:
         words = "texts, ranking videos" if seen.name == "t2v" else "videos, ranking texts"
         note = f"{lists.source}: its queries are taken for {words}, by the ids of {gt}"
-        seen = replace(seen, notes=(note,))
+        seen = replace(seen, notes=(note, *seen.notes))
     return seen
+
+
+def _none_known(gt: Path, lists: io.RankedLists, item: str) -> str:
+    """That no list holds an item of the ground truth, which names of two kinds look like."""
+    first = next((name for items in lists.items for name in items), "")
+    return (
+        f"{lists.source}: none of its items, such as {named([first])}, is one that {gt} names, "
+        f"such as {named([item])}: these figures mean nothing if both have names of their own"
+    )
 
 
 def _texts_first(pairs: Sequence[tuple[str, str]]) -> bool:

@@ -96,6 +96,18 @@ def test_a_right_item_that_no_list_has_counts_as_not_found(tmp_path):
         judge_lists("diagonal", tmp_path / "run.json")
 
 
+def test_lists_of_other_names_than_those_of_the_truth_are_told(tmp_path):
+    io.write_json(tmp_path / "gt.json", {f"t{i}": f"v{i}" for i in range(4)})
+    told = []
+    for name in ("{}", "v{}"):
+        made = {f"t{i}": {name.format(j): 1.0 / (1 + j) for j in range(3)} for i in range(4)}
+        io.write_json(tmp_path / "run.json", made)
+        judged = judge_lists(tmp_path / "gt.json", tmp_path / "run.json", figures="R@1")
+        told.append([note for note in judged.notes if "none of its items, such as '0'" in note])
+    assert len(told[0]) == 1 and not told[1]
+    assert "as 'v0': these figures mean nothing if both have names of their own" in told[0][0]
+
+
 def test_queries_without_a_list_are_counted_and_named(tmp_path):
     (tmp_path / "run.trec").write_text("t0 Q0 v0 1 .5 x\nt2 Q0 v2 1 .5 x\n")
     (tmp_path / "gt.json").write_text(json.dumps({f"t{i}": f"v{i}" for i in range(5)}))
