@@ -217,7 +217,7 @@ def _fits(found: Field, meaning: Meaning, n: int, frames: int) -> bool:
         return False
     if meaning.startswith("lengths"):
         return found.shape in _lengths_of(n) and (
-            found.kind in ("integer", "float") or _is_list_ofnumbers_of(found)
+            found.kind in ("integer", "float") or _is_list_of_numbers(found)
         )
     return found.dtype.kind in "iufb" and found.shape in _masks_of(n, frames)
 
@@ -231,7 +231,7 @@ def _masks_of(n: int, frames: int) -> tuple[tuple[int, ...], ...]:
     return ((n, frames), (n, frames, 1), (n, 1, frames), *one)
 
 
-def _is_list_ofnumbers_of(found: Field) -> bool:
+def _is_list_of_numbers(found: Field) -> bool:
     """Whether a list of Python, which may hold anything, holds whole numbers only."""
     if found.dtype != object or len(found.shape) != 1:
         return False

@@ -16,6 +16,9 @@ from rerank.core.rows import Rows
 from rerank.core.similarity import Dense, Pair, Similarity
 from rerank.passes.order import gallery_place
 
+# Scores that are kept for several passes: 64 MB in float32.
+_FEW = 2**24
+
 
 def at(sim: Similarity, held: Rows, places: Tensor) -> Tensor:
     """What is held for the gallery items at some places: (*places.shape, ...) of (m, ...)."""
@@ -55,6 +58,15 @@ def taken(sim: Similarity, rows: Tensor, places: Tensor) -> Similarity:
         base[here] = block[rows[here] - panel.start]
     out = Dense(at(sim, base.T, places).T, unscored=True, shard=changes["shard"])
     return replace(out, query_mass=changes["query_mass"], gallery_mass=changes["gallery_mass"])
+
+
+def kept(sim: Similarity) -> Similarity:
+    """The scores themselves where they are few, for several passes that would make them again."""
+    few = sim.shape[0] * sim.shape[1] <= _FEW
+    if not isinstance(sim, Pair) or sim.shard is not None or not few:
+        return sim
+    scores = Dense(sim.scores(), unscored=True)
+    return replace(scores, query_mass=sim.query_mass, gallery_mass=sim.gallery_mass)
 
 
 def share_of(sim: Similarity, x: Tensor) -> Tensor:

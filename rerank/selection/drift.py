@@ -135,7 +135,7 @@ def drift(bank: Bank, sim: Similarity, corrected: Corrected | None = None) -> Dr
         return None if look is None else Drift(total, (), 1.0, 1.0, 1.0, look)
     tau = _SHARP * spread
     apply = corrected or popularity_taken(bank)
-    found = [meetings(apply(some, strength), tau) for strength in _STRENGTHS]
+    found = [meetings(items.kept(apply(some, strength)), tau) for strength in _STRENGTHS]
     means, errors = _against_least(found, some)
     best = _STRENGTHS[means.index(min(means))]
     unlike = zip(_STRENGTHS, means, errors, strict=True)

@@ -12,7 +12,7 @@ from rerank.methods.base import Bank
 from rerank.methods.em import EM
 from rerank.methods.registry import pipeline
 from rerank.methods.sinkhorn import Sinkhorn
-from rerank.passes.gallery import taken
+from rerank.passes.gallery import kept, taken
 from rerank.selection import gated_fit
 from rerank.selection.candidates import Candidate
 from rerank.selection.foreign import Foreign, auc, foreign_bank
@@ -415,6 +415,21 @@ def test_standard_errors_are_clustered():
 
 def test_auc_counts_ties_half():
     assert auc(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 1.0])) == pytest.approx(3.5 / 4)
+
+
+def test_scores_are_kept_where_they_are_few_with_corrections_and_masses(monkeypatch):
+    rng = np.random.default_rng(0)
+    sim = Pair(rng.normal(size=(7, 4)), rng.normal(size=(6, 4)))
+    sim = sim.with_mass(queries=np.arange(1.0, 8.0), gallery=np.arange(1.0, 7.0))
+    sim = sim.add_gallery_bias(torch.tensor(rng.normal(size=6)))
+    held = kept(sim)
+    assert isinstance(held, Dense)
+    assert torch.equal(held.scores(), sim.scores())
+    assert torch.equal(held.query_mass, sim.query_mass)
+    assert torch.equal(held.gallery_mass, sim.gallery_mass)
+    assert kept(held) is held
+    monkeypatch.setattr("rerank.passes.gallery._FEW", 41)
+    assert kept(sim) is sim
 
 
 def test_a_subset_keeps_corrections_and_masses():
