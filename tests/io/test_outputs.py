@@ -123,7 +123,7 @@ KINDS = {
     b"<?xml version='1.0'?>\n<html>": "HTML of another program",
     b"<?xml version='1.0'?><a/>": "XML",
     b"<svg xmlns='x'></svg>": "an SVG image",
-    gzip.compress(b"x"): "a file packed by gzip",
+    gzip.compress(b"x", mtime=0): "a file packed by gzip",
     b"%PDF-1.7\n": "a PDF",
     b"\x89PNG\r\n\x1a\n0000": "a PNG image",
     b"\xff\xd8\xff\xe0": "a JPEG image",
