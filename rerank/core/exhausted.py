@@ -13,6 +13,7 @@ _WORDS = (
     "could not create a primitive", "memory allocation failed", "unable to allocate",
     "cannot map", "failed to map segment", "malloc of size", "can't start new thread",
 )  # fmt: skip
+_UNSET = ("without exception set", "without setting an exception")
 
 
 def ran_out(error: BaseException) -> bool:
@@ -28,7 +29,7 @@ def ran_out(error: BaseException) -> bool:
         if isinstance(now, MemoryError) or getattr(now, "errno", None) == errno.ENOMEM:
             return True
         # What the interpreter makes of an exception for which there was no room.
-        if isinstance(now, SystemError) and "without exception set" in str(now):
+        if isinstance(now, SystemError) and any(words in str(now) for words in _UNSET):
             return True
         if isinstance(now, RuntimeError | ImportError | OSError | SystemError):
             said = str(now).lower()

@@ -25,6 +25,7 @@ SAID = (
     RuntimeError("std::bad_alloc"),
     ImportError("libtorch_cpu.so: failed to map segment from shared object"),
     SystemError("error return without exception set"),
+    SystemError("<function f> returned NULL without setting an exception"),
     OSError(errno.ENOMEM, "Cannot allocate memory"),
     OSError("Can't synchronously read data (memory allocation failed for chunk)"),
     _from(OSError("library not found"), ImportError("x.so: failed to map segment")),
@@ -69,6 +70,7 @@ def test_good_json_is_not_called_bad_where_it_does_not_fit(monkeypatch):
 # Each step in a process of its own with a little more room; a library that waits is ended.
 LITTLE = """
 import os, resource, signal
+from rerank.core.exhausted import ran_out
 {before}
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 for size in range(0, {most}, 8):
@@ -79,8 +81,8 @@ for size in range(0, {most}, 8):
         resource.setrlimit(resource.RLIMIT_AS, (held + (size << 20),) * 2)
         try:
             {work}
-        except (MemoryError, ImportError):
-            pass
+        except Exception as error:
+            os._exit(0 if ran_out(error) or isinstance(error, ImportError) else 1)
         os._exit(0)
     print(size, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
