@@ -388,7 +388,7 @@ def prepare_inputs(
         k=k,
         scores_are=inputs.scores_are,
         unscored=inputs.unscored,
-        groups=groups if groups != "auto" else inputs.groups,
+        groups=inputs.groups_as(groups),
         gate=gate,
         device=device,
         sharded=inputs.sharded,

@@ -16,7 +16,7 @@ from rerank.core.similarity import Pair, Similarity, as_matrix
 from rerank.core.wording import option
 from rerank.core.words import Name
 from rerank.methods import directions
-from rerank.methods.directions import Direction
+from rerank.methods.directions import Direction, Groups
 from rerank.metrics import hubness
 from rerank.tasks.models import (
     Order,
@@ -38,10 +38,10 @@ from rerank.tasks.read import (
 
 
 def read_directions(
-    inputs: Inputs, *, metric: str, device: torch.device, groups: str = "auto"
+    inputs: Inputs, *, metric: str, device: torch.device, groups: Groups = "auto"
 ) -> dict[Name, Direction]:
     """Both directions of what was read, on a device; ids tell the groups unless they are stated."""
-    known: Any = groups if groups != "auto" else inputs.groups
+    known = inputs.groups_as(groups)
     if inputs.scores is not None:
         bank = None if inputs.bank_scores is None else inputs.bank_scores.scores
         return directions.from_matrix(inputs.stored, bank, groups=known, device=device)

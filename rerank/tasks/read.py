@@ -27,6 +27,7 @@ from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, is_truth, side_of
 from rerank.methods import kinds
+from rerank.methods.directions import Groups
 from rerank.metrics.judge import text_answers
 
 # So many queries tell whether the lowest scores are the best.
@@ -121,6 +122,13 @@ class Inputs:
                 if whole and len(set(whole)) < len(whole):
                     return whole
         return "auto"
+
+    def groups_as(self, said: Groups) -> Groups:
+        """What is said of groups, and in place of "auto" and "grouped" those that are known."""
+        if not isinstance(said, str) or said == "one-to-one":
+            return said
+        known = self.groups
+        return said if isinstance(known, str) else known
 
     @property
     def video_ids(self) -> tuple[str, ...]:

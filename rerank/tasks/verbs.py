@@ -334,9 +334,10 @@ def apply(
     numbers = None
     if bias is not None:
         numbers = bias_weight * io.item_numbers(bias, inputs.video_ids)
+    groups = inputs.groups_as(settings.get("groups", "auto"))
     found = task.apply(
         **arrays, method=method, metric=metric, k=k, gate=gate, device=device, bias=numbers,
-        **settings,
+        **{**settings, "groups": groups},
     )  # fmt: skip
     asked = {
         "method": found.method, "metric": None if scores is not None else metric, "k": k,

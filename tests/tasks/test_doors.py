@@ -82,6 +82,33 @@ def test_embeddings_are_answered_alike_by_every_door(name, method, tmp_path):
     _from_file(tmp_path, run, right, texts=texts, videos=videos, method=method)
 
 
+@pytest.mark.parametrize("named", ["ids", "group_ids"])
+@pytest.mark.parametrize("said", ["auto", "grouped", "one-to-one"])
+def test_groups_that_are_known_count_at_every_door(named, said, tmp_path):
+    texts, videos, _ = made(60, 120, seed=5)
+    groups = [f"v{i // 6}" for i in range(60)]
+    ids = [f"{group}#{i}" for i, group in enumerate(groups)] if named == "ids" else None
+    names = ids or [f"t{i}" for i in range(60)]
+    held = io.Embeddings(tuple(names), texts, "made", None if ids else tuple(groups))
+    paths = tmp_path / "texts.h5", tmp_path / "videos.h5"
+    io.write_embeddings(paths[0], names, texts, group_ids=held.group_ids)
+    io.write_embeddings(paths[1], [f"v{i}" for i in range(120)], videos)
+    out = tmp_path / "out.h5"
+    tasks.apply_files(texts=paths[0], videos=paths[1], out=out, k=5, groups=said)
+    want = io.read_results(out).directions["t2v"].indices
+    stated = said if said == "one-to-one" else groups
+    for found in (
+        rerank.apply(held, videos, k=5, groups=said),
+        rerank.apply(paths[0], paths[1], k=5, groups=said),
+        rerank.apply(texts, videos, k=5, groups=stated),
+    ):
+        places = np.vectorize(lambda name: int(name.strip("v")))(found.t2v.ids)
+        np.testing.assert_array_equal(places, want)
+    if said != "one-to-one":
+        other = rerank.apply(texts, videos, k=5, groups="one-to-one")
+        assert not np.array_equal(np.vectorize(int)(other.t2v.ids), want)
+
+
 @pytest.mark.parametrize("gated", [False, True])
 def test_a_bank_is_answered_alike_by_every_door(gated):
     texts, videos, right = made(190, 190)
