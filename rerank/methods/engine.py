@@ -263,7 +263,8 @@ def fit(
             made, settled, last = Pipeline(stages.stages[done:]).fit_through(behind)
             fitted = FittedPipeline((*before, *made.stages))
             stages = Pipeline((*stages.stages[:done], *settled.stages))
-            seen = last.sim if bank.sim is direction.sim else None
+            # Behind an alignment that serves both and comes last, nothing is left to be applied.
+            seen = last.sim if bank.sim is direction.sim and made.stages else None
             if side == "t2v" and plans["t2v"] == plans.get("v2t"):
                 shared = _shared(fitted, both, last)
                 mirrored = _mirror(fitted, both, stages, last)

@@ -70,7 +70,7 @@ def test_a_matrix_is_answered_alike_by_every_door(name, tmp_path):
 
 
 @each_data
-@pytest.mark.parametrize("method", [None, "em+sinkhorn", "csls"])
+@pytest.mark.parametrize("method", [None, "em+sinkhorn", "csls", "sinkhorn+align", "align+csls"])
 def test_embeddings_are_answered_alike_by_every_door(name, method, tmp_path):
     texts, videos, right = DATA[name]()
     run = rerank.apply(texts, videos, method=method)
@@ -78,6 +78,8 @@ def test_embeddings_are_answered_alike_by_every_door(name, method, tmp_path):
     by_engine = engine.fit(both, method)
     for side in ("t2v", "v2t"):
         assert torch.equal(by_engine[side].sim.scores(), getattr(run, side).sim.scores())
+        whole = by_engine[side].fitted.transform(both[side].sim).scores()
+        torch.testing.assert_close(by_engine[side].sim.scores(), whole)
     _compared(both, right, run, run.method)
     _from_file(tmp_path, run, right, texts=texts, videos=videos, method=method)
 
