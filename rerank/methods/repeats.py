@@ -55,6 +55,9 @@ _LEAST_ALIKE, _COST, _BOTH = 0.8, (1.1, 1.2), (1.17, 1.25)
 _BEYOND = (0.72, 0.88)
 # Rows and columns from which something can be seen.
 _ENOUGH = (30, 50)
+# And from which few queries that are sure of their items are believed: the fewer they are, the less
+# it tells sharing from room that is too tight, and the less room for one gains.
+_ENOUGH_SURE = (4, 8)
 # Share of the queries with another first item under equality: up to .4 on sets at hand that have no
 # hubs, .42 and more with half of the items unasked.
 _MOVED = (0.42, 0.5)
@@ -85,6 +88,7 @@ class Repeats:
             else NaN.
         sure: c(p), kept: c(g); NaN where these were not needed.
         of: what repeats: the queries, or the items as queries of the other direction.
+        few: whether there were too few queries to tell sharing from room for one that is too tight.
     """
 
     weight: float
@@ -96,6 +100,7 @@ class Repeats:
     gain: float = math.nan
     shared: float = math.nan
     of: Literal["queries", "items"] = "queries"
+    few: bool = False
 
     @property
     def reason(self) -> str:
@@ -109,6 +114,11 @@ class Repeats:
             return (
                 f"items seem to be asked unevenly (if all are asked alike, queries get items that "
                 f"dimensions without a say rank {math.expm1(-self.gain):.0%} lower)"
+            )
+        if self.few:
+            return (
+                f"queries are {self.sure:.0%} sure of their first items, and {self.kept:.0%} if "
+                "each item is of one query at most"
             )
         if math.isfinite(self.sure):
             asked, asking = ("items", "queries") if self.of == "queries" else ("queries", "items")
@@ -146,8 +156,11 @@ def repeats(
         others: makes the biases p of popularity alone, asked for only where c(0) doubts; without
             it that doubt stands.
     """
-    enough = ramp(min(found.rows, found.columns), *_ENOUGH)
-    if not enough:
+    count = min(found.rows, found.columns)
+    enough = ramp(count, *_ENOUGH)
+    few = found.slack > 0 and count < _ENOUGH[1]
+    sure_enough = ramp(count, *_ENOUGH_SURE) if few else enough
+    if not sure_enough:
         return Repeats(0.0)
     alike = _alike(sim, found, copies=duplicates == "count")
     split, none = sim.shard == "queries", torch.zeros_like(gallery_bias)
@@ -158,7 +171,7 @@ def repeats(
 
     # Beside a slack row items need not be asked at all: less is lost, and less is certain.
     least = _SLACKER * min(1.0, max(0.0, 4 * found.slack))
-    weight = ramp(alike, _LEAST_ALIKE - least, 0.65 - least)
+    weight = ramp(alike, _LEAST_ALIKE - least, 0.65 - least) if enough else 0.0
     sure, kept, soft = confidence(none, gallery_bias, _SOFT * gallery_bias, count=_GLANCE)
     doubted = _open(sure, kept) > _SUSPECT
     if not weight and not doubted:
@@ -168,13 +181,13 @@ def repeats(
     if weight:
         weight = min(weight, ramp(cost, *_COST), enough)
     if doubted:
-        uneven = min(_doubt(sure, kept), enough)
+        uneven = min(_doubt(sure, kept), sure_enough)
         if uneven > weight and others is not None:
             # Hubs make queries sure of the wrong items: without hubs they must still be.
             (sure,) = confidence(others())
-            uneven = min(_doubt(sure, kept), enough)
+            uneven = min(_doubt(sure, kept), sure_enough)
         if uneven > weight:
-            return Repeats(uneven, alike, cost, sure, kept, ROWS)
+            return Repeats(uneven, alike, cost, sure, kept, ROWS, few=few)
     return Repeats(weight, alike, cost, rows=ROWS)
 
 

@@ -431,6 +431,25 @@ def test_items_that_are_asked_unevenly_cost_nothing(kind, seed):
     assert now >= raw - 0.01 and forced < raw - 0.05
 
 
+@pytest.mark.parametrize("n", [10, 15, 20, 30])
+def test_few_queries_that_are_sure_of_their_items_may_share_them(n):
+    # Clips and the prompts of their classes: nearly all are right, and some are of one class.
+    raw, now, room = [], [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        items = rng.normal(size=(50, 64))
+        right = rng.integers(50, size=n)
+        scores = unit(items[right] + 1.8 * rng.normal(size=(n, 64))) @ unit(items).T
+        fitted = Sinkhorn().fit(Dense(scores))
+        for found, bias in ((raw, 0), (now, fitted.gallery_bias.numpy())):
+            found.append(((scores + bias).argmax(axis=1) == right).mean())
+        if fitted.form == "repeats":
+            assert "sure of their first items" in fitted.marginals[0]
+            room.append(seed)
+    assert len(room) >= 5
+    assert 0.9 < np.mean(raw) < 1 and np.mean(now) > np.mean(raw) - 0.015
+
+
 @pytest.mark.parametrize("noise", [0.8, 1.2, 1.8, 2.4])
 def test_items_that_are_asked_alike_are_never_said_to_be_asked_unevenly(noise):
     for seed in range(3):
