@@ -170,6 +170,22 @@ def bounds(rows: slice | None, count: int, where: str) -> tuple[int, int]:
     return start, max(start, stop)
 
 
+def check_last_axis(field: Field) -> None:
+    """No axes of one behind a matrix, where the middle axis would pass for frames.
+
+    Raises:
+        FormatError: they are there.
+    """
+    shape = field.shape
+    while len(shape) > 2 and shape[-1] == 1:
+        shape = shape[:-1]
+    if shape != field.shape and len(shape) == 2 and shape[1] > 1:
+        raise FormatError(
+            f"{field.where}: is {field.shape}, with an axis of one behind its numbers; store it "
+            f"without: x.reshape{shape}"
+        )
+
+
 def check_matrix(field: Field, what: str) -> None:
     """A 2-D array of float16, float32 or float64 with at least one row and one column.
 
@@ -207,6 +223,7 @@ def check_matrix(field: Field, what: str) -> None:
                 f"{field.fix or fix}"
             )
         raise FormatError(f"{field.where}: holds {dtype.name}, but {what} are numbers")
+    check_last_axis(field)
     if len(field.shape) == 3:
         raise FormatError(
             f"{field.where}: is 3-D {field.shape}, but {what} are 2-D, one row for each item; "

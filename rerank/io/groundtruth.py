@@ -1,6 +1,7 @@
 """Ground truth: which videos are right for a text, by name, in any form people keep it."""
 
 import contextlib
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -537,6 +538,7 @@ def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
     """What small difference keeps a name from being known."""
     changes = {
         "without '.0' (numbers were saved as decimals)": name.removesuffix(".0"),
+        "with '.0' (numbers were saved as decimals)": f"{name}.0",
         "without leading zeros": name.lstrip("0"),
         "without blanks at its ends": name.strip(),
         "without its file ending": name.rpartition(".")[0],
@@ -544,6 +546,8 @@ def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
         "without its folder and file ending": name.rpartition("/")[2].rpartition(".")[0],
         "in lower case": name.lower(),
         "without quotes": name.strip("'\""),
+        "in the other Unicode form (NFC)": unicodedata.normalize("NFC", name),
+        "in the other Unicode form (NFD)": unicodedata.normalize("NFD", name),
     }
     for what, changed in changes.items():
         if changed != name and changed in texts.keys() | videos.keys():

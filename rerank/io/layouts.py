@@ -23,7 +23,7 @@ from rerank.io.container import (
     listing,
     side_in,
 )
-from rerank.io.field import Field, check_matrix
+from rerank.io.field import Field, check_last_axis, check_matrix
 from rerank.io.files import named
 from rerank.io.frame_items import beside_items, said_of_items
 from rerank.io.frames import (
@@ -344,10 +344,15 @@ def locate_items(
             return _items(container, arrays, wanted)
         raise FormatError(
             f"{path}: holds items and groups of items side by side ({contents(arrays)}); say which "
-            f"are meant: {wanted.say('dataset', _top(next(iter(groups))))}, or "
+            f"are meant: {wanted.say('dataset', _inside(group) + _top(next(iter(groups))))}, or "
             f"{wanted.say('dataset', '/')} for all"
         )
-    return _nested(container, arrays, groups, wanted, named_group=group)
+    return _nested(container, arrays, groups, wanted, named_group=group, above=_inside(group))
+
+
+def _inside(group: str | None) -> str:
+    """What stands before the names in a group."""
+    return f"{group}/" if group else ""
 
 
 def _ask_for_one_of_each(
@@ -404,8 +409,9 @@ def _nested(
     wanted: Wanted,
     *,
     named_group: str | None,
+    above: str,
 ) -> Found:
-    """Groups only: one for each item, or several collections of items."""
+    """Groups only: one for each item, or several collections of items; they lie in `above`."""
     path = container.path
     tops: dict[str, set[str]] = {}
     for name in arrays:
@@ -419,7 +425,9 @@ def _nested(
             # test/<id>/features: the group in which all items lie says nothing.
             inside = {name.partition("/")[2]: item for name, item in arrays.items()}
             below = {head.partition("/")[2]: list(names) for head, names in groups.items()}
-            return _nested(container, inside, below, wanted, named_group=named_group)
+            return _nested(
+                container, inside, below, wanted, named_group=named_group, above=f"{above}{top}/"
+            )
         if len(leaves) == 1:
             return _items(container, {top: next(iter(arrays.values()))}, wanted)
         if named_group is not None:
@@ -430,7 +438,7 @@ def _nested(
         raise FormatError(
             f"{path}: everything lies in the group {named([top])}, so the ids could be "
             f"{named([first])} or {named([first.partition('/')[2]])}; say which: "
-            f"{wanted.say('dataset', '/')} or {wanted.say('dataset', top)}"
+            f"{wanted.say('dataset', '/')} or {wanted.say('dataset', above + top)}"
         )
     if all(rest == leaves for rest in tops.values()) and len(leaves) <= len(tops):
         if len(leaves) == 1:
@@ -465,8 +473,8 @@ def _nested(
     sizes = [f"{top!r} ({len(rest)} arrays)" for top, rest in list(tops.items())[:6]]
     raise FormatError(
         f"{path}: holds several groups: {', '.join(sizes)}; say which one is meant: "
-        f"{wanted.say('dataset', wanted.likely(list(tops)))}, or {wanted.say('dataset', '/')} for "
-        "all"
+        f"{wanted.say('dataset', above + wanted.likely(list(tops)))}, or "
+        f"{wanted.say('dataset', '/')} for all"
     )
 
 
@@ -599,6 +607,7 @@ def _matrix(container: Container, name: str, item: Field, wanted: Wanted) -> Fou
     """Layouts 2 and 3: one array of rows; ids from beside it, else from a side-car."""
     folder = name.rpartition("/")[0]
     siblings = _below(container.fields, folder)
+    check_last_axis(item)
     if _depth(item) == 3 and item.kind == "float":
         rows = one_matrix(item, siblings)
         if rows is None or _names_one(container, siblings, item, wanted):

@@ -13,7 +13,15 @@ from rerank.io.container import Container
 from rerank.io.files import check_known, check_unpacked, foreign, regular_file, safely
 from rerank.io.foreign_kinds import foreign_kind
 from rerank.io.formats.registry import FORMATS, FormatFacts, by_content, by_ending, known_endings
-from rerank.io.recipes import PICKLES, free, from_pickle, is_old_torch, is_pickle
+from rerank.io.recipes import (
+    PICKLES,
+    free,
+    from_numbers,
+    from_pickle,
+    is_old_torch,
+    is_pickle,
+)
+from rerank.io.text_table import is_number
 
 # Enough for the longest mark at the start of a file, and for the first name in an archive.
 _HEAD = 1 << 10
@@ -68,6 +76,12 @@ def opener(path: Path) -> Card[FormatFacts]:
         )
     if card is None and path.suffix.lower() in PICKLES:
         card = _misnamed(path, head)
+    own = card is not None and not text and called not in _BINARY
+    if is_text and told is None and not own and _has_blanks(head):
+        raise FormatError(
+            f"{path}: holds rows of numbers with blanks between them; make it an array: "
+            f"{from_numbers(path)}"
+        )
     if card is None:
         way = f"; if it is a table: {_copied(path, '.csv')}" if is_text else ""
         raise FormatError(
@@ -120,6 +134,22 @@ def _is_text(path: Path, head: bytes) -> bool:
                 return False
             at *= 2
     return True
+
+
+def _has_blanks(head: bytes) -> bool:
+    """Whether text begins with rows of numbers with blanks between them; remarks do not count."""
+    *lines, last = head.decode("utf-8", "replace").split("\n")
+    whole, cut = [
+        [line.split() for line in part if line.strip() and not line.startswith("#")]
+        for part in (lines, [last])
+    ]
+    # Of the last line the last number may be cut.
+    rows = [*whole, *(row[:-1] for row in cut)]
+    return (
+        any(len(row) > 1 for row in rows)
+        and len(set(map(len, whole))) <= 1
+        and all(is_number(cell) for row in rows for cell in row)
+    )
 
 
 def _called_otherwise(path: Path) -> str:

@@ -120,6 +120,12 @@ def from_bytes_column(path: Path, name: str) -> str:
     )
 
 
+def from_numbers(path: Path) -> str:
+    """Turns rows of numbers with blanks between them, as numpy.savetxt writes, into npy."""
+    out = free(path.with_suffix(".npy"))
+    return _command(f"import numpy as n; n.save({_text(out)}, n.loadtxt({_text(path)}))")
+
+
 def truth_from_pickle(path: Path) -> str:
     """Turns a pickled ground truth into JSON."""
     return _DANGER + _command(

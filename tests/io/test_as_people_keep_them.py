@@ -210,3 +210,19 @@ def test_unknown_names_say_what_may_help(tmp_path, value, hint):
     (tmp_path / "gt.json").write_text(json.dumps({"0" if value == 0 else "t0": value}))
     with pytest.raises(FormatError, match=hint):
         truth(tmp_path / "gt.json")
+
+
+@pytest.mark.parametrize(
+    ("video", "said", "hint"),
+    [
+        ("7000.0", "7000", "with '.0' (numbers were saved as decimals) it would be '7000.0'"),
+        ("7000", "7000.0", "without '.0' (numbers were saved as decimals) it would be '7000'"),
+        ("vid\u00e9o", "vide\u0301o", "in the other Unicode form (NFC) it would be "),
+        ("vide\u0301o", "vid\u00e9o", "in the other Unicode form (NFD) it would be "),
+    ],
+)
+def test_names_that_print_alike_say_how_they_differ(tmp_path, video, said, hint):
+    (tmp_path / "gt.json").write_text(json.dumps({"t0": said}))
+    with pytest.raises(FormatError) as caught:
+        read_ground_truth(tmp_path / "gt.json", ["t0"], [video])
+    assert hint in str(caught.value)

@@ -340,6 +340,28 @@ def matlab(path, **arrays):
     return path
 
 
+def octave(path, **arrays):
+    """As `save -hdf5` of Octave writes: a group for each variable, with its type and its value."""
+    with h5py.File(path, "w") as f:
+        for name, array in arrays.items():
+            group = f.create_group(name)
+            group.attrs["OCTAVE_NEW_FORMAT"] = np.uint8(1)
+            group["type"] = np.bytes_("string" if array.dtype.kind == "S" else "float matrix")
+            group["value"] = array if array.dtype.kind == "S" else array.T
+    return path
+
+
+@pytest.mark.parametrize("name", ["v.mat", "v.h5", "v.dat"])
+def test_octave_stores_columns_first(tmp_path, name):
+    path = octave(tmp_path / name, features=rows(), names=np.array(IDS, "S"))
+    found = read_embeddings(path)
+    assert found.ids == tuple(IDS)
+    np.testing.assert_array_equal(found.vectors, rows())
+    square = np.arange(len(IDS) ** 2.0).reshape(len(IDS), -1)
+    found = read_scores(octave(tmp_path / name, sims=square), query_ids="rows", gallery_ids="rows")
+    np.testing.assert_array_equal(found.scores, square)
+
+
 @pytest.mark.parametrize("name", ["v.mat", "v.h5", "v.dat"])
 def test_matlab_stores_columns_first(tmp_path, name):
     path = matlab(tmp_path / name, features=rows())

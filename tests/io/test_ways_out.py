@@ -19,9 +19,9 @@ NAMES = [f"v{i}" for i in range(4)]
 TEXTS = [f"t{i}" for i in range(4)]
 
 
-def refused(path):
+def refused(path, dataset=None):
     with pytest.raises(FormatError) as caught:
-        read_embeddings(path)
+        read_embeddings(path, dataset=dataset)
     return str(caught.value)
 
 
@@ -105,3 +105,68 @@ def test_streams_in_json_are_asked_for_as_in_other_files(tmp_path):
         deep = {"a": deep}
     inside.write_text(json.dumps(deep))
     assert "no embeddings found" in refused(inside)
+
+
+@pytest.mark.parametrize("named", [[], ["msrvtt"]])
+def test_a_group_inside_a_group_is_named_by_its_whole_path(tmp_path, named):
+    path = tmp_path / "v.h5"
+    with h5py.File(path, "w") as file:
+        for name, row in zip(NAMES, ROWS, strict=True):
+            file[f"msrvtt/rgb/{name}/feat"] = row
+            file[f"msrvtt/flow/{name}/feat"] = 2 * row
+    said = refused(path, *named)
+    assert "dataset='msrvtt/flow'" in said
+    found = read_embeddings(path, dataset="msrvtt/flow")
+    assert list(found.ids) == NAMES and np.array_equal(found.vectors, 2 * ROWS)
+
+
+@pytest.mark.parametrize("batch", [ROWS[:, :, None], ROWS[:, :, None, None]])
+@pytest.mark.parametrize("pool", [None, "mean"])
+def test_an_axis_of_one_behind_the_numbers_is_named(tmp_path, batch, pool):
+    path = tmp_path / "v.npz"
+    np.savez(path, embeddings=batch, ids=NAMES)
+    with pytest.raises(FormatError) as caught:
+        read_embeddings(path, pool=pool)
+    said = str(caught.value)
+    assert "axis of one behind" in said and "x.reshape(4, 6)" in said and "frames" not in said
+
+
+@pytest.mark.parametrize("name", ["f.txt", "f.dat", "it's f.csv", "f.npy"])
+@pytest.mark.parametrize("header", ["", "my features"])
+@pytest.mark.parametrize("times", [1, 20])
+def test_numbers_with_blanks_between_them_are_made_an_array(tmp_path, name, header, times):
+    path, rows = tmp_path / name, np.tile(ROWS, times)
+    with path.open("w") as stream:
+        np.savetxt(stream, rows, header=header)
+    said = refused(path)
+    assert "blanks" in said and "cp " not in said
+    words = shlex.split(said[said.index("python -c") :])
+    subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, check=True)
+    (made,) = set(tmp_path.glob("*.npy")) - {path}
+    found = read_embeddings(made, row_numbers=True)
+    np.testing.assert_allclose(found.vectors, rows, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text", ["0.5\n0.25\n", "2 3\nv0 1 2 3\n", "2 3\n7 1 2 3\n", "1, 2\n3, 4\n"]
+)
+def test_other_rows_are_not_said_to_be_numbers_with_blanks(tmp_path, text):
+    path = tmp_path / "f.txt"
+    path.write_text(text)
+    assert "blanks" not in refused(path)
+
+
+@pytest.mark.parametrize("name", ["v.json", "v.jsonl"])
+@pytest.mark.parametrize("long", [False, True])
+def test_ids_of_mongodb_are_read(tmp_path, name, long, monkeypatch):
+    if long:
+        monkeypatch.setattr("rerank.core.memory.COPY_SHARE", 0.0)
+    path, ids = tmp_path / name, [f"{i:024x}" for i in range(4)]
+    records = [
+        json.dumps({"_id": {"$oid": i}, "embedding": row.tolist()})
+        for i, row in zip(ids, ROWS, strict=True)
+    ]
+    path.write_text("\n".join(records) if name == "v.jsonl" else f"[{', '.join(records)}]")
+    found = read_embeddings(path, id_column="_id")
+    assert list(found.ids) == ids and np.array_equal(found.vectors, ROWS)
+    assert "name one with id_column" in refused(path)

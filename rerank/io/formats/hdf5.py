@@ -33,11 +33,13 @@ _MOST_BYTES = 64 << 20
 # MATLAB keeps what belongs to cells and structures apart.
 _REFERENCED = ("#refs#", "#subsystem#")
 _TRANSPOSED = "MATLAB_class"
+# Octave makes a group of each variable: its type, and its value with columns first.
+_VARIABLE = "OCTAVE_NEW_FORMAT"
 
 
 @file_format(
     "hdf5",
-    help="arrays by name, in groups; also MATLAB 7.3, read the way round that MATLAB shows it",
+    help="arrays by name, in groups; also MATLAB 7.3 and Octave, the way round they show",
     endings=(".h5", ".hdf5", ".mat"),
     begins=(b"\x89HDF\r\n\x1a\n", b"MATLAB 7.3 MAT-f"),
     order=1,
@@ -161,10 +163,13 @@ def _walk(
     """Collect the datasets below a group; depth and repeated groups are bounded."""
     if prefix.count("/") > _MAX_DEPTH:
         raise FormatError(f"{path}: groups are nested more than {_MAX_DEPTH} deep; flatten them")
+    octave = bool(prefix) and _VARIABLE in group.attrs
     for name in group:
-        if not prefix and name in _REFERENCED:
+        if (not prefix and name in _REFERENCED) or (octave and name == "type"):
             continue
-        where = f"{path}: {named([f'/{prefix}{name}'])}"
+        # The value of a variable goes by the name of the variable.
+        full = prefix[:-1] if octave and name == "value" else f"{prefix}{name}"
+        where = f"{path}: {named([f'/{full}'])}"
         link = group.get(name, getlink=True)
         if isinstance(link, h5py.ExternalLink):
             raise FormatError(
@@ -179,12 +184,12 @@ def _walk(
             if token in seen:
                 raise FormatError(f"{where}: is a group that appears twice or holds itself")
             seen.add(token)
-            _walk(item, f"{prefix}{name}/", path, fields, seen)
+            _walk(item, f"{full}/", path, fields, seen)
         elif isinstance(item, h5py.Dataset):
-            fields[f"{prefix}{name}"] = _field(item, where, path)
+            fields[full] = _field(item, where, path, octave=octave)
 
 
-def _field(dataset: h5py.Dataset, where: str, path: Path) -> Field:
+def _field(dataset: h5py.Dataset, where: str, path: Path, *, octave: bool) -> Field:
     plist = dataset.id.get_create_plist()
     if plist.get_external_count():
         raise FormatError(f"{where}: keeps its data in other files, which are not read; copy it")
@@ -201,7 +206,7 @@ def _field(dataset: h5py.Dataset, where: str, path: Path) -> Field:
     if (codes := h5py.check_enum_dtype(dtype)) is not None:
         return _enum(dataset, where, path, {code: name for name, code in codes.items()})
     odd, fix = _oddness(dtype)
-    if turned and dtype.kind in "iufb" and len(extents) > 1:
+    if (turned or octave) and dtype.kind in "iufb" and len(extents) > 1:
         return Field(
             where,
             extents[::-1],
@@ -262,7 +267,7 @@ def _enum(dataset: h5py.Dataset, where: str, path: Path, names: dict[int, str]) 
 
 
 def _columns(dataset: h5py.Dataset, where: str, start: int, stop: int) -> Iterator[np.ndarray]:
-    """Rows start..stop of what MATLAB wrote: it stores columns first, so they are the columns."""
+    """Rows start..stop of what stores columns first, as MATLAB and Octave do: the columns."""
     row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[:-1])
     # Reading few columns of many rows costs as much as reading all: larger pieces than elsewhere.
     step = max(1, _MOST_BYTES // max(1, row_bytes))

@@ -33,6 +33,8 @@ _LARGEST = 1 << 62
 _LONGEST_LINE = 1 << 20
 # The largest float64, as a whole number too.
 _MOST = int(np.finfo(np.float64).max)
+# What MongoDB calls the types of ids in JSON.
+_WRAPS = ("$oid", "$uuid", "$numberInt", "$numberLong")
 # Bytes that each name in an object takes, what describes its array, and each word of a list.
 _NAME, _FIELD, _WORD = 500, 1200, 64
 
@@ -239,16 +241,19 @@ class _Records:
             return False
         if not self.count:
             self.widths = {name: len(x) for name, x in record.items() if _is_vector(x)}
-            self.words = {name: [] for name, x in record.items() if type(x) in (str, int)}
+            self.words = {
+                name: [] for name, x in record.items() if type(_unwrapped(x)) in (str, int)
+            }
         for name, width in self.widths.items():
             vector = record.get(name)
             if not isinstance(vector, list) or len(vector) != width or not _is_vector(vector):
                 return False
         for name, held in self.words.items():
-            if type(record.get(name)) not in (str, int):
+            word = _unwrapped(record.get(name))
+            if type(word) not in (str, int):
                 return False
-            held.append(record[name])
-            self.size += 64 + len(str(record[name]))
+            held.append(word)
+            self.size += 64 + len(str(word))
         self.count += 1
         afford(self.size, str(self.path), what="the text of its records")
         return bool(self.widths)
@@ -329,7 +334,22 @@ def _is_matrix(value: Sequence[object]) -> bool:
     return all(isinstance(row, list) and row and _is_numbers(row) for row in value)
 
 
+def _unwrapped(value: Any) -> Any:  # noqa: ANN401  anything at all
+    """The text of an id that MongoDB wraps with its type; any other value as it is.
+
+    >>> _unwrapped({"$oid": "5f"}), _unwrapped({"a": "5f"})
+    ('5f', {'a': '5f'})
+    """
+    if isinstance(value, dict) and len(value) == 1:
+        ((kind, text),) = value.items()
+        if kind in _WRAPS and isinstance(text, str):
+            return text
+    return value
+
+
 def _field(where: str, value: object) -> Field:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = list(map(_unwrapped, value))
     if isinstance(value, list) and _is_words(value):
         array = np.empty(len(value), dtype=object)
         array[:] = value
