@@ -128,7 +128,10 @@ OneToOne: TypeAlias = Annotated[
     bool, typer.Option("--one-to-one", help="No text has two videos, no video two texts.")
 ]
 Grouped: TypeAlias = Annotated[
-    bool, typer.Option("--grouped", help="Several texts belong to a video, or the reverse.")
+    bool,
+    typer.Option(
+        "--grouped", help="The longer side is in groups: several texts of a video, or the reverse."
+    ),
 ]
 Tau: TypeAlias = Annotated[
     str | None, typer.Option("--tau", help="Temperature in score units, or 'auto'.")

@@ -63,6 +63,8 @@ _CLEAR, _CUT, _BOTH = 1.45, 1.15, 1.4
 _DOUBT, _DOUBT_OF_SMALL = 1.2, 1.08
 # Lists that were cut by rows say it in their rows: cosines reach 1.06, lexical scores 1.31.
 _DOUBT_OF_CUT = 1.35
+# And say in a note that they may be from here.
+_SEEN = 1.08
 # Skewness of rows from which they lean, of those that were cut, and by how much log-odds lean less.
 _LEAN, _LEAN_OF_CUT, _LEANS_LESS = 3.0, 1.75, 0.5
 _LONG_LINE = 20  # scores of a line whose skewness tells
@@ -528,7 +530,7 @@ def _tails(
     small = values.median_positive() < 0.02 and weakest >= _DOUBT_OF_SMALL
     # One side alone may come of a scale for every row, or column; it is used as it is, and said.
     one_side = max(ratios) >= _CLEAR
-    return "unclear" if small or one_side or (certain and max(ratios) >= _CUT) else "similarities"
+    return "unclear" if small or one_side or (certain and max(ratios) >= _SEEN) else "similarities"
 
 
 def _leans(look: Look, found: Verdict) -> bool:

@@ -1099,3 +1099,14 @@ def test_ranks_that_are_said_to_be_distances_and_what_is_none():
     rng = np.random.default_rng(2)
     for whole in (rng.integers(-50, 50, (60, 50)), rng.poisson(3, (60, 50)), rng.permutation(3000)):
         assert "ranks" not in read_kind(whole.reshape(60, 50).astype(float)).why
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_cut_keeps_the_doubt_whether_they_are_probabilities(seed):
+    rng = np.random.default_rng(seed)
+    odds = rng.normal(size=(200, 200)) + 3 * np.eye(200)
+    odds = odds + 0.8 * rng.normal(size=(200, 1)) + 0.8 * rng.normal(size=200)
+    shares = 1 / (1 + np.exp(2.5 - odds))
+    best = np.where(shares >= np.sort(shares, axis=1)[:, -50:][:, :1], shares, 0)
+    with pytest.warns(UserWarning, match='not certain: scores_are="probabilities"'):
+        rerank(best)
