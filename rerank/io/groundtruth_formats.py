@@ -515,8 +515,9 @@ def readings_of(path: Path) -> Iterable[Reading]:
 def _parquet(path: Path) -> Iterable[Reading]:
     from rerank.io.formats.parquet import check_pairs, read_lists
     from rerank.io.ids import read_ids
-    from rerank.io.opening import open_container
+    from rerank.io.opening import open_container, opener
 
+    opener(path)  # which says what else it is
     check_pairs(path)
     with open_container(path) as container:
         columns: dict[str, Any] = {}
