@@ -7,6 +7,7 @@ ids at hand decide which is meant, see `rerank.io.groundtruth`. A file that says
 left, whatever the names look like.
 """
 
+import contextlib
 import csv
 import io
 import re
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rerank.core.errors import FormatError
-from rerank.io.field import afford
+from rerank.io.field import Field, afford
 from rerank.io.files import named, parse_json, read_text, regular_file
 from rerank.io.lines import lines_in
 from rerank.io.pandas_json import PandasTable, split_of_pandas
@@ -536,10 +537,12 @@ def _parquet(path: Path) -> Iterable[Reading]:
                 ]  # fmt: skip
             elif item.kind in ("text", "integer"):
                 columns[name] = read_ids(item)
+        columns |= _decimal_ids(container.fields, list(columns))
+        held = [name for name in container.fields if name not in ("values", *columns)]
     header = list(columns)
     if not _names_both(header):
         raise FormatError(
-            f"{path}: its columns are {named(header)}; expected columns such as {HEADERS}"
+            f"{path}: its columns are {named([*header, *held])}; expected columns such as {HEADERS}"
         )
     each: Iterable[tuple[Any, ...]] = zip(*columns.values(), strict=True)
     counted = lists or any(_caption_keys(tuple(header)))
@@ -547,6 +550,26 @@ def _parquet(path: Path) -> Iterable[Reading]:
         each = dict.fromkeys(each)  # ids that come again say nothing new; captions are counted
     rows = [dict(zip(header, row, strict=True)) for row in each]
     return readings_of_records(rows, str(path), how="a table", kind="row")
+
+
+def _decimal_ids(
+    fields: Mapping[str, Field], header: Sequence[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Columns of decimals that name a side which no other names: pandas makes them of ids."""
+    from rerank.io.ids import read_ids
+
+    decimals = [
+        name for name, item in fields.items() if item.kind == "float" and len(item.shape) == 1
+    ]
+    captions = any(_caption_keys(tuple(header)))
+    for side in (VIDEO_FIELDS, TEXT_FIELDS):
+        name = first_field(decimals, side)
+        if name is None or first_field(header, side) is not None:
+            continue
+        # Beside captions any number may be called so.
+        beside = captions and side is TEXT_FIELDS
+        with contextlib.suppress(FormatError) if beside else contextlib.nullcontext():
+            yield name, read_ids(fields[name])
 
 
 def _names_both(header: Sequence[str]) -> bool:
@@ -802,7 +825,10 @@ def _objects_by_key(content: dict[str, Any], where: str) -> Iterable[Reading]:
 def _coco(images: list[Any], notes: list[Any], where: str) -> Iterable[Reading]:
     """COCO captions: images with a file name, annotations with an image_id and an id."""
     names = {image.get("id"): image.get("file_name") for image in images}
-    records = [{**note, "caption_id": note.get("id")} for note in notes]
+    # Ids of their own go by many names; "id" is that of COCO itself.
+    records = [
+        {**note, "caption_id": note["id"]} if note.get("id") is not None else note for note in notes
+    ]
     readings = list(readings_of_records(records, where, how="COCO", kind="annotation"))
     if all(isinstance(names.get(note.get("image_id")), str) for note in notes):
         by_name = [{**r, "image_id": names[r["image_id"]]} for r in records]

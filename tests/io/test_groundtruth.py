@@ -466,3 +466,40 @@ def test_what_fits_as_written_is_not_matched_without_endings(tmp_path):
     with pytest.raises(FormatError, match="'v1.png' is not the id of a video"):
         read_ground_truth(path, ["t0", "t1"], ["v0.jpg", "v1.jpg"])
     assert not read_ground_truth(path, ["t0", "t1"], ["v0.jpg", "v1.png"]).notes
+
+
+def test_ids_that_pandas_made_decimals_are_whole_numbers_in_parquet(tmp_path):
+    """A column of pandas that once held nothing in a row; others are named."""
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    whole = {"query_id": [0.0, 1.0, 2.0], "video_id": pa.array([1, 0, 1], pa.float32())}
+
+    def saved(**columns):
+        parquet.write_table(pa.table({**whole, **columns}), tmp_path / "gt.parquet")
+        return read_ground_truth(tmp_path / "gt.parquet", ["0", "1", "2"], ["0", "1"])
+
+    assert rows(saved()) == rows(saved(query_id=["0", "1", "2"])) == [[1], [0], [1]]
+    assert rows(saved(relevance=[1.0, 1.0, 2.0])) == [[1], [0], [1]]
+    assert rows(saved(target=[0.5, 0.5, 0.5], key=[0.5, 0.5, 0.5])) == [[1], [0], [1]]
+    words = {"video_id": ["1", "0", "1"], "caption": ["a", "b", "c"]}
+    assert rows(saved(**words)) == [[1], [0], [1]]
+    for odd in (0.5, float("nan"), None):
+        with pytest.raises(FormatError, match="column 'query_id'.*row 1"):
+            saved(query_id=[0.0, odd, 2.0])
+    parquet.write_table(pa.table({"a": [0.0], "b": [1.0]}), tmp_path / "gt.parquet")
+    with pytest.raises(FormatError, match="its columns are 'a', 'b'; expected"):
+        read_ground_truth(tmp_path / "gt.parquet", ["0"], ["1"])
+
+
+@pytest.mark.parametrize("name", ["id", "caption_id", "query_id", "text_id", "sentid", "ann_id"])
+@pytest.mark.parametrize("image", ["image_id", "img_id"])
+def test_annotations_of_coco_have_ids_by_any_usual_name(tmp_path, name, image):
+    notes = [{name: "q0", image: 0, "caption": "a"}, {name: "q1", image: 1, "caption": "b"}]
+    content = {"images": [{"id": 0, "file_name": "a.jpg"}, {"id": 1}], "annotations": notes}
+    assert rows(read(tmp_path, content, texts=["q0", "q1"], videos=["1", "0"])) == [[1], [0]]
+    for note in notes:
+        del note["caption"]
+    assert rows(read(tmp_path, content, texts=["q0", "q1"], videos=["1", "0"])) == [[1], [0]]
+    for note in notes:
+        del note[name]
+    with pytest.raises(FormatError, match=f"names no text; expected .* among '{image}'$"):
+        read(tmp_path, content, texts=["q0", "q1"], videos=["1", "0"])
