@@ -27,7 +27,7 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.exhausted import ran_out
 from rerank.io import cut
-from rerank.io.foreign_kinds import HEAD, HTML, TAR, foreign_kind
+from rerank.io.foreign_kinds import HEAD, HTML, POINTER, TAR, foreign_kind
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -165,6 +165,10 @@ def check_known(path: Path, found: str | None) -> None:
         raise FormatError(
             f"{path}: is a page of HTML, which holds nothing to read; if it was downloaded, get "
             "the file itself"
+        )
+    if found == POINTER:
+        raise FormatError(
+            f"{path}: is {found} and not the file itself; get that, in its repository: git lfs pull"
         )
     if found is not None:
         raise FormatError(f"{path}: is {found}, which holds nothing to read; name another file")

@@ -2,6 +2,8 @@
 
 import re
 
+# What stands in a repository for a file that is kept elsewhere.
+POINTS, POINTER = b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS"
 # First bytes, and what such a file is called.
 _BEGINS = (
     (b"%PDF-", "a PDF"), (b"\x89PNG\r\n\x1a\n", "a PNG image"), (b"\xff\xd8\xff", "a JPEG image"),
@@ -11,6 +13,7 @@ _BEGINS = (
     (b"Rar!\x1a\x07", "an archive of RAR"), (b"\x7fELF", "a program"), (b"{\\rtf", "a text as RTF"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of Office"),
     (b"\x1a\x45\xdf\xa3", "a video"), (b"OggS\0", "a sound or a video"),
+    (POINTS, POINTER),
 )  # fmt: skip
 _OF_RIFF = {b"WEBP": "a WebP image", b"WAVE": "a sound", b"AVI ": "a video"}
 _TAR = 257

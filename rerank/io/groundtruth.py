@@ -307,6 +307,8 @@ def _stated(source: Path, reading: Reading, direction: str) -> Iterator[Pair]:
             f"{source}: is {reading.how}, which has no ids of texts; give {_ids_of_both()}"
         )
     if not reading.fixed and direction == "auto":
+        direction = reading.says or direction
+    if not reading.fixed and direction == "auto":
         raise FormatError(
             f"{source}: is {reading.how}, which does not say which side is which; give "
             f"{_direction('text-video')} or {_direction('video-text')}, or {_ids_of_both()}"
@@ -406,12 +408,12 @@ def _decide(
         return Decision(turned if backwards else reading.pairs, reading.empty)
     pairs = reading.pairs
     _, forward, backward, _ = _shares(reading, texts, videos, 1)
-    if not backward or forward == len(pairs):
-        if backward == forward:
-            _check_one_way(pairs, turned, texts, videos, where)
-        return Decision(pairs, reading.empty)
-    if forward:
+    if forward and backward and (forward == backward or forward < len(pairs)):
+        if reading.says:
+            return Decision(turned if reading.says == "video-text" else pairs, reading.empty)
         _check_one_way(pairs, turned, texts, videos, where)
+    if not backward or forward == len(pairs):
+        return Decision(pairs, reading.empty)
     if reading.single and len({p.second for p in pairs}) < len(pairs):
         odd = pairs[0]
         raise FormatError(

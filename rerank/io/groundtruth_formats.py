@@ -7,6 +7,7 @@ ids at hand decide which is meant, see `rerank.io.groundtruth`. A file that says
 left, whatever the names look like.
 """
 
+import contextlib
 import csv
 import io
 import re
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rerank.core.errors import FormatError
-from rerank.io.field import afford
+from rerank.io.field import Field, afford
 from rerank.io.files import named, parse_json, read_text, regular_file
 from rerank.io.lines import lines_in
 from rerank.io.pandas_json import PandasTable, split_of_pandas
@@ -57,6 +58,10 @@ CAPTION_FIELDS = (
     "caption", "captions", "sentence", "sentences", "description", "descriptions", "encap", "text",
     "comment", "raw", "desc", "query",
 )  # fmt: skip
+# Other words for the two sides, of two columns and of the two ends of a direction.
+_TEXT_WORD = "(txt|text|caption|sentence|sent|query|querie|question)s?"
+_VIDEO_WORD = "(vid|video|img|image|doc|document|item|clip|gallery|corpus|passage|product)s?"
+_COLUMN = "(id|idx|index|row|name)?s?"
 _NUMBER_FIELDS = ("commentnumber", "captionnumber", "sentencenumber", "captionindex")
 _NUMBERED_CAPTION = re.compile(r"(caption|sentence|description|text|comment)\d+")
 _ENDINGS = tuple(
@@ -111,6 +116,8 @@ class Reading:
         missing: what it lacks to be read like this, where it is not whole.
         captions: whether the file looks like lines of a video and a caption, however read.
         split: of which its pairs are, where the file says so.
+        says: "text-video" or "video-text" where words of the file say which side stands on the
+            left and are believed only where the ids do not tell.
     """
 
     build: Callable[[int], list[Pair]]
@@ -123,6 +130,7 @@ class Reading:
     turns: bool = True
     captions: bool = False
     split: str = ""
+    says: str = ""
 
     @property
     def pairs(self) -> list[Pair]:
@@ -263,7 +271,7 @@ def readings_of_records(
 
     Readings are made as they are asked for: the first nearly always fits.
     """
-    records = _one_each(records)
+    records = _one_each(_called_plainly(records))
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
     for split, part in _by_split(records, found).items():
         for each in _readings_of_some(part, how):
@@ -301,6 +309,19 @@ def _readings_of_some(found: Sequence[_Record], how: str) -> Iterator[Reading]:
                 yield each
     # What is not whole is the last to be believed.
     yield from lacking
+
+
+def _called_plainly(records: Sequence[Any]) -> Sequence[Any]:
+    """Records of two fields that name their sides in other words, by the words that are known."""
+    names = list(records[0]) if records and isinstance(records[0], dict) else []
+    if not _names_sides(names) or _names_both(names):
+        return records
+    if any(not isinstance(each, dict) or each.keys() != set(names) for each in records):
+        return records
+    text_first = _said_by_words(*names) == "text-video"
+    text, video = names if text_first else names[::-1]
+    # A query is an id, or the caption itself.
+    return [{"query": each[text], "video_id": each[video]} for each in records]
 
 
 def _one_each(records: Sequence[Any]) -> Sequence[Any]:
@@ -515,8 +536,9 @@ def readings_of(path: Path) -> Iterable[Reading]:
 def _parquet(path: Path) -> Iterable[Reading]:
     from rerank.io.formats.parquet import check_pairs, read_lists
     from rerank.io.ids import read_ids
-    from rerank.io.opening import open_container
+    from rerank.io.opening import open_container, opener
 
+    opener(path)  # which says what else it is
     check_pairs(path)
     with open_container(path) as container:
         columns: dict[str, Any] = {}
@@ -535,10 +557,12 @@ def _parquet(path: Path) -> Iterable[Reading]:
                 ]  # fmt: skip
             elif item.kind in ("text", "integer"):
                 columns[name] = read_ids(item)
+        columns |= _decimal_ids(container.fields, list(columns))
+        held = [name for name in container.fields if name not in ("values", *columns)]
     header = list(columns)
-    if not _names_both(header):
+    if not _names_sides(header):
         raise FormatError(
-            f"{path}: its columns are {named(header)}; expected columns such as {HEADERS}"
+            f"{path}: its columns are {named([*header, *held])}; expected columns such as {HEADERS}"
         )
     each: Iterable[tuple[Any, ...]] = zip(*columns.values(), strict=True)
     counted = lists or any(_caption_keys(tuple(header)))
@@ -546,6 +570,96 @@ def _parquet(path: Path) -> Iterable[Reading]:
         each = dict.fromkeys(each)  # ids that come again say nothing new; captions are counted
     rows = [dict(zip(header, row, strict=True)) for row in each]
     return readings_of_records(rows, str(path), how="a table", kind="row")
+
+
+def _decimal_ids(
+    fields: Mapping[str, Field], header: Sequence[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Columns of decimals that name a side which no other names: pandas makes them of ids."""
+    from rerank.io.ids import read_ids
+
+    decimals = [
+        name for name, item in fields.items() if item.kind == "float" and len(item.shape) == 1
+    ]
+    captions = any(_caption_keys(tuple(header)))
+    for side in (VIDEO_FIELDS, TEXT_FIELDS):
+        name = first_field(decimals, side)
+        if name is None or first_field(header, side) is not None:
+            continue
+        # Beside captions any number may be called so.
+        beside = captions and side is TEXT_FIELDS
+        with contextlib.suppress(FormatError) if beside else contextlib.nullcontext():
+            yield name, read_ids(fields[name])
+
+
+def _names_sides(header: Sequence[str]) -> bool:
+    """Whether a header names both sides, also in other words where it has two columns."""
+    return _names_both(header) or (len(header) == 2 and _said_by_words(*header) != "")
+
+
+def _said_by_words(left: str, right: str) -> str:
+    """Which side stands on the left by the words of two columns, or of one direction; "" for none.
+
+    >>> _said_by_words("gallery", "queries"), _said_by_words("txt", "img"), _said_by_words("a", "b")
+    ('video-text', 'text-video', '')
+    """
+    sides = [
+        ("text" if re.fullmatch(_TEXT_WORD + _COLUMN, name) else "")
+        or ("video" if re.fullmatch(_VIDEO_WORD + _COLUMN, name) else "")
+        for name in (_plain(left), _plain(right))
+    ]
+    return "-".join(sides) if set(sides) == {"text", "video"} else ""
+
+
+def _direction_of(name: str) -> str:
+    """The direction that a name such as t2v or video_to_texts says; "" for none.
+
+    >>> _direction_of("t2v"), _direction_of("Image_to_Text"), _direction_of("test")
+    ('text-video', 'video-text', '')
+    """
+    ends = re.fullmatch("([a-z]+?)(?:2|to)([a-z]+)", _plain(name))
+    letters = {"t": "text", "q": "text", "v": "video", "i": "video", "d": "video"}
+    return _said_by_words(*(letters.get(end, end) for end in ends.groups())) if ends else ""
+
+
+def _by_direction(content: dict[str, Any], where: str, inside: str) -> list[Reading]:
+    """The readings of `{"t2v": {text: video}}` or of `{"t2v": ..., "v2t": ...}`; none of others.
+
+    Raises:
+        FormatError: the two directions say different things.
+    """
+    said = {key: _direction_of(key) for key in content if _plain(key) not in _ABOUT}
+    if not all(said.values()) or len(set(said.values())) < len(said):
+        return []
+    parts = {
+        key: [
+            replace(each, says=says)
+            for each in _json(content[key], where, inside=f"{inside}: {key!r}")
+        ]
+        for key, says in sorted(said.items(), key=lambda item: item[1])
+        if isinstance(content[key], dict | list) and content[key]
+    }
+    if len(parts) == 2:
+        one, other = parts
+        found = [
+            {
+                (p.second, p.first)
+                if said[key] == "video-text" and not part[0].fixed
+                else p[:2]: None
+                for p in part[0].pairs
+                if p.grade is None or p.grade > 0
+            }
+            for key, part in parts.items()
+        ]
+        for names, mine, others in ((parts, *found), ([other, one], *found[::-1])):
+            odd = next((pair for pair in mine if pair not in others), None)
+            if odd is not None:
+                yes, no = names
+                raise FormatError(
+                    f"{where}{inside}: {yes!r} pairs {named([odd[0]])} with {named([odd[1]])}, and "
+                    f"{no!r} does not; leave one of them out, or make them say the same"
+                )
+    return next(iter(parts.values()), [])
 
 
 def _names_both(header: Sequence[str]) -> bool:
@@ -576,6 +690,8 @@ def _json(content: Any, where: str, *, inside: str = "") -> Iterable[Reading]:  
     content = _without_about(content)
     # Parts and columns are few; names of texts are many.
     by_name = {_plain(key): key for key in content} if len(content) <= _MOST_PARTS else {}
+    if by_name and (found := _by_direction(content, where, inside)):
+        return found
     splits = [by_name[name] for name in _SPLITS if name in by_name]
     if splits and len(splits) == len(content):
         found = [
@@ -654,7 +770,7 @@ def _pandas(table: PandasTable, where: str) -> Iterable[Reading]:
     video = first_field(header, VIDEO_FIELDS)
     if len(header) == 2 and video is None and (_are_pairs(rows) or not rows):
         how = f"a table of pandas with the columns {named(header)} (such as {HEADERS} say more)"
-        return [replace(_list_of_pairs(rows, where), how=how)]
+        return [replace(_list_of_pairs(rows, where), how=how, says=_said_by_words(*header))]
     if video is None or len(set(map(str, table.labels))) < len(rows):
         raise FormatError(
             f"{where}: is a table of pandas with the columns {named(header)}; expected columns "
@@ -755,7 +871,7 @@ def _names_other(value: object) -> bool:
 
 def _rows_of_columns(content: dict[str, Any]) -> list[dict[str, Any]] | None:
     """`{"query_id": [...], "video_id": [...]}` as rows, also `{"query_id": {"0": ...}}`."""
-    if len(content) > _MOST_PARTS or not _names_both(list(content)):
+    if len(content) > _MOST_PARTS or not _names_sides(list(content)):
         return None
     columns = list(content.values())
     if all(isinstance(column, dict) for column in columns):
@@ -801,7 +917,10 @@ def _objects_by_key(content: dict[str, Any], where: str) -> Iterable[Reading]:
 def _coco(images: list[Any], notes: list[Any], where: str) -> Iterable[Reading]:
     """COCO captions: images with a file name, annotations with an image_id and an id."""
     names = {image.get("id"): image.get("file_name") for image in images}
-    records = [{**note, "caption_id": note.get("id")} for note in notes]
+    # Ids of their own go by many names; "id" is that of COCO itself.
+    records = [
+        {**note, "caption_id": note["id"]} if note.get("id") is not None else note for note in notes
+    ]
     readings = list(readings_of_records(records, where, how="COCO", kind="annotation"))
     if all(isinstance(names.get(note.get("image_id")), str) for note in notes):
         by_name = [{**r, "image_id": names[r["image_id"]]} for r in records]
@@ -1045,8 +1164,12 @@ def _pair_lines(lines: Sequence[str], delimiter: str | None) -> list[Reading]:
     how = f"columns of pairs without a header (one that says more would be {HEADERS})"
     if unknown:
         how = f"columns called {named(unknown)} (names that say more would be {HEADERS})"
-    readings = [reading(pairs, how)] if pairs else []
+    says = _said_by_words(*unknown[:2]) if unknown else ""
+    readings = [replace(reading(pairs, how), says=says)] if pairs else []
     if len(pairs) > 1 and not unknown:
         first = f"columns called {named(pairs[0][:2])} (names that say more would be {HEADERS})"
-        readings.append(reading(pairs[1:], first))
+        says = _said_by_words(*pairs[0][:2])
+        # What is a header for sure is no pair.
+        kept = [] if says else readings
+        readings = [*kept, replace(reading(pairs[1:], first), says=says)]
     return readings

@@ -11,6 +11,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from rerank.io.foreign_kinds import POINTS
+
 PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".dill", ".pckl")
 _DANGER = "a pickle can run any program when it is read, so it is not read here; if you trust it: "
 # A table of pandas.
@@ -21,7 +23,7 @@ _BINARY = re.compile(rb"\x80[\x02-\x05]")
 # What begins otherwise than any pickle: arrays, archives, tables, packed files, JSON.
 _OTHER = (
     b"\x93NUMPY", b"PK\x03\x04", b"\x89HDF", b"PAR1", b"\x1f\x8b", b"BZh", b"\xfd7zXZ",
-    b"\x28\xb5\x2f\xfd", b"{", b"[",
+    b"\x28\xb5\x2f\xfd", b"{", b"[", POINTS,
 )  # fmt: skip
 # A number, pickled.
 _OLD_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
@@ -167,6 +169,12 @@ def truth_table(path: Path, load: str, left: str, right: str) -> str:
         f"{quoted('video_id')} + chr(10) + {quoted('')}.join(str(a) + chr(9) + str(b) + chr(10) "
         f"for a, b in zip(n.asarray({left}).tolist(), n.asarray({right}).tolist())))"
     )
+
+
+def unzipped(path: Path) -> str:
+    """Unpacks a zip archive into a folder beside it."""
+    out = free(path.with_suffix("") if path.suffix else path.with_name(f"{path.name}.files"))
+    return f"{_python()} -m zipfile -e {shlex.quote(str(path))} {shlex.quote(str(out))}"
 
 
 def free(out: Path) -> Path:

@@ -96,7 +96,8 @@ class Verdict:
         rounded: zeros that count as not scored are small numbers, rounded.
         near: the smallest numbers look like the best.
         ranks: the numbers of every row, or of every column, are ranks or made of them.
-        also: another number that may stand for "not scored", and its share of the pairs.
+        also: another number that may stand for "not scored", as the file has it, and its share of
+            the pairs.
     """
 
     kind: Kind
@@ -192,7 +193,8 @@ def judge(
     if said == "log-probabilities":
         return _of_logarithms(look)
     if said not in ("softmax", "probabilities"):
-        return Verdict(said, fill, ranks=ranks)
+        also = _repeated(look, turned=said == "distances") if find else None
+        return Verdict(said, fill, ranks=ranks, also=also)
     if look.low < 0:
         raise RerankError(
             f"scores: {look.low:g} is negative and no probability; "
@@ -301,8 +303,11 @@ def _low_fill(look: Look) -> tuple[float | None, bool]:
     return None, False
 
 
-def _repeated(look: Look) -> tuple[float, float] | None:
-    """A number amid others, or far below them, that too many pairs have, and their share."""
+def _repeated(look: Look, *, turned: bool = False) -> tuple[float, float] | None:
+    """A number amid others, or far below them, that too many pairs have, and their share.
+
+    It is given as the file has it, where the numbers were turned round.
+    """
     numbers, counts = look.live.values.numbers, look.live.values.counts
     kept = numbers != look.fill
     numbers, counts = numbers[kept], counts[kept]
@@ -312,9 +317,10 @@ def _repeated(look: Look) -> tuple[float, float] | None:
     count, rest = counts[at], np.delete(counts, at)
     often = count > max(_SHARE * look.live.values.total, 4 * _EXCESS * rest.max())
     apart = numbers[1] - numbers[0] > _FAR * (numbers[-1] - numbers[1])
-    if not often or numbers[at] in (1, 100) or (at == 0 and not apart):
+    number = 0.0 - float(numbers[at]) if turned else float(numbers[at])
+    if not often or number in (1, 100) or (at == 0 and not apart):
         return None
-    return float(numbers[at]), float(count / look.live.values.total)
+    return number, float(count / look.live.values.total)
 
 
 def _zero_fill(look: Look) -> tuple[float | None, bool]:

@@ -72,7 +72,8 @@ def judge_raw(
     positives = positives_of(tuple(truth.positives), both["t2v"].shape[1])
     return Judged(
         "none", {"t2v": "none", "v2t": "none"}, ties, found, None,
-        truth.distractors, len(truth.unjudged), truth.notes,
+        truth.distractors, len(truth.unjudged),
+        (*filter(None, (inputs.sentence,)), *truth.notes),
         hubness={name: (summary(sim), None) for name, sim in both.items()} if hubs else {},
         gallery_ids={"t2v": inputs.video_ids, "v2t": inputs.text_ids},
         browsers=_browsers(truth, both, None, found, None) if hubs else (),
@@ -240,7 +241,7 @@ def _untrained(
 
 
 def _raw(inputs: Inputs, *, metric: str, device: torch.device) -> dict[Name, Similarity]:
-    """Both directions as they are; what a matrix holds was said by apply."""
+    """Both directions as they are."""
     if inputs.scores is not None:
         stored = inputs.stored.to(device)
         return {"t2v": stored.t2v, "v2t": stored.t2v.T if stored.v2t is None else stored.v2t}

@@ -7,7 +7,7 @@ import pytest
 
 from rerank.core.errors import FormatError
 from rerank.core.wording import typed
-from rerank.io import GroundTruth, read_ground_truth, write_embeddings
+from rerank.io import GroundTruth, convert_ground_truth, read_ground_truth, write_embeddings
 from tests.cli.test_cli import run
 
 TEXTS = ["t1", "t2", "t3", "12"]
@@ -466,3 +466,117 @@ def test_what_fits_as_written_is_not_matched_without_endings(tmp_path):
     with pytest.raises(FormatError, match="'v1.png' is not the id of a video"):
         read_ground_truth(path, ["t0", "t1"], ["v0.jpg", "v1.jpg"])
     assert not read_ground_truth(path, ["t0", "t1"], ["v0.jpg", "v1.png"]).notes
+
+
+def test_ids_that_pandas_made_decimals_are_whole_numbers_in_parquet(tmp_path):
+    """A column of pandas that once held nothing in a row; others are named."""
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    whole = {"query_id": [0.0, 1.0, 2.0], "video_id": pa.array([1, 0, 1], pa.float32())}
+
+    def saved(**columns):
+        parquet.write_table(pa.table({**whole, **columns}), tmp_path / "gt.parquet")
+        return read_ground_truth(tmp_path / "gt.parquet", ["0", "1", "2"], ["0", "1"])
+
+    assert rows(saved()) == rows(saved(query_id=["0", "1", "2"])) == [[1], [0], [1]]
+    assert rows(saved(relevance=[1.0, 1.0, 2.0])) == [[1], [0], [1]]
+    assert rows(saved(target=[0.5, 0.5, 0.5], key=[0.5, 0.5, 0.5])) == [[1], [0], [1]]
+    words = {"video_id": ["1", "0", "1"], "caption": ["a", "b", "c"]}
+    assert rows(saved(**words)) == [[1], [0], [1]]
+    for odd in (0.5, float("nan"), None):
+        with pytest.raises(FormatError, match="column 'query_id'.*row 1"):
+            saved(query_id=[0.0, odd, 2.0])
+    parquet.write_table(pa.table({"a": [0.0], "b": [1.0]}), tmp_path / "gt.parquet")
+    with pytest.raises(FormatError, match="its columns are 'a', 'b'; expected"):
+        read_ground_truth(tmp_path / "gt.parquet", ["0"], ["1"])
+
+
+@pytest.mark.parametrize("name", ["id", "caption_id", "query_id", "text_id", "sentid", "ann_id"])
+@pytest.mark.parametrize("image", ["image_id", "img_id"])
+def test_annotations_of_coco_have_ids_by_any_usual_name(tmp_path, name, image):
+    notes = [{name: "q0", image: 0, "caption": "a"}, {name: "q1", image: 1, "caption": "b"}]
+    content = {"images": [{"id": 0, "file_name": "a.jpg"}, {"id": 1}], "annotations": notes}
+    assert rows(read(tmp_path, content, texts=["q0", "q1"], videos=["1", "0"])) == [[1], [0]]
+    for note in notes:
+        del note["caption"]
+    assert rows(read(tmp_path, content, texts=["q0", "q1"], videos=["1", "0"])) == [[1], [0]]
+    for note in notes:
+        del note[name]
+    with pytest.raises(FormatError, match=f"names no text; expected .* among '{image}'$"):
+        read(tmp_path, content, texts=["q0", "q1"], videos=["1", "0"])
+
+
+SIDES = {
+    "gallery": "query", "videos": "queries", "videos ": "texts", "images": "captions",
+    "img": "txt", "document": "query", "image_idx": "caption_idx", "corpus": "query",
+    "Gallery_IDX": "query_idx", "clips": "sentences", "items": "queries", "video_ids": "text_ids",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("left", "right"), SIDES.items())
+@pytest.mark.parametrize("end", ["", ",1"])
+def test_headers_that_name_their_sides_in_other_words_are_believed(tmp_path, left, right, end):
+    """Where ids are of both sides; where they tell, they do, and what is said by hand counts."""
+    pairs = [("0", "1"), ("1", "2"), ("2", "0")]
+    ids = ["0", "1", "2"]
+    third = ",foo" if end else ""
+    one = f"{left},{right}{third}\n" + "".join(f"{b},{a}{end}\n" for a, b in pairs)
+    two = f"{right},{left}{third}\n" + "".join(f"{a},{b}{end}\n" for a, b in pairs)
+    for content in (one, two):
+        truth = read(tmp_path, content, name="gt.csv", texts=ids, videos=ids)
+        assert rows(truth) == [[1], [2], [0]]
+    for direction, want in (("text-video", [[2], [0], [1]]), ("video-text", [[1], [2], [0]])):
+        truth = read(tmp_path, one, name="gt.csv", texts=ids, videos=ids, direction=direction)
+        assert rows(truth) == want
+    with pytest.raises(FormatError, match="can be read as text: video and as video: text"):
+        read(tmp_path, one.replace(right, "other"), name="gt.csv", texts=ids, videos=ids)
+
+
+ONE_WAY = ["t2v", "text_to_video", "texts_to_videos", "txt2img", "t2i", "query2doc", "Text2Video"]
+OTHER_WAY = ["v2t", "video_to_texts", "videos_to_texts", "img2txt", "i2t", "image-to-text"]
+
+
+def test_parts_that_name_a_direction_are_read_as_that(tmp_path):
+    ids = ["0", "1", "2"]
+    t2v, v2t = {"0": "1", "1": "2", "2": "0"}, {"1": ["0"], "2": ["1"], "0": ["2"]}
+    alone = {"texts": ["q0", "q1"], "videos": ["d0", "d1"]}
+    for name in ONE_WAY:
+        assert rows(read(tmp_path, {name: t2v}, texts=ids, videos=ids)) == [[1], [2], [0]]
+        assert rows(read(tmp_path, {name: {"q0": "d1", "q1": "d0"}}, **alone)) == [[1], [0]]
+    for name in OTHER_WAY:
+        assert rows(read(tmp_path, {name: v2t}, texts=ids, videos=ids)) == [[1], [2], [0]]
+        assert rows(read(tmp_path, {name: {"d1": ["q0"], "d0": ["q1"]}}, **alone)) == [[1], [0]]
+    for one, other in zip(ONE_WAY, OTHER_WAY, strict=False):
+        for content in ({one: t2v, other: v2t}, {other: v2t, one: t2v, "info": "words"}):
+            truth = read(tmp_path, {"test": content}, texts=ids, videos=ids)
+            assert rows(truth) == [[1], [2], [0]]
+        wrong = {one: t2v, other: {**v2t, "0": ["1"]}}
+        said = f"{one!r} pairs '2' with '0', and {other!r} does not; leave one of them out"
+        with pytest.raises(FormatError, match=said):
+            read(tmp_path, wrong, texts=ids, videos=ids)
+
+
+@pytest.mark.parametrize("content", [{"v2t": {"a": ["b"]}}, "gallery,query\na,b\n"])
+def test_what_names_its_direction_needs_no_word_to_be_converted(tmp_path, content):
+    path = tmp_path / "gt.txt"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    assert convert_ground_truth(path, tmp_path / "out.json") == 1
+    assert json.loads((tmp_path / "out.json").read_text()) == [{"query_id": "b", "video_id": "a"}]
+
+
+@pytest.mark.parametrize("kind", ["records", "columns", "parquet"])
+def test_records_and_columns_may_name_their_sides_in_other_words(tmp_path, kind):
+    table = {"gallery": ["1", "2", "0"], "queries": ["0", "1", "2"]}
+    content = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    path = tmp_path / f"gt.{'parquet' if kind == 'parquet' else 'json'}"
+    if kind == "parquet":
+        pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pa.table(table), path)
+    else:
+        path.write_text(json.dumps(content if kind == "records" else table))
+    assert rows(read_ground_truth(path, ["0", "1", "2"], ["0", "1", "2"])) == [[1], [2], [0]]
+
+
+def test_a_first_pair_of_one_letter_each_is_no_header(tmp_path):
+    path = tmp_path / "gt.csv"
+    path.write_text("t,v\nv,t\n")
+    assert convert_ground_truth(path, tmp_path / "o.json", direction="text-video") == 2

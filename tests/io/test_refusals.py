@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import subprocess
 
 import h5py
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from rerank.core.errors import FormatError, RerankError
-from rerank.io import read_embeddings, write_embeddings
+from rerank.io import read_embeddings, read_ground_truth, read_scores, write_embeddings
 from tests.io_writers import ARROW, IDS, LAYOUTS, N, vectors, write, zip_of
 
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
@@ -352,3 +353,25 @@ def test_json_that_is_nested_too_deep_is_said_in_words(tmp_path, ends, ending):
     (tmp_path / f"v.{ending}").write_text(text)
     message = refused(tmp_path / f"v.{ending}", "inside each other hundreds deep")
     assert "recursion" not in message
+
+
+_ENDINGS = "npy npz h5 mat safetensors pt parquet csv tsv json jsonl pkl txt qrels"
+
+
+@pytest.mark.parametrize("ending", _ENDINGS.split())
+def test_a_pointer_of_git_lfs_is_called_so_whatever_its_ending(tmp_path, ending):
+    path = tmp_path / f"v.{ending}"
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n")
+    way = r"is a pointer of Git LFS.*: git lfs pull$"
+    refused(path, way)
+    for read in (read_scores, lambda x: read_ground_truth(x, ["a"], ["b"])):
+        with pytest.raises(FormatError, match=way):
+            read(path)
+
+
+def test_a_zip_of_other_files_holds_no_arrays(tmp_path):
+    path = tmp_path / "v.npz"
+    zip_of(path, {"notes.txt": b"words"})
+    way = refused(path, "zip archive without arrays of numpy .it holds 'notes.txt'.")
+    subprocess.run(way.rpartition(": ")[2], shell=True, check=True)
+    assert (tmp_path / "v" / "notes.txt").read_bytes() == b"words"

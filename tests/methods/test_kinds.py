@@ -837,7 +837,27 @@ def test_a_number_that_too_many_pairs_have_is_told(fill):
     assert "write -inf for it and for -1e+09 if" in read_kind(two).why
 
 
+@pytest.mark.parametrize("said", ["similarities", "logits", "distances"])
+@pytest.mark.parametrize("fill", [-1, -3, 999])
+def test_a_number_that_too_many_pairs_have_is_told_where_the_kind_is_said(said, fill):
+    gone = np.random.default_rng(0).random(S.shape) < 0.3
+    x = np.where(gone, np.float32(fill), 1 - S if said == "distances" else S)
+    plain = np.where(gone, np.inf if said == "distances" else -np.inf, x)
+    found = read_both(x, scores_are=said)
+    asked = f"; {fill} stands in {100 * gone.mean():.3g} % of the pairs: unscored={fill} if it"
+    if found.reading.unscored is None:
+        assert asked in found.sentence
+    again = read_both(x, scores_are=said, unscored=fill)
+    assert "stands in" not in again.sentence
+    np.testing.assert_array_equal(
+        again.t2v.scores(), read_both(plain, scores_are=said).t2v.scores()
+    )
+    assert "stands in" not in read_both(x, scores_are=said, unscored="none").sentence
+
+
 def test_no_number_of_scores_is_too_frequent():
+    for name, x in DISTANCES.items():
+        assert "stands in" not in read_kind(x, scores_are="distances").why, name
     for name, x in {**NOT_PROBABILITIES, **{k: v[0] for k, v in SOFTMAX.items()}, **MATCH}.items():
         assert "stands in" not in read_kind(x).why, name
 

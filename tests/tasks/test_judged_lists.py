@@ -159,3 +159,17 @@ def test_a_served_model_is_judged_by_what_it_finds(work, direction):
     queries = {"texts": sides["texts"]} if direction == "t2v" else {"videos": sides["videos"]}
     alone = judge_model(work / "gt.json", model, figures=FIGURES, **queries)
     assert alone.after[direction].table() == judged.after[direction].table()
+
+
+@pytest.mark.parametrize(("fill", "said"), [(999, "auto"), (-1, "distances")])
+def test_eval_names_a_number_that_may_mean_not_scored(work, tmp_path, fill, said):
+    rng = np.random.default_rng(0)
+    near = rng.normal(0, 0.1, (N, N)) + 0.5 * np.eye(N)
+    gone = rng.random(near.shape) < 0.4
+    scores = np.where(gone, fill, 1 - near if said == "distances" else near)
+    ids = {"query_ids": [f"t{i}" for i in range(N)], "gallery_ids": [f"v{i}" for i in range(N)]}
+    np.savez(tmp_path / "s.npz", scores=scores, **ids)
+    raw = {"gt": work / "gt.json", "allow_unjudged": True, "sims": tmp_path / "s.npz"}
+    notes = " ".join(judge_raw(**raw, scores_are=said).notes)
+    assert f"{fill} stands in {100 * gone.mean():.3g} % of the pairs" in notes
+    assert "stands in" not in " ".join(judge_raw(**raw, scores_are=said, unscored="none").notes)

@@ -13,7 +13,7 @@ from rerank.io.field import MAX_RATIO, Field, afford, check_packed, rows_per_blo
 from rerank.io.files import check_whole, foreign, named
 from rerank.io.formats.npy import Header, take
 from rerank.io.formats.registry import file_format
-from rerank.io.recipes import from_object_archive
+from rerank.io.recipes import from_object_archive, unzipped
 
 
 @file_format(
@@ -53,7 +53,18 @@ def open_npz(path: Path) -> Iterator[Container]:
                 raise FormatError(f"{path}: {named([name])} is in the archive twice")
             if info.filename.endswith(".npy"):
                 fields[name] = _member(path, archive, info, name)
+        if not fields:
+            raise FormatError(f"{path}: {_without_arrays(path, archive.namelist())}")
         yield Container(path, fields)
+
+
+def _without_arrays(path: Path, held: list[str]) -> str:
+    if not held:
+        return "is a zip archive without arrays of numpy, and empty; name another file"
+    return (
+        f"is a zip archive without arrays of numpy (it holds {named(held[:3])}); unpack it and "
+        f"name the file in it: {unzipped(path)}"
+    )
 
 
 def glance_at_npz(path: Path) -> None:
