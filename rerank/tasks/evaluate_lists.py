@@ -185,13 +185,20 @@ def _texts_first(pairs: Sequence[tuple[str, str]]) -> bool:
 
 
 def _listed(lists: io.RankedLists, gallery: Sequence[str]) -> Listed:
+    """The lists as scores; behind a shorter one stand items that are right for nobody.
+
+    So what it does not hold is behind the places of the longest, and not there by chance.
+    """
     place = {name: column for column, name in enumerate(gallery)}
-    shape = (len(lists.items), max(1, lists.depth))
-    items, values = np.full(shape, -1), np.zeros(shape)
+    depth = max(1, lists.depth)
+    items = np.tile(len(gallery) + np.arange(depth), (len(lists.items), 1))
+    values = np.full(items.shape, -np.inf)
     for row, (names, scores) in enumerate(zip(lists.items, lists.scores, strict=True)):
         items[row, : len(names)] = [place[name] for name in names]
         values[row, : len(names)] = scores
-    return Listed(torch.from_numpy(items), torch.from_numpy(values), len(gallery))
+        lowest = min((score for score in scores if np.isfinite(score)), default=0.0)
+        values[row, len(names) :] = np.nextafter(lowest, -np.inf)
+    return Listed(torch.from_numpy(items), torch.from_numpy(values), len(gallery) + depth)
 
 
 def _honest(

@@ -96,6 +96,25 @@ def test_a_right_item_that_no_list_has_counts_as_not_found(tmp_path):
         judge_lists("diagonal", tmp_path / "run.json")
 
 
+@pytest.mark.parametrize("ties", ["expected", "optimistic", "pessimistic"])
+def test_what_a_short_list_does_not_hold_is_not_found_by_chance(tmp_path, ties):
+    names = [f"v{i}" for i in range(20)]
+    io.write_json(tmp_path / "gt.json", {f"t{i}": f"v{i}" for i in range(20)})
+    # One list of ten with the right item, the others of one that is wrong, or of a right one.
+    lists = {f"t{i}": [names[(i + 1) % 20]] for i in range(1, 18)}
+    lists |= {"t0": names[:10], "t18": ["v18"], "t19": ["v0", "v19"]}
+    io.write_json(tmp_path / "run.json", lists)
+    judged = judge_lists(
+        tmp_path / "gt.json", tmp_path / "run.json", ties=ties,
+        figures="R@1,R@2,R@5,R@10,nDCG@10",
+    )  # fmt: skip
+    found = judged.after["t2v"]
+    values = {figure.name: figure.value(found.parts[figure.name]) for figure in found.figures}
+    gain = 100 * (2 + 1 / np.log2(3)) / 20
+    want = {"R@1": 10.0, "R@2": 15.0, "R@5": 15.0, "R@10": 15.0, "nDCG@10": gain}
+    assert values == pytest.approx(want)
+
+
 def test_lists_of_other_names_than_those_of_the_truth_are_told(tmp_path):
     io.write_json(tmp_path / "gt.json", {f"t{i}": f"v{i}" for i in range(4)})
     told = []
