@@ -87,6 +87,15 @@ class Field:
         return f"{'x'.join(map(str, self.shape)) or 'scalar'} {self.dtype.name}"
 
 
+# What an entry without any content is called.
+NOTHING = "nothing"
+
+
+def empty_field(where: str) -> Field:
+    """An entry that holds nothing: null, or an empty list."""
+    return Field(where, (), np.dtype("V1"), lambda start, stop: iter(()), odd=NOTHING)  # noqa: ARG005
+
+
 def list_field(where: str, items: object) -> Field:
     """A list of ids that is in memory already.
 

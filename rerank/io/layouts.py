@@ -23,7 +23,7 @@ from rerank.io.container import (
     listing,
     side_in,
 )
-from rerank.io.field import Field, check_last_axis, check_matrix
+from rerank.io.field import NOTHING, Field, check_last_axis, check_matrix
 from rerank.io.files import named
 from rerank.io.frame_items import beside_items, said_of_items
 from rerank.io.frames import (
@@ -330,6 +330,7 @@ def locate_items(
             check_matrix(odd, "embeddings")
         _ask_for_one_of_each(path, fields, arrays, wanted)
         raise FormatError(f"{path}: no embeddings found; {listing(container)}")
+    _refuse_empty(path, fields, arrays)
     groups: dict[str, list[str]] = {}
     for name in arrays:
         head, slash, leaf = name.rpartition("/")
@@ -476,6 +477,17 @@ def _nested(
         f"{wanted.say('dataset', above + wanted.likely(list(tops)))}, or "
         f"{wanted.say('dataset', '/')} for all"
     )
+
+
+def _refuse_empty(path: Path, fields: Mapping[str, Field], arrays: Mapping[str, Field]) -> None:
+    """Refuse entries that hold nothing, among others that are items: they would be left out."""
+    empty = [name for name, item in fields.items() if item.odd == NOTHING and "/" not in name]
+    items = [name for name in arrays if "/" not in name]
+    if empty and len(items) > len(empty):
+        raise FormatError(
+            f"{path}: {named(empty)} holds nothing, and {len(items)} entries like it hold vectors; "
+            "give it one, or leave it out of this file"
+        )
 
 
 def _top(name: str) -> str:

@@ -301,3 +301,25 @@ def test_ids_from_elsewhere_name_no_arrays_that_have_ids(tmp_path, names):
     assert dict(zip(found.ids, found.vectors[:, 0], strict=True)) == {"z": 1, "x": 2, "y": 3}
     with pytest.raises(FormatError, match="2 ids"):
         read_embeddings(tmp_path / "v.npz", ids=given[:2])
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+@pytest.mark.parametrize("ending", ["json", "pt"])
+def test_an_item_without_a_vector_is_named_and_not_left_out(tmp_path, nothing, ending):
+    path = tmp_path / f"v.{ending}"
+    rows = {f"v{i}": [float(i), 1.0, 2.0] for i in range(4)}
+    for name in ("v9", "a"):
+        content = {**rows, name: nothing}
+        if ending == "json":
+            path.write_text(json.dumps(content))
+        else:
+            torch.save({k: torch.tensor(x) if x else x for k, x in content.items()}, path)
+        with pytest.raises(FormatError, match=f"'{name}' holds nothing, and 4 entries like it"):
+            read_embeddings(path)
+    # Beside one matrix it is no item.
+    content = {"embeddings": list(rows.values()), "ids": list(rows), "note": nothing}
+    if ending == "json":
+        path.write_text(json.dumps(content))
+    else:
+        torch.save({**content, "embeddings": torch.tensor(content["embeddings"])}, path)
+    assert read_embeddings(path).ids == tuple(rows)

@@ -13,7 +13,7 @@ import numpy as np
 from rerank.core import memory
 from rerank.core.errors import FormatError
 from rerank.io.container import Container
-from rerank.io.field import Field, afford, rows_per_block
+from rerank.io.field import Field, afford, empty_field, rows_per_block
 from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
 from rerank.io.json_document import NotInPieces, Places, entries
@@ -362,6 +362,8 @@ def _field(where: str, value: object) -> Field:
     elif type(value) is int and abs(value) < _LARGEST:
         one = np.array([value])
         return Field(where, (), one.dtype, lambda start, stop: iter([one[start:stop]]))
+    elif value is None or value in ([], {}):
+        return empty_field(where)
     else:
         return Field(where, (), np.dtype("V1"), lambda start, stop: iter(()), odd=named([value]))
     return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))

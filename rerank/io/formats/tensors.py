@@ -11,7 +11,7 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.container import LIST_NAMES, Container
-from rerank.io.field import Field, list_field, rows_per_block
+from rerank.io.field import NOTHING, Field, empty_field, list_field, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
 from rerank.io.frame_masks import is_something_else
@@ -181,6 +181,8 @@ def open_torch(path: Path) -> Iterator[Container]:
     fields: dict[str, Field] = {}
     # Each part takes bytes in the file; more visits than bytes go round the same ones.
     _collect(path, "", content, fields, depth=0, left=[path.stat().st_size])
+    if all(item.odd == NOTHING for item in fields.values()):
+        fields.clear()
     if not fields and isinstance(content, dict | list | tuple) and content:
         raise FormatError(_too_deep(path))
     if not fields and not isinstance(content, dict | list | tuple):
@@ -326,6 +328,8 @@ def _collect(
                 path, f"{name}/{key}" if name else str(key), item, fields, depth=depth + 1,
                 left=left,
             )  # fmt: skip
+    elif name and (value is None or (isinstance(value, list | tuple) and not value)):
+        fields[name] = empty_field(where)
     elif type(value) is int and "/" in name and not is_something_else(name):
         # It may be the number of the frames of one item.
         one = np.array([value])
