@@ -13,8 +13,9 @@ from rerank.core import nouns
 from rerank.core.errors import FormatError
 from rerank.core.wording import either, option
 from rerank.io.files import PathLike, as_path, named, to_json, write_text
-from rerank.io.groundtruth_formats import Pair, Reading, bare_reading, readings_of, without_endings
+from rerank.io.groundtruth_formats import readings_of
 from rerank.io.ids import check_unique
+from rerank.io.truth_records import Pair, Reading, bare_reading, without_endings
 from rerank.io.truth_splits import Decision, UnfitError, Wanted, first_of_splits, of_one_split
 
 # So many pairs tell one reading from another.

@@ -8,10 +8,10 @@ from rerank.core.wording import option
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES, contents, side_in
 from rerank.io.field import Field
 from rerank.io.files import named, read_text, regular_file
-from rerank.io.groundtruth_formats import TEXT_FIELDS, VIDEO_FIELDS, first_field
 from rerank.io.ids import check_ids, check_unique, first_duplicate, read_ids, read_sidecar
 from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
+from rerank.io.truth_words import TEXT_FIELDS, VIDEO_FIELDS, first_field
 
 
 def read_id_file(path: Path, *, column: str | None = None, side: str = "") -> tuple[str, ...]:

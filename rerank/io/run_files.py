@@ -14,10 +14,11 @@ from rerank.core.wording import either
 from rerank.io.field import afford
 from rerank.io.files import PathLike, foreign, named, parse_json, read_text, regular_file
 from rerank.io.formats.parquet import import_arrow
-from rerank.io.groundtruth_formats import TEXT_FIELDS, VIDEO_FIELDS, as_name, first_field
 from rerank.io.lines import lines_in, split_lines
 from rerank.io.results import DirectionResult, read_results, write_results
 from rerank.io.text_table import read_table
+from rerank.io.truth_records import as_name
+from rerank.io.truth_words import TEXT_FIELDS, VIDEO_FIELDS, first_field
 
 _DIRECTIONS = ("t2v", "v2t")
 _LISTS = (

@@ -1,0 +1,381 @@
+"""Readings of a ground truth: pairs of names, and the records that they are made of.
+
+Files that give captions no id of their own have several readings, because people name captions and
+videos in different ways; the ids at hand decide which is meant, see `rerank.io.groundtruth`. A file
+that says which side is which (a header, records with named sides, TREC qrels) has readings that are
+*fixed*: texts stand on the left, whatever the names look like.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from rerank.core.errors import FormatError
+from rerank.io.files import named
+from rerank.io.splits import is_named_like_splits, is_of_splits
+from rerank.io.truth_words import (
+    CAPTION_FIELDS,
+    GRADE_FIELDS,
+    TEXT_FIELDS,
+    VIDEO_FIELDS,
+    VIDEO_LISTS,
+    captions_of,
+    first_field,
+    names_both,
+    names_sides,
+    said_by_words,
+)
+
+_NUMBER_FIELDS = ("commentnumber", "captionnumber", "sentencenumber", "captionindex")
+
+_ENDINGS = tuple(
+    ".mp4 .avi .mkv .webm .mov .mpg .mpeg .wmv .3gp .flv .m4v .jpg .jpeg .png .webp .gif .bmp "
+    ".wav .flac .mp3 .npy".split()
+)
+
+_NUMBERED_NAME = re.compile(r"(.+?)((?:#|_|-)\d+)?", re.DOTALL)
+
+# Lines that tell what a file without a header is.
+LOOKED_AT = 200
+
+
+class Pair(NamedTuple):
+    """Two names that belong together, and how well; None where nothing is said."""
+
+    first: str
+    second: str
+    grade: float | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read a file.
+
+    Attributes:
+        build: the pairs of names that belong together; of every so many entries only.
+        count: how many pairs there are.
+        empty: names that have an entry with nothing in it.
+        how: what the file was taken for, for messages.
+        fixed: the first names are texts, because the file says so.
+        turns: whether the sides change places where the user says that videos stand on the left;
+            not where the names of the texts are made from those of the videos.
+        single: every first name has one second name that is no list.
+        missing: what it lacks to be read like this, where it is not whole.
+        captions: whether the file looks like lines of a video and a caption, however read.
+        split: of which its pairs are, where the file says so.
+        says: "text-video" or "video-text" where words of the file say which side stands on the
+            left and are believed only where the ids do not tell.
+    """
+
+    build: Callable[[int], list[Pair]]
+    count: int
+    empty: tuple[str, ...] = ()
+    how: str = "as written"
+    fixed: bool = False
+    single: bool = False
+    missing: str = ""
+    turns: bool = True
+    captions: bool = False
+    split: str = ""
+    says: str = ""
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """All pairs."""
+        return self.build(1)
+
+
+def reading(
+    pairs: Sequence[Pair],
+    how: str,
+    *,
+    empty: Sequence[str] = (),
+    fixed: bool = False,
+    single: bool = False,
+    missing: str = "",
+) -> Reading:
+    """A reading of pairs that are there already."""
+    held = list(pairs)
+    return Reading(lambda step: held[::step], len(held), tuple(empty), how, fixed, single, missing)
+
+
+def as_name(value: object, where: str) -> str:
+    """An id as text; whole numbers become their digits.
+
+    Raises:
+        FormatError: anything else.
+    """
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise FormatError(f"{where}: {named([value])} is not an id; expected text or an integer")
+
+
+def as_grade(value: object, where: str) -> float:
+    """A finite grade.
+
+    Raises:
+        FormatError: not a number, or not a finite one.
+    """
+    try:
+        grade = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        grade = float("nan")
+    if isinstance(value, bool) or not abs(grade) < float("inf"):
+        raise FormatError(f"{where}: {named([value])} is not a grade; expected a number")
+    return grade
+
+
+class _Record(NamedTuple):
+    """One object of a list: a video, and the id of its text or its captions or both."""
+
+    video: str
+    text: str | None
+    captions: list[str]
+    grade: float | None
+    others: tuple[str, ...] = ()
+    number: int | None = None
+    entry: str = ""
+
+
+def readings_of_records(
+    records: Sequence[Any], where: str, *, how: str = "records", kind: str = "entry"
+) -> Iterator[Reading]:
+    """A list of objects, each of which names a video and its text or texts.
+
+    Readings are made as they are asked for: the first nearly always fits.
+    """
+    records = _one_each(_called_plainly(records))
+    found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
+    for split, part in _by_split(records, found).items():
+        for each in _readings_of_some(part, how):
+            yield replace(each, split=split)
+
+
+def _by_split(records: Sequence[Any], found: Sequence[_Record]) -> dict[str, list[_Record]]:
+    """Records by what a field says of the split of each; all under "" where none says it."""
+    names = dict.fromkeys(
+        name for record in records[:LOOKED_AT] for name in record if is_named_like_splits(name)
+    )
+    for name in names:
+        values = [str(record.get(name) or "none").strip() or "none" for record in records]
+        if is_of_splits(name, values):
+            made: dict[str, list[_Record]] = {}
+            for value, record in zip(values, found, strict=True):
+                made.setdefault(value, []).append(record)
+            return made
+    return {"": list(found)}
+
+
+def _readings_of_some(found: Sequence[_Record], how: str) -> Iterator[Reading]:
+    """The readings of the records of one split."""
+    seen: list[list[str]] = []
+    lacking: list[Reading] = []
+    for note, change in _VIDEO_NAMES.items():
+        names = [change(record) for record in found]
+        if names in seen or any(name is None for name in names):
+            continue
+        seen.append(names)  # type: ignore[arg-type]
+        for each in _namings(found, names, f"{how}{note}"):  # type: ignore[arg-type]
+            if each.missing:
+                lacking.append(each)
+            else:
+                yield each
+    # What is not whole is the last to be believed.
+    yield from lacking
+
+
+def _called_plainly(records: Sequence[Any]) -> Sequence[Any]:
+    """Records of two fields that name their sides in other words, by the words that are known."""
+    names = list(records[0]) if records and isinstance(records[0], dict) else []
+    if not names_sides(names) or names_both(names):
+        return records
+    if any(not isinstance(each, dict) or each.keys() != set(names) for each in records):
+        return records
+    text_first = said_by_words(*names) == "text-video"
+    text, video = names if text_first else names[::-1]
+    # A query is an id, or the caption itself.
+    return [{"query": each[text], "video_id": each[video]} for each in records]
+
+
+def _one_each(records: Sequence[Any]) -> Sequence[Any]:
+    """Records in which a text lists its videos, as a record for each pair."""
+    made: list[Any] = []
+    for record in records:
+        fields = record if isinstance(record, dict) else {}
+        key = first_field(fields, VIDEO_LISTS)
+        key = first_field(fields, VIDEO_FIELDS) if key is None else key
+        names = None if key is None else fields[key]
+        if isinstance(names, list) and names and all(isinstance(x, str | int) for x in names):
+            rest = {name: value for name, value in fields.items() if name != key}
+            made += [{**rest, "video_id": name} for name in names]
+        else:
+            made.append(record)
+    return made
+
+
+def _record(record: object, place: str) -> _Record:
+    if not isinstance(record, dict):
+        raise FormatError(
+            f"{place} is {named([record])}, expected an object with a query_id and a video_id"
+        )
+    video = first_field(record, VIDEO_FIELDS)
+    text, captions = first_field(record, TEXT_FIELDS), captions_of(record)
+    if text == video:
+        text = None
+    own = first_field(record, ("id",))
+    if own is not None and video is None and captions:
+        video, own = own, None
+    if video is None:
+        raise FormatError(
+            f"{place} names no video; expected video_id, corpus-id, image_id, item_id, ... among "
+            f"{named(list(record))}"
+        )
+    if text is None and own is not None and (captions or len(record) == 2):
+        text = own
+    if text is not None and not isinstance(record[text], str | int | float):
+        text = None
+    said = first_field(record, CAPTION_FIELDS)
+    if text is None and not captions and said and isinstance(record[said], int | float):
+        raise FormatError(
+            f"{place} has the number {named([record[said]])} as its {named([said])}, expected the "
+            "text of the caption; if it is the id of the text, call it caption_id"
+        )
+    if text is None and not captions:
+        raise FormatError(
+            f"{place} names no text; expected query_id, text_id, caption_id, sen_id, ... or a "
+            f"caption among {named(list(record))}"
+        )
+    grade = first_field(record, GRADE_FIELDS)
+    number = first_field(record, _NUMBER_FIELDS)
+    start, end = first_field(record, ("start",)), first_field(record, ("end",))
+    name = as_name(record[video], place)
+    clip = (f"{name}_{record[start]}_{record[end]}",) if start and end else ()
+    return _Record(
+        name,
+        None if text is None else as_name(record[text], place),
+        captions,
+        None if grade is None or text is None else as_grade(record[grade], place),
+        clip,
+        int(record[number]) if number and str(record[number]).strip().isdecimal() else None,
+        place.rpartition(": ")[2],
+    )
+
+
+def _without_ending(name: str) -> str:
+    head, dot, ending = name.rpartition(".")
+    whole = head and not head.endswith("/")
+    return head if whole and f"{dot}{ending.lower()}" in _ENDINGS else name
+
+
+def without_endings(ids: Mapping[str, int]) -> dict[str, int] | None:
+    """Rows by ids without the endings of files; None where two would be one, or none has any.
+
+    >>> without_endings({"a.jpg": 0, "b.jpg": 1}), without_endings({"a.jpg#0": 0, "b#0": 1})
+    ({'a': 0, 'b': 1}, {'a#0': 0, 'b#0': 1})
+    >>> without_endings({"a.jpg": 0, "a.png": 1}), without_endings({"a": 0})
+    (None, None)
+    """
+    made = {_bare(name): row for name, row in ids.items()}
+    return made if len(made) == len(ids) and made != ids else None
+
+
+def bare_reading(one: Reading) -> Reading:
+    """The same with names without the endings of files."""
+    return replace(
+        one,
+        build=lambda step: [Pair(_bare(p[0]), _bare(p[1]), p.grade) for p in one.build(step)],
+        empty=tuple(map(_bare, one.empty)),
+    )
+
+
+def _bare(name: str) -> str:
+    stem, number = _NUMBERED_NAME.fullmatch(name).groups(default="")  # type: ignore[union-attr]
+    return _without_ending(stem) + number
+
+
+def _without_folder(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]
+
+
+def _coco_number(record: _Record) -> str | None:
+    name = _without_ending(_without_folder(record.video))
+    digits = re.fullmatch(r"(?:COCO_\w+_)?(\d+)", name)
+    return None if digits is None else str(int(digits.group(1)))
+
+
+# Every way in which people call a video that a record names.
+_VIDEO_NAMES: dict[str, Callable[[_Record], str | None]] = {
+    "": lambda record: record.video,
+    ", videos without file ending": lambda record: _without_ending(record.video),
+    ", videos without folder": lambda record: _without_folder(record.video),
+    ", videos without folder and ending": lambda record: _without_ending(
+        _without_folder(record.video)
+    ),
+    ", videos as video_start_end": lambda record: record.others[0] if record.others else None,
+    ", images by the number in their name": _coco_number,
+}
+
+
+def _namings(records: Sequence[_Record], videos: Sequence[str], how: str) -> list[Reading]:
+    """Every way to call the texts of some records, of which the videos are called so."""
+    readings: list[Reading] = []
+    whole = [i for i, record in enumerate(records) if record.text is not None]
+    if whole:
+        missing = ""
+        if len(whole) < len(records):
+            odd = next(record for record in records if record.text is None)
+            missing = (
+                f"only {len(whole)} of its {len(records)} entries have an id of the text, "
+                f"{odd.entry} has none; give every entry one, or name the texts by their videos "
+                "(video#0, video#1, ...)"
+            )
+        pairs = [Pair(str(records[i].text), videos[i], records[i].grade) for i in whole]
+        readings.append(reading(pairs, f"{how}, texts by their id", fixed=True, missing=missing))
+    if not any(record.captions for record in records):
+        return readings
+    numbered: list[tuple[int, str, int]] = []
+    # How many captions of a video came before: MSR-VTT and DiDeMo have one record for each.
+    counts: dict[str, int] = {}
+    for i, record in enumerate(records):
+        for caption in record.captions:
+            number = counts.get(record.video, 0)
+            counts[record.video] = number + 1
+            numbered.append((i, caption, number if record.number is None else record.number))
+
+    def named_by(pattern: str, first: int, own: Sequence[str]) -> Callable[[int], list[Pair]]:
+        return lambda step: [
+            Pair(pattern.format(own[i], number + first), videos[i], records[i].grade)
+            for i, _, number in numbered[::step]
+        ]
+
+    count = len(numbered)
+    given = [record.video for record in records]
+    for own in [list(videos)] if given == videos else [list(videos), given]:
+        for first in (0, 1):
+            for pattern in ("{}#{}", "{}_{}", "{}-{}", "{}#enc#{}"):
+                example = pattern.format("video", first)
+                readings.append(
+                    Reading(
+                        named_by(pattern, first, own),
+                        count,
+                        fixed=True,
+                        turns=False,
+                        how=f"{how}, texts as {example}",
+                    )  # fmt: skip
+                )
+    by_caption: Callable[[int], list[Pair]] = lambda step: [  # noqa: E731
+        Pair(caption, videos[i], records[i].grade) for i, caption, _ in numbered[::step]
+    ]
+    readings.append(
+        Reading(by_caption, count, fixed=True, turns=False, how=f"{how}, texts by their caption")
+    )
+    # One text for a video: the paragraph of all its captions goes by the name of the video.
+    by_video = list(dict.fromkeys(Pair(name, name) for name in videos))
+    by_name = reading(by_video, f"{how}, texts by their video", fixed=True)
+    readings.append(replace(by_name, turns=False))
+    return readings

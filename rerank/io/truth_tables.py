@@ -1,0 +1,279 @@
+"""Readings of a ground truth in tables and lines: headers, parquet, qrels, captions, pairs."""
+
+import contextlib
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rerank.core.errors import FormatError
+from rerank.io.field import Field
+from rerank.io.files import named
+from rerank.io.lines import lines_in
+from rerank.io.truth_records import LOOKED_AT, Pair, Reading, as_grade, reading, readings_of_records
+from rerank.io.truth_words import (
+    GRADE_FIELDS,
+    HEADERS,
+    TEXT_FIELDS,
+    VIDEO_FIELDS,
+    VIDEO_LISTS,
+    caption_keys,
+    first_field,
+    names_both,
+    names_sides,
+    plain,
+    said_by_words,
+)
+
+# A list of names or of numbers.
+_LIST_IN_A_CELL = re.compile(r"""\[\s*(['"].*['"]|\d+(\s*,\s*\d+)*)\s*\]""")
+
+_LOOKS_LIKE_CAPTIONS = "lines of the id of a video and a caption"
+
+
+def parquet_readings(path: Path) -> Iterable[Reading]:
+    """A table of parquet with columns of both sides, or of captions in lists."""
+    from rerank.io.formats.parquet import check_pairs, read_lists
+    from rerank.io.ids import read_ids
+    from rerank.io.opening import open_container, opener
+
+    opener(path)  # which says what else it is
+    check_pairs(path)
+    with open_container(path) as container:
+        columns: dict[str, Any] = {}
+        lists = False
+        for name, item in container.fields.items():
+            if item.odd.startswith("lists of") and "string" in item.odd:
+                columns[name], lists = read_lists(path, name), True
+                continue
+            if item.odd or len(item.shape) != 1:
+                continue
+            if plain(name) in GRADE_FIELDS:
+                # What is no grade is said where records are read.
+                columns[name] = [
+                    value for part in item.blocks(0, item.shape[0])
+                    for value in np.asarray(part).tolist()
+                ]  # fmt: skip
+            elif item.kind in ("text", "integer"):
+                columns[name] = read_ids(item)
+        columns |= _decimal_ids(container.fields, list(columns))
+        held = [name for name in container.fields if name not in ("values", *columns)]
+    header = list(columns)
+    if not names_sides(header):
+        raise FormatError(
+            f"{path}: its columns are {named([*header, *held])}; expected columns such as {HEADERS}"
+        )
+    each: Iterable[tuple[Any, ...]] = zip(*columns.values(), strict=True)
+    counted = lists or any(caption_keys(tuple(header)))
+    if not counted and first_field(header, GRADE_FIELDS) is None:
+        each = dict.fromkeys(each)  # ids that come again say nothing new; captions are counted
+    rows = [dict(zip(header, row, strict=True)) for row in each]
+    return readings_of_records(rows, str(path), how="a table", kind="row")
+
+
+def _decimal_ids(
+    fields: Mapping[str, Field], header: Sequence[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Columns of decimals that name a side which no other names: pandas makes them of ids."""
+    from rerank.io.ids import read_ids
+
+    decimals = [
+        name for name, item in fields.items() if item.kind == "float" and len(item.shape) == 1
+    ]
+    captions = any(caption_keys(tuple(header)))
+    for side in (VIDEO_FIELDS, TEXT_FIELDS):
+        name = first_field(decimals, side)
+        if name is None or first_field(header, side) is not None:
+            continue
+        # Beside captions any number may be called so.
+        beside = captions and side is TEXT_FIELDS
+        with contextlib.suppress(FormatError) if beside else contextlib.nullcontext():
+            yield name, read_ids(fields[name])
+
+
+def table_readings(text: str, where: str) -> Iterable[Reading]:
+    """A table with a header, TREC qrels, lines of an id and a caption, or columns of pairs."""
+    lines = lines_in(text, where)
+    first = next((line for line in lines if line.strip()), "")
+    if not first:
+        return []
+    delimiter = max("\t,;|", key=first.count)
+    header = [cell.strip().strip('"') for cell in first.split(delimiter)]
+    blanks = first.split()
+    if len(header) == 1 and len(blanks) > 1 and names_both(blanks):
+        # Columns kept apart by blanks: no cell has one inside.
+        delimiter, header = " ", blanks
+        text = "\n".join(" ".join(line.split()) for line in lines)
+    _refuse_lists(header, text, delimiter, where)
+    if len(header) > 1 and names_both(header):
+        rows = _rows(text, delimiter, where)
+        return readings_of_records(rows, where, how="a table", kind="row")
+    readings: list[Reading] = []
+    qrels = _qrels(lines, where)
+    if isinstance(qrels, Reading):
+        readings.append(qrels)
+    numbered = list(_caption_lines(lines))
+    readings += numbered
+    readings += _pair_lines(lines, delimiter if delimiter in first else None)
+    readings += () if numbered else _videos_and_captions(lines)
+    if readings:
+        return readings
+    columns = f"its first line, {named(header)}, does not name a query and a video"
+    raise FormatError(
+        f"{where}: {columns if len(header) > 1 else qrels}; expected TREC qrels (query 0 item "
+        f"grade), a table with a header that names query and video, such as {HEADERS}, or JSON"
+    )
+
+
+def _refuse_lists(header: Sequence[str], text: str, delimiter: str, where: str) -> None:
+    """Refuse several names in one cell, written as a list of Python or JSON.
+
+    Raises:
+        FormatError: there is such a cell in the column of the videos.
+    """
+    column = first_field(header, (*VIDEO_FIELDS, *VIDEO_LISTS))
+    if column is None or first_field(header, TEXT_FIELDS) is None or "[" not in text:
+        return
+    for number, row in enumerate(_rows(text, delimiter, where), start=1):
+        if _LIST_IN_A_CELL.fullmatch(row[column]):
+            raise FormatError(
+                f"{where}: row {number} has the list {named([row[column]])} in the column "
+                f"{named([column])}; write a row for each pair, with a query_id and a video_id"
+            )
+
+
+def _rows(text: str, delimiter: str, where: str) -> list[dict[str, Any]]:
+    try:
+        # BEIR writes plain tabs; quotes mean something in CSV only.
+        quoting = csv.QUOTE_MINIMAL if delimiter in ",;" else csv.QUOTE_NONE
+        reader = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=delimiter,
+            quoting=quoting,
+            strict=True,
+            skipinitialspace=True,
+        )
+        table = [[cell.strip() for cell in row] for row in reader if row]
+    except csv.Error as error:
+        raise FormatError(f"{where}: is not a valid table: {error}") from error
+    header = table[0]
+    for number, row in enumerate(table[1:], start=1):
+        if len(row) != len(header):
+            raise FormatError(
+                f"{where}: row {number} has {len(row)} columns, the header has {len(header)}"
+            )
+    return [dict(zip(header, row, strict=True)) for row in table[1:]]
+
+
+def _qrels(lines: Sequence[str], where: str) -> Reading | str:
+    """`query 0 item grade`, separated by white space; else why it is none.
+
+    Raises:
+        FormatError: a line whose grade is none, where all others are qrels.
+    """
+    pairs = []
+    odd = ""
+    for number, line in enumerate(lines, start=1):
+        cells = line.split()
+        if not cells:
+            continue
+        if len(cells) != 4:
+            return f"line {number} has {len(cells)} columns"
+        if not (cells[1].upper() == "Q0" or cells[1].lstrip("-").isdecimal()):
+            return f"line {number} has {named([cells[1]])} in the column that qrels leave at 0"
+        try:
+            grade = as_grade(cells[3], f"{where}: line {number}")
+        except FormatError as error:
+            odd = odd or str(error)
+            continue
+        pairs.append(Pair(cells[0], cells[2], grade))
+    if odd and pairs and all(line.split()[1:2] in ([], ["0"], ["Q0"]) for line in lines):
+        raise FormatError(odd)
+    if odd:
+        return odd.partition(f"{where}: ")[2]
+    return reading(pairs, "TREC qrels", fixed=True)
+
+
+def _caption_lines(lines: Sequence[str]) -> Iterable[Reading]:
+    """`video#number caption`, the files of Flickr30k and of w2vv: no header, no qrels."""
+    records = []
+    for line in lines:
+        if not line.strip():
+            continue
+        name, _, caption = line.strip().replace("\t", " ", 1).partition(" ")
+        video, sign, _ = name.partition("#")
+        if not sign or not video or not caption.strip():
+            return []
+        records.append({"text_id": name, "video_id": video, "caption": caption.strip()})
+    return readings_of_records(records, "", how="lines of an id and a caption", kind="line")
+
+
+def _videos_and_captions(lines: Sequence[str]) -> Iterable[Reading]:
+    """`video caption`, apart by a blank, a tab, a comma, ..., also with a number between them.
+
+    Only where most lines have words behind the first, as neither pairs nor qrels have.
+    """
+    whole = [line.strip() for line in lines if line.strip()]
+    looked = [_video_and_caption(line) for line in whole[:LOOKED_AT]]
+    words = [record["caption"].split() for record in looked if record is not None]
+    wordy = sum(len(each) > 1 and any(map(str.isalpha, each)) for each in words)
+    if 2 * wordy <= len(looked):
+        return
+    records = [_video_and_caption(line) for line in whole]
+    if None in records:
+        return
+    for found in readings_of_records(records, "", how=_LOOKS_LIKE_CAPTIONS, kind="line"):
+        yield replace(found, captions=True)
+
+
+def _video_and_caption(line: str) -> dict[str, str] | None:
+    """A line taken apart; None where there is but one thing in it."""
+    mark = re.search("\t" if "\t" in line else r"[\s,;|]+", line)
+    if mark is None:
+        return None
+    record = {"video_id": line[: mark.start()].strip().rstrip(":").strip('"')}
+    caption = line[mark.end() :].strip()
+    number, tab, rest = caption.partition("\t")
+    if tab and number.strip().isdecimal():
+        record["caption_number"], caption = number.strip(), rest.strip()
+    if len(caption) > 1 and caption[0] == caption[-1] == '"':
+        caption = caption[1:-1].replace('""', '"')
+    record["caption"] = caption
+    return record if record["video_id"] and caption else None
+
+
+def _pair_lines(lines: Sequence[str], delimiter: str | None) -> list[Reading]:
+    """Two columns without a header that is known, or three of which the last is a grade."""
+    pairs = []
+    unknown = None
+    for line in lines:
+        if not line.strip():
+            continue
+        cells = [cell.strip() for cell in line.split(delimiter)]
+        if len(cells) not in (2, 3) or not all(cells):
+            return []
+        try:
+            grade = float(cells[2]) if len(cells) == 3 else None
+        except ValueError:
+            if pairs or unknown:
+                return []
+            unknown = cells
+            continue
+        pairs.append(Pair(cells[0], cells[1], grade))
+    how = f"columns of pairs without a header (one that says more would be {HEADERS})"
+    if unknown:
+        how = f"columns called {named(unknown)} (names that say more would be {HEADERS})"
+    says = said_by_words(*unknown[:2]) if unknown else ""
+    readings = [replace(reading(pairs, how), says=says)] if pairs else []
+    if len(pairs) > 1 and not unknown:
+        first = f"columns called {named(pairs[0][:2])} (names that say more would be {HEADERS})"
+        says = said_by_words(*pairs[0][:2])
+        # What is a header for sure is no pair.
+        kept = [] if says else readings
+        readings = [*kept, replace(reading(pairs[1:], first), says=says)]
+    return readings

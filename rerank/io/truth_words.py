@@ -1,0 +1,171 @@
+"""What tables and records call the two sides, captions, grades and directions.
+
+Names count by their letters and digits in lower case; of several the first that is there counts.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+# What tables and records call the two sides, the captions and the grade: letters and digits of the
+# name, lower case; the first that is there counts.
+TEXT_FIELDS = (
+    "queryid", "textid", "captionid", "senid", "sentenceid", "sentid", "annotationid", "annid",
+    "descid", "qid", "key", "query", "textidx", "textindex", "queryidx", "queryindex", "textrow",
+    "queryrow",
+)  # fmt: skip
+
+VIDEO_FIELDS = (
+    "videoid", "corpusid", "itemid", "galleryid", "imageid", "docid", "documentid", "clipid",
+    "video", "vid", "image", "imagename", "videoname", "filename", "img", "imgid", "item", "doc",
+    "passageid", "pid", "videopath", "imagepath", "path", "ytid", "youtubeid", "audio", "audioid",
+    "targetid", "target", "clip", "productid", "product", "sku", "asin", "gold", "goldid",
+    "positive", "positiveid", "videoidx", "videoindex", "imageidx", "imageindex", "itemidx",
+    "itemindex", "videorow", "imagerow", "itemrow",
+)  # fmt: skip
+
+# Lists of the videos of one text.
+VIDEO_LISTS = (
+    "positives", "pos", "videoids", "imageids", "itemids", "docids", "corpusids", "galleryids",
+    "positiveids", "relevant", "relevantids", "relevantdocs", "targets", "targetids", "answers",
+    "gold", "golds", "goldids",
+)  # fmt: skip
+
+GRADE_FIELDS = (
+    "relevance", "grade", "score", "rel", "label", "gain", "relevancescore", "escilabel",
+    "judgment", "judgement", "grades", "rating", "relevant", "isrelevant", "match", "ismatch",
+    "qrel", "relscore", "iscorrect", "ispositive",
+)  # fmt: skip
+
+CAPTION_FIELDS = (
+    "caption", "captions", "sentence", "sentences", "description", "descriptions", "encap", "text",
+    "comment", "raw", "desc", "query",
+)  # fmt: skip
+
+# Other words for the two sides, of two columns and of the two ends of a direction.
+_TEXT_WORD = "(txt|text|caption|sentence|sent|query|querie|question)s?"
+
+_VIDEO_WORD = "(vid|video|img|image|doc|document|item|clip|gallery|corpus|passage|product)s?"
+
+_COLUMN = "(id|idx|index|row|name)?s?"
+
+_NUMBERED_CAPTION = re.compile(r"(caption|sentence|description|text|comment)\d+")
+
+HEADERS = "query_id,video_id (or sen_id, key, caption_id, ... and image_id, filename, ...)"
+
+
+# Records of a file have the same few fields, thousands of times.
+@lru_cache(maxsize=4096)
+def plain(name: str) -> str:
+    """A name by its letters and digits, in lower case.
+
+    >>> plain("Query-ID")
+    'queryid'
+    """
+    lower = name.lower()
+    return lower if lower.isalnum() else "".join(char for char in lower if char.isalnum())
+
+
+def first_field(record: Iterable[str], names: Iterable[str]) -> str | None:
+    """The first of some plain names that a record has, as the record writes it.
+
+    >>> first_field(["Query-ID", "video"], TEXT_FIELDS)
+    'Query-ID'
+    """
+    return _first_field(tuple(record), tuple(names))
+
+
+@lru_cache(maxsize=4096)
+def _first_field(record: tuple[str, ...], names: tuple[str, ...]) -> str | None:
+    by_name = {plain(str(name)): name for name in record}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def captions_of(record: dict[str, Any]) -> list[str]:
+    """The captions of a record, however they are called; none when it has none.
+
+    >>> captions_of({"caption_1": "a", "caption_2": "b"})
+    ['a', 'b']
+    >>> captions_of({"sentences": [{"raw": "a"}]})
+    ['a']
+    """
+    numbered, named_so, inside = caption_keys(tuple(record))
+    if len(numbered) > 1 or (numbered and not named_so):
+        return [record[key] for key in numbered if isinstance(record[key], str) and record[key]]
+    # Some files have the first caption beside the list of all.
+    found = max((captions_in(record[key]) for key in named_so), key=len, default=[])
+    if found:
+        return found
+    parts = next((record[key] for key in inside if record[key]), None)
+    if isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts):
+        return [caption for part in parts for caption in captions_of(part)]
+    return []
+
+
+@lru_cache(maxsize=4096)
+def caption_keys(record: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...], list[Any]]:
+    """Keys of a record that are numbered captions, captions, and lists of parts with captions."""
+    by_name = {plain(str(key)): key for key in record}
+    numbered = tuple(key for key in record if _NUMBERED_CAPTION.fullmatch(plain(str(key))))
+    named_so = tuple(by_name[name] for name in CAPTION_FIELDS if name in by_name)
+    return numbered, named_so, [by_name[n] for n in ("annotations", "segments") if n in by_name]
+
+
+def captions_in(value: object) -> list[str]:
+    """The captions in a value: a text, texts, or records with captions."""
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list) or not value:
+        return []
+    if all(isinstance(item, str) for item in value):
+        return value
+    if all(isinstance(item, dict) for item in value):
+        return [caption for item in value for caption in captions_of(item)]
+    if all(is_words(item) for item in value):
+        return [" ".join(item) for item in value]
+    return []
+
+
+def is_words(item: object) -> bool:
+    """Whether something is a list of texts."""
+    return isinstance(item, list) and bool(item) and all(isinstance(word, str) for word in item)
+
+
+def names_sides(header: Sequence[str]) -> bool:
+    """Whether a header names both sides, also in other words where it has two columns."""
+    return names_both(header) or (len(header) == 2 and said_by_words(*header) != "")
+
+
+def said_by_words(left: str, right: str) -> str:
+    """Which side stands on the left by the words of two columns, or of one direction; "" for none.
+
+    >>> said_by_words("gallery", "queries"), said_by_words("txt", "img"), said_by_words("a", "b")
+    ('video-text', 'text-video', '')
+    """
+    sides = [
+        ("text" if re.fullmatch(_TEXT_WORD + _COLUMN, name) else "")
+        or ("video" if re.fullmatch(_VIDEO_WORD + _COLUMN, name) else "")
+        for name in (plain(left), plain(right))
+    ]
+    return "-".join(sides) if set(sides) == {"text", "video"} else ""
+
+
+def direction_of(name: str) -> str:
+    """The direction that a name such as t2v or video_to_texts says; "" for none.
+
+    >>> direction_of("t2v"), direction_of("Image_to_Text"), direction_of("test")
+    ('text-video', 'video-text', '')
+    """
+    ends = re.fullmatch("([a-z]+?)(?:2|to)([a-z]+)", plain(name))
+    letters = {"t": "text", "q": "text", "v": "video", "i": "video", "d": "video"}
+    return said_by_words(*(letters.get(end, end) for end in ends.groups())) if ends else ""
+
+
+def names_both(header: Sequence[str]) -> bool:
+    """Whether a header names a video, and a text or captions."""
+    video = first_field(header, VIDEO_FIELDS)
+    rest = [name for name in header if name != video]
+    numbered = [name for name in rest if _NUMBERED_CAPTION.fullmatch(plain(name))]
+    text = first_field(rest, (*TEXT_FIELDS, *CAPTION_FIELDS))
+    return video is not None and (text is not None or bool(numbered))
