@@ -1,4 +1,4 @@
-"""Whether it helps to ask for equally probable items, judged by axes that had no say.
+"""Whether it helps to ask for equally probable items, or one each, judged by axes without a say.
 
 Equality moves queries from items that many want to items that few want. Where queries really want
 a few of the items it moves them to wrong ones, and the plan itself looks no different. Axes that
@@ -13,9 +13,15 @@ On real sets whose items are all wanted, one or sixteen times each, whole and cu
 or more: what equality moves costs a little where it was no hub's. With a fifth of the items or
 fewer wanted by sets that are not sure of them, it is -.3 and less. It is no proof: a set that is
 sure of its items can look better and be worse, which others see (`rerank.methods.repeats`).
+
+Few queries are asked the same: j_i is then the best item by the popularity with others alone, j'_i
+that with room for one query at every item. The popularity over B is that with queries that chose
+neither, which would hide an item that many of them want.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,6 +30,7 @@ from rerank.core import comm
 from rerank.core.rows import StoredRows, centred, mapped
 from rerank.core.similarity import Pair, Similarity
 from rerank.methods.marginals import Masses
+from rerank.methods.popularity import crowding, without
 from rerank.methods.potentials import solve
 from rerank.methods.temperature import spacing
 from rerank.methods.unseen_axes import parted
@@ -35,12 +42,22 @@ from rerank.passes.reduce import TopK
 _STEPS, _CLOSE = 50, 1e-2
 # Queries that are ranked; and pairs from which the fits would take too long.
 _QUERIES, MOST = 1000, 2**24
+# Share of the queries that choose the same few items, where these are many.
+_CROWDED = 0.5
+# How often the axes are parted for few queries, of which one coin tells little.
+_COINS = 2
 # Widths of the softmax that popularity is read from, in a standard deviation of the scores.
 _WIDTH = 3.0
 
 
-def gain(sim: Pair, tau: float, h: float, *, found: Masses, seed: int = 0) -> float:
-    """Mean gain in log rank over unseen axes by equally probable items.
+# Finds the (m,) biases without and with what is judged, from some axes; None where they tell none.
+Biases: TypeAlias = Callable[[Pair], tuple[Tensor, Tensor] | None]
+
+
+def gain(
+    sim: Pair, tau: float, h: float, *, found: Masses, room: Biases | None = None, seed: int = 0
+) -> float:
+    """Mean gain in log rank over unseen axes by equally probable items, or by room for one each.
 
     0 where there are no axes to part.
 
@@ -49,6 +66,7 @@ def gain(sim: Pair, tau: float, h: float, *, found: Masses, seed: int = 0) -> fl
         tau: temperature in score units.
         h: spacing of the hard negatives, which that temperature belongs to.
         found: masses of both sides.
+        room: finds the biases of few queries, without and with room for one.
         seed: of the coins.
     """
     masses = {"query_mass": found.log_a.double().exp(), "gallery_mass": found.log_b.double().exp()}
@@ -56,29 +74,47 @@ def gain(sim: Pair, tau: float, h: float, *, found: Masses, seed: int = 0) -> fl
     means = reduce.embedding_means(sim, **masses)
     pooled = second - means.T @ means
     axes = torch.linalg.eigh(pooled).eigenvectors.flip(1)
-    left, right = parted(axes.shape[1], torch.Generator().manual_seed(seed), device=axes.device)
+    coin = torch.Generator().manual_seed(seed)
     places = items.spread_out(sim, found.live_queries, _QUERIES)
     total = torch.zeros(2, dtype=torch.float64, device=sim.device)
-    for judges, judged in ((left, right), (right, left)):
-        seen, unseen = (_over(sim, means, axes[:, some]) for some in (judges, judged))
-        near = min(spacing(seen), spacing(seen.T))
-        if not near > 0:
-            return 0.0
-        t = tau * near / h
-        step = reduce.sweeper(seen, t, log_a=found.log_a, sweeps=_STEPS, rough=True)
-        equal = solve(
-            seen, t, log_a=found.log_a, log_b=found.log_b, n_iters=_STEPS, tol=_CLOSE,
-            polish=False, step=step,
-        )  # fmt: skip
-        asked, unseen = (items.some_queries(x, places) for x in (seen, unseen))
-        unseen = equally_popular(unseen)
-        ranks = [
-            _log_ranks(unseen, order.topk(chosen, 1))
-            for chosen in (asked, asked.add_gallery_bias(equal.g))
-        ]
-        total += torch.stack([(ranks[0] - ranks[1]).sum(), torch.ones_like(ranks[0]).sum()])
+    for _ in range(1 if room is None else _COINS):
+        left, right = parted(axes.shape[1], coin, device=axes.device)
+        for judges, judged in ((left, right), (right, left)):
+            seen, unseen = (_over(sim, means, axes[:, some]) for some in (judges, judged))
+            if room is None:
+                near = min(spacing(seen), spacing(seen.T))
+                if not near > 0:
+                    return 0.0
+                t = tau * near / h
+                step = reduce.sweeper(seen, t, log_a=found.log_a, sweeps=_STEPS, rough=True)
+                equal = solve(
+                    seen, t, log_a=found.log_a, log_b=found.log_b, n_iters=_STEPS, tol=_CLOSE,
+                    polish=False, step=step,
+                ).g  # fmt: skip
+                biases = torch.zeros_like(equal), equal
+            else:
+                biases = room(seen)
+                if biases is None:
+                    return 0.0
+            asked, unseen = (items.some_queries(x, places) for x in (seen, unseen))
+            chosen = [order.topk(asked.add_gallery_bias(x), 1) for x in biases]
+            apart = None if room is None else _different(*(x.indices for x in chosen))
+            ranks = [_log_ranks(equally_popular(unseen, apart=apart), x) for x in chosen]
+            total += torch.stack([(ranks[0] - ranks[1]).sum(), torch.ones_like(ranks[0]).sum()])
     total = comm.all_sum(total) if sim.shard == "queries" else total
-    return float(total[0] / total[1].clamp_min(1))
+    gained = float(total[0] / total[1].clamp_min(1))
+    harm = room is not None and gained < 0
+    return 0.0 if harm and _common_hubs(sim, _over(sim, means, axes), found) else gained
+
+
+def _common_hubs(sim: Pair, about: Pair, found: Masses) -> bool:
+    """Whether queries crowd round few items, and no more so about the means of both sides.
+
+    What all queries have in common makes hubs; items that queries share, they share about the means
+    too.
+    """
+    crowded = crowding(sim, found)
+    return crowded > _CROWDED and crowding(about, found) < crowded / 2
 
 
 def moved(sim: Similarity, gallery_bias: Tensor, found: Masses) -> float:
@@ -106,10 +142,25 @@ def _over(sim: Pair, means: Tensor, axes: Tensor) -> Pair:
     return replace(sim, queries=queries, gallery=items, metric="dot", **plain)
 
 
-def equally_popular(sim: Similarity) -> Similarity:
-    """Scores without what items have from all queries alike, by a wide inverted softmax."""
+def _different(one: Tensor, other: Tensor) -> Tensor:
+    """(n, 2) two items of every query, -1 in place of one that is the other."""
+    return torch.cat([one, torch.where(one == other, -1, other)], dim=1)
+
+
+def equally_popular(sim: Similarity, *, apart: Tensor | None = None) -> Similarity:
+    """Scores without what items have from all queries alike, by a wide inverted softmax.
+
+    Args:
+        sim: (n, m) scores.
+        apart: (n, k) items that a query has no vote for, or None.
+    """
     width = max(reduce.spread(sim)[1] / _WIDTH, 1e-30)
-    return sim.add_gallery_bias(-width * reduce.logsumexp(sim, width, over="queries"))
+    if apart is None:
+        return sim.add_gallery_bias(-width * reduce.logsumexp(sim, width, over="queries"))
+    each = torch.full((sim.shape[0],), 1 / reduce.total_queries(sim), device=sim.device)
+    left, votes = without(sim, apart, each)
+    level = reduce.logsumexp(left, width, over="queries") - votes
+    return sim.add_gallery_bias(torch.where(torch.isfinite(level), -width * level, 0))
 
 
 def _log_ranks(sim: Similarity, chosen: TopK) -> Tensor:

@@ -154,7 +154,9 @@ def choose(bank: Bank, found: Masses, rho: float | Literal["auto"]) -> Choice:
     if found.queries < found.items:
         if bank.gallery_groups is not None and bank.gallery_groups < m:
             return Choice("grouped", 1.0, f"{counted} in groups: every item equally probable")
-        how = "" if stated else f"; if several share a query, say {option('grouped')}"
+        how = f"; if several share a query, say {option('grouped')}"
+        how += f", if queries share one, {option('rho', 0)} leaves them as they are"
+        how = "" if stated else how
         note = f"{counted}: each item counts for one query at most{how}"
         return Choice("few queries", 1.0, note)
     if bank.query_groups is not None and bank.query_groups >= n:

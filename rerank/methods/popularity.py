@@ -117,8 +117,23 @@ def without_best(
         found: which queries are live.
         but: (m,) bool, items that stay.
     """
-    best = reduce.topk(sim, 1).indices[:, 0]
-    mine = best - gallery_place(sim)[0]
+    best = reduce.topk(sim, 1).indices
+    mass = torch.where(found.live_queries, log_a.double().exp(), 0)
+    return without(sim, best, mass, but=but)
+
+
+def without(
+    sim: Similarity, items: Tensor, mass: Tensor, *, but: Tensor | None = None
+) -> tuple[Similarity, Tensor]:
+    """Scores without some items of every query, and (m,) log share of the queries that are left.
+
+    Args:
+        sim: (n, m) scores.
+        items: (n, k) places of different items, -1 for none.
+        mass: (n,) of the queries, which sum to one.
+        but: (m,) bool, items that stay.
+    """
+    mine = items - gallery_place(sim)[0]
     here = (mine >= 0) & (mine < sim.shape[1])
     mine = torch.where(here, mine, torch.zeros_like(mine))
     if but is not None and len(but):
@@ -127,14 +142,16 @@ def without_best(
     def left(rows: slice, block: Tensor) -> Tensor:
         if not block.shape[1]:
             return block  # a process may have no items
-        places = mine[rows, None]
-        kept = block.gather(1, places)
-        lowest = torch.full_like(kept, -math.inf)
-        return block.scatter_(1, places, torch.where(here[rows, None], lowest, kept))
+        for places, some in zip(
+            mine[rows].split(1, dim=1), here[rows].split(1, dim=1), strict=True
+        ):
+            kept = block.gather(1, places)
+            lowest = torch.full_like(kept, -math.inf)
+            block = block.scatter_(1, places, torch.where(some, lowest, kept))
+        return block
 
-    mass = torch.where(found.live_queries & here, log_a.double().exp(), 0)
     taken = torch.zeros(sim.shape[1], dtype=torch.float64, device=sim.device)
-    taken.index_add_(0, mine[here], mass[here])
+    taken.index_add_(0, mine[here], mass.double()[:, None].expand_as(mine)[here])
     if sim.shard == "queries":
         taken = comm.all_sum(taken)
     votes = (1 - taken).clamp_min(math.ulp(1.0)).log().to(sim.dtype)
@@ -165,17 +182,27 @@ def of_others(
 
 def few_that_many_choose(sim: Similarity, found: Masses) -> Tensor | None:
     """(m,) bool: 2 % of the items, where these are the best of most queries; else None."""
-    best = reduce.topk(sim, 1).indices[:, 0][found.live_queries]
-    firsts = torch.bincount(best, minlength=reduce.total_gallery(sim)).double()
-    firsts = comm.all_sum(firsts) if sim.shard == "queries" else firsts
-    count = max(1, int(_HUBS * found.columns))
-    most = firsts.topk(count)
-    if not float(most.values.sum()) > _FIRST * float(firsts.sum()):
+    most, share = _most_chosen(sim, found)
+    if not share > _FIRST:
         return None
-    held = torch.zeros(len(firsts), dtype=torch.bool, device=sim.device)
+    held = torch.zeros(reduce.total_gallery(sim), dtype=torch.bool, device=sim.device)
     held[most.indices[most.values > 0]] = True
     start = gallery_place(sim)[0]
     return held[start : start + sim.shape[1]]
+
+
+def crowding(sim: Similarity, found: Masses) -> float:
+    """Share of the queries whose best items are the 2 % of the items that most choose."""
+    return _most_chosen(sim, found)[1]
+
+
+def _most_chosen(sim: Similarity, found: Masses) -> tuple[torch.return_types.topk, float]:
+    """2 % of the items, by how many queries they are the best of, and the share of all these."""
+    best = reduce.topk(sim, 1).indices[:, 0][found.live_queries]
+    firsts = torch.bincount(best, minlength=reduce.total_gallery(sim)).double()
+    firsts = comm.all_sum(firsts) if sim.shard == "queries" else firsts
+    most = firsts.topk(max(1, int(_HUBS * found.columns)))
+    return most, float(most.values.sum() / firsts.sum().clamp_min(1))
 
 
 def normalised(sim: Similarity, found: Masses) -> bool:

@@ -58,6 +58,8 @@ _ENOUGH = (30, 50)
 # And from which few queries that are sure of their items are believed: the fewer they are, the less
 # it tells sharing from room that is too tight, and the less room for one gains.
 _ENOUGH_SURE = (4, 8)
+# And from which axes without a say are believed of few queries, each of which they judge.
+_ENOUGH_AXES = (15, 30)
 # Share of the queries with another first item under equality: up to .4 on sets at hand that have no
 # hubs, .42 and more with half of the items unasked.
 _MOVED = (0.42, 0.5)
@@ -83,12 +85,13 @@ class Repeats:
         weight: 0 = no repeats, 1 = certainly.
         alike: r, cost: A; NaN where there was too little to see anything.
         rows: queries that the cost was read from.
-        gain: of equality in log rank over unseen axes, where these told; else NaN.
+        gain: of equality, or of room for one, in log rank over unseen axes, where these told; else
+            NaN.
         shared: how many times as often as by chance two queries agree on an item, where that told;
             else NaN.
         sure: c(p), kept: c(g); NaN where these were not needed.
         of: what repeats: the queries, or the items as queries of the other direction.
-        few: whether there were too few queries to tell sharing from room for one that is too tight.
+        few: whether what tells is the cost of room for one query at every item, which few have.
     """
 
     weight: float
@@ -109,6 +112,11 @@ class Repeats:
             return (
                 f"queries seem to share items (both halves of the scores agree on one item for two "
                 f"queries {self.shared:.1f} times as often as by chance)"
+            )
+        if math.isfinite(self.gain) and self.few:
+            return (
+                f"queries seem to share items (if each item is of one query at most, they get "
+                f"items that dimensions without a say rank {math.expm1(-self.gain):.0%} lower)"
             )
         if math.isfinite(self.gain):
             return (
@@ -257,7 +265,8 @@ def from_unseen_axes(
         moved: finds the share of queries that equality moves.
         gain: finds the gain of equality over such axes (`rerank.methods.equal_items`).
     """
-    enough = ramp(min(found.rows, found.columns), *_ENOUGH)
+    limits = _ENOUGH_AXES if found.slack > 0 else _ENOUGH
+    enough = ramp(min(found.rows, found.columns), *limits)
     if seen.weight >= enough:
         return seen
     tells = ramp(seen.cost, *_COST)
@@ -265,7 +274,9 @@ def from_unseen_axes(
         tells = max(tells, ramp(moved(), *_MOVED))
     weight = min(enough, tells)
     weight = min(weight, ramp(-gain(), *_WORSE)) if weight > seen.weight else 0.0
-    return replace(seen, weight=weight, gain=gain()) if weight > seen.weight else seen
+    if weight <= seen.weight:
+        return seen
+    return replace(seen, weight=weight, gain=gain(), few=found.slack > 0)
 
 
 def from_shared_items(seen: Repeats, found: Masses, *, shared: Callable[[], float]) -> Repeats:

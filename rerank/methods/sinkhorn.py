@@ -27,7 +27,7 @@ from rerank.methods.repeats import (
     from_unseen_axes,
     repeats,
 )
-from rerank.methods.temperature import SCALE_ROWS, Temperature, bank_tau
+from rerank.methods.temperature import SCALE_ROWS, Temperature, auto_tau, bank_tau
 from rerank.methods.terms import Soft
 from rerank.methods.width import USUAL, width
 from rerank.passes import reduce
@@ -364,11 +364,29 @@ def _others(
 def _judge(
     sim: Similarity, tau: float, chosen: Temperature, found: Masses, choice: Choice
 ) -> Callable[[], float] | None:
-    """What finds the gain of equality over unseen axes, once; None where nothing can."""
+    """What finds the gain over unseen axes of these marginals, once; None where nothing can."""
     pairs = reduce.total_queries(sim) * reduce.total_gallery(sim)
-    if not isinstance(sim, Pair) or choice.form != "equality" or pairs > equal_items.MOST:
+    if not isinstance(sim, Pair) or pairs > equal_items.MOST:
         return None
-    return cache(partial(equal_items.gain, sim, tau, chosen.spacing, found=found))
+    room = None if choice.form == "equality" else partial(_room, found=found)
+    return cache(partial(equal_items.gain, sim, tau, chosen.spacing, found=found, room=room))
+
+
+def _room(sim: Pair, *, found: Masses) -> tuple[Tensor, Tensor] | None:
+    """(m,) biases of the popularity with others, and those of few queries, roughly."""
+    few = Choice("few queries")
+    chosen = auto_tau(**_Side(sim, found, None, None).asked(few, rough=True))
+    if chosen.tau is None:
+        return None
+    problem = _problem(
+        sim, chosen, found, few, None, sweeps=_ROUGHLY, warm=False, seen_turned=False, rough=True
+    )
+    solved = solve(
+        problem.sim, chosen.tau, log_a=problem.log_a, log_b=problem.log_b, n_iters=_ROUGHLY,
+        tol=_PLAN_TOL, slack=problem.slack, step=problem.step, polish=False,
+    )  # fmt: skip
+    alone = of_others(sim, chosen.tau, USUAL.t * chosen.spacing, found, hubs=True)
+    return alone, problem.unwound(solved).g
 
 
 def _potentials(
@@ -403,6 +421,8 @@ _PLAIN = ("equality", "grouped", "as given")
 _SHORTER = ("few queries", "one-to-one", "equality")
 # A plan that only an alignment is read from is met within this L1 distance.
 _PLAN_TOL = 1e-2
+# Steps of a fit that is only judged.
+_ROUGHLY = 50
 # What a given temperature is taken to be of the spacing: about what "auto" gives at c = 1/2.
 _TAU_OF_SPACING = 0.6
 # A fit that ends above this L1 error has not converged.

@@ -66,7 +66,8 @@ def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> Wide:
     flags = found.live_queries
     flags = comm.gather_rows(flags.to(torch.uint8)).bool() if split else flags
     places = torch.nonzero(flags)[:, 0]
-    if len(places) < _FEWEST:
+    # Queries that are several of one thing want one item, and collide rightly.
+    if len(places) < _FEWEST or found.queries < found.rows:
         return USUAL.of(spacing)
     collided = dict.fromkeys((USUAL, NARROW), 0.0)
     for seed in range(1 if len(places) >= _TWICE else 2):

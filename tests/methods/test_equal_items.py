@@ -7,8 +7,8 @@ import torch
 
 from rerank.core import memory
 from rerank.core.rows import StoredRows, blended
-from rerank.core.similarity import Pair
-from rerank.methods import equal_items
+from rerank.core.similarity import Dense, Pair
+from rerank.methods import equal_items, potentials
 from rerank.methods.marginals import masses
 from rerank.methods.sinkhorn import Sinkhorn
 
@@ -97,3 +97,41 @@ def test_more_pairs_than_can_be_fitted_twice_are_left_alone(
     sim, _ = world(400, 40, 800, noise=2.8)
     monkeypatch.setattr(equal_items, "MOST", 400 * 800 - 1)
     assert Sinkhorn().fit(sim).form == "equality"
+
+
+@pytest.mark.parametrize("asked", [5, 10, 20])
+def test_few_queries_that_share_items_are_not_given_one_each(asked: int) -> None:
+    """A hundred captions of ten of many videos each got another video."""
+    sim, own = world(400, asked, 100, noise=1.5)
+    found = masses(sim)
+    fit = Sinkhorn().fit(sim)
+    apart = potentials.solve(
+        sim, fit.tau, log_a=found.few[0], log_b=found.log_b, slack=found.few[1], n_iters=100
+    ).g
+    raw = recall(sim, own, 0.0)
+    assert recall(sim, own, apart) < raw - 30
+    assert fit.form == "repeats" and recall(sim, own, fit.gallery_bias) > raw - 3
+    (said,) = fit.marginals
+    assert "share items" in said
+
+
+@pytest.mark.parametrize("n", [30, 100, 200])
+@pytest.mark.parametrize("noise", [2.2, 3.0])
+def test_few_queries_of_one_item_each_keep_their_room(n: int, noise: float) -> None:
+    sim, own = world(400, 400, n, noise=noise)
+    fit = Sinkhorn().fit(sim)
+    assert fit.form == "few queries"
+    assert recall(sim, own, fit.gallery_bias) > recall(sim, own, 0.0) - 4
+
+
+def test_items_that_two_queries_choose_have_no_vote_of_these() -> None:
+    scores = torch.randn(30, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    apart = torch.stack([scores.argmax(dim=1), scores.argmin(dim=1)], dim=1)
+    apart[:5, 1] = -1
+    bias = (equal_items.equally_popular(Dense(scores), apart=apart).scores() - scores)[0]
+    width = float(scores.std(dim=1, correction=0).mean()) / 3
+    level = torch.zeros(8, dtype=torch.float64)
+    for j in range(8):
+        votes = torch.tensor([j not in row.tolist() for row in apart])
+        level[j] = width * (scores[votes, j] / width).exp().mean().log()
+    torch.testing.assert_close(bias - bias.mean(), level.mean() - level)

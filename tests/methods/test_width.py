@@ -74,3 +74,10 @@ def test_a_round_reads_popularity_where_the_last_one_left_it(rounds):
         sim, t, found=found, log_a=found.log_a, queries=60.0, rounds=rounds
     )  # fmt: skip
     torch.testing.assert_close(got, bias, rtol=1e-6, atol=1e-8)
+
+
+def test_queries_of_one_thing_collide_rightly():
+    scores, _ = few_of("tail", 1)
+    sim = Dense(scores)
+    assert width(sim, 0.5, 0.25, masses(sim)).rounds > 1
+    assert width(sim, 0.5, 0.25, masses(sim, query_groups=80)) == (0.5, 1)
