@@ -6,6 +6,7 @@ nothing is guessed, and nothing is merged.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from rerank.io.container import (
     listing,
     side_in,
 )
-from rerank.io.field import NOTHING, Field, check_last_axis, check_matrix
+from rerank.io.field import Field, check_last_axis, check_matrix
 from rerank.io.files import named
 from rerank.io.frame_items import beside_items, said_of_items
 from rerank.io.frames import (
@@ -46,6 +47,7 @@ from rerank.io.ids import (
     read_ids,
     read_sidecar,
 )
+from rerank.io.missing_items import refuse_missing, with_whole_vectors
 from rerank.io.splits import counted_splits, only_rows, split_column
 
 
@@ -279,7 +281,9 @@ def _chosen(container: Container, dataset: str, wanted: Wanted) -> Found:
         key.removesuffix(ends): item for key, item in container.fields.items() if key.endswith(ends)
     }
     if streams and "*" not in name:
-        return _items(container, streams, wanted)
+        streams = with_whole_vectors(streams)
+        items = {key: item for key, item in streams.items() if _is_item(item)}
+        return _items(container, items if len(streams) < 2 * len(items) else streams, wanted)
     raise FormatError(f"{container.path}: there is no {dataset!r}; {listing(container)}")
 
 
@@ -316,7 +320,7 @@ def locate_items(
             or streams could be meant, or frames come without a word on how to combine them.
     """
     path = container.path
-    fields = _without(fields, beside_items(fields))
+    fields = with_whole_vectors(_without(fields, beside_items(fields)))
     if group is None:
         _refuse_collections(path, fields, wanted)
     arrays = {name: item for name, item in fields.items() if _is_item(item)}
@@ -329,8 +333,8 @@ def locate_items(
         if odd is not None and all(item.odd and item.fix for item in fields.values()):
             check_matrix(odd, "embeddings")
         _ask_for_one_of_each(path, fields, arrays, wanted)
+        _refuse_other_type(path, fields, arrays)
         raise FormatError(f"{path}: no embeddings found; {listing(container)}")
-    _refuse_empty(path, fields, arrays)
     groups: dict[str, list[str]] = {}
     for name in arrays:
         head, slash, leaf = name.rpartition("/")
@@ -464,6 +468,7 @@ def _nested(
             container, {top: arrays[f"{top}/{found[0]}"] for top, found in called.items()}, wanted
         )
     shared, every = set.intersection(*tops.values()), set.union(*tops.values())
+    _refuse_other_name(path, tops)
     if shared and len(every) <= len(tops) + 1 and len(every) < 9:
         lacking = next(top for top, rest in tops.items() if rest != every)
         raise FormatError(
@@ -479,14 +484,17 @@ def _nested(
     )
 
 
-def _refuse_empty(path: Path, fields: Mapping[str, Field], arrays: Mapping[str, Field]) -> None:
-    """Refuse entries that hold nothing, among others that are items: they would be left out."""
-    empty = [name for name, item in fields.items() if item.odd == NOTHING and "/" not in name]
-    items = [name for name in arrays if "/" not in name]
-    if empty and len(items) > len(empty):
+def _refuse_other_name(path: Path, tops: Mapping[str, set[str]]) -> None:
+    """Refuse items of which most hold one array of one name, and a few one of another name."""
+    usual = Counter(next(iter(rest)) for rest in tops.values() if len(rest) == 1).most_common(1)
+    if not usual or 2 * usual[0][1] <= len(tops) or "/" in usual[0][0]:
+        return
+    leaf, count = usual[0]
+    odd = [top for top, rest in tops.items() if leaf not in rest]
+    if odd and all(len(tops[top]) == 1 for top in odd):
         raise FormatError(
-            f"{path}: {named(empty)} holds nothing, and {len(items)} entries like it hold vectors; "
-            "give it one, or leave it out of this file"
+            f"{path}: {count} of its {len(tops)} items hold {leaf!r}, but {named(odd[:1])} holds "
+            f"{named(sorted(tops[odd[0]]))}; call it {leaf!r} too, or leave it out of this file"
         )
 
 
@@ -497,17 +505,35 @@ def _top(name: str) -> str:
 def _is_item(item: Field) -> bool:
     """What one item may be stored as: a vector, frames, or a batch of one."""
     depth = _depth(item)
-    return item.kind == "float" and (depth in (1, 2) or (depth == 3 and item.shape[0] == 1))
+    of_one = depth in (1, 2) or (depth == 3 and item.shape[0] == 1)
+    return item.kind == "float" and of_one and item.shape != (0,)
 
 
 def _mostly_other(fields: Mapping[str, Field], arrays: Mapping[str, Field]) -> bool:
     """Whether what is no item could be one of another type, so that items would be left out."""
-    other = [item for name, item in fields.items() if name not in arrays]
+    other = [item for name, item in fields.items() if name not in arrays and item.shape != (0,)]
     # A number of each item, such as a year, is never its vector.
     more = [item for item in other if item.shape or item.kind != "integer"]
     return any(item.kind != "other" and _depth(item) > 0 for item in other) or (
         len(more) > len(arrays)
     )
+
+
+def _refuse_other_type(
+    path: Path, fields: Mapping[str, Field], arrays: Mapping[str, Field]
+) -> None:
+    """Refuse an array of text or of whole numbers among more that are vectors, by its name."""
+    other = [
+        name for name, item in fields.items()
+        if name not in arrays and item.kind in ("text", "integer") and _depth(item) > 0
+    ]  # fmt: skip
+    if 0 < len(other) < len(arrays):
+        name = other[0]
+        fix = "store it as float32, or " if fields[name].kind == "integer" else ""
+        raise FormatError(
+            f"{path}: {named([name])} ({fields[name].describe()}) is no vector of decimals, and "
+            f"{len(arrays)} entries beside it are; {fix}leave it out of this file"
+        )
 
 
 def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> Found:
@@ -541,6 +567,7 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
             f"{path}: every item has several rows (frames), such as {named([many])} with "
             f"{by_id[many].shape[-2]}; {how_to_pool()}"
         )
+    refuse_missing(container, by_id)
     ids = check_ids(ids, str(path))
     check_unique(ids, str(path))
     rows = container.alike

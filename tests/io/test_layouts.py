@@ -323,3 +323,108 @@ def test_an_item_without_a_vector_is_named_and_not_left_out(tmp_path, nothing, e
     else:
         torch.save({**content, "embeddings": torch.tensor(content["embeddings"])}, path)
     assert read_embeddings(path).ids == tuple(rows)
+
+
+def one_each(**more):
+    return {f"v{i}": np.arange(1, 5, dtype=np.float32) + i for i in range(3)} | more
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "safetensors", "pt", "folder"])
+@pytest.mark.parametrize(
+    ("held", "said"), [(np.float32(3), "a single number"), (np.zeros(0, np.float32), "nothing")]
+)
+def test_an_item_that_holds_a_number_or_an_empty_array_is_named(tmp_path, ending, held, said):
+    path = tmp_path / f"v.{ending}"
+    names = one_each(v9=np.asarray(held))
+    if ending == "folder":
+        path.mkdir()
+        for name, each in names.items():
+            np.save(path / f"{name}.npy", each)
+    else:
+        write_named(path, names)
+    with pytest.raises(FormatError, match=f"'v9' holds {said}, and 3 entries like it"):
+        read_embeddings(path)
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "pt"])
+def test_a_group_without_the_array_of_the_others_is_named(tmp_path, ending):
+    path = tmp_path / f"v.{ending}"
+    groups = {f"{name}/feat": each for name, each in one_each().items()}
+    for leaf, held, said in [
+        ("length", np.int64(3), "'length' and no 'feat'"),
+        ("feat", np.float32(3), "a single number"),
+        ("feat", np.zeros(0, np.float32), "nothing"),
+    ]:
+        write_named(path, groups | {f"v9/{leaf}": np.asarray(held)})
+        for dataset in (None, "feat"):
+            with pytest.raises(FormatError, match=f"'v9' holds {said}, and 3 entries like it"):
+                read_embeddings(path, dataset=dataset)
+    write_named(path, groups | {"v9/feats": np.ones(4, np.float32)})
+    with pytest.raises(FormatError, match="3 of its 4 items hold 'feat', but 'v9' holds 'feats'"):
+        read_embeddings(path)
+
+
+@pytest.mark.parametrize("above", ["", "test/"])
+def test_an_empty_group_among_items_is_named(tmp_path, above):
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        for name, each in one_each().items():
+            file[f"{above}{name}/feat"] = each
+        file.create_group(f"{above}v9")
+    with pytest.raises(FormatError, match=f"'{above}v9' holds nothing, and 3 entries"):
+        read_embeddings(tmp_path / "v.h5")
+    with h5py.File(tmp_path / "v.h5", "a") as file:
+        del file[f"{above}v9"]
+    assert read_embeddings(tmp_path / "v.h5").ids == ("v0", "v1", "v2")
+
+
+@pytest.mark.parametrize(
+    "held", [{}, {"feat": None}, {"feat": {}}, {"feat": 2.5}, {"feat": "x"}, 2.5]
+)
+@pytest.mark.parametrize("ending", ["json", "pt"])
+def test_an_object_without_a_vector_among_others_is_named(tmp_path, ending, held):
+    path = tmp_path / f"v.{ending}"
+    if ending == "json":
+        rows = {name: {"feat": each.tolist()} for name, each in one_each().items()}
+        path.write_text(json.dumps({**rows, "v9": held}))
+    else:
+        rows = {name: {"feat": torch.tensor(each)} for name, each in one_each().items()}
+        torch.save({**rows, "v9": held}, path)
+    with pytest.raises(FormatError, match="'v9' holds .*, and 3 entries like it hold vectors"):
+        read_embeddings(path)
+
+
+def test_what_is_not_called_like_the_items_blocks_nothing(tmp_path):
+    path = tmp_path / "v.h5"
+    for items in (one_each(), {f"{name}/feat": each for name, each in one_each().items()}):
+        with h5py.File(write_named(path, items), "a") as file:
+            file["config"], file["dim"], file["about/model"] = '{"a": 1}', 4, "clip"
+            file.create_group("metadata")
+        assert read_embeddings(path).ids == ("v0", "v1", "v2")
+    with h5py.File(write_named(path, {"x": np.ones((2, 3)), "ids": ["a", "b"]}), "a") as file:
+        file.create_group("x1")
+        file["x2"] = 3
+    assert read_embeddings(path).ids == ("a", "b")
+    torch.save({"x": torch.ones(2, 3), "note": None}, tmp_path / "v.pt")
+    assert read_embeddings(tmp_path / "v.pt", row_numbers=True).ids == ("0", "1")
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "safetensors", "pt", "json"])
+@pytest.mark.parametrize("leaf", ["", "/feat"])
+def test_a_vector_of_whole_numbers_among_decimals_is_one_of_them(tmp_path, ending, leaf):
+    if leaf and ending in ("safetensors", "json"):
+        leaf = ""
+    path, items = tmp_path / f"v.{ending}", one_each(v0=np.arange(4) + 0.5, v9=np.arange(4))
+    if ending == "json":
+        path.write_text(json.dumps({name: each.tolist() for name, each in items.items()}))
+    else:
+        write_named(path, {f"{name}{leaf}": each for name, each in items.items()})
+    found = read_embeddings(path)
+    rows = dict(zip(found.ids, found.vectors, strict=True))
+    np.testing.assert_array_equal(rows["v9"], [0, 1, 2, 3])
+    assert set(rows) == set(items)
+
+
+def test_whole_numbers_that_are_called_otherwise_are_named(tmp_path):
+    path = write_named(tmp_path / "v.npz", one_each(labels=np.arange(4)))
+    with pytest.raises(FormatError, match="'labels' .4 int64. is no vector of decimals, and 3"):
+        read_embeddings(path)
