@@ -428,3 +428,42 @@ def test_whole_numbers_that_are_called_otherwise_are_named(tmp_path):
     path = write_named(tmp_path / "v.npz", one_each(labels=np.arange(4)))
     with pytest.raises(FormatError, match="'labels' .4 int64. is no vector of decimals, and 3"):
         read_embeddings(path)
+
+
+def write_records(path, records):
+    lines = path.suffix == ".jsonl"
+    text = "".join(f"{json.dumps(each)}\n" for each in records) if lines else json.dumps(records)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+@pytest.mark.parametrize("lacks", [{}, {"emb": None}, {"emb": []}])
+@pytest.mark.parametrize("frames", [False, True])
+def test_a_record_without_a_vector_is_named(tmp_path, ending, lacks, frames):
+    path = tmp_path / f"v.{ending}"
+    vector = [[0.5, 1.0], [1.0, 2.0]] if frames else [0.5, 1.0]
+    records = [{"id": name, "emb": vector} for name in ("x", "y", "z")]
+    for place in (0, 2):
+        held = [*records[:place], {"id": "w", **lacks}, *records[place:]]
+        with pytest.raises(
+            FormatError, match=f"'emb': .*without a vector in record {place} .id 'w'"
+        ):
+            read_embeddings(write_records(path, held), pool="mean")
+        # What is whole is read, whatever lacks beside it.
+        held = [{**each, "embedding": [1.0, 2.0]} for each in held]
+        assert len(read_embeddings(write_records(path, held))) == 4
+
+
+def test_a_record_without_an_id_is_named(tmp_path):
+    records = [{"id": name, "emb": [0.5, 1.0]} for name in ("x", "y")]
+    path = write_records(tmp_path / "v.json", [*records, {"emb": [1.0, 2.0]}])
+    with pytest.raises(FormatError, match="'id': the id in row 2 is missing"):
+        read_embeddings(path)
+
+
+def test_nothing_is_not_called_a_number(tmp_path):
+    path = tmp_path / "v.json"
+    path.write_text(json.dumps({"ids": ["x", "y"], "embeddings": [[0.5, 1.0], None]}))
+    with pytest.raises(FormatError, match="entry 0 holds 2, entry 1 holds nothing"):
+        read_embeddings(path)

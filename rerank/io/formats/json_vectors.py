@@ -17,6 +17,7 @@ from rerank.io.field import Field, afford, empty_field, rows_per_block
 from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
 from rerank.io.json_document import NotInPieces, Places, entries
+from rerank.io.json_records import lacking
 from rerank.io.text_table import lines_of, opener
 
 # More lists of rows in one object are the frames of its items.
@@ -86,19 +87,19 @@ def open_json(path: Path) -> Iterator[Container]:
             content = boxed[0]
     if isinstance(content, list) and content and _is_matrix(content):
         content = {"values": content}
-    if _are_records(content):
+    per_item = not _are_records(content)
+    odd: dict[str, Field] = {}
+    if not per_item:
+        odd = lacking(path, content)
         names = [name for name in content[0] if all(name in row for row in content)]
-        content = {name: [row[name] for row in content] for name in names}
-        per_item = False
-    else:
-        per_item = True
+        content = {name: [row[name] for row in content] for name in names if name not in odd}
     if not isinstance(content, dict):
         raise FormatError(
             f"{path}: is {named([content])}, expected {{id: vector}} or a list of objects with an "
             "id and an embedding"
         )
     fields = {name: _field(f"{path}: {named([name])}", value) for name, value in _flat(content)}
-    yield Container(path, fields, per_item=per_item)
+    yield Container(path, fields | odd, per_item=per_item)
 
 
 def _is_by_line(path: Path) -> bool:
@@ -404,11 +405,18 @@ def _odd_one(value: list[Any], place: str = "entry", depth: int = 1) -> str:
         if size < 0 and not isinstance(item, int | float | None):
             return f"{place} {number} is {named([item])}, expected a number"
         if size != sizes[0]:
-            first, here = (f"holds {x:,}" if x >= 0 else "is a number" for x in (sizes[0], size))
+            first, here = _held(value[0]), _held(item)
             return f"{place} 0 {first}, {place} {number} {here}; write as many numbers in each"
     lists = (item for item in value if isinstance(item, list))
     each = (_odd_one(x, f"{place} {i}:", depth + 1) for i, x in enumerate(lists))
     return next(filter(None, each), "")
+
+
+def _held(value: object) -> str:
+    """What an entry of a matrix is, in words."""
+    if value is None:
+        return "holds nothing"
+    return f"holds {len(value):,}" if isinstance(value, list) else "is a number"
 
 
 def _is_words(value: Sequence[object]) -> bool:
