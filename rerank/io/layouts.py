@@ -341,7 +341,7 @@ def locate_items(
         if slash:
             groups.setdefault(head, []).append(leaf)
     if group == "" or not groups:
-        return _items(container, arrays, wanted)
+        return _items(container, _without_last(arrays), wanted)
     flat = [name for name in arrays if "/" not in name]
     if flat:
         # Ids such as a/b nest groups; a few of them among others are no groups of items.
@@ -350,7 +350,7 @@ def locate_items(
         raise FormatError(
             f"{path}: holds items and groups of items side by side ({contents(arrays)}); say which "
             f"are meant: {wanted.say('dataset', _inside(group) + _top(next(iter(groups))))}, or "
-            f"{wanted.say('dataset', '/')} for all"
+            f"{_for_all(arrays, wanted)}"
         )
     return _nested(container, arrays, groups, wanted, named_group=group, above=_inside(group))
 
@@ -480,7 +480,7 @@ def _nested(
     raise FormatError(
         f"{path}: holds several groups: {', '.join(sizes)}; say which one is meant: "
         f"{wanted.say('dataset', above + wanted.likely(list(tops)))}, or "
-        f"{wanted.say('dataset', '/')} for all"
+        f"{_for_all(arrays, wanted, above)}"
     )
 
 
@@ -496,6 +496,24 @@ def _refuse_other_name(path: Path, tops: Mapping[str, set[str]]) -> None:
             f"{path}: {count} of its {len(tops)} items hold {leaf!r}, but {named(odd[:1])} holds "
             f"{named(sorted(tops[odd[0]]))}; call it {leaf!r} too, or leave it out of this file"
         )
+
+
+def _without_last(arrays: Mapping[str, Field]) -> Mapping[str, Field]:
+    """Arrays of all groups by what tells them apart in test/v0/feat: v0 alone, of one group."""
+    leaves = {name.rpartition("/")[2] for name in arrays}
+    if len(leaves) > 1 or len(arrays) < 3 or any("/" not in name for name in arrays):
+        return arrays
+    heads = {name.rpartition("/")[0]: item for name, item in arrays.items()}
+    if len({_top(head) for head in heads}) == 1:
+        return {head.partition("/")[2]: item for head, item in heads.items()}
+    return heads
+
+
+def _for_all(arrays: Mapping[str, Field], wanted: Wanted, above: str = "") -> str:
+    """How to take all groups, and what the ids are then."""
+    ids = _without_last({above + name: item for name, item in arrays.items()})
+    first = next((name for name in ids if "/" in name), next(iter(ids)))
+    return f"{wanted.say('dataset', '/')} for all, with ids such as {named([first])}"
 
 
 def _top(name: str) -> str:

@@ -467,3 +467,23 @@ def test_nothing_is_not_called_a_number(tmp_path):
     path.write_text(json.dumps({"ids": ["x", "y"], "embeddings": [[0.5, 1.0], None]}))
     with pytest.raises(FormatError, match="entry 0 holds 2, entry 1 holds nothing"):
         read_embeddings(path)
+
+
+def test_the_root_gives_ids_without_the_name_that_each_array_has(tmp_path):
+    groups = {f"v{i}/feat": np.arange(2) + i + 0.5 for i in range(3)}
+    path = write_named(tmp_path / "v.h5", groups)
+    assert read_embeddings(path, dataset="/").ids == ("v0", "v1", "v2")
+    path = write_named(tmp_path / "v.h5", {f"test/{name}": x for name, x in groups.items()})
+    assert read_embeddings(path, dataset="/").ids == read_embeddings(path).ids == ("v0", "v1", "v2")
+
+
+@pytest.mark.parametrize("above", ["", "data/"])
+@pytest.mark.parametrize("leaf", ["", "/feat"])
+def test_who_is_offered_all_groups_is_told_what_the_ids_are_then(tmp_path, above, leaf):
+    names = [f"{above}{group}/{group[1]}{i}{leaf}" for group in ("test", "train") for i in range(3)]
+    path = write_named(tmp_path / "v.h5", {name: np.arange(2) + 0.5 for name in names})
+    with pytest.raises(FormatError, match="for all, with ids such as '.*'$") as caught:
+        read_embeddings(path)
+    told = str(caught.value).rpartition("such as '")[2].rstrip("'")
+    assert told in read_embeddings(path, dataset="/").ids
+    assert told.rpartition("/")[0].endswith("test")
