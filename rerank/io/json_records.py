@@ -1,4 +1,4 @@
-"""Columns of records that one of them lacks: said where they are asked for, never passed over."""
+"""Records of JSON: what is one, and columns that one of them lacks, which are never passed over."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rerank.io.container import ID_NAMES, MORE_ID_NAMES
+from rerank.io.container import ID_NAMES, MORE_ID_NAMES, VECTOR_NAMES
 from rerank.io.field import Field, list_field
 from rerank.io.files import named
 
@@ -37,6 +37,41 @@ def lacking(path: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, Field
         elif name in _IDS and not has_ids:
             found[name] = list_field(where, [record.get(name) for record in records])
     return found
+
+
+def is_document(content: object) -> bool:
+    """Whether the only line of a file is all of its vectors, and not the record of one item.
+
+    >>> is_document({"a": [1, 2.5], "b": [0, 1]}), is_document({"id": "a", "embedding": [1, 2.5]})
+    (True, False)
+    """
+    if not isinstance(content, dict):
+        return isinstance(content, list) and any(isinstance(x, list | dict) for x in content)
+    if any(name in _IDS and isinstance(value, str | int) for name, value in content.items()):
+        return False
+    lists = [value for value in content.values() if isinstance(value, list) and value]
+    if any(isinstance(value[0], list | dict) for value in lists):
+        return True
+    there = [value for value in content.values() if _is_there(value)]
+    by_id = all(isinstance(x, list) or _holds_lists(x) for x in there) and bool(there)
+    named_so = any(name in VECTOR_NAMES for name in content)
+    return by_id and not named_so and len(there) >= min(2, len(content))
+
+
+def _holds_lists(value: object) -> bool:
+    return isinstance(value, dict) and any(isinstance(x, list | dict) for x in value.values())
+
+
+def by_one_name(lines: Sequence[Any]) -> dict[str, Any] | None:
+    """Lines of one id with its vector each as one object; None for any others.
+
+    >>> by_one_name([{"a": [1, 2.5]}, {"b": [0, 1]}]), by_one_name([{"embedding": [0, 1]}] * 2)
+    ({'a': [1, 2.5], 'b': [0, 1]}, None)
+    """
+    if len(lines) < 2 or not all(isinstance(line, dict) and len(line) == 1 for line in lines):
+        return None
+    made = {name: value for line in lines for name, value in line.items()}
+    return made if len(made) == len(lines) else None
 
 
 def _without(where: str, name: str, records: Sequence[Mapping[str, Any]]) -> Field:

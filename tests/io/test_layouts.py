@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rerank.core import memory
 from rerank.core.errors import FormatError
 from rerank.io import Embeddings, Norms, read_embeddings, read_scores, write_embeddings
 from rerank.io.layouts import Wanted, locate
@@ -487,3 +488,39 @@ def test_who_is_offered_all_groups_is_told_what_the_ids_are_then(tmp_path, above
     told = str(caught.value).rpartition("such as '")[2].rstrip("'")
     assert told in read_embeddings(path, dataset="/").ids
     assert told.rpartition("/")[0].endswith("test")
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("long", [False, True])
+def test_one_document_that_is_called_lines_is_read_as_what_it_is(
+    tmp_path, monkeypatch, indent, long
+):
+    rows = {f"v{i}": [i + 0.5, 1.0] + [2.0] * 40 for i in range(100)}
+    records = [{"id": name, "embedding": row} for name, row in rows.items()]
+    documents = [
+        rows,
+        records,
+        {"data": records},
+        {"ids": list(rows), "embeddings": [*rows.values()]},
+    ]
+    if long:
+        monkeypatch.setattr(memory, "COPY_SHARE", 0)
+    for document in documents:
+        (tmp_path / "v.jsonl").write_text(json.dumps(document, indent=indent) + "\n\n")
+        found = read_embeddings(tmp_path / "v.jsonl")
+        assert found.ids == tuple(rows) and found.vectors[7, 0] == 7.5
+    (tmp_path / "v.jsonl").write_text(json.dumps([*rows.values()], indent=indent))
+    assert read_embeddings(tmp_path / "v.jsonl", row_numbers=True).vectors.shape == (100, 42)
+
+
+def test_lines_of_one_item_each_stay_lines(tmp_path):
+    path = tmp_path / "v.jsonl"
+    path.write_text('{"a": [0.5, 1]}\n{"b": [1, 2.5]}\n')
+    assert read_embeddings(path).ids == ("a", "b")
+    for record in ('{"id": "a", "clip": [0.5, 1]}', '{"_id": {"$oid": "a"}, "clip": [0.5, 1]}'):
+        path.write_text(record)
+        assert read_embeddings(path, id_column=record[2:].partition('"')[0]).ids == ("a",)
+    for line in ('{"embedding": [0.5, 1]}', "[0.5, 1]"):
+        for count in (1, 2):
+            path.write_text(f"{line}\n" * count)
+            assert read_embeddings(path, row_numbers=True).vectors.shape == (count, 2)

@@ -17,7 +17,7 @@ from rerank.io.field import Field, afford, empty_field, rows_per_block
 from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
 from rerank.io.json_document import NotInPieces, Places, entries
-from rerank.io.json_records import lacking
+from rerank.io.json_records import by_one_name, is_document, lacking
 from rerank.io.text_table import lines_of, opener
 
 # More lists of rows in one object are the frames of its items.
@@ -77,8 +77,11 @@ def open_json(path: Path) -> Iterator[Container]:
     if by_line:
         lines = [line for line in text.split("\n") if line.strip()]
         content: Any = [parse_json(line, f"{path}: line {i}") for i, line in enumerate(lines, 1)]
+        content = by_one_name(content) or content
     else:
         content = parse_json(text, str(path))
+        if path.suffix.lower() == ".jsonl" and not is_document(content):
+            content = [content]
     if isinstance(content, dict):
         boxed = [value for value in content.values() if _are_records(value)]
         plain = all(not isinstance(value, list | dict) for value in content.values()
@@ -103,14 +106,27 @@ def open_json(path: Path) -> Iterator[Container]:
 
 
 def _is_by_line(path: Path) -> bool:
-    """Whether a file has a document in each line, by its name or by its first two lines."""
+    """Whether a file has a document in each line, by its name and by its first two lines."""
     if path.suffix.lower() == ".jsonl":
-        return True
+        return _has_lines(path)
     with foreign(path, "JSON"), path.open("rb") as stream:
         first = stream.readline(_LONGEST_LINE)
         if not (first.startswith(b"{") and first.rstrip().endswith(b"}") and first[-1:] == b"\n"):
             return False
         return next((line for line in stream if line.strip()), b"")[:1] == b"{"
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether there is more than one line, and the first is no mere bracket."""
+    with foreign(path, "JSON"), path.open("rb") as stream:
+        pieces = iter(partial(stream.read, _LONGEST_LINE), b"")
+        first, ended = b"", False
+        for piece in pieces:
+            head, line_end, rest = (b"", b"", piece) if ended else piece.lstrip().partition(b"\n")
+            first, ended = first or head.strip()[:2], ended or bool(line_end)
+            if ended and rest.strip():
+                return first not in (b"[", b"{")
+    return False
 
 
 def _flat(
