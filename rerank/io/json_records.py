@@ -62,6 +62,18 @@ def _holds_lists(value: object) -> bool:
     return isinstance(value, dict) and any(isinstance(x, list | dict) for x in value.values())
 
 
+def is_record(fields: Mapping[str, Field]) -> bool:
+    """Whether the entries of one object are those of one item, from what they hold."""
+    ids = any(name in fields and not fields[name].shape for name in _IDS)
+    # One vector, and as many entries that are none.
+    alone = len(fields) > 1 and sum(bool(item.shape) for item in fields.values()) < 2
+    return (
+        ids
+        or alone
+        or any(name in fields and len(fields[name].shape) == 1 for name in VECTOR_NAMES)
+    )
+
+
 def by_one_name(lines: Sequence[Any]) -> dict[str, Any] | None:
     """Lines of one id with its vector each as one object; None for any others.
 

@@ -513,8 +513,11 @@ def test_one_document_that_is_called_lines_is_read_as_what_it_is(
     assert read_embeddings(tmp_path / "v.jsonl", row_numbers=True).vectors.shape == (100, 42)
 
 
-def test_lines_of_one_item_each_stay_lines(tmp_path):
+@pytest.mark.parametrize("long", [False, True])
+def test_lines_of_one_item_each_stay_lines(tmp_path, monkeypatch, long):
     path = tmp_path / "v.jsonl"
+    if long:
+        monkeypatch.setattr(memory, "COPY_SHARE", 0)
     path.write_text('{"a": [0.5, 1]}\n{"b": [1, 2.5]}\n')
     assert read_embeddings(path).ids == ("a", "b")
     for record in ('{"id": "a", "clip": [0.5, 1]}', '{"_id": {"$oid": "a"}, "clip": [0.5, 1]}'):

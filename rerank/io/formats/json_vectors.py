@@ -17,7 +17,7 @@ from rerank.io.field import Field, afford, empty_field, rows_per_block
 from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
 from rerank.io.json_document import NotInPieces, Places, entries
-from rerank.io.json_records import by_one_name, is_document, lacking
+from rerank.io.json_records import by_one_name, is_document, is_record, lacking
 from rerank.io.text_table import lines_of, opener
 
 # More lists of rows in one object are the frames of its items.
@@ -69,6 +69,8 @@ def open_json(path: Path) -> Iterator[Container]:
     if size > memory.COPY_SHARE * memory.budget():
         with path.open("rb") as stream:
             found = _alike(path) if by_line else _in_pieces(path, stream)
+            if found and path.suffix.lower() == ".jsonl" and is_record(found.fields):
+                found = _alike(path)
             if found is not None:
                 yield found
                 return
