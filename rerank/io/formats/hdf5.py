@@ -24,6 +24,7 @@ from rerank.io.container import LIST_NAMES, Container
 from rerank.io.field import NOTHING, Field, afford, list_field, rows_per_block
 from rerank.io.files import PathLike, atomic_path, foreign, named, parse_json, regular_file
 from rerank.io.formats.hdf5_guard import GuardedFile, check_size, text_attribute
+from rerank.io.formats.octave import text_of
 from rerank.io.formats.registry import file_format
 from rerank.io.interrupts import signals_wait
 
@@ -173,6 +174,9 @@ def _walk(
     if prefix.count("/") > _MAX_DEPTH:
         raise FormatError(f"{path}: groups are nested more than {_MAX_DEPTH} deep; flatten them")
     octave = bool(prefix) and _VARIABLE in group.attrs
+    if octave and (text := text_of(group, f"{path}: {named([f'/{prefix[:-1]}'])}", path)):
+        fields[prefix[:-1]] = text
+        return
     for name in group:
         if (not prefix and name in _REFERENCED) or (octave and name == "type"):
             continue
