@@ -27,6 +27,7 @@ from rerank.io.container import (
 from rerank.io.field import Field, check_last_axis, check_matrix
 from rerank.io.files import named
 from rerank.io.frame_items import beside_items, said_of_items
+from rerank.io.frame_masks import meaning_of
 from rerank.io.frames import (
     Pooling,
     has_frames,
@@ -332,6 +333,13 @@ def locate_items(
         odd = next((item for item in fields.values() if item.odd and item.fix), None)
         if odd is not None and all(item.odd and item.fix for item in fields.values()):
             check_matrix(odd, "embeddings")
+        whole = [item for item in fields.values() if item.kind == "integer" and _depth(item)]
+        named_so = any(name in fields for tier in container.id_names for name in tier)
+        if len(whole) > 1 and len(whole) == len(fields) and not named_so:
+            raise FormatError(
+                f"{path}: holds integers ({whole[0].dtype.name}) for each id; if they are vectors, "
+                "store them as float32"
+            )
         _ask_for_one_of_each(path, fields, arrays, wanted)
         _refuse_other_type(path, fields, arrays)
         raise FormatError(f"{path}: no embeddings found; {listing(container)}")
@@ -492,9 +500,11 @@ def _refuse_other_name(path: Path, tops: Mapping[str, set[str]]) -> None:
     leaf, count = usual[0]
     odd = [top for top, rest in tops.items() if leaf not in rest]
     if odd and all(len(tops[top]) == 1 for top in odd):
+        held = next(iter(tops[odd[0]]))
+        fix = "give it one" if meaning_of(held) else f"call it {leaf!r} too"
         raise FormatError(
             f"{path}: {count} of its {len(tops)} items hold {leaf!r}, but {named(odd[:1])} holds "
-            f"{named(sorted(tops[odd[0]]))}; call it {leaf!r} too, or leave it out of this file"
+            f"{held!r}; {fix}, or leave it out of this file"
         )
 
 

@@ -527,3 +527,32 @@ def test_lines_of_one_item_each_stay_lines(tmp_path, monkeypatch, long):
         for count in (1, 2):
             path.write_text(f"{line}\n" * count)
             assert read_embeddings(path, row_numbers=True).vectors.shape == (count, 2)
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "safetensors", "pt"])
+def test_vectors_of_whole_numbers_alone_are_called_that(tmp_path, ending):
+    path = write_named(tmp_path / f"v.{ending}", {"v0": np.arange(4), "v1": np.arange(4)})
+    with pytest.raises(FormatError, match="holds integers .int64. for each id.*as float32"):
+        read_embeddings(path)
+    path = write_named(tmp_path / f"v.{ending}", {"ids": np.arange(4), "rows": np.arange(4)})
+    with pytest.raises(FormatError, match="no embeddings found"):
+        read_embeddings(path)
+
+
+def test_a_dataset_without_any_data_blocks_nothing_and_is_no_item(tmp_path):
+    matrix = {"embeddings": np.ones((2, 3)), "ids": ["a", "b"]}
+    for items in (matrix, one_each()):
+        with h5py.File(write_named(tmp_path / "v.h5", items), "a") as file:
+            file["config"] = h5py.Empty("f4")
+        assert len(read_embeddings(tmp_path / "v.h5")) == (2 if items is matrix else 3)
+    with h5py.File(tmp_path / "v.h5", "a") as file:
+        file["v9"] = h5py.Empty("f4")
+    with pytest.raises(FormatError, match="'v9' holds a dataset without any data, and 3 entries"):
+        read_embeddings(tmp_path / "v.h5")
+
+
+def test_a_group_with_a_mask_alone_is_told_that_it_lacks_the_frames(tmp_path):
+    groups = {f"v{i}/feat": np.ones((3 + i, 4), np.float32) for i in range(3)}
+    path = write_named(tmp_path / "v.npz", groups | {"v9/mask": np.ones(3)})
+    with pytest.raises(FormatError, match="3 of its 4 items hold 'feat', but 'v9' .*; give it one"):
+        read_embeddings(path, pool="mean")

@@ -21,7 +21,7 @@ from h5py import h5d, h5o  # pyright: ignore[reportAttributeAccessIssue]  compil
 from rerank.core.errors import FormatError
 from rerank.io import cut
 from rerank.io.container import LIST_NAMES, Container
-from rerank.io.field import NOTHING, Field, afford, list_field, rows_per_block
+from rerank.io.field import NOTHING, Field, afford, empty_field, list_field, rows_per_block
 from rerank.io.files import PathLike, atomic_path, foreign, named, parse_json, regular_file
 from rerank.io.formats.hdf5_guard import GuardedFile, check_size, text_attribute
 from rerank.io.formats.octave import text_of
@@ -212,7 +212,7 @@ def _field(dataset: h5py.Dataset, where: str, path: Path, *, octave: bool) -> Fi
         raise FormatError(f"{where}: is a virtual dataset over other files; copy the data")
     shape = dataset.shape
     if shape is None:
-        raise FormatError(f"{where}: is a dataset without any data; write it again")
+        return empty_field(where, "a dataset without any data", "write it again")
     dtype = dataset.dtype
     extents = tuple(int(extent) for extent in shape)
     turned = _TRANSPOSED in dataset.attrs
