@@ -95,9 +95,10 @@ def open_json(path: Path) -> Iterator[Container]:
     per_item = not _are_records(content)
     odd: dict[str, Field] = {}
     if not per_item:
-        odd = lacking(path, content)
-        names = [name for name in content[0] if all(name in row for row in content)]
-        content = {name: [row[name] for row in content] for name in names if name not in odd}
+        records: Any = content
+        odd = lacking(path, records)
+        names = [name for name in records[0] if all(name in row for row in records)]
+        content = {name: [row[name] for row in records] for name in names if name not in odd}
     if not isinstance(content, dict):
         raise FormatError(
             f"{path}: is {named([content])}, expected {{id: vector}} or a list of objects with an "

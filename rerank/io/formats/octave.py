@@ -34,7 +34,7 @@ def text_of(variable: h5py.Group, where: str, path: Path) -> Field | None:
         return _matrix(value, where, path) if _is_characters(value) else None
     if _type(variable) != b"cell" or not isinstance(value, h5py.Group):
         return None
-    names = [name for name in value if name != "dims"]
+    names = [str(name) for name in value if name != "dims"]
     count = sum(_is_text(_member(value, name)) for name in names)
     if not count:
         return None
@@ -47,7 +47,7 @@ def text_of(variable: h5py.Group, where: str, path: Path) -> Field | None:
     return _cells(value, names, where, path)
 
 
-def _matrix(value: h5py.Dataset, where: str, path: Path) -> Field:
+def _matrix(value: Any, where: str, path: Path) -> Field:  # noqa: ANN401  a dataset
     """A row of characters for each text, filled up with blanks."""
     count = int(value.shape[-1])
 
@@ -65,12 +65,12 @@ def _matrix(value: h5py.Dataset, where: str, path: Path) -> Field:
     )  # fmt: skip
 
 
-def _cells(value: h5py.Group, names: list[str], where: str, path: Path) -> Field:
+def _cells(cells: Any, names: list[str], where: str, path: Path) -> Field:  # noqa: ANN401  a group
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         made, total = np.empty(stop - start, dtype=object), 0
         for at, name in enumerate(names[start:stop]):
             with foreign(where, "a cell array of Octave"):
-                text: Any = value[name]["value"]
+                text = cells[name]["value"]
                 if _EMPTY in text.attrs:
                     made[at] = b""
                     continue
