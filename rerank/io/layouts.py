@@ -337,8 +337,8 @@ def locate_items(
         named_so = any(name in fields for tier in container.id_names for name in tier)
         if len(whole) > 1 and len(whole) == len(fields) and not named_so:
             raise FormatError(
-                f"{path}: holds integers ({whole[0].dtype.name}) for each id; if they are vectors, "
-                "store them as float32"
+                f"{path}: no embeddings found; it holds integers alone: {contents(fields)}; if "
+                "these are vectors by id, store them as float32"
             )
         _ask_for_one_of_each(path, fields, arrays, wanted)
         _refuse_other_type(path, fields, arrays)
@@ -555,7 +555,7 @@ def _refuse_other_type(
         name for name, item in fields.items()
         if name not in arrays and item.kind in ("text", "integer") and _depth(item) > 0
     ]  # fmt: skip
-    if 0 < len(other) < len(arrays):
+    if 0 < len(other) < len(arrays) and all(_depth(item) == 1 for item in arrays.values()):
         name = other[0]
         fix = "store it as float32, or " if fields[name].kind == "integer" else ""
         raise FormatError(

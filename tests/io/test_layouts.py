@@ -429,6 +429,10 @@ def test_whole_numbers_that_are_called_otherwise_are_named(tmp_path):
     path = write_named(tmp_path / "v.npz", one_each(labels=np.arange(4)))
     with pytest.raises(FormatError, match="'labels' .4 int64. is no vector of decimals, and 3"):
         read_embeddings(path)
+    # Beside matrices it is nothing of the kind.
+    matrices = {"x": np.ones((2, 3)), "y": np.ones((2, 3)), "labels": np.arange(2)}
+    with pytest.raises(FormatError, match="no embeddings found; it holds 'labels'"):
+        read_embeddings(write_named(tmp_path / "v.npz", matrices), dataset="/")
 
 
 def write_records(path, records):
@@ -532,10 +536,10 @@ def test_lines_of_one_item_each_stay_lines(tmp_path, monkeypatch, long):
 @pytest.mark.parametrize("ending", ["h5", "npz", "safetensors", "pt"])
 def test_vectors_of_whole_numbers_alone_are_called_that(tmp_path, ending):
     path = write_named(tmp_path / f"v.{ending}", {"v0": np.arange(4), "v1": np.arange(4)})
-    with pytest.raises(FormatError, match="holds integers .int64. for each id.*as float32"):
+    with pytest.raises(FormatError, match="holds integers alone: 'v0' .4 int64.*as float32"):
         read_embeddings(path)
     path = write_named(tmp_path / f"v.{ending}", {"ids": np.arange(4), "rows": np.arange(4)})
-    with pytest.raises(FormatError, match="no embeddings found"):
+    with pytest.raises(FormatError, match="no embeddings found; it holds 'ids'"):
         read_embeddings(path)
 
 
