@@ -160,6 +160,9 @@ _ARRAYS = ("videos", "texts", "sims", "bank_videos", "bank_texts", "bank_sims")
 _FILES = ("model", "heads", "settings")
 _TRUTHS = ("gt", "bank_gt", "val_gt", "test_gt")
 
+# What is converted, as what it is looked at.
+_CONVERTED = {"embeddings": "videos", "scores": "sims", "ground-truth": "gt"}
+
 
 def _look(given: Mapping[str, Any]) -> None:
     """Say what is wrong with an input at first sight, before anything heavy is loaded."""
@@ -169,6 +172,9 @@ def _look(given: Mapping[str, Any]) -> None:
 
     reading = Reading(**{each.name: given[each.name] for each in fields(Reading)
                          if each.name in given})  # fmt: skip
+    if isinstance(source := given.get("source"), Path) and given.get("what") in _CONVERTED:
+        role = _CONVERTED[given["what"]]
+        given = {**given, given.get("side") or role if role == "videos" else role: source}
     for role in (*_ARRAYS, *_FILES, *_TRUTHS):
         paths = given.get(role)
         for path in paths if isinstance(paths, list) else [paths]:

@@ -1,7 +1,7 @@
 """The arrays of one file, described, and what was found among them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rerank.io.field import Field
@@ -70,6 +70,7 @@ class Container:
         attached: an array -> lists of ids that are told with it and are no arrays, such as
             attributes, by their names.
         alike: all arrays as the rows of one, where each is a vector of one length, named by its id.
+        besides: what is no array, in words, by its name: groups without anything, numbers, text.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class Container:
     vectors: Mapping[str, Field] | None = None
     alike: Field | None = None
     attached: Callable[[Field], Mapping[str, Field]] = nothing_attached
+    besides: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -91,9 +91,10 @@ class Field:
 NOTHING = "nothing"
 
 
-def empty_field(where: str) -> Field:
-    """An entry that holds nothing: null, or an empty list."""
-    return Field(where, (), np.dtype("V1"), lambda start, stop: iter(()), odd=NOTHING)  # noqa: ARG005
+def empty_field(where: str, what: str = NOTHING, fix: str = "") -> Field:
+    """An entry that holds no array: null, or an empty list, or what the words say."""
+    nothing = lambda start, stop: iter(())  # noqa: ARG005, E731
+    return Field(where, (), np.dtype("V1"), nothing, odd=what, fix=fix)
 
 
 def list_field(where: str, items: object) -> Field:

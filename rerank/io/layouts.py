@@ -6,6 +6,7 @@ nothing is guessed, and nothing is merged.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +24,10 @@ from rerank.io.container import (
     listing,
     side_in,
 )
-from rerank.io.field import NOTHING, Field, check_last_axis, check_matrix
+from rerank.io.field import Field, check_last_axis, check_matrix
 from rerank.io.files import named
 from rerank.io.frame_items import beside_items, said_of_items
+from rerank.io.frame_masks import meaning_of
 from rerank.io.frames import (
     Pooling,
     has_frames,
@@ -46,6 +48,7 @@ from rerank.io.ids import (
     read_ids,
     read_sidecar,
 )
+from rerank.io.missing_items import refuse_missing, with_whole_vectors
 from rerank.io.splits import counted_splits, only_rows, split_column
 
 
@@ -279,7 +282,9 @@ def _chosen(container: Container, dataset: str, wanted: Wanted) -> Found:
         key.removesuffix(ends): item for key, item in container.fields.items() if key.endswith(ends)
     }
     if streams and "*" not in name:
-        return _items(container, streams, wanted)
+        streams = with_whole_vectors(streams)
+        items = {key: item for key, item in streams.items() if _is_item(item)}
+        return _items(container, items if len(streams) < 2 * len(items) else streams, wanted)
     raise FormatError(f"{container.path}: there is no {dataset!r}; {listing(container)}")
 
 
@@ -316,7 +321,7 @@ def locate_items(
             or streams could be meant, or frames come without a word on how to combine them.
     """
     path = container.path
-    fields = _without(fields, beside_items(fields))
+    fields = with_whole_vectors(_without(fields, beside_items(fields)))
     if group is None:
         _refuse_collections(path, fields, wanted)
     arrays = {name: item for name, item in fields.items() if _is_item(item)}
@@ -328,16 +333,23 @@ def locate_items(
         odd = next((item for item in fields.values() if item.odd and item.fix), None)
         if odd is not None and all(item.odd and item.fix for item in fields.values()):
             check_matrix(odd, "embeddings")
+        whole = [item for item in fields.values() if item.kind == "integer" and _depth(item)]
+        named_so = any(name in fields for tier in container.id_names for name in tier)
+        if len(whole) > 1 and len(whole) == len(fields) and not named_so:
+            raise FormatError(
+                f"{path}: no embeddings found; it holds integers alone: {contents(fields)}; if "
+                "these are vectors by id, store them as float32"
+            )
         _ask_for_one_of_each(path, fields, arrays, wanted)
+        _refuse_other_type(path, fields, arrays)
         raise FormatError(f"{path}: no embeddings found; {listing(container)}")
-    _refuse_empty(path, fields, arrays)
     groups: dict[str, list[str]] = {}
     for name in arrays:
         head, slash, leaf = name.rpartition("/")
         if slash:
             groups.setdefault(head, []).append(leaf)
     if group == "" or not groups:
-        return _items(container, arrays, wanted)
+        return _items(container, _without_last(arrays), wanted)
     flat = [name for name in arrays if "/" not in name]
     if flat:
         # Ids such as a/b nest groups; a few of them among others are no groups of items.
@@ -346,7 +358,7 @@ def locate_items(
         raise FormatError(
             f"{path}: holds items and groups of items side by side ({contents(arrays)}); say which "
             f"are meant: {wanted.say('dataset', _inside(group) + _top(next(iter(groups))))}, or "
-            f"{wanted.say('dataset', '/')} for all"
+            f"{_for_all(arrays, wanted)}"
         )
     return _nested(container, arrays, groups, wanted, named_group=group, above=_inside(group))
 
@@ -464,6 +476,7 @@ def _nested(
             container, {top: arrays[f"{top}/{found[0]}"] for top, found in called.items()}, wanted
         )
     shared, every = set.intersection(*tops.values()), set.union(*tops.values())
+    _refuse_other_name(path, tops)
     if shared and len(every) <= len(tops) + 1 and len(every) < 9:
         lacking = next(top for top, rest in tops.items() if rest != every)
         raise FormatError(
@@ -475,19 +488,42 @@ def _nested(
     raise FormatError(
         f"{path}: holds several groups: {', '.join(sizes)}; say which one is meant: "
         f"{wanted.say('dataset', above + wanted.likely(list(tops)))}, or "
-        f"{wanted.say('dataset', '/')} for all"
+        f"{_for_all(arrays, wanted, above)}"
     )
 
 
-def _refuse_empty(path: Path, fields: Mapping[str, Field], arrays: Mapping[str, Field]) -> None:
-    """Refuse entries that hold nothing, among others that are items: they would be left out."""
-    empty = [name for name, item in fields.items() if item.odd == NOTHING and "/" not in name]
-    items = [name for name in arrays if "/" not in name]
-    if empty and len(items) > len(empty):
+def _refuse_other_name(path: Path, tops: Mapping[str, set[str]]) -> None:
+    """Refuse items of which most hold one array of one name, and a few one of another name."""
+    usual = Counter(next(iter(rest)) for rest in tops.values() if len(rest) == 1).most_common(1)
+    if not usual or 2 * usual[0][1] <= len(tops) or "/" in usual[0][0]:
+        return
+    leaf, count = usual[0]
+    odd = [top for top, rest in tops.items() if leaf not in rest]
+    if odd and all(len(tops[top]) == 1 for top in odd):
+        held = next(iter(tops[odd[0]]))
+        fix = "give it one" if meaning_of(held) else f"call it {leaf!r} too"
         raise FormatError(
-            f"{path}: {named(empty)} holds nothing, and {len(items)} entries like it hold vectors; "
-            "give it one, or leave it out of this file"
+            f"{path}: {count} of its {len(tops)} items hold {leaf!r}, but {named(odd[:1])} holds "
+            f"{held!r}; {fix}, or leave it out of this file"
         )
+
+
+def _without_last(arrays: Mapping[str, Field]) -> Mapping[str, Field]:
+    """Arrays of all groups by what tells them apart in test/v0/feat: v0 alone, of one group."""
+    leaves = {name.rpartition("/")[2] for name in arrays}
+    if len(leaves) > 1 or len(arrays) < 3 or any("/" not in name for name in arrays):
+        return arrays
+    heads = {name.rpartition("/")[0]: item for name, item in arrays.items()}
+    if len({_top(head) for head in heads}) == 1:
+        return {head.partition("/")[2]: item for head, item in heads.items()}
+    return heads
+
+
+def _for_all(arrays: Mapping[str, Field], wanted: Wanted, above: str = "") -> str:
+    """How to take all groups, and what the ids are then."""
+    ids = _without_last({above + name: item for name, item in arrays.items()})
+    first = next((name for name in ids if "/" in name), next(iter(ids)))
+    return f"{wanted.say('dataset', '/')} for all, with ids such as {named([first])}"
 
 
 def _top(name: str) -> str:
@@ -497,17 +533,35 @@ def _top(name: str) -> str:
 def _is_item(item: Field) -> bool:
     """What one item may be stored as: a vector, frames, or a batch of one."""
     depth = _depth(item)
-    return item.kind == "float" and (depth in (1, 2) or (depth == 3 and item.shape[0] == 1))
+    of_one = depth in (1, 2) or (depth == 3 and item.shape[0] == 1)
+    return item.kind == "float" and of_one and item.shape != (0,)
 
 
 def _mostly_other(fields: Mapping[str, Field], arrays: Mapping[str, Field]) -> bool:
     """Whether what is no item could be one of another type, so that items would be left out."""
-    other = [item for name, item in fields.items() if name not in arrays]
+    other = [item for name, item in fields.items() if name not in arrays and item.shape != (0,)]
     # A number of each item, such as a year, is never its vector.
     more = [item for item in other if item.shape or item.kind != "integer"]
     return any(item.kind != "other" and _depth(item) > 0 for item in other) or (
         len(more) > len(arrays)
     )
+
+
+def _refuse_other_type(
+    path: Path, fields: Mapping[str, Field], arrays: Mapping[str, Field]
+) -> None:
+    """Refuse an array of text or of whole numbers among more that are vectors, by its name."""
+    other = [
+        name for name, item in fields.items()
+        if name not in arrays and item.kind in ("text", "integer") and _depth(item) > 0
+    ]  # fmt: skip
+    if 0 < len(other) < len(arrays) and all(_depth(item) == 1 for item in arrays.values()):
+        name = other[0]
+        fix = "store it as float32, or " if fields[name].kind == "integer" else ""
+        raise FormatError(
+            f"{path}: {named([name])} ({fields[name].describe()}) is no vector of decimals, and "
+            f"{len(arrays)} entries beside it are; {fix}leave it out of this file"
+        )
 
 
 def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> Found:
@@ -541,6 +595,7 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
             f"{path}: every item has several rows (frames), such as {named([many])} with "
             f"{by_id[many].shape[-2]}; {how_to_pool()}"
         )
+    refuse_missing(container, by_id)
     ids = check_ids(ids, str(path))
     check_unique(ids, str(path))
     rows = container.alike

@@ -3,24 +3,31 @@
 Nothing is read here: whoever trusts a pickle loads it and hands over what was in it.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rerank.io.missing_items import NamesOfItems
+
 
 def save_plain(content: object, out: str | Path) -> None:
     """Writes `{id: vector}`, frames, records, columns, pairs, tables or tensors as an npz.
 
     Records become columns, dictionaries in dictionaries groups, and arrays of several shapes, such
-    as frames, one for each item. What is made of no numbers and no text is left out.
+    as frames, one for each item. What is made of no numbers and no text is left out; where others
+    like it have numbers, an empty array says so to the reader, who names it.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "v.npz"
     >>> save_plain({"ids": ["a", "b"], "clip": [np.ones((3, 2)), np.ones((2, 2))]}, path)
     >>> {name: array.shape for name, array in np.load(path).items()}
     {'a/clip': (3, 2), 'b/clip': (2, 2)}
+    >>> save_plain({"a": np.ones(2), "b": np.ones(2), "c": None}, path)
+    >>> {name: array.shape for name, array in np.load(path).items()}
+    {'a': (2,), 'b': (2,), 'c': (0,)}
     """
     made = _by_item(_columns(_plain(content)))
     if isinstance(made, list):
@@ -28,7 +35,38 @@ def save_plain(content: object, out: str | Path) -> None:
     if not isinstance(made, dict):
         made = {"embeddings": made}
     arrays = {name: array for name, array in _flat(made) if not array.dtype.hasobject}
+    arrays |= dict.fromkeys(_empty(made), np.zeros(0, bool))
     np.savez(out, **arrays)  # type: ignore[arg-type]
+
+
+def _empty(groups: dict[Any, Any], before: str = "") -> Iterator[str]:
+    """Names of what holds nothing, where more beside it holds numbers."""
+    full = [name for name, value in groups.items() if _has_numbers(value)]
+    gone = [name for name, value in groups.items() if _is_left_out(value)]
+    if 1 < len(full) > len(gone):
+        like = NamesOfItems(map(str, full)).has
+        yield from (f"{before}{x}" for x in gone if _is_nothing(groups[x]) or like(str(x)))
+    for name in full:
+        if isinstance(groups[name], dict):
+            yield from _empty(groups[name], f"{before}{name}/")
+
+
+def _has_numbers(value: Any) -> bool:  # noqa: ANN401  anything
+    if isinstance(value, dict):
+        return any(map(_has_numbers, value.values()))
+    return not _is_ragged(value) and np.asarray(value).dtype.kind in "fiub" and bool(np.size(value))
+
+
+def _is_left_out(value: Any) -> bool:  # noqa: ANN401  anything
+    if isinstance(value, dict):
+        return all(map(_is_left_out, value.values()))
+    return np.asarray(value, object if _is_ragged(value) else None).dtype.hasobject
+
+
+def _is_nothing(value: Any) -> bool:  # noqa: ANN401  anything
+    if isinstance(value, dict):
+        return all(map(_is_nothing, value.values()))
+    return value is None
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  anything
@@ -48,21 +86,25 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  anything
 
 
 def _columns(value: Any) -> Any:  # noqa: ANN401  anything
-    """Pairs of ids and vectors by id, and records as columns of what every one of them has."""
+    """Pairs of ids and vectors by id, and records as columns of what most of them have."""
     if not isinstance(value, list) or not value:
         return value
     if all(
-        isinstance(row, list) and len(row) == 2 and isinstance(row[0], str | int) and _shape(row[1])
+        isinstance(row, list)
+        and len(row) == 2
+        and isinstance(row[0], str | int)
+        and (row[1] is None or _shape(row[1]))
         for row in value
-    ):
+    ) and any(_shape(row[1]) for row in value):
         ids, rows = [row[0] for row in value], [row[1] for row in value]
         # Ids that come again are kept for the reader to name.
         if len(set(ids)) == len(ids):
             return dict(zip(ids, rows, strict=True))
         return {"ids": ids, "embeddings": rows}
     if all(isinstance(row, dict) for row in value):
-        names = [name for name in value[0] if all(name in row for row in value)]
-        return {name: [row[name] for row in value] for name in names}
+        held = Counter(name for row in value for name in row)
+        names = [name for name, count in held.items() if 2 * count > len(value)]
+        return {name: [row.get(name) for row in value] for name in names}
     return value
 
 
@@ -100,7 +142,9 @@ def _is_ragged(value: object) -> bool:
 
 
 def _first(value: Any) -> Any:  # noqa: ANN401  anything
-    return _first(value[0]) if isinstance(value, list) and value else value
+    if not isinstance(value, list) or not value:
+        return value
+    return _first(next((each for each in value if each is not None), None))
 
 
 def _flat(groups: dict[Any, Any], before: str = "") -> Iterator[tuple[str, np.ndarray]]:

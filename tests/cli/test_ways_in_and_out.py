@@ -63,11 +63,16 @@ def shared_by_all(depth, count):
         ("inspect --videos twice.json --texts texts.h5", "the id 'a' stands in row 0 and again"),
         ("search --model none.safetensors --texts texts.h5", "none.safetensors: no such file"),
         ("fit --videos videos.h5 --bank-texts none.npy", "none.npy: no such file"),
+        ("convert dag.pt out.h5", "dag.pt: holds the same parts again and again"),
+        ("convert twice.json out.h5 --side texts", "the id 'a' stands in row 0 and again"),
+        ("convert dag.pt out.h5 --what scores", "dag.pt: holds the same parts again and again"),
+        ("convert cut.json out.json --what ground-truth", "cut.json: is not valid JSON"),
     ],
 )
 def test_bad_inputs_are_told_before_torch_is_loaded(work, typed, said):
     (work / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
     (work / "x.dat").write_bytes(b"?")
+    (work / "cut.json").write_text('{"t0": ')
     (work / "old.pt").write_bytes(pickle.dumps([1]))
     (work / "cut.safetensors").write_bytes((300).to_bytes(8, "little") + b"{}")
     (work / "twice.json").write_text('{"ids": ["a", "a"], "embeddings": [[1, 2], [3, 4]]}')

@@ -340,15 +340,37 @@ def matlab(path, **arrays):
     return path
 
 
-def octave(path, **arrays):
-    """As `save -hdf5` of Octave writes: a group for each variable, with its type and its value."""
+def octave(path, **variables):
+    """As `save -hdf5` of Octave writes: a group for each variable, with its type and its value.
+
+    Lists are cell arrays, and texts matrices of characters with a row for each line.
+    """
     with h5py.File(path, "w") as f:
-        for name, array in arrays.items():
-            group = f.create_group(name)
-            group.attrs["OCTAVE_NEW_FORMAT"] = np.uint8(1)
-            group["type"] = np.bytes_("string" if array.dtype.kind == "S" else "float matrix")
-            group["value"] = array if array.dtype.kind == "S" else array.T
+        for name, value in variables.items():
+            octave_variable(f, name, value)
     return path
+
+
+def octave_variable(place, name, value):
+    group = place.create_group(name)
+    group.attrs["OCTAVE_NEW_FORMAT"] = np.uint8(1)
+    if isinstance(value, list):
+        group["type"], cells = np.bytes_("cell"), group.create_group("value")
+        cells["dims"] = np.array([1, len(value)])
+        for i, each in enumerate(value):
+            octave_variable(cells, f"_{i:0{len(str(len(value)))}}", each)
+    elif isinstance(value, str):
+        rows = [row.encode() for row in value.split("\n")]
+        group["type"], width = np.bytes_("sq_string"), max(map(len, rows))
+        filled = np.frombuffer(b"".join(row.ljust(width) for row in rows), np.int8)
+        if width:
+            group["value"] = filled.reshape(len(rows), width).T
+        else:
+            group["value"] = np.zeros(2, np.int64)
+            group["value"].attrs["OCTAVE_EMPTY_MATRIX"] = np.uint8(1)
+    else:
+        group["type"] = np.bytes_("string" if value.dtype.kind == "S" else "float matrix")
+        group["value"] = value if value.dtype.kind == "S" else value.T
 
 
 @pytest.mark.parametrize("name", ["v.mat", "v.h5", "v.dat"])
@@ -360,6 +382,37 @@ def test_octave_stores_columns_first(tmp_path, name):
     square = np.arange(len(IDS) ** 2.0).reshape(len(IDS), -1)
     found = read_scores(octave(tmp_path / name, sims=square), query_ids="rows", gallery_ids="rows")
     np.testing.assert_array_equal(found.scores, square)
+
+
+@pytest.mark.parametrize("name", ["v.mat", "v.h5"])
+def test_texts_of_octave_are_ids(tmp_path, name):
+    ids = [f"vidéo {'x' * i}{i}" for i in range(len(rows()))]
+    for kept in (ids, "\n".join(ids)):
+        path = octave(tmp_path / name, features=rows(), ids=kept, note="one\nor two", about=["x"])
+        found = read_embeddings(path)
+        assert found.ids == tuple(ids)
+        np.testing.assert_array_equal(found.vectors, rows())
+    # Under a name that is not known they are asked for.
+    path = octave(tmp_path / name, features=rows(), clips=ids)
+    with pytest.raises(FormatError, match="'clips' has one entry for each: if these are the ids"):
+        read_embeddings(path)
+    assert read_embeddings(path, id_column="clips").ids == tuple(ids)
+    square = np.arange(len(ids) ** 2.0).reshape(len(ids), -1)
+    path = octave(tmp_path / name, sims=square, query_ids=ids, gallery_ids="\n".join(ids))
+    found = read_scores(path)
+    assert found.query_ids == found.gallery_ids == tuple(ids)
+
+
+def test_cells_of_octave_that_are_no_ids_are_named(tmp_path):
+    ids = [f"v{i}" for i in range(len(rows()))]
+    for odd, said in [(np.ones((1, 2)), "a cell array of more than one text"), ("a\nb", "one text"),
+                      ("", "the id in row 0 is empty")]:  # fmt: skip
+        path = octave(tmp_path / "v.h5", features=rows(), ids=[odd, *ids[1:]])
+        with pytest.raises(FormatError, match=f"'/ids'.*{said}"):
+            read_embeddings(path)
+        # Where nobody asks for them, they block nothing.
+        path = octave(tmp_path / "v.h5", features=rows(), ids=ids, other=[odd, *ids[1:]])
+        assert read_embeddings(path).ids == tuple(ids)
 
 
 @pytest.mark.parametrize("name", ["v.mat", "v.h5", "v.dat"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rerank.core import memory
 from rerank.core.errors import FormatError
 from rerank.io import Embeddings, Norms, read_embeddings, read_scores, write_embeddings
 from rerank.io.layouts import Wanted, locate
@@ -323,3 +324,239 @@ def test_an_item_without_a_vector_is_named_and_not_left_out(tmp_path, nothing, e
     else:
         torch.save({**content, "embeddings": torch.tensor(content["embeddings"])}, path)
     assert read_embeddings(path).ids == tuple(rows)
+
+
+def one_each(**more):
+    return {f"v{i}": np.arange(1, 5, dtype=np.float32) + i for i in range(3)} | more
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "safetensors", "pt", "folder"])
+@pytest.mark.parametrize(
+    ("held", "said"), [(np.float32(3), "a single number"), (np.zeros(0, np.float32), "nothing")]
+)
+def test_an_item_that_holds_a_number_or_an_empty_array_is_named(tmp_path, ending, held, said):
+    path = tmp_path / f"v.{ending}"
+    names = one_each(v9=np.asarray(held))
+    if ending == "folder":
+        path.mkdir()
+        for name, each in names.items():
+            np.save(path / f"{name}.npy", each)
+    else:
+        write_named(path, names)
+    with pytest.raises(FormatError, match=f"'v9' holds {said}, and 3 entries like it"):
+        read_embeddings(path)
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "pt"])
+def test_a_group_without_the_array_of_the_others_is_named(tmp_path, ending):
+    path = tmp_path / f"v.{ending}"
+    groups = {f"{name}/feat": each for name, each in one_each().items()}
+    for leaf, held, said in [
+        ("length", np.int64(3), "'length' and no 'feat'"),
+        ("feat", np.float32(3), "a single number"),
+        ("feat", np.zeros(0, np.float32), "nothing"),
+    ]:
+        write_named(path, groups | {f"v9/{leaf}": np.asarray(held)})
+        for dataset in (None, "feat"):
+            with pytest.raises(FormatError, match=f"'v9' holds {said}, and 3 entries like it"):
+                read_embeddings(path, dataset=dataset)
+    write_named(path, groups | {"v9/feats": np.ones(4, np.float32)})
+    with pytest.raises(FormatError, match="3 of its 4 items hold 'feat', but 'v9' holds 'feats'"):
+        read_embeddings(path)
+
+
+@pytest.mark.parametrize("above", ["", "test/"])
+def test_an_empty_group_among_items_is_named(tmp_path, above):
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        for name, each in one_each().items():
+            file[f"{above}{name}/feat"] = each
+        file.create_group(f"{above}v9")
+    with pytest.raises(FormatError, match=f"'{above}v9' holds nothing, and 3 entries"):
+        read_embeddings(tmp_path / "v.h5")
+    with h5py.File(tmp_path / "v.h5", "a") as file:
+        del file[f"{above}v9"]
+    assert read_embeddings(tmp_path / "v.h5").ids == ("v0", "v1", "v2")
+
+
+@pytest.mark.parametrize(
+    "held", [{}, {"feat": None}, {"feat": {}}, {"feat": 2.5}, {"feat": "x"}, 2.5]
+)
+@pytest.mark.parametrize("ending", ["json", "pt"])
+def test_an_object_without_a_vector_among_others_is_named(tmp_path, ending, held):
+    path = tmp_path / f"v.{ending}"
+    if ending == "json":
+        rows = {name: {"feat": each.tolist()} for name, each in one_each().items()}
+        path.write_text(json.dumps({**rows, "v9": held}))
+    else:
+        rows = {name: {"feat": torch.tensor(each)} for name, each in one_each().items()}
+        torch.save({**rows, "v9": held}, path)
+    with pytest.raises(FormatError, match="'v9' holds .*, and 3 entries like it hold vectors"):
+        read_embeddings(path)
+
+
+def test_what_is_not_called_like_the_items_blocks_nothing(tmp_path):
+    path = tmp_path / "v.h5"
+    for items in (one_each(), {f"{name}/feat": each for name, each in one_each().items()}):
+        with h5py.File(write_named(path, items), "a") as file:
+            file["config"], file["dim"], file["about/model"] = '{"a": 1}', 4, "clip"
+            file.create_group("metadata")
+        assert read_embeddings(path).ids == ("v0", "v1", "v2")
+    with h5py.File(write_named(path, {"x": np.ones((2, 3)), "ids": ["a", "b"]}), "a") as file:
+        file.create_group("x1")
+        file["x2"] = 3
+    assert read_embeddings(path).ids == ("a", "b")
+    torch.save({"x": torch.ones(2, 3), "note": None}, tmp_path / "v.pt")
+    assert read_embeddings(tmp_path / "v.pt", row_numbers=True).ids == ("0", "1")
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "safetensors", "pt", "json"])
+@pytest.mark.parametrize("leaf", ["", "/feat"])
+def test_a_vector_of_whole_numbers_among_decimals_is_one_of_them(tmp_path, ending, leaf):
+    if leaf and ending in ("safetensors", "json"):
+        leaf = ""
+    path, items = tmp_path / f"v.{ending}", one_each(v0=np.arange(4) + 0.5, v9=np.arange(4))
+    if ending == "json":
+        path.write_text(json.dumps({name: each.tolist() for name, each in items.items()}))
+    else:
+        write_named(path, {f"{name}{leaf}": each for name, each in items.items()})
+    found = read_embeddings(path)
+    rows = dict(zip(found.ids, found.vectors, strict=True))
+    np.testing.assert_array_equal(rows["v9"], [0, 1, 2, 3])
+    assert set(rows) == set(items)
+
+
+def test_whole_numbers_that_are_called_otherwise_are_named(tmp_path):
+    path = write_named(tmp_path / "v.npz", one_each(labels=np.arange(4)))
+    with pytest.raises(FormatError, match="'labels' .4 int64. is no vector of decimals, and 3"):
+        read_embeddings(path)
+    # Beside matrices it is nothing of the kind.
+    matrices = {"x": np.ones((2, 3)), "y": np.ones((2, 3)), "labels": np.arange(2)}
+    with pytest.raises(FormatError, match="no embeddings found; it holds 'labels'"):
+        read_embeddings(write_named(tmp_path / "v.npz", matrices), dataset="/")
+
+
+def write_records(path, records):
+    lines = path.suffix == ".jsonl"
+    text = "".join(f"{json.dumps(each)}\n" for each in records) if lines else json.dumps(records)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+@pytest.mark.parametrize("lacks", [{}, {"emb": None}, {"emb": []}])
+@pytest.mark.parametrize("frames", [False, True])
+def test_a_record_without_a_vector_is_named(tmp_path, ending, lacks, frames):
+    path = tmp_path / f"v.{ending}"
+    vector = [[0.5, 1.0], [1.0, 2.0]] if frames else [0.5, 1.0]
+    records = [{"id": name, "emb": vector} for name in ("x", "y", "z")]
+    for place in (0, 2):
+        held = [*records[:place], {"id": "w", **lacks}, *records[place:]]
+        with pytest.raises(
+            FormatError, match=f"'emb': .*without a vector in record {place} .id 'w'"
+        ):
+            read_embeddings(write_records(path, held), pool="mean")
+        # What is whole is read, whatever lacks beside it.
+        held = [{**each, "embedding": [1.0, 2.0]} for each in held]
+        assert len(read_embeddings(write_records(path, held))) == 4
+
+
+def test_a_record_without_an_id_is_named(tmp_path):
+    records = [{"id": name, "emb": [0.5, 1.0]} for name in ("x", "y")]
+    path = write_records(tmp_path / "v.json", [*records, {"emb": [1.0, 2.0]}])
+    with pytest.raises(FormatError, match="'id': the id in row 2 is missing"):
+        read_embeddings(path)
+
+
+def test_nothing_is_not_called_a_number(tmp_path):
+    path = tmp_path / "v.json"
+    path.write_text(json.dumps({"ids": ["x", "y"], "embeddings": [[0.5, 1.0], None]}))
+    with pytest.raises(FormatError, match="entry 0 holds 2, entry 1 holds nothing"):
+        read_embeddings(path)
+
+
+def test_the_root_gives_ids_without_the_name_that_each_array_has(tmp_path):
+    groups = {f"v{i}/feat": np.arange(2) + i + 0.5 for i in range(3)}
+    path = write_named(tmp_path / "v.h5", groups)
+    assert read_embeddings(path, dataset="/").ids == ("v0", "v1", "v2")
+    path = write_named(tmp_path / "v.h5", {f"test/{name}": x for name, x in groups.items()})
+    assert read_embeddings(path, dataset="/").ids == read_embeddings(path).ids == ("v0", "v1", "v2")
+
+
+@pytest.mark.parametrize("above", ["", "data/"])
+@pytest.mark.parametrize("leaf", ["", "/feat"])
+def test_who_is_offered_all_groups_is_told_what_the_ids_are_then(tmp_path, above, leaf):
+    names = [f"{above}{group}/{group[1]}{i}{leaf}" for group in ("test", "train") for i in range(3)]
+    path = write_named(tmp_path / "v.h5", {name: np.arange(2) + 0.5 for name in names})
+    with pytest.raises(FormatError, match="for all, with ids such as '.*'$") as caught:
+        read_embeddings(path)
+    told = str(caught.value).rpartition("such as '")[2].rstrip("'")
+    assert told in read_embeddings(path, dataset="/").ids
+    assert told.rpartition("/")[0].endswith("test")
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("long", [False, True])
+def test_one_document_that_is_called_lines_is_read_as_what_it_is(
+    tmp_path, monkeypatch, indent, long
+):
+    rows = {f"v{i}": [i + 0.5, 1.0] + [2.0] * 40 for i in range(100)}
+    records = [{"id": name, "embedding": row} for name, row in rows.items()]
+    documents = [
+        rows,
+        records,
+        {"data": records},
+        {"ids": list(rows), "embeddings": [*rows.values()]},
+    ]
+    if long:
+        monkeypatch.setattr(memory, "COPY_SHARE", 0)
+    for document in documents:
+        (tmp_path / "v.jsonl").write_text(json.dumps(document, indent=indent) + "\n\n")
+        found = read_embeddings(tmp_path / "v.jsonl")
+        assert found.ids == tuple(rows) and found.vectors[7, 0] == 7.5
+    (tmp_path / "v.jsonl").write_text(json.dumps([*rows.values()], indent=indent))
+    assert read_embeddings(tmp_path / "v.jsonl", row_numbers=True).vectors.shape == (100, 42)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_lines_of_one_item_each_stay_lines(tmp_path, monkeypatch, long):
+    path = tmp_path / "v.jsonl"
+    if long:
+        monkeypatch.setattr(memory, "COPY_SHARE", 0)
+    path.write_text('{"a": [0.5, 1]}\n{"b": [1, 2.5]}\n')
+    assert read_embeddings(path).ids == ("a", "b")
+    for record in ('{"id": "a", "clip": [0.5, 1]}', '{"_id": {"$oid": "a"}, "clip": [0.5, 1]}'):
+        path.write_text(record)
+        assert read_embeddings(path, id_column=record[2:].partition('"')[0]).ids == ("a",)
+    for line in ('{"embedding": [0.5, 1]}', "[0.5, 1]"):
+        for count in (1, 2):
+            path.write_text(f"{line}\n" * count)
+            assert read_embeddings(path, row_numbers=True).vectors.shape == (count, 2)
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "safetensors", "pt"])
+def test_vectors_of_whole_numbers_alone_are_called_that(tmp_path, ending):
+    path = write_named(tmp_path / f"v.{ending}", {"v0": np.arange(4), "v1": np.arange(4)})
+    with pytest.raises(FormatError, match="holds integers alone: 'v0' .4 int64.*as float32"):
+        read_embeddings(path)
+    path = write_named(tmp_path / f"v.{ending}", {"ids": np.arange(4), "rows": np.arange(4)})
+    with pytest.raises(FormatError, match="no embeddings found; it holds 'ids'"):
+        read_embeddings(path)
+
+
+def test_a_dataset_without_any_data_blocks_nothing_and_is_no_item(tmp_path):
+    matrix = {"embeddings": np.ones((2, 3)), "ids": ["a", "b"]}
+    for items in (matrix, one_each()):
+        with h5py.File(write_named(tmp_path / "v.h5", items), "a") as file:
+            file["config"] = h5py.Empty("f4")
+        assert len(read_embeddings(tmp_path / "v.h5")) == (2 if items is matrix else 3)
+    with h5py.File(tmp_path / "v.h5", "a") as file:
+        file["v9"] = h5py.Empty("f4")
+    with pytest.raises(FormatError, match="'v9' holds a dataset without any data, and 3 entries"):
+        read_embeddings(tmp_path / "v.h5")
+
+
+def test_a_group_with_a_mask_alone_is_told_that_it_lacks_the_frames(tmp_path):
+    groups = {f"v{i}/feat": np.ones((3 + i, 4), np.float32) for i in range(3)}
+    path = write_named(tmp_path / "v.npz", groups | {"v9/mask": np.ones(3)})
+    with pytest.raises(FormatError, match="3 of its 4 items hold 'feat', but 'v9' .*; give it one"):
+        read_embeddings(path, pool="mean")

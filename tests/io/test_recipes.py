@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from rerank.core.errors import FormatError
 from rerank.io import read_embeddings, read_ground_truth
 from rerank.io.recipes import from_pickle
+from rerank.io.unpickled import save_plain
 from tests.cli.test_cli import run
 from tests.io_writers import write_named
 
@@ -387,3 +388,33 @@ def test_row_numbers_are_read_as_the_recipe_says(tmp_path):
     out = run("eval", "--texts", "t.h5", "--videos", "v.h5", "--gt", "gt.tsv", "--text-ids",
                  "rows", "--video-ids", "rows", cwd=tmp_path)[0]  # fmt: skip
     assert "100.0" in out
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {**NAMED, "v9": None},
+        {**NAMED, "v9": {}},
+        {"clip": {**NAMED, "v9": None}},
+        {name: {"clip": row} for name, row in [*NAMED.items(), ("v9", None)]},
+        [{"id": name, "clip": row} for name, row in [*NAMED.items(), ("v9", None)]],
+        [*({"id": name, "clip": row} for name, row in NAMED.items()), {"id": "v9"}],
+        {"ids": [*NAMED, "v9"], "clip": [*ROWS, None]},
+        [*map(list, NAMED.items()), ["v9", None]],
+        {**NAMED, "v9": object()},
+    ],
+)
+def test_what_holds_nothing_is_named_after_a_recipe(tmp_path, content):
+    save_plain(content, tmp_path / "v.npz")
+    dataset = "clip" if isinstance(content, dict) and "clip" in content else None
+    with pytest.raises(FormatError, match="v9' holds nothing, and 3 entries like it hold vectors"):
+        read_embeddings(tmp_path / "v.npz", dataset=dataset)
+
+
+@pytest.mark.parametrize("more", [{"note": None}, {"v9": "text"}, {"model": object()}])
+def test_what_is_beside_a_matrix_stays_out_of_the_way(tmp_path, more):
+    save_plain({"embeddings": ROWS, "ids": list(NAMED), **more}, tmp_path / "v.npz")
+    assert read_embeddings(tmp_path / "v.npz").ids == tuple(NAMED)
+    save_plain({"x": ROWS, **more}, tmp_path / "v.npz")
+    if "v9" not in more:
+        assert len(read_embeddings(tmp_path / "v.npz", row_numbers=True)) == len(ROWS)

@@ -21,9 +21,10 @@ from h5py import h5d, h5o  # pyright: ignore[reportAttributeAccessIssue]  compil
 from rerank.core.errors import FormatError
 from rerank.io import cut
 from rerank.io.container import LIST_NAMES, Container
-from rerank.io.field import Field, afford, list_field, rows_per_block
+from rerank.io.field import NOTHING, Field, afford, empty_field, list_field, rows_per_block
 from rerank.io.files import PathLike, atomic_path, foreign, named, parse_json, regular_file
 from rerank.io.formats.hdf5_guard import GuardedFile, check_size, text_attribute
+from rerank.io.formats.octave import text_of
 from rerank.io.formats.registry import file_format
 from rerank.io.interrupts import signals_wait
 
@@ -73,7 +74,7 @@ def open_hdf5_container(path: Path) -> Iterator[Container]:
         raise FormatError(
             f"{path}: is of a format of Octave, which is not read; save it by csvwrite in Octave"
         )
-    with open_hdf5(path) as (file, fields):
+    with _opened(regular_file(path)) as (file, fields, empty):
         name_of = {field.where: name for name, field in fields.items()}
         yield Container(
             path,
@@ -81,6 +82,7 @@ def open_hdf5_container(path: Path) -> Iterator[Container]:
             schema=text_attribute(file, "rerank_schema", path),
             content_sha256=text_attribute(file, "content_sha256", path),
             attached=lambda item: _attached(file, name_of[item.where], path),
+            besides=dict.fromkeys(empty, NOTHING),
         )
 
 
@@ -138,14 +140,21 @@ def open_hdf5(path: PathLike) -> Iterator[tuple[h5py.File, dict[str, Field]]]:
         FormatError: not HDF5, truncated, or with links, storage or virtual datasets that point out
             of the file.
     """
-    path = regular_file(path)
+    with _opened(regular_file(path)) as (file, fields, _):
+        yield file, fields
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[h5py.File, dict[str, Field], list[str]]]:
+    """The same, and the names of the groups in which nothing lies."""
     with contextlib.ExitStack() as stack:
         with foreign(path, "HDF5"):
             guarded = stack.enter_context(GuardedFile(path))
             file = stack.enter_context(h5py.File(guarded, "r"))
             fields: dict[str, Field] = {}
-            _walk(file, "", path, fields, {_token(file)})
-        yield file, fields
+            empty: list[str] = []
+            _walk(file, "", path, fields, empty, {_token(file)})
+        yield file, fields, empty
 
 
 def _token(item: h5py.Group | h5py.Dataset) -> tuple[int, object]:
@@ -158,12 +167,16 @@ def _walk(
     prefix: str,
     path: Path,
     fields: dict[str, Field],
+    empty: list[str],
     seen: set[tuple[int, object]],
 ) -> None:
-    """Collect the datasets below a group; depth and repeated groups are bounded."""
+    """Collect the datasets below a group, and the groups that hold none; both are bounded."""
     if prefix.count("/") > _MAX_DEPTH:
         raise FormatError(f"{path}: groups are nested more than {_MAX_DEPTH} deep; flatten them")
     octave = bool(prefix) and _VARIABLE in group.attrs
+    if octave and (text := text_of(group, f"{path}: {named([f'/{prefix[:-1]}'])}", path)):
+        fields[prefix[:-1]] = text
+        return
     for name in group:
         if (not prefix and name in _REFERENCED) or (octave and name == "type"):
             continue
@@ -184,7 +197,9 @@ def _walk(
             if token in seen:
                 raise FormatError(f"{where}: is a group that appears twice or holds itself")
             seen.add(token)
-            _walk(item, f"{full}/", path, fields, seen)
+            if not len(item):
+                empty.append(full)
+            _walk(item, f"{full}/", path, fields, empty, seen)
         elif isinstance(item, h5py.Dataset):
             fields[full] = _field(item, where, path, octave=octave)
 
@@ -197,7 +212,7 @@ def _field(dataset: h5py.Dataset, where: str, path: Path, *, octave: bool) -> Fi
         raise FormatError(f"{where}: is a virtual dataset over other files; copy the data")
     shape = dataset.shape
     if shape is None:
-        raise FormatError(f"{where}: is a dataset without any data; write it again")
+        return empty_field(where, "a dataset without any data", "write it again")
     dtype = dataset.dtype
     extents = tuple(int(extent) for extent in shape)
     turned = _TRANSPOSED in dataset.attrs

@@ -17,6 +17,7 @@ from rerank.io.field import Field, afford, empty_field, rows_per_block
 from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
 from rerank.io.json_document import NotInPieces, Places, entries
+from rerank.io.json_records import by_one_name, is_document, is_record, lacking
 from rerank.io.text_table import lines_of, opener
 
 # More lists of rows in one object are the frames of its items.
@@ -68,6 +69,8 @@ def open_json(path: Path) -> Iterator[Container]:
     if size > memory.COPY_SHARE * memory.budget():
         with path.open("rb") as stream:
             found = _alike(path) if by_line else _in_pieces(path, stream)
+            if found and path.suffix.lower() == ".jsonl" and is_record(found.fields):
+                found = _alike(path)
             if found is not None:
                 yield found
                 return
@@ -76,8 +79,11 @@ def open_json(path: Path) -> Iterator[Container]:
     if by_line:
         lines = [line for line in text.split("\n") if line.strip()]
         content: Any = [parse_json(line, f"{path}: line {i}") for i, line in enumerate(lines, 1)]
+        content = by_one_name(content) or content
     else:
         content = parse_json(text, str(path))
+        if path.suffix.lower() == ".jsonl" and not is_document(content):
+            content = [content]
     if isinstance(content, dict):
         boxed = [value for value in content.values() if _are_records(value)]
         plain = all(not isinstance(value, list | dict) for value in content.values()
@@ -86,30 +92,44 @@ def open_json(path: Path) -> Iterator[Container]:
             content = boxed[0]
     if isinstance(content, list) and content and _is_matrix(content):
         content = {"values": content}
-    if _are_records(content):
-        names = [name for name in content[0] if all(name in row for row in content)]
-        content = {name: [row[name] for row in content] for name in names}
-        per_item = False
-    else:
-        per_item = True
+    per_item = not _are_records(content)
+    odd: dict[str, Field] = {}
+    if not per_item:
+        records: Any = content
+        odd = lacking(path, records)
+        names = [name for name in records[0] if all(name in row for row in records)]
+        content = {name: [row[name] for row in records] for name in names if name not in odd}
     if not isinstance(content, dict):
         raise FormatError(
             f"{path}: is {named([content])}, expected {{id: vector}} or a list of objects with an "
             "id and an embedding"
         )
     fields = {name: _field(f"{path}: {named([name])}", value) for name, value in _flat(content)}
-    yield Container(path, fields, per_item=per_item)
+    yield Container(path, fields | odd, per_item=per_item)
 
 
 def _is_by_line(path: Path) -> bool:
-    """Whether a file has a document in each line, by its name or by its first two lines."""
+    """Whether a file has a document in each line, by its name and by its first two lines."""
     if path.suffix.lower() == ".jsonl":
-        return True
+        return _has_lines(path)
     with foreign(path, "JSON"), path.open("rb") as stream:
         first = stream.readline(_LONGEST_LINE)
         if not (first.startswith(b"{") and first.rstrip().endswith(b"}") and first[-1:] == b"\n"):
             return False
         return next((line for line in stream if line.strip()), b"")[:1] == b"{"
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether there is more than one line, and the first is no mere bracket."""
+    with foreign(path, "JSON"), path.open("rb") as stream:
+        pieces = iter(partial(stream.read, _LONGEST_LINE), b"")
+        first, ended = b"", False
+        for piece in pieces:
+            head, line_end, rest = (b"", b"", piece) if ended else piece.lstrip().partition(b"\n")
+            first, ended = first or head.strip()[:2], ended or bool(line_end)
+            if ended and rest.strip():
+                return first not in (b"[", b"{")
+    return False
 
 
 def _flat(
@@ -404,11 +424,18 @@ def _odd_one(value: list[Any], place: str = "entry", depth: int = 1) -> str:
         if size < 0 and not isinstance(item, int | float | None):
             return f"{place} {number} is {named([item])}, expected a number"
         if size != sizes[0]:
-            first, here = (f"holds {x:,}" if x >= 0 else "is a number" for x in (sizes[0], size))
+            first, here = _held(value[0]), _held(item)
             return f"{place} 0 {first}, {place} {number} {here}; write as many numbers in each"
     lists = (item for item in value if isinstance(item, list))
     each = (_odd_one(x, f"{place} {i}:", depth + 1) for i, x in enumerate(lists))
     return next(filter(None, each), "")
+
+
+def _held(value: object) -> str:
+    """What an entry of a matrix is, in words."""
+    if value is None:
+        return "holds nothing"
+    return f"holds {len(value):,}" if isinstance(value, list) else "is a number"
 
 
 def _is_words(value: Sequence[object]) -> bool:

@@ -33,7 +33,9 @@ _GLANCED, _MADE = 64 << 20, re.compile(rb"c[\w.]+\n\w+\n")
 _READ_DEPTH, _DEEPEST = 8, 100
 # Bytes of a block whose pages are given back.
 _WORTH = 1 << 20
-
+# What may stand in the place of a tensor.
+_NUMBER, _TEXT = "a single number", "text"
+_NO_ARRAYS = (NOTHING, _NUMBER, _TEXT)
 
 # Lists in the metadata that are arrays like others.
 _LISTS = tuple(name for name in LIST_NAMES if name.endswith("ids"))
@@ -181,13 +183,13 @@ def open_torch(path: Path) -> Iterator[Container]:
     fields: dict[str, Field] = {}
     # Each part takes bytes in the file; more visits than bytes go round the same ones.
     _collect(path, "", content, fields, depth=0, left=[path.stat().st_size])
-    if all(item.odd == NOTHING for item in fields.values()):
-        fields.clear()
+    besides = {name: item.odd for name, item in fields.items() if item.odd in _NO_ARRAYS}
+    fields = {name: item for name, item in fields.items() if name not in besides}
     if not fields and isinstance(content, dict | list | tuple) and content:
         raise FormatError(_too_deep(path))
     if not fields and not isinstance(content, dict | list | tuple):
         raise FormatError(f"{path}: holds {named([content])}, expected tensors")
-    yield Container(path, fields)
+    yield Container(path, fields, besides=besides)
 
 
 def glance_at_safetensors(path: Path) -> None:
@@ -322,14 +324,12 @@ def _collect(
     where = f"{path}: {named([name])}" if name else str(path)
     if isinstance(value, torch.Tensor):
         fields[name or "embeddings"] = _found_tensor(where, value, path)
-    elif isinstance(value, dict) and depth < _READ_DEPTH:
+    elif isinstance(value, dict) and value and depth < _READ_DEPTH:
         for key, item in value.items():
             _collect(
                 path, f"{name}/{key}" if name else str(key), item, fields, depth=depth + 1,
                 left=left,
             )  # fmt: skip
-    elif name and (value is None or (isinstance(value, list | tuple) and not value)):
-        fields[name] = empty_field(where)
     elif type(value) is int and "/" in name and not is_something_else(name):
         # It may be the number of the frames of one item.
         one = np.array([value])
@@ -362,6 +362,17 @@ def _collect(
             odd=f"a list of {type(value[0]).__name__}",
             fix=f"make arrays of it: {from_torch_lists(path)}",
         )
+    elif name and (plain := _plain_word(value)):
+        fields[name] = empty_field(where, plain)
+
+
+def _plain_word(value: object) -> str:
+    """What stands in the place of a tensor, in words; "" for what is none of these."""
+    if value is None or value in ([], (), {}):
+        return NOTHING
+    if isinstance(value, int | float):
+        return _NUMBER
+    return _TEXT if isinstance(value, str | bytes) else ""
 
 
 def _rows_of_tensors(value: Sequence[Any]) -> Callable[[str], Field] | None:
