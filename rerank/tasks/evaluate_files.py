@@ -161,7 +161,9 @@ def judge_results(
         truth.distractors, len(truth.unjudged), (*truth.notes, *said), answers=answers,
         raw=None if gt is None else _untrained(inputs, settings, asked),
         changes={} if before is None or after is None else asked.changes(both, before, after),
-        hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
+        hubness={
+            name: (summary(raw), summary(rewritten[name], raw=raw)) for name, raw in both.items()
+        }
         if hubs else {},
         gallery_ids={"t2v": t2v.gallery_ids, "v2t": t2v.query_ids},
         browsers=_browsers(truth, both, rewritten, before, after, found) if hubs else (),
