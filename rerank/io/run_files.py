@@ -50,6 +50,7 @@ class RankedLists:
         gallery_ids: the whole gallery where the file names it, else None.
         label: which queries a fit used, where the file says it.
         source: the file.
+        ranked: whether the file says the places of the items.
     """
 
     query_ids: tuple[str, ...]
@@ -59,6 +60,7 @@ class RankedLists:
     gallery_ids: tuple[str, ...] | None = None
     label: str = ""
     source: str = ""
+    ranked: bool = False
 
     @property
     def depth(self) -> int:
@@ -151,6 +153,7 @@ class _Lists:
             direction,
             label=self.label,
             source=self.where,
+            ranked=self.ranked,
         )
 
     def _check_rising(self, found: Mapping[str, list[tuple[str, float | None, float]]]) -> None:
