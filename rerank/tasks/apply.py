@@ -7,7 +7,7 @@ import platform
 import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -40,7 +40,7 @@ from rerank.metrics.hubness import Hubness, rise
 from rerank.passes import gallery, padding, reduce
 from rerank.passes import topk as search
 from rerank.passes.reduce import TopK
-from rerank.tasks.answer import Answer
+from rerank.tasks.answer import Answer, caught
 from rerank.tasks.confidence import Answers, answers_of
 from rerank.tasks.fuse import read_fused
 from rerank.tasks.models import Paths, paths_of
@@ -404,16 +404,6 @@ def prepare_inputs(
         whole_bank=inputs.whole_bank,
         bias=inputs.bias,
     )
-
-
-@contextmanager
-def caught() -> Iterator[list[str]]:
-    """What Python would have been warned about inside the block; complete at its end."""
-    said: list[str] = []
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
-        yield said
-    said += [str(item.message) for item in found if issubclass(item.category, RerankWarning)]
 
 
 def apply_files(
