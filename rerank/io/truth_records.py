@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from rerank.core.errors import FormatError
 from rerank.io.files import named
 from rerank.io.splits import is_named_like_splits, is_of_splits
+from rerank.io.truth_labels import refuse_unsaid
 from rerank.io.truth_words import (
     CAPTION_FIELDS,
     GRADE_FIELDS,
@@ -33,6 +34,8 @@ _ENDINGS = tuple(
     ".mp4 .avi .mkv .webm .mov .mpg .mpeg .wmv .3gp .flv .m4v .jpg .jpeg .png .webp .gif .bmp "
     ".wav .flac .mp3 .npy".split()
 )
+
+_YES_NO = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 
 _NUMBERED_NAME = re.compile(r"(.+?)((?:#|_|-)\d+)?", re.DOTALL)
 
@@ -116,16 +119,18 @@ def as_name(value: object, where: str) -> str:
 
 
 def as_grade(value: object, where: str) -> float:
-    """A finite grade.
+    """A finite grade; yes and true are 1, no and false are 0.
 
     Raises:
         FormatError: not a number, or not a finite one.
     """
+    if (word := str(value).strip().lower()) in _YES_NO:
+        return _YES_NO[word]
     try:
         grade = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         grade = float("nan")
-    if isinstance(value, bool) or not abs(grade) < float("inf"):
+    if not abs(grade) < float("inf"):
         raise FormatError(f"{where}: {named([value])} is not a grade; expected a number")
     return grade
 
@@ -151,9 +156,16 @@ def readings_of_records(
     """
     records = _one_each(_called_plainly(records))
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
+    refuse_unsaid(records, ((_text_of(each), each.video) for each in found), where)
     for split, part in _by_split(records, found).items():
         for each in _readings_of_some(part, how):
             yield replace(each, split=split)
+
+
+def _text_of(record: _Record) -> str | None:
+    """The id of its text, else its only caption."""
+    only = record.captions[0] if len(record.captions) == 1 else None
+    return only if record.text is None else record.text
 
 
 def _by_split(records: Sequence[Any], found: Sequence[_Record]) -> dict[str, list[_Record]]:

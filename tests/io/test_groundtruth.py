@@ -580,3 +580,48 @@ def test_a_first_pair_of_one_letter_each_is_no_header(tmp_path):
     path = tmp_path / "gt.csv"
     path.write_text("t,v\nv,t\n")
     assert convert_ground_truth(path, tmp_path / "o.json", direction="text-video") == 2
+
+
+def labelled(name, values, form):
+    """All pairs of three texts and three videos; the diagonal is right."""
+    rows = [
+        {"query_id": f"t{i}", "video_id": f"v{j}", name: values[int(i == j)]}
+        for i in range(3) for j in range(3)
+    ]  # fmt: skip
+    if form == "csv":
+        return "\n".join([",".join(rows[0]), *(",".join(map(str, r.values())) for r in rows)])
+    if form == "jsonl":
+        return "\n".join(map(json.dumps, rows))
+    if form == "by text":
+        inside = [{key: r[key] for key in ("video_id", name)} for r in rows]
+        return json.dumps({f"t{i}": inside[3 * i : 3 * i + 3] for i in range(3)})
+    return json.dumps(rows)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "by text"])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("target", (0, 1)), ("y", (-1, 1)), ("correct", (False, True)), ("same", ("no", "yes")),
+     ("positive", (0.0, 1.0)), ("rank", (2, 1)), ("distance", (0.5, 0.1))],
+)  # fmt: skip
+def test_what_may_say_which_pairs_are_right_is_asked_about(tmp_path, form, name, values):
+    texts, videos = ["t0", "t1", "t2"], ["v0", "v1", "v2"]
+    path = tmp_path / f"gt.{form if form in ('csv', 'jsonl') else 'json'}"
+    path.write_text(labelled(name, values, form))
+    said = f"{name!r} differs between the pairs of one text.*call it relevance where 0 is not right"
+    with pytest.raises(FormatError, match=said):
+        read_ground_truth(path, texts, videos)
+    if name not in ("rank", "distance"):
+        # What is printed works.
+        path.write_text(labelled("relevance", values, form))
+        assert rows(read_ground_truth(path, texts, videos)) == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize("name", ["augmented", "gender", "fold"])
+def test_two_values_that_belong_to_texts_or_videos_are_left_alone(tmp_path, name):
+    texts, videos = [f"t{i}" for i in range(4)], ["v0", "v1", "v2"]
+    pairs = [(0, 0), (0, 1), (1, 1), (2, 2), (3, 0), (3, 2)]
+    lines = [f"t{i},v{j},{i % 2 if name == 'gender' else int(j == 1)}" for i, j in pairs]
+    (tmp_path / "gt.csv").write_text("\n".join([f"query_id,video_id,{name}", *lines]))
+    truth = read_ground_truth(tmp_path / "gt.csv", texts, videos)
+    assert rows(truth) == [[0, 1], [1], [2], [0, 2]]
