@@ -224,10 +224,28 @@ def _one_each(records: Sequence[Any]) -> Sequence[Any]:
         names = None if key is None else fields[key]
         if isinstance(names, list) and names and all(isinstance(x, str | int) for x in names):
             rest = {name: value for name, value in fields.items() if name != key}
-            made += [{**rest, "video_id": name} for name in names]
+            beside = {_one_of(x): of for x, of in rest.items() if _are_beside(of, names)}
+            for row, name in enumerate(names):
+                own = {one: of[row] for one, of in beside.items()}
+                made.append({**rest, **own, "video_id": name})
         else:
             made.append(record)
     return made
+
+
+def _are_beside(value: object, names: Sequence[object]) -> bool:
+    """Whether something is a list of a number, or of yes and no, for every name."""
+    return (
+        isinstance(value, list)
+        and len(value) == len(names)
+        and all(isinstance(x, int | float) for x in value)
+    )
+
+
+def _one_of(name: str) -> str:
+    """What one of several is called: the label of labels."""
+    one = name.removesuffix("s")
+    return one if first_field([one], GRADE_FIELDS) is not None else name
 
 
 def _record(record: object, place: str) -> _Record:

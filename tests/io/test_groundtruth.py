@@ -7,7 +7,12 @@ import pytest
 
 from rerank.core.errors import FormatError
 from rerank.core.wording import typed
-from rerank.io import GroundTruth, convert_ground_truth, read_ground_truth, write_embeddings
+from rerank.io import (
+    GroundTruth,
+    convert_ground_truth,
+    read_ground_truth,
+    write_embeddings,
+)
 from tests.cli.test_cli import run
 
 TEXTS = ["t1", "t2", "t3", "12"]
@@ -625,3 +630,33 @@ def test_two_values_that_belong_to_texts_or_videos_are_left_alone(tmp_path, name
     (tmp_path / "gt.csv").write_text("\n".join([f"query_id,video_id,{name}", *lines]))
     truth = read_ground_truth(tmp_path / "gt.csv", texts, videos)
     assert rows(truth) == [[0, 1], [1], [2], [0, 2]]
+
+
+@pytest.mark.parametrize("name", ["labels", "label", "relevance", "grades", "scores", "is_match"])
+@pytest.mark.parametrize("videos", ["video_ids", "positives", "item_ids"])
+def test_grades_in_a_list_beside_that_of_the_videos_count(tmp_path, name, videos):
+    content = [
+        {"query_id": f"t{i}", videos: ["v0", "v1", "v2"], name: [int(i == j) for j in range(3)]}
+        for i in range(3)
+    ]
+    names = [f"t{i}" for i in range(3)], [f"v{i}" for i in range(3)]
+    truth = read(tmp_path, content, texts=names[0], videos=names[1])
+    assert rows(truth) == [[0], [1], [2]] and truth.graded is not None
+    content = [{"target" if key == name else key: x for key, x in each.items()} for each in content]
+    with pytest.raises(FormatError, match="'target' differs .*; call it relevance"):
+        read(tmp_path, content, texts=names[0], videos=names[1])
+
+
+@pytest.mark.parametrize("twice", ["video", "query", "Video", "score"])
+def test_two_columns_of_one_name_that_differ_are_refused(tmp_path, twice):
+    cells = {"query": "t2", "score": "1"}.get(twice, "v3")
+    content = f"query,video,score,note,note,{twice}\nt1,v1,1,a,b,{{}}\n"
+    same = {"query": "t1", "score": "1"}.get(twice, "v1")
+    one = read(tmp_path, content.format(same), name="gt.csv", allow_unjudged=True)
+    assert rows(one)[0] == [1]
+    changed = content.format("0" if twice == "score" else cells)
+    with pytest.raises(FormatError, match=f"two columns .*'{twice}', which differ in row 1"):
+        read(tmp_path, changed, name="gt.csv", allow_unjudged=True)
+    # What is printed works.
+    renamed = changed.replace(f"note,{twice}\n", "note,other\n")
+    assert rows(read(tmp_path, renamed, name="gt.csv", allow_unjudged=True))[0] == [1]
