@@ -80,7 +80,7 @@ def _numbers(items: list[Any], field: str, wanted: set[str]) -> list[str] | None
     return next(iter(found.values())) if len(found) == 1 else None
 
 
-def _names(items: list[Any], numbers: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def _names(items: list[Any], numbers: list[str]) -> Iterator[tuple[str, dict[Any, str]]]:
     """What every item is called, by each field whose texts tell them apart; known fields first."""
     first = first_field(items[0], ("filename", "name", *VIDEO_FIELDS))
     for key in sorted(items[0], key=lambda name: name != first):

@@ -69,6 +69,10 @@ def live(sim: Similarity) -> Live:
         rows, columns = _looked_at(sim)
     split = sim.shard == "gallery"
     items = comm.gather_rows(columns.to(torch.uint8)).bool() if split else columns
+    held = _count(sim, rows, "queries"), int(items.sum())
+    if 0 in held:
+        # Nothing is left beside the padding, so it is none.
+        rows, items = torch.ones_like(rows), torch.ones_like(items)
     return Live(rows, items, (_count(sim, ~rows, "queries"), int((~items).sum())))
 
 
@@ -96,7 +100,7 @@ def _vary(sim: Dense) -> bool:
 
 def _looked_at(sim: Similarity) -> tuple[Tensor, Tensor]:
     """(n,) live queries and (m,) live items of this process, from passes over all scores."""
-    alive = {
+    alive: dict[Axis, Tensor] = {
         axis: torch.ones(count, dtype=torch.bool, device=sim.device)
         for axis, count in zip(_AXES, sim.shape, strict=True)
     }
@@ -163,7 +167,7 @@ class _Lines:
 
     def padding(self) -> dict[Axis, Tensor]:
         """Of each axis which live lines are padding."""
-        flat = {axis: self._some(axis) for axis in _AXES}
+        flat: dict[Axis, Tensor] = {axis: self._some(axis) for axis in _AXES}
         numbers = torch.cat([self.high[axis][flat[axis]] for axis in _AXES])
         numbers = torch.unique(comm.gather_rows(numbers) if self.sim.shard else numbers)
         common = self._common(numbers, flat) if len(numbers) else numbers
@@ -180,7 +184,7 @@ class _Lines:
 
     def _common(self, numbers: Tensor, flat: Mapping[Axis, Tensor]) -> Tensor:
         """The numbers that most pairs outside of such lines have as well."""
-        others = {axis: self.alive[axis] & ~flat[axis] for axis in _AXES}
+        others: dict[Axis, Tensor] = {axis: self.alive[axis] & ~flat[axis] for axis in _AXES}
         counts = torch.zeros(len(numbers) + 1, dtype=torch.int64, device=numbers.device)
         for _, block in _blocks(self.sim, others):
             block = block[block != -torch.inf]

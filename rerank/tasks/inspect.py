@@ -207,7 +207,9 @@ def inspect_directions(
             first_places(counted, inputs.video_ids, f"bank {nouns.sides()[0]}, most found")
         )
     if isinstance(sim, Pair):
-        shape = hubness.geometry(live.part(sim))
+        part = live.part(sim)
+        assert isinstance(part, Pair)
+        shape = hubness.geometry(part)
         found["geometry"] = {
             "dimension": shape.dimension,
             "modality_gap": shape.gap,
@@ -365,6 +367,7 @@ def inspect_alone(
     if held < 3:
         raise RerankError(f"{embeddings.source}: {held} items are too few to inspect; give three")
     part = live.part(pair)
+    assert isinstance(part, Pair)
     lists, shape = _neighbours(part, min(k, (held - 1) // 2 or 1)), hubness.geometry(part)
     found = hubness.from_lists(lists, held)
     ids = [embeddings.ids[row] for row in torch.nonzero(live.items)[:, 0].tolist()]
@@ -385,7 +388,7 @@ def inspect_alone(
     )
 
 
-def _neighbours(pair: Similarity, k: int) -> np.ndarray:
+def _neighbours(pair: Pair, k: int) -> np.ndarray:
     """(n, k) nearest other rows of each row."""
     out = np.empty((pair.shape[0], k), dtype=np.int64)
     for rows, block in pair.blocks():

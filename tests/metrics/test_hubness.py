@@ -195,3 +195,11 @@ def test_lines_of_a_number_that_is_common_are_no_padding():
     assert padding.live(Dense(scores)).whole
     assert padding.live(Dense(np.ones((60, 50)))).whole
     assert padding.live(Dense(np.tile(np.arange(50.0), (60, 1)))).whole
+
+
+def test_where_nothing_varies_everything_counts():
+    rows = torch.zeros((20, 4))
+    for sim in (Pair(rows, torch.ones((30, 4)), metric="dot"), Dense(torch.full((20, 30), 0.5))):
+        for side in (sim, sim.T):
+            found = hubness.summary(side)
+            assert found.n_items == side.shape[1] and found.n_queries == side.shape[0]
