@@ -19,6 +19,7 @@ SCORES = (
 DISTANCES = ("distance", "dist")
 RANKS = ("rank", "position", "place")
 _WORDS = {*LISTS, "run", "runs", "rankings", "data", "lists", "records", "test", "rows"}
+_DEEP = 4
 _DIRECTIONS = {"text-video": "t2v", "video-text": "v2t"}
 
 
@@ -33,13 +34,21 @@ def unwrapped(content: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401  J
     Raises:
         FormatError: several runs, of which nobody knows which is meant.
     """
+    for _ in range(_DEEP):
+        inside = _unwrapped_once(content, where)
+        if inside is content or not isinstance(inside, Mapping):
+            return inside
+        content = inside
+    return content
+
+
+def _unwrapped_once(content: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
     parts = [key for key, value in content.items() if _holds_queries(key, value)]
     beside = [value for key, value in content.items() if key not in parts]
     if not parts or any(isinstance(value, Mapping | list) and value for value in beside):
         return content
     if len(parts) == 1 and direction_of(parts[0]) == "":
-        inside = content[parts[0]]
-        return unwrapped(inside, where) if isinstance(inside, Mapping) else inside
+        return content[parts[0]]
     by_direction = {_DIRECTIONS.get(direction_of(key), key): content[key] for key in parts}
     if by_direction.keys() <= set(_DIRECTIONS.values()) and len(by_direction) == len(parts):
         return by_direction

@@ -7,6 +7,7 @@ from rerank.io.truth_words import VIDEO_FIELDS, captions_of, first_field, plain
 
 # COCO has licenses, categories and the like beside; an object with more entries has none of both.
 _MOST = 20
+_DIGITS = 18
 
 
 class Joined(NamedTuple):
@@ -61,9 +62,12 @@ def _are_objects(value: object) -> bool:
 
 def _number(value: object) -> str:
     """A whole number as its digits; "" for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) and value.isdecimal() else ""
+        return str(value) if abs(value) < 10**_DIGITS else ""
+    whole = isinstance(value, str) and value.isdecimal() and len(value) <= _DIGITS
+    return str(value) if whole else ""
 
 
 def _numbers(items: list[Any], field: str, wanted: set[str]) -> list[str] | None:

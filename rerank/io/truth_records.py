@@ -37,6 +37,7 @@ _ENDINGS = tuple(
 
 _YES_NO = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 
+_COUNTED = re.compile(r"\s*\d{1,18}\s*")
 _NUMBERED_NAME = re.compile(r"(.+?)((?:#|_|-)\d+)?", re.DOTALL)
 
 # Lines that tell what a file without a header is.
@@ -291,7 +292,7 @@ def _record(record: object, place: str) -> _Record:
         captions,
         None if grade is None or text is None else as_grade(record[grade], place),
         clip,
-        int(record[number]) if number and str(record[number]).strip().isdecimal() else None,
+        int(record[number]) if number and _COUNTED.fullmatch(str(record[number])) else None,
         place.rpartition(": ")[2],
     )
 
@@ -334,7 +335,7 @@ def _without_folder(name: str) -> str:
 
 def _coco_number(record: _Record) -> str | None:
     name = _without_ending(_without_folder(record.video))
-    digits = re.fullmatch(r"(?:COCO_\w+_)?(\d+)", name)
+    digits = re.fullmatch(r"(?:COCO_\w+_)?(\d{1,4000})", name)
     return None if digits is None else str(int(digits.group(1)))
 
 

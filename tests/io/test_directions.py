@@ -179,7 +179,17 @@ def test_items_of_two_lists_that_nothing_names_are_said(tmp_path):
     said = r"is read as COCO, items by (number \(not 'filename'\)|filename)"
     with pytest.raises(FormatError, match=said):
         read_ground_truth(path, ["70"], ["other"])
+    for number in (7.0, "7"):
+        content["annotations"][0]["image_id"] = number
+        path = write(tmp_path, "gt.json", content)
+        assert positives(read_ground_truth(path, ["70"], ["b"])) == {0: 0}
+    content["annotations"][0]["caption_number"] = "7" * 5000
+    content["annotations"][0]["image_id"] = content["images"][0]["id"] = "7" * 5000
+    path = write(tmp_path, "gt.json", content)
+    with pytest.raises(FormatError):
+        read_ground_truth(path, ["70"], ["other"])
     # Two numbers that could be meant, and none of them said: neither is taken.
+    content["annotations"][0]["image_id"] = 7
     content["images"] = [{"p": 7, "q": 8, "name": "a"}, {"p": 8, "q": 7, "name": "b"}]
     path = write(tmp_path, "gt.json", content)
     with pytest.raises(FormatError):

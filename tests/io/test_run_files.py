@@ -254,6 +254,12 @@ def test_two_runs_in_one_file_are_asked_about_and_queries_are_no_wrappers(tmp_pa
     path.write_text(json.dumps({"bm25": SCORED, "dense": SCORED}))
     with pytest.raises(FormatError, match="holds the runs 'bm25', 'dense'; keep one"):
         read_rankings(path)
+    deep: dict = SCORED
+    for _ in range(700):
+        deep = {"run": deep}
+    path.write_text(json.dumps(deep))
+    with pytest.raises(FormatError):
+        read_rankings(path)
     for content in ({"run": ["b", "a"]}, {"run": {"b": 2, "a": 1}}, {"run": [["b", 2], ["a", 1]]}):
         path.write_text(json.dumps(content))
         (found,) = read_rankings(path)
