@@ -37,7 +37,7 @@ def convert_command(
     Embeddings and scores are read and written block by block and never held whole.
     """
     from rerank.tasks.convert import convert_file
-    from rerank_cli.console import emit, emit_json, progress
+    from rerank_cli.console import emit, emit_json, progress, say
 
     with progress():
         answer = convert_file(
@@ -48,3 +48,5 @@ def convert_command(
         emit_json(answer.manifest)
     else:
         emit(answer.text)
+    for warning in answer.warnings:
+        say(f"note: {warning}")

@@ -18,13 +18,14 @@ def demo_command(
     from rerank_cli.app import app
     from rerank_cli.console import emit
 
-    written = demo.write_samples(folder)
-    emit(f"wrote {len(written)} files of sample data to {folder}")
     commands = demo.commands(folder)
     program = typer.main.get_command(app)
-    for command in commands:
-        emit(f"\n$ {shlex.join(('rerank', *command))}\n")
-        program.main(list(command), prog_name="rerank", standalone_mode=False)
+    with demo.all_or_none(folder):
+        written = demo.write_samples(folder)
+        emit(f"wrote {len(written)} files of sample data to {folder}")
+        for command in commands:
+            emit(f"\n$ {shlex.join(('rerank', *command))}\n")
+            program.main(list(command), prog_name="rerank", standalone_mode=False)
     emit("\nThese four commands were run; yours take your own files:\n")
     for command in commands:
         emit(f"  {shlex.join(('rerank', *command))}")

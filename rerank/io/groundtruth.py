@@ -556,7 +556,7 @@ def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
         if changed != name and changed in texts.keys() | videos.keys():
             side = "texts" if changed in texts else "videos"
             return f"; {what} it would be {named([changed])} of the {side}: write both alike"
-    if name.isdecimal() and (way := _rows_as_ids(int(name), texts, videos)):
+    if len(name) < 19 and name.isdecimal() and (way := _rows_as_ids(int(name), texts, videos)):
         return f"; if the file holds numbers of rows, from 0: {way}"
     if len(name.split()) > 2 and not any(" " in known for known in [*texts][:20]):
         return (

@@ -26,6 +26,8 @@ _TEXTS = (
     (re.compile(r'\[\n\{"query_id": "(\\.|[^"\\])*", "video_id": "'), TRUTH),
     (re.compile(r"# Query it: python \S.* QUERIES\.npy \d+\n"), SCRIPT),
 )
+# Numbers that are no confidence: beyond 0 to 1, or of more digits than are written.
+_NO_CONFIDENCE = re.compile(r"[\[,]\s*(-|[2-9]|1\d|1\.0*[1-9])|\.\d{7}")
 # How pages of this package begin, which show nothing from elsewhere.
 _PAGE = b"""<!doctype html>
 <html lang="en">
@@ -73,7 +75,9 @@ def kind_of_file(path: PathLike) -> str:
             return "a binary file"
         text = head[: error.start].decode("utf-8")
     for pattern, what in _TEXTS:
-        if found := pattern.match(text):
+        if (found := pattern.match(text)) and not (
+            what == PAIR_SCORES and _NO_CONFIDENCE.search(text, found.start(2))
+        ):
             return what or found[1]
     return "JSON" if text.lstrip()[:1] in ("{", "[") else "text"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rerank.core.errors import RerankError
 from rerank.core.wording import either
+from rerank.io.called import called
 from rerank.io.files import PathLike, safely
 from rerank.io.identify import LOG, PAGE, PAIR_SCORES, kind_of_file
 from rerank.io.ids import find_sidecar
@@ -57,8 +58,8 @@ def check_outputs(
 another name
     >>> check_outputs({"--out": "data_samples/gt.json"}, kind="rerank-results/1")
     Traceback (most recent call last):
-    rerank.core.errors.RerankError: --out data_samples/gt.json: is there and is JSON, not \
-rerank-results/1; choose another name, or replace it: force=True
+    rerank.core.errors.RerankError: --out data_samples/gt.json: is there and is JSON that reads as \
+a ground truth, not results (rerank-results/1); choose another name, such as data_samples/gt.h5
 
     Args:
         outputs: what will be written; names of options for messages, where there are any.
@@ -98,9 +99,11 @@ rerank-results/1; choose another name, or replace it: force=True
             continue
         found = kind_of_file(path) if not force and safely(path.is_file) else "empty"
         if found not in (wanted, "empty"):
+            other = _better_name(path, wanted)
+            way = f", or replace it{either(' with --force', ': force=True')}"
             raise RerankError(
-                f"{label}: is there and is {found}, not {wanted}; choose another name, or replace "
-                f"it{either(' with --force', ': force=True')}"
+                f"{label}: is there and is {called(found, path)}, not {called(wanted)}; choose "
+                f"another name{way if other is None else f', such as {other}'}"
             )
         if found != wanted:
             check_ending(path, label, wanted)
@@ -134,10 +137,16 @@ def check_ending(path: Path, label: str, kind: str) -> None:
     Raises:
         RerankError: it does; kinds and stores that are written in any format never do.
     """
+    if (other := _better_name(path, kind)) is not None:
+        raise RerankError(f"{label}: {_FORMATS[kind][0]}; call it {other}")
+
+
+def _better_name(path: Path, kind: str) -> Path | None:
+    """The name with another ending, where it promises a format that is not written."""
     said, endings = _FORMATS.get(kind, ("", ()))
     ending = path.suffix.lower()
-    if said and ending in _PROMISES and ending not in endings:
-        raise RerankError(f"{label}: {said}; call it {path.with_suffix(endings[0])}")
+    wrong = said and ending in _PROMISES and ending not in endings
+    return path.with_suffix(endings[0]) if wrong else None
 
 
 def _identities(path: Path) -> list[object]:

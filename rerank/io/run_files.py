@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,28 +10,30 @@ from typing import Any
 
 import numpy as np
 
-from rerank.core.errors import FormatError
+from rerank.core.errors import FormatError, RerankWarning
 from rerank.core.wording import either
 from rerank.io.field import afford
 from rerank.io.files import PathLike, foreign, named, parse_json, read_text, regular_file
 from rerank.io.formats.parquet import import_arrow
 from rerank.io.lines import lines_in, split_lines
 from rerank.io.results import DirectionResult, read_results, write_results
+from rerank.io.run_columns import Unused
+from rerank.io.run_wrappers import (
+    DISTANCES,
+    LISTS,
+    RANKS,
+    SCORES,
+    is_one_list,
+    says_how_good,
+    unwrapped,
+)
 from rerank.io.text_table import read_table
 from rerank.io.truth_records import as_name
 from rerank.io.truth_words import TEXT_FIELDS, VIDEO_FIELDS, first_field
 
 _DIRECTIONS = ("t2v", "v2t")
-_LISTS = (
-    "items", "results", "hits", "ranking", "neighbors", "neighbours", "matches", "docs",
-    "documents", "candidates", "retrieved", "predictions", "topk", "ids",
-)  # fmt: skip
-# What says how good an item is, the higher the better; how far away; its place.
-_SCORES = ("score", "similarity", "sim", "cosine", "probability", "prob", "logit")
-_DISTANCES = ("distance", "dist")
 # Fewer scores rise by accident.
 _SHORTEST = 3
-_RANKS = ("rank", "position", "place")
 _EXPECTED = (
     "expected a TREC run (query Q0 item rank score tag), a table or records with query_id, "
     "gallery_id and score, JSON {query: {item: score}} or {query: [items]}, or a file of "
@@ -50,6 +53,8 @@ class RankedLists:
         gallery_ids: the whole gallery where the file names it, else None.
         label: which queries a fit used, where the file says it.
         source: the file.
+        ranked: whether the file says the places of the items.
+        notes: what was taken for granted, one sentence each.
     """
 
     query_ids: tuple[str, ...]
@@ -59,6 +64,8 @@ class RankedLists:
     gallery_ids: tuple[str, ...] | None = None
     label: str = ""
     source: str = ""
+    ranked: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def depth(self) -> int:
@@ -73,6 +80,7 @@ class _Lists:
     where: str
     label: str = ""
     ranked: bool = False
+    unused: Unused = field(default_factory=Unused)
     found: dict[str, dict[str, list[tuple[str, float | None, float]]]] = field(default_factory=dict)
 
     def add(
@@ -151,6 +159,8 @@ class _Lists:
             direction,
             label=self.label,
             source=self.where,
+            ranked=self.ranked,
+            notes=self.unused.notes(self.where),
         )
 
     def _check_rising(self, found: Mapping[str, list[tuple[str, float | None, float]]]) -> None:
@@ -182,11 +192,11 @@ def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
     r"""The lists of a file of rankings, one `RankedLists` for each direction in it.
 
     A TREC run; JSON `{query: {item: score}}` (as ranx writes it), `{query: [items]}`,
-    `{query: [{"id": ..., "score": ...}]}`, one of these under "t2v" and "v2t"; records, also one a
-    line; tables with a header (comma, tab, parquet), or without one where they are query, item,
-    rank and score, as MS MARCO has them; what `rerank search` and `rerank apply` write. Scores
-    decide the order, as in trec_eval, or distances, of which the smallest is best; without them
-    ranks do, else the order of the file.
+    `{query: [{"id": ..., "score": ...}]}`, one of these under "t2v" and "v2t", or in
+    `{"run": ...}`; records, also one a line; tables with a header (comma, tab, parquet), or without
+    one where they are query, item, rank and score, as MS MARCO has them; what `rerank search` and
+    `rerank apply` write. Scores decide the order, as in trec_eval, or distances, of which the
+    smallest is best; without them ranks do, else the order of the file.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "run.trec"
@@ -316,6 +326,10 @@ def _add_json(lists: _Lists, content: Any) -> None:  # noqa: ANN401  JSON is any
         lists.label = str(content.get("label", ""))
         _add_records(lists, ({"direction": direction, **each} for each in content["results"]))
         return
+    content = unwrapped(content, lists.where)
+    if isinstance(content, list):
+        _add_records(lists, content)
+        return
     if content and set(content) <= set(_DIRECTIONS):
         for direction, found in content.items():
             for query, listed in found.items():
@@ -327,9 +341,15 @@ def _add_json(lists: _Lists, content: Any) -> None:  # noqa: ANN401  JSON is any
 
 def _add_list(lists: _Lists, query: object, listed: Any, direction: str) -> None:  # noqa: ANN401
     """The list of one query: {item: score}, names, [item, score] or records."""
+    if isinstance(listed, Mapping) and is_one_list(listed):
+        _add_records(lists, [{**listed, "query_id": query, "direction": direction}])
+        return
     if isinstance(listed, Mapping):
         for item, score in listed.items():
-            lists.add(query, item, score, direction=direction)
+            known = (score, None)
+            if isinstance(score, Mapping) and says_how_good(score):
+                known = _goodness(lists, score, query, ())
+            lists.add(query, item, *known, direction)
         return
     if not isinstance(listed, list):
         raise FormatError(f"{lists.where}: query {named([query])} has no list; {_EXPECTED}")
@@ -355,7 +375,7 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
         query = first_field(record, TEXT_FIELDS)
         if query is None:
             raise _no_columns(lists.where, record)
-        nested = next((n for n in record if str(n).lower() in _LISTS
+        nested = next((n for n in record if str(n).lower() in LISTS
                        and isinstance(record[n], list | Mapping)), None)  # fmt: skip
         if nested is not None:
             listed = _beside(lists, record, query, nested)
@@ -373,9 +393,11 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
 def _beside(lists: _Lists, record: Mapping[str, Any], query: str, nested: str) -> Any:  # noqa: ANN401
     """The list of a record, with the scores or distances that stand in a list of their own."""
     names = record[nested]
-    plural = [f"{name}s" for name in (*_SCORES, *_DISTANCES)]
-    key = first_field(record, (*plural, "similarities", *_SCORES, *_DISTANCES))
+    plural = [f"{name}s" for name in (*SCORES, *DISTANCES)]
+    key = first_field(record, (*plural, "similarities", *SCORES, *DISTANCES))
     values = None if key is None else record[key]
+    if key is None and isinstance(names, list):
+        return _with_others(record, names)
     if not isinstance(names, list) or not isinstance(values, list):
         return names
     if len(values) != len(names):
@@ -398,15 +420,29 @@ def _beside(lists: _Lists, record: Mapping[str, Any], query: str, nested: str) -
     ]
 
 
+def _with_others(record: Mapping[str, Any], names: list[Any]) -> list[Any]:
+    """Names with the numbers that stand beside them in lists of names that nobody knows."""
+    others = {
+        key: value
+        for key, value in record.items()
+        if isinstance(value, list) and len(value) == len(names) and value is not names
+        and all(isinstance(x, int | float) and not isinstance(x, bool) for x in value)
+    }  # fmt: skip
+    if not others or any(isinstance(name, Mapping | list) for name in names):
+        return names
+    lines = zip(names, *others.values(), strict=True)
+    return [{"id": name, **dict(zip(others, values, strict=True))} for name, *values in lines]
+
+
 def _goodness(
-    lists: _Lists, record: Mapping[str, Any], query: object, used: Sequence[object]
+    lists: _Lists, record: Mapping[str, Any], query: object, used: tuple[object, ...]
 ) -> tuple[Any, Any]:
     """Score and rank of an entry, None where it says none; a distance is a score turned round.
 
     Raises:
         FormatError: neither, and a number that could be one of them.
     """
-    score, far, rank = (first_field(record, names) for names in (_SCORES, _DISTANCES, _RANKS))
+    score, far, rank = (first_field(record, names) for names in (SCORES, DISTANCES, RANKS))
     place = None if rank is None else record[rank]
     if score is not None:
         return record[score], place
@@ -418,6 +454,8 @@ def _goodness(
             f"{lists.where}: does not say what {named(odd)} is; call it score where more is "
             "better, or distance where less is"
         )
+    if place is None:
+        lists.unused.see(record, used, (record.get("direction"), query))
     return None, place
 
 
@@ -454,6 +492,8 @@ def convert_rankings(source: PathLike, target: PathLike, *, queries: str = "") -
     """
     made: dict[str, DirectionResult] = {}
     for lists in read_rankings(source):
+        for note in lists.notes:
+            warnings.warn(note, RerankWarning, stacklevel=2)
         said = {"texts": "t2v", "videos": "v2t", "": ""}[queries]
         direction = lists.direction or said
         if not direction:

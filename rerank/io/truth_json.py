@@ -9,6 +9,7 @@ from rerank.core.errors import FormatError
 from rerank.io.files import named
 from rerank.io.pandas_json import PandasTable, split_of_pandas
 from rerank.io.splits import is_named_like_splits
+from rerank.io.truth_joined import Joined, joined, joined_by_file_name
 from rerank.io.truth_records import Pair, Reading, as_grade, as_name, reading, readings_of_records
 from rerank.io.truth_words import (
     HEADERS,
@@ -95,8 +96,9 @@ def json_readings(content: Any, where: str, *, inside: str = "") -> Iterable[Rea
     if not isinstance(content, dict):
         raise FormatError(f"{place}: is {named([content])}, expected an object or a list")
     images, notes = _objects(content.get("images")), _objects(content.get("annotations"))
-    if images and notes:
-        return _coco(images, notes, place)
+    both = joined(content)
+    if both is not None or (images and notes):
+        return _coco(both or joined_by_file_name(images, notes), place)
     if images and all("sentences" in image for image in images):
         return _karpathy(images, place)
     if (table := split_of_pandas(content)) is not None:
@@ -328,18 +330,18 @@ def _objects_by_key(content: dict[str, Any], where: str) -> Iterable[Reading]:
     return readings_of_records(records, where)
 
 
-def _coco(images: list[Any], notes: list[Any], where: str) -> Iterable[Reading]:
-    """COCO captions: images with a file name, annotations with an image_id and an id."""
-    names = {image.get("id"): image.get("file_name") for image in images}
+def _coco(both: Joined, where: str) -> Iterator[Reading]:
+    """COCO captions and the like: items by their number, and by each name that they have."""
     # Ids of their own go by many names; "id" is that of COCO itself.
     records = [
-        {**note, "caption_id": note["id"]} if note.get("id") is not None else note for note in notes
+        {**note, "caption_id": note["id"]} if note.get("id") is not None else note
+        for note in both.notes
     ]
-    readings = list(readings_of_records(records, where, how="COCO", kind="annotation"))
-    if all(isinstance(names.get(note.get("image_id")), str) for note in notes):
-        by_name = [{**r, "image_id": names[r["image_id"]]} for r in records]
-        readings += readings_of_records(by_name, where, how="COCO, images by name")
-    return readings
+    known = f", items by number (not {named(list(both.names))})" if both.names else ""
+    yield from readings_of_records(records, where, how=f"COCO{known}", kind="annotation")
+    for field, names in both.names.items():
+        by_name = [{**r, both.field: names[r[both.field]]} for r in records]
+        yield from readings_of_records(by_name, where, how=f"COCO, items by {field}")
 
 
 def _karpathy(images: list[Any], where: str) -> Iterator[Reading]:

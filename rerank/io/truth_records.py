@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from rerank.core.errors import FormatError
 from rerank.io.files import named
 from rerank.io.splits import is_named_like_splits, is_of_splits
+from rerank.io.truth_labels import refuse_unsaid
 from rerank.io.truth_words import (
     CAPTION_FIELDS,
     GRADE_FIELDS,
@@ -34,6 +35,9 @@ _ENDINGS = tuple(
     ".wav .flac .mp3 .npy".split()
 )
 
+_YES_NO = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+
+_COUNTED = re.compile(r"\s*\d{1,18}\s*")
 _NUMBERED_NAME = re.compile(r"(.+?)((?:#|_|-)\d+)?", re.DOTALL)
 
 # Lines that tell what a file without a header is.
@@ -116,16 +120,18 @@ def as_name(value: object, where: str) -> str:
 
 
 def as_grade(value: object, where: str) -> float:
-    """A finite grade.
+    """A finite grade; yes and true are 1, no and false are 0.
 
     Raises:
         FormatError: not a number, or not a finite one.
     """
+    if (word := str(value).strip().lower()) in _YES_NO:
+        return _YES_NO[word]
     try:
         grade = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         grade = float("nan")
-    if isinstance(value, bool) or not abs(grade) < float("inf"):
+    if not abs(grade) < float("inf"):
         raise FormatError(f"{where}: {named([value])} is not a grade; expected a number")
     return grade
 
@@ -151,9 +157,16 @@ def readings_of_records(
     """
     records = _one_each(_called_plainly(records))
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
+    refuse_unsaid(records, ((_text_of(each), each.video) for each in found), where)
     for split, part in _by_split(records, found).items():
         for each in _readings_of_some(part, how):
             yield replace(each, split=split)
+
+
+def _text_of(record: _Record) -> str | None:
+    """The id of its text, else its only caption."""
+    only = record.captions[0] if len(record.captions) == 1 else None
+    return only if record.text is None else record.text
 
 
 def _by_split(records: Sequence[Any], found: Sequence[_Record]) -> dict[str, list[_Record]]:
@@ -212,10 +225,28 @@ def _one_each(records: Sequence[Any]) -> Sequence[Any]:
         names = None if key is None else fields[key]
         if isinstance(names, list) and names and all(isinstance(x, str | int) for x in names):
             rest = {name: value for name, value in fields.items() if name != key}
-            made += [{**rest, "video_id": name} for name in names]
+            beside = {_one_of(x): of for x, of in rest.items() if _are_beside(of, names)}
+            for row, name in enumerate(names):
+                own = {one: of[row] for one, of in beside.items()}
+                made.append({**rest, **own, "video_id": name})
         else:
             made.append(record)
     return made
+
+
+def _are_beside(value: object, names: Sequence[object]) -> bool:
+    """Whether something is a list of a number, or of yes and no, for every name."""
+    return (
+        isinstance(value, list)
+        and len(value) == len(names)
+        and all(isinstance(x, int | float) for x in value)
+    )
+
+
+def _one_of(name: str) -> str:
+    """What one of several is called: the label of labels."""
+    one = name.removesuffix("s")
+    return one if first_field([one], GRADE_FIELDS) is not None else name
 
 
 def _record(record: object, place: str) -> _Record:
@@ -261,7 +292,7 @@ def _record(record: object, place: str) -> _Record:
         captions,
         None if grade is None or text is None else as_grade(record[grade], place),
         clip,
-        int(record[number]) if number and str(record[number]).strip().isdecimal() else None,
+        int(record[number]) if number and _COUNTED.fullmatch(str(record[number])) else None,
         place.rpartition(": ")[2],
     )
 
@@ -304,7 +335,7 @@ def _without_folder(name: str) -> str:
 
 def _coco_number(record: _Record) -> str | None:
     name = _without_ending(_without_folder(record.video))
-    digits = re.fullmatch(r"(?:COCO_\w+_)?(\d+)", name)
+    digits = re.fullmatch(r"(?:COCO_\w+_)?(\d{1,4000})", name)
     return None if digits is None else str(int(digits.group(1)))
 
 

@@ -17,6 +17,7 @@ from rerank.io.files import named
 from rerank.io.lines import lines_in
 from rerank.io.truth_records import LOOKED_AT, Pair, Reading, as_grade, reading, readings_of_records
 from rerank.io.truth_words import (
+    CAPTION_FIELDS,
     GRADE_FIELDS,
     HEADERS,
     TEXT_FIELDS,
@@ -167,7 +168,28 @@ def _rows(text: str, delimiter: str, where: str) -> list[dict[str, Any]]:
             raise FormatError(
                 f"{where}: row {number} has {len(row)} columns, the header has {len(header)}"
             )
+    _refuse_twice(header, table[1:], where)
     return [dict(zip(header, row, strict=True)) for row in table[1:]]
+
+
+def _refuse_twice(header: Sequence[str], rows: Sequence[Sequence[str]], where: str) -> None:
+    """Refuse a column that is there twice with different cells: nobody knows which is meant.
+
+    Raises:
+        FormatError: there is one, called as texts, videos, captions or grades are.
+    """
+    first: dict[str, int] = {}
+    known = {*TEXT_FIELDS, *VIDEO_FIELDS, *CAPTION_FIELDS, *GRADE_FIELDS}
+    for column, name in enumerate(header):
+        other = first.setdefault(plain(name), column)
+        if other == column or plain(name) not in known:
+            continue
+        for number, row in enumerate(rows, start=1):
+            if row[column] != row[other]:
+                raise FormatError(
+                    f"{where}: has two columns {named([header[other]])} and {named([name])}, which "
+                    f"differ in row {number}; rename one of them, or leave it out"
+                )
 
 
 def _qrels(lines: Sequence[str], where: str) -> Reading | str:

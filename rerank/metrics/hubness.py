@@ -7,7 +7,7 @@ many *antihubs* are in none (Radovanović, Nanopoulos and Ivanović, JMLR 2010).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.core.rows import Rows, ready, slices
 from rerank.core.similarity import Pair, Similarity
-from rerank.passes import reduce
+from rerank.passes import gallery, padding, reduce
+from rerank.passes import topk as search
 
 # An item is a hub where it is in more than this many times the mean number of lists (the rule of
 # scikit-hubness, whose "2 k" assumes as many queries as items).
@@ -36,39 +37,52 @@ class Hubness:
         n_queries: number of queries.
         counts: (m,) int64 N_k of every gallery item.
         firsts: (m,) int64 N_1, how often every item comes first.
+        live: (m,) bool, which items count; those of padding do not. None for all.
     """
 
     k: int
     n_queries: int
     counts: np.ndarray
     firsts: np.ndarray
+    live: np.ndarray | None = None
+
+    @property
+    def live_counts(self) -> np.ndarray:
+        """N_k of the items that count."""
+        return self.counts if self.live is None else self.counts[self.live]
+
+    @property
+    def n_items(self) -> int:
+        """Number of items that count."""
+        return len(self.live_counts)
 
     @property
     def mean(self) -> float:
         """Mean of N_k: n k / m."""
-        return float(self.counts.mean())
+        return float(self.live_counts.mean())
 
     @property
     def skewness(self) -> float:
         """Third standardised moment of N_k; 0 for a constant count."""
-        return skewness(self.counts)
+        return skewness(self.live_counts)
 
     @property
     def skewness_by_chance(self) -> float:
         """Skewness were every item equally likely in every list: of a binomial(n, k / m)."""
-        p = self.k / len(self.counts)
+        p = self.k / self.n_items
         variance = self.n_queries * p * (1 - p)
         return (1 - 2 * p) / math.sqrt(variance) if variance > 0 else 0.0
 
     @property
     def robin_hood(self) -> float:
         """Share of the places that would have to move for all items to have as many (0 to 1)."""
-        return float(np.abs(self.counts - self.mean).sum() / (2 * max(1, self.counts.sum())))
+        moved = np.abs(self.live_counts - self.mean).sum()
+        return float(moved / (2 * max(1, self.counts.sum())))
 
     @property
     def gini(self) -> float:
         """Gini index of N_k: 0 when all are equal, towards 1 when one item has every place."""
-        ordered = np.sort(self.counts)
+        ordered = np.sort(self.live_counts)
         m = len(ordered)
         weights = 2 * np.arange(1, m + 1) - m - 1
         return float((weights * ordered).sum() / (m * max(1, ordered.sum())))
@@ -82,12 +96,13 @@ class Hubness:
     @property
     def antihubs(self) -> np.ndarray:
         """Gallery rows that are in no list."""
-        return np.flatnonzero(self.counts == 0)
+        lost = self.counts == 0
+        return np.flatnonzero(lost if self.live is None else lost & self.live)
 
     @property
     def antihub_share(self) -> float:
         """Share of the items that are in no list (0 to 1)."""
-        return len(self.antihubs) / len(self.counts)
+        return len(self.antihubs) / self.n_items
 
     @property
     def hub_share(self) -> float:
@@ -102,6 +117,7 @@ class Hubness:
     def top(self, count: int = 10) -> list[tuple[int, int, int]]:
         """The items that absorb most first places: (gallery row, N_1, N_k), most first."""
         order = np.lexsort((np.arange(len(self.firsts)), -self.counts, -self.firsts))
+        order = order if self.live is None else order[self.live[order]]
         return [(int(j), int(self.firsts[j]), int(self.counts[j])) for j in order[:count]]
 
     def as_dict(self, ids: Sequence[str] | None = None, *, top: int = 10) -> dict:
@@ -111,11 +127,10 @@ class Hubness:
             ids: names of the gallery items; their rows without.
             top: how many items to name.
         """
-        m = len(self.counts)
         return {
             "k": self.k,
             "queries": self.n_queries,
-            "gallery": m,
+            "gallery": self.n_items,
             "skewness": self.skewness,
             "skewness_by_chance": self.skewness_by_chance,
             "robin_hood": self.robin_hood,
@@ -140,21 +155,36 @@ def skewness(counts: np.ndarray) -> float:
     return float(np.mean(centred**3) / variance**1.5) if variance > 0 else 0.0
 
 
-def summary(sim: Similarity, k: int = 10, *, topk: reduce.TopK | None = None) -> Hubness:
+def summary(
+    sim: Similarity,
+    k: int = 10,
+    *,
+    topk: reduce.TopK | None = None,
+    raw: Similarity | None = None,
+    most: int | None = None,
+) -> Hubness:
     """Hubness of a gallery as its queries see it; one top-k pass, or none where one is given.
+
+    Queries and items of padding, which hold one number only, do not count.
 
     Args:
         sim: (n, m) queries x gallery.
         k: length of the lists; a gallery of fewer items lowers it to half the gallery.
         topk: lists already computed, at least k long (shorter ones lower k).
+        raw: what `sim` was rewritten from, which says what is padding; itself by default.
+        most: count over so many queries, drawn by a seed, where there are more.
     """
-    m = sim.shape[1]
+    live = padding.live(sim if raw is None else raw)
+    m = int(live.items.sum())
     # Lists as long as the gallery hold every item once and say nothing.
     k = k if k < m else max(1, m // 2)
-    if topk is None:
-        topk = reduce.topk(sim, k)
+    if topk is None or not live.whole:
+        part = live.part(sim)
+        found = search.topk(part if most is None else gallery.sampled(part, most), k)
+        topk = live.back(found)
     k = min(k, topk.indices.shape[1])
-    return from_lists(scored_lists(topk), m, k)
+    items = None if live.whole else live.items.cpu().numpy()
+    return replace(from_lists(scored_lists(topk), len(live.items), k), live=items)
 
 
 def scored_lists(topk: reduce.TopK) -> Tensor:
@@ -252,7 +282,7 @@ def sentence(hubness: Hubness, items: str = "videos") -> str:
         hubness: of the direction at hand.
         items: what the gallery holds, as a plural.
     """
-    m, hubs, antihubs = len(hubness.counts), len(hubness.hubs), len(hubness.antihubs)
+    m, hubs, antihubs = hubness.n_items, len(hubness.hubs), len(hubness.antihubs)
     gallery = nouns.counted(m, items)
     if _too_few(hubness):
         return (
@@ -288,7 +318,7 @@ def rise(before: Hubness, after: Hubness) -> str:
 
 
 def _too_few(hubness: Hubness) -> bool:
-    return hubness.n_queries * hubness.k < 2 * len(hubness.counts)
+    return hubness.n_queries * hubness.k < 2 * hubness.n_items
 
 
 def is_strong(hubness: Hubness) -> bool:

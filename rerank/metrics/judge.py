@@ -276,10 +276,16 @@ def evaluate(
             **found.table(),
             "queries": len(found.ranks),
             "tied_queries": found.ranks.tied_queries,
-            "skewness": hubness.summary(sims[name]).skewness,
+            "skewness": hubness.summary(sims[name], raw=_before(sim, name)).skewness,
             "protocol": protocol,
         }
     return out
+
+
+def _before(sim: Any, name: Name) -> Similarity | None:  # noqa: ANN401  see `Sims`
+    """What a direction of a result was re-ranked from, where the result tells."""
+    direction = getattr(getattr(sim, name, None), "direction", None)
+    return getattr(direction, "sim", None)
 
 
 def both_directions(sim: Sims) -> dict[Name, Similarity]:

@@ -76,8 +76,8 @@ def recall_curve(named: Sequence[tuple[str, Ranks]]) -> Picture:
 def occurrence_curve(named: Sequence[tuple[str, Hubness]], items: str = "items") -> Picture:
     """How often each item is in a list of k, the most found first."""
     first = named[0][1]
-    places = np.arange(1, len(first.counts) + 1)
-    curves = [(name, places, np.sort(of.counts)[::-1].astype(float)) for name, of in named]
+    places = np.arange(1, first.n_items + 1)
+    curves = [(name, places, np.sort(of.live_counts)[::-1].astype(float)) for name, of in named]
     even = ("all alike", places[[0, -1]], np.full(2, first.mean))
     conclude = (
         f"{len(first.hubs)} of {nouns.counted(len(places), items)} take "

@@ -7,7 +7,7 @@ import platform
 import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -37,10 +37,10 @@ from rerank.methods.registry import cards_of
 from rerank.methods.saved import decode, encode
 from rerank.metrics import hubness
 from rerank.metrics.hubness import Hubness, rise
-from rerank.passes import gallery, reduce
+from rerank.passes import gallery, padding, reduce
 from rerank.passes import topk as search
 from rerank.passes.reduce import TopK
-from rerank.tasks.answer import Answer
+from rerank.tasks.answer import Answer, caught
 from rerank.tasks.confidence import Answers, answers_of
 from rerank.tasks.fuse import read_fused
 from rerank.tasks.models import Paths, paths_of
@@ -326,20 +326,29 @@ def ranking(fit: Fit, k: int) -> Ranking:
     items = reduce.total_queries(raw.T)
     found = search.topk(sim, min(max(k, 10), items))
     kept = TopK(found.scores[:, :k].contiguous(), found.indices[:, :k].contiguous())
-    # Hubness before and after is counted over a sample, whose raw lists the temperature knows.
+    before, after = _hubs(raw, sim, found, items)
+    return Ranking(fit=fit, topk=kept, before=before, after=after)
+
+
+def _hubs(raw: Similarity, sim: Similarity, found: TopK, items: int) -> tuple[Hubness, Hubness]:
+    """Before and after, counted over a sample, whose raw lists the temperature knows."""
+    live = padding.live(raw)
+    deep = min(10, max(1, int(live.items.sum()) // 2))
+    if not live.whole:
+        before, after = (
+            hubness.summary(side, deep, raw=raw, most=search.SAMPLE) for side in (raw, sim)
+        )
+        return before, after
     rows = gallery.drawn(raw, search.SAMPLE)
-    after = found if rows is None else TopK(found.scores[rows], found.indices[rows])
-    before = after
+    lists = found if rows is None else TopK(found.scores[rows], found.indices[rows])
+    raw_lists = lists
     if sim is not raw:
         few = min(10, items)
-        before = search.topk(raw, few) if raw.shard else search.nearest(raw, few)
-    deep = min(10, max(1, items // 2))
-    return Ranking(
-        fit=fit,
-        topk=kept,
-        before=hubness.from_lists(hubness.scored_lists(before), items, deep),
-        after=hubness.from_lists(hubness.scored_lists(after), items, deep),
+        raw_lists = search.topk(raw, few) if raw.shard else search.nearest(raw, few)
+    before, after = (
+        hubness.from_lists(hubness.scored_lists(x), items, deep) for x in (raw_lists, lists)
     )
+    return before, after
 
 
 def _on(x: ArrayLike | None, device: str | torch.device | None) -> ArrayLike | None:
@@ -395,16 +404,6 @@ def prepare_inputs(
         whole_bank=inputs.whole_bank,
         bias=inputs.bias,
     )
-
-
-@contextmanager
-def caught() -> Iterator[list[str]]:
-    """What Python would have been warned about inside the block; complete at its end."""
-    said: list[str] = []
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
-        yield said
-    said += [str(item.message) for item in found if issubclass(item.category, RerankWarning)]
 
 
 def apply_files(

@@ -301,7 +301,7 @@ def _judged(
         intervals={},
         changes=paired_changes(task.boot, raw, found),
         judgement=found,
-        hubness=hubness.summary(rewritten, topk=lists),
+        hubness=hubness.summary(rewritten, topk=lists, raw=task.direction.sim),
         lists=Lists(lists.indices.cpu().numpy(), lists.scores.float().cpu().numpy()),
         fit_seconds=fitting["seconds"],
         seconds=fitting["seconds"] + spent["seconds"],

@@ -14,7 +14,7 @@ from rerank.io.id_files import read_id_file
 from rerank.io.identify import TRUTH
 from rerank.io.reading import ROWS, Reading
 from rerank.methods.kinds import parse_unscored
-from rerank.tasks.answer import Answer
+from rerank.tasks.answer import Answer, caught
 from rerank.tasks.read import check_names, names_in
 
 _HDF5 = (".h5", ".hdf5")
@@ -75,10 +75,10 @@ def convert_file(
         )
     if unscored is not None and what != "scores":
         raise RerankError("--unscored is of scores; give --what scores, or leave it out")
-    with limit(memory):
+    with limit(memory), caught() as notes:
         shape, size = work(_Job(source, target, side, said, unscored))
     manifest = {"source": str(source), "target": str(target), "what": what, "shape": shape}
-    return Answer(manifest, printable(f"wrote {target}: {size}"))
+    return Answer(manifest, printable(f"wrote {target}: {size}"), tuple(notes))
 
 
 def _embeddings(job: _Job) -> tuple[list[int], str]:

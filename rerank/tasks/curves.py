@@ -155,7 +155,7 @@ def temperatures_of(
 
     def measure(name: Name, sim: Similarity) -> float:
         if right is None:
-            return summary(sim).skewness
+            return summary(sim, raw=few[name]).skewness
         return judge(sim, right[name][1], figures=find_all("R@1")).table()["R@1"]
 
     return temperatures(

@@ -1,7 +1,7 @@
 """`rerank demo`: the sample data in a folder, and the commands to run on it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
@@ -10,6 +10,8 @@ from rerank.core.errors import RerankError
 from rerank.io.files import atomic_path
 
 FILES = ("texts.h5", "videos.h5", "gt.json", "bank_texts.h5", "bank_videos.h5", "bank_gt.json")
+# What the commands add.
+MADE = ("reranked.h5", "report.html")
 Command: TypeAlias = tuple[str, ...]
 
 
@@ -25,8 +27,9 @@ def samples() -> Iterator[Path]:
         yield folder
 
 
-def write_samples(folder: Path) -> tuple[Path, ...]:
-    """Write the sample data to a new or empty folder.
+@contextmanager
+def all_or_none(folder: Path) -> Iterator[None]:
+    """Take back what the demo wrote to a new or empty folder, and the folder, if it fails inside.
 
     Raises:
         RerankError: a folder that holds something, or a place that is no folder.
@@ -38,6 +41,24 @@ def write_samples(folder: Path) -> tuple[Path, ...]:
             f"{folder}: is not empty, and nothing is overwritten; name another, such as "
             f"`rerank demo {_free(folder)}`"
         )
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield
+    except BaseException:
+        for name in (*FILES, *MADE):
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody else put something there
+            for each in new:
+                each.rmdir()
+        raise
+
+
+def write_samples(folder: Path) -> tuple[Path, ...]:
+    """Write the sample data to a folder, which is made.
+
+    Raises:
+        RerankError: a place that cannot be one, or takes no files.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

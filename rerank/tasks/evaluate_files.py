@@ -19,7 +19,7 @@ from rerank.methods.base import FittedPipeline, GalleryBias, LinearMap
 from rerank.methods.fusion import Fusion
 from rerank.metrics.browse import Browser, lists_of, scores_of
 from rerank.metrics.figures import DEFAULT, find_all
-from rerank.metrics.hubness import summary
+from rerank.metrics.hubness import Hubness, summary
 from rerank.metrics.judge import Judgement
 from rerank.metrics.pictures import Picture
 from rerank.metrics.ranks import Ranks
@@ -161,8 +161,7 @@ def judge_results(
         truth.distractors, len(truth.unjudged), (*truth.notes, *said), answers=answers,
         raw=None if gt is None else _untrained(inputs, settings, asked),
         changes={} if before is None or after is None else asked.changes(both, before, after),
-        hubness={name: (summary(both[name]), summary(rewritten[name])) for name in both}
-        if hubs else {},
+        hubness=_hubness(both, rewritten) if hubs else {},
         gallery_ids={"t2v": t2v.gallery_ids, "v2t": t2v.query_ids},
         browsers=_browsers(truth, both, rewritten, before, after, found) if hubs else (),
         scores={name: scores_of(both[name], right) for name, right in positives.items()}
@@ -175,6 +174,13 @@ def judge_results(
         ) if hubs else {},
         undrawn=why_no_temperatures(found.manifest["labels"], _taus(found)),
     )  # fmt: skip
+
+
+def _hubness(
+    both: Mapping[Name, Similarity], rewritten: Mapping[Name, Similarity]
+) -> dict[Name, tuple[Hubness, Hubness | None]]:
+    """Before and after, of each direction."""
+    return {name: (summary(raw), summary(rewritten[name], raw=raw)) for name, raw in both.items()}
 
 
 def _browsers(

@@ -73,7 +73,7 @@ def judge_lists(
         found = judge(sim, right, figures=wanted, ties=ties, grades=grades)
         after[seen.name], said_of = _honest(found, sim, right, lists)
         labels[seen.name] = lists.label or "unknown"
-        notes += [*truth.notes, *seen.notes, *said_of]
+        notes += [*lists.notes, *truth.notes, *seen.notes, *said_of]
     assert truth is not None
     return Judged(
         next(iter(labels.values())), labels, ties, None, after,

@@ -18,6 +18,7 @@ from rerank.core.words import Name
 from rerank.methods import directions
 from rerank.methods.directions import Direction, Groups
 from rerank.metrics import hubness
+from rerank.passes import padding
 from rerank.tasks.models import (
     Order,
     Paths,
@@ -196,6 +197,8 @@ def inspect_directions(
         found["hubness"][name] = _facts(counted, ids, top, nouns.of(name)[1])
         every.append(counted)
         checks.append(first_places(counted, ids, f"{name}, most found"))
+    live = padding.live(sim)
+    checks += map(padded, live.dead, nouns.sides(), sim.shape)
     found["advice"] = hubness.advice(every)
     bank = both["t2v"].bank
     if bank is not None and bank.sim is not sim:
@@ -204,7 +207,9 @@ def inspect_directions(
             first_places(counted, inputs.video_ids, f"bank {nouns.sides()[0]}, most found")
         )
     if isinstance(sim, Pair):
-        shape = hubness.geometry(sim)
+        part = live.part(sim)
+        assert isinstance(part, Pair)
+        shape = hubness.geometry(part)
         found["geometry"] = {
             "dimension": shape.dimension,
             "modality_gap": shape.gap,
@@ -321,7 +326,7 @@ def norms(
 def first_places(counted: hubness.Hubness, ids: Sequence[str], name: str) -> Check:
     """Whether one item answers implausibly many queries, as planted ones do."""
     row, first, _ = counted.top(1)[0]
-    share, mean = first / counted.n_queries, counted.n_queries / len(counted.counts)
+    share, mean = first / counted.n_queries, counted.n_queries / counted.n_items
     asked = nouns.counted(counted.n_queries, "queries")
     found = f"{ids[row]} comes first for {first} of {asked}"
     # Of one or two queries the first place has to be somebody's.
@@ -329,6 +334,18 @@ def first_places(counted: hubness.Hubness, ids: Sequence[str], name: str) -> Che
         return Check(name, "ok", found)
     do = f"look at {ids[row]}; if it was planted or is empty, remove it, else re-rank"
     return Check(name, "bad" if share > 0.2 else "look", found, do)
+
+
+def padded(dead: int, side: str, total: int) -> Check:
+    """How many rows hold one number only, which count in no figure of hubs."""
+    found = (
+        f"{dead} of {nouns.counted(total, side)} {'holds' if dead == 1 else 'hold'} one number only"
+    )
+    name = f"{side}, padding?"
+    if not dead:
+        return Check(name, "ok", found)
+    do = "they count in none of these figures; if they are no padding, look at what wrote them"
+    return Check(name, "bad" if 2 * dead > total else "look", found, do)
 
 
 def _cloud(count: int, anisotropy: float, rank: float) -> dict[str, float]:
@@ -345,13 +362,16 @@ def inspect_alone(
     """One file searched by itself: every item asks for its neighbours, itself left out."""
     vectors = as_matrix(embeddings.vectors, str(embeddings.source), keep_half=True).to(device)
     pair = Pair(vectors, vectors, metric=metric)  # type: ignore[arg-type]
-    n = len(vectors)
-    if n < 3:
-        raise RerankError(f"{embeddings.source}: {n} items are too few to inspect; give three")
-    lists = _neighbours(pair, min(k, (n - 1) // 2 or 1))
-    shape = hubness.geometry(pair)
-    found = hubness.from_lists(lists, n)
-    facts = _facts(found, embeddings.ids, top, "items")
+    live = padding.live(pair)
+    n, held = len(vectors), int(live.items.sum())
+    if held < 3:
+        raise RerankError(f"{embeddings.source}: {held} items are too few to inspect; give three")
+    part = live.part(pair)
+    assert isinstance(part, Pair)
+    lists, shape = _neighbours(part, min(k, (held - 1) // 2 or 1)), hubness.geometry(part)
+    found = hubness.from_lists(lists, held)
+    ids = [embeddings.ids[row] for row in torch.nonzero(live.items)[:, 0].tolist()]
+    facts = _facts(found, ids, top, "items")
     # What to do depends on the queries, which are in another file.
     facts["sentence"] = f"{facts['sentence'].removesuffix('.')}, searched among themselves."
     return Inspection(
@@ -361,7 +381,10 @@ def inspect_alone(
             "dimension": shape.dimension,
             "files": {"items": _cloud(n, shape.text_anisotropy, shape.text_rank)},
         },
-        checks=[asdict(check) for check in look_at(embeddings, "items", metric)],
+        checks=[
+            asdict(check)
+            for check in (padded(n - held, "items", n), *look_at(embeddings, "items", metric))
+        ],
     )
 
 

@@ -164,13 +164,14 @@ def _section(judged: Judged, name: Name) -> Any:  # noqa: ANN401  a Section
     before = None if judged.before is None else judged.before[name]
     after = None if judged.after is None else judged.after[name]
     ids = judged.gallery_ids[name]
+    asked = judged.gallery_ids["v2t" if name == "t2v" else "t2v"]
     return before_after(
         name, judged.labels[name],
         before=None if before is None else before.ranks,
         after=None if after is None else after.ranks,
         hubness_before=raw, hubness_after=rewritten, ids=ids,
         headers=headers, rows=rows, scores=judged.scores.get(name),
-        size=None if raw is None else (raw.n_queries, len(ids)),
+        size=None if raw is None else (len(asked), len(ids)),
         drawn=judged.drawn.get(name, ()),
     )  # fmt: skip
 

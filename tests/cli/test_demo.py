@@ -1,10 +1,12 @@
 """`rerank demo`: the sample data, the commands it prints, and what it never does."""
 
+import errno
 import shlex
+from pathlib import Path
 
 import pytest
 
-from rerank.tasks.demo import FILES, commands
+from rerank.tasks.demo import FILES, MADE, commands
 from tests.cli.test_cli import run
 
 
@@ -43,3 +45,23 @@ def test_it_never_overwrites(demo):
 def test_a_folder_with_spaces_is_quoted(tmp_path):
     words = shlex.split(shlex.join(("rerank", *commands(tmp_path / "my demo")[1])))
     assert words[1] == "apply" and any("my demo" in word for word in words)
+
+
+@pytest.mark.parametrize("last", [FILES[1], FILES[-1], *MADE])
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_a_full_disk_leaves_all_of_its_files_or_none(tmp_path, monkeypatch, last, fault):
+    """The disk is full, or somebody stops it, at one of its files; what others have there stays."""
+    real, code = Path.replace, 2 if isinstance(fault, OSError) else 130
+
+    def replace(path, target):
+        if Path(target).name == last:
+            raise fault
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    _, error = run("demo", "a/b/demo", cwd=tmp_path, code=code)
+    assert code == 130 or f"{last}: cannot be written: no room on this disk" in error
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "empty").mkdir()
+    run("demo", "empty", cwd=tmp_path, code=code)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "empty"]

@@ -143,6 +143,59 @@ def test_captions_of_coco(tmp_path):
     assert positives(named) == {0: 1, 1: 0}
 
 
+ITEM_NAMES = ("file_name", "filename", "name", "video", "path", "video_name", "coco_url", "foo")
+
+
+@pytest.mark.parametrize("field", ITEM_NAMES)
+@pytest.mark.parametrize("lists", [("images", "annotations"), ("videos", "sentences"), ("a", "b")])
+@pytest.mark.parametrize("written", ["{}", "{}.mp4", "x/y/{}.mp4"])
+@pytest.mark.parametrize("number", [("id", "image_id"), ("video_id", "video_id"), ("no", "clip")])
+def test_items_of_two_lists_by_any_name_that_they_have(tmp_path, field, lists, written, number):
+    items, captions = lists
+    key, reference = number
+    content = {
+        "info": {},
+        items: [{key: 7, field: written.format("b"), "width": 1}, {key: 8, field: "z", "width": 1},
+                {key: 9, field: written.format("a"), "width": 2}],
+        captions: [{reference: n, "id": i, "caption": c} for n, i, c in
+                   [(9, 70, "x"), (7, 71, "y"), (9, 72, "z")]],
+        "licenses": [{"id": 7, "name": "free"}],
+    }  # fmt: skip
+    path = write(tmp_path, "gt.json", content)
+    for texts in (["70", "71", "72"], ["x", "y", "z"], ["a#0", "b#0", "a#1"]):
+        truth = read_ground_truth(path, texts, ["b", "a"])
+        assert positives(truth) == {0: 1, 1: 0, 2: 1}
+        assert positives(read_ground_truth(path, ["70", "71", "72"], ["7", "9"])) == {
+            0: 1, 1: 0, 2: 1
+        }  # fmt: skip
+
+
+def test_items_of_two_lists_that_nothing_names_are_said(tmp_path):
+    content = {
+        "images": [{"id": 7, "filename": "b.jpg"}],
+        "annotations": [{"image_id": 7, "id": 70, "caption": "x"}],
+    }
+    path = write(tmp_path, "gt.json", content)
+    said = r"is read as COCO, items by (number \(not 'filename'\)|filename)"
+    with pytest.raises(FormatError, match=said):
+        read_ground_truth(path, ["70"], ["other"])
+    for number in (7.0, "7"):
+        content["annotations"][0]["image_id"] = number
+        path = write(tmp_path, "gt.json", content)
+        assert positives(read_ground_truth(path, ["70"], ["b"])) == {0: 0}
+    content["annotations"][0]["caption_number"] = "7" * 5000
+    content["annotations"][0]["image_id"] = content["images"][0]["id"] = "7" * 5000
+    path = write(tmp_path, "gt.json", content)
+    with pytest.raises(FormatError):
+        read_ground_truth(path, ["70"], ["other"])
+    # Two numbers that could be meant, and none of them said: neither is taken.
+    content["annotations"][0]["image_id"] = 7
+    content["images"] = [{"p": 7, "q": 8, "name": "a"}, {"p": 8, "q": 7, "name": "b"}]
+    path = write(tmp_path, "gt.json", content)
+    with pytest.raises(FormatError):
+        read_ground_truth(path, ["70"], ["a", "b"])
+
+
 TABLES = {
     "image,caption": 'image,caption\na.jpg,"x, y"\nb.jpg,z\na.jpg,w\n',
     "numbered": "image_name| comment_number| comment\na.jpg| 0| x\nb.jpg| 0| z\na.jpg| 1| w\n",

@@ -7,7 +7,12 @@ import pytest
 
 from rerank.core.errors import FormatError
 from rerank.core.wording import typed
-from rerank.io import GroundTruth, convert_ground_truth, read_ground_truth, write_embeddings
+from rerank.io import (
+    GroundTruth,
+    convert_ground_truth,
+    read_ground_truth,
+    write_embeddings,
+)
 from tests.cli.test_cli import run
 
 TEXTS = ["t1", "t2", "t3", "12"]
@@ -580,3 +585,78 @@ def test_a_first_pair_of_one_letter_each_is_no_header(tmp_path):
     path = tmp_path / "gt.csv"
     path.write_text("t,v\nv,t\n")
     assert convert_ground_truth(path, tmp_path / "o.json", direction="text-video") == 2
+
+
+def labelled(name, values, form):
+    """All pairs of three texts and three videos; the diagonal is right."""
+    rows = [
+        {"query_id": f"t{i}", "video_id": f"v{j}", name: values[int(i == j)]}
+        for i in range(3) for j in range(3)
+    ]  # fmt: skip
+    if form == "csv":
+        return "\n".join([",".join(rows[0]), *(",".join(map(str, r.values())) for r in rows)])
+    if form == "jsonl":
+        return "\n".join(map(json.dumps, rows))
+    if form == "by text":
+        inside = [{key: r[key] for key in ("video_id", name)} for r in rows]
+        return json.dumps({f"t{i}": inside[3 * i : 3 * i + 3] for i in range(3)})
+    return json.dumps(rows)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "by text"])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("target", (0, 1)), ("y", (-1, 1)), ("correct", (False, True)), ("same", ("no", "yes")),
+     ("positive", (0.0, 1.0)), ("rank", (2, 1)), ("distance", (0.5, 0.1))],
+)  # fmt: skip
+def test_what_may_say_which_pairs_are_right_is_asked_about(tmp_path, form, name, values):
+    texts, videos = ["t0", "t1", "t2"], ["v0", "v1", "v2"]
+    path = tmp_path / f"gt.{form if form in ('csv', 'jsonl') else 'json'}"
+    path.write_text(labelled(name, values, form))
+    said = f"{name!r} differs between the pairs of one text.*call it relevance where 0 is not right"
+    with pytest.raises(FormatError, match=said):
+        read_ground_truth(path, texts, videos)
+    if name not in ("rank", "distance"):
+        # What is printed works.
+        path.write_text(labelled("relevance", values, form))
+        assert rows(read_ground_truth(path, texts, videos)) == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize("name", ["augmented", "gender", "fold"])
+def test_two_values_that_belong_to_texts_or_videos_are_left_alone(tmp_path, name):
+    texts, videos = [f"t{i}" for i in range(4)], ["v0", "v1", "v2"]
+    pairs = [(0, 0), (0, 1), (1, 1), (2, 2), (3, 0), (3, 2)]
+    lines = [f"t{i},v{j},{i % 2 if name == 'gender' else int(j == 1)}" for i, j in pairs]
+    (tmp_path / "gt.csv").write_text("\n".join([f"query_id,video_id,{name}", *lines]))
+    truth = read_ground_truth(tmp_path / "gt.csv", texts, videos)
+    assert rows(truth) == [[0, 1], [1], [2], [0, 2]]
+
+
+@pytest.mark.parametrize("name", ["labels", "label", "relevance", "grades", "scores", "is_match"])
+@pytest.mark.parametrize("videos", ["video_ids", "positives", "item_ids"])
+def test_grades_in_a_list_beside_that_of_the_videos_count(tmp_path, name, videos):
+    content = [
+        {"query_id": f"t{i}", videos: ["v0", "v1", "v2"], name: [int(i == j) for j in range(3)]}
+        for i in range(3)
+    ]
+    names = [f"t{i}" for i in range(3)], [f"v{i}" for i in range(3)]
+    truth = read(tmp_path, content, texts=names[0], videos=names[1])
+    assert rows(truth) == [[0], [1], [2]] and truth.graded is not None
+    content = [{"target" if key == name else key: x for key, x in each.items()} for each in content]
+    with pytest.raises(FormatError, match="'target' differs .*; call it relevance"):
+        read(tmp_path, content, texts=names[0], videos=names[1])
+
+
+@pytest.mark.parametrize("twice", ["video", "query", "Video", "score"])
+def test_two_columns_of_one_name_that_differ_are_refused(tmp_path, twice):
+    cells = {"query": "t2", "score": "1"}.get(twice, "v3")
+    content = f"query,video,score,note,note,{twice}\nt1,v1,1,a,b,{{}}\n"
+    same = {"query": "t1", "score": "1"}.get(twice, "v1")
+    one = read(tmp_path, content.format(same), name="gt.csv", allow_unjudged=True)
+    assert rows(one)[0] == [1]
+    changed = content.format("0" if twice == "score" else cells)
+    with pytest.raises(FormatError, match=f"two columns .*'{twice}', which differ in row 1"):
+        read(tmp_path, changed, name="gt.csv", allow_unjudged=True)
+    # What is printed works.
+    renamed = changed.replace(f"note,{twice}\n", "note,other\n")
+    assert rows(read(tmp_path, renamed, name="gt.csv", allow_unjudged=True))[0] == [1]

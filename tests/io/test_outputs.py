@@ -1,8 +1,10 @@
 """Nothing that is there is lost: inputs, files of another kind, permissions, the disk's word."""
 
+import contextlib
 import errno
 import gzip
 import io
+import json
 import os
 import subprocess
 import sys
@@ -31,7 +33,7 @@ from rerank.io.files import (
     to_json,
     write_text,
 )
-from rerank.io.identify import PAGE
+from rerank.io.identify import PAGE, PAIR_SCORES
 from rerank.io.outputs import check_ending, kind_of_file
 from rerank.io.run_files import read_rankings
 from rerank.io.truth_arrays import refuse_arrays
@@ -101,8 +103,13 @@ def test_a_file_of_another_kind_is_kept(tmp_path):
     assert found["new.h5"] == "empty" and found["notes.txt"] == "text"
     assert "numpy" in found["v.npy"] and "zip" in found["v.npz"]
     for name in ("v.h5", "v.npy", "v.npz", "gt.json", "notes.txt"):
-        with pytest.raises(RerankError, match=rf"{name}: is there.*force=True"):
+        way = "force=True" if name == "v.h5" else f"such as .*{name.partition('.')[0]}.h5"
+        with pytest.raises(RerankError, match=rf"{name}: is there.*{way}$"):
             check_outputs({"--out": tmp_path / name}, kind="rerank-results/1")
+        # `force` is named only where it would do.
+        refused = pytest.raises(RerankError, match=r"written as HDF5 .*; call it .*\.h5$")
+        with contextlib.nullcontext() if way == "force=True" else refused:
+            check_outputs({"--out": tmp_path / name}, kind="rerank-results/1", force=True)
         check_outputs({"--out": tmp_path / name}, kind="rerank-export/2", force=True)
     check_outputs({"--out": tmp_path / "v.h5"}, kind="rerank/1")
     check_outputs({"--out": tmp_path / "new.h5"}, kind="rerank/1")
@@ -113,6 +120,38 @@ def of_tar():
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("a"))
     return buffer.getvalue()
+
+
+PAIRS = [(f"t{i}", f"v{i}") for i in range(12)]
+READ = {
+    "ranx.json": ("JSON", "rankings", json.dumps({a: {b: 0.5, "x": 0.25} for a, b in PAIRS})),
+    "run.txt": ("text", "rankings", "".join(f"{a}\tQ0\t{b}\t1\t.5\tx\n" for a, b in PAIRS)),
+    "run.csv": ("text", "rankings", "query_id,gallery_id,score\nt0,v0,.5\nt1,v1,.25\n"),
+    "ranks.tsv": ("text", "rankings", "query\tvideo\trank\nt0\tv0\t1\nt0\tv1\t2\n"),
+    "gt.json": ("JSON", "a ground truth", json.dumps(dict(PAIRS))),
+    "gt.csv": ("text", "a ground truth", "query,video\nt0,v0\n"),
+    "qrels": ("text", "a ground truth", "".join(f"{a} 0 {b} 1\n" for a, b in PAIRS)),
+    "gt.jsonl": ("JSON", "a ground truth", '{"caption": "a dog", "video_id": "v0"}\n'),
+    "e.json": ("JSON", "embeddings", json.dumps({a: [0.5, -0.25] * 4 for a, _ in PAIRS})),
+    "e.csv": ("text", "embeddings", "id," + ",".join("01234567") + "\na" + ",.5" * 8 + "\n"),
+    "notes.txt": ("text", "", "dear all,\nlunch, at noon\n"),
+    "config.json": ("JSON", "", '{"lr": 1, "layers": 12, "tags": ["a"]}'),
+    "broken.json": ("JSON", "", '{"t0": '),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_would_be_replaced_is_called_by_what_reads_in_it(tmp_path, name):
+    kind, what, content = READ[name]
+    path = tmp_path / name
+    path.write_text(content)
+    said = f"{kind} that reads as {what}" if what else kind
+    with pytest.raises(RerankError) as error:
+        check_outputs({"--out": path}, kind=RESULTS_SCHEMA)
+    assert f"is there and is {said}, not results (rerank-results/1); choose" in str(error.value)
+    with pytest.raises(RerankError, match=f"is there and is {said}, not pair scores"):
+        check_outputs({"--out": path}, kind=PAIR_SCORES)
+    assert path.read_text() == content
 
 
 KINDS = {
@@ -141,7 +180,7 @@ def test_files_are_called_by_what_they_are(tmp_path, content):
     what = KINDS[content]
     (tmp_path / "page").write_bytes(content)
     assert kind_of_file(tmp_path / "page") == what
-    said = f"page: is there and is {what}, not an HTML page"
+    said = f"page: is there and is {what}, not a page of this toolkit"
     with pytest.raises(RerankError, match=said):
         check_outputs({"--report": tmp_path / "page"}, kind=PAGE)
     if what == "text":

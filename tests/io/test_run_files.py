@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from rerank.core.errors import FormatError
+from rerank.core.errors import FormatError, RerankWarning
 from rerank.io import DirectionResult, read_rankings, write_results, write_topk
+from rerank.io.run_files import convert_rankings
 
 WANT = {"q1": ("b", "a"), "q2": ("c", "b")}
 SCORES = {"q1": (0.9, 0.5), "q2": (0.8, -0.1)}
@@ -167,6 +168,102 @@ def test_a_number_without_a_meaning_is_asked_about(tmp_path):
     of_rows(tmp_path / "r.csv", "foo", float)
     with pytest.raises(FormatError, match="'foo'.*call it score.*or distance"):
         read_rankings(tmp_path / "r.csv")
+
+
+WHOLE = {"q1": (9, 5), "q2": (3, -8)}
+
+
+@pytest.mark.parametrize("name", ["points", "foo"])
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "lists", "query"])
+def test_whole_numbers_of_an_unknown_name_are_the_score_or_named(tmp_path, name, form):
+    rows = [
+        {"query_id": q, "doc_id": i, name: n}
+        for q in WANT for i, n in sorted(zip(WANT[q], WHOLE[q], strict=True))
+    ]  # fmt: skip
+    of = {q: [row for row in rows if row["query_id"] == q] for q in WANT}
+    content = {
+        "csv": ",".join(rows[0]) + "\n"
+        + "\n".join(",".join(map(str, row.values())) for row in rows),
+        "json": json.dumps(rows),
+        "jsonl": "\n".join(map(json.dumps, rows)),
+        "lists": json.dumps([
+            {"query": q, "docs": [x["doc_id"] for x in of[q]], name: [x[name] for x in of[q]]}
+            for q in of
+        ]),
+        "query": json.dumps({q: [{"id": x["doc_id"], name: x[name]} for x in of[q]] for q in of}),
+    }[form]  # fmt: skip
+    path = tmp_path / f"run.{form if form in ('csv', 'jsonl') else 'json'}"
+    path.write_text(content)
+    (found,) = read_rankings(path)
+    if name == "points":
+        assert dict(zip(found.query_ids, found.items, strict=True)) == WANT and not found.notes
+        return
+    assert found.items == (("a", "b"), ("b", "c"))
+    assert len(found.notes) == 1
+    assert "order of the file counts, and 'foo' is not used" in found.notes[0]
+    assert "call it score" in found.notes[0]
+    # What is printed works.
+    path.write_text(content.replace("foo", "score"))
+    (found,) = read_rankings(path)
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+    with pytest.warns(RerankWarning, match="'foo' is not used"):
+        path.write_text(content)
+        convert_rankings(path, tmp_path / "run.h5", queries="texts")
+
+
+@pytest.mark.parametrize("numbers", [(2, 1), (1, 2), (7, 7)])
+def test_whole_numbers_that_agree_with_the_order_are_left_alone(tmp_path, numbers):
+    lines = [f"{q},{i},{n}\n" for q in WANT for i, n in zip(WANT[q], numbers, strict=True)]
+    (tmp_path / "run.csv").write_text("query,video,foo\n" + "".join(lines))
+    (found,) = read_rankings(tmp_path / "run.csv")
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT and not found.notes
+
+
+SCORED = {q: dict(zip(WANT[q], SCORES[q], strict=True)) for q in WANT}
+LISTED = {q: list(WANT[q]) for q in WANT}
+RECORDS = [{"query": q, "doc": i, "score": s} for q, i, s in ROWS]
+PARALLEL = {q: {"ids": list(WANT[q]), "scores": SCORES[q]} for q in WANT}
+WRAPPED = {
+    "run": ({"run": SCORED}, ""),
+    "results": ({"results": SCORED}, ""),
+    "rankings": ({"rankings": SCORED}, ""),
+    "any word": ({"bm25": SCORED}, ""),
+    "beside": ({"name": "bm25", "k": 2, "meta": {}, "run": SCORED}, ""),
+    "twice": ({"data": {"run": SCORED}}, ""),
+    "names": ({"rankings": LISTED}, ""),
+    "records": ({"run": RECORDS}, ""),
+    "lists of lists": ({"results": PARALLEL}, ""),
+    "no wrapper": (PARALLEL, ""),
+    "said of items": ({q: {i: {"score": s} for i, s in SCORED[q].items()} for q in WANT}, ""),
+    "direction": ({"run": {"t2v": SCORED}}, "t2v"),
+    "other words": ({"video_to_text": SCORED}, "v2t"),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_rankings_in_a_wrapper_are_read(tmp_path, name):
+    content, direction = WRAPPED[name]
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    (found,) = read_rankings(tmp_path / "run.json")
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+    assert found.direction == direction
+
+
+def test_two_runs_in_one_file_are_asked_about_and_queries_are_no_wrappers(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"bm25": SCORED, "dense": SCORED}))
+    with pytest.raises(FormatError, match="holds the runs 'bm25', 'dense'; keep one"):
+        read_rankings(path)
+    deep: dict = SCORED
+    for _ in range(700):
+        deep = {"run": deep}
+    path.write_text(json.dumps(deep))
+    with pytest.raises(FormatError):
+        read_rankings(path)
+    for content in ({"run": ["b", "a"]}, {"run": {"b": 2, "a": 1}}, {"run": [["b", 2], ["a", 1]]}):
+        path.write_text(json.dumps(content))
+        (found,) = read_rankings(path)
+        assert (found.query_ids, found.items) == (("run",), (("b", "a"),))
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -5,8 +5,11 @@ import pytest
 import torch
 from scipy import stats
 
+from rerank.core import views
+from rerank.core.rows import StoredRows
 from rerank.core.similarity import Dense, Pair
 from rerank.metrics import hubness
+from rerank.passes import padding, reduce
 
 RNG = np.random.default_rng(0)
 
@@ -132,3 +135,71 @@ def test_a_rise_of_hubs_is_told_as_it_is_shown():
     assert lost.skewness < 0 and hubness.rise(lost, hub).count("->") == 1
     more = counted(8, 0, 0, 0)
     assert "skewness 0.00 -> 1.15, antihubs 0.0% -> 75.0%" in hubness.rise(even, more)
+
+
+def padded(scores, rows, columns, fills):
+    """Scores with rows of one number appended, then columns of another."""
+    n, m = scores.shape
+    out = np.full((n + rows, m + columns), fills[0], dtype=scores.dtype)
+    out[:n, m:] = fills[1]
+    out[:n, :m] = scores
+    return out
+
+
+def popular(n=60, m=50, seed=1):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, m)) + 1.5 * rng.normal(size=m)
+
+
+@pytest.mark.parametrize("fills", [(0, 0), (-100, -100), (-np.inf, -np.inf), (0, -np.inf), (7, 7)])
+@pytest.mark.parametrize(("rows", "columns"), [(15, 0), (0, 20), (15, 20), (90, 70)])
+def test_padding_of_scores_changes_no_figure(fills, rows, columns):
+    plain = popular()
+    bare = hubness.summary(Dense(plain)).as_dict()
+    assert bare["antihubs"] > 0  # of scores that vary: they count
+    sim = Dense(padded(plain, rows, columns, fills), unscored=True)
+    mapped = views.Mapped(sim, lambda _, block: block)
+    split = Dense(sim.base, unscored=True, block_size=7)
+    for found in (hubness.summary(x) for x in (sim, mapped, split)):
+        assert found.as_dict() == bare
+        assert found.live is None or found.live[:50].all() and not found.live[50:].any()
+        assert len(found.counts) == 50 + columns
+    again = sim.add_gallery_bias(torch.linspace(-3, 3, 50 + columns, dtype=torch.float64))
+    biased = Dense(plain).add_gallery_bias(again.right[:50, 0])
+    expected = hubness.summary(biased).as_dict()
+    assert hubness.summary(again, raw=sim).as_dict() == expected
+    lists = reduce.topk(again, 20)
+    assert hubness.summary(again, raw=sim, topk=lists).as_dict() == expected
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_embeddings_of_zeros_change_no_figure(streamed):
+    rng = np.random.default_rng(2)
+    texts, videos = rng.normal(size=(60, 12)), rng.normal(size=(50, 12)) + 0.3
+    more = [np.vstack([x, np.zeros((25, 12))]).astype("float32") for x in (texts, videos)]
+    if streamed:
+        more = [StoredRows(torch.from_numpy(x)) for x in more]
+    plain = Pair(texts.astype("float32"), videos.astype("float32"), metric="dot")
+    sim = Pair(*more, metric="dot")
+    for one, other in ((plain, sim), (plain.T, sim.T)):
+        assert hubness.summary(other).as_dict() == hubness.summary(one).as_dict()
+    drawn = [hubness.summary(x, most=30).as_dict() for x in (plain, sim)]
+    assert drawn[0] == drawn[1] and drawn[0]["queries"] == 30
+
+
+def test_lines_of_a_number_that_is_common_are_no_padding():
+    """Probabilities that rounded to zero: an item that nobody finds is an antihub."""
+    scores = np.zeros((60, 50))
+    scores[np.arange(60), np.arange(60) % 45] = 1
+    assert len(hubness.summary(Dense(scores), 1).antihubs) == 5
+    assert padding.live(Dense(scores)).whole
+    assert padding.live(Dense(np.ones((60, 50)))).whole
+    assert padding.live(Dense(np.tile(np.arange(50.0), (60, 1)))).whole
+
+
+def test_where_nothing_varies_everything_counts():
+    rows = torch.zeros((20, 4))
+    for sim in (Pair(rows, torch.ones((30, 4)), metric="dot"), Dense(torch.full((20, 30), 0.5))):
+        for side in (sim, sim.T):
+            found = hubness.summary(side)
+            assert found.n_items == side.shape[1] and found.n_queries == side.shape[0]

@@ -16,7 +16,7 @@ from rerank.selection.gate import gate
 from rerank.selection.tune import Evidence, Settings, make_side
 from rerank.tasks import apply as tasks
 from rerank.tasks.compare import compare
-from rerank.tasks.evaluate_files import judge_results
+from rerank.tasks.evaluate_files import judge_raw, judge_results
 
 D = 24
 
@@ -266,3 +266,45 @@ def test_eval_says_where_a_method_was_applied_again(tmp_path):
         )
         said = " ".join(judge_results(gt, out).notes)
         assert ("applied again" in said) is again
+
+
+@pytest.mark.parametrize("fill", [0.0, -100.0, -np.inf])
+def test_padding_changes_no_figure_of_hubs_at_any_door(fill, tmp_path):
+    texts, videos, right = DATA["plain"]()
+    plain = Pair(texts, videos).scores().float().numpy()
+    n, m = plain.shape
+    more = np.full((n + 20, m + 30), fill, dtype=np.float32)
+    more[:n, :m] = plain
+    found = []
+    for name, scores in (("plain", plain), ("padded", more)):
+        path = tmp_path / f"{name}.npy"
+        np.save(path, scores)
+        run = rerank.apply(scores=scores, method="csls")
+        gt = {row: [int(video)] for row, video in enumerate(right)}
+        table = rerank.compare(scores=scores, gt=gt, methods="csls")
+        results = tmp_path / f"{name}.h5"
+        tasks.apply_files(sims=path, out=results, settings={"method": "csls"})
+        judged = judge_results(None, results, hubs=True)
+        alone = judge_raw(None, sims=path, hubs=True)
+        inspected = rerank.inspect(scores=scores)
+        figures = [
+            run.t2v.before,
+            run.t2v.after,
+            run.v2t.before,
+            run.v2t.after,
+            *(x for both in judged.hubness.values() for x in both),
+            *(x for x, _ in alone.hubness.values()),
+            *(x.hubness for one in table.tables for x in (one.raw, *one.entries)),
+        ]
+        found.append(
+            [
+                *(x.as_dict() for x in figures),
+                *inspected["hubness"].values(),
+                inspected["advice"],
+                *(rerank.evaluate(x, gt)["t2v"]["skewness"] for x in (scores, run)),
+            ]
+        )
+        said = {x["name"]: (x["status"], x["found"]) for x in inspected["checks"]}
+    assert found[0] == found[1]
+    assert said["texts, padding?"] == ("look", f"20 of {n + 20} texts hold one number only")
+    assert said["videos, padding?"] == ("look", f"30 of {m + 30} videos hold one number only")

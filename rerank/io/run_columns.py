@@ -1,0 +1,47 @@
+"""Whole numbers of unknown names in rankings where nothing else says how good an item is."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from rerank.io.files import named
+
+
+@dataclass
+class Unused:
+    """What such columns hold: name -> list -> numbers in the order of the file."""
+
+    found: dict[str, dict[object, list[int]]] = field(default_factory=dict)
+
+    def see(self, record: Mapping[str, Any], used: tuple[object, ...], line: object) -> None:
+        """An entry of a list whose score, distance or rank is not said."""
+        for name, value in record.items():
+            if name not in used and (number := _whole(value)) is not None:
+                self.found.setdefault(name, {}).setdefault(line, []).append(number)
+
+    def notes(self, where: str) -> tuple[str, ...]:
+        """What is said of the columns that order the lists in another way than the file does."""
+        odd = [name for name, lists in self.found.items() if not _as_ordered(list(lists.values()))]
+        if not odd:
+            return ()
+        verb = "is" if len(odd) == 1 else "are"
+        return (
+            f"{where}: the order of the file counts, and {named(odd)} {verb} not used; if it says "
+            "how good an item is, call it score where more is better, or distance where less is",
+        )
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?\d{1,15}", value) else None
+
+
+def _as_ordered(lists: list[list[int]]) -> bool:
+    """Whether numbers fall along all lists, or count them as ranks do."""
+    falling = all(a >= b for line in lists for a, b in pairwise(line))
+    return falling or any(
+        all(line == list(range(first, first + len(line))) for line in lists) for first in (0, 1)
+    )

@@ -1,0 +1,85 @@
+"""What people put around the rankings in a file of JSON: `{"run": ...}`, one part for each run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rerank.core.errors import FormatError
+from rerank.io.files import named
+from rerank.io.truth_words import TEXT_FIELDS, direction_of, first_field, plain
+
+# What may list the items of one query.
+LISTS = (
+    "items", "results", "hits", "ranking", "neighbors", "neighbours", "matches", "docs",
+    "documents", "candidates", "retrieved", "predictions", "topk", "ids",
+)  # fmt: skip
+# What says how good an item is, the higher the better; how far away; its place.
+SCORES = (
+    "score", "similarity", "sim", "cosine", "probability", "prob", "logit", "points", "confidence",
+)  # fmt: skip
+DISTANCES = ("distance", "dist")
+RANKS = ("rank", "position", "place")
+_WORDS = {*LISTS, "run", "runs", "rankings", "data", "lists", "records", "test", "rows"}
+_DEEP = 4
+_DIRECTIONS = {"text-video": "t2v", "video-text": "v2t"}
+
+
+def unwrapped(content: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401  JSON is any of six types
+    """The rankings in an object, without what is around and beside them; else the object itself.
+
+    >>> unwrapped({"run": {"q1": {"a": 0.5}}, "name": "bm25"}, "run.json")
+    {'q1': {'a': 0.5}}
+    >>> unwrapped({"q1": {"a": 0.5}}, "run.json")
+    {'q1': {'a': 0.5}}
+
+    Raises:
+        FormatError: several runs, of which nobody knows which is meant.
+    """
+    for _ in range(_DEEP):
+        inside = _unwrapped_once(content, where)
+        if inside is content or not isinstance(inside, Mapping):
+            return inside
+        content = inside
+    return content
+
+
+def _unwrapped_once(content: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
+    parts = [key for key, value in content.items() if _holds_queries(key, value)]
+    beside = [value for key, value in content.items() if key not in parts]
+    if not parts or any(isinstance(value, Mapping | list) and value for value in beside):
+        return content
+    if len(parts) == 1 and direction_of(parts[0]) == "":
+        return content[parts[0]]
+    by_direction = {_DIRECTIONS.get(direction_of(key), key): content[key] for key in parts}
+    if by_direction.keys() <= set(_DIRECTIONS.values()) and len(by_direction) == len(parts):
+        return by_direction
+    raise FormatError(f"{where}: holds the runs {named(parts)}; keep one of them in the file")
+
+
+def _holds_queries(key: str, value: object) -> bool:
+    """Whether something holds the lists of queries, and is not the list of one."""
+    told = plain(key) in _WORDS or direction_of(key) != ""
+    if isinstance(value, list):
+        # Records that name their query each; those of one list name items alone.
+        return (
+            told
+            and bool(value)
+            and all(
+                isinstance(x, Mapping) and first_field(x, TEXT_FIELDS) is not None for x in value
+            )
+        )
+    if not isinstance(value, Mapping) or not value or is_one_list(value):
+        return False
+    inside = list(value.values())
+    if all(isinstance(x, Mapping) for x in inside):
+        return told or not any(says_how_good(x) for x in inside)
+    return told and all(isinstance(x, Mapping | list) for x in inside)
+
+
+def says_how_good(entry: Mapping[str, Any]) -> bool:
+    """Whether an object is what is said of one item: `{"score": 0.5, "rank": 1}`."""
+    return first_field(entry, (*SCORES, *DISTANCES, *RANKS)) is not None
+
+
+def is_one_list(value: Mapping[str, Any]) -> bool:
+    """Whether an object holds the list of one query: `{"ids": [...], "scores": [...]}`."""
+    return any(plain(str(key)) in LISTS and isinstance(x, list) for key, x in value.items())
