@@ -368,6 +368,8 @@ def _judge(
     pairs = reduce.total_queries(sim) * reduce.total_gallery(sim)
     if not isinstance(sim, Pair) or pairs > equal_items.MOST:
         return None
+    if choice.form != "equality" and found.slack < _ROOMY:
+        return None
     room = None if choice.form == "equality" else partial(_room, found=found)
     return cache(partial(equal_items.gain, sim, tau, chosen.spacing, found=found, room=room))
 
@@ -421,6 +423,8 @@ _PLAIN = ("equality", "grouped", "as given")
 _SHORTER = ("few queries", "one-to-one", "equality")
 # A plan that only an alignment is read from is met within this L1 distance.
 _PLAN_TOL = 1e-2
+# Share of the items that no query can have, from which room for one is no near equality.
+_ROOMY = 0.25
 # Steps of a fit that is only judged.
 _ROUGHLY = 50
 # What a given temperature is taken to be of the spacing: about what "auto" gives at c = 1/2.
