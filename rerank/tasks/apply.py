@@ -24,6 +24,7 @@ from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.memory import limit
 from rerank.core.similarity import Similarity
 from rerank.core.version import __version__
+from rerank.core.wording import option
 from rerank.core.words import Label, Metric, Name, ScoresAre
 from rerank.io import DirectionResult, Embeddings
 from rerank.io.files import folder_of
@@ -461,7 +462,7 @@ def apply_files(
         fits = (result.t2v.fit, result.v2t.fit) if confidence or threshold is not None else ()
         answers: dict[Name, Answers] = {f.direction.name: answers_of(f, threshold) for f in fits}
         # Of all processes, so asked before the first one writes alone.
-        regime, read = _sweeps(result), _read_lines(inputs)
+        regime, read = _sweeps(result), _read_lines(inputs, result.stored)
         asked = {
             "method": result.method, "metric": None if sims else metric, "k": k,
             "scores_are": scores_are, "unscored": unscored, "groups": groups, "gate": gate,
@@ -707,8 +708,8 @@ def describe_fit(outcome: Ranking) -> dict[str, Any]:
     return facts | dict(outcome.fit.facts)
 
 
-def _read_lines(inputs: Inputs) -> list[str]:
-    """What was read, a line per file."""
+def _read_lines(inputs: Inputs, stored: Scores | None = None) -> list[str]:
+    """What was read, a line per file; of scores also what they are, unless a note tells more."""
     if inputs.models:
         return [line for model in inputs.models for line in _read_lines(model)]
     lines: list[str] = []
@@ -728,7 +729,12 @@ def _read_lines(inputs: Inputs) -> list[str]:
             )
     if inputs.scores is not None:
         n, m = inputs.scores.total_rows, len(inputs.scores.gallery_ids)
-        lines.append(f"read  {Path(inputs.scores.source).name}: {_times(n, queries, m, items)}")
+        way = f"{option('scores-are')} tells if they are something else"
+        plain = stored is not None and not stored.sentence and inputs.scores_are == "auto"
+        kind = f", taken as {stored.reading.kind}; {way}" if plain else ""
+        lines.append(
+            f"read  {Path(inputs.scores.source).name}: {_times(n, queries, m, items)}{kind}"
+        )
     if inputs.bank_scores is not None:
         n, m = inputs.bank_scores.scores.shape
         bank = Path(inputs.bank_scores.source).name

@@ -205,8 +205,16 @@ def test_sims_of_any_kind(work, tmp_path):
     logits = scores / 0.01
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.save(tmp_path / "p.npy", p / p.sum(axis=1, keepdims=True))
-    _, err = run("apply", "--sims", "p.npy", "--out", "p.h5", cwd=tmp_path)
-    assert "a softmax" in err
+    out, err = run("apply", "--sims", "p.npy", "--out", "p.h5", cwd=tmp_path)
+    assert "a softmax" in err and "taken as" not in out
+    # Where the numbers say nothing it is said what they are taken for, unless it was stated.
+    for kind, factor in (("similarities", 1), ("logits", 100)):
+        np.save(tmp_path / "q.npy", factor * scores)
+        out, _ = run("apply", "--sims", "q.npy", "--out", "q.h5", "--force", cwd=tmp_path)
+        assert f"taken as {kind}; --scores-are" in out
+        stated = ("--scores-are", kind, "--force")
+        out, _ = run("apply", "--sims", "q.npy", "--out", "q.h5", *stated, cwd=tmp_path)
+        assert "taken as" not in out
 
 
 @pytest.mark.parametrize(
