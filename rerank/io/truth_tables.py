@@ -100,6 +100,9 @@ def _decimal_ids(
 def table_readings(text: str, where: str) -> Iterable[Reading]:
     """A table with a header, TREC qrels, lines of an id and a caption, or columns of pairs."""
     lines = lines_in(text, where)
+    if remarks := _remarks(lines):
+        lines = lines[remarks:]
+        text = "\n".join(lines)
     first = next((line for line in lines if line.strip()), "")
     if not first:
         return []
@@ -129,6 +132,21 @@ def table_readings(text: str, where: str) -> Iterable[Reading]:
         f"{where}: {columns if len(header) > 1 else qrels}; expected TREC qrels (query 0 item "
         f"grade), a table with a header that names query and video, such as {HEADERS}, or JSON"
     )
+
+
+def _remarks(lines: Sequence[str]) -> int:
+    """How many lines stand before a table: "sep=;" of spreadsheets, and remarks without columns.
+
+    >>> _remarks(["# made in May", "query,video"]), _remarks(["#cats, asleep", "a,b"])
+    (1, 0)
+    """
+    if lines and re.fullmatch(r"sep=.", lines[0].strip('"')):
+        return 1
+    count = next((i for i, line in enumerate(lines) if not line.startswith("#")), 0)
+    table = lines[count] if count else ""
+    delimiter = max("\t,;|", key=table.count)
+    apart = count and delimiter in table and not any(delimiter in line for line in lines[:count])
+    return count if apart else 0
 
 
 def _refuse_lists(header: Sequence[str], text: str, delimiter: str, where: str) -> None:

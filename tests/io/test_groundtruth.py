@@ -660,3 +660,25 @@ def test_two_columns_of_one_name_that_differ_are_refused(tmp_path, twice):
     # What is printed works.
     renamed = changed.replace(f"note,{twice}\n", "note,other\n")
     assert rows(read(tmp_path, renamed, name="gt.csv", allow_unjudged=True))[0] == [1]
+
+
+@pytest.mark.parametrize(
+    ("before", "cells"),
+    [
+        ("# made in May\n# by hand\n", ","),
+        ("sep=;\n", ";"),
+        ('"sep=;"\r\n', ";"),
+        ("# May\n", "\t"),
+    ],
+)
+def test_what_stands_before_a_table_is_no_pair_of_it(tmp_path, before, cells):
+    table = [["query", "video"], ["t0", "v1"], ["t1", "v0"]]
+    (tmp_path / "gt.csv").write_text(before + "".join(cells.join(row) + "\n" for row in table))
+    got = read_ground_truth(tmp_path / "gt.csv", ["t0", "t1"], ["v0", "v1"])
+    assert rows(got) == [[1], [0]]
+
+
+def test_captions_that_begin_with_a_hash_are_no_remarks(tmp_path):
+    (tmp_path / "gt.csv").write_text("#cats asleep,v1\n#dogs,v0\n")
+    got = read_ground_truth(tmp_path / "gt.csv", ["#cats asleep", "#dogs"], ["v0", "v1"])
+    assert rows(got) == [[1], [0]]
