@@ -31,6 +31,9 @@ _LONGEST = 1 << 30
 # Bytes that the cells of one row take, for each of its characters.
 _CELLS = 30
 
+# What spreadsheets put before a table.
+SEPARATOR = re.compile(r'"?sep=."?')
+
 Rows: TypeAlias = list[list[str]]
 Opened: TypeAlias = Callable[[], contextlib.AbstractContextManager[IO[str]]]
 
@@ -260,6 +263,8 @@ def read_table(text: str, where: str) -> tuple[list[str], Rows]:
 
     >>> read_table("id;x\na; 1\n", "here")
     (['id', 'x'], [['a', '1']])
+    >>> read_table("sep=;\nid;x\na; 1\n", "here")
+    (['id', 'x'], [['a', '1']])
     >>> read_table("a,.5\nb,2\n", "here")
     (['column 0', 'column 1'], [['a', '.5'], ['b', '2']])
 
@@ -308,13 +313,13 @@ def _table(opened: Opened, where: str) -> TextTable:
 
 
 def _first_line(stream: IO[str], where: str) -> tuple[str, int]:
-    """The line of the header, and the number of lines with remarks (# ...) before it."""
+    """The line of the header, and the number of lines with remarks (# ..., sep=;) before it."""
     remark = ""
     for number, line in enumerate(lines_of(stream, where)):
         if not line.strip():
             continue
         cells = any(map(line.count, _DELIMITERS))
-        if line.startswith("#") and not cells:
+        if line.startswith("#") and not cells or not number and SEPARATOR.fullmatch(line.strip()):
             remark = remark or line
         elif remark and not cells:
             break  # one column throughout, whose name begins so

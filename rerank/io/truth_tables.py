@@ -15,6 +15,7 @@ from rerank.core.errors import FormatError
 from rerank.io.field import Field
 from rerank.io.files import named
 from rerank.io.lines import lines_in
+from rerank.io.text_table import SEPARATOR
 from rerank.io.truth_records import LOOKED_AT, Pair, Reading, as_grade, reading, readings_of_records
 from rerank.io.truth_words import (
     CAPTION_FIELDS,
@@ -140,7 +141,7 @@ def _remarks(lines: Sequence[str]) -> int:
     >>> _remarks(["# made in May", "query,video"]), _remarks(["#cats, asleep", "a,b"])
     (1, 0)
     """
-    if lines and re.fullmatch(r"sep=.", lines[0].strip('"')):
+    if lines and SEPARATOR.fullmatch(lines[0].strip()):
         return 1
     count = next((i for i, line in enumerate(lines) if not line.startswith("#")), 0)
     table = lines[count] if count else ""
