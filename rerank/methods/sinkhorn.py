@@ -366,7 +366,7 @@ def _judge(
 ) -> Callable[[], float] | None:
     """What finds the gain over unseen axes of these marginals, once; None where nothing can."""
     pairs = reduce.total_queries(sim) * reduce.total_gallery(sim)
-    if not isinstance(sim, Pair) or pairs > equal_items.MOST:
+    if pairs > equal_items.MOST:
         return None
     if choice.form != "equality" and found.slack < _ROOMY:
         return None

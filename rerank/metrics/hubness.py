@@ -176,8 +176,7 @@ def summary(
     """
     live = padding.live(sim if raw is None else raw)
     m = int(live.items.sum())
-    # Lists as long as the gallery hold every item once and say nothing.
-    k = k if k < m else max(1, m // 2)
+    k = depth(k, m)
     if topk is None or not live.whole:
         part = live.part(sim)
         found = search.topk(part if most is None else gallery.sampled(part, most), k)
@@ -185,6 +184,14 @@ def summary(
     k = min(k, topk.indices.shape[1])
     items = None if live.whole else live.items.cpu().numpy()
     return replace(from_lists(scored_lists(topk), len(live.items), k), live=items)
+
+
+def depth(k: int, m: int) -> int:
+    """How long the lists are that hubs of m items are counted in.
+
+    Lists as long as the gallery hold every item once and say nothing.
+    """
+    return k if k < m else max(1, m // 2)
 
 
 def scored_lists(topk: reduce.TopK) -> Tensor:

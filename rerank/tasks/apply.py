@@ -334,7 +334,7 @@ def ranking(fit: Fit, k: int) -> Ranking:
 def _hubs(raw: Similarity, sim: Similarity, found: TopK, items: int) -> tuple[Hubness, Hubness]:
     """Before and after, counted over a sample, whose raw lists the temperature knows."""
     live = padding.live(raw)
-    deep = min(10, max(1, int(live.items.sum()) // 2))
+    deep = hubness.depth(10, int(live.items.sum()))
     if not live.whole:
         before, after = (
             hubness.summary(side, deep, raw=raw, most=search.SAMPLE) for side in (raw, sim)

@@ -308,3 +308,14 @@ def test_padding_changes_no_figure_of_hubs_at_any_door(fill, tmp_path):
     assert found[0] == found[1]
     assert said["texts, padding?"] == ("look", f"20 of {n + 20} texts hold one number only")
     assert said["videos, padding?"] == ("look", f"30 of {m + 30} videos hold one number only")
+
+
+@pytest.mark.parametrize("m", [10, 11, 18, 25])
+def test_hubs_of_a_few_items_are_counted_alike_by_every_door(m):
+    scores = np.random.default_rng(m).normal(size=(30, m)).astype(np.float32)
+    run = rerank.apply(scores=scores, method="csls")
+    gt = {row: [row % m] for row in range(30)}
+    table = rerank.compare(scores=scores, gt=gt, methods="csls").tables[0]
+    assert run.t2v.before.as_dict() == table.raw.hubness.as_dict()
+    assert run.t2v.after.as_dict() == table.entries[0].hubness.as_dict()
+    assert run.t2v.before.k == (10 if m > 10 else m // 2)
