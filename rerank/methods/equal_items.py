@@ -32,7 +32,6 @@ from rerank.core.similarity import Pair, Similarity
 from rerank.methods.marginals import Masses
 from rerank.methods.popularity import crowding, without
 from rerank.methods.potentials import solve
-from rerank.methods.score_axes import as_pair
 from rerank.methods.temperature import spacing
 from rerank.methods.unseen_axes import parted
 from rerank.passes import gallery as items
@@ -56,30 +55,20 @@ Biases: TypeAlias = Callable[[Pair], tuple[Tensor, Tensor] | None]
 
 
 def gain(
-    sim: Similarity,
-    tau: float,
-    h: float,
-    *,
-    found: Masses,
-    room: Biases | None = None,
-    seed: int = 0,
+    sim: Pair, tau: float, h: float, *, found: Masses, room: Biases | None = None, seed: int = 0
 ) -> float:
     """Mean gain in log rank over unseen axes by equally probable items, or by room for one each.
 
-    0 where there are no axes to part; and of scores without embeddings 0 instead of more.
+    0 where there are no axes to part.
 
     Args:
-        sim: embeddings of both sides, or scores, whose own axes are parted.
+        sim: embeddings of both sides.
         tau: temperature in score units.
         h: spacing of the hard negatives, which that temperature belongs to.
         found: masses of both sides.
         room: finds the biases of few queries, without and with room for one.
         seed: of the coins.
     """
-    scores, own = sim, sim if isinstance(sim, Pair) else as_pair(sim, found)
-    if own is None:
-        return 0.0
-    sim = own
     masses = {"query_mass": found.log_a.double().exp(), "gallery_mass": found.log_b.double().exp()}
     second, _ = reduce.gram(sim, **masses)
     means = reduce.embedding_means(sim, **masses)
@@ -115,12 +104,10 @@ def gain(
     total = comm.all_sum(total) if sim.shard == "queries" else total
     gained = float(total[0] / total[1].clamp_min(1))
     harm = room is not None and gained < 0
-    if harm and _common_hubs(scores, _over(sim, means, axes), found):
-        return 0.0
-    return gained if sim is scores else min(gained, 0.0)
+    return 0.0 if harm and _common_hubs(sim, _over(sim, means, axes), found) else gained
 
 
-def _common_hubs(sim: Similarity, about: Pair, found: Masses) -> bool:
+def _common_hubs(sim: Pair, about: Pair, found: Masses) -> bool:
     """Whether queries crowd round few items, and no more so about the means of both sides.
 
     What all queries have in common makes hubs; items that queries share, they share about the means

@@ -154,16 +154,22 @@ def choose(bank: Bank, found: Masses, rho: float | Literal["auto"]) -> Choice:
     if found.queries < found.items:
         if bank.gallery_groups is not None and bank.gallery_groups < m:
             return Choice("grouped", 1.0, f"{counted} in groups: every item equally probable")
-        how = f"; if several share a query, say {option('grouped')}"
-        how += f", if queries share one, {option('rho', 0)} leaves them as they are"
-        how = "" if stated else how
-        note = f"{counted}: each item counts for one query at most{how}"
+        how = (
+            f"; say {option('grouped')} if several items are of one query, {option('rho', 0)} if "
+            "several queries want one item, which leaves all as it is"
+        )
+        one = "group" if bank.query_groups == round(found.queries) < found.rows else "query"
+        note = f"{counted}: each item counts for one {one} at most{'' if stated else how}"
         return Choice("few queries", 1.0, note)
     if bank.query_groups is not None and bank.query_groups >= n:
         own = bank.gallery_groups is None or bank.gallery_groups >= reduce.total_gallery(bank.sim)
         said = ", one-to-one as stated" if own else f" of {bank.gallery_groups:,} groups"
         return Choice("one-to-one", 1.0, f"{counted}{said}: queries may have no item")
-    how = "" if stated else f"; if most queries have none, say {option('one-to-one')}"
+    how = (
+        f"; say {option('one-to-one')} if most queries have no item, {option('rho', 0)} if most "
+        "items have no query, which leaves all as it is"
+    )
+    how = "" if stated else how
     return Choice("equality", 1.0, f"{counted}: all items count as equally probable{how}")
 
 
@@ -173,5 +179,5 @@ def _counted(bank: Bank, found: Masses) -> str:
     if counting >= found.rows:
         return f"{found.rows:,} queries"
     if counting == bank.query_groups:
-        return f"{found.rows:,} queries of {counting:,} groups"
+        return f"{found.rows:,} queries of {counting:,} group{'s' if counting > 1 else ''}"
     return f"{counting:,} distinct {'query' if counting == 1 else 'queries'}"

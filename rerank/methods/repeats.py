@@ -41,8 +41,7 @@ from rerank.core.arrays import inner
 from rerank.core.similarity import Similarity
 from rerank.core.words import Counting
 from rerank.methods.marginals import Masses, centred
-from rerank.methods.score_axes import COPY
-from rerank.methods.shared_items import MOST_ITEMS
+from rerank.methods.shared_items import COPY, MOST_ITEMS
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 

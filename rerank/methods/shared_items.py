@@ -27,7 +27,6 @@ from rerank.core.arrays import inner
 from rerank.core.similarity import Dense, Similarity
 from rerank.methods.equal_items import equally_popular
 from rerank.methods.marginals import Masses
-from rerank.methods.score_axes import axes_of, centred
 from rerank.methods.unseen_axes import parted
 from rerank.passes import gallery as items
 from rerank.passes import order
@@ -36,6 +35,10 @@ from rerank.passes import order
 _QUERIES, MOST_ITEMS = 1000, 2**13
 # How often the axes are parted, fewer times where that takes more products of numbers.
 _COINS, _PRODUCTS = (2, 16), 10**10
+# Axes that carry less of the scores than this share of the first are rounding.
+_ROUNDING = 1e-6
+# A correlation this close to one is that of a copy.
+COPY = 1e-5
 
 
 def shared(sim: Similarity, *, found: Masses, copies: bool = False, seed: int = 0) -> float:
@@ -47,7 +50,7 @@ def shared(sim: Similarity, *, found: Masses, copies: bool = False, seed: int = 
         copies: whether exact copies of a query are queries of their own.
         seed: of the coins.
     """
-    axes, weights = axes_of(_centred(sim, found), copies=copies)
+    axes, weights = _axes(_centred(sim, found), copies=copies)
     (rows, rank), width = axes.shape, weights.shape[1]
     coins = int(min(max(_PRODUCTS / max(1, rows * rank * width), _COINS[0]), _COINS[1]))
     coin = torch.Generator().manual_seed(seed)
@@ -73,7 +76,24 @@ def _centred(sim: Similarity, found: Masses) -> Tensor:
     """Scores of some live queries with all live items, less what a row or a column has alike."""
     rows = items.spread_out(sim, found.live_queries, min(found.rows, _QUERIES))
     columns = items.spread_out(sim.T, found.live_items, found.columns)
-    return centred(items.corner(sim, rows, columns))
+    block = items.corner(sim, rows, columns)
+    finite = torch.isfinite(block)
+    if not bool(finite.all()):
+        block = torch.where(finite, block, block[finite].min())
+    block = block - block.mean(dim=1, keepdim=True)
+    return block - block.mean(dim=0)
+
+
+def _axes(block: Tensor, *, copies: bool) -> tuple[Tensor, Tensor]:
+    """U and W, as many axes as are no rounding; of copies the first unless they count."""
+    gram = inner(block, block).double()
+    if not copies:
+        length = gram.diagonal().sqrt().clamp_min(1e-300)
+        again = (gram / length / length[:, None] > 1 - COPY).tril(-1).any(dim=1)
+        block, gram = block[~again], gram[~again][:, ~again]
+    size, axes = torch.linalg.eigh(gram)
+    axes = axes.flip(1)[:, : int((size > _ROUNDING * size[-1]).sum())].to(block.dtype).contiguous()
+    return axes, inner(axes.T.contiguous(), block.T.contiguous())
 
 
 def _best(scores: Tensor) -> Tensor:

@@ -119,9 +119,8 @@ class Sinkhorn(Reranker):
             query_groups=bank.query_groups if transductive else None,
         )  # fmt: skip
         choice = choose(bank, found, self.rho)
-        if transductive and min(found.rows, found.columns) <= 1:
-            which = "query" if found.rows <= 1 else "item"
-            return _unchanged(sim, choice, f"a single {which}: nothing to compare by")
+        if transductive and (alone := _alone(found, bank)):
+            return _unchanged(sim, choice, f"{alone}: nothing to compare by")
         graph, turned = None, False
         if self.neighbours is not None:
             graph = Graph.of(sim, self.neighbours, samples=self.samples)
@@ -366,7 +365,7 @@ def _judge(
 ) -> Callable[[], float] | None:
     """What finds the gain over unseen axes of these marginals, once; None where nothing can."""
     pairs = reduce.total_queries(sim) * reduce.total_gallery(sim)
-    if pairs > equal_items.MOST:
+    if not isinstance(sim, Pair) or pairs > equal_items.MOST:
         return None
     if choice.form != "equality" and found.slack < _ROOMY:
         return None
@@ -433,6 +432,13 @@ _TAU_OF_SPACING = 0.6
 _UNCONVERGED = 0.05
 # A weight of popularity alone that rounds to 0 %.
 _LITTLE = 0.005
+
+
+def _alone(found: Masses, bank: Bank) -> str:
+    """What there is only one of, or ""."""
+    if found.rows <= 1 or found.columns <= 1:
+        return f"a single {'query' if found.rows <= 1 else 'item'}"
+    return "queries of a single group" if bank.query_groups == 1 else ""
 
 
 def _unchanged(sim: Similarity, choice: Choice, note: str) -> "Potentials":

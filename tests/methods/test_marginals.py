@@ -289,6 +289,13 @@ def test_a_correction_of_next_to_nothing_is_none(weight):
     assert ("50 queries for 60 items" in said) == (weight < 0.4)
 
 
+def test_queries_of_one_group_are_left_as_a_single_query_is():
+    scores = torch.randn(8, 50, generator=torch.Generator().manual_seed(0))
+    bank = directions.from_scores(Dense(scores), groups=["a"] * 8)["t2v"].bank
+    fitted = Sinkhorn().fit(bank)
+    assert not fitted.gallery_bias.any() and "a single group" in fitted.note
+
+
 def test_groups_are_counted_from_ids():
     scores = hubs(100, 100)[:, :50]
     ids = np.repeat(np.arange(25), 4)
