@@ -49,6 +49,8 @@ class Wide(NamedTuple):
 USUAL, NARROW = Wide(2.0), Wide(1.0, rounds=4)
 # Queries that are looked at. Fewer than _TWICE are halved twice, than _FEWEST not at all.
 _MOST, _TWICE, _FEWEST = 500, 200, 4
+# Share of the queries that are about things of their own, where those that are not do not matter.
+_DISTINCT = 0.95
 # The narrow one must save this share of the collisions, and this many.
 _SHARE, _LEAST = 0.03, 0.01
 
@@ -67,7 +69,7 @@ def width(sim: Similarity, tau: float, spacing: float, found: Masses) -> Wide:
     flags = comm.gather_rows(flags.to(torch.uint8)).bool() if split else flags
     places = torch.nonzero(flags)[:, 0]
     # Queries that are several of one thing want one item, and collide rightly.
-    if len(places) < _FEWEST or found.queries < found.rows:
+    if len(places) < _FEWEST or found.queries < _DISTINCT * found.rows:
         return USUAL.of(spacing)
     collided = dict.fromkeys((USUAL, NARROW), 0.0)
     for seed in range(1 if len(places) >= _TWICE else 2):

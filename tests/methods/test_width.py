@@ -81,3 +81,4 @@ def test_queries_of_one_thing_collide_rightly():
     sim = Dense(scores)
     assert width(sim, 0.5, 0.25, masses(sim)).rounds > 1
     assert width(sim, 0.5, 0.25, masses(sim, query_groups=80)) == (0.5, 1)
+    assert width(sim, 0.5, 0.25, masses(sim, query_groups=158)).rounds > 1
