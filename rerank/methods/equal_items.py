@@ -28,7 +28,7 @@ from torch import Tensor
 
 from rerank.core import comm
 from rerank.core.rows import StoredRows, centred, mapped
-from rerank.core.similarity import Pair, Similarity
+from rerank.core.similarity import Dense, Pair, Similarity
 from rerank.methods.marginals import Masses
 from rerank.methods.popularity import crowding, without
 from rerank.methods.potentials import solve
@@ -42,6 +42,8 @@ from rerank.passes.reduce import TopK
 _STEPS, _CLOSE = 50, 1e-2
 # Queries that are ranked; and pairs from which the fits would take too long.
 _QUERIES, MOST = 1000, 2**24
+# The same of few queries, which are fitted more often.
+MOST_OF_FEW = 2**22
 # Share of the queries that choose the same few items, where these are many.
 _CROWDED = 0.5
 # How often the axes are parted for few queries, of which one coin tells little.
@@ -51,7 +53,7 @@ _WIDTH = 3.0
 
 
 # Finds the (m,) biases without and with what is judged, from some axes; None where they tell none.
-Biases: TypeAlias = Callable[[Pair], tuple[Tensor, Tensor] | None]
+Biases: TypeAlias = Callable[[Similarity], tuple[Tensor, Tensor] | None]
 
 
 def gain(
@@ -93,6 +95,8 @@ def gain(
                 ).g  # fmt: skip
                 biases = torch.zeros_like(equal), equal
             else:
+                # Products once: many passes follow.
+                seen, unseen = (Dense(x.scores(), shard=sim.shard) for x in (seen, unseen))
                 biases = room(seen)
                 if biases is None:
                     return 0.0

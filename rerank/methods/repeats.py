@@ -298,12 +298,13 @@ def from_shared_items(seen: Repeats, found: Masses, *, shared: Callable[[], floa
     return replace(seen, weight=weight, shared=ratio) if weight > seen.weight else seen
 
 
-def doubted(seen: Repeats, gain: Callable[[], float]) -> Repeats:
+def doubted(seen: Repeats, found: Masses, gain: Callable[[], float]) -> Repeats:
     """Less of it, where equality moves queries to items that unseen axes rank far higher.
 
     A gallery with noise makes its items less alike than queries that do not repeat.
     """
-    if not seen.weight:
+    # Few queries may have been seen by what they are sure of.
+    if not seen.weight or found.slack > 0:
         return seen
     return replace(seen, weight=seen.weight * (1 - ramp(gain(), *_BETTER)))
 

@@ -178,7 +178,8 @@ class Sinkhorn(Reranker):
                 )  # fmt: skip
             if graph is None and (judge := _judge(sim, tau, chosen, found, choice)):
                 moved = partial(equal_items.moved, sim, level, found)
-                seen = doubted(from_unseen_axes(seen, found, moved=moved, gain=judge), judge)
+                seen = from_unseen_axes(seen, found, moved=moved, gain=judge)
+                seen = doubted(seen, found, judge)
             if graph is None:
                 copies = self.duplicates == "count"
                 ratio = partial(shared_items.shared, sim, found=found, copies=copies)
@@ -367,13 +368,14 @@ def _judge(
     pairs = reduce.total_queries(sim) * reduce.total_gallery(sim)
     if not isinstance(sim, Pair) or pairs > equal_items.MOST:
         return None
-    if choice.form != "equality" and found.slack < _ROOMY:
+    few = choice.form != "equality"
+    if few and (found.slack < _ROOMY or pairs > equal_items.MOST_OF_FEW):
         return None
-    room = None if choice.form == "equality" else partial(_room, found=found)
+    room = partial(_room, found=found) if few else None
     return cache(partial(equal_items.gain, sim, tau, chosen.spacing, found=found, room=room))
 
 
-def _room(sim: Pair, *, found: Masses) -> tuple[Tensor, Tensor] | None:
+def _room(sim: Similarity, *, found: Masses) -> tuple[Tensor, Tensor] | None:
     """(m,) biases of the popularity with others, and those of few queries, roughly."""
     few = Choice("few queries")
     chosen = auto_tau(**_Side(sim, found, None, None).asked(few, rough=True))
