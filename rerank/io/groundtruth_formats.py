@@ -10,8 +10,9 @@ from rerank.io.field import afford
 from rerank.io.files import parse_json, read_text, regular_file
 from rerank.io.truth_arrays import refuse_arrays
 from rerank.io.truth_json import json_readings
+from rerank.io.truth_parquet import parquet_readings
 from rerank.io.truth_records import Reading, readings_of_records
-from rerank.io.truth_tables import parquet_readings, table_readings
+from rerank.io.truth_tables import table_readings
 
 
 def readings_of(path: Path) -> Iterable[Reading]:

@@ -131,6 +131,12 @@ def as_grade(value: object, where: str) -> float:
         grade = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         grade = float("nan")
+    if word in ("", "none", "nan", "null"):
+        held = "holds no grade" if word in ("", "none") else f"{named([value])} is not a grade"
+        raise FormatError(
+            f"{where}: {held}; expected a number: write 0 where the pair is not right, or leave "
+            "the pair out where nobody judged it"
+        )
     if not abs(grade) < float("inf"):
         raise FormatError(f"{where}: {named([value])} is not a grade; expected a number")
     return grade

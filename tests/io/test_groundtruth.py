@@ -341,14 +341,20 @@ def test_columns_of_grades_by_any_usual_name(tmp_path, name):
     assert rows(truth) == EXPECTED
 
 
-@pytest.mark.parametrize(("grades", "row"), [([1, None], 1), (["E", "I"], 0)])
-def test_a_grade_of_parquet_that_is_none_is_told_by_its_row(tmp_path, grades, row):
+@pytest.mark.parametrize(
+    ("grades", "row", "words"),
+    [([1, None], 1, "holds no grade"), (["E", "I"], 0, "'E' is not a grade"),
+     ([1.0, float("nan")], 1, "nan is not a grade"), ([True, None], 1, "holds no grade"),
+     ([{"a": 1}, {"a": 2}], 0, "{'a': 1} is not a grade"), ([[1], [0]], 0, r"\[1\] is not a grade"),
+     ([[1, 2], [0]], 0, r"\[1, 2\] is not a grade")],
+)  # fmt: skip
+def test_a_grade_of_parquet_that_is_none_is_told_by_its_row(tmp_path, grades, row, words):
     arrow = pytest.importorskip("pyarrow")
     from pyarrow.parquet import write_table
 
     table = {"query_id": ["t1", "t2"], "video_id": ["v1", "v2"], "relevance": grades}
     write_table(arrow.table(table), tmp_path / "gt.parquet")
-    with pytest.raises(FormatError, match=f"row {row}: .* is not a grade; expected a number"):
+    with pytest.raises(FormatError, match=f"row {row}: {words}; expected a number"):
         read_ground_truth(tmp_path / "gt.parquet", TEXTS, VIDEOS)
 
 
@@ -620,6 +626,115 @@ def test_what_may_say_which_pairs_are_right_is_asked_about(tmp_path, form, name,
         # What is printed works.
         path.write_text(labelled("relevance", values, form))
         assert rows(read_ground_truth(path, texts, videos)) == [[0], [1], [2]]
+
+
+_TYPES = {
+    "bool": "bool_", "int8": "int8", "uint8": "uint8", "int64": "int64", "float16": "float16",
+    "float32": "float32", "float64": "float64", "decimal": "decimal128", "string": "string",
+    "dictionary": "dictionary", "list of one": "list_", "list of bool": "list_",
+}  # fmt: skip
+
+
+def typed_column(kind, right):
+    """The values as parquet holds them, and as text has them."""
+    from decimal import Decimal
+
+    pa = pytest.importorskip("pyarrow")
+    whole = [int(value) for value in right]
+    if kind == "bool":
+        return pa.array([bool(value) for value in right])
+    if kind == "decimal":
+        return pa.array([Decimal(value) for value in whole], pa.decimal128(5, 2))
+    if kind == "string":
+        return pa.array([("no", "yes")[value] for value in whole])
+    if kind == "dictionary":
+        return pa.array(["01"[value] for value in whole]).dictionary_encode()
+    if kind == "list of one":
+        return pa.array([[value] for value in whole])
+    if kind == "list of bool":
+        return pa.array([[bool(value)] for value in whole])
+    if kind.startswith("float"):
+        return pa.array(np.array(whole, kind))
+    return pa.array(whole, getattr(pa, kind)())
+
+
+@pytest.mark.parametrize("name", ["relevance", "score", "label", "match", "target", "y", "hit"])
+@pytest.mark.parametrize("kind", list(_TYPES))
+@pytest.mark.parametrize("form", ["parquet", "csv", "json"])
+def test_a_column_says_the_same_whatever_its_type_and_its_file(tmp_path, form, kind, name):
+    """It is a grade, or is asked about, in each of them; no pair of 0 is right in silence."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    texts, videos = ["t0", "t1", "t2"], ["v0", "v1", "v2"]
+    ids = {"query_id": [t for t in texts for _ in videos], "video_id": videos * 3}
+    table = pa.table({**ids, name: typed_column(kind, np.eye(3).reshape(-1))})
+    path = tmp_path / f"gt.{form}"
+    records = table.to_pylist()
+    if form == "parquet":
+        parquet.write_table(table, path)
+    elif form == "csv":
+        lines = [",".join(str(value) for value in each.values()) for each in records]
+        path.write_text("\n".join([",".join(records[0]), *lines]))
+    else:
+        path.write_text(json.dumps(records, default=float))
+    grade = name not in ("target", "y", "hit")
+    if grade and not kind.startswith("list"):
+        assert rows(read_ground_truth(path, texts, videos)) == [[0], [1], [2]]
+        return
+    said = "is not a grade" if grade else f"{name!r} differs between the pairs of one text"
+    with pytest.raises(FormatError, match=said):
+        read_ground_truth(path, texts, videos)
+    with pytest.raises(FormatError, match=said):
+        convert_ground_truth(path, tmp_path / "o.json")
+
+
+@pytest.mark.parametrize("kind", ["bool", "int64", "float64"])
+@pytest.mark.parametrize("no", [False, True])
+def test_nothing_beside_a_yes_says_no(tmp_path, kind, no):
+    """A column of 1 and null, and one of 1, 0 and null, are asked about as in other files."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    texts, videos = ["t0", "t1", "t2"], ["v0", "v1", "v2"]
+    column = [1 if i == j else 0 if no and i < j else None for i in range(3) for j in range(3)]
+    held = [bool(value) if kind == "bool" and value is not None else value for value in column]
+    ids = {"query_id": [t for t in texts for _ in videos], "video_id": videos * 3}
+    table = pa.table({**ids, "hit": pa.array(held, "bool" if kind == "bool" else kind)})
+    parquet.write_table(table, tmp_path / "gt.parquet")
+    (tmp_path / "gt.json").write_text(json.dumps(table.to_pylist()))
+    table.to_pandas().to_csv(tmp_path / "gt.csv", index=False)
+    for form in ("parquet", "json", "csv"):
+        with pytest.raises(FormatError, match="'hit' differs between the pairs of one text"):
+            read_ground_truth(tmp_path / f"gt.{form}", texts, videos)
+
+
+def test_columns_of_parquet_that_say_nothing_of_pairs_block_none(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import datetime
+
+    table = {
+        "query_id": ["t0", "t1", "t2"], "asin": ["v1", "v0", "v1"], "target": [1.0, 0.0, 1.0],
+        "of": [{"a": 1}] * 3, "when": [datetime.date(2020, 1, 1)] * 3, "year": [1999, None, 2001],
+        "vector": [[0.5, 1.0]] * 3, "mask": [[True], [True, False], []], "thumb": [b"\xff"] * 3,
+        "part": [[{"b": [1]}]] * 3, "clean": [True, False, None], "nothing": [None] * 3,
+    }  # fmt: skip
+    parquet.write_table(pa.table(table), tmp_path / "gt.parquet")
+    truth = read_ground_truth(tmp_path / "gt.parquet", ["t0", "t1", "t2"], ["v0", "v1"])
+    assert rows(truth) == [[1], [0], [1]]
+
+
+@pytest.mark.parametrize("kind", ["int64", "bool", "float32"])
+def test_lists_of_grades_in_parquet_count_beside_lists_of_videos(tmp_path, kind):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    right = [[i == j for j in range(3)] for i in range(3)]
+    labels = pa.array(right).cast(pa.list_(pa.int8())).cast(pa.list_(pa.type_for_alias(kind)))
+    for ids in ([["v0", "v1", "v2"]] * 3, [[0, 1, 2]] * 3):
+        table = {"query_id": ["t0", "t1", "t2"], "video_ids": ids, "labels": labels}
+        parquet.write_table(pa.table(table), tmp_path / "gt.parquet")
+        videos = [str(name) for name in ids[0]]
+        truth = read_ground_truth(tmp_path / "gt.parquet", ["t0", "t1", "t2"], videos)
+        assert rows(truth) == [[0], [1], [2]]
 
 
 @pytest.mark.parametrize("name", ["augmented", "gender", "fold"])
