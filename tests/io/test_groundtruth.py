@@ -593,6 +593,50 @@ def test_a_first_pair_of_one_letter_each_is_no_header(tmp_path):
     assert convert_ground_truth(path, tmp_path / "o.json", direction="text-video") == 2
 
 
+_PAIRED = {"t1": "v1", "t2": "v2", "t3": "v3", "12": "v2"}
+_PAIRS = [list(pair) for pair in _PAIRED.items()]
+_RECORDS = [{"query_id": text, "video_id": video} for text, video in _PAIRS]
+_SHORT = [{"qid": text, "vid": video} for text, video in _PAIRS]
+
+
+def in_lines(entries, **options):
+    return "\n".join(json.dumps(each, **options) for each in entries)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "ndjson", "json", "txt"])
+@pytest.mark.parametrize(
+    "content",
+    [json.dumps(_PAIRED), json.dumps(_PAIRED, indent=2), json.dumps(_RECORDS, indent=1),
+     json.dumps(_RECORDS), json.dumps({"test": _SHORT}), json.dumps({"test": _SHORT}, indent=1),
+     in_lines({text: video} for text, video in _PAIRS), in_lines(_PAIRS), in_lines(_RECORDS),
+     json.dumps(_PAIRS), in_lines([{"t1": "v1", "t2": "v2"}, {"t3": "v3", "12": ["v2"]}]),
+     in_lines({text: {video: 1}} for text, video in _PAIRS), in_lines([*p, 1] for p in _PAIRS),
+     json.dumps({"query_id": list(_PAIRED), "video_id": list(_PAIRED.values())})],
+)  # fmt: skip
+def test_json_is_read_as_what_it_holds_in_lines_or_not(tmp_path, ending, content):
+    assert rows(read(tmp_path, content, name=f"gt.{ending}")) == [[1], [2], [0], [2]]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(in_lines(_RECORDS[:1]), [[1]]), (in_lines(_PAIRS[:1]), [[1]]), ('{"t1": "v1"}', [[1]]),
+     ('{"query_id": "t1", "positives": ["v1", "v3"]}', [[0, 1]]),
+     ('{"t1": "v1"}\n{"t1": "v3"}\n{"t2": "v2"}', [[0, 1], [2]])],
+)  # fmt: skip
+def test_few_lines_of_json(tmp_path, content, found):
+    assert rows(read(tmp_path, content, name="gt.jsonl", texts=TEXTS[: len(found)])) == found
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(in_lines(_RECORDS) + "\n{", "line 5: is not valid JSON"), ("{\n1", "gt.jsonl: is not valid"),
+     ('{"a": "t1", "b": "v1"}\n{"a": "t2", "b": "v2"}', "entry 0 names no video.*'a', 'b'")],
+)  # fmt: skip
+def test_lines_of_json_that_are_wrong_are_told(tmp_path, content, words):
+    with pytest.raises(FormatError, match=words):
+        read(tmp_path, content, name="gt.jsonl")
+
+
 def labelled(name, values, form):
     """All pairs of three texts and three videos; the diagonal is right."""
     rows = [
