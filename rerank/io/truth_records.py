@@ -70,6 +70,7 @@ class Reading:
         split: of which its pairs are, where the file says so.
         says: "text-video" or "video-text" where words of the file say which side stands on the
             left and are believed only where the ids do not tell.
+        listed: whether its numbers are those of lists in the same file, not of rows elsewhere.
     """
 
     build: Callable[[int], list[Pair]]
@@ -83,6 +84,7 @@ class Reading:
     captions: bool = False
     split: str = ""
     says: str = ""
+    listed: bool = False
 
     @property
     def pairs(self) -> list[Pair]:

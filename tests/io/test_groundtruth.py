@@ -637,6 +637,113 @@ def test_lines_of_json_that_are_wrong_are_told(tmp_path, content, words):
         read(tmp_path, content, name="gt.jsonl")
 
 
+# Text i belongs to item OWNER[i]; the lists are not in the order of the rows.
+_TIDS, _VIDS, _OWNER = [f"q{i}" for i in range(5)], ["va", "vb", "vc"], [2, 0, 1, 1, 0]
+_T_ORDER, _V_ORDER = [3, 0, 4, 1, 2], [1, 2, 0]
+
+
+def texts_of(item, **fields):
+    """The texts; a field is a function of the row, `item` the number of its item."""
+    return [
+        {**{name: made(i) for name, made in fields.items()}, **({item: _OWNER[i]} if item else {})}
+        for i in _T_ORDER
+    ]
+
+
+def items_of(**fields):
+    return [{name: made(j) for name, made in fields.items()} for j in _V_ORDER]
+
+
+def number(row):
+    return row
+
+
+def tid(row):
+    return _TIDS[row]
+
+
+def vid(row):
+    return _VIDS[row]
+
+
+def file(row):
+    return f"{_VIDS[row]}.mp4"
+
+
+def words(row):
+    return f"two dogs {row}"
+
+
+_PLACES = {
+    "queries": [_TIDS[i] for i in _T_ORDER], "videos": [_VIDS[j] for j in _V_ORDER],
+    "pairs": [[k, _V_ORDER.index(_OWNER[i])] for k, i in enumerate(_T_ORDER)],
+}  # fmt: skip
+_BY_NUMBER = {
+    "queries": texts_of("", id=number, name=tid), "videos": items_of(id=number, name=vid),
+    "pairs": [[i, _OWNER[i]] for i in _T_ORDER],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"videos": items_of(id=number, video=vid),
+         "sentences": texts_of("video_id", id=lambda i: 1000 + i, sent_id=tid)},
+        {"clips": items_of(clip_id=number, name=file),
+         "queries": texts_of("clip_id", query_id=tid)},
+        {"media": items_of(media_id=number, file_name=file),
+         "captions": texts_of("media_id", id=tid, text=words)},
+        {"products": items_of(id=number, sku=vid), "searches": texts_of("product_id", id=tid)},
+        {"sounds": items_of(id=number, file=vid),
+         "descriptions": texts_of("sound_id", id=tid, text=words)},
+        {"videos": {str(j): {"name": vid(j)} for j in _V_ORDER},
+         "queries": {tid(i): {"video_id": _OWNER[i]} for i in _T_ORDER}},
+        {"videos": items_of(vid=vid, video_id=number),
+         "sentences": texts_of("video_id", sen_id=number, key=tid)},
+        {"queries": texts_of("", id=number, name=tid), "items": items_of(id=number, name=vid),
+         "qrels": [{"query_id": i, "item_id": _OWNER[i], "relevance": 1} for i in _T_ORDER]},
+        _PLACES,
+        {**_PLACES, "pairs": [[*pair, 1] for pair in _PLACES["pairs"]]},
+        _BY_NUMBER,
+        {"query_ids": _TIDS, "positives": [[_VIDS[j]] for j in _OWNER]},
+        {"queries": _TIDS, "targets": [_VIDS[j] for j in _OWNER]},
+    ],
+)  # fmt: skip
+def test_lists_that_refer_to_each_other_are_read_by_what_their_rows_are_called(tmp_path, content):
+    truth = read(tmp_path, content, texts=_TIDS, videos=_VIDS)
+    assert rows(truth) == [[j] for j in _OWNER]
+    # Other names are told, and never taken for numbers of rows.
+    others = [f"x{i}" for i in range(5)], [f"y{j}" for j in range(3)]
+    for texts, videos in (others, (_TIDS, others[1]), (others[0], _VIDS)):
+        with pytest.raises(FormatError) as caught:
+            read(tmp_path, content, texts=texts, videos=videos)
+        assert "rows" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [_PLACES, _BY_NUMBER])
+def test_grades_of_pairs_of_numbers_count(tmp_path, content):
+    pairs = [[*pair, 1] for pair in content["pairs"]]
+    more = [[*content["pairs"][0][:1], content["pairs"][1][1], 0]]
+    truth = read(tmp_path, {**content, "pairs": pairs + more}, texts=_TIDS, videos=_VIDS)
+    assert rows(truth) == [[j] for j in _OWNER]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({**_PLACES, "pairs": [[0, 3]]}, "'pairs': has the number 3, and 'videos' has 3 names"),
+        ({**_PLACES, "videos": ["2", "0", "1"]}, "could be names in 'videos', or places in it"),
+        ({"videos": _VIDS, "pairs": [[0, 1], [1, 2]]}, "names that stand there"),
+        ({"sounds": items_of(id=vid, file=file), "descriptions": texts_of("sound_id", id=tid)},
+         "holds objects under 'sounds' of 'id', 'file'; 'descriptions' of 'id', 'sound_id'; none"),
+    ],
+)  # fmt: skip
+def test_numbers_that_no_list_has_a_name_for_are_told(tmp_path, content, words):
+    with pytest.raises(FormatError, match=words) as caught:
+        read(tmp_path, content, texts=_TIDS, videos=_VIDS)
+    assert "rows" not in str(caught.value)
+
+
 def labelled(name, values, form):
     """All pairs of three texts and three videos; the diagonal is right."""
     rows = [
