@@ -8,6 +8,7 @@ from rerank.core.errors import FormatError
 from rerank.io.files import parse_json
 from rerank.io.truth_json import json_readings
 from rerank.io.truth_records import Reading, readings_of_records
+from rerank.io.truth_words import names_both
 
 
 def json_line_readings(text: str, where: str) -> Iterable[Reading]:
@@ -43,7 +44,10 @@ def _of_one_line(content: Any, where: str) -> Iterable[Reading]:  # noqa: ANN401
         found = readings_of_records([content], where)
         try:
             return chain([next(found)], found)
-        except (FormatError, StopIteration):
+        except FormatError:
+            if names_both(list(content)) and not all(isinstance(x, list) for x in content.values()):
+                raise
+        except StopIteration:
             pass
     return json_readings(content, where)
 
