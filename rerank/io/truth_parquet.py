@@ -38,11 +38,16 @@ _ORDERS = {"rank", "distance", "dist", "start", "end"}
 
 def parquet_readings(path: Path) -> Iterable[Reading]:
     """A table of parquet with columns of both sides, or of captions in lists."""
-    from rerank.io.formats.parquet import check_pairs
+    from rerank.io.formats.parquet import check_pairs, names_twice
     from rerank.io.opening import open_container, opener
 
     opener(path)  # which says what else it is
     check_pairs(path)
+    for name in names_twice(path):
+        if _is_of_pairs(name) or plain(name) in GRADE_FIELDS:
+            raise FormatError(
+                f"{path}: has two columns {named([name])}; rename one of them, or leave it out"
+            )
     with open_container(path) as container:
         fields = {
             name: item for name, item in container.fields.items()

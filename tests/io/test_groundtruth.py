@@ -875,6 +875,18 @@ def test_columns_of_parquet_that_say_nothing_of_pairs_block_none(tmp_path):
     assert rows(truth) == [[1], [0], [1]]
 
 
+@pytest.mark.parametrize("names", [("relevance", "relevance"), ("target", "target")])
+def test_a_column_that_is_twice_in_parquet_is_told_where_it_may_be_a_grade(tmp_path, names):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = [["t0", "t0"], ["v0", "v1"], [1, 0], [1, 0]]
+    parquet.write_table(pa.table(columns, ["query_id", "video_id", *names]), tmp_path / "g.parquet")
+    with pytest.raises(FormatError, match=f"has two columns {names[0]!r}; rename one of them"):
+        read_ground_truth(tmp_path / "g.parquet", ["t0"], ["v0", "v1"])
+    named_so = ["query_id", "video_id", "note", "note"]
+    parquet.write_table(pa.table(columns, named_so), tmp_path / "g.parquet")
+    assert rows(read_ground_truth(tmp_path / "g.parquet", ["t0"], ["v0", "v1"])) == [[0, 1]]
+
+
 @pytest.mark.parametrize("kind", ["int64", "bool", "float32"])
 def test_lists_of_grades_in_parquet_count_beside_lists_of_videos(tmp_path, kind):
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")

@@ -174,6 +174,18 @@ def check_pairs(path: Path) -> None:
         )
 
 
+def names_twice(path: Path) -> list[str]:
+    """Names that several columns have, of which none is read.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    arrow = import_arrow()
+    with foreign(path, "parquet"):
+        often = Counter(arrow.read_schema(path).names)
+    return [name for name, count in often.items() if count > 1]
+
+
 def _column(
     path: Path,
     file: Any,  # noqa: ANN401  no stubs
