@@ -345,7 +345,8 @@ def _rows_of_columns(content: dict[str, Any]) -> list[dict[str, Any]] | None:
         columns = [list(column.values()) for column in columns]
     if not all(isinstance(column, list) and column for column in columns):
         return None
-    if len({len(column) for column in columns}) != 1:
+    # Lists of objects are no columns.
+    if len({len(column) for column in columns}) != 1 or all(map(_are_objects, columns)):
         return None
     return [dict(zip(content, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -380,8 +381,11 @@ def _objects_by_key(content: dict[str, Any], where: str) -> Iterable[Reading]:
     try:
         return chain([next(found)], found)
     except FormatError:
-        says = first_field(first, (*VIDEO_FIELDS, *TEXT_FIELDS)) is not None or captions_of(first)
-        if says or len(content) > _MOST_PARTS:
+        firsts = [items[0] for items in content.values()]
+        says = [
+            first_field(one, (*VIDEO_FIELDS, *TEXT_FIELDS)) or captions_of(one) for one in firsts
+        ]
+        if all(says) or len(content) > _MOST_PARTS:
             raise
     held = "; ".join(f"{key!r} of {named(list(items[0]))}" for key, items in content.items())
     raise FormatError(

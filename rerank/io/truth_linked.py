@@ -61,6 +61,11 @@ def linked_readings(content: dict[str, Any], where: str) -> Iterator[Reading] | 
     of_texts = [link for link in links if _is_of_texts(link)]
     if len(links) > 2 or (len(links) == 2 and len(of_texts) != 1) or not _needs(links, content):
         return None
+    if len(links) == 1:
+        # A side that a row says itself is not the one that it refers to by another field.
+        side = first_field(lists[name][0], TEXT_FIELDS if of_texts else VIDEO_FIELDS)
+        if side not in (None, links[0].field):
+            return None
     return _readings(name, lists[name], links, of_texts, where)
 
 

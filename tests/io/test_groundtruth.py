@@ -720,6 +720,14 @@ def test_lists_that_refer_to_each_other_are_read_by_what_their_rows_are_called(t
         assert "rows" not in str(caught.value)
 
 
+@pytest.mark.parametrize("numbers", [False, True])
+def test_what_pairs_refer_to_besides_their_sides_is_no_side(tmp_path, numbers):
+    texts, videos = (["0", "1"], ["0", "1"]) if numbers else (["q0", "q1"], ["va", "vb"])
+    pairs = [{"query_id": texts[i], "video_id": videos[1 - i], "user_id": 7} for i in range(2)]
+    content = {"users": [{"id": 7, "name": "va"}], "pairs": pairs}
+    assert rows(read(tmp_path, content, texts=texts, videos=videos)) == [[1], [0]]
+
+
 @pytest.mark.parametrize("content", [_PLACES, _BY_NUMBER])
 def test_grades_of_pairs_of_numbers_count(tmp_path, content):
     pairs = [[*pair, 1] for pair in content["pairs"]]
@@ -736,6 +744,8 @@ def test_grades_of_pairs_of_numbers_count(tmp_path, content):
         ({"videos": _VIDS, "pairs": [[0, 1], [1, 2]]}, "names that stand there"),
         ({"sounds": items_of(id=vid, file=file), "descriptions": texts_of("sound_id", id=tid)},
          "holds objects under 'sounds' of 'id', 'file'; 'descriptions' of 'id', 'sound_id'; none"),
+        ({"videos": items_of(id=number, name=vid), "queries": items_of(id=tid, video_id=words)},
+         "holds objects under 'videos' of 'id', 'name'; 'queries' of 'id', 'video_id'; none"),
     ],
 )  # fmt: skip
 def test_numbers_that_no_list_has_a_name_for_are_told(tmp_path, content, words):
