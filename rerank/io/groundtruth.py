@@ -406,15 +406,17 @@ def _decide(
     turned = [Pair(p.second, p.first, p.grade) for p in reading.pairs]
     if reading.fixed or direction != "auto":
         backwards = direction == "video-text" and reading.turns
-        return Decision(turned if backwards else reading.pairs, reading.empty)
+        pairs = turned if backwards else reading.pairs
+        return Decision(pairs, reading.empty, listed=reading.listed)
     pairs = reading.pairs
     _, forward, backward, _ = _shares(reading, texts, videos, 1)
     if forward and backward and (forward == backward or forward < len(pairs)):
         if reading.says:
-            return Decision(turned if reading.says == "video-text" else pairs, reading.empty)
+            pairs = turned if reading.says == "video-text" else pairs
+            return Decision(pairs, reading.empty, listed=reading.listed)
         _check_one_way(pairs, turned, texts, videos, where)
     if not backward or forward == len(pairs):
-        return Decision(pairs, reading.empty)
+        return Decision(pairs, reading.empty, listed=reading.listed)
     if reading.single and len({p.second for p in pairs}) < len(pairs):
         odd = pairs[0]
         raise FormatError(
@@ -426,7 +428,7 @@ def _decide(
         f"{where} is read as video: text, because its first names, such as "
         f"{named([pairs[0].first])}, are ids of the videos"
     )
-    return Decision(turned, reading.empty, (note,))
+    return Decision(turned, reading.empty, (note,), reading.listed)
 
 
 def _sides() -> str:
@@ -524,7 +526,7 @@ def _unknown(
                 f"is read as {reading.how}, and {named([name])} is neither the id of a "
                 f"{one} ({named(list(texts)[:2])}, ...) nor of a {other} "
                 f"({named(list(videos)[:2])}, ...); ids are matched by name"
-                f"{_as_rows(readings, texts, videos) or _hint(name, texts, videos)}"
+                f"{_way_out(name, readings, texts, videos)}"
             )
     side, ids, name = ("video", videos, pair.second)
     if pair.first not in texts:
@@ -533,12 +535,24 @@ def _unknown(
     return (
         f"pairs {named([pair.first])} with {named([pair.second])}, and {named([name])} is not the "
         f"id of a {side} ({named(list(ids)[:2])}, ...) but of a {other}; expected a text and a "
-        f"video{_as_rows(readings, texts, videos) or _hint(name, texts, videos)}"
+        f"video{_way_out(name, readings, texts, videos)}"
     )
 
 
-def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
-    """What small difference keeps a name from being known."""
+def _way_out(
+    name: str, readings: Sequence[Reading], texts: dict[str, int], videos: dict[str, int]
+) -> str:
+    """What may be done about a name that is not known."""
+    if any(reading.listed for reading in readings):
+        return _hint(name, texts, videos, listed=True) or (
+            "; its numbers are those of lists in the file, so the ids of both sides have to be "
+            "names that stand there"
+        )
+    return _as_rows(readings, texts, videos) or _hint(name, texts, videos)
+
+
+def _hint(name: str, texts: dict[str, int], videos: dict[str, int], *, listed: bool = False) -> str:
+    """What small difference keeps a name from being known; `listed`: a number is of no row."""
     changes = {
         "without '.0' (numbers were saved as decimals)": name.removesuffix(".0"),
         "with '.0' (numbers were saved as decimals)": f"{name}.0",
@@ -556,7 +570,8 @@ def _hint(name: str, texts: dict[str, int], videos: dict[str, int]) -> str:
         if changed != name and changed in texts.keys() | videos.keys():
             side = "texts" if changed in texts else "videos"
             return f"; {what} it would be {named([changed])} of the {side}: write both alike"
-    if len(name) < 19 and name.isdecimal() and (way := _rows_as_ids(int(name), texts, videos)):
+    numbered = len(name) < 19 and name.isdecimal() and not listed
+    if numbered and (way := _rows_as_ids(int(name), texts, videos)):
         return f"; if the file holds numbers of rows, from 0: {way}"
     if len(name.split()) > 2 and not any(" " in known for known in [*texts][:20]):
         return (
@@ -610,7 +625,7 @@ def _build(
     allow_unjudged: bool,
 ) -> GroundTruth:
     """Rows for names, with everything that does not fit refused by name."""
-    pairs, empty, notes = decided
+    pairs, empty, notes, _ = decided
     found: list[dict[int, float | None]] = [{} for _ in query_ids]
     ignored = 0
     unknown: dict[str, None] = {}
@@ -622,7 +637,8 @@ def _build(
                 side, name = ("text", pair.first) if row is None else ("video", pair.second)
                 raise FormatError(
                     f"{where}: {named([name])} is not the id of a {side}; correct it, or skip "
-                    f"such entries with {option('allow-unjudged')}{_hint(name, texts, videos)}"
+                    f"such entries with {option('allow-unjudged')}"
+                    f"{_hint(name, texts, videos, listed=decided.listed)}"
                 )
             ignored += 1
             unknown |= dict.fromkeys(

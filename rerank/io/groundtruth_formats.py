@@ -10,8 +10,10 @@ from rerank.io.field import afford
 from rerank.io.files import parse_json, read_text, regular_file
 from rerank.io.truth_arrays import refuse_arrays
 from rerank.io.truth_json import json_readings
-from rerank.io.truth_records import Reading, readings_of_records
-from rerank.io.truth_tables import parquet_readings, table_readings
+from rerank.io.truth_json_lines import json_line_readings
+from rerank.io.truth_parquet import parquet_readings
+from rerank.io.truth_records import Reading
+from rerank.io.truth_tables import table_readings
 
 
 def readings_of(path: Path) -> Iterable[Reading]:
@@ -34,11 +36,21 @@ def readings_of(path: Path) -> Iterable[Reading]:
     text = read_text(path)
     where = str(path)
     head = text.lstrip()[:1]
-    if suffix == ".jsonl":
-        lines = [line for line in text.split("\n") if line.strip()]
-        return readings_of_records(
-            [parse_json(line, f"{path}: line {i}") for i, line in enumerate(lines, 1)], where
-        )
+    if suffix in (".jsonl", ".ndjson"):
+        return json_line_readings(text, where)
     if suffix == ".json" or head in ("{", "["):
+        if _is_by_line(text):
+            return json_line_readings(text, where)
         return json_readings(parse_json(text, where), where)
     return table_readings(text, where)
+
+
+def _is_by_line(text: str) -> bool:
+    """Whether each of the first two lines is a document of its own."""
+    first, _, rest = text.strip().partition("\n")
+    second = rest.lstrip().partition("\n")[0]
+    ends = {"{": "}", "[": "]"}
+    for line in (first.strip(), second.strip()):
+        if not line or ends.get(line[0]) != line[-1]:
+            return False
+    return True

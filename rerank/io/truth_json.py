@@ -10,15 +10,18 @@ from rerank.io.files import named
 from rerank.io.pandas_json import PandasTable, split_of_pandas
 from rerank.io.splits import is_named_like_splits
 from rerank.io.truth_joined import Joined, joined, joined_by_file_name
+from rerank.io.truth_linked import holds_names, linked_readings, paired_lists
 from rerank.io.truth_records import Pair, Reading, as_grade, as_name, reading, readings_of_records
 from rerank.io.truth_words import (
     HEADERS,
     TEXT_FIELDS,
     VIDEO_FIELDS,
+    VIDEO_LISTS,
     captions_in,
     captions_of,
     direction_of,
     first_field,
+    is_text_word,
     is_words,
     names_both,
     names_sides,
@@ -101,6 +104,8 @@ def json_readings(content: Any, where: str, *, inside: str = "") -> Iterable[Rea
         return _coco(both or joined_by_file_name(images, notes), place)
     if images and all("sentences" in image for image in images):
         return _karpathy(images, place)
+    if (found := linked_readings(content, place)) is not None:
+        return found
     if (table := split_of_pandas(content)) is not None:
         return _pandas(table, place)
     content = _without_about(content)
@@ -139,9 +144,11 @@ def json_readings(content: Any, where: str, *, inside: str = "") -> Iterable[Rea
         key, value = next(iter(content.items()))
         if first_field(value[0], VIDEO_FIELDS) is not None:
             return json_readings(value, where, inside=f"{inside}: {key!r}")
+    if by_name and (rows := _lists_by_text(content)) is not None:
+        return readings_of_records(rows, place, how="columns", kind="row")
     inside_key = _key_of_pairs(content) if by_name else None
     if inside_key is not None:
-        return json_readings(content[inside_key], where, inside=f"{inside}: {inside_key!r}")
+        return _pairs_inside(content, inside_key, where, inside)
     if len(content) == 1 and _is_wrapped(next(iter(content.values()))):
         key, value = next(iter(content.items()))
         return json_readings(value, where, inside=f"{inside}: {key!r}")
@@ -196,6 +203,24 @@ def _pandas(table: PandasTable, where: str) -> Iterable[Reading]:
     return _mapping({str(key): row[at] for key, row in zip(table.labels, rows, strict=True)}, where)
 
 
+def _lists_by_text(content: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """`{"queries": [...], "positives": [[...], ...]}` as rows."""
+    video = first_field(content, VIDEO_LISTS)
+    texts = [key for key in content if key != video and is_text_word(key)]
+    columns = list(content.values())
+    if video is None or len(texts) != 1 or not all(isinstance(x, list) for x in columns):
+        return None
+    if len({len(column) for column in columns}) != 1 or not columns[0]:
+        return None
+    if not all(isinstance(x, str | int) for x in content[texts[0]]):
+        return None
+    if not all(isinstance(x, str | int | list) for x in content[video]):
+        return None
+    names = {texts[0]: "query_id", video: "video_id"}
+    header = [names.get(key, key) for key in content]
+    return [dict(zip(header, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
 def _column_by_text(content: dict[str, Any]) -> dict[str, Any] | None:
     """The videos of `{"video_id": {text: video}, ...}`, columns by the index of their table."""
     video = first_field(content, VIDEO_FIELDS) if len(content) <= _MOST_PARTS else None
@@ -211,7 +236,8 @@ def _key_of_pairs(content: dict[str, Any]) -> str | None:
     """Under which name an object has its pairs, beside what is said of them."""
     found = [
         key for key, value in content.items()
-        if isinstance(value, list) and value and (_are_pairs(value) or _are_graded(value))
+        if isinstance(value, list) and value
+        and (_are_pairs(value) or _are_graded(value) or _are_numbered(key, content))
     ]  # fmt: skip
     if len(found) == 1:
         others = [value for key, value in content.items() if key != found[0]]
@@ -219,13 +245,23 @@ def _key_of_pairs(content: dict[str, Any]) -> str | None:
         wrapped = len(content[found[0]]) > 1 and plain(found[0]) in _WRAPPERS
         # So would several, of which one has captions of two words.
         cut = any(isinstance(x, list) and any(isinstance(y, list) for y in x) for x in others)
-        whole = _are_graded(content[found[0]]) or wrapped or bool(others)
+        whole = not _are_pairs(content[found[0]]) or wrapped or bool(others)
         return found[0] if whole and not cut else None
     lists = [key for key, value in content.items() if _are_objects(value)]
     scalars = sum(not isinstance(value, dict | list) for value in content.values())
     if len(lists) == 1 and scalars and scalars + 1 == len(content):
         return lists[0] if first_field(content[lists[0]][0], VIDEO_FIELDS) is not None else None
     return None
+
+
+def _pairs_inside(content: dict[str, Any], key: str, where: str, inside: str) -> Iterable[Reading]:
+    """The pairs under a name of an object; numbers are no rows where there are lists beside."""
+    found = paired_lists(content, key, f"{where}{inside}")
+    if found is not None:
+        return found
+    listed = any(holds_names(value) for name, value in content.items() if name != key)
+    plainly = json_readings(content[key], where, inside=f"{inside}: {key!r}")
+    return (replace(each, listed=listed) for each in plainly)
 
 
 def _list_of_pairs(content: Sequence[Any], place: str) -> Reading:
@@ -246,6 +282,19 @@ def _are_graded(content: Sequence[Any]) -> bool:
     return all(
         isinstance(item, list) and len(item) == 3 and all(isinstance(x, str) for x in item[:2])
         and isinstance(item[2], int | float) for item in content
+    )  # fmt: skip
+
+
+def _are_numbered(key: str, content: dict[str, Any]) -> bool:
+    """Whether pairs are two numbers and a grade, beside the lists in which they count."""
+    return (
+        plain(key) in _WRAPPERS
+        and any(holds_names(value) for name, value in content.items() if name != key)
+        and all(
+            isinstance(item, list) and len(item) == 3
+            and all(isinstance(x, int) for x in item[:2]) and isinstance(item[2], int | float)
+            for item in content[key]
+        )
     )  # fmt: skip
 
 
@@ -296,7 +345,8 @@ def _rows_of_columns(content: dict[str, Any]) -> list[dict[str, Any]] | None:
         columns = [list(column.values()) for column in columns]
     if not all(isinstance(column, list) and column for column in columns):
         return None
-    if len({len(column) for column in columns}) != 1:
+    # Lists of objects are no columns.
+    if len({len(column) for column in columns}) != 1 or all(map(_are_objects, columns)):
         return None
     return [dict(zip(content, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -327,7 +377,21 @@ def _objects_by_key(content: dict[str, Any], where: str) -> Iterable[Reading]:
     first = next(iter(content.values()))[0]
     side = "video_id" if captions_of(first) or first_field(first, VIDEO_FIELDS) is None else "query"
     records = [{**item, side: key} for key, items in content.items() for item in items]
-    return readings_of_records(records, where)
+    found = readings_of_records(records, where)
+    try:
+        return chain([next(found)], found)
+    except FormatError:
+        firsts = [items[0] for items in content.values()]
+        says = [
+            first_field(one, (*VIDEO_FIELDS, *TEXT_FIELDS)) or captions_of(one) for one in firsts
+        ]
+        if all(says) or len(content) > _MOST_PARTS:
+            raise
+    held = "; ".join(f"{key!r} of {named(list(items[0]))}" for key, items in content.items())
+    raise FormatError(
+        f"{where}: holds objects under {held}; none of them names a query and a video, or refers "
+        f"to each of another by its id; expected objects with {HEADERS}"
+    )
 
 
 def _coco(both: Joined, where: str) -> Iterator[Reading]:
@@ -338,7 +402,8 @@ def _coco(both: Joined, where: str) -> Iterator[Reading]:
         for note in both.notes
     ]
     known = f", items by number (not {named(list(both.names))})" if both.names else ""
-    yield from readings_of_records(records, where, how=f"COCO{known}", kind="annotation")
+    for each in readings_of_records(records, where, how=f"COCO{known}", kind="annotation"):
+        yield replace(each, listed=True)
     for field, names in both.names.items():
         by_name = [{**r, both.field: names[r[both.field]]} for r in records]
         yield from readings_of_records(by_name, where, how=f"COCO, items by {field}")

@@ -1,5 +1,6 @@
 """Columns that may say which pairs are right, under a name that says nothing of the kind."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -10,6 +11,9 @@ from rerank.io.truth_words import GRADE_FIELDS, first_field, plain
 
 _PLACES = {"rank", "distance", "dist"}
 _TWO = ({"0", "1"}, {"-1", "1"}, {"true", "false"}, {"yes", "no"})
+# What stands where nothing is said; beside one of these alone it says the other.
+_NOTHING, _ONE = {"", "none", "nan", "null"}, ({"1"}, {"true"}, {"yes"})
+_NO_PART = re.compile(r"(?<=\d)\.0+(?=\]?$)")
 # Records that tell, and the share of texts with several pairs whose pairs must differ.
 _LOOKED_AT, _MOST = 20_000, 0.5
 
@@ -35,7 +39,9 @@ def refuse_unsaid(
     known = list(islice(pairs, _LOOKED_AT))
     for name in first:
         values = [_word(each.get(name)) for each in records[: len(known)]]
-        told = set(values) in _TWO or (plain(str(name)) in _PLACES and len(set(values)) > 1)
+        said = set(values) - _NOTHING
+        told = said in _TWO or (said in _ONE and len(set(values)) > 1)
+        told = told or (plain(str(name)) in _PLACES and len(set(values)) > 1)
         if told and _differ(known, values):
             raise FormatError(
                 f"{where}: {named([name])} differs between the pairs of one text, and nothing says "
@@ -45,9 +51,12 @@ def refuse_unsaid(
 
 
 def _word(value: object) -> str:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value).strip().lower().removesuffix(".0")
+    word = _NO_PART.sub("", str(value).strip().lower())
+    return word[1:-1] if word in ("[0]", "[1]", "[true]", "[false]") else word
 
 
 def _differ(pairs: Sequence[tuple[str | None, str]], values: Sequence[str]) -> bool:

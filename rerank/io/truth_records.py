@@ -70,6 +70,7 @@ class Reading:
         split: of which its pairs are, where the file says so.
         says: "text-video" or "video-text" where words of the file say which side stands on the
             left and are believed only where the ids do not tell.
+        listed: whether its numbers are those of lists in the same file, not of rows elsewhere.
     """
 
     build: Callable[[int], list[Pair]]
@@ -83,6 +84,7 @@ class Reading:
     captions: bool = False
     split: str = ""
     says: str = ""
+    listed: bool = False
 
     @property
     def pairs(self) -> list[Pair]:
@@ -131,6 +133,12 @@ def as_grade(value: object, where: str) -> float:
         grade = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         grade = float("nan")
+    if word in ("", "none", "nan", "null"):
+        held = "holds no grade" if word in ("", "none") else f"{named([value])} is not a grade"
+        raise FormatError(
+            f"{where}: {held}; expected a number: write 0 where the pair is not right, or leave "
+            "the pair out where nobody judged it"
+        )
     if not abs(grade) < float("inf"):
         raise FormatError(f"{where}: {named([value])} is not a grade; expected a number")
     return grade

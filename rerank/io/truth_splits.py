@@ -18,11 +18,15 @@ ALL = "/"
 
 
 class Decision(NamedTuple):
-    """The pairs of one reading as (text, video), names with an empty entry, what is said of it."""
+    """The pairs of one reading as (text, video), names with an empty entry, what is said of it.
+
+    `listed`: its numbers are those of lists in the same file, see `Reading`.
+    """
 
     pairs: Sequence[Pair]
     empty: Sequence[str]
     notes: tuple[str, ...] = ()
+    listed: bool = False
 
 
 class UnfitError(FormatError):

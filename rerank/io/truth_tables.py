@@ -1,18 +1,13 @@
-"""Readings of a ground truth in tables and lines: headers, parquet, qrels, captions, pairs."""
+"""Readings of a ground truth in tables of text and lines: headers, qrels, captions, pairs."""
 
-import contextlib
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rerank.core.errors import FormatError
-from rerank.io.field import Field
 from rerank.io.files import named
 from rerank.io.lines import lines_in
 from rerank.io.text_table import SEPARATOR
@@ -24,10 +19,8 @@ from rerank.io.truth_words import (
     TEXT_FIELDS,
     VIDEO_FIELDS,
     VIDEO_LISTS,
-    caption_keys,
     first_field,
     names_both,
-    names_sides,
     plain,
     said_by_words,
 )
@@ -36,66 +29,6 @@ from rerank.io.truth_words import (
 _LIST_IN_A_CELL = re.compile(r"""\[\s*(['"].*['"]|\d+(\s*,\s*\d+)*)\s*\]""")
 
 _LOOKS_LIKE_CAPTIONS = "lines of the id of a video and a caption"
-
-
-def parquet_readings(path: Path) -> Iterable[Reading]:
-    """A table of parquet with columns of both sides, or of captions in lists."""
-    from rerank.io.formats.parquet import check_pairs, read_lists
-    from rerank.io.ids import read_ids
-    from rerank.io.opening import open_container, opener
-
-    opener(path)  # which says what else it is
-    check_pairs(path)
-    with open_container(path) as container:
-        columns: dict[str, Any] = {}
-        lists = False
-        for name, item in container.fields.items():
-            if item.odd.startswith("lists of") and "string" in item.odd:
-                columns[name], lists = read_lists(path, name), True
-                continue
-            if item.odd or len(item.shape) != 1:
-                continue
-            if plain(name) in GRADE_FIELDS:
-                # What is no grade is said where records are read.
-                columns[name] = [
-                    value for part in item.blocks(0, item.shape[0])
-                    for value in np.asarray(part).tolist()
-                ]  # fmt: skip
-            elif item.kind in ("text", "integer"):
-                columns[name] = read_ids(item)
-        columns |= _decimal_ids(container.fields, list(columns))
-        held = [name for name in container.fields if name not in ("values", *columns)]
-    header = list(columns)
-    if not names_sides(header):
-        raise FormatError(
-            f"{path}: its columns are {named([*header, *held])}; expected columns such as {HEADERS}"
-        )
-    each: Iterable[tuple[Any, ...]] = zip(*columns.values(), strict=True)
-    counted = lists or any(caption_keys(tuple(header)))
-    if not counted and first_field(header, GRADE_FIELDS) is None:
-        each = dict.fromkeys(each)  # ids that come again say nothing new; captions are counted
-    rows = [dict(zip(header, row, strict=True)) for row in each]
-    return readings_of_records(rows, str(path), how="a table", kind="row")
-
-
-def _decimal_ids(
-    fields: Mapping[str, Field], header: Sequence[str]
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Columns of decimals that name a side which no other names: pandas makes them of ids."""
-    from rerank.io.ids import read_ids
-
-    decimals = [
-        name for name, item in fields.items() if item.kind == "float" and len(item.shape) == 1
-    ]
-    captions = any(caption_keys(tuple(header)))
-    for side in (VIDEO_FIELDS, TEXT_FIELDS):
-        name = first_field(decimals, side)
-        if name is None or first_field(header, side) is not None:
-            continue
-        # Beside captions any number may be called so.
-        beside = captions and side is TEXT_FIELDS
-        with contextlib.suppress(FormatError) if beside else contextlib.nullcontext():
-            yield name, read_ids(fields[name])
 
 
 def table_readings(text: str, where: str) -> Iterable[Reading]:

@@ -151,6 +151,15 @@ def said_by_words(left: str, right: str) -> str:
     return "-".join(sides) if set(sides) == {"text", "video"} else ""
 
 
+def is_text_word(name: str) -> bool:
+    """Whether a list or a column is called as queries are.
+
+    >>> is_text_word("queries"), is_text_word("Caption_ids"), is_text_word("videos")
+    (True, True, False)
+    """
+    return re.fullmatch(_TEXT_WORD + _COLUMN, plain(name)) is not None
+
+
 def direction_of(name: str) -> str:
     """The direction that a name such as t2v or video_to_texts says; "" for none.
 

@@ -341,14 +341,20 @@ def test_columns_of_grades_by_any_usual_name(tmp_path, name):
     assert rows(truth) == EXPECTED
 
 
-@pytest.mark.parametrize(("grades", "row"), [([1, None], 1), (["E", "I"], 0)])
-def test_a_grade_of_parquet_that_is_none_is_told_by_its_row(tmp_path, grades, row):
+@pytest.mark.parametrize(
+    ("grades", "row", "words"),
+    [([1, None], 1, "holds no grade"), (["E", "I"], 0, "'E' is not a grade"),
+     ([1.0, float("nan")], 1, "nan is not a grade"), ([True, None], 1, "holds no grade"),
+     ([{"a": 1}, {"a": 2}], 0, "{'a': 1} is not a grade"), ([[1], [0]], 0, r"\[1\] is not a grade"),
+     ([[1, 2], [0]], 0, r"\[1, 2\] is not a grade")],
+)  # fmt: skip
+def test_a_grade_of_parquet_that_is_none_is_told_by_its_row(tmp_path, grades, row, words):
     arrow = pytest.importorskip("pyarrow")
     from pyarrow.parquet import write_table
 
     table = {"query_id": ["t1", "t2"], "video_id": ["v1", "v2"], "relevance": grades}
     write_table(arrow.table(table), tmp_path / "gt.parquet")
-    with pytest.raises(FormatError, match=f"row {row}: .* is not a grade; expected a number"):
+    with pytest.raises(FormatError, match=f"row {row}: {words}; expected a number"):
         read_ground_truth(tmp_path / "gt.parquet", TEXTS, VIDEOS)
 
 
@@ -587,6 +593,167 @@ def test_a_first_pair_of_one_letter_each_is_no_header(tmp_path):
     assert convert_ground_truth(path, tmp_path / "o.json", direction="text-video") == 2
 
 
+_PAIRED = {"t1": "v1", "t2": "v2", "t3": "v3", "12": "v2"}
+_PAIRS = [list(pair) for pair in _PAIRED.items()]
+_RECORDS = [{"query_id": text, "video_id": video} for text, video in _PAIRS]
+_SHORT = [{"qid": text, "vid": video} for text, video in _PAIRS]
+
+
+def in_lines(entries, **options):
+    return "\n".join(json.dumps(each, **options) for each in entries)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "ndjson", "json", "txt"])
+@pytest.mark.parametrize(
+    "content",
+    [json.dumps(_PAIRED), json.dumps(_PAIRED, indent=2), json.dumps(_RECORDS, indent=1),
+     json.dumps(_RECORDS), json.dumps({"test": _SHORT}), json.dumps({"test": _SHORT}, indent=1),
+     in_lines({text: video} for text, video in _PAIRS), in_lines(_PAIRS), in_lines(_RECORDS),
+     json.dumps(_PAIRS), in_lines([{"t1": "v1", "t2": "v2"}, {"t3": "v3", "12": ["v2"]}]),
+     in_lines({text: {video: 1}} for text, video in _PAIRS), in_lines([*p, 1] for p in _PAIRS),
+     json.dumps({"query_id": list(_PAIRED), "video_id": list(_PAIRED.values())})],
+)  # fmt: skip
+def test_json_is_read_as_what_it_holds_in_lines_or_not(tmp_path, ending, content):
+    assert rows(read(tmp_path, content, name=f"gt.{ending}")) == [[1], [2], [0], [2]]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(in_lines(_RECORDS[:1]), [[1]]), (in_lines(_PAIRS[:1]), [[1]]), ('{"t1": "v1"}', [[1]]),
+     ('{"query_id": "t1", "positives": ["v1", "v3"]}', [[0, 1]]),
+     ('{"t1": "v1"}\n{"t1": "v3"}\n{"t2": "v2"}', [[0, 1], [2]])],
+)  # fmt: skip
+def test_few_lines_of_json(tmp_path, content, found):
+    assert rows(read(tmp_path, content, name="gt.jsonl", texts=TEXTS[: len(found)])) == found
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(in_lines(_RECORDS) + "\n{", "line 5: is not valid JSON"), ("{\n1", "gt.jsonl: is not valid"),
+     ('{"a": "t1", "b": "v1"}\n{"a": "t2", "b": "v2"}', "entry 0 names no video.*'a', 'b'")],
+)  # fmt: skip
+def test_lines_of_json_that_are_wrong_are_told(tmp_path, content, words):
+    with pytest.raises(FormatError, match=words):
+        read(tmp_path, content, name="gt.jsonl")
+
+
+# Text i belongs to item OWNER[i]; the lists are not in the order of the rows.
+_TIDS, _VIDS, _OWNER = [f"q{i}" for i in range(5)], ["va", "vb", "vc"], [2, 0, 1, 1, 0]
+_T_ORDER, _V_ORDER = [3, 0, 4, 1, 2], [1, 2, 0]
+
+
+def texts_of(item, **fields):
+    """The texts; a field is a function of the row, `item` the number of its item."""
+    return [
+        {**{name: made(i) for name, made in fields.items()}, **({item: _OWNER[i]} if item else {})}
+        for i in _T_ORDER
+    ]
+
+
+def items_of(**fields):
+    return [{name: made(j) for name, made in fields.items()} for j in _V_ORDER]
+
+
+def number(row):
+    return row
+
+
+def tid(row):
+    return _TIDS[row]
+
+
+def vid(row):
+    return _VIDS[row]
+
+
+def file(row):
+    return f"{_VIDS[row]}.mp4"
+
+
+def words(row):
+    return f"two dogs {row}"
+
+
+_PLACES = {
+    "queries": [_TIDS[i] for i in _T_ORDER], "videos": [_VIDS[j] for j in _V_ORDER],
+    "pairs": [[k, _V_ORDER.index(_OWNER[i])] for k, i in enumerate(_T_ORDER)],
+}  # fmt: skip
+_BY_NUMBER = {
+    "queries": texts_of("", id=number, name=tid), "videos": items_of(id=number, name=vid),
+    "pairs": [[i, _OWNER[i]] for i in _T_ORDER],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"videos": items_of(id=number, video=vid),
+         "sentences": texts_of("video_id", id=lambda i: 1000 + i, sent_id=tid)},
+        {"clips": items_of(clip_id=number, name=file),
+         "queries": texts_of("clip_id", query_id=tid)},
+        {"media": items_of(media_id=number, file_name=file),
+         "captions": texts_of("media_id", id=tid, text=words)},
+        {"products": items_of(id=number, sku=vid), "searches": texts_of("product_id", id=tid)},
+        {"sounds": items_of(id=number, file=vid),
+         "descriptions": texts_of("sound_id", id=tid, text=words)},
+        {"videos": {str(j): {"name": vid(j)} for j in _V_ORDER},
+         "queries": {tid(i): {"video_id": _OWNER[i]} for i in _T_ORDER}},
+        {"videos": items_of(vid=vid, video_id=number),
+         "sentences": texts_of("video_id", sen_id=number, key=tid)},
+        {"queries": texts_of("", id=number, name=tid), "items": items_of(id=number, name=vid),
+         "qrels": [{"query_id": i, "item_id": _OWNER[i], "relevance": 1} for i in _T_ORDER]},
+        _PLACES,
+        {**_PLACES, "pairs": [[*pair, 1] for pair in _PLACES["pairs"]]},
+        _BY_NUMBER,
+        {"query_ids": _TIDS, "positives": [[_VIDS[j]] for j in _OWNER]},
+        {"queries": _TIDS, "targets": [_VIDS[j] for j in _OWNER]},
+    ],
+)  # fmt: skip
+def test_lists_that_refer_to_each_other_are_read_by_what_their_rows_are_called(tmp_path, content):
+    truth = read(tmp_path, content, texts=_TIDS, videos=_VIDS)
+    assert rows(truth) == [[j] for j in _OWNER]
+    # Other names are told, and never taken for numbers of rows.
+    others = [f"x{i}" for i in range(5)], [f"y{j}" for j in range(3)]
+    for texts, videos in (others, (_TIDS, others[1]), (others[0], _VIDS)):
+        with pytest.raises(FormatError) as caught:
+            read(tmp_path, content, texts=texts, videos=videos)
+        assert "rows" not in str(caught.value)
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_what_pairs_refer_to_besides_their_sides_is_no_side(tmp_path, numbers):
+    texts, videos = (["0", "1"], ["0", "1"]) if numbers else (["q0", "q1"], ["va", "vb"])
+    pairs = [{"query_id": texts[i], "video_id": videos[1 - i], "user_id": 7} for i in range(2)]
+    content = {"users": [{"id": 7, "name": "va"}], "pairs": pairs}
+    assert rows(read(tmp_path, content, texts=texts, videos=videos)) == [[1], [0]]
+
+
+@pytest.mark.parametrize("content", [_PLACES, _BY_NUMBER])
+def test_grades_of_pairs_of_numbers_count(tmp_path, content):
+    pairs = [[*pair, 1] for pair in content["pairs"]]
+    more = [[*content["pairs"][0][:1], content["pairs"][1][1], 0]]
+    truth = read(tmp_path, {**content, "pairs": pairs + more}, texts=_TIDS, videos=_VIDS)
+    assert rows(truth) == [[j] for j in _OWNER]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({**_PLACES, "pairs": [[0, 3]]}, "'pairs': has the number 3, and 'videos' has 3 names"),
+        ({**_PLACES, "videos": ["2", "0", "1"]}, "could be names in 'videos', or places in it"),
+        ({"videos": _VIDS, "pairs": [[0, 1], [1, 2]]}, "names that stand there"),
+        ({"sounds": items_of(id=vid, file=file), "descriptions": texts_of("sound_id", id=tid)},
+         "holds objects under 'sounds' of 'id', 'file'; 'descriptions' of 'id', 'sound_id'; none"),
+        ({"videos": items_of(id=number, name=vid), "queries": items_of(id=tid, video_id=words)},
+         "holds objects under 'videos' of 'id', 'name'; 'queries' of 'id', 'video_id'; none"),
+    ],
+)  # fmt: skip
+def test_numbers_that_no_list_has_a_name_for_are_told(tmp_path, content, words):
+    with pytest.raises(FormatError, match=words) as caught:
+        read(tmp_path, content, texts=_TIDS, videos=_VIDS)
+    assert "rows" not in str(caught.value)
+
+
 def labelled(name, values, form):
     """All pairs of three texts and three videos; the diagonal is right."""
     rows = [
@@ -620,6 +787,127 @@ def test_what_may_say_which_pairs_are_right_is_asked_about(tmp_path, form, name,
         # What is printed works.
         path.write_text(labelled("relevance", values, form))
         assert rows(read_ground_truth(path, texts, videos)) == [[0], [1], [2]]
+
+
+_TYPES = {
+    "bool": "bool_", "int8": "int8", "uint8": "uint8", "int64": "int64", "float16": "float16",
+    "float32": "float32", "float64": "float64", "decimal": "decimal128", "string": "string",
+    "dictionary": "dictionary", "list of one": "list_", "list of bool": "list_",
+}  # fmt: skip
+
+
+def typed_column(kind, right):
+    """The values as parquet holds them, and as text has them."""
+    from decimal import Decimal
+
+    pa = pytest.importorskip("pyarrow")
+    whole = [int(value) for value in right]
+    if kind == "bool":
+        return pa.array([bool(value) for value in right])
+    if kind == "decimal":
+        return pa.array([Decimal(value) for value in whole], pa.decimal128(5, 2))
+    if kind == "string":
+        return pa.array([("no", "yes")[value] for value in whole])
+    if kind == "dictionary":
+        return pa.array(["01"[value] for value in whole]).dictionary_encode()
+    if kind == "list of one":
+        return pa.array([[value] for value in whole])
+    if kind == "list of bool":
+        return pa.array([[bool(value)] for value in whole])
+    if kind.startswith("float"):
+        return pa.array(np.array(whole, kind))
+    return pa.array(whole, getattr(pa, kind)())
+
+
+@pytest.mark.parametrize("name", ["relevance", "score", "label", "match", "target", "y", "hit"])
+@pytest.mark.parametrize("kind", list(_TYPES))
+@pytest.mark.parametrize("form", ["parquet", "csv", "json"])
+def test_a_column_says_the_same_whatever_its_type_and_its_file(tmp_path, form, kind, name):
+    """It is a grade, or is asked about, in each of them; no pair of 0 is right in silence."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    texts, videos = ["t0", "t1", "t2"], ["v0", "v1", "v2"]
+    ids = {"query_id": [t for t in texts for _ in videos], "video_id": videos * 3}
+    table = pa.table({**ids, name: typed_column(kind, np.eye(3).reshape(-1))})
+    path = tmp_path / f"gt.{form}"
+    records = table.to_pylist()
+    if form == "parquet":
+        parquet.write_table(table, path)
+    elif form == "csv":
+        lines = [",".join(str(value) for value in each.values()) for each in records]
+        path.write_text("\n".join([",".join(records[0]), *lines]))
+    else:
+        path.write_text(json.dumps(records, default=float))
+    grade = name not in ("target", "y", "hit")
+    if grade and not kind.startswith("list"):
+        assert rows(read_ground_truth(path, texts, videos)) == [[0], [1], [2]]
+        return
+    said = "is not a grade" if grade else f"{name!r} differs between the pairs of one text"
+    with pytest.raises(FormatError, match=said):
+        read_ground_truth(path, texts, videos)
+    with pytest.raises(FormatError, match=said):
+        convert_ground_truth(path, tmp_path / "o.json")
+
+
+@pytest.mark.parametrize("kind", ["bool", "int64", "float64"])
+@pytest.mark.parametrize("no", [False, True])
+def test_nothing_beside_a_yes_says_no(tmp_path, kind, no):
+    """A column of 1 and null, and one of 1, 0 and null, are asked about as in other files."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    texts, videos = ["t0", "t1", "t2"], ["v0", "v1", "v2"]
+    column = [1 if i == j else 0 if no and i < j else None for i in range(3) for j in range(3)]
+    held = [bool(value) if kind == "bool" and value is not None else value for value in column]
+    ids = {"query_id": [t for t in texts for _ in videos], "video_id": videos * 3}
+    table = pa.table({**ids, "hit": pa.array(held, "bool" if kind == "bool" else kind)})
+    parquet.write_table(table, tmp_path / "gt.parquet")
+    (tmp_path / "gt.json").write_text(json.dumps(table.to_pylist()))
+    table.to_pandas().to_csv(tmp_path / "gt.csv", index=False)
+    for form in ("parquet", "json", "csv"):
+        with pytest.raises(FormatError, match="'hit' differs between the pairs of one text"):
+            read_ground_truth(tmp_path / f"gt.{form}", texts, videos)
+
+
+def test_columns_of_parquet_that_say_nothing_of_pairs_block_none(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import datetime
+
+    table = {
+        "query_id": ["t0", "t1", "t2"], "asin": ["v1", "v0", "v1"], "target": [1.0, 0.0, 1.0],
+        "of": [{"a": 1}] * 3, "when": [datetime.date(2020, 1, 1)] * 3, "year": [1999, None, 2001],
+        "vector": [[0.5, 1.0]] * 3, "mask": [[True], [True, False], []], "thumb": [b"\xff"] * 3,
+        "part": [[{"b": [1]}]] * 3, "clean": [True, False, None], "nothing": [None] * 3,
+    }  # fmt: skip
+    parquet.write_table(pa.table(table), tmp_path / "gt.parquet")
+    truth = read_ground_truth(tmp_path / "gt.parquet", ["t0", "t1", "t2"], ["v0", "v1"])
+    assert rows(truth) == [[1], [0], [1]]
+
+
+@pytest.mark.parametrize("names", [("relevance", "relevance"), ("target", "target")])
+def test_a_column_that_is_twice_in_parquet_is_told_where_it_may_be_a_grade(tmp_path, names):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = [["t0", "t0"], ["v0", "v1"], [1, 0], [1, 0]]
+    parquet.write_table(pa.table(columns, ["query_id", "video_id", *names]), tmp_path / "g.parquet")
+    with pytest.raises(FormatError, match=f"has two columns {names[0]!r}; rename one of them"):
+        read_ground_truth(tmp_path / "g.parquet", ["t0"], ["v0", "v1"])
+    named_so = ["query_id", "video_id", "note", "note"]
+    parquet.write_table(pa.table(columns, named_so), tmp_path / "g.parquet")
+    assert rows(read_ground_truth(tmp_path / "g.parquet", ["t0"], ["v0", "v1"])) == [[0, 1]]
+
+
+@pytest.mark.parametrize("kind", ["int64", "bool", "float32"])
+def test_lists_of_grades_in_parquet_count_beside_lists_of_videos(tmp_path, kind):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    right = [[i == j for j in range(3)] for i in range(3)]
+    labels = pa.array(right).cast(pa.list_(pa.int8())).cast(pa.list_(pa.type_for_alias(kind)))
+    for ids in ([["v0", "v1", "v2"]] * 3, [[0, 1, 2]] * 3):
+        table = {"query_id": ["t0", "t1", "t2"], "video_ids": ids, "labels": labels}
+        parquet.write_table(pa.table(table), tmp_path / "gt.parquet")
+        videos = [str(name) for name in ids[0]]
+        truth = read_ground_truth(tmp_path / "gt.parquet", ["t0", "t1", "t2"], videos)
+        assert rows(truth) == [[0], [1], [2]]
 
 
 @pytest.mark.parametrize("name", ["augmented", "gender", "fold"])

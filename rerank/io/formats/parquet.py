@@ -174,6 +174,18 @@ def check_pairs(path: Path) -> None:
         )
 
 
+def names_twice(path: Path) -> list[str]:
+    """Names that several columns have, of which none is read.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    arrow = import_arrow()
+    with foreign(path, "parquet"):
+        often = Counter(arrow.read_schema(path).names)
+    return [name for name, count in often.items() if count > 1]
+
+
 def _column(
     path: Path,
     file: Any,  # noqa: ANN401  no stubs
@@ -222,8 +234,8 @@ def _column(
     return _odd(where, (count,), f"of the type {kind}")
 
 
-def read_lists(path: Path, name: str) -> list[list[str]]:
-    """A column of lists of text, such as the captions of every video.
+def read_values(path: Path, name: str) -> list[Any]:
+    """A column of any type as Python holds it, such as lists of text, yes and no, or decimals.
 
     Raises:
         FormatError: damaged, or more than this run may hold.
@@ -233,11 +245,14 @@ def read_lists(path: Path, name: str) -> list[list[str]]:
         with foreign(path, "parquet"):
             file = stack.enter_context(arrow.ParquetFile(path, pre_buffer=False))
         _check_text(path, partial(_chunks, path, file), name)
-        found: list[list[str]] = []
+        found: list[Any] = []
+        size = 0
         with foreign(path, "parquet"):
             for batch in file.iter_batches(batch_size=4096, columns=[name]):
-                found += [item or [] for item in batch.column(0).to_pylist()]
-                afford(64 * sum(map(len, found)), str(path), what=f"the column {name!r}")
+                part = batch.column(0).to_pylist()
+                found += part
+                size += sum(len(item) if isinstance(item, list | dict) else 1 for item in part)
+                afford(64 * size, str(path), what=f"the column {name!r}")
     return found
 
 

@@ -1,0 +1,204 @@
+"""Readings of a ground truth in a table of parquet: whatever the type of a column, as in CSV."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rerank.core.errors import FormatError
+from rerank.io.field import Field, afford
+from rerank.io.files import named
+from rerank.io.truth_labels import refuse_unsaid
+from rerank.io.truth_records import Reading, readings_of_records
+from rerank.io.truth_words import (
+    CAPTION_FIELDS,
+    GRADE_FIELDS,
+    HEADERS,
+    TEXT_FIELDS,
+    VIDEO_FIELDS,
+    VIDEO_LISTS,
+    caption_keys,
+    first_field,
+    names_sides,
+    plain,
+)
+
+_Columns: TypeAlias = dict[str, Sequence[Any]]
+
+# A column with more different values says of no pair whether it is right, unless called so.
+_FEW = 4
+_LOOKED_AT = 20_000
+# Types that hold one value, or a list of one, in each row, beside text and numbers.
+_DECIMAL, _SINGLE = "of the type decimal", ("of the type", "lists of bool", "lists of decimal")
+_ORDERS = {"rank", "distance", "dist", "start", "end"}
+
+
+def parquet_readings(path: Path) -> Iterable[Reading]:
+    """A table of parquet with columns of both sides, or of captions in lists."""
+    from rerank.io.formats.parquet import check_pairs, names_twice
+    from rerank.io.opening import open_container, opener
+
+    opener(path)  # which says what else it is
+    check_pairs(path)
+    for name in names_twice(path):
+        if _is_of_pairs(name) or plain(name) in GRADE_FIELDS:
+            raise FormatError(
+                f"{path}: has two columns {named([name])}; rename one of them, or leave it out"
+            )
+    with open_container(path) as container:
+        fields = {
+            name: item for name, item in container.fields.items()
+            if name != "values" or not container.columns
+        }  # fmt: skip
+        columns = _columns(path, fields)
+        columns |= _decimal_ids(path, fields, list(columns))
+        columns |= _beside(path, fields, columns)
+    header = list(columns)
+    listed = first_field(header, VIDEO_LISTS) and first_field(header, TEXT_FIELDS)
+    if not names_sides(header) and not listed:
+        held = [name for name in fields if name not in columns]
+        raise FormatError(
+            f"{path}: its columns are {named([*header, *held])}; expected columns such as {HEADERS}"
+        )
+    each: Iterable[tuple[Any, ...]] = zip(*columns.values(), strict=True)
+    lists = any(isinstance(value, list) for of in columns.values() for value in of[:1])
+    counted = lists or any(caption_keys(tuple(header)))
+    if not counted and first_field(header, GRADE_FIELDS) is None:
+        each = dict.fromkeys(each)  # ids that come again say nothing new; captions are counted
+    rows = [dict(zip(header, row, strict=True)) for row in each]
+    return readings_of_records(rows, str(path), how="a table", kind="row")
+
+
+def _columns(path: Path, fields: Mapping[str, Field]) -> _Columns:
+    """Names, captions, and grades of whatever type."""
+    from rerank.io.formats.parquet import read_values
+    from rerank.io.ids import read_ids
+
+    grade = first_field(fields, GRADE_FIELDS)
+    columns: _Columns = {}
+    for name, item in fields.items():
+        if item.odd.startswith("lists of") and "string" in item.odd:
+            columns[name] = [value or [] for value in read_values(path, name)]
+        elif plain(name) in GRADE_FIELDS:
+            # What is no grade is said where records are read.
+            if _is_plain(item):
+                columns[name] = _values(item)
+            elif name == grade:
+                columns[name] = _told(path, name)
+        elif _is_plain(item) and item.kind in ("text", "integer") and _is_of_pairs(name):
+            columns[name] = read_ids(item)
+        elif _is_plain(item) and item.kind == "text":
+            try:
+                columns[name] = read_ids(item)
+            except FormatError:  # what is no id may say other things
+                columns[name] = _values(item)
+    if first_field(columns, (*VIDEO_LISTS, *VIDEO_FIELDS)) is None:
+        numbers = [
+            name for name, item in fields.items() if len(item.shape) == 2 and item.kind == "integer"
+        ]
+        lists = first_field(numbers, (*VIDEO_LISTS, *VIDEO_FIELDS))
+        columns |= {} if lists is None else {lists: _told(path, lists)}
+    if any(isinstance(of[0], list) for of in columns.values() if len(of)):
+        # Grades of a list of videos are called so, or labels, scores, ...
+        for name, item in fields.items():
+            one = plain(name).removesuffix("s")
+            if name not in columns and one in GRADE_FIELDS and not _is_plain(item):
+                columns[name] = _told(path, name)
+    return columns
+
+
+def _is_plain(item: Field) -> bool:
+    return not item.odd and len(item.shape) == 1
+
+
+def _is_of_pairs(name: str) -> bool:
+    """Whether a column is called as a side, or as captions."""
+    known = {*TEXT_FIELDS, *VIDEO_FIELDS, *CAPTION_FIELDS, "id"}
+    return plain(name) in known or any(caption_keys((name,)))
+
+
+def _values(item: Field) -> list[Any]:
+    """A column of text or numbers as Python holds them."""
+    item.check()
+    found: list[Any] = []
+    size = 0
+    for part in item.blocks(0, item.shape[0]):
+        values = np.asarray(part).tolist()
+        size += sum(len(value) if isinstance(value, str | bytes) else 8 for value in values)
+        afford(size + 32 * len(found), item.where, what="the column")
+        found += values
+    return found
+
+
+def _told(path: Path, name: str) -> list[Any]:
+    """A column of another type; decimals are the numbers that they are."""
+    from rerank.io.formats.parquet import read_values
+
+    return [
+        float(value) if isinstance(value, Decimal) else value for value in read_values(path, name)
+    ]
+
+
+def _decimal_ids(
+    path: Path, fields: Mapping[str, Field], header: Sequence[str]
+) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Columns of decimals that name a side which no other names: pandas makes them of ids."""
+    from rerank.io.ids import read_ids
+
+    decimals = [
+        name for name, item in fields.items()
+        if len(item.shape) == 1 and (item.kind == "float" or item.odd.startswith(_DECIMAL))
+    ]  # fmt: skip
+    captions = any(caption_keys(tuple(header)))
+    for side in (VIDEO_FIELDS, TEXT_FIELDS):
+        name = first_field(decimals, side)
+        if name is None or first_field(header, side) is not None:
+            continue
+        # Beside captions any number may be called so.
+        beside = captions and side is TEXT_FIELDS
+        with contextlib.suppress(FormatError) if beside else contextlib.nullcontext():
+            yield name, _told(path, name) if fields[name].odd else read_ids(fields[name])
+
+
+def _beside(path: Path, fields: Mapping[str, Field], columns: _Columns) -> _Columns:
+    """The other columns of single values, as far as they may say which pairs are right.
+
+    Raises:
+        FormatError: one that is called like a side, which another names, does, see
+            `refuse_unsaid`.
+    """
+    header = list(columns)
+    text, video = first_field(header, TEXT_FIELDS), first_field(header, VIDEO_FIELDS)
+    found: _Columns = {}
+    for name, item in fields.items():
+        values = None if name in columns else _singles(path, name, item)
+        if values is None:
+            continue
+        if plain(name) not in _ORDERS and len(set(values[:_LOOKED_AT])) > _FEW:
+            continue
+        if not _is_of_pairs(name):
+            found[name] = values
+        elif text and video and first_field(header, GRADE_FIELDS) is None:
+            pairs = zip(columns[text], map(str, columns[video]), strict=True)
+            refuse_unsaid([{name: value} for value in values], pairs, str(path))
+    return found
+
+
+def _singles(path: Path, name: str, item: Field) -> list[Any] | None:
+    """A column that has one value, or a list of one, in each row; None for another."""
+    if _is_plain(item):
+        values = _values(item)
+    elif item.shape[1:] == (1,) or (item.odd.startswith(_SINGLE) and "<" not in item.odd):
+        try:
+            values = _told(path, name)
+        except FormatError:  # of no use here, so it may be anything
+            return None
+    else:
+        return None
+    values = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in values]
+    if any(isinstance(value, list | dict) for value in values):
+        return None
+    return [None if value != value else value for value in values]
