@@ -89,6 +89,8 @@ class Wanted:
         return either(f"--{argument.replace('_', '-')} {value}", f"{argument}={name!r}")
 
 
+# What arrays are called by the numbers of their rows; numpy says arr_0.
+_NUMBER = re.compile(r"(?:arr_)?(0|[1-9][0-9]{0,9})")
 # The ends of names in a state_dict and in an optimizer.
 _PARAMETER = re.compile(r"(^|[./])(weight|bias|running_(mean|var)|in_proj_\w+|exp_avg(_sq)?)$")
 # What stands at the end of the names of several arrays of one item.
@@ -566,7 +568,7 @@ def _refuse_other_type(
 
 def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> Found:
     """One array for each id, stacked."""
-    path = container.path
+    path, by_id = container.path, _by_number(by_id)
     ids = tuple(by_id)
     shapes = [item.shape for item in by_id.values()]
     depths = {min(len(shape), 2) for shape in shapes}
@@ -605,6 +607,20 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
         said = said_of_items(container.fields, held) if framed else {}
         rows = stacked(Path(path), held, wanted.pooling, said)
     return Found(rows, _named_again(ids, wanted, path))
+
+
+def _by_number(by_id: Mapping[str, Field]) -> Mapping[str, Field]:
+    """Arrays that are called 0, 1, ... (or arr_0, arr_1, ...) in that order, and others as kept.
+
+    HDF5 and folders hold 10 before 2.
+    """
+    numbers = {name: match[1] for name in by_id if (match := _NUMBER.fullmatch(name))}
+    order = {int(number): name for name, number in numbers.items()}
+    if len(order) < len(by_id) or max(order) - min(order) >= len(order) or min(order) > 1:
+        return by_id
+    if list(order) == sorted(order):
+        return by_id
+    return {order[number]: by_id[order[number]] for number in sorted(order)}
 
 
 def _named_again(ids: tuple[str, ...], wanted: Wanted, path: Path) -> tuple[str, ...]:
