@@ -49,6 +49,7 @@ from rerank.io.ids import (
     read_sidecar,
 )
 from rerank.io.missing_items import refuse_missing, with_whole_vectors
+from rerank.io.row_numbers import check_order
 from rerank.io.splits import counted_splits, only_rows, split_column
 
 
@@ -708,9 +709,14 @@ def _matrix(container: Container, name: str, item: Field, wanted: Wanted) -> Fou
         found = _ids_of(container, siblings, item, wanted)
         if found is None and folder:
             found = _ids_of(container, container.fields, item, wanted)
+    by_place = found is None and (wanted.row_numbers or wanted.force_rows)
+    if by_place or wanted.ids is not None:
+        # Where numbers are the ids, the ground truth may speak of places.
+        way = "" if by_place else f"{wanted.say('id_column', 'NAME')} in place of the ids given"
+        check_order({**container.numbers, **siblings}, item, way)
     if found is not None:
         return Found(item, *found)
-    if wanted.row_numbers or wanted.force_rows:
+    if by_place:
         return Found(item, tuple(map(str, range(item.shape[0]))), ids_given=False)
     return _without_ids(container, item)
 
@@ -757,7 +763,8 @@ def _ids_of(
     if wanted.ids is not None:
         return _named_rows(wanted.ids, item, wanted.ids_from), _groups(groups, item)
     if wanted.id_column is not None:
-        field = siblings.get(wanted.id_column.strip("/"), container.fields.get(wanted.id_column))
+        elsewhere = {**container.numbers, **container.fields}.get(wanted.id_column)
+        field = siblings.get(wanted.id_column.strip("/"), elsewhere)
         if field is None:
             raise FormatError(
                 f"{container.path}: there is no {wanted.id_column!r}; it holds {contents(siblings)}"
@@ -775,6 +782,7 @@ def _ids_of(
     side = find_sidecar(container.path)
     if side is None:
         return _told_with(container, item, groups)
+    check_order({**container.numbers, **siblings}, item, wanted.say("id_column", "NAME"))
     ids, labels = read_sidecar(side)
     if labels is not None:
         check_count(labels, item.shape[0], str(side), item.where)

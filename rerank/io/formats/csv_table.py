@@ -19,6 +19,7 @@ from rerank.io.field import Field
 from rerank.io.files import named
 from rerank.io.formats.registry import file_format
 from rerank.io.number_columns import counted, torn, vectors_among
+from rerank.io.row_numbers import is_row_number
 from rerank.io.text_table import Piece, Rows, TextTable, is_number, open_table
 
 _COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
@@ -87,7 +88,13 @@ def open_csv(path: Path) -> Iterator[Container]:
             }
             others = {name: item for name, item in fields.items() if name != "values"}
             vectors = {**others, **parts}
-    yield Container(path, fields, per_item=False, columns=names, vectors=vectors)
+    numbering = {
+        name: columns.matrix([place], f"{path}: column {named([name])}")
+        for place, name in enumerate(header) if is_row_number(name) and place in gathered
+    }  # fmt: skip
+    if numbered is not None:
+        numbering[header[0]] = numbered
+    yield Container(path, fields, per_item=False, columns=names, vectors=vectors, numbers=numbering)
 
 
 @dataclass(frozen=True, eq=False)
