@@ -1,7 +1,7 @@
 """Score matrices, read from files."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,7 @@ from rerank.io.ids import (
 )
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS
+from rerank.io.truth_words import direction_of, said_by_words
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
 SCORE_NAMES = (
@@ -288,6 +289,8 @@ def _located(
     if sims_rows not in ("texts", "videos"):
         raise RerankError(f"sims_rows is {sims_rows!r}, expected 'texts' or 'videos'")
     item = _find(container, dataset)
+    if sims_rows == "texts" and (dataset is not None or item is not container.fields.get(_REVERSE)):
+        _check_name(container, item)
     if len(item.shape) == 3 and item.kind == "float":
         return _captions(container, item, names)
     check_matrix(item, "scores")
@@ -357,6 +360,29 @@ def _find(container: Container, dataset: str | None) -> Field:
         f"{path}: holds {named(sorted(fields)) or 'nothing'}; expected a 2-D float array "
         f"'scores'{ranking}"
     )
+
+
+def _check_name(container: Container, item: Field) -> None:
+    """Refuse a matrix that its name calls videos x texts, where ids of two lengths do not differ.
+
+    Raises:
+        FormatError: such as i2t.
+    """
+    name = next((name for name, field in container.fields.items() if field is item), "")
+    if direction_of(name.rpartition("/")[2]) != "video-text" or len(item.shape) != 2:
+        return
+    lengths = [_length_of(container, side) for side in _SAME]
+    if lengths[0] != lengths[1] and -1 not in lengths:
+        return  # they say which side is which
+    raise FormatError(
+        f"{item.where}: is called so as if its rows were videos; give "
+        f"{option('sims-rows', 'videos')}, or call it 'scores' if they are texts"
+    )
+
+
+def _length_of(container: Container, side: str) -> int:
+    field = _named(container, side)
+    return -1 if field is None else max(field.shape, default=0)
 
 
 def _transposed(item: Field) -> Field:
@@ -480,7 +506,7 @@ def _both_ids(
         # They name the rows as they lie in the file.
         here.reverse()
     if not turned and names == (None, None) and n != m:
-        lengths = [max(f.shape) if (f := _named(container, name)) else -1 for name in here]
+        lengths = [_length_of(container, name) for name in here]
         if lengths == [m, n]:
             raise FormatError(
                 f"{item.where}: is {item.shape}, with {m} ids of texts and {n} of videos: it is "
@@ -528,6 +554,10 @@ def _table_ids(
     columns: tuple[str, ...] | None = container.columns
     if columns == tuple(map(str, range(len(columns)))) or columns[0].startswith("column "):
         columns = None
+    if not turned and names[0] is None and column is not None:
+        # A lone column of text is called ids too.
+        called = [name for name in texts if fields[name] is fields[column]]
+        _check_corner(container, called[0], rows or (), columns or ())
     queries, gallery = (columns, rows) if turned else (rows, columns)
     made = []
     for ids, count, given, side in zip(
@@ -539,6 +569,26 @@ def _table_ids(
         check_unique(found, str(container.path))
         made.append(found)
     return made[0], made[1], rows is not None
+
+
+def _check_corner(
+    container: Container, column: str, rows: Sequence[str], columns: Sequence[str]
+) -> None:
+    """Refuse a table whose column of names says that its rows are videos.
+
+    Texts may be called by their videos, with `#k` behind or without.
+
+    Raises:
+        FormatError: it does, and its columns have other names.
+    """
+    if not columns or said_by_words("text", column) != "text-video":
+        return
+    if {name.partition("#")[0] for name in rows}.issubset(columns):
+        return
+    raise FormatError(
+        f"{container.path}: its rows are named in the column {column!r}, as if they were videos; "
+        f"give {option('sims-rows', 'videos')}, or call the column 'query_id' if they are texts"
+    )
 
 
 def _given(path: PathLike, side: str) -> tuple[str, ...] | None:

@@ -6,12 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
-from rerank.core.errors import RerankError
+from rerank.core.errors import FormatError, RerankError
 from rerank.io import Reading
 from rerank.tasks.apply import apply_files
 from rerank.tasks.convert import convert_file
 from rerank.tasks.evaluate_files import judge_raw, judge_results
-from rerank.tasks.read import read_inputs
+from rerank.tasks.read import read_inputs, read_truth
 
 N, D = 12, 8
 RNG = np.random.default_rng(0)
@@ -114,3 +114,33 @@ def test_convert_takes_what_was_said(one):
         convert_file(one / "v.h5", one / "v.h5")
     with pytest.raises(RerankError, match=r"call it x\.h5"):
         convert_file(one / "v.h5", one / "x.npy")
+
+
+def test_a_matrix_stored_the_other_way_is_told_by_its_ground_truth(tmp_path):
+    names = [f"t{i}" for i in range(N)]
+    x = TEXTS @ VIDEOS.T
+    lines = [["id", *names], *([IDS[j], *x[:, j]] for j in range(N))]
+    (tmp_path / "s.csv").write_text("".join(",".join(map(str, line)) + "\n" for line in lines))
+    pairs = dict(zip(names, [*IDS[1:], IDS[1]], strict=True))
+    (tmp_path / "gt.json").write_text(json.dumps(pairs))
+    (tmp_path / "gt.csv").write_text(
+        "query_id,video_id\n" + "".join(f"{t},{v}\n" for t, v in pairs.items())
+    )
+    for gt in ("gt.json", "gt.csv"):
+        found = read_inputs(sims=tmp_path / "s.csv")
+        with pytest.raises(FormatError, match="give --sims-rows videos") as caught:
+            read_truth(tmp_path / gt, found)
+        said = str(caught.value)
+        other = "--gt-direction video-text if the rows are texts"
+        assert said.endswith(f"its videos the rows; give --sims-rows videos, or {other}")
+        forced = Reading(gt_direction="video-text")
+        found = read_inputs(sims=tmp_path / "s.csv", reading=forced)
+        read_truth(tmp_path / gt, found, allow_unjudged=True)
+        assert "--texts" not in said
+        found = read_inputs(sims=tmp_path / "s.csv", reading=Reading(sims_rows="videos"))
+        assert [IDS[x[0]] for x in read_truth(tmp_path / gt, found).positives] == [*pairs.values()]
+    # What is wrong otherwise is said as before.
+    (tmp_path / "gt.json").write_text(json.dumps({**pairs, names[0]: "none"}))
+    with pytest.raises(FormatError, match="'none'") as caught:
+        read_truth(tmp_path / "gt.json", found)
+    assert "--sims-rows" not in str(caught.value)
