@@ -214,6 +214,12 @@ class _Columns:
                 return
             found = _list_of(cell)
             if found is None:
+                if 2 * sum(map(_is_listed, cells)) > len(cells):
+                    self.unlike[place] = _Unlike(
+                        f"without a list of numbers in row {self.count + number}, which holds "
+                        f"{named([cell]) if cell else 'nothing'}",
+                        "give it one, or leave that row out",
+                    )
                 return
             width = width or len(found)
             if len(found) != width:
@@ -238,6 +244,10 @@ class _Columns:
             place = next((at for at in range(1, len(header)) if at not in numbers), None)
         elif place is None and (commas & counting or not (counting or self.lists)):
             place = min(commas, default=None)
+        elif place is None and not (numbers or self.lists):
+            # One row without numbers, in a table of them.
+            rows = {self.cells[at][0] for at in counting if at in self.mixed}
+            place = min(counting) if len(rows) == 1 and counting <= self.mixed else None
         if place is None:
             return
         row, cell = self.cells.get(place, (0, ""))
@@ -390,6 +400,10 @@ def _as_matrix(cells: Sequence[str]) -> np.ndarray | None:
     width = bare[0].count(",") + 1
     lines = [f"{cell[1:-1]}\n" for cell in bare]
     return Piece("", width, ",", 1, lines, []).numbers(range(width))
+
+
+def _is_listed(cell: str) -> bool:
+    return _list_of(cell.strip()) is not None
 
 
 def _list_of(cell: str) -> list[float] | None:
