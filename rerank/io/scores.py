@@ -34,7 +34,7 @@ from rerank.io.ids import (
 )
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS
-from rerank.io.truth_words import direction_of, said_by_words
+from rerank.io.truth_words import direction_of, plain, said_by_words
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
 SCORE_NAMES = (
@@ -51,6 +51,8 @@ _SAME = {
         "gallery_names",
     ),
 }  # fmt: skip
+# What a matrix is called of which the smallest numbers are the best.
+_DISTANCES = ("distance", "distances", "dist", "dists", "distmat", "distancematrix")
 _MASKS = ("query_mask", "text_mask", "caption_mask", "mask")
 
 
@@ -66,6 +68,7 @@ class ScoreMatrix:
         ids_given: False when the file has no ids; they are then "0", "1", ...
         total_rows: rows in the file; more than n when a slice was read.
         reverse: (m, n) scores of the other direction, where they are no transpose of the first.
+        called: the name of its array, "" where it has none.
 
     >>> ScoreMatrix(np.ones((2, 3), np.float32), ("a", "b"), ("x", "y", "z"), "s.npz")
     ScoreMatrix(2 x 3 float32, from s.npz)
@@ -78,11 +81,17 @@ class ScoreMatrix:
     ids_given: bool = True
     total_rows: int = 0
     reverse: np.ndarray | None = None
+    called: str = ""
 
     def __repr__(self) -> str:
         n, m = self.scores.shape
         both = ", both directions" if self.reverse is not None else ""
         return f"ScoreMatrix({n} x {m} {self.scores.dtype}{both}, from {self.source})"
+
+    @property
+    def is_of_distances(self) -> bool:
+        """Whether its name says that the smallest numbers are the best."""
+        return plain(self.called.rpartition("/")[2]) in _DISTANCES
 
     @cached_property
     def content_sha256(self) -> str:
@@ -102,6 +111,7 @@ class _Located:
     gallery_ids: tuple[str, ...]
     given: bool
     reverse: Field | None
+    called: str = ""
 
 
 def read_scores(
@@ -164,7 +174,7 @@ def read_scores(
             reverse = _read(other, found.gallery_ids, found.query_ids, None, nan=nan)
     return ScoreMatrix(
         scores, found.query_ids[start:stop], found.gallery_ids, str(path), found.given,
-        found.rows.shape[0], reverse,
+        found.rows.shape[0], reverse, found.called,
     )  # fmt: skip
 
 
@@ -289,8 +299,9 @@ def _located(
     if sims_rows not in ("texts", "videos"):
         raise RerankError(f"sims_rows is {sims_rows!r}, expected 'texts' or 'videos'")
     item = _find(container, dataset)
+    called = next((name for name, field in container.fields.items() if field is item), "")
     if sims_rows == "texts" and (dataset is not None or item is not container.fields.get(_REVERSE)):
-        _check_name(container, item)
+        _check_name(container, item, called)
     if len(item.shape) == 3 and item.kind == "float":
         return _captions(container, item, names)
     check_matrix(item, "scores")
@@ -322,7 +333,7 @@ def _located(
         item, queries = _rows_of(item, kept), tuple(queries[i] for i in kept)
         if reverse is not None:
             reverse = _transposed(_rows_of(_transposed(reverse), kept))
-    return _Located(item, queries, gallery, given, reverse)
+    return _Located(item, queries, gallery, given, reverse, called)
 
 
 def _find(container: Container, dataset: str | None) -> Field:
@@ -362,13 +373,12 @@ def _find(container: Container, dataset: str | None) -> Field:
     )
 
 
-def _check_name(container: Container, item: Field) -> None:
+def _check_name(container: Container, item: Field, name: str) -> None:
     """Refuse a matrix that its name calls videos x texts, where ids of two lengths do not differ.
 
     Raises:
         FormatError: such as i2t.
     """
-    name = next((name for name, field in container.fields.items() if field is item), "")
     if direction_of(name.rpartition("/")[2]) != "video-text" or len(item.shape) != 2:
         return
     lengths = [_length_of(container, side) for side in _SAME]

@@ -530,6 +530,8 @@ def _read_scores(
         rows = comm.my_rows(read_matrix(sims, said, rows=slice(0, 1), nan=nan).total_rows)
     scores = io.read_scores(sims, rows=rows, nan=nan, **_score_options(said))
     bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said, nan=nan)
+    if scores_are == "auto" and scores.is_of_distances:
+        scores_are = "distances"
     return Inputs(
         scores=scores, sharded=sharded, reading=said, bank_scores=bank,
         scores_are=kinds.as_scores_are(scores_are), unscored=value,
