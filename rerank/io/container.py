@@ -70,6 +70,8 @@ class Container:
         attached: an array -> lists of ids that are told with it and are no arrays, such as
             attributes, by their names.
         alike: all arrays as the rows of one, where each is a vector of one length, named by its id.
+        numbers: columns of a table in text that may number its rows, by their names; its columns
+            of numbers are no arrays of their own.
         besides: what is no array, in words, by its name: groups without anything, numbers, text.
     """
 
@@ -83,6 +85,7 @@ class Container:
     vectors: Mapping[str, Field] | None = None
     alike: Field | None = None
     attached: Callable[[Field], Mapping[str, Field]] = nothing_attached
+    numbers: Mapping[str, Field] = field(default_factory=dict)
     besides: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -49,6 +49,7 @@ from rerank.io.ids import (
     read_sidecar,
 )
 from rerank.io.missing_items import refuse_missing, with_whole_vectors
+from rerank.io.row_numbers import check_order
 from rerank.io.splits import counted_splits, only_rows, split_column
 
 
@@ -89,6 +90,8 @@ class Wanted:
         return either(f"--{argument.replace('_', '-')} {value}", f"{argument}={name!r}")
 
 
+# What arrays are called by the numbers of their rows; numpy says arr_0.
+_NUMBER = re.compile(r"(?:arr_)?(0|[1-9][0-9]{0,9})")
 # The ends of names in a state_dict and in an optimizer.
 _PARAMETER = re.compile(r"(^|[./])(weight|bias|running_(mean|var)|in_proj_\w+|exp_avg(_sq)?)$")
 # What stands at the end of the names of several arrays of one item.
@@ -566,7 +569,7 @@ def _refuse_other_type(
 
 def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> Found:
     """One array for each id, stacked."""
-    path = container.path
+    path, by_id = container.path, _by_number(by_id)
     ids = tuple(by_id)
     shapes = [item.shape for item in by_id.values()]
     depths = {min(len(shape), 2) for shape in shapes}
@@ -605,6 +608,20 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
         said = said_of_items(container.fields, held) if framed else {}
         rows = stacked(Path(path), held, wanted.pooling, said)
     return Found(rows, _named_again(ids, wanted, path))
+
+
+def _by_number(by_id: Mapping[str, Field]) -> Mapping[str, Field]:
+    """Arrays that are called 0, 1, ... (or arr_0, arr_1, ...) in that order, and others as kept.
+
+    HDF5 and folders hold 10 before 2.
+    """
+    numbers = {name: match[1] for name in by_id if (match := _NUMBER.fullmatch(name))}
+    order = {int(number): name for name, number in numbers.items()}
+    if len(order) < len(by_id) or max(order) - min(order) >= len(order) or min(order) > 1:
+        return by_id
+    if list(order) == sorted(order):
+        return by_id
+    return {order[number]: by_id[order[number]] for number in sorted(order)}
 
 
 def _named_again(ids: tuple[str, ...], wanted: Wanted, path: Path) -> tuple[str, ...]:
@@ -692,9 +709,14 @@ def _matrix(container: Container, name: str, item: Field, wanted: Wanted) -> Fou
         found = _ids_of(container, siblings, item, wanted)
         if found is None and folder:
             found = _ids_of(container, container.fields, item, wanted)
+    by_place = found is None and (wanted.row_numbers or wanted.force_rows)
+    if by_place or wanted.ids is not None:
+        # Where numbers are the ids, the ground truth may speak of places.
+        way = "" if by_place else f"{wanted.say('id_column', 'NAME')} in place of the ids given"
+        check_order({**container.numbers, **siblings}, item, way)
     if found is not None:
         return Found(item, *found)
-    if wanted.row_numbers or wanted.force_rows:
+    if by_place:
         return Found(item, tuple(map(str, range(item.shape[0]))), ids_given=False)
     return _without_ids(container, item)
 
@@ -741,7 +763,8 @@ def _ids_of(
     if wanted.ids is not None:
         return _named_rows(wanted.ids, item, wanted.ids_from), _groups(groups, item)
     if wanted.id_column is not None:
-        field = siblings.get(wanted.id_column.strip("/"), container.fields.get(wanted.id_column))
+        elsewhere = {**container.numbers, **container.fields}.get(wanted.id_column)
+        field = siblings.get(wanted.id_column.strip("/"), elsewhere)
         if field is None:
             raise FormatError(
                 f"{container.path}: there is no {wanted.id_column!r}; it holds {contents(siblings)}"
@@ -759,6 +782,7 @@ def _ids_of(
     side = find_sidecar(container.path)
     if side is None:
         return _told_with(container, item, groups)
+    check_order({**container.numbers, **siblings}, item, wanted.say("id_column", "NAME"))
     ids, labels = read_sidecar(side)
     if labels is not None:
         check_count(labels, item.shape[0], str(side), item.where)

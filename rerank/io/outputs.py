@@ -101,8 +101,11 @@ a ground truth, not results (rerank-results/1); choose another name, such as dat
         if found not in (wanted, "empty"):
             other = _better_name(path, wanted)
             way = f", or replace it{either(' with --force', ': force=True')}"
+            here, needed = called(found, path), called(wanted)
+            if here.endswith(f" {needed}"):
+                needed = "one that this toolkit wrote"
             raise RerankError(
-                f"{label}: is there and is {called(found, path)}, not {called(wanted)}; choose "
+                f"{label}: is there and is {here}, not {needed}; choose "
                 f"another name{way if other is None else f', such as {other}'}"
             )
         if found != wanted:

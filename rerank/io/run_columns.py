@@ -1,21 +1,37 @@
 """Whole numbers of unknown names in rankings where nothing else says how good an item is."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from rerank.io.files import named
 
+# What places are called as well as other things: they are that only where they count every list.
+PLACES = ("pos", "rank0", "rank1", "rankindex", "rankidx", "rk")
+
+
+def is_counted(numbers: Sequence[int]) -> bool:
+    """Whether numbers are 0, 1, 2, ... or 1, 2, 3, ..., each once and in any order.
+
+    >>> is_counted([2, 1, 3]), is_counted([1, 3])
+    (True, False)
+    """
+    low, high = min(numbers), max(numbers)
+    distinct = len(set(numbers)) == len(numbers)
+    return low in (0, 1) and distinct and high - low == len(numbers) - 1
+
 
 @dataclass
 class Unused:
     """What such columns hold: name -> list -> numbers in the order of the file."""
 
-    found: dict[str, dict[object, list[int]]] = field(default_factory=dict)
+    found: dict[str, dict[tuple[object, object], list[int]]] = field(default_factory=dict)
 
-    def see(self, record: Mapping[str, Any], used: tuple[object, ...], line: object) -> None:
+    def see(
+        self, record: Mapping[str, Any], used: tuple[object, ...], line: tuple[object, object]
+    ) -> None:
         """An entry of a list whose score, distance or rank is not said."""
         for name, value in record.items():
             if name not in used and (number := _whole(value)) is not None:

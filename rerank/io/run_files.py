@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from rerank.io.files import PathLike, foreign, named, parse_json, read_text, reg
 from rerank.io.formats.parquet import import_arrow
 from rerank.io.lines import lines_in, split_lines
 from rerank.io.results import DirectionResult, read_results, write_results
-from rerank.io.run_columns import Unused
+from rerank.io.run_columns import PLACES, Unused, is_counted
 from rerank.io.run_wrappers import (
     DISTANCES,
     LISTS,
@@ -29,15 +30,16 @@ from rerank.io.run_wrappers import (
 )
 from rerank.io.text_table import read_table
 from rerank.io.truth_records import as_name
-from rerank.io.truth_words import TEXT_FIELDS, VIDEO_FIELDS, first_field
+from rerank.io.truth_words import TEXT_FIELDS, VIDEO_FIELDS, first_field, plain
 
 _DIRECTIONS = ("t2v", "v2t")
 # Fewer scores rise by accident.
 _SHORTEST = 3
+_RANK = re.compile(r"[0-9]{1,15}")
 _EXPECTED = (
     "expected a TREC run (query Q0 item rank score tag), a table or records with query_id, "
-    "gallery_id and score, JSON {query: {item: score}} or {query: [items]}, or a file of "
-    "rerank search or apply"
+    "gallery_id and score, lines of query, item and rank (MS MARCO), JSON {query: {item: score}} "
+    "or {query: [items]}, or a file of rerank search or apply"
 )
 
 
@@ -128,7 +130,26 @@ class _Lists:
         """
         if not self.found:
             raise FormatError(f"{self.where}: holds no ranking; {_EXPECTED}")
+        self._take_places()
         return tuple(self._one(direction, found) for direction, found in self.found.items())
+
+    def _take_places(self) -> None:
+        """Order entries by a column that is called like places, and is that in every list."""
+        for name in [name for name in self.unused.found if plain(name) in PLACES]:
+            lists = self.unused.found[name]
+            told = {as_name(query, self.where): x for (_, query), x in lists.items()}
+            held = [(q, x) for found in self.found.values() for q, x in found.items()]
+            fits = len(told) == len(held) == len(lists) and all(
+                len(entries) == len(told.get(query, ())) for query, entries in held
+            )
+            longest = max(map(len, lists.values()))
+            if fits and longest >= _SHORTEST and all(map(is_counted, lists.values())):
+                for query, entries in held:
+                    places = zip(entries, told[query], strict=True)
+                    entries[:] = [(item, score, float(place)) for (item, score, _), place in places]
+                self.ranked = True
+                del self.unused.found[name]
+                return
 
     def _one(
         self, direction: str, found: Mapping[str, list[tuple[str, float | None, float]]]
@@ -236,12 +257,12 @@ def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
         else:
             _add_json(lists, parse_json(text, str(path)))
         return lists.lists()
-    if suffix in (".csv", ".tsv") and not _bare(lines_in(text, path)):
+    lines = lines_in(text, path)
+    bare = _bare(lines, path)
+    if suffix in (".csv", ".tsv") and not bare:
         header, rows = read_table(text, str(path))
         _add_records(lists, (dict(zip(header, row, strict=True)) for row in rows))
         return lists.lists()
-    lines = lines_in(text, path)
-    bare = _bare(lines)
     for number, line in enumerate(lines, start=1):
         parts = line.replace(",", " ").split() if bare else line.split()
         if not parts:
@@ -255,26 +276,37 @@ def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
     return lists.lists()
 
 
-def _bare(lines: Sequence[str]) -> int:
+def _bare(lines: Sequence[str], path: Path) -> int:
     """How many columns a table without a header has: query, item, rank and maybe a score; or 0.
 
-    That is how MS MARCO writes rankings. Ranks count from 0 or 1 for every query.
+    That is how MS MARCO writes rankings. Ranks count from 0 or 1 for every query, in any order.
+
+    Raises:
+        FormatError: all lines are of that kind, and the ranks of a query are others.
     """
-    query, place, width = "", 0, 0
+    width = 0
+    ranks: dict[str, list[int]] = {}
     for line in lines:
         cells = line.replace(",", " ").split()
         if not cells:
             continue
-        if len(cells) not in (3, 4) or not cells[2].isdecimal() or (width and len(cells) != width):
+        if len(cells) not in (3, 4) or not _RANK.fullmatch(cells[2]) or (
+            width and len(cells) != width
+        ):  # fmt: skip
             return 0
-        width, rank = len(cells), int(cells[2])
-        if cells[0] == query and rank != place + 1:
+        if len(cells) == 4 and not _is_number(cells[3]):
             return 0
-        if cells[0] != query and rank not in (0, 1):
-            return 0
-        if width == 4 and not _is_number(cells[3]):
-            return 0
-        query, place = cells[0], rank
+        width = len(cells)
+        ranks.setdefault(cells[0], []).append(int(cells[2]))
+    for query, found in ranks.items():
+        if not is_counted(found):
+            shown = ", ".join(map(str, sorted(found)[:5]))
+            raise FormatError(
+                f"{path}: has lines of query, item and rank, as MS MARCO writes them, but query "
+                f"{named([query])} has the ranks {shown}{', ...' if len(found) > 5 else ''}; "
+                "expected each of 1, 2, 3, ... (or 0, 1, 2, ...) once: write every list anew, best "
+                "first, or give the columns a header such as query_id,video_id,rank"
+            )
     return width
 
 

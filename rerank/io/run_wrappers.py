@@ -18,7 +18,10 @@ SCORES = (
 )  # fmt: skip
 DISTANCES = ("distance", "dist")
 RANKS = ("rank", "position", "place")
-_WORDS = {*LISTS, "run", "runs", "rankings", "data", "lists", "records", "test", "rows"}
+_WORDS = {
+    *LISTS, "run", "runs", "rankings", "data", "lists", "records", "test", "rows", "output",
+    "outputs", "result", "prediction", "retrieval", "retrievals", "response", "responses",
+}  # fmt: skip
 _DEEP = 4
 _DIRECTIONS = {"text-video": "t2v", "video-text": "v2t"}
 

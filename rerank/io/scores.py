@@ -1,7 +1,7 @@
 """Score matrices, read from files."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,7 @@ from rerank.io.ids import (
 )
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS
+from rerank.io.truth_words import direction_of, plain, said_by_words
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
 SCORE_NAMES = (
@@ -50,6 +51,8 @@ _SAME = {
         "gallery_names",
     ),
 }  # fmt: skip
+# What a matrix is called of which the smallest numbers are the best.
+_DISTANCES = ("distance", "distances", "dist", "dists", "distmat", "distancematrix")
 _MASKS = ("query_mask", "text_mask", "caption_mask", "mask")
 
 
@@ -65,6 +68,7 @@ class ScoreMatrix:
         ids_given: False when the file has no ids; they are then "0", "1", ...
         total_rows: rows in the file; more than n when a slice was read.
         reverse: (m, n) scores of the other direction, where they are no transpose of the first.
+        called: the name of its array, "" where it has none.
 
     >>> ScoreMatrix(np.ones((2, 3), np.float32), ("a", "b"), ("x", "y", "z"), "s.npz")
     ScoreMatrix(2 x 3 float32, from s.npz)
@@ -77,11 +81,17 @@ class ScoreMatrix:
     ids_given: bool = True
     total_rows: int = 0
     reverse: np.ndarray | None = None
+    called: str = ""
 
     def __repr__(self) -> str:
         n, m = self.scores.shape
         both = ", both directions" if self.reverse is not None else ""
         return f"ScoreMatrix({n} x {m} {self.scores.dtype}{both}, from {self.source})"
+
+    @property
+    def is_of_distances(self) -> bool:
+        """Whether its name says that the smallest numbers are the best."""
+        return plain(self.called.rpartition("/")[2]) in _DISTANCES
 
     @cached_property
     def content_sha256(self) -> str:
@@ -101,6 +111,7 @@ class _Located:
     gallery_ids: tuple[str, ...]
     given: bool
     reverse: Field | None
+    called: str = ""
 
 
 def read_scores(
@@ -163,7 +174,7 @@ def read_scores(
             reverse = _read(other, found.gallery_ids, found.query_ids, None, nan=nan)
     return ScoreMatrix(
         scores, found.query_ids[start:stop], found.gallery_ids, str(path), found.given,
-        found.rows.shape[0], reverse,
+        found.rows.shape[0], reverse, found.called,
     )  # fmt: skip
 
 
@@ -288,6 +299,9 @@ def _located(
     if sims_rows not in ("texts", "videos"):
         raise RerankError(f"sims_rows is {sims_rows!r}, expected 'texts' or 'videos'")
     item = _find(container, dataset)
+    called = next((name for name, field in container.fields.items() if field is item), "")
+    if sims_rows == "texts" and (dataset is not None or item is not container.fields.get(_REVERSE)):
+        _check_name(container, item, called)
     if len(item.shape) == 3 and item.kind == "float":
         return _captions(container, item, names)
     check_matrix(item, "scores")
@@ -319,7 +333,7 @@ def _located(
         item, queries = _rows_of(item, kept), tuple(queries[i] for i in kept)
         if reverse is not None:
             reverse = _transposed(_rows_of(_transposed(reverse), kept))
-    return _Located(item, queries, gallery, given, reverse)
+    return _Located(item, queries, gallery, given, reverse, called)
 
 
 def _find(container: Container, dataset: str | None) -> Field:
@@ -357,6 +371,28 @@ def _find(container: Container, dataset: str | None) -> Field:
         f"{path}: holds {named(sorted(fields)) or 'nothing'}; expected a 2-D float array "
         f"'scores'{ranking}"
     )
+
+
+def _check_name(container: Container, item: Field, name: str) -> None:
+    """Refuse a matrix that its name calls videos x texts, where ids of two lengths do not differ.
+
+    Raises:
+        FormatError: such as i2t.
+    """
+    if direction_of(name.rpartition("/")[2]) != "video-text" or len(item.shape) != 2:
+        return
+    lengths = [_length_of(container, side) for side in _SAME]
+    if lengths[0] != lengths[1] and -1 not in lengths:
+        return  # they say which side is which
+    raise FormatError(
+        f"{item.where}: is called so as if its rows were videos; give "
+        f"{option('sims-rows', 'videos')}, or call it 'scores' if they are texts"
+    )
+
+
+def _length_of(container: Container, side: str) -> int:
+    field = _named(container, side)
+    return -1 if field is None else max(field.shape, default=0)
 
 
 def _transposed(item: Field) -> Field:
@@ -480,7 +516,7 @@ def _both_ids(
         # They name the rows as they lie in the file.
         here.reverse()
     if not turned and names == (None, None) and n != m:
-        lengths = [max(f.shape) if (f := _named(container, name)) else -1 for name in here]
+        lengths = [_length_of(container, name) for name in here]
         if lengths == [m, n]:
             raise FormatError(
                 f"{item.where}: is {item.shape}, with {m} ids of texts and {n} of videos: it is "
@@ -528,6 +564,10 @@ def _table_ids(
     columns: tuple[str, ...] | None = container.columns
     if columns == tuple(map(str, range(len(columns)))) or columns[0].startswith("column "):
         columns = None
+    if not turned and names[0] is None and column is not None:
+        # A lone column of text is called ids too.
+        called = [name for name in texts if fields[name] is fields[column]]
+        _check_corner(container, called[0], rows or (), columns or ())
     queries, gallery = (columns, rows) if turned else (rows, columns)
     made = []
     for ids, count, given, side in zip(
@@ -539,6 +579,26 @@ def _table_ids(
         check_unique(found, str(container.path))
         made.append(found)
     return made[0], made[1], rows is not None
+
+
+def _check_corner(
+    container: Container, column: str, rows: Sequence[str], columns: Sequence[str]
+) -> None:
+    """Refuse a table whose column of names says that its rows are videos.
+
+    Texts may be called by their videos, with `#k` behind or without.
+
+    Raises:
+        FormatError: it does, and its columns have other names.
+    """
+    if not columns or said_by_words("text", column) != "text-video":
+        return
+    if {name.partition("#")[0] for name in rows}.issubset(columns):
+        return
+    raise FormatError(
+        f"{container.path}: its rows are named in the column {column!r}, as if they were videos; "
+        f"give {option('sims-rows', 'videos')}, or call the column 'query_id' if they are texts"
+    )
 
 
 def _given(path: PathLike, side: str) -> tuple[str, ...] | None:

@@ -94,6 +94,7 @@ def only_rows(container: Container, chosen: np.ndarray) -> Container:
         container,
         fields={name: of(item) for name, item in container.fields.items()},
         vectors=None if vectors is None else {name: of(item) for name, item in vectors.items()},
+        numbers={name: of(item) for name, item in container.numbers.items()},
         alike=None,
         content_sha256=None,
     )

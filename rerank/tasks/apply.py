@@ -730,8 +730,10 @@ def _read_lines(inputs: Inputs, stored: Scores | None = None) -> list[str]:
     if inputs.scores is not None:
         n, m = inputs.scores.total_rows, len(inputs.scores.gallery_ids)
         way = f"{option('scores-are')} tells if they are something else"
+        by_name = inputs.scores.is_of_distances
+        told = inputs.scores_are != "auto" and not by_name
         kind = ""
-        if stored is not None and not stored.sentence and inputs.scores_are == "auto":
+        if stored is not None and not told and (by_name or not stored.sentence):
             kind = f", taken as {stored.reading.kind}; {way}"
         lines.append(
             f"read  {Path(inputs.scores.source).name}: {_times(n, queries, m, items)}{kind}"

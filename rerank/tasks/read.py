@@ -331,10 +331,14 @@ def _score_options(reading: Reading) -> dict[str, Any]:
 
 def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.GroundTruth:
     """Read a ground truth for the inputs of a run, in the direction that the user said."""
-    truth = io.read_ground_truth(
-        gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged,
-        **inputs.reading.of_truth(),
-    )  # fmt: skip
+    try:
+        truth = io.read_ground_truth(
+            gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged,
+            **inputs.reading.of_truth(),
+        )  # fmt: skip
+    except FormatError as error:
+        _refuse_turned_matrix(gt, inputs, str(error))
+        raise
     if inputs.scores is None or inputs.sharded or inputs.stored.reading.kind == "distances":
         return truth
     if not _right_are_lowest(inputs.stored.t2v.scores(), truth.positives):
@@ -344,6 +348,37 @@ def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.
         "if the smallest is best, give --scores-are distances"
     )
     return replace(truth, notes=(*truth.notes, note))
+
+
+def _refuse_turned_matrix(gt: Path, inputs: Inputs, what: str) -> None:
+    """Refuse a matrix whose rows are the videos of a ground truth, and its columns the texts.
+
+    Args:
+        gt: the ground truth.
+        inputs: those of the run.
+        what: why the ground truth was refused.
+
+    Raises:
+        FormatError: they are.
+    """
+    said = inputs.reading
+    if inputs.scores is None or inputs.sharded or said.sims_rows == "videos":
+        return
+    if said.gt_direction == "video-text":
+        return  # so it was meant
+    try:
+        io.read_ground_truth(
+            gt, inputs.video_ids, inputs.text_ids, allow_unjudged=True,
+            **{**said.of_truth(), "direction": "text-video"},
+        )  # fmt: skip
+    except RerankError:
+        return
+    other = ", or --gt-direction video-text if the rows are texts" if "video-text" in what else ""
+    raise FormatError(
+        f"{gt}: its texts are the columns of {inputs.scores.source}, such as "
+        f"{named(inputs.video_ids[:1])}, and its videos the rows; give --sims-rows videos"
+        f"{other}"
+    )
 
 
 def _right_are_lowest(scores: torch.Tensor, positives: Sequence[np.ndarray]) -> bool:
@@ -495,6 +530,8 @@ def _read_scores(
         rows = comm.my_rows(read_matrix(sims, said, rows=slice(0, 1), nan=nan).total_rows)
     scores = io.read_scores(sims, rows=rows, nan=nan, **_score_options(said))
     bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said, nan=nan)
+    if scores_are == "auto" and scores.is_of_distances:
+        scores_are = "distances"
     return Inputs(
         scores=scores, sharded=sharded, reading=said, bank_scores=bank,
         scores_are=kinds.as_scores_are(scores_are), unscored=value,

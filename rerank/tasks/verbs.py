@@ -335,6 +335,8 @@ def apply(
     if bias is not None:
         numbers = bias_weight * io.item_numbers(bias, inputs.video_ids)
     groups = inputs.groups_as(settings.get("groups", "auto"))
+    if inputs.scores is not None and inputs.scores.is_of_distances:
+        settings = {"scores_are": "distances", **settings}
     found = task.apply(
         **arrays, method=method, metric=metric, k=k, gate=gate, device=device, bias=numbers,
         **{**settings, "groups": groups},

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import uuid
 
 import h5py
@@ -401,6 +402,46 @@ def test_texts_of_octave_are_ids(tmp_path, name):
     path = octave(tmp_path / name, sims=square, query_ids=ids, gallery_ids="\n".join(ids))
     found = read_scores(path)
     assert found.query_ids == found.gallery_ids == tuple(ids)
+
+
+def test_cells_of_octave_stand_in_the_order_of_their_numbers(tmp_path):
+    ids = [f"v{i}" for i in range(12)]
+    for width in (0, 2, 5):
+        path = octave(tmp_path / f"{width}.h5", features=np.eye(12))
+        with h5py.File(path, "r+") as f:
+            octave_cells(f, "ids", {f"_{i:0{width}}": each for i, each in enumerate(ids)})
+        assert read_embeddings(path).ids == tuple(ids)
+    for odd in ("ten", "_ten", "_1_0", "_010", "_ 10", "_-1"):
+        path = octave(tmp_path / f"{odd}.h5", features=np.eye(12))
+        with h5py.File(path, "r+") as f:
+            named_so = [f"_{i}" for i in range(11)] + [odd]
+            octave_cells(f, "ids", dict(zip(named_so, ids, strict=True)))
+        with pytest.raises(FormatError, match="'/ids'.*a cell array (with a cell|in which two)"):
+            read_embeddings(path)
+
+
+def test_the_recipe_for_pairs_in_cells_of_octave_keeps_their_order(tmp_path):
+    videos = [f"v{i}" for i in range(12)]
+    with h5py.File(tmp_path / "gt.h5", "w") as f:
+        for name, texts in (("t", [f"t{i}" for i in range(12)]), ("v", videos[::-1])):
+            # One of the two is padded: both stand in the order of their numbers.
+            width = 2 * (name == "v")
+            octave_cells(f, name, {f"_{i:0{width}}": each for i, each in enumerate(texts)})
+    with pytest.raises(FormatError, match="if these are the pairs: ") as caught:
+        read_ground_truth(tmp_path / "gt.h5", [f"t{i}" for i in range(12)], videos)
+    _, *words = shlex.split(str(caught.value).partition("pairs: ")[2])
+    exec(words[1], {})  # noqa: S102  the same code without another start of Python
+    found = read_ground_truth(tmp_path / "gt.tsv", [f"t{i}" for i in range(12)], videos)
+    assert [list(one) for one in found.positives] == [[11 - i] for i in range(12)]
+
+
+def octave_cells(place, name, cells):
+    group = place.create_group(name)
+    group.attrs["OCTAVE_NEW_FORMAT"] = np.uint8(1)
+    group["type"], held = np.bytes_("cell"), group.create_group("value")
+    held["dims"] = np.array([1, len(cells)])
+    for called, each in cells.items():
+        octave_variable(held, called, each)
 
 
 def test_cells_of_octave_that_are_no_ids_are_named(tmp_path):

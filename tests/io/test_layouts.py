@@ -560,3 +560,31 @@ def test_a_group_with_a_mask_alone_is_told_that_it_lacks_the_frames(tmp_path):
     path = write_named(tmp_path / "v.npz", groups | {"v9/mask": np.ones(3)})
     with pytest.raises(FormatError, match="3 of its 4 items hold 'feat', but 'v9' .*; give it one"):
         read_embeddings(path, pool="mean")
+
+
+@pytest.mark.parametrize("stem", ["", "arr_"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_arrays_called_by_numbers_stand_in_their_order(tmp_path, stem, first):
+    kept = {f"{stem}{i + first}": row for i, row in enumerate(np.eye(12))}
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with h5py.File(tmp_path / "v.h5", "w") as f, h5py.File(tmp_path / "g.h5", "w") as g:
+        for name, row in kept.items():
+            f[name], g[f"{name}/feat"] = row, row
+            np.save(folder / f"{name}.npy", row)
+    np.savez(tmp_path / "v.npz", **kept)
+    text = {name: kept[name].tolist() for name in sorted(kept)}
+    (tmp_path / "v.json").write_text(json.dumps(text))
+    for name in ("v.h5", "g.h5", "folder", "v.npz", "v.json"):
+        found = read_embeddings(tmp_path / name)
+        assert found.ids == tuple(kept), name
+        np.testing.assert_array_equal(found.vectors, np.eye(12))
+
+
+def test_parts_of_a_table_stand_in_the_order_of_their_numbers(tmp_path):
+    pytest.importorskip("pyarrow")
+    import pandas as pd
+
+    for part, row in enumerate(np.eye(12)):
+        pd.DataFrame({"clip": [row.tolist()]}).to_parquet(tmp_path / f"part-{part}.parquet")
+    np.testing.assert_array_equal(read_embeddings(tmp_path, row_numbers=True).vectors, np.eye(12))

@@ -277,9 +277,64 @@ def test_columns_without_a_header_as_ms_marco_has_them(tmp_path, first, scored, 
         for rank, item in enumerate(items)
     ]
     path = tmp_path / f"r.{ending}"
+    # In any order, and with the lines of a query far from each other.
+    for order in (lines, lines[::-1], lines[::2] + lines[1::2]):
+        path.write_text("\n".join(order))
+        (found,) = read_rankings(path)
+        assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+
+
+@pytest.mark.parametrize("ending", ["tsv", "csv", "txt"])
+@pytest.mark.parametrize("ranks", [(1, 3, 4), (2, 3, 4), (1, 1, 2), (5, 0, 1)])
+def test_ranks_without_a_header_that_do_not_count_are_named(tmp_path, ending, ranks):
+    mark, path = "," if ending == "csv" else "\t", tmp_path / f"r.{ending}"
+    pairs = [*enumerate(ranks), *enumerate((1, 2, 3))]
+    lines = [mark.join([f"q{n // 3}", f"v{i}", str(r)]) for n, (i, r) in enumerate(pairs)]
     path.write_text("\n".join(lines))
-    (found,) = read_rankings(path)
-    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+    with pytest.raises(FormatError, match="MS MARCO .* query 'q0' has the ranks .*header such as"):
+        read_rankings(path)
+    header = ["query_id,video_id,rank".replace(",", mark)]
+    path.with_suffix(".csv").write_text("\n".join(header + lines))
+    best = sorted(range(3), key=lambda i: ranks[i])
+    assert read_rankings(path.with_suffix(".csv"))[0].items[0] == tuple(f"v{i}" for i in best)
+
+
+@pytest.mark.parametrize("name", ["pos", "rank0", "Pos", "rank_1"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_column_called_like_places_that_counts_every_list_is_the_rank(
+    tmp_path, name, kind, first
+):
+    path = tmp_path / f"r.{kind}"
+
+    def write(order):
+        lists = {q: [*zip(order, "wxyz", strict=True)] for q in ("a", "b")}
+        rows = [{"query": q, "video": v, name: r} for q, x in lists.items() for r, v in x]
+        if kind == "csv":
+            path.write_text("\n".join(",".join(map(str, x)) for x in
+                                      [rows[0], *(row.values() for row in rows)]))  # fmt: skip
+        elif kind == "jsonl":
+            path.write_text("\n".join(map(json.dumps, rows)))
+        else:
+            path.write_text(
+                json.dumps({q: [{"id": v, name: r} for r, v in x] for q, x in lists.items()})
+            )
+        return read_rankings(path)[0]
+
+    found = write([first + place for place in (2, 0, 3, 1)])
+    assert found.items == (("x", "z", "w", "y"),) * 2 and found.notes == () and found.ranked
+    # What counts nothing, such as 1 for what is right, is no rank.
+    found = write([1, 0, 1, 0])
+    assert found.items == (("w", "x", "y", "z"),) * 2 and not found.ranked
+
+
+@pytest.mark.parametrize("word", ["output", "outputs", "result", "prediction", "retrievals"])
+def test_words_around_rankings(tmp_path, word):
+    path = tmp_path / "r.json"
+    for lists in (SCORED, {q: list(x) for q, x in WANT.items()}):
+        path.write_text(json.dumps({word: lists}))
+        (found,) = read_rankings(path)
+        assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
 
 
 def test_arrays_and_packed_files_are_named_for_what_they_are(tmp_path):

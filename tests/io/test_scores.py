@@ -264,3 +264,50 @@ def test_what_may_stand_for_not_scored(tmp_path, kind):
     scores[2, 1] = np.inf
     with pytest.raises(FormatError, match=r"row 2 .*\+infinity in column 1"):
         read_scores(save(tmp_path / f"p.{kind}", scores), nan=True)
+
+
+@pytest.mark.parametrize("corner", ["video", "video_id", "Image", "vid", "gallery"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_a_table_whose_corner_says_videos_is_asked_about(tmp_path, corner, kind):
+    x, path = matrix("<f8").T, tmp_path / f"s.{kind}"
+    table(path, corner, GALLERY, QUERIES, x)
+    with pytest.raises(FormatError, match=f"named in the column '{corner}'.*sims_rows=.videos."):
+        read_scores(path)
+    found = read_scores(path, sims_rows="videos")
+    assert (found.query_ids, found.gallery_ids) == (tuple(QUERIES), tuple(GALLERY))
+    np.testing.assert_array_equal(found.scores, x.T)
+    # Texts called by their videos, and any other word, say nothing.
+    table(path, corner, [f"{name}#0" for name in GALLERY], GALLERY, matrix("<f8")[[0] * 6])
+    assert read_scores(path).query_ids == tuple(f"{name}#0" for name in GALLERY)
+    for other in ("query_id", "text", "id", "row"):
+        table(path, other, GALLERY, QUERIES, x)
+        assert read_scores(path).query_ids == tuple(GALLERY)
+
+
+def table(path, corner, rows, columns, x):
+    held = {corner: rows, **{name: x[:, i] for i, name in enumerate(columns)}}
+    if path.suffix == ".parquet":
+        arrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(arrow.table(held), path)
+        return
+    mark = "," if path.suffix == ".csv" else "\t"
+    lines = [held, *zip(*held.values(), strict=True)]
+    path.write_text("".join(mark.join(map(str, line)) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize("name", ["i2t", "image_to_text", "v2t"])
+def test_a_matrix_called_videos_to_texts_is_never_read_as_it_is(tmp_path, name):
+    x = np.random.default_rng(0).normal(size=(5, 5))
+    ids = {"text_ids": QUERIES, "video_ids": GALLERY[:5]}
+    np.savez(tmp_path / "s.npz", **{name: x}, **ids)
+    if name != "v2t":  # of which it is known
+        with pytest.raises(FormatError, match=f"'{name}': is called so.*sims_rows=.videos."):
+            read_scores(tmp_path / "s.npz")
+    with pytest.raises(FormatError, match=f"'{name}': is called so.*sims_rows=.videos."):
+        read_scores(tmp_path / "s.npz", dataset=name)
+    found = read_scores(tmp_path / "s.npz", sims_rows="videos", dataset=name)
+    np.testing.assert_array_equal(found.scores, x.T)
+    # Lengths that differ tell.
+    ids["video_ids"] = GALLERY
+    np.savez(tmp_path / "s.npz", **{name: matrix()}, **ids)
+    np.testing.assert_array_equal(read_scores(tmp_path / "s.npz", dataset=name).scores, matrix())

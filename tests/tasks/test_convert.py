@@ -157,3 +157,15 @@ def _convert(source, target):
     words = [sys.executable, "-c", code, "convert", source, target]
     said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     return 1024 * int(said.split("VmHWM:")[1].split()[0])
+
+
+def test_a_ground_truth_of_another_program_is_called_so(tmp_path):
+    source, target = tmp_path / "pairs.csv", tmp_path / "gt.json"
+    source.write_text(TRUTHS["table.csv"])
+    target.write_text('{"t0": "v1", "t1": "v0"}')
+    said = "is JSON that reads as a ground truth, not one that this toolkit wrote; choose another"
+    with pytest.raises(RerankError, match=f"{said} name, or replace it") as caught:
+        convert_file(source, target, what="ground-truth")
+    assert "not a ground truth" not in str(caught.value)
+    convert_file(source, target, what="ground-truth", force=True)
+    convert_file(source, target, what="ground-truth")  # its own

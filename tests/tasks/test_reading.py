@@ -6,12 +6,14 @@ import h5py
 import numpy as np
 import pytest
 
-from rerank.core.errors import RerankError
+import rerank
+from rerank.core.errors import FormatError, RerankError
 from rerank.io import Reading
 from rerank.tasks.apply import apply_files
 from rerank.tasks.convert import convert_file
 from rerank.tasks.evaluate_files import judge_raw, judge_results
-from rerank.tasks.read import read_inputs
+from rerank.tasks.read import read_inputs, read_truth
+from tests.io_writers import write_named
 
 N, D = 12, 8
 RNG = np.random.default_rng(0)
@@ -114,3 +116,53 @@ def test_convert_takes_what_was_said(one):
         convert_file(one / "v.h5", one / "v.h5")
     with pytest.raises(RerankError, match=r"call it x\.h5"):
         convert_file(one / "v.h5", one / "x.npy")
+
+
+def test_a_matrix_stored_the_other_way_is_told_by_its_ground_truth(tmp_path):
+    names = [f"t{i}" for i in range(N)]
+    x = TEXTS @ VIDEOS.T
+    lines = [["id", *names], *([IDS[j], *x[:, j]] for j in range(N))]
+    (tmp_path / "s.csv").write_text("".join(",".join(map(str, line)) + "\n" for line in lines))
+    pairs = dict(zip(names, [*IDS[1:], IDS[1]], strict=True))
+    (tmp_path / "gt.json").write_text(json.dumps(pairs))
+    (tmp_path / "gt.csv").write_text(
+        "query_id,video_id\n" + "".join(f"{t},{v}\n" for t, v in pairs.items())
+    )
+    for gt in ("gt.json", "gt.csv"):
+        found = read_inputs(sims=tmp_path / "s.csv")
+        with pytest.raises(FormatError, match="give --sims-rows videos") as caught:
+            read_truth(tmp_path / gt, found)
+        said = str(caught.value)
+        other = "--gt-direction video-text if the rows are texts"
+        assert said.endswith(f"its videos the rows; give --sims-rows videos, or {other}")
+        forced = Reading(gt_direction="video-text")
+        found = read_inputs(sims=tmp_path / "s.csv", reading=forced)
+        read_truth(tmp_path / gt, found, allow_unjudged=True)
+        assert "--texts" not in said
+        found = read_inputs(sims=tmp_path / "s.csv", reading=Reading(sims_rows="videos"))
+        assert [IDS[x[0]] for x in read_truth(tmp_path / gt, found).positives] == [*pairs.values()]
+    # What is wrong otherwise is said as before.
+    (tmp_path / "gt.json").write_text(json.dumps({**pairs, names[0]: "none"}))
+    with pytest.raises(FormatError, match="'none'") as caught:
+        read_truth(tmp_path / "gt.json", found)
+    assert "--sims-rows" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["dist", "distances", "distance_matrix"])
+@pytest.mark.parametrize("kind", ["npz", "json", "h5"])
+def test_a_matrix_called_distances_is_one_and_says_so(tmp_path, name, kind):
+    x, path = 1 - TEXTS @ VIDEOS.T, tmp_path / f"s.{kind}"
+    ids = {"query_ids": [f"t{i}" for i in range(N)], "gallery_ids": IDS}
+    if kind == "json":
+        path.write_text(json.dumps({name: x.tolist(), **ids}))
+    else:
+        write_named(path, {name: x, **ids})
+    found = read_inputs(sims=path)
+    assert found.stored.reading.kind == "distances"
+    np.testing.assert_allclose(found.stored.t2v.scores().numpy(), -x, rtol=1e-5)
+    answer = apply_files(sims=path, out=tmp_path / "o.h5", k=3)
+    assert "taken as distances; scores_are= tells" in answer.text
+    assert rerank.apply(scores=path).stored.reading.kind == "distances"
+    assert read_inputs(sims=path, scores_are="similarities").stored.reading.kind == "similarities"
+    write_named(tmp_path / "other.npz", {"district": x, **ids})
+    assert read_inputs(sims=tmp_path / "other.npz").stored.reading.kind != "distances"

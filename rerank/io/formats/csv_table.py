@@ -19,6 +19,7 @@ from rerank.io.field import Field
 from rerank.io.files import named
 from rerank.io.formats.registry import file_format
 from rerank.io.number_columns import counted, torn, vectors_among
+from rerank.io.row_numbers import is_row_number
 from rerank.io.text_table import Piece, Rows, TextTable, is_number, open_table
 
 _COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
@@ -87,7 +88,13 @@ def open_csv(path: Path) -> Iterator[Container]:
             }
             others = {name: item for name, item in fields.items() if name != "values"}
             vectors = {**others, **parts}
-    yield Container(path, fields, per_item=False, columns=names, vectors=vectors)
+    numbering = {
+        name: columns.matrix([place], f"{path}: column {named([name])}")
+        for place, name in enumerate(header) if is_row_number(name) and place in gathered
+    }  # fmt: skip
+    if numbered is not None:
+        numbering[header[0]] = numbered
+    yield Container(path, fields, per_item=False, columns=names, vectors=vectors, numbers=numbering)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +214,12 @@ class _Columns:
                 return
             found = _list_of(cell)
             if found is None:
+                if 2 * sum(map(_is_listed, cells)) > len(cells):
+                    self.unlike[place] = _Unlike(
+                        f"without a list of numbers in row {self.count + number}, which holds "
+                        f"{named([cell]) if cell else 'nothing'}",
+                        "give it one, or leave that row out",
+                    )
                 return
             width = width or len(found)
             if len(found) != width:
@@ -231,6 +244,10 @@ class _Columns:
             place = next((at for at in range(1, len(header)) if at not in numbers), None)
         elif place is None and (commas & counting or not (counting or self.lists)):
             place = min(commas, default=None)
+        elif place is None and not (numbers or self.lists):
+            # One row without numbers, in a table of them.
+            rows = {self.cells[at][0] for at in counting if at in self.mixed}
+            place = min(counting) if len(rows) == 1 and counting <= self.mixed else None
         if place is None:
             return
         row, cell = self.cells.get(place, (0, ""))
@@ -383,6 +400,10 @@ def _as_matrix(cells: Sequence[str]) -> np.ndarray | None:
     width = bare[0].count(",") + 1
     lines = [f"{cell[1:-1]}\n" for cell in bare]
     return Piece("", width, ",", 1, lines, []).numbers(range(width))
+
+
+def _is_listed(cell: str) -> bool:
+    return _list_of(cell.strip()) is not None
 
 
 def _list_of(cell: str) -> list[float] | None:

@@ -53,7 +53,8 @@ def open_folder(path: Path) -> Iterator[Container]:
     kinds = {match["kind"] for part in path.glob("*.npy") if (match := _PART.fullmatch(part.name))}
     inner = sorted(str(folder) for folder in path.glob("*_emb") if folder.is_dir())
     arrays = sorted(part for part in path.glob("*.npy"))
-    tables = sorted(part for part in path.glob("*.parquet") if not part.name.startswith(("_", ".")))
+    tables = [part for part in path.glob("*.parquet") if not part.name.startswith(("_", "."))]
+    tables.sort(key=lambda part: _counting(part.name))
     below = sorted(str(each) for each in path.iterdir() if each.is_dir() and _has_arrays(each))
     with contextlib.ExitStack() as stack:
         if len(kinds) == 1:
@@ -83,6 +84,12 @@ def open_folder(path: Path) -> Iterator[Container]:
             )
 
 
+def _counting(name: str) -> tuple[list[str | int], str]:
+    """Sorts part-10 after part-2."""
+    pieces = enumerate(re.split(r"([0-9]{1,18})", name))
+    return [int(piece) if at % 2 else piece for at, piece in pieces], name
+
+
 def _has_arrays(folder: Path) -> bool:
     return next(folder.glob("*.npy"), None) is not None
 
@@ -94,7 +101,7 @@ def _table(stack: contextlib.ExitStack, path: Path) -> Container:
 
 
 def _parts(path: Path, tables: Sequence[Container]) -> Container:
-    """Parts of one table, one after the other in the order of their names."""
+    """Parts of one table, one after the other in the order of their names and numbers."""
     names = list(tables[0].fields)
     odd = next((table for table in tables if list(table.fields) != names), None)
     if odd is not None:

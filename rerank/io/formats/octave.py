@@ -1,5 +1,6 @@
 """Text as Octave keeps it in HDF5: a matrix of characters, or a cell array of texts."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from rerank.io.formats.hdf5_guard import check_size
 _TEXTS, _EMPTY = (b"string", b"sq_string"), "OCTAVE_EMPTY_MATRIX"
 _ROWS = "[bytes(r).decode().rstrip(chr(0) + chr(32)) for r in {0}[{1}][()].T.copy()]"
 _CELLS = (
-    "[bytes({0}[{1}][k][{1}][()].T.copy()).decode() for k in sorted({0}[{1}]) if k != {2}]"
-)  # fmt: skip
+    "[bytes({0}[{1}][k][{1}][()].T.copy()).decode() "
+    "for k in sorted(set({0}[{1}]) - set([{2}]), key=lambda k: int(k[1:]))]"
+)
+# What Octave calls the cells of an array: the numbers of their places.
+_CELL = re.compile(r"_[0-9]{1,18}")
 
 
 def text_of(variable: h5py.Group, where: str, path: Path) -> Field | None:
@@ -38,13 +42,18 @@ def text_of(variable: h5py.Group, where: str, path: Path) -> Field | None:
     count = sum(_is_text(_member(value, name)) for name in names)
     if not count:
         return None
+    odd, fix = "", "save it again with Octave"
+    unnumbered = [name for name in names if not _CELL.fullmatch(name)]
     if count < len(names):
+        odd, fix = "a cell array of more than one text in each cell", "keep one text in each"
+    elif unnumbered:
+        odd = f"a cell array with a cell {unnumbered[0]!r}, which has no number"
+    elif len({int(name[1:]) for name in names}) < len(names):
+        odd = "a cell array in which two cells have one number"
+    if odd:
         nothing = lambda start, stop: iter(())  # noqa: ARG005, E731
-        return Field(
-            where, (len(names),), np.dtype("V1"), nothing,
-            odd="a cell array of more than one text in each cell", fix="keep one text in each",
-        )  # fmt: skip
-    return _cells(value, names, where, path)
+        return Field(where, (len(names),), np.dtype("V1"), nothing, odd=odd, fix=fix)
+    return _cells(value, sorted(names, key=lambda name: int(name[1:])), where, path)
 
 
 def _matrix(value: Any, where: str, path: Path) -> Field:  # noqa: ANN401  a dataset

@@ -1,0 +1,59 @@
+"""Rows that say their own number, where nothing but their place in the file tells them apart."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from rerank.core.errors import FormatError, RerankError
+from rerank.io.field import Field
+from rerank.io.ids import is_list, read_ids
+
+# What columns are called that number rows; pandas calls one of a table in text by nothing.
+_NAMES = (
+    "index", "idx", "row", "row_index", "row_idx", "row_id", "row_number", "indices", "indexes",
+    "__index_level_0__", "Unnamed: 0", "column 0",
+)  # fmt: skip
+
+
+def is_row_number(name: str) -> bool:
+    """Whether a column is called as those are that number the rows of a table.
+
+    >>> is_row_number("Index"), is_row_number("f0")
+    (True, False)
+    """
+    return name in _NAMES or name.lower() in _NAMES
+
+
+def check_order(fields: Mapping[str, Field], rows: Field, way: str = "") -> None:
+    """Refuse rows whose own numbers are in another order, where their places name them.
+
+    Args:
+        fields: the columns and arrays beside the rows.
+        rows: the vectors.
+        way: how to take the numbers as ids, with "NAME" for the column; "" where that is no way.
+
+    Raises:
+        FormatError: a column such as 'index' holds 0, 1, ... or 1, 2, ... in another order.
+    """
+    for name, item in fields.items():
+        if is_row_number(name) and item is not rows:
+            found = _other_order(item, rows.shape[0])
+            if found is not None:
+                ids = f"; if these are the ids: {way.replace('NAME', name)}" if way else ""
+                raise FormatError(
+                    f"{rows.where}: its rows have numbers of their own in another order, as "
+                    f"{name!r} is {', '.join(found[:3])}, ..., but would be taken by their places; "
+                    f"sort the rows by {name!r}, or leave it out if they stand as meant{ids}"
+                )
+
+
+def _other_order(item: Field, count: int) -> tuple[str, ...] | None:
+    """What a column holds, where that is the numbers of all rows and not in their order."""
+    if item.kind == "other" or not is_list(item) or max(item.shape) != count:
+        return None
+    with suppress(RerankError):  # no whole numbers
+        found = read_ids(item)
+        for first in (0, 1):
+            usual = tuple(map(str, range(first, first + count)))
+            if found != usual and set(found) == set(usual):
+                return found
+    return None
