@@ -4,7 +4,6 @@ import inspect
 import json
 import os
 import platform
-import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -22,6 +21,7 @@ from rerank.core import comm, nouns
 from rerank.core.arrays import ArrayLike, as_matrix
 from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.memory import limit
+from rerank.core.shell import words as typed_words
 from rerank.core.similarity import Similarity
 from rerank.core.version import __version__
 from rerank.core.wording import option
@@ -773,7 +773,7 @@ def next_command(
     words = ["rerank", "eval"]
     words += ["--report", "report.html"] if found is None else ["--gt", str(found)]
     words += [] if out == Path("reranked.h5") else ["--results", str(out)]
-    return shlex.join(words)
+    return typed_words(words)
 
 
 def _names(gt: Path, text_ids: Sequence[str], video_ids: Sequence[str]) -> bool:

@@ -82,6 +82,17 @@ def test_the_next_command_names_a_ground_truth_of_these_files_or_none(tmp_path, 
     run(*words, cwd=tmp_path)
 
 
+@pytest.mark.parametrize("name", [b"o\xff's.h5", b"o\x1b.h5"])
+def test_the_next_command_names_the_file_whatever_it_is_called(tmp_path, samples, name):
+    files = ("--texts", samples / "texts.h5", "--videos", samples / "videos.h5")
+    said, _ = run("apply", *files, "--out", os.fsdecode(name), cwd=tmp_path)
+    line = next(line for line in said.splitlines() if line.startswith("next  "))
+    last = line.rpartition("--results ")[2]
+    typed = subprocess.run(["bash", "-c", f"cat {last} | head -c 4"], cwd=tmp_path,
+                           capture_output=True, check=True)  # fmt: skip
+    assert typed.stdout == b"\x89HDF"
+
+
 def test_notes_come_once_and_hold_no_python(tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "s.npy", rng.normal(size=(60, 60)) + 2 * np.eye(60))
