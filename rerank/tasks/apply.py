@@ -725,7 +725,7 @@ def _read_lines(inputs: Inputs, stored: Scores | None = None) -> list[str]:
                 f"read  {Path(embeddings.source).name}: "
                 f"{nouns.counted(embeddings.total_rows, unit)}, "
                 f"d = {embeddings.vectors.shape[1]}, norms {low:.3g} to {high:.3g} "
-                f"(mean {mean:.3g})"
+                f"(mean {mean:.3g}){_padding(inputs.zeros(role), embeddings.total_rows)}"
             )
     if inputs.scores is not None:
         n, m = inputs.scores.total_rows, len(inputs.scores.gallery_ids)
@@ -740,6 +740,12 @@ def _read_lines(inputs: Inputs, stored: Scores | None = None) -> list[str]:
         bank = Path(inputs.bank_scores.source).name
         lines.append(f"read  {bank}: {_times(n, f'bank {queries}', m, items)}")
     return lines
+
+
+def _padding(zeros: int, total: int) -> str:
+    """What is said of rows without a direction; where there are no others they count."""
+    some = "1 is all zeros and counts" if zeros == 1 else f"{zeros:,} are all zeros and count"
+    return f"; {some} in no figure of hubs" if 0 < zeros < total else ""
 
 
 def _times(n: int, queries: str, m: int, items: str) -> str:

@@ -100,6 +100,17 @@ class Inputs:
         (low, high), (total, rows) = comm.all_max(ends).tolist(), comm.all_sum(sums).tolist()
         return -low, total / rows, high
 
+    def zeros(self, role: str) -> int:
+        """How many of a file's rows, those of all processes, are all zeros."""
+        if self.norms(role)[0] > 0:
+            return 0
+        embeddings: Embeddings = getattr(self, role)
+        count = embeddings.zeros
+        split = role == "texts" or (role == "bank_texts" and not self.whole_bank)
+        if self.sharded and split:
+            count = int(comm.all_sum(torch.tensor([count], dtype=torch.float64))[0])
+        return count
+
     @property
     def text_ids(self) -> tuple[str, ...]:
         """Ids of the rows, of all processes."""
