@@ -12,8 +12,7 @@ def demo_command(
     ] = Path("rerank-demo"),
 ) -> None:
     """Write sample data to a folder, re-rank it and make a report."""
-    import shlex
-
+    from rerank.core.shell import words as typed_words
     from rerank.tasks import demo
     from rerank_cli.app import app
     from rerank_cli.console import emit
@@ -24,9 +23,9 @@ def demo_command(
         written = demo.write_samples(folder)
         emit(f"wrote {len(written)} files of sample data to {folder}")
         for command in commands:
-            emit(f"\n$ {shlex.join(('rerank', *command))}\n")
+            emit(f"\n$ {typed_words(('rerank', *command))}\n")
             program.main(list(command), prog_name="rerank", standalone_mode=False)
     emit("\nThese four commands were run; yours take your own files:\n")
     for command in commands:
-        emit(f"  {shlex.join(('rerank', *command))}")
+        emit(f"  {typed_words(('rerank', *command))}")
     emit(f"\nnow open {folder / 'report.html'} in a browser")

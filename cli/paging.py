@@ -1,6 +1,5 @@
 """The page that `--report` asks for."""
 
-import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,12 +28,13 @@ class Page:
             RerankError: words for no page, or files that cannot be read.
         """
         from rerank.core.errors import RerankError
+        from rerank.core.shell import words as typed_words
         from rerank.tasks.report import PageWords
 
         if self.report is None and (self.captions is not None or self.thumbnails is not None):
             raise RerankError("--captions and --thumbnails are for a page: give --report page.html")
         now = datetime.now().astimezone().isoformat(" ", "minutes")
-        typed = shlex.join(("rerank", *sys.argv[1:]))
+        typed = typed_words(("rerank", *sys.argv[1:]))
         made = PageWords(typed, now, self.captions, self.thumbnails)
         made.check()
         return made

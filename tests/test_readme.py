@@ -32,6 +32,32 @@ def test_the_python_of_the_readme_runs(monkeypatch, capsys):
     assert scope["run"].evaluate("data_samples/gt.json")["t2v"]["R@1"] > 40
 
 
+def test_the_readme_names_exports_as_they_are_typed():
+    from rerank.serving.stores.registry import STORES
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = re.search(r"exports to ([^.]*)\.", text)
+    assert listed is not None
+    assert {name.lower() for name in listed[1].split(", ")} <= set(STORES.cards())
+
+
+def test_the_readme_says_what_sizes_of_scores_are_ranked():
+    import numpy as np
+
+    from rerank import rerank
+    from rerank.core.errors import RerankError
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    low, high = re.search(r"sizes of (\S+) to (\S+);", text).groups()
+    scores = np.random.default_rng(0).normal(size=(20, 20))
+    scores /= np.abs(scores).max()
+    for size in (low, high):
+        assert np.isfinite(rerank(scores * float(size))).all()
+    for size in (float(low) / 2, float(high) * 2):
+        with pytest.raises(RerankError, match=f"between {low} and 1e\\+?{high[2:]}"):
+            rerank(scores * size)
+
+
 def test_the_readme_is_one_screen_and_a_tour():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 150

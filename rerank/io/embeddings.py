@@ -89,19 +89,23 @@ class Embeddings:
         """The row with the largest norm; 0 when there are no rows."""
         return self._measured[1]
 
+    @property
+    def zeros(self) -> int:
+        """How many rows are all zeros."""
+        return self._measured[2]
+
     @cached_property
-    def _measured(self) -> tuple[Norms, int]:
+    def _measured(self) -> tuple[Norms, int, int]:
         if not len(self.vectors):
-            return Norms(0.0, 0.0, 0.0), 0
+            return Norms(0.0, 0.0, 0.0), 0, 0
         step = max(1, BLOCK_BYTES // (8 * max(1, self.dim)))
         parts = []
         for start in range(0, len(self.vectors), step):
             block = self.vectors[start : start + step].astype(np.float64)
             parts.append(np.linalg.norm(block, axis=1))
         norms = np.concatenate(parts)
-        return Norms(float(norms.min()), float(norms.mean()), float(norms.max())), int(
-            norms.argmax()
-        )
+        found = Norms(float(norms.min()), float(norms.mean()), float(norms.max()))
+        return found, int(norms.argmax()), int((norms == 0).sum())
 
 
 def _content_hash(ids: Sequence[str], vectors: str, group_ids: Sequence[str] | None) -> str:

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import secrets
-import shlex
 import shutil
 import socket
 import stat
@@ -26,6 +25,7 @@ import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.exhausted import ran_out
+from rerank.core.shell import word as typed_word
 from rerank.io import cut
 from rerank.io.foreign_kinds import HEAD, HTML, POINTER, TAR, foreign_kind
 
@@ -143,12 +143,12 @@ def check_unpacked(path: Path, head: bytes) -> None:
     """
     for magic, what, command, ending in PACKED:
         if head.startswith(magic):
-            way = f"{command} {shlex.quote(str(path))}"
+            way = f"{command} {typed_word(path)}"
             if path.suffix.lower() != ending:
                 # The programs ask for their ending; from a stream they take anything.
                 out = path.with_name(f"{path.stem}.plain{path.suffix}")
-                way = f"{command.partition(' ')[0]} < {shlex.quote(str(path))} > "
-                way += shlex.quote(str(out))
+                way = f"{command.partition(' ')[0]} < {typed_word(path)} > "
+                way += typed_word(out)
             raise FormatError(f"{path}: is compressed by {what}; unpack it first: {way}")
 
 
@@ -159,7 +159,7 @@ def check_known(path: Path, found: str | None) -> None:
         FormatError: it is one.
     """
     if found == TAR:
-        way = f"tar -xf {shlex.quote(str(path))}"
+        way = f"tar -xf {typed_word(path)}"
         raise FormatError(f"{path}: is {found}; unpack it and name the file in it: {way}")
     if found == HTML:
         raise FormatError(

@@ -2,13 +2,13 @@
 
 import contextlib
 import re
-import shlex
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from rerank.core.errors import FormatError
 from rerank.core.registry import Card
+from rerank.core.shell import word as typed_word
 from rerank.io.container import Container
 from rerank.io.files import check_known, check_unpacked, foreign, regular_file, safely
 from rerank.io.foreign_kinds import foreign_kind
@@ -161,7 +161,7 @@ def _called_otherwise(path: Path) -> str:
 
 def _copied(path: Path, ending: str) -> str:
     out = free(path.with_suffix(ending))
-    return f"cp {shlex.quote(str(path))} {shlex.quote(str(out))}"
+    return f"cp {typed_word(path)} {typed_word(out)}"
 
 
 def _misnamed(path: Path, head: bytes) -> Card[FormatFacts] | None:

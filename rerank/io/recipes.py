@@ -11,6 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from rerank.core.shell import word as typed_word
 from rerank.io.foreign_kinds import POINTS
 
 PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".dill", ".pckl")
@@ -174,7 +175,7 @@ def truth_table(path: Path, load: str, left: str, right: str) -> str:
 def unzipped(path: Path) -> str:
     """Unpacks a zip archive into a folder beside it."""
     out = free(path.with_suffix("") if path.suffix else path.with_name(f"{path.name}.files"))
-    return f"{_python()} -m zipfile -e {shlex.quote(str(path))} {shlex.quote(str(out))}"
+    return f"{_python()} -m zipfile -e {typed_word(path)} {typed_word(out)}"
 
 
 def free(out: Path) -> Path:

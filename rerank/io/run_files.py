@@ -4,8 +4,9 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankWarning
 from rerank.core.wording import either
 from rerank.io.field import afford
-from rerank.io.files import PathLike, foreign, named, parse_json, read_text, regular_file
-from rerank.io.formats.parquet import import_arrow
+from rerank.io.files import PathLike, named, parse_json, read_text, regular_file
+from rerank.io.formats.parquet import read_records
 from rerank.io.lines import lines_in, split_lines
 from rerank.io.results import DirectionResult, read_results, write_results
 from rerank.io.run_columns import PLACES, Unused, is_counted
@@ -244,7 +245,7 @@ def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
         if head.startswith(magic):
             raise FormatError(f"{path}: is {what}, which names no queries and items; {_EXPECTED}")
     if head.startswith(b"PAR1"):
-        _add_records(lists, _parquet(path))
+        _add_records(lists, read_records(path, partial(_judge, str(path))))
         return lists.lists()
     afford(12 * path.stat().st_size, str(path), what="rankings in text")
     text = read_text(path)
@@ -341,12 +342,21 @@ def _own(path: Path) -> tuple[RankedLists, ...]:
     return tuple(made)
 
 
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
-    arrow = import_arrow()
-    with foreign(path, "a parquet table"):
-        file = arrow.ParquetFile(path)
-        for batch in file.iter_batches():
-            yield from batch.to_pylist()
+def _judge(where: str, columns: Mapping[str, bool]) -> None:
+    """Refuse a table without columns of a ranking; of each it is known whether it is of lists.
+
+    Raises:
+        FormatError: it has none of queries, or none of items.
+    """
+    query = first_field(columns, TEXT_FIELDS)
+    listed = any(name.lower() in LISTS and lists for name, lists in columns.items())
+    if query is None or not (listed or _item_field(columns, query)):
+        raise _no_columns(where, columns)
+
+
+def _item_field(record: Iterable[Any], query: str) -> str | None:
+    """The field of a record that names the item."""
+    return first_field([k for k in record if k != query], ("galleryid", *VIDEO_FIELDS, "id"))
 
 
 def _add_json(lists: _Lists, content: Any) -> None:  # noqa: ANN401  JSON is any of six types
@@ -413,9 +423,7 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
             listed = _beside(lists, record, query, nested)
             _add_list(lists, record[query], listed, direction)
         else:
-            item = first_field(
-                [k for k in record if k != query], ("galleryid", *VIDEO_FIELDS, "id")
-            )
+            item = _item_field(record, query)
             if item is None:
                 raise _no_columns(lists.where, record)
             known = _goodness(lists, record, record[query], (query, item))

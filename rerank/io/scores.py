@@ -1,8 +1,8 @@
 """Score matrices, read from files."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.wording import either, option
-from rerank.io.container import Container, side_in
+from rerank.io.container import Container
 from rerank.io.field import (
     Field,
     afford,
@@ -23,18 +23,9 @@ from rerank.io.field import (
 )
 from rerank.io.files import PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
-from rerank.io.id_files import read_id_file
-from rerank.io.ids import (
-    check_count,
-    check_unique,
-    find_sidecar,
-    is_list,
-    read_ids,
-    read_sidecar,
-)
 from rerank.io.opening import open_container
-from rerank.io.reading import ROWS
-from rerank.io.truth_words import direction_of, plain, said_by_words
+from rerank.io.score_ids import SaidOfIds, both_ids, cube_ids, lengths_of, said_of_ids
+from rerank.io.truth_words import direction_of, plain
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
 SCORE_NAMES = (
@@ -43,14 +34,6 @@ SCORE_NAMES = (
 )  # fmt: skip
 _REVERSE = "v2t"
 SCORES_SCHEMA = "rerank-scores/1"
-# What else the names of rows and columns are called.
-_SAME = {
-    "query_ids": ("queries", "text_ids", "texts", "caption_ids", "captions", "query_names"),
-    "gallery_ids": (
-        "gallery", "items", "video_ids", "videos", "image_ids", "images", "item_ids", "doc_ids",
-        "gallery_names",
-    ),
-}  # fmt: skip
 # What a matrix is called of which the smallest numbers are the best.
 _DISTANCES = ("distance", "distances", "dist", "dists", "distmat", "distancematrix")
 _MASKS = ("query_mask", "text_mask", "caption_mask", "mask")
@@ -122,17 +105,21 @@ def read_scores(
     sims_rows: str = "texts",
     query_ids: PathLike | None = None,
     gallery_ids: PathLike | None = None,
+    id_column: str | Mapping[str, str] | None = None,
     nan: bool = False,
 ) -> ScoreMatrix:
     r"""Read a matrix of scores, queries x gallery, from any kind of file of arrays.
 
     Named arrays hold `scores`, `t2v`, `sims`, ... (or exactly one 2-D float array) with `query_ids`
     and `gallery_ids`; tables the ids of the queries in a column of text and those of the gallery as
-    the names of the others. A `.npy` has ids in `v.query_ids.json` and `v.gallery_ids.json` (or
-    `.txt`) beside it. Without any ids rows and columns are called "0", "1", ... and `ids_given` is
-    False. A 3-D array (videos, captions, videos), as CLIP4Clip builds it for several captions of a
-    video, becomes one row for each caption, called `video#k`; its padding, rows of one number, is
-    dropped, and so are the rows that a `query_mask` leaves out.
+    the names of the others; beside one column of lists they name the rows. A `.npy` has ids in
+    `v.query_ids.json` and `v.gallery_ids.json` (or `.txt`) beside it. What is called `ids` only
+    names the side that has as many; where both have, `id_column` says which. Without any ids rows
+    and columns are called "0", "1", ... and `ids_given` is False.
+
+    A 3-D array (videos, captions, videos), as CLIP4Clip builds it for several captions of a video,
+    becomes one row for each caption, called `video#k`; its padding, rows of one number, is dropped,
+    and so are the rows that a `query_mask` leaves out.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "s.npz"
@@ -154,6 +141,8 @@ def read_scores(
             be turned.
         query_ids: a file with the names of the rows, or "rows".
         gallery_ids: a file with the names of the columns, or "rows".
+        id_column: the array or column with the names of what is stored as rows, or
+            `{"texts": name, "videos": name}`, of which each may be left out.
         nan: NaN stands for "not scored", as -inf does.
 
     Returns:
@@ -163,9 +152,9 @@ def read_scores(
         FormatError: integers, complex numbers, NaN, +inf, empty, ids that are
             double or too few, ids for one side only; naming file, row and id.
     """
-    names = (query_ids, gallery_ids)
+    said = said_of_ids(query_ids, gallery_ids, id_column, turned=_turned(sims_rows))
     with open_container(as_path(path, "read_scores")) as container:
-        found = _located(container, dataset, sims_rows, names)
+        found = _located(container, dataset, said)
         start, stop = bounds(rows, found.rows.shape[0], found.rows.where)
         scores = _read(found.rows, found.query_ids, found.gallery_ids, (start, stop), nan=nan)
         reverse = None
@@ -212,6 +201,7 @@ def _read(
 def hash_scores(
     path: PathLike, *, dataset: str | None = None, sims_rows: str = "texts",
     query_ids: PathLike | None = None, gallery_ids: PathLike | None = None,
+    id_column: str | Mapping[str, str] | None = None,
 ) -> str:  # fmt: skip
     """`content_sha256` of all scores of a file, which are read in blocks and not kept.
 
@@ -221,12 +211,14 @@ def hash_scores(
         sims_rows: see there.
         query_ids: see there.
         gallery_ids: see there.
+        id_column: see there.
 
     Raises:
         FormatError: a file that changed since it was read.
     """
+    said = said_of_ids(query_ids, gallery_ids, id_column, turned=_turned(sims_rows))
     with open_container(Path(path)) as container:
-        found = _located(container, dataset, sims_rows, (query_ids, gallery_ids))
+        found = _located(container, dataset, said)
         parts = [sha256_of(found.query_ids), sha256_of(found.gallery_ids), hash_matrix(found.rows)]
         other = _own_reverse(found)
         if other is not None:
@@ -237,7 +229,7 @@ def hash_scores(
 def convert_scores(
     source: PathLike, target: PathLike, *, dataset: str | None = None, sims_rows: str = "texts",
     query_ids: PathLike | None = None, gallery_ids: PathLike | None = None,
-    unscored: float | None = None,
+    id_column: str | Mapping[str, str] | None = None, unscored: float | None = None,
 ) -> tuple[int, int]:  # fmt: skip
     """Write a matrix of any file as HDF5 with `scores`, `query_ids` and `gallery_ids`.
 
@@ -256,6 +248,7 @@ def convert_scores(
         sims_rows: see there.
         query_ids: see there.
         gallery_ids: see there.
+        id_column: see there.
         unscored: the number, or NaN, that stands for "not scored" besides -inf; written as -inf.
 
     Returns:
@@ -264,8 +257,9 @@ def convert_scores(
     Raises:
         FormatError: not readable, or not writable.
     """
+    said = said_of_ids(query_ids, gallery_ids, id_column, turned=_turned(sims_rows))
     with open_container(Path(source)) as container:
-        found = _located(container, dataset, sims_rows, (query_ids, gallery_ids))
+        found = _located(container, dataset, said)
         shape = (found.rows.shape[0], found.rows.shape[1])
         parts = {"scores": found.rows}
         if found.reverse is not None:
@@ -290,20 +284,24 @@ def convert_scores(
     return shape
 
 
-def _located(
-    container: Container,
-    dataset: str | None,
-    sims_rows: str,
-    names: tuple[PathLike | None, PathLike | None],
-) -> _Located:
+def _turned(sims_rows: str) -> bool:
+    """Whether a matrix is stored videos x texts.
+
+    Raises:
+        RerankError: another word.
+    """
     if sims_rows not in ("texts", "videos"):
         raise RerankError(f"sims_rows is {sims_rows!r}, expected 'texts' or 'videos'")
-    item = _find(container, dataset)
+    return sims_rows == "videos"
+
+
+def _located(container: Container, dataset: str | None, said: SaidOfIds) -> _Located:
+    stored = item = _find(container, dataset)
     called = next((name for name, field in container.fields.items() if field is item), "")
-    if sims_rows == "texts" and (dataset is not None or item is not container.fields.get(_REVERSE)):
+    if not said.turned and (dataset is not None or item is not container.fields.get(_REVERSE)):
         _check_name(container, item, called)
     if len(item.shape) == 3 and item.kind == "float":
-        return _captions(container, item, names)
+        return _captions(container, item, said)
     check_matrix(item, "scores")
     item.check()
     reverse = None
@@ -317,7 +315,7 @@ def _located(
                 f"{other.where}: is {other.shape}, but {item.where} is {item.shape}; v2t has the "
                 "videos as rows"
             )
-    if sims_rows == "videos":
+    if said.turned:
         item = _transposed(item)
         if reverse is not None:
             raise FormatError(
@@ -326,8 +324,8 @@ def _located(
             )
     if item is container.fields.get(_REVERSE) and dataset is None:
         # The other direction alone: its rows are the videos.
-        item = _transposed(item)
-    queries, gallery, given = _both_ids(container, item, names, turned=sims_rows == "videos")
+        item, said = _transposed(item), replace(said, stored_rows="videos")
+    queries, gallery, given = both_ids(container, stored, item.shape, said)
     kept = _kept(container, item.shape[0])
     if kept is not None:
         item, queries = _rows_of(item, kept), tuple(queries[i] for i in kept)
@@ -381,18 +379,13 @@ def _check_name(container: Container, item: Field, name: str) -> None:
     """
     if direction_of(name.rpartition("/")[2]) != "video-text" or len(item.shape) != 2:
         return
-    lengths = [_length_of(container, side) for side in _SAME]
+    lengths = lengths_of(container.fields)
     if lengths[0] != lengths[1] and -1 not in lengths:
         return  # they say which side is which
     raise FormatError(
         f"{item.where}: is called so as if its rows were videos; give "
         f"{option('sims-rows', 'videos')}, or call it 'scores' if they are texts"
     )
-
-
-def _length_of(container: Container, side: str) -> int:
-    field = _named(container, side)
-    return -1 if field is None else max(field.shape, default=0)
 
 
 def _transposed(item: Field) -> Field:
@@ -452,9 +445,7 @@ def _is_padding(lines: np.ndarray) -> np.ndarray:
     return padding if lines.shape[1] > 1 else padding & ~np.isfinite(lines[:, 0])
 
 
-def _captions(
-    container: Container, cube: Field, names: tuple[PathLike | None, PathLike | None]
-) -> _Located:
+def _captions(container: Container, cube: Field, said: SaidOfIds) -> _Located:
     """(videos, captions, videos) with padding, as one row for each caption that is there."""
     videos, captions, items = cube.shape
     if videos != items or not captions:
@@ -477,9 +468,8 @@ def _captions(
             rows = rows[mask[rows]]
     if not len(rows):
         raise FormatError(f"{cube.where}: is padding everywhere; check what wrote it")
-    gallery = _ids(container, "gallery_ids", items, cube.where, names[1])
+    queries, gallery = cube_ids(container, cube, (len(rows), items), said)
     gallery_ids = gallery or tuple(map(str, range(items)))
-    queries = _ids(container, "query_ids", len(rows), cube.where, names[0])
     query_ids = queries or tuple(f"{gallery_ids[r // captions]}#{r % captions}" for r in rows)
 
     def flat(start: int, stop: int) -> Iterator[np.ndarray]:
@@ -493,140 +483,3 @@ def _captions(
     whole = Field(cube.where, (videos * captions, items), cube.dtype, flat, cube.check)
     given = gallery is not None or queries is not None
     return _Located(_rows_of(whole, rows), query_ids, gallery_ids, given, None)
-
-
-def _both_ids(
-    container: Container,
-    item: Field,
-    names: tuple[PathLike | None, PathLike | None],
-    *,
-    turned: bool,
-) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """Names of the rows and of the columns, and whether the file has them.
-
-    In a file that is turned, `query_ids` may name what is stored as rows, or what is meant.
-    """
-    n, m = item.shape
-    if container.columns:
-        return _table_ids(container, item, names, turned=turned)
-    here = ["query_ids", "gallery_ids"]
-    if turned and _length(container, "query_ids") == m != n:
-        here.reverse()
-    elif turned and n == m and _length(container, "query_ids") == n:
-        # They name the rows as they lie in the file.
-        here.reverse()
-    if not turned and names == (None, None) and n != m:
-        lengths = [_length_of(container, name) for name in here]
-        if lengths == [m, n]:
-            raise FormatError(
-                f"{item.where}: is {item.shape}, with {m} ids of texts and {n} of videos: it is "
-                f"stored videos x texts; give {option('sims-rows', 'videos')}"
-            )
-    queries = _ids(container, here[0], n, item.where, names[0])
-    gallery = _ids(container, here[1], m, item.where, names[1])
-    if (queries is None) != (gallery is None) and names == (None, None):
-        there, missing = here
-        if queries is None:
-            there, missing = missing, there
-        raise FormatError(f"{container.path}: has {there} but no {missing}; give both or neither")
-    query_ids = queries or tuple(map(str, range(n)))
-    gallery_ids = gallery or tuple(map(str, range(m)))
-    return query_ids, gallery_ids, queries is not None or gallery is not None
-
-
-def _named(container: Container, name: str) -> Field | None:
-    """The list of names called so, or like it."""
-    fields = container.fields
-    if name in fields:
-        return fields[name]
-    others = (fields[other] for other in _SAME[name] if other in fields)
-    return next((f for f in others if f.kind in ("text", "integer") and is_list(f)), None)
-
-
-def _length(container: Container, name: str) -> int:
-    field = container.fields.get(name)
-    return -1 if field is None else max(field.shape, default=0)
-
-
-def _table_ids(
-    container: Container,
-    item: Field,
-    names: tuple[PathLike | None, PathLike | None],
-    *,
-    turned: bool,
-) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """Ids of a table: of its rows in a column of text, of its columns as their names."""
-    fields = container.fields
-    texts = [name for name, field in fields.items() if field.kind in ("text", "integer")]
-    known = [n for tier in container.id_names for n in tier if n in texts]
-    column = (known or texts or [None])[0]
-    rows = None if column is None else read_ids(fields[column])
-    columns: tuple[str, ...] | None = container.columns
-    if columns == tuple(map(str, range(len(columns)))) or columns[0].startswith("column "):
-        columns = None
-    if not turned and names[0] is None and column is not None:
-        # A lone column of text is called ids too.
-        called = [name for name in texts if fields[name] is fields[column]]
-        _check_corner(container, called[0], rows or (), columns or ())
-    queries, gallery = (columns, rows) if turned else (rows, columns)
-    made = []
-    for ids, count, given, side in zip(
-        (queries, gallery), item.shape, names, ("texts", "videos"), strict=True
-    ):
-        found = ids if given is None else _given(given, side)
-        found = found or tuple(map(str, range(count)))
-        check_count(found, count, str(container.path), item.where)
-        check_unique(found, str(container.path))
-        made.append(found)
-    return made[0], made[1], rows is not None
-
-
-def _check_corner(
-    container: Container, column: str, rows: Sequence[str], columns: Sequence[str]
-) -> None:
-    """Refuse a table whose column of names says that its rows are videos.
-
-    Texts may be called by their videos, with `#k` behind or without.
-
-    Raises:
-        FormatError: it does, and its columns have other names.
-    """
-    if not columns or said_by_words("text", column) != "text-video":
-        return
-    if {name.partition("#")[0] for name in rows}.issubset(columns):
-        return
-    raise FormatError(
-        f"{container.path}: its rows are named in the column {column!r}, as if they were videos; "
-        f"give {option('sims-rows', 'videos')}, or call the column 'query_id' if they are texts"
-    )
-
-
-def _given(path: PathLike, side: str) -> tuple[str, ...] | None:
-    return None if str(path) == ROWS else read_id_file(Path(path), side=side)
-
-
-def _ids(
-    container: Container, name: str, count: int, where: str, given: PathLike | None
-) -> tuple[str, ...] | None:
-    """Ids of one side: those given, those in the file, those in a side-car, else None."""
-    path = container.path
-    field = _named(container, name)
-    source = str(path)
-    if field is None and container.schema is not None:
-        # A result file keeps them with its directions.
-        field = container.fields.get(f"t2v/{name}")
-    if given is not None:
-        source, found = str(given), _given(given, side_in(name))
-        if found is None:
-            return None
-        ids = found
-    elif field is not None:
-        source, ids = field.where, read_ids(field)
-    else:
-        side = find_sidecar(path, name=name)
-        if side is None:
-            return None
-        source, ids = str(side), read_sidecar(side)[0]
-    check_count(ids, count, source, where)
-    check_unique(ids, source)
-    return ids

@@ -4,7 +4,6 @@ import inspect
 import json
 import os
 import platform
-import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -22,6 +21,7 @@ from rerank.core import comm, nouns
 from rerank.core.arrays import ArrayLike, as_matrix
 from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.memory import limit
+from rerank.core.shell import words as typed_words
 from rerank.core.similarity import Similarity
 from rerank.core.version import __version__
 from rerank.core.wording import option
@@ -725,7 +725,7 @@ def _read_lines(inputs: Inputs, stored: Scores | None = None) -> list[str]:
                 f"read  {Path(embeddings.source).name}: "
                 f"{nouns.counted(embeddings.total_rows, unit)}, "
                 f"d = {embeddings.vectors.shape[1]}, norms {low:.3g} to {high:.3g} "
-                f"(mean {mean:.3g})"
+                f"(mean {mean:.3g}){_padding(inputs.zeros(role), embeddings.total_rows)}"
             )
     if inputs.scores is not None:
         n, m = inputs.scores.total_rows, len(inputs.scores.gallery_ids)
@@ -743,6 +743,12 @@ def _read_lines(inputs: Inputs, stored: Scores | None = None) -> list[str]:
         bank = Path(inputs.bank_scores.source).name
         lines.append(f"read  {bank}: {_times(n, f'bank {queries}', m, items)}")
     return lines
+
+
+def _padding(zeros: int, total: int) -> str:
+    """What is said of rows without a direction; where there are no others they count."""
+    some = "1 is all zeros and counts" if zeros == 1 else f"{zeros:,} are all zeros and count"
+    return f"; {some} in no figure of hubs" if 0 < zeros < total else ""
 
 
 def _times(n: int, queries: str, m: int, items: str) -> str:
@@ -776,7 +782,7 @@ def next_command(
     words = ["rerank", "eval"]
     words += ["--report", "report.html"] if found is None else ["--gt", str(found)]
     words += [] if out == Path("reranked.h5") else ["--results", str(out)]
-    return shlex.join(words)
+    return typed_words(words)
 
 
 def _names(gt: Path, text_ids: Sequence[str], video_ids: Sequence[str]) -> bool:

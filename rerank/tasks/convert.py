@@ -15,7 +15,7 @@ from rerank.io.identify import TRUTH
 from rerank.io.reading import ROWS, Reading
 from rerank.methods.kinds import parse_unscored
 from rerank.tasks.answer import Answer, caught
-from rerank.tasks.read import check_names, names_in
+from rerank.tasks.read import check_names, lists_of_ids, names_in
 
 _HDF5 = (".h5", ".hdf5")
 
@@ -99,7 +99,7 @@ def _scores(job: _Job) -> tuple[list[int], str]:
     n, m = io.convert_scores(
         job.source, job.target, dataset=said.named("dataset", job.side or "videos")[0],
         sims_rows=said.sims_rows, query_ids=said.text_ids, gallery_ids=said.video_ids,
-        unscored=None if isinstance(value, str) else value,
+        id_column=lists_of_ids(said), unscored=None if isinstance(value, str) else value,
     )  # fmt: skip
     return [n, m], f"{n} x {m} scores"
 

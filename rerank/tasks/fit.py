@@ -5,7 +5,6 @@ learned travel inside the model file and are applied to everything that is read.
 """
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from rerank.core.errors import FormatError, RerankError
 from rerank.core.nouns import counted
 from rerank.core.pairs import transpose_positives
 from rerank.core.rows import StoredRows
+from rerank.core.shell import words as typed_words
 from rerank.core.similarity import Pair
 from rerank.core.wording import label, option
 from rerank.core.words import NAMES, Metric, Name
@@ -297,7 +297,7 @@ def _text(
         f"written: {out}"
         + (" (with its bank, so that the gallery can grow)" if kept["bank"] else "")
         + (" (with its gallery, so that it searches on its own)" if kept["gallery"] else ""),
-        f"next  {shlex.join([*typed, *said.as_options()])}",
+        f"next  {typed_words([*typed, *said.as_options()])}",
     ])  # fmt: skip
 
 

@@ -1,11 +1,11 @@
 """What a report says was done: with which files, with which settings, by which command."""
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from rerank.core import nouns
+from rerank.core.shell import words as typed_words
 from rerank.io import Reading, Results
 from rerank.methods import engine
 from rerank.tasks.read import Inputs
@@ -103,7 +103,7 @@ def command_of(manifest: Mapping[str, Any], results: Path) -> str:
     said = {k: v for k, v in settings.get("reading", {}).items() if k not in _OWN_OPTIONS}
     words += Reading(**said).as_options()
     words += ["--no-gate"] if settings.get("gate") is False else []
-    return shlex.join([*words, "--out", results.name])
+    return typed_words([*words, "--out", results.name])
 
 
 _GROUPS = ("one-to-one", "grouped")

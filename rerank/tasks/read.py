@@ -100,6 +100,17 @@ class Inputs:
         (low, high), (total, rows) = comm.all_max(ends).tolist(), comm.all_sum(sums).tolist()
         return -low, total / rows, high
 
+    def zeros(self, role: str) -> int:
+        """How many of a file's rows, those of all processes, are all zeros."""
+        if self.norms(role)[0] > 0:
+            return 0
+        embeddings: Embeddings = getattr(self, role)
+        count = embeddings.zeros
+        split = role == "texts" or (role == "bank_texts" and not self.whole_bank)
+        if self.sharded and split:
+            count = int(comm.all_sum(torch.tensor([count], dtype=torch.float64))[0])
+        return count
+
     @property
     def text_ids(self) -> tuple[str, ...]:
         """Ids of the rows, of all processes."""
@@ -326,7 +337,15 @@ def _score_options(reading: Reading) -> dict[str, Any]:
         "sims_rows": reading.sims_rows,
         "query_ids": reading.text_ids,
         "gallery_ids": reading.video_ids,
+        "id_column": lists_of_ids(reading),
     }
+
+
+def lists_of_ids(reading: Reading) -> dict[str, str]:
+    """Which lists name the sides of a matrix, as `read_scores` takes them."""
+    found = {side: reading.named("id_column", side) for side in ("texts", "videos")}
+    named_so = {side if own else ROWS: name for side, (name, own) in found.items()}
+    return {side: name for side, name in named_so.items() if name is not None}
 
 
 def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.GroundTruth:
@@ -626,7 +645,7 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
     if name is not None and not own:
         with open_container(path) as container:
             name = name if holds(container, name) else None
-    bank = io.read_scores(path, sims_rows=reading.sims_rows, nan=nan, dataset=name)
+    bank = io.read_scores(path, nan=nan, **_bank_options(reading, path, name))
     if bank.ids_given and scores.ids_given and bank.gallery_ids != scores.gallery_ids:
         place = {name: column for column, name in enumerate(bank.gallery_ids)}
         odd = next((name for name in scores.gallery_ids if name not in place), None)
@@ -644,6 +663,22 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
             "stored the other way"
         )
     return bank
+
+
+def _bank_options(reading: Reading, path: Path, dataset: str | None) -> dict[str, Any]:
+    """What was said of a matrix that holds for the scores of its bank as well."""
+    columns = lists_of_ids(reading)
+    with open_container(path) as container:
+        if ROWS in columns and not holds(container, columns[ROWS]):
+            del columns[ROWS]
+    numbers = {
+        f"{called}_ids": Path(ROWS)
+        for called, given in (("query", reading.text_ids), ("gallery", reading.video_ids))
+        if str(given) == ROWS
+    }
+    return {
+        "dataset": dataset, "sims_rows": reading.sims_rows, "id_column": columns, **numbers,
+    }  # fmt: skip
 
 
 def _heads(path: Path | None) -> Any:  # noqa: ANN401  rerank.train.heads.Heads

@@ -1,7 +1,6 @@
 """`rerank train` on files: read, check, train, keep what is best, and say what happened."""
 
 import hashlib
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from rerank import io
 from rerank.core import comm, nouns
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.nouns import counted
+from rerank.core.shell import words as typed_words
 from rerank.io import tensorfile
 from rerank.io.files import beside, named
 from rerank.io.identify import LOG, PAIR_SCORES
@@ -537,7 +537,7 @@ def _text(
     words += [] if reading is None else reading.as_options()
     lines += [
         f"wrote {out}; --tau {manifest['tau']:.4g} is the temperature it was trained at",
-        f"next  {shlex.join(words)}",
+        f"next  {typed_words(words)}",
     ]
     return "\n".join(lines)
 

@@ -1,6 +1,5 @@
 """`rerank update`: items in and out of a model's gallery without refitting the others."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from rerank import io
 from rerank.core.errors import RerankError
 from rerank.core.nouns import counted
+from rerank.core.shell import words as typed_words
 from rerank.methods.saved import KIND
 from rerank.serving.exporting import check_index, extend, open_export
 from rerank.serving.grow import add_items
@@ -99,5 +99,5 @@ def update_files(
 def _export(model: Path, index: Path, word: str, bare: bool) -> str:
     """The command that writes the index of an updated model anew."""
     gallery = f" --{word} GALLERY" if bare else ""
-    places = shlex.join(("--model", str(model), "--to", "faiss", "--out", str(index)))
+    places = typed_words(("--model", str(model), "--to", "faiss", "--out", str(index)))
     return f"rerank export {places}{gallery}"

@@ -82,6 +82,35 @@ def test_the_next_command_names_a_ground_truth_of_these_files_or_none(tmp_path, 
     run(*words, cwd=tmp_path)
 
 
+@pytest.mark.parametrize("name", [b"o\xff's.h5", b"o\x1b.h5"])
+def test_the_next_command_names_the_file_whatever_it_is_called(tmp_path, samples, name):
+    files = ("--texts", samples / "texts.h5", "--videos", samples / "videos.h5")
+    said, _ = run("apply", *files, "--out", os.fsdecode(name), cwd=tmp_path)
+    line = next(line for line in said.splitlines() if line.startswith("next  "))
+    last = line.rpartition("--results ")[2]
+    typed = subprocess.run(["bash", "-c", f"cat {last} | head -c 4"], cwd=tmp_path,
+                           capture_output=True, check=True)  # fmt: skip
+    assert typed.stdout == b"\x89HDF"
+
+
+def test_rows_of_zeros_are_counted_where_files_are_read(tmp_path):
+    rng = np.random.default_rng(0)
+    texts, videos = rng.normal(size=(30, 8)), rng.normal(size=(40, 8))
+    texts[[2]], videos[[3, 9]] = 0, 0
+    write_embeddings(tmp_path / "t.h5", [f"t{i}" for i in range(30)], texts)
+    write_embeddings(tmp_path / "v.h5", [f"v{i}" for i in range(40)], videos)
+    files = ("--texts", "t.h5", "--videos", "v.h5", "--metric", "dot", "--out", "o.h5")
+    said, _ = run("apply", *files, cwd=tmp_path)
+    first, second = said.splitlines()[:2]
+    assert first.endswith("; 1 is all zeros and counts in no figure of hubs")
+    assert second.endswith("; 2 are all zeros and count in no figure of hubs")
+    texts[2], videos[[3, 9]] = 1, 1
+    write_embeddings(tmp_path / "t.h5", [f"t{i}" for i in range(30)], texts)
+    write_embeddings(tmp_path / "v.h5", [f"v{i}" for i in range(40)], videos)
+    said, _ = run("apply", *files, "--force", cwd=tmp_path)
+    assert "zeros" not in said
+
+
 def test_notes_come_once_and_hold_no_python(tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "s.npy", rng.normal(size=(60, 60)) + 2 * np.eye(60))

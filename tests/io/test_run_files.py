@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -383,3 +386,56 @@ def test_ranks_in_the_place_of_scores_are_asked_about(tmp_path, first):
     # In no order they are scores as any.
     path.write_text('{"a": {"x": 2, "y": 3, "z": 1}, "b": {"x": 1, "y": 2, "z": 3}}')
     assert read_rankings(path)[0].items == (("y", "x", "z"), ("z", "y", "x"))
+
+
+def test_tables_without_a_ranking_are_refused_before_a_row_is_read(tmp_path):
+    """A few bytes that say a long text, or a long row, again and again."""
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    long = arrow.DictionaryArray.from_arrays(
+        arrow.array(np.zeros(20000, np.int32)), arrow.array(["x" * 100_000])
+    )
+    numbers = arrow.array([[1.0, 2.0]] * 20000)
+    wide = arrow.array([np.zeros(10**7, np.float32)])
+    tables = {
+        "ids.parquet": ({"id": long, "vector": numbers}, "fields are 'id', 'vector'"),
+        "wide.parquet": ({"id": ["a"], "vector": wide}, "fields are 'id', 'vector'"),
+        "row.parquet": ({"query_id": ["a"], "items": wide}, "column 'items': declares"),
+        "same.parquet": ({"query_id": long, "video_id": long}, "lists 'x+... twice"),
+    }  # fmt: skip
+    for name, (columns, words) in tables.items():
+        parquet.write_table(arrow.table(columns), tmp_path / name)
+        code = (
+            "import resource, sys; from pathlib import Path; from rerank.io import read_rankings\n"
+            "import pyarrow.parquet, rerank.io.run_files\n"
+            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "try:\n    read_rankings(Path(sys.argv[1]))\n"
+            "except Exception as error:\n    print(error)\n"
+            "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True,
+            timeout=300, check=True,
+        )  # fmt: skip
+        said, grown = done.stdout.strip().rsplit("\n", 1)
+        assert re.search(words, said), said
+        assert int(grown) < 60, (name, grown)
+
+
+def test_lists_and_objects_of_a_table_are_read_as_they_stand(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    nested = [[{"id": i, "score": s} for p, i, s in ROWS if p == q] for q in WANT]
+    plain = [WANT[q] for q in WANT]
+    for name, column in (("objects", nested), ("names", plain)):
+        path = tmp_path / f"{name}.parquet"
+        table = arrow.table({"q_id": list(WANT), "items": column})
+        parquet.write_table(table, path, row_group_size=1)
+        (found,) = read_rankings(path)
+        assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+    table = arrow.table({"q_id": ["q1", None], "items": [None, ["a"]]})
+    parquet.write_table(table, tmp_path / "none.parquet")
+    with pytest.raises(FormatError, match="its fields are 'q_id', 'items'"):
+        read_rankings(tmp_path / "none.parquet")

@@ -311,3 +311,154 @@ def test_a_matrix_called_videos_to_texts_is_never_read_as_it_is(tmp_path, name):
     ids["video_ids"] = GALLERY
     np.savez(tmp_path / "s.npz", **{name: matrix()}, **ids)
     np.testing.assert_array_equal(read_scores(tmp_path / "s.npz", dataset=name).scores, matrix())
+
+
+def save_with(path, scores, ids):
+    """A matrix and lists beside it, in any kind of file that holds both."""
+    if path.suffix == ".pt":
+        import torch
+
+        torch.save({"sims": torch.from_numpy(scores), **ids}, path)
+    elif path.suffix == ".safetensors":
+        from safetensors.numpy import save_file
+
+        told = {name: json.dumps(names) for name, names in ids.items()}
+        save_file({"sims": np.ascontiguousarray(scores)}, path, told)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps({"sims": scores.tolist(), **ids}))
+    elif path.suffix == ".npz":
+        np.savez(path, sims=scores, **ids)
+    elif path.suffix == ".npy":
+        np.save(path, scores)
+        for name, names in ids.items():
+            path.with_suffix(f".{name}.txt").write_text("\n".join(names))
+    else:
+        with h5py.File(path, "w") as f:
+            inside = f.create_group("group") if path.stem == "group" else f
+            made = inside.create_dataset("sims", data=scores)
+            for name, names in ids.items():
+                if path.stem == "told":
+                    made.attrs[name] = names
+                else:
+                    inside[name] = names
+    return path
+
+
+holders = pytest.mark.parametrize(
+    "name",
+    ["s.npz", "s.npy", "s.pt", "s.safetensors", "s.json", "s.h5", "told.h5", "group.h5"],
+)
+
+
+@holders
+def test_ids_that_say_not_of_what_are_of_the_side_that_they_fit(tmp_path, name):
+    path = save_with(tmp_path / name, matrix(), {"ids": QUERIES})
+    with pytest.raises(FormatError, match='no gallery_ids; give both .*gallery_ids="rows"'):
+        read_scores(path)
+    found = read_scores(path, gallery_ids="rows")
+    assert found.query_ids == tuple(QUERIES) and found.gallery_ids[-1] == "5"
+    path = save_with(tmp_path / name, matrix(), {"ids": GALLERY})
+    with pytest.raises(FormatError, match='no query_ids; give both .*query_ids="rows"'):
+        read_scores(path)
+    found = read_scores(path, query_ids="rows")
+    assert found.gallery_ids == tuple(GALLERY) and found.query_ids[-1] == "4"
+    # Turned, the rows are the videos.
+    found = read_scores(path, sims_rows="videos", gallery_ids="rows")
+    assert found.query_ids == tuple(GALLERY) and found.gallery_ids[-1] == "4"
+    path = save_with(tmp_path / name, matrix(), {"ids": QUERIES[:3]})
+    with pytest.raises(FormatError, match=r"3 ids.*5 texts and 6 videos"):
+        read_scores(path)
+
+
+@holders
+def test_ids_that_fit_both_sides_are_asked_about(tmp_path, name):
+    square, ids = matrix()[:, :5], list("edcba")
+    path = save_with(tmp_path / name, square, {"ids": ids})
+    with pytest.raises(FormatError, match="may name the 5 texts or the 5 videos") as caught:
+        read_scores(path)
+    numbers = tuple("01234")
+    by_file = path.suffix == ".npy"
+    for said, sides in (("texts", "ba"), ("videos", "ab"), ("rows", "ba")):
+        if by_file and said != "rows":
+            given = {"query_ids" if said == "texts" else "gallery_ids": tmp_path / "s.ids.txt"}
+        elif by_file:
+            continue
+        else:
+            given = {"id_column": "ids" if said == "rows" else {said: "ids"}}
+            assert said == "rows" or f"id_column={given['id_column']}" in str(caught.value)
+        found = read_scores(path, **given)
+        expected = {"a": numbers, "b": tuple(ids)}
+        assert (found.query_ids, found.gallery_ids) == (expected[sides[0]], expected[sides[1]])
+    if not by_file:
+        found = read_scores(path, id_column={"texts": "ids", "videos": "ids"})
+        assert found.query_ids == found.gallery_ids == tuple(ids)
+        turned = read_scores(path, sims_rows="videos", id_column="ids")
+        assert turned.gallery_ids == tuple(ids) and turned.query_ids == numbers
+    assert read_scores(path, query_ids="rows", gallery_ids="rows").query_ids == numbers
+    # What counts the rows says nothing else than the rows.
+    assert read_scores(save_with(path, square, {"ids": list(numbers)})).query_ids == numbers
+    # Nor is there a question where both sides have names of their own.
+    both = {"query_ids": QUERIES, "gallery_ids": GALLERY[:5], "ids": ids}
+    assert read_scores(save_with(path, square, both)).gallery_ids == tuple(GALLERY[:5])
+
+
+@pytest.mark.parametrize("name", ["s.parquet", "s.jsonl", "s.json"])
+@pytest.mark.parametrize("column", ["id", "query_id", "keys", "qid"])
+def test_a_column_beside_lists_names_the_rows(tmp_path, name, column):
+    square, ids, path = matrix("<f8")[:, :5], [4, 2, 0, 1, 3], tmp_path / name
+    rows = [{column: i, "vector": row, "frames": 7} for i, row in zip(ids, square.tolist())]
+    if path.suffix == ".parquet":
+        arrow = pytest.importorskip("pyarrow")
+        import pyarrow.parquet as parquet
+
+        parquet.write_table(arrow.Table.from_pylist(rows), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        path.write_text(json.dumps(rows))
+    found = read_scores(path)
+    np.testing.assert_array_equal(found.scores, square)
+    assert found.query_ids == tuple("42013") and found.gallery_ids == tuple("01234")
+    assert found.ids_given
+    turned = read_scores(path, sims_rows="videos")
+    assert turned.gallery_ids == tuple("42013") and turned.query_ids == tuple("01234")
+    assert read_scores(path, query_ids="rows").query_ids == tuple("01234")
+    with pytest.raises(FormatError, match="stands in row 0 and again in row 1"):
+        read_scores(path, id_column="frames")
+    with pytest.raises(FormatError, match="there is no 'nope'; it holds"):
+        read_scores(path, id_column="nope")
+
+
+def test_the_column_of_ids_of_a_table_may_be_said(tmp_path):
+    (tmp_path / "s.csv").write_text("id,other,x,y\na,d,.5,.1\nb,c,.25,.2\n")
+    assert read_scores(tmp_path / "s.csv").query_ids == ("a", "b")
+    assert read_scores(tmp_path / "s.csv", id_column="other").query_ids == ("d", "c")
+    with pytest.raises(FormatError, match="there is no 'nope'; it holds"):
+        read_scores(tmp_path / "s.csv", id_column="nope")
+    with pytest.raises(Exception, match="id_column: got 'text'"):
+        read_scores(tmp_path / "s.csv", id_column={"text": "other"})
+
+
+def test_names_of_columns_count_without_names_of_rows(tmp_path):
+    from rerank.io import convert_scores
+
+    (tmp_path / "s.csv").write_text("x,y\n.5,.1\n.25,.2\n")
+    assert read_scores(tmp_path / "s.csv").ids_given
+    convert_scores(tmp_path / "s.csv", tmp_path / "s.h5")
+    assert read_scores(tmp_path / "s.h5").gallery_ids == ("x", "y")
+
+
+def test_rows_and_columns_of_pandas(tmp_path):
+    content = {"columns": ["y", "x"], "index": ["b", "a"], "data": [[0.5, 0.25], [0.1, 0.2]]}
+    (tmp_path / "s.json").write_text(json.dumps(content))
+    found = read_scores(tmp_path / "s.json")
+    assert found.query_ids == ("b", "a") and found.gallery_ids == ("y", "x")
+    turned = read_scores(tmp_path / "s.json", sims_rows="videos")
+    assert turned.query_ids == ("y", "x") and turned.gallery_ids == ("b", "a")
+
+
+def test_captions_of_videos_that_are_called_ids(tmp_path):
+    cube = np.random.default_rng(0).normal(size=(3, 2, 3))
+    np.savez(tmp_path / "s.npz", sims=cube, ids=list("cab"))
+    found = read_scores(tmp_path / "s.npz")
+    assert found.gallery_ids == tuple("cab") and found.query_ids[:3] == ("c#0", "c#1", "a#0")

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import rerank
+from rerank import io
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.wording import typed
 from rerank.io import Reading
 from rerank.tasks.apply import apply_files
 from rerank.tasks.convert import convert_file
@@ -20,6 +22,30 @@ RNG = np.random.default_rng(0)
 VIDEOS = RNG.normal(size=(N, D)).astype("f4")
 TEXTS = (VIDEOS + 0.3 * RNG.normal(size=(N, D))).astype("f4")
 IDS = [f"v{i}" for i in range(N)]
+
+
+def test_the_ids_of_a_matrix_are_the_ones_that_were_named(one):
+    """Rows in another order, told by a list that could name either side."""
+    order = RNG.permutation(N)
+    ids = [IDS[i] for i in order]
+    np.savez(one / "s.npz", sims=(TEXTS @ VIDEOS.T)[order], ids=ids)
+    np.savez(one / "other.npz", sims=TEXTS @ VIDEOS.T)
+    (one / "numbers.json").write_text(json.dumps({f"v{i}": str(i) for i in range(N)}))
+    with typed(), pytest.raises(RerankError, match="give both: --id-column texts=ids, --id-col"):
+        read_inputs(sims=one / "s.npz")
+    for said in ("ids", "texts=ids"):
+        reading = Reading(id_column=(said,), gt_direction="text-video")
+        judged = judge_raw(sims=one / "s.npz", gt=one / "numbers.json", reading=reading)
+        right = ((TEXTS @ VIDEOS.T).argmax(1) == np.arange(N)).mean()
+        assert figure(judged) == pytest.approx(100 * right)
+        # The bank of other texts has no such list, or must have it, as with any file.
+        banked = {"sims": one / "s.npz", "bank_sims": one / "other.npz", "reading": reading}
+        if said == "ids":
+            assert read_inputs(**banked).bank_scores.query_ids[0] == "0"
+    convert_file(one / "s.npz", one / "s.h5", what="scores", reading=reading)
+    assert io.read_scores(one / "s.h5").query_ids == tuple(ids)
+    with pytest.raises(RerankError, match="there is no 'nope'; it holds"):
+        read_inputs(sims=one / "s.npz", reading=Reading(id_column=("nope",)))
 
 
 def figure(judged, when="before", name="R@1"):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _FEW_ROWS, _ROWS_PER_BYTE = 1 << 18, 16
 # Columns of numbers are the dimensions of vectors, which are some thousands.
 _MOST_COLUMNS = 10_000
+# Bytes that a listed item takes at least, in memory.
+_ENTRY = 64
 
 
 def import_arrow() -> Any:  # noqa: ANN401  a module
@@ -254,6 +257,81 @@ def read_values(path: Path, name: str) -> list[Any]:
                 size += sum(len(item) if isinstance(item, list | dict) else 1 for item in part)
                 afford(64 * size, str(path), what=f"the column {name!r}")
     return found
+
+
+def read_records(
+    path: Path, judge: Callable[[Mapping[str, bool]], None]
+) -> Iterator[dict[str, Any]]:
+    """The rows of a table, each as an object; text that comes again is held once.
+
+    Args:
+        path: the file.
+        judge: told of all columns, and whether each is of lists, before a row is read.
+
+    Raises:
+        FormatError: damaged, or more than this run may hold.
+    """
+    import pyarrow.types as types
+
+    arrow = import_arrow()
+    check_width(path)
+    with contextlib.ExitStack() as stack:
+        with foreign(path, "a parquet table"):
+            plain = stack.enter_context(arrow.ParquetFile(path, pre_buffer=False))
+            leaves = [plain.schema.column(at) for at in range(len(plain.schema))]
+            again = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+            schema = plain.schema_arrow
+        judge({column.name: types.is_nested(column.type) for column in schema})
+        chunks = cache(partial(_chunks, path, plain))
+        for name, said in chunks().items():
+            # Whatever it holds, no value takes less than that.
+            _check_declared(path, chunks, name, 8)
+            entries = sum(chunk.num_values for chunk in said)
+            afford(_ENTRY * entries, f"{path}: column {named([name])}", what="a ranking of it")
+        with foreign(path, "a parquet table"):
+            file = stack.enter_context(
+                arrow.ParquetFile(path, read_dictionary=again, pre_buffer=False)
+            )
+        # Lists of what is held once are not read across groups.
+        groups = (
+            file.iter_batches(batch_size=4096, row_groups=[group])
+            for group in range(file.metadata.num_row_groups)
+        )
+        batches = chain.from_iterable(groups)
+        while True:
+            with foreign(path, "a parquet table"):
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                columns = [_plain(column) for column in batch.columns]
+            for row in zip(*columns, strict=True):
+                yield dict(zip(schema.names, row, strict=True))
+
+
+def _plain(array: Any) -> list[Any]:  # noqa: ANN401  no stubs
+    """Values of Python, as `to_pylist` gives them; what comes again is one object."""
+    import pyarrow
+    import pyarrow.types as types
+
+    if isinstance(array, pyarrow.DictionaryArray):
+        words = array.dictionary.to_pylist()
+        return [None if at is None else words[at] for at in array.indices.to_pylist()]
+    kind = array.type
+    if types.is_list(kind) or types.is_large_list(kind):
+        values, made, at = _plain(array.flatten()), [], 0
+        for length in array.value_lengths().to_pylist():
+            made.append(None if length is None else values[at : at + length])
+            at += length or 0
+        return made
+    if types.is_struct(kind):
+        names = [field.name for field in kind]
+        rows = zip(*map(_plain, array.flatten()), strict=True) if names else []
+        there = array.is_valid().to_pylist()
+        return [
+            dict(zip(names, row, strict=True)) if valid else None
+            for row, valid in zip(rows, there, strict=True)
+        ]
+    return array.to_pylist()
 
 
 def _odd(where: str, shape: tuple[int, ...], what: str) -> Field:

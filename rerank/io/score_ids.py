@@ -1,0 +1,445 @@
+"""Names of the rows and columns of a matrix of scores, wherever a file keeps them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+from rerank.core.errors import FormatError, RerankError
+from rerank.core.wording import either, option
+from rerank.io.container import LIST_NAMES, Container, contents, side_in
+from rerank.io.field import Field
+from rerank.io.files import PathLike
+from rerank.io.id_files import read_id_file
+from rerank.io.ids import (
+    check_count,
+    check_unique,
+    find_sidecar,
+    first_duplicate,
+    is_list,
+    read_ids,
+    read_sidecar,
+)
+from rerank.io.reading import ROWS
+from rerank.io.truth_words import said_by_words
+
+SIDES = ("texts", "videos")
+_OTHER = {"texts": "videos", "videos": "texts"}
+_LISTS = {"texts": "query_ids", "videos": "gallery_ids"}
+# What else the names of texts and videos are called.
+_SAME = {
+    "query_ids": ("queries", "text_ids", "texts", "caption_ids", "captions", "query_names"),
+    "gallery_ids": (
+        "gallery", "items", "video_ids", "videos", "image_ids", "images", "item_ids", "doc_ids",
+        "gallery_names",
+    ),
+}  # fmt: skip
+# What they are called where there are as many; else these may be anything.
+_MAYBE = {
+    "texts": ("query_id", "text_id", "caption_id", "sen_id", "qids", "qid"),
+    "videos": ("gallery_id", "video_id", "image_id", "item_id", "doc_id", "image_path",
+               "video_path", "vids", "vid"),
+}  # fmt: skip
+# So are what is stored as rows and as columns; some are of pandas.
+_STORED = (
+    ("rows", "row_ids", "row_names", "index"),
+    ("columns", "column_ids", "column_names", "cols", "col_ids"),
+)
+_KNOWN = {*_SAME, *chain(*_SAME.values(), *_MAYBE.values(), *_STORED)}
+# Names of something, which do not say of what.
+_BARE = tuple(name for name in LIST_NAMES if name not in _KNOWN)
+
+
+@dataclass(frozen=True, eq=False)
+class SaidOfIds:
+    """What was said of the names of a matrix.
+
+    Attributes:
+        files: files of the names of the texts and of the videos, or "rows".
+        columns: "texts", "videos" or "rows", those that are stored, -> the list that names them.
+        turned: whether it was said that the videos are stored as rows.
+        stored_rows: the side that is stored as rows.
+    """
+
+    files: tuple[PathLike | None, PathLike | None] = (None, None)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    turned: bool = False
+    stored_rows: str = "texts"
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing was said of any name."""
+        return self.files == (None, None) and not self.columns
+
+    def column_of(self, side: str) -> str | None:
+        """The list that names a side."""
+        rows = self.columns.get(ROWS) if side == self.stored_rows else None
+        return self.columns.get(side, rows)
+
+
+def said_of_ids(
+    query_ids: PathLike | None,
+    gallery_ids: PathLike | None,
+    id_column: str | Mapping[str, str] | None,
+    *,
+    turned: bool,
+) -> SaidOfIds:
+    """What `read_scores` was told about names.
+
+    Raises:
+        RerankError: a list of no side.
+    """
+    columns = {ROWS: id_column} if isinstance(id_column, str) else dict(id_column or {})
+    odd = next((side for side in columns if side not in (*SIDES, ROWS)), None)
+    if odd is not None:
+        raise RerankError(f"id_column: got {odd!r}, expected 'texts', 'videos' or 'rows'")
+    return SaidOfIds((query_ids, gallery_ids), columns, turned, SIDES[turned])
+
+
+def both_ids(
+    container: Container, stored: Field, shape: Sequence[int], said: SaidOfIds
+) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Names of the texts and of the videos, and whether the file has them.
+
+    In a file that is turned, `query_ids` may name what is stored as rows, or what is meant.
+
+    Args:
+        container: the file.
+        stored: the matrix as it is stored.
+        shape: (texts, videos).
+        said: what was said.
+
+    Raises:
+        FormatError: names that are double or too few, of one side only, or of nobody knows which.
+    """
+    n, m = shape[0], shape[1]
+    if container.columns and stored is container.fields.get("values"):
+        return _table_ids(container, stored, (n, m), said)
+    lists = _beside(container, stored)
+    here = _called(lists, stored, (n, m), said)
+    found = _Names(container, stored, dict(zip(SIDES, (n, m), strict=True)), said, lists)
+    for side, name in zip(SIDES, here, strict=True):
+        found.look(side, name)
+    if found.row_wise:
+        found.take_column()
+    else:
+        found.take_bare()
+    queries, gallery = found.ids.get("texts"), found.ids.get("videos")
+    if (queries is None) != (gallery is None) and said.nothing and not found.row_wise:
+        raise _one_side(container.path, found.where, here)
+    names = tuple(found.ids.get(s) or tuple(map(str, range(found.counts[s]))) for s in SIDES)
+    return names[0], names[1], queries is not None or gallery is not None
+
+
+def cube_ids(
+    container: Container, cube: Field, counts: tuple[int, int], said: SaidOfIds
+) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Names of the captions that are there, and of the videos, of (videos, captions, videos).
+
+    Raises:
+        FormatError: as `both_ids`.
+    """
+    lists = _beside(container, cube)
+    found = _Names(container, cube, dict(zip(SIDES, counts, strict=True)), said, lists)
+    for side in SIDES:
+        found.look(side, _LISTS[side])
+    found.take_bare()
+    return found.ids.get("texts"), found.ids.get("videos")
+
+
+def _one_side(path: Path, where: Mapping[str, str], here: Sequence[str]) -> FormatError:
+    (side,) = where
+    missing = here[SIDES.index(_OTHER[side])]
+    there = where[side]
+    call = _LISTS[_OTHER[side]]
+    rows = either(f"--{_OTHER[side][:-1]}-ids rows", f'{call}="rows"')
+    return FormatError(
+        f"{path}: has {there} but no {missing}; give both or neither, or {rows} where those are "
+        "numbers"
+    )
+
+
+def _beside(container: Container, stored: Field) -> dict[str, Field]:
+    """Lists by name: those in the group of the matrix first, then those told with it, then all."""
+    own = next((name for name, item in container.fields.items() if item is stored), "")
+    folder = own.rpartition("/")[0]
+    near = {
+        name.removeprefix(f"{folder}/"): item
+        for name, item in container.fields.items()
+        if folder and name.startswith(f"{folder}/")
+    }
+    lists = {**container.fields, **container.attached(stored), **near}
+    return {name: item for name, item in lists.items() if item is not stored}
+
+
+def _called(
+    lists: Mapping[str, Field], stored: Field, shape: tuple[int, int], said: SaidOfIds
+) -> list[str]:
+    """What the names of the texts and of the videos are called in the file."""
+    n, m = shape
+    here = list(_LISTS.values())
+    field = lists.get("query_ids")
+    length = -1 if field is None else max(field.shape, default=0)
+    # In a square they name the rows as they lie in the file.
+    if said.turned and ((length == m != n) or (n == m == length)):
+        here.reverse()
+    if not said.turned and said.nothing and n != m:
+        if lengths_of(lists) == [m, n]:
+            raise FormatError(
+                f"{stored.where}: is {(n, m)}, with {m} ids of texts and {n} of videos: it is "
+                f"stored videos x texts; give {option('sims-rows', 'videos')}"
+            )
+    return here
+
+
+def lengths_of(lists: Mapping[str, Field]) -> list[int]:
+    """How many names there are of the texts and of the videos; -1 where there are none."""
+    found = (_named(lists, name) for name in _LISTS.values())
+    return [-1 if field is None else max(field.shape, default=0) for field in found]
+
+
+def _named(lists: Mapping[str, Field], name: str) -> Field | None:
+    """The list of names called so, or like it."""
+    if name in lists:
+        return lists[name]
+    others = (lists[other] for other in _SAME[name] if other in lists)
+    return next((f for f in others if f.kind in ("text", "integer") and is_list(f)), None)
+
+
+class _Names:
+    """Names of the sides of one matrix, as they are found.
+
+    Attributes:
+        ids: side -> its names, where it has them.
+        where: side -> what they are called, where the file has them.
+    """
+
+    def __init__(
+        self, container: Container, stored: Field, counts: Mapping[str, int], said: SaidOfIds,
+        lists: Mapping[str, Field],
+    ) -> None:  # fmt: skip
+        self.container, self.stored, self.counts, self.said = container, stored, counts, said
+        self.lists = lists
+        self.ids: dict[str, tuple[str, ...]] = {}
+        self.where: dict[str, str] = {}
+        self._numbered: set[str] = set()  # by what was said
+
+    @property
+    def row_wise(self) -> bool:
+        """Whether the file is a table, in which a column has an entry for each row."""
+        return not self.container.per_item and len(self.container.fields) > 1
+
+    @property
+    def _open(self) -> list[str]:
+        return [side for side in SIDES if side not in self.ids and side not in self._numbered]
+
+    def look(self, side: str, name: str) -> None:
+        """The names of a side: those given, those in the file, those in a side-car."""
+        path = self.container.path
+        given, column = self.said.files[SIDES.index(side)], self.said.column_of(side)
+        if given is not None:
+            if (ids := given_ids(given, side)) is None:
+                self._numbered.add(side)
+                return
+            self._take(side, ids, str(given), name)
+            return
+        if column is not None:
+            item = _column(self.container, self.lists, column)
+            self._take(side, read_ids(item), item.where, column)
+            return
+        field = None if self.row_wise else self._field_of(side, name)
+        if field is not None:
+            self._take(side, read_ids(field), field.where, name)
+        elif (sidecar := find_sidecar(path, name=name)) is not None:
+            self._take(side, read_sidecar(sidecar)[0], str(sidecar), name)
+
+    def _field_of(self, side: str, name: str) -> Field | None:
+        """A list that is called as the names of a side are, or of the rows or columns."""
+        field = _named(self.lists, name)
+        if field is None and self.container.schema is not None:
+            # A result file keeps them with its directions.
+            field = self.container.fields.get(f"t2v/{name}")
+        if field is not None:
+            return field
+        for name in (*_MAYBE[side], *_STORED[side != self.said.stored_rows]):
+            field = self.lists.get(name)
+            if field is not None and field.kind in ("text", "integer") and is_list(field):
+                if max(field.shape) == self.counts[side]:
+                    return field
+        return None
+
+    def _take(self, side: str, ids: tuple[str, ...], source: str, name: str) -> None:
+        check_count(ids, self.counts[side], source, self.stored.where)
+        check_unique(ids, source)
+        self.ids[side], self.where[side] = ids, name
+
+    def take_column(self) -> None:
+        """A column beside the rows of a table names the rows."""
+        side = self.said.stored_rows
+        if side not in self._open:
+            return
+        found = _column_of_ids(self.container, self.lists, side)
+        if found is not None:
+            self._take(side, found[1], self.lists[found[0]].where, found[0])
+        elif (sidecar := find_sidecar(self.container.path)) is not None:
+            self._take(side, read_sidecar(sidecar)[0], str(sidecar), sidecar.name)
+
+    def take_bare(self) -> None:
+        """Lists of names that say not of what are those of the side that they fit.
+
+        Raises:
+            FormatError: both sides have as many, or no side has.
+        """
+        used = set(self.said.columns.values())
+        for name, count, source in self._bare():
+            if name in used or not self._open:
+                continue
+            where = source.where if isinstance(source, Field) else str(source)
+            fits = [side for side in SIDES if self.counts[side] == count]
+            if not fits and (name.endswith("ids") or isinstance(source, Path)):
+                n, m = self.counts.values()
+                raise FormatError(
+                    f"{where}: {count} ids, and there are {n} texts and {m} videos; every one "
+                    f"needs its id, or give {self._numbers()}"
+                )
+            if not any(side in self._open for side in fits):
+                continue
+            ids = read_ids(source) if isinstance(source, Field) else read_sidecar(source)[0]
+            if ids in self.ids.values() or ids == tuple(map(str, range(count))):
+                continue
+            if len(fits) > 1:
+                raise FormatError(
+                    f"{where}: may name the {count} texts or the {count} videos; say which, or "
+                    f"give both: {', '.join(self._ways(name, source))}, or {self._numbers()}"
+                )
+            self._take(fits[0], ids, where, name)
+
+    def _bare(self) -> Iterator[tuple[str, int, Field | Path]]:
+        """Names that do not say of what: what they are called, how many, and the list."""
+        found = False
+        for name in _BARE:
+            field = self.lists.get(name)
+            if field is None:
+                continue
+            odd = bool(field.odd) and name.endswith("ids")
+            if odd or (field.kind in ("text", "integer") and is_list(field)):
+                found = True
+                if odd and self._open:
+                    read_ids(field)  # says what is wrong with it
+                yield name, max(field.shape, default=0), field
+        sidecar = None if found else find_sidecar(self.container.path)
+        if sidecar is not None and self._open:
+            yield sidecar.name, len(read_sidecar(sidecar)[0]), sidecar
+
+    def _ways(self, name: str, source: Field | Path) -> list[str]:
+        """What to say of a list that could name either side."""
+        if isinstance(source, Path):
+            return [
+                either(f"--{side[:-1]}-ids {source}", f"{_LISTS[side]}={str(source)!r}")
+                for side in self._open
+            ]
+        return [
+            either(f"--id-column {side}={name}", f"id_column={{{side!r}: {name!r}}}")
+            for side in self._open
+        ]
+
+    def _numbers(self) -> str:
+        """How to say that the numbers of rows are meant."""
+        typed = " ".join(f"--{side[:-1]}-ids rows" for side in self._open)
+        called = ", ".join(f'{_LISTS[side]}="rows"' for side in self._open)
+        return f"{either(typed, called)} where the numbers of rows are meant"
+
+
+def _column(container: Container, lists: Mapping[str, Field], name: str) -> Field:
+    """The list of this name.
+
+    Raises:
+        FormatError: there is none.
+    """
+    found = lists.get(name.strip("/"), container.fields.get(name.strip("/")))
+    if found is None:
+        raise FormatError(
+            f"{container.path}: there is no {name!r}; it holds {contents(container.fields)}"
+        )
+    return found
+
+
+def given_ids(path: PathLike, side: str) -> tuple[str, ...] | None:
+    """Names of a side in a file; None for the numbers of its rows."""
+    return None if str(path) == ROWS else read_id_file(Path(path), side=side)
+
+
+def _columns_of_names(container: Container, lists: Mapping[str, Field], side: str) -> list[str]:
+    """Columns that may name the rows of a table, in the order in which they are believed."""
+    texts = [name for name, item in lists.items() if item.kind in ("text", "integer")]
+    texts = [name for name in texts if is_list(lists[name])]
+    known = [name for tier in container.id_names for name in tier if name in texts]
+    # Those of the other side are believed last: the right item of a query, say.
+    known.sort(key=lambda name: side_in(name) == _OTHER[side])
+    return known or texts
+
+
+def _column_of_ids(
+    container: Container, lists: Mapping[str, Field], side: str
+) -> tuple[str, tuple[str, ...]] | None:
+    """The column beside vectors that names the rows; one of unknown name names each once."""
+    known = {name for tier in container.id_names for name in tier}
+    for name in _columns_of_names(container, lists, side):
+        if name in known:
+            return name, read_ids(lists[name])
+        ids = read_ids(lists[name])
+        if first_duplicate(ids) is None:
+            return name, ids
+    return None
+
+
+def _table_ids(
+    container: Container, stored: Field, shape: tuple[int, int], said: SaidOfIds
+) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Ids of a table: of its rows in a column of text, of its columns as their names."""
+    fields = container.fields
+    columns: tuple[str, ...] | None = container.columns
+    if columns == tuple(map(str, range(len(columns)))) or columns[0].startswith("column "):
+        columns = None
+    made, known = [], columns is not None
+    for side, count, given in zip(SIDES, shape, said.files, strict=True):
+        where, called = str(container.path), said.column_of(side)
+        if given is not None:
+            ids = given_ids(given, side)
+        elif called is not None:
+            ids = read_ids(_column(container, fields, called))
+        elif side != said.stored_rows:
+            ids = columns
+        else:
+            names = _columns_of_names(container, fields, side)
+            ids = read_ids(fields[names[0]]) if names else None
+            if names and not said.turned and said.files[0] is None:
+                # A lone column of text is called ids too.
+                corner = next(name for name in fields if fields[name] is fields[names[0]])
+                _check_corner(container, corner, ids or (), columns or ())
+        known = known or (ids is not None and side == said.stored_rows)
+        ids = ids or tuple(map(str, range(count)))
+        check_count(ids, count, where, stored.where)
+        check_unique(ids, where)
+        made.append(ids)
+    return made[0], made[1], known
+
+
+def _check_corner(
+    container: Container, column: str, rows: Sequence[str], columns: Sequence[str]
+) -> None:
+    """Refuse a table whose column of names says that its rows are videos.
+
+    Texts may be called by their videos, with `#k` behind or without.
+
+    Raises:
+        FormatError: it does, and its columns have other names.
+    """
+    if not columns or said_by_words("text", column) != "text-video":
+        return
+    if {name.partition("#")[0] for name in rows}.issubset(columns):
+        return
+    raise FormatError(
+        f"{container.path}: its rows are named in the column {column!r}, as if they were videos; "
+        f"give {option('sims-rows', 'videos')}, or call the column 'query_id' if they are texts"
+    )
