@@ -149,6 +149,8 @@ class _Lines:
         }
         scored = {axis: torch.zeros_like(alive[axis], dtype=torch.int64) for axis in _AXES}
         for rows, block in _blocks(sim, alive):
+            if not block.numel():
+                continue  # a process may have no items
             both = torch.stack([torch.where(block == -torch.inf, block, -block), block])
             ends["queries"][:, rows] = both.amax(dim=2)
             ends["gallery"] = torch.maximum(ends["gallery"], both.amax(dim=1))
