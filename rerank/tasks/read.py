@@ -383,8 +383,8 @@ def _refuse_turned_matrix(gt: Path, inputs: Inputs, what: str) -> None:
     said = inputs.reading
     if inputs.scores is None or inputs.sharded or said.sims_rows == "videos":
         return
-    if said.gt_direction == "video-text":
-        return  # so it was meant
+    if said.gt_direction == "video-text" or "can be read as text: video and as" in what:
+        return  # so it was meant, or it is asked for
     try:
         io.read_ground_truth(
             gt, inputs.video_ids, inputs.text_ids, allow_unjudged=True,

@@ -192,3 +192,13 @@ def test_a_matrix_called_distances_is_one_and_says_so(tmp_path, name, kind):
     assert read_inputs(sims=path, scores_are="similarities").stored.reading.kind == "similarities"
     write_named(tmp_path / "other.npz", {"district": x, **ids})
     assert read_inputs(sims=tmp_path / "other.npz").stored.reading.kind != "distances"
+
+
+def test_a_matrix_whose_truth_fits_both_ways_is_asked_for_the_direction(tmp_path):
+    rng = np.random.default_rng(0)
+    texts, videos = ([str(x) for x in rng.permutation(20) + 1] for _ in range(2))
+    np.savez(tmp_path / "s.npz", sims=np.eye(20), query_ids=texts, video_ids=videos)
+    (tmp_path / "gt.json").write_text(json.dumps(dict(zip(texts, videos, strict=True))))
+    with pytest.raises(FormatError, match="can be read as text: video and as") as caught:
+        judge_raw(tmp_path / "gt.json", sims=tmp_path / "s.npz")
+    assert "the columns of" not in str(caught.value)
