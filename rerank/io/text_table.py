@@ -289,10 +289,8 @@ def _table(opened: Opened, where: str) -> TextTable:
             yield stream
 
     with below() as stream:
-        header = [
-            cell.strip()
-            for cell in next(_rows(_Held(lines_of(stream, where), where), delimiter), [])
-        ]
+        rows = _rows(_Held(lines_of(stream, where), where), delimiter)
+        header, second = ([cell.strip() for cell in next(rows, [])] for _ in range(2))
     if not header:
         raise FormatError(f"{where}: is a table without a row")
     if len(header) > _MOST_COLUMNS:
@@ -303,6 +301,7 @@ def _table(opened: Opened, where: str) -> TextTable:
     # numpy.savetxt puts it in front of the names.
     header[0] = header[0].removeprefix("#").strip()
     bare = len(header) > 1 and all(map(is_number, header[1:])) and not _is_count(header[1:])
+    bare = bare and not _are_names(header[1:], second[1:])
     header = [
         f"column {number}" if bare or not name else name for number, name in enumerate(header)
     ]
@@ -399,6 +398,17 @@ def is_number(cell: str) -> bool:
     except ValueError:
         return False
     return "_" not in cell  # which Python takes for the mark of thousands
+
+
+def _are_names(header: Sequence[str], below: Sequence[str]) -> bool:
+    """Whether whole numbers, each another, stand over numbers that are none: ids of columns.
+
+    >>> _are_names(["7", "12", "3"], [".5", "2", "1"]), _are_names(["7", "12", "3"], list("521"))
+    (True, False)
+    """
+    whole = len(header) > 2 and all(map(str.isdecimal, header)) and len(set(header)) == len(header)
+    cells = [cell for cell in below if cell]
+    return whole and all(map(is_number, cells)) and not all(map(str.isdecimal, cells))
 
 
 def _is_count(cells: Sequence[str]) -> bool:

@@ -462,3 +462,18 @@ def test_captions_of_videos_that_are_called_ids(tmp_path):
     np.savez(tmp_path / "s.npz", sims=cube, ids=list("cab"))
     found = read_scores(tmp_path / "s.npz")
     assert found.gallery_ids == tuple("cab") and found.query_ids[:3] == ("c#0", "c#1", "a#0")
+
+
+@pytest.mark.parametrize("corner", ["query_id", "", "id"])
+def test_whole_numbers_over_decimals_are_the_names_of_the_columns(tmp_path, corner):
+    x, names = matrix("<f8"), ["1003", "17", "250", "9", "1001", "44"][: len(GALLERY)]
+    table(tmp_path / "s.csv", corner, QUERIES, names, x)
+    found = read_scores(tmp_path / "s.csv")
+    assert (found.query_ids, found.gallery_ids) == (tuple(QUERIES), tuple(names))
+    np.testing.assert_array_equal(found.scores, x)
+    # Rows of whole numbers throughout have no header.
+    whole = np.arange(12).reshape(3, 4) * 7 + 3
+    (tmp_path / "w.csv").write_text(
+        "".join(f"v{i},{','.join(map(str, r))}\n" for i, r in enumerate(whole))
+    )
+    assert read_scores(tmp_path / "w.csv").scores.shape == (3, 4)
