@@ -334,6 +334,15 @@ def _diagonal(query_ids: Sequence[str], gallery_ids: Sequence[str]) -> GroundTru
                 "many of both; give a ground truth file"
             )
         rows = [row for row in found if row is not None]
+    elif tuple(query_ids) != tuple(gallery_ids) and set(query_ids) == set(gallery_ids):
+        pairs = enumerate(zip(query_ids, gallery_ids, strict=True))
+        row, (one, other) = next((row, both) for row, both in pairs if both[0] != both[1])
+        way = either("--text-ids rows --video-ids rows", 'text_ids="rows" and video_ids="rows"')
+        raise FormatError(
+            f"diagonal: pairs row i with row i, but both sides have the same ids in another order "
+            f"(row {row} is {one!r} and {other!r}); give {way} if rows are meant, or a ground "
+            "truth file of these ids"
+        )
     split = np.split(np.array(rows, dtype=np.int64), n)
     return GroundTruth(_frozen(split), m, source="diagonal")
 

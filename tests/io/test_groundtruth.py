@@ -970,3 +970,12 @@ def test_captions_that_begin_with_a_hash_are_no_remarks(tmp_path):
     (tmp_path / "gt.csv").write_text("#cats asleep,v1\n#dogs,v0\n")
     got = read_ground_truth(tmp_path / "gt.csv", ["#cats asleep", "#dogs"], ["v0", "v1"])
     assert rows(got) == [[1], [0]]
+
+
+def test_a_diagonal_over_the_same_ids_in_another_order_is_asked_about():
+    names = [f"x{i}" for i in range(5)]
+    with pytest.raises(FormatError, match="row 0 is 'x0' and 'x4'.*rows"):
+        read_ground_truth("diagonal", names, names[::-1])
+    assert rows(read_ground_truth("diagonal", names, names)) == [[i] for i in range(5)]
+    others = [f"v{i}" for i in range(5)]
+    assert rows(read_ground_truth("diagonal", names, others)) == [[i] for i in range(5)]
