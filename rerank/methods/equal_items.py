@@ -103,7 +103,8 @@ def gain(
             asked, unseen = (items.some_queries(x, places) for x in (seen, unseen))
             chosen = [order.topk(asked.add_gallery_bias(x), 1) for x in biases]
             apart = None if room is None else _different(*(x.indices for x in chosen))
-            ranks = [_log_ranks(equally_popular(unseen, apart=apart), x) for x in chosen]
+            judging = equally_popular(unseen, apart=apart)
+            ranks = [_log_ranks(judging, x) for x in chosen]
             total += torch.stack([(ranks[0] - ranks[1]).sum(), torch.ones_like(ranks[0]).sum()])
     total = comm.all_sum(total) if sim.shard == "queries" else total
     gained = float(total[0] / total[1].clamp_min(1))
