@@ -73,7 +73,7 @@ def concentration(
         sim, tau, log_a=log_a, log_b=found.log_b, n_iters=_STEPS, tol=_TOL, slack=slack,
         polish=False, step=step,
     )  # fmt: skip
-    mass = reduce.logsumexp(sim, tau, over="queries", plus=plan.f) + plan.g / tau
+    mass = plan.log_asked + found.log_b
     chosen = torch.where(found.live_items, mass.double().exp(), 0)
     even = found.log_b.double().exp()
     parts = torch.stack([chosen.sum(), chosen.square().sum(), _squares(sim, even)])

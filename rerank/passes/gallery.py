@@ -188,3 +188,12 @@ def corner(sim: Similarity, queries: Tensor, places: Tensor) -> Tensor:
     some = some_queries(sim, queries)
     out = taken(some, torch.arange(some.shape[0]), places).scores()
     return comm.gather_rows(out) if sim.shard == "queries" else out
+
+
+def corner_sides(sim: Pair, queries: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """((a, d), (b, d)) what `corner` is the products of, corrections as further dimensions."""
+    some = some_queries(sim, queries)
+    out = taken(some, torch.arange(some.shape[0]), places)
+    assert isinstance(out, Pair)
+    left, right = out.augmented()
+    return (comm.gather_rows(left) if sim.shard == "queries" else left), right
