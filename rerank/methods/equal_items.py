@@ -19,8 +19,9 @@ that with room for one query at every item. The popularity over B is that with q
 neither, which would hide an item that many of them want.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -47,7 +48,7 @@ MOST_OF_FEW = 2**22
 # Share of the queries that choose the same few items, where these are many.
 _CROWDED = 0.5
 # How often the axes are parted for few queries, of which one coin tells little.
-_COINS = 2
+_COINS = 4
 # Widths of the softmax that popularity is read from, in a standard deviation of the scores.
 _WIDTH = 3.0
 
@@ -56,15 +57,28 @@ _WIDTH = 3.0
 Biases: TypeAlias = Callable[[Similarity], tuple[Tensor, Tensor] | None]
 
 
-def gain(
-    sim: Pair, tau: float, h: float, *, found: Masses, room: Biases | None = None, seed: int = 0
-) -> float:
-    """Mean gain in log rank over unseen axes by equally probable items, or by room for one each.
+@dataclass(frozen=True)
+class Judged:
+    """What axes that had no say tell.
 
-    0 where there are no axes to part.
+    Attributes:
+        gain: mean of log r - log r', see the module.
+        skill: how far the mean of log r is below that of items drawn by chance.
+    """
+
+    gain: float
+    skill: float
+
+
+def judged(
+    sim: Pair, tau: float, h: float, *, found: Masses, room: Biases | None = None, seed: int = 0
+) -> Judged:
+    """What unseen axes tell of equally probable items, or of room for one each.
+
+    Nothing where there are no axes to part.
 
     Args:
-        sim: embeddings of both sides.
+        sim: embeddings of both sides, or what stands for them (`rerank.methods.score_axes`).
         tau: temperature in score units.
         h: spacing of the hard negatives, which that temperature belongs to.
         found: masses of both sides.
@@ -78,7 +92,7 @@ def gain(
     axes = torch.linalg.eigh(pooled).eigenvectors.flip(1)
     coin = torch.Generator().manual_seed(seed)
     places = items.spread_out(sim, found.live_queries, _QUERIES)
-    total = torch.zeros(2, dtype=torch.float64, device=sim.device)
+    total = torch.zeros(3, dtype=torch.float64, device=sim.device)
     for _ in range(1 if room is None else _COINS):
         left, right = parted(axes.shape[1], coin, device=axes.device)
         for judges, judged in ((left, right), (right, left)):
@@ -86,7 +100,7 @@ def gain(
             if room is None:
                 near = min(spacing(seen), spacing(seen.T))
                 if not near > 0:
-                    return 0.0
+                    return Judged(0.0, 0.0)
                 t = tau * near / h
                 step = reduce.sweeper(seen, t, log_a=found.log_a, sweeps=_STEPS, rough=True)
                 equal = solve(
@@ -99,17 +113,21 @@ def gain(
                 seen, unseen = (Dense(x.scores(), shard=sim.shard) for x in (seen, unseen))
                 biases = room(seen)
                 if biases is None:
-                    return 0.0
+                    return Judged(0.0, 0.0)
             asked, unseen = (items.some_queries(x, places) for x in (seen, unseen))
             chosen = [order.topk(asked.add_gallery_bias(x), 1) for x in biases]
             apart = None if room is None else _different(*(x.indices for x in chosen))
             judging = equally_popular(unseen, apart=apart)
             ranks = [_log_ranks(judging, x) for x in chosen]
-            total += torch.stack([(ranks[0] - ranks[1]).sum(), torch.ones_like(ranks[0]).sum()])
+            total += torch.stack(
+                [(ranks[0] - ranks[1]).sum(), ranks[0].sum(), torch.ones_like(ranks[0]).sum()]
+            )
     total = comm.all_sum(total) if sim.shard == "queries" else total
-    gained = float(total[0] / total[1].clamp_min(1))
-    harm = room is not None and gained < 0
-    return 0.0 if harm and _common_hubs(sim, _over(sim, means, axes), found) else gained
+    gained, rank = (total[:2] / total[2].clamp_min(1)).tolist()
+    if room is not None and gained < 0 and _common_hubs(sim, _over(sim, means, axes), found):
+        gained = 0.0
+    by_chance = math.lgamma(found.columns + 1) / max(found.columns, 1)
+    return Judged(gained, by_chance - rank)
 
 
 def _common_hubs(sim: Pair, about: Pair, found: Masses) -> bool:

@@ -40,8 +40,9 @@ from rerank.core import comm
 from rerank.core.arrays import inner
 from rerank.core.similarity import Similarity
 from rerank.core.words import Counting
+from rerank.methods.equal_items import Judged
 from rerank.methods.marginals import Masses, centred
-from rerank.methods.shared_items import COPY, MOST_ITEMS
+from rerank.methods.score_axes import COPY, MOST_ITEMS
 from rerank.passes import gallery as items
 from rerank.passes import reduce
 
@@ -65,6 +66,10 @@ _ENOUGH_AXES = (15, 30)
 _MOVED = (0.42, 0.5)
 # What equality costs, in nats of rank over unseen axes, that tells of items nobody wants.
 _WORSE = (0.15, 0.25)
+# The same over axes of the scores themselves, which gain by what they fit; and by how much more
+# ranks must be below chance there, before equality gains anything. Of few queries with room for one
+# both are less.
+_OWN, _OWN_FEW = ((-0.55, -0.4), (0.75, 0.95)), ((0.02, 0.1), (0.5, 0.7))
 # What it gains there that tells of items that are all wanted, however alike queries are.
 _BETTER = (0.25, 0.4)
 # How much more often than by chance two queries agree on an item, where each has room for one.
@@ -117,6 +122,12 @@ class Repeats:
             return (
                 f"queries seem to share items (if each item is of one query at most, they get "
                 f"items that dimensions without a say rank {math.expm1(-self.gain):.0%} lower)"
+            )
+        if math.isfinite(self.gain) and self.gain > -_WORSE[0]:
+            return (
+                f"items seem to be asked unevenly (if all are asked alike, queries are "
+                f"{1 - 1 / self.cost:.0%} less sure, and of items that other axes of the scores "
+                f"hardly rank higher)"
             )
         if math.isfinite(self.gain):
             return (
@@ -249,34 +260,59 @@ def from_both_sides(
     return replace(told, weight=mine) if mine else seen
 
 
-def from_unseen_axes(
-    seen: Repeats, found: Masses, *, moved: Callable[[], float], gain: Callable[[], float]
-) -> Repeats:
-    """What embeddings tell of uneven asking that queries hardly show.
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """What axes without a say tell of equality, or of room for one.
+
+    Attributes:
+        moved: finds the share of queries that it moves.
+        judged: finds what such axes tell (`rerank.methods.equal_items`).
+        own: whether these are axes of the scores themselves, not of embeddings.
+    """
+
+    moved: Callable[[], float]
+    judged: Callable[[], Judged]
+    own: bool = False
+
+
+def from_unseen_axes(seen: Repeats, found: Masses, judge: Judge) -> Repeats:
+    """What axes without a say tell of uneven asking that queries hardly show.
 
     Equality then costs confidence (A), which it also does where there are hubs, or queries without
     an item; and it moves queries to items that axes without a say rank lower, which it does not
     there. Where queries outnumber items it is enough that it moves many: one-to-one data of a weak
     model shows that too, and to correct popularity alone is no worse there.
 
+    Axes of the scores themselves fit them, and whatever is chosen gains by that: where equality
+    costs confidence, .7 and more on one-to-one data at hand, .25 and less with a tenth of the items
+    wanted. They tell nothing where choices over some of them are hardly better than chance over the
+    others. Few queries gain little there by room for one, and lose a little where they share items.
+
     Args:
         seen: what queries showed.
         found: which queries and items are live.
-        moved: finds the share of queries that equality moves.
-        gain: finds the gain of equality over such axes (`rerank.methods.equal_items`).
+        judge: the axes.
     """
     limits = _ENOUGH_AXES if found.slack > 0 else _ENOUGH
     enough = ramp(min(found.rows, found.columns), *limits)
     if seen.weight >= enough:
         return seen
     tells = ramp(seen.cost, *_COST)
-    if tells < 1 and found.rows > found.columns:
-        tells = max(tells, ramp(moved(), *_MOVED))
+    if tells < 1 and found.rows > found.columns and not judge.own:
+        tells = max(tells, ramp(judge.moved(), *_MOVED))
     weight = min(enough, tells)
-    weight = min(weight, ramp(-gain(), *_WORSE)) if weight > seen.weight else 0.0
     if weight <= seen.weight:
         return seen
-    return replace(seen, weight=weight, gain=gain(), few=found.slack > 0)
+    told, few = judge.judged(), found.slack > 0
+    if judge.own:
+        gain, skill = _OWN_FEW if few else _OWN
+        weight = min(weight, ramp(-told.gain, *gain))
+        weight = min(weight, ramp(told.skill - told.gain, *skill))
+    else:
+        weight = min(weight, ramp(-told.gain, *_WORSE))
+    if weight <= seen.weight:
+        return seen
+    return replace(seen, weight=weight, gain=told.gain, few=few)
 
 
 def from_shared_items(seen: Repeats, found: Masses, *, shared: Callable[[], float]) -> Repeats:
@@ -298,15 +334,15 @@ def from_shared_items(seen: Repeats, found: Masses, *, shared: Callable[[], floa
     return replace(seen, weight=weight, shared=ratio) if weight > seen.weight else seen
 
 
-def doubted(seen: Repeats, found: Masses, gain: Callable[[], float]) -> Repeats:
+def doubted(seen: Repeats, found: Masses, judge: Judge) -> Repeats:
     """Less of it, where equality moves queries to items that unseen axes rank far higher.
 
     A gallery with noise makes its items less alike than queries that do not repeat.
     """
-    # Few queries may have been seen by what they are sure of.
-    if not seen.weight or found.slack > 0:
+    # Few queries may have been seen by what they are sure of; own axes always rank higher.
+    if not seen.weight or found.slack > 0 or judge.own:
         return seen
-    return replace(seen, weight=seen.weight * (1 - ramp(gain(), *_BETTER)))
+    return replace(seen, weight=seen.weight * (1 - ramp(judge.judged().gain, *_BETTER)))
 
 
 def _cost(sim: Similarity, tau: float, gallery_bias: Tensor, found: Masses) -> float:

@@ -24,23 +24,17 @@ import torch
 from torch import Tensor
 
 from rerank.core.arrays import inner
-from rerank.core.similarity import Dense, Pair, Similarity
+from rerank.core.similarity import Dense, Similarity
 from rerank.methods.equal_items import equally_popular
 from rerank.methods.marginals import Masses
+from rerank.methods.score_axes import axes_of, centred_sides
 from rerank.methods.unseen_axes import parted
-from rerank.passes import gallery as items
 from rerank.passes import order
 
-# Queries that are looked at; items up to which all scores of theirs are.
-_QUERIES, MOST_ITEMS = 1000, 2**13
 # How often the axes are parted, fewer times where that takes more products of numbers.
 _COINS, _PRODUCTS = (2, 16), 4 * 10**9
 # A ratio, of so many coins, from which the others would not bring it up to one.
 _PLAINLY_NOT, _SOON = 0.8, 4
-# Axes that carry less of the scores than this share of the first are rounding.
-_ROUNDING = 1e-6
-# A correlation this close to one is that of a copy.
-COPY = 1e-5
 
 
 def shared(sim: Similarity, *, found: Masses, copies: bool = False, seed: int = 0) -> float:
@@ -52,7 +46,7 @@ def shared(sim: Similarity, *, found: Masses, copies: bool = False, seed: int = 
         copies: whether exact copies of a query are queries of their own.
         seed: of the coins.
     """
-    axes, weights = _axes(*_centred(sim, found), copies=copies)
+    axes, weights = axes_of(*centred_sides(sim, found), copies=copies)
     (rows, rank), width = axes.shape, weights.shape[1]
     coins = int(min(max(_PRODUCTS / max(1, rows * rank * width), _COINS[0]), _COINS[1]))
     coin = torch.Generator().manual_seed(seed)
@@ -75,46 +69,6 @@ def shared(sim: Similarity, *, found: Masses, copies: bool = False, seed: int = 
         if tossed >= _SOON and ratio < _PLAINLY_NOT:
             break
     return ratio
-
-
-def _centred(sim: Similarity, found: Masses) -> tuple[Tensor, Tensor | None]:
-    """Scores of some live queries with all live items, less what a row or a column has alike.
-
-    Embeddings are given as both sides, whose products these are; scores without a second.
-    """
-    rows = items.spread_out(sim, found.live_queries, min(found.rows, _QUERIES))
-    columns = items.spread_out(sim.T, found.live_items, found.columns)
-    if isinstance(sim, Pair):
-        sides = items.corner_sides(sim, rows, columns)
-        return tuple(x - x.mean(dim=0) for x in sides)
-    block = items.corner(sim, rows, columns)
-    finite = torch.isfinite(block)
-    if not bool(finite.all()):
-        block = torch.where(finite, block, block[finite].min())
-    block = block - block.mean(dim=1, keepdim=True)
-    return block - block.mean(dim=0), None
-
-
-def _axes(left: Tensor, right: Tensor | None, *, copies: bool) -> tuple[Tensor, Tensor]:
-    """U and W, as many axes as are no rounding; of copies the first unless they count."""
-    # Rows with the products of the scores, and no more columns than there are dimensions.
-    short = left.double()
-    if right is not None:
-        size, turn = torch.linalg.eigh(inner(right.T, right.T).double())
-        short = short @ (turn * size.clamp_min(0).sqrt())
-    if not copies:
-        unit = short / torch.linalg.vector_norm(short, dim=1, keepdim=True).clamp_min(1e-300)
-        again = (inner(unit, unit) > 1 - COPY).tril(-1).any(dim=1)
-        short, left = short[~again], left[~again]
-    tall = short.shape[0] > short.shape[1]
-    size, axes = torch.linalg.eigh(short.T @ short if tall else short @ short.T)
-    kept = size > _ROUNDING * size[-1]
-    axes = axes[:, kept].flip(1)
-    if tall:
-        axes = short @ (axes / size[kept].flip(0).sqrt())
-    axes = axes.to(left.dtype).contiguous()
-    weights = inner(axes.T.contiguous(), left.T.contiguous())
-    return axes, weights if right is None else inner(weights, right)
 
 
 def _best(scores: Tensor) -> Tensor:

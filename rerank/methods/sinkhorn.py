@@ -15,11 +15,13 @@ from rerank.core.wording import either, option
 from rerank.core.words import Counting, Label
 from rerank.methods import equal_items, one_plan, shared_items, topic
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
+from rerank.methods.equal_items import Judged
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
 from rerank.methods.popularity import normalised, of_others, popularity
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
 from rerank.methods.repeats import (
+    Judge,
     Repeats,
     doubted,
     from_both_sides,
@@ -27,6 +29,7 @@ from rerank.methods.repeats import (
     from_unseen_axes,
     repeats,
 )
+from rerank.methods.score_axes import MOST_ITEMS, as_pair
 from rerank.methods.temperature import SCALE_ROWS, Temperature, auto_tau, bank_tau
 from rerank.methods.terms import Soft
 from rerank.methods.width import USUAL, width
@@ -176,10 +179,8 @@ class Sinkhorn(Reranker):
                     sim, tau, gallery_bias=level, query_bias=solution.f, found=found, seen=seen,
                     others=others,
                 )  # fmt: skip
-            if graph is None and (judge := _judge(sim, tau, chosen, found, choice)):
-                moved = partial(equal_items.moved, sim, level, found)
-                seen = from_unseen_axes(seen, found, moved=moved, gain=judge)
-                seen = doubted(seen, found, judge)
+            if graph is None and (judge := _judge(sim, level, chosen, found, choice)):
+                seen = doubted(from_unseen_axes(seen, found, judge), found, judge)
             if graph is None:
                 copies = self.duplicates == "count"
                 ratio = partial(shared_items.shared, sim, found=found, copies=copies)
@@ -362,17 +363,29 @@ def _others(
 
 
 def _judge(
-    sim: Similarity, tau: float, chosen: Temperature, found: Masses, choice: Choice
-) -> Callable[[], float] | None:
-    """What finds the gain over unseen axes of these marginals, once; None where nothing can."""
+    sim: Similarity, level: Tensor, chosen: Temperature, found: Masses, choice: Choice
+) -> Judge | None:
+    """What axes tell of these marginals, whose biases are given; None where they cannot."""
     pairs = reduce.total_queries(sim) * reduce.total_gallery(sim)
-    if not isinstance(sim, Pair) or pairs > equal_items.MOST:
+    few, embedded = choice.form != "equality", isinstance(sim, Pair)
+    if pairs > equal_items.MOST or (few and pairs > equal_items.MOST_OF_FEW):
         return None
-    few = choice.form != "equality"
-    if few and (found.slack < _ROOMY or pairs > equal_items.MOST_OF_FEW):
+    if few and found.slack < _ROOMY:
         return None
-    room = partial(_room, found=found) if few else None
-    return cache(partial(equal_items.gain, sim, tau, chosen.spacing, found=found, room=room))
+    if not embedded and (sim.shard is not None or found.columns > MOST_ITEMS):
+        return None
+    assert chosen.tau is not None
+
+    @cache
+    def judged() -> Judged:
+        axes = (sim, found) if isinstance(sim, Pair) else as_pair(sim, found)
+        if axes is None:
+            return Judged(0.0, 0.0)
+        pair, masses = axes
+        room = partial(_room, found=masses) if few else None
+        return equal_items.judged(pair, chosen.tau, chosen.spacing, found=masses, room=room)
+
+    return Judge(partial(equal_items.moved, sim, level, found), judged, own=not embedded)
 
 
 def _room(sim: Similarity, *, found: Masses) -> tuple[Tensor, Tensor] | None:

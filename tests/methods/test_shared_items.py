@@ -111,6 +111,21 @@ def test_items_that_queries_share_are_not_taken_from_them(asked, n, door, seed):
     assert "share items" in said or "repeat" in said or "unevenly" in said
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("m", "asked", "n", "noise"), [(400, 10, 100, 1.0), (600, 20, 200, 1.0), (200, 60, 300, 0.5)]
+)
+def test_scores_alone_show_that_queries_share_items(m, asked, n, noise, seed):
+    """By their own axes: embeddings are not needed."""
+    sim, own = world(m, asked, n, noise=noise, seed=seed)
+    scores = Dense(sim.scores())
+    fit = Sinkhorn().fit(scores)
+    apart = Sinkhorn(tau=fit.tau, rho=1.0).fit(scores)
+    raw = recall(scores, own, 0.0)
+    assert recall(scores, own, apart.gallery_bias) < raw - 20
+    assert fit.form == "repeats" and recall(scores, own, fit.gallery_bias) > raw - 6
+
+
 @pytest.mark.parametrize("n", [100, 200, 400])
 @pytest.mark.parametrize("noise", [0.6, 1.0])
 def test_distinct_queries_share_nothing(n, noise):
