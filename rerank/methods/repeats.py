@@ -51,7 +51,8 @@ ROWS, _SQUARE = 1000, 1000
 _SOFT = 0.7
 # One-to-one data is at least so alike from both sides; A from which full biases cost much, and
 # from which they do in both directions.
-_LEAST_ALIKE, _COST, _BOTH = 0.8, (1.1, 1.2), (1.17, 1.25)
+COSTLY = 1.1
+_LEAST_ALIKE, _COST, _BOTH = 0.8, (COSTLY, 1.2), (1.17, 1.25)
 # D below which it may be hubs that both sides pay for.
 _BEYOND = (0.72, 0.88)
 # Rows and columns from which something can be seen.
@@ -232,7 +233,7 @@ def from_both_sides(
         seen: what queries showed, without a weight.
         others: as in `repeats`, of this direction and of the other.
     """
-    if not seen.cost > _COST[0]:
+    if not seen.cost > COSTLY:
         return seen
     mine = ramp(min(found.rows, found.columns), *_ENOUGH)
     cost = seen.cost if seen.rows == ROWS else _cost(sim, tau, gallery_bias, found)
@@ -327,7 +328,7 @@ def from_shared_items(seen: Repeats, found: Masses, *, shared: Callable[[], floa
     """
     enough = ramp(min(found.rows, found.columns), *_ENOUGH)
     many = found.queries > found.items or found.columns > MOST_ITEMS
-    if many or seen.weight >= enough or not seen.cost > _COST[0]:
+    if many or seen.weight >= enough or not seen.cost > COSTLY:
         return seen
     ratio = shared()
     weight = min(enough, ramp(ratio, *_SHARED))

@@ -15,12 +15,14 @@ from rerank.core.wording import either, option
 from rerank.core.words import Counting, Label
 from rerank.methods import equal_items, one_plan, shared_items, topic
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
+from rerank.methods.crowd import Crowd, crowd
 from rerank.methods.equal_items import Judged
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
 from rerank.methods.popularity import normalised, of_others, popularity
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
 from rerank.methods.repeats import (
+    COSTLY,
     Judge,
     Repeats,
     doubted,
@@ -166,6 +168,7 @@ class Sinkhorn(Reranker):
             one_plan.keep(problem.step if problem.serves_other else None)
         solution = problem.unwound(solved)
         g, seen, split = solution.g, Repeats(0.0), sim.shard == "gallery"
+        few_wanted = Crowd()
         if transductive and choice.form in ("equality", "few queries"):
             level, _ = centred(g, found.live_items, split=split)
             others = _others(sim, tau, chosen, found)
@@ -188,9 +191,12 @@ class Sinkhorn(Reranker):
             if seen.weight:
                 alone = of_others(sim, tau, USUAL.t * chosen.spacing, found)
                 g = (1 - seen.weight) * level + seen.weight * alone
+            if seen.cost > COSTLY and graph is None:
+                few_wanted = crowd(sim, found)
+                g = (1 - few_wanted.weight) * centred(g, found.live_items, split=split)[0]
         return _potentials(
             *centred(g, found.live_items, split=split), solution, problem, seen=seen,
-            choice=choice, tau=tau, label=bank.label, note=chosen.note,
+            few_wanted=few_wanted, choice=choice, tau=tau, label=bank.label, note=chosen.note,
             sparse="" if graph is None else str(problem.step),
             step=problem.step if rough else None,
         )  # fmt: skip
@@ -412,6 +418,7 @@ def _potentials(
     problem: _Problem,
     *,
     seen: Repeats,
+    few_wanted: Crowd,
     choice: Choice,
     **facts: Any,  # noqa: ANN401
 ) -> "Potentials":
@@ -420,11 +427,13 @@ def _potentials(
     Potentials are defined up to a constant: g has mean zero, which keeps the scores on their scale
     and the appended index dimension small. A dead item has the mean.
     """
-    said = _sentences(choice, seen, solution, one_topic=problem.facts.get("topic", 0.0))
+    said = _sentences(
+        choice, seen, solution, few_wanted=few_wanted, one_topic=problem.facts.get("topic", 0.0)
+    )
     return Potentials(
         query_bias=solution.f + offset, gallery_bias=bias, offset=offset, rho=choice.rho,
         before=None if problem.turned else solution.before, marginals=said,
-        form="repeats" if seen.weight else choice.form,
+        form="repeats" if seen.weight or few_wanted.weight else choice.form,
         n_iters=solution.n_iters, error=solution.error, **{**problem.facts, **facts},
     )  # fmt: skip
 
@@ -468,24 +477,24 @@ def _unchanged(sim: Similarity, choice: Choice, note: str) -> "Potentials":
 
 
 def _sentences(
-    choice: Choice, seen: Repeats, solution: Solution, *, one_topic: float
+    choice: Choice, seen: Repeats, solution: Solution, *, few_wanted: Crowd, one_topic: float
 ) -> tuple[str, ...]:
     """What the user should know of the marginals."""
-    little = seen.weight < _LITTLE
+    little = max(seen.weight, few_wanted.weight) < _LITTLE
     said = [choice.note] if choice.note and little else []
     if one_topic and little:
         said.append(
             f"queries seem to be about one topic, whose items are rightly popular: "
             f"{'no' if one_topic == 1 else f'{1 - one_topic:.0%} of the'} popularity is corrected"
         )
-    if seen.weight and little:
+    if few_wanted.weight >= _LITTLE:
+        said.append(few_wanted.reason)
+    elif seen.weight and little:
         said.append(f"{seen.reason}, but too little to correct items otherwise for it")
     elif seen.weight:
-        said.append(
-            f"{seen.reason}, so items are corrected for popularity alone"
-            f"{'' if seen.weight == 1 else f', with weight {seen.weight:.0%}'} "
-            f"({option('rho', 1)} overrides)"
-        )
+        rest = seen.weight < 1
+        most = f"{seen.weight:.0%} of the correction is" if rest else "items are corrected"
+        said.append(f"{seen.reason}, so {most} for popularity alone ({option('rho', 1)} overrides)")
     if solution.error > _UNCONVERGED:
         way = either("--tau", "tau or n_iters")
         said.append(

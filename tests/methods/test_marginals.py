@@ -11,6 +11,7 @@ from rerank import Bank, Dense, RerankError, Sinkhorn, apply, rerank
 from rerank.core.errors import RerankWarning
 from rerank.core.wording import typed
 from rerank.methods import directions
+from rerank.methods.crowd import Crowd
 from rerank.methods.marginals import Choice, choose, masses
 from rerank.methods.popularity import popularity, without_best
 from rerank.methods.potentials import solve
@@ -282,8 +283,8 @@ def test_a_correction_of_next_to_nothing_is_none(weight):
     fitted = Sinkhorn(n_iters=500).fit(Dense(hubs(60, 60)))
     seen = Repeats(weight, 0.8, 1.0)
     choice = Choice("few queries", 1.0, "50 queries for 60 items")
-    said = " ".join(_sentences(choice, seen, fitted, one_topic=0.0))  # type: ignore[arg-type]
-    assert "weight 0%" not in said
+    said = " ".join(_sentences(choice, seen, fitted, few_wanted=Crowd(), one_topic=0.0))  # type: ignore[arg-type]
+    assert " 0%" not in said
     assert ("too little to correct" in said) == (weight == 0.004)
     assert ("for popularity alone" in said) == (weight > 0.004)
     assert ("50 queries for 60 items" in said) == (weight < 0.4)

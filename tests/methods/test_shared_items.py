@@ -8,6 +8,7 @@ from rerank.core import memory
 from rerank.core.rows import StoredRows
 from rerank.core.similarity import Dense, Pair
 from rerank.methods import shared_items
+from rerank.methods.crowd import crowd
 from rerank.methods.marginals import masses
 from rerank.methods.popularity import few_that_many_choose, of_others
 from rerank.methods.sinkhorn import Sinkhorn
@@ -124,6 +125,28 @@ def test_scores_alone_show_that_queries_share_items(m, asked, n, noise, seed):
     raw = recall(scores, own, 0.0)
     assert recall(scores, own, apart.gallery_bias) < raw - 20
     assert fit.form == "repeats" and recall(scores, own, fit.gallery_bias) > raw - 6
+
+
+@pytest.mark.parametrize("n", [100, 300, 500])
+@pytest.mark.parametrize("door", ["embeddings", "scores"])
+def test_rankings_are_left_as_they_are_where_a_few_items_are_wanted(n, door):
+    """Five items of 400, by queries that are not sure of them; with a gap, which makes hubs."""
+    sim, own = world(400, 5, n, noise=0.8, hubs=2, gap=0.3, seed=2)
+    given = sim if door == "embeddings" else Dense(sim.scores())
+    fit = Sinkhorn().fit(given)
+    apart = Sinkhorn(tau=fit.tau, rho=1.0).fit(given)
+    raw = recall(sim, own, 0.0)
+    assert recall(sim, own, apart.gallery_bias) < raw / 3
+    assert recall(sim, own, fit.gallery_bias) > raw - 3
+    assert "beyond what hubs explain" in " ".join(fit.marginals)
+
+
+@pytest.mark.parametrize("hubs", [0, 3, 10])
+@pytest.mark.parametrize("n", [20, 60, 300])
+def test_hubs_are_no_crowd(n, hubs):
+    sim, _ = world(300, 300, n, noise=1.0, hubs=hubs, gap=1.0)
+    for given in (sim, Dense(sim.scores())):
+        assert crowd(given, masses(given)).weight == 0
 
 
 @pytest.mark.parametrize("n", [100, 200, 400])
