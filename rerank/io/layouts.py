@@ -27,7 +27,7 @@ from rerank.io.container import (
 from rerank.io.field import Field, check_last_axis, check_matrix
 from rerank.io.files import named
 from rerank.io.frame_items import beside_items, said_of_items
-from rerank.io.frame_masks import meaning_of
+from rerank.io.frame_words import meaning_of
 from rerank.io.frames import (
     Pooling,
     has_frames,

@@ -1,6 +1,7 @@
 """Which frames count is read from what stands beside them, or asked about; never passed over."""
 
 import json
+import re
 
 import h5py
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from rerank.core.errors import FormatError
+from rerank.core.errors import FormatError, RerankWarning
 from rerank.io import read_embeddings
-from rerank.io.frame_masks import meaning_of
+from rerank.io.frame_words import meaning_of
 
 N, F, D = 6, 5, 4
 IDS = [f"v{i}" for i in range(N)]
@@ -52,6 +53,8 @@ SAID = {
     "feat_mask": MASK.astype("u1"), "valid": MASK, "video_mask": MASK[:, None].astype("f4"),
     "video_lengths": L, "video_length": L[:, None], "video_len": L.astype("f4"), "lens": L,
     "seq_len": L, "valid_lens": L, "n_valid": L, "num_clips": L, "videoLengths": L,
+    "pad": F - L, "num_pad": F - L, "n_pad": (F - L)[:, None], "padding": F - L, "padded": F - L,
+    "numPadding": (F - L).astype("f4"), "pad_len": F - L, "num_padded_frames": F - L,
 }  # fmt: skip
 
 
@@ -88,7 +91,20 @@ ASKED = {
     "video_lengths": np.where(L == F, 30, L),  # before some were left out
     "valid_frames": L,
     "present": ~MASK,
+    "padded": np.minimum(F - L, 1),  # perhaps whether there is any
+    "padded_length": L,
+    "num_missing": F - L,
+    "pad_right": F - L,
+    "start": np.minimum(F - L, 1),  # with an end, below
+    "weights": MASK / L[:, None],
+    "w": MASK.astype("f4"),
+    "attn": MASK * np.linspace(0.9, 0.1, F),
+    "frame_weights": MASK[..., None] / L[:, None, None],
+    "relevances": np.where(MASK, np.arange(F) + 1, 0),
+    "numbers": np.where(MASK, np.arange(F), -1),
+    "starts": np.concatenate([[0], np.cumsum(L)]),
 }
+WITH = {"start": {"end": np.minimum(F - L, 1) + np.minimum(L, F - 1)}}
 # Names that nobody knows; the values look like it.
 ASKED |= {name: L for name in ("end", "T", "n", "size", "duration", "zzz")}
 ASKED |= {"q": MASK, "flags": MASK.astype("f4"), "lefts": ~MASK, "ends": L[:, None].astype("f8")}
@@ -98,17 +114,18 @@ ASKED |= {"q": MASK, "flags": MASK.astype("f4"), "lefts": ~MASK, "ends": L[:, No
 @pytest.mark.parametrize("name", list(ASKED))
 def test_what_may_say_it_is_asked_about_and_the_way_out_works(tmp_path, name, kind):
     path, found = tmp_path / f"v.{kind}", ASKED[name]
-    WRITERS[kind](path, features=X, ids=IDS, **{name: found})
+    more = {name: found, **WITH.get(name, {})}
+    WRITERS[kind](path, features=X, ids=IDS, **more)
     with pytest.raises(FormatError) as caught:
         read(path)
     said = str(caught.value)
-    assert f"{name}'" in said and "leave it out of this file" in said
+    assert f"{name}'" in said and re.search("leave (it|both) out of this file", said)
     stored = ("lengths", L) if "as 'lengths'" in said else ("mask", MASK)
-    assert f"store it as '{stored[0]}'" in said
+    assert re.search(rf"store (it|x != -?\d|numpy\.diff\(x\)|a) (as )?'{stored[0]}'", said)
     WRITERS[kind](path, features=X, ids=IDS, **dict([stored]))
     assert np.allclose(read(path), EXPECTED, atol=1e-6)
     # Where all that it leaves out is zeros, it makes no difference.
-    if (found == 0).sum() == 1:
+    if (found == 0).sum() == 1 and name != "starts" or name in ("padded", "start"):
         return
     WRITERS[kind](path, features=X * MASK[..., None], ids=IDS, **{name: found})
     assert np.allclose(read(path), EXPECTED, atol=1e-6)
@@ -122,11 +139,35 @@ def test_other_numbers_beside_frames_are_left_alone(tmp_path):
         "is_key": MASK, "events": (L[:, None] + np.arange(F)) % 3 == 0, "half": L / 2,
         "num_captions": L, "video_len": L + 0.5, "scores": MASK,
         "valid": np.arange(N) > 2, "my_count": np.full(N, F), "any_mask": np.ones((N, F), bool),
-        "some_lens": L * 100,
+        "some_lens": L * 100, "class": L, "start": F - L, "pad": np.full(N, 224),
+        "confidence": np.where(MASK, 0.5, 0.25), "starts": np.arange(N + 1), "offsets": L,
+        "frame_idx": np.tile(np.arange(F), (N, 1)), "diff": np.tile(np.arange(F)[::-1], (N, 1)),
+        "weights": np.full((N, F), 0.2), "segments": np.arange(N * F).reshape(N, F) % 3,
     }  # fmt: skip
     for name, found in others.items():
         npz(tmp_path / "v.npz", features=X, ids=IDS, **{name: found})
         assert np.allclose(read(tmp_path / "v.npz"), every, atol=1e-6), name
+
+
+def test_numbers_called_otherwise_that_end_in_padding_are_warned_of(tmp_path, recwarn):
+    every = np.array([units(x).mean(axis=0) for x in X])
+    ends = {"timestamps": np.where(MASK, np.arange(F) * 2, 0), "labels": np.where(MASK, 3, -1),
+            "scores": np.where(MASK, 0.7, 0)}  # fmt: skip
+    for name, found in ends.items():
+        npz(tmp_path / "v.npz", features=X, ids=IDS, **{name: found})
+        with pytest.warns(RerankWarning, match=f"{name}.*may say which .* as 'mask'"):
+            assert np.allclose(read(tmp_path / "v.npz"), every, atol=1e-6), name
+        npz(tmp_path / "v.npz", features=X * MASK[..., None], ids=IDS, **{name: found})
+        assert np.allclose(read(tmp_path / "v.npz"), EXPECTED, atol=1e-6)
+    assert not recwarn
+
+
+def test_padding_that_comes_first_is_none_of_the_last_frames(tmp_path):
+    first = np.array([np.roll(x * m[:, None], F - m.sum(), 0)
+                      for x, m in zip(X, MASK, strict=True)])  # fmt: skip
+    for name in ("pad", "num_pad"):
+        npz(tmp_path / "v.npz", features=first, ids=IDS, **{name: F - L})
+        assert np.allclose(read(tmp_path / "v.npz"), EXPECTED, atol=1e-6)
 
 
 def test_of_two_sides_each_has_its_own(tmp_path):
@@ -140,7 +181,7 @@ def test_of_two_sides_each_has_its_own(tmp_path):
 
 ONE = {
     "mask": MASK, "mask of numbers": MASK.astype("f4"), "length": L, "n_frames": L[:, None],
-    "padding_mask": ~MASK, "valid": MASK.astype(int),
+    "padding_mask": ~MASK, "valid": MASK.astype(int), "pad": F - L, "n_pad": (F - L)[:, None],
 }  # fmt: skip
 
 
@@ -201,16 +242,25 @@ def test_what_lies_beside_an_item_counts_wherever_it_lies(tmp_path, name, layout
     assert np.allclose(pooled(path, layout), EXPECTED, atol=1e-6)
 
 
+OF_FRAMES = {"q": MASK, "lefts": ~MASK, "present": MASK, "weights": MASK / L[:, None],
+             "w": MASK.astype("f4")}  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", list(WRITERS))
 @pytest.mark.parametrize("layout", list(KEPT))
-@pytest.mark.parametrize("name", ["end", "T", "zzz", "valid_frames", "q", "lefts", "present"])
+@pytest.mark.parametrize(
+    "name", ["end", "T", "zzz", "valid_frames", "q", "lefts", "present", "weights", "w", "missing"]
+)
 def test_what_may_say_it_of_items_is_asked_about(tmp_path, name, layout, kind):
-    if kind == "pt" and layout in ("behind", "before") and name not in ("q", "lefts", "present"):
+    if kind == "pt" and layout in ("behind", "before") and name not in OF_FRAMES:
         return
+    if layout in ("behind", "before") and name in ("w", "weights"):
+        return  # decimals are vectors there, and refused beside frames
     path = tmp_path / f"v.{kind}"
-    values = {"q": MASK, "lefts": ~MASK, "present": MASK}.get(name, L)
+    values = OF_FRAMES.get(name, F - L if name == "missing" else L)
     one_by_one(kind, path, layout, name, values)
-    with pytest.raises(FormatError, match="may say (how many|which) of the frames count") as caught:
+    asked = "may say (how many|which) of the frames (do not )?count"
+    with pytest.raises(FormatError, match=asked) as caught:
         pooled(path, layout)
     called = "length" if "'length'" in str(caught.value) else "mask"
     one_by_one(kind, path, layout, called, {"length": L, "mask": MASK}[called])
