@@ -20,6 +20,7 @@ from rerank.io.frame_words import (
     is_weight,
     meaning_of,
     says_absent,
+    says_number_of_padding,
 )
 
 # Groups that are kinds of arrays; more are items.
@@ -70,37 +71,47 @@ def said_of_items(
     last = {end_of(name) for name in companions} - {""}
     for name, held in companions.items():
         meaning = meaning_of(name)
-        if meaning == "padding" and _are_flags(held, items):
-            _ask_of_all(name, held, items)
-        elif meaning in ("mask", "lengths", "padding"):
-            for item_id, found in held.items():
-                if says_something(name, found, 1, _frames(items[item_id])):
-                    number = meaning == "padding" and _is_number(found)
-                    # What all items say together shows what each says.
-                    called = NUMBER_OF_PADDING if number else name
-                    said.setdefault(item_id, {})[called] = found
+        if meaning in ("mask", "lengths", "padding"):
+            take(name, held, items, said)
         elif len(held) == len(items) and (is_weight(name) or not is_something_else(name)):
             _ask_of_all(name, held, items, bounded=name in last)
     return said
+
+
+def take(
+    name: str,
+    held: Mapping[str, Field],
+    items: Mapping[str, Field],
+    said: dict[str, dict[str, Field]],
+) -> None:
+    """Add to what is said of each item what one name says of it.
+
+    Raises:
+        FormatError: it may say something else.
+    """
+    numbers = meaning_of(name) == "padding" and all(map(_is_number, held.values()))
+    if numbers and not says_number_of_padding(name) and len(held) == len(items):
+        if all(np.isin(numbers_of(found), (0, 1)).all() for found in held.values()):
+            # Perhaps whether there is any.
+            _ask_of_all(name, held, items)
+            return
+    for item_id, found in held.items():
+        if says_something(name, found, 1, _frames(items[item_id])):
+            # What all items say together shows what each says.
+            said.setdefault(item_id, {})[NUMBER_OF_PADDING if numbers else name] = found
 
 
 def _is_number(found: Field) -> bool:
     return found.shape in ((), (1,), (1, 1))
 
 
-def _are_flags(held: Mapping[str, Field], items: Mapping[str, Field]) -> bool:
-    """Whether numbers, one for each item, are zeros and ones, which may say that it is padded."""
-    if len(held) < len(items) or not all(map(_is_number, held.values())):
-        return False
-    return all(np.isin(numbers_of(found), (0, 1)).all() for found in held.values())
-
-
 def _companions(
     fields: Mapping[str, Field], items: Mapping[str, Field]
 ) -> dict[str, dict[str, Field]]:
     """What lies beside items and could be a mask or a length: by its name, then by id."""
-    ids = {id(item): item_id for item_id, item in items.items()}
-    places = {name: ids[id(field)] for name, field in fields.items() if id(field) in ids}
+    # Of what was made of an array the place is that of the array.
+    ids = {item.where: item_id for item_id, item in items.items()}
+    places = {name: ids[field.where] for name, field in fields.items() if field.where in ids}
     groups = {name.rpartition("/")[0]: item_id for name, item_id in places.items()}
     alone = len(groups) == len(places)
     tops = {name.partition("/")[0] for name in fields}

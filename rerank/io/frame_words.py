@@ -112,6 +112,15 @@ def meaning_of(name: str) -> Meaning:
     return "lengths?" if said & (_LENGTH_WORDS | {"num", "count", "counts"}) else ""
 
 
+def is_file_of_frames(name: str) -> bool:
+    """Whether a file or a folder is called what says which frames count; a split may be `valid`.
+
+    >>> is_file_of_frames("lengths"), is_file_of_frames("valid")
+    (True, False)
+    """
+    return meaning_of(name) in ("mask", "lengths", "padding") and name.lower() != "valid"
+
+
 def may_be_length(name: str) -> bool:
     """Whether a name may say the number of frames.
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.core.wording import either, option
+from rerank.io.axes import without_axes_of_one
 from rerank.io.container import (
     SCHEMA,
     VECTOR_NAMES,
@@ -27,6 +28,7 @@ from rerank.io.container import (
 from rerank.io.field import Field, check_last_axis, check_matrix
 from rerank.io.files import named
 from rerank.io.frame_items import beside_items, said_of_items
+from rerank.io.frame_tables import said_of_all, without_tables
 from rerank.io.frame_words import meaning_of
 from rerank.io.frames import (
     Pooling,
@@ -324,7 +326,8 @@ def locate_items(
             or streams could be meant, or frames come without a word on how to combine them.
     """
     path = container.path
-    fields = with_whole_vectors(_without(fields, beside_items(fields)))
+    fields = without_axes_of_one(path, _without(fields, beside_items(fields)))
+    fields = with_whole_vectors(without_tables(fields))
     if group is None:
         _refuse_collections(path, fields, wanted)
     arrays = {name: item for name, item in fields.items() if _is_item(item)}
@@ -606,6 +609,8 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
         held = dict(zip(ids, by_id.values(), strict=True))
         framed = wanted.pooling is not None and has_frames(shapes)
         said = said_of_items(container.fields, held) if framed else {}
+        for item_id, told in (said_of_all(path, container.fields, held) if framed else {}).items():
+            said.setdefault(item_id, {}).update(told)
         rows = stacked(Path(path), held, wanted.pooling, said)
     return Found(rows, _named_again(ids, wanted, path))
 

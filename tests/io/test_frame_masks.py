@@ -325,3 +325,101 @@ def test_names_have_one_meaning():
     }
     assert {meaning_of(n) for n in ("attn_mask", "frame_valid", "is_valid")} == {"mask"}
     assert {meaning_of(n) for n in ("ids", "names", "validation", "numbers", "lengthy")} == {""}
+
+
+def folder_of(path, frames=X, **arrays):
+    path.mkdir()
+    for name, array in {**dict(zip(IDS, frames, strict=True)), **arrays}.items():
+        np.save(path / f"{name}.npy", array)
+    return path
+
+
+TABLES = {"lengths": L, "num_frames": L.astype("f4"), "mask": MASK, "masks": MASK.astype("f4"),
+          "padding_mask": ~MASK, "n_pad": F - L, "pad": (F - L)[:, None]}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["folder", *WRITERS])
+@pytest.mark.parametrize("name", list(TABLES))
+def test_one_array_says_which_frames_of_all_items_count(tmp_path, name, kind):
+    path, arrays = tmp_path / f"v.{kind}", dict(zip(IDS, X, strict=True))
+    if kind == "folder":
+        folder_of(path, **{name: TABLES[name]})
+    elif kind == "safetensors":
+        save_file({key: np.array(x) for key, x in (arrays | {name: TABLES[name]}).items()}, path)
+    else:
+        WRITERS[kind](path, **arrays, **{name: TABLES[name]})
+    found = read_embeddings(path, pool="mean")
+    assert found.ids == tuple(IDS) and np.allclose(found.vectors, EXPECTED, atol=1e-6)
+    # Of items with as many frames as count it says nothing new.
+    if kind == "folder":
+        cut = [x[:n] for x, n in zip(X, L, strict=True)]
+        folder_of(tmp_path / "cut", cut, **{name: TABLES[name]})
+        if "pad" not in name or name == "padding_mask":
+            assert np.allclose(read(tmp_path / "cut"), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lengths", "video_mask", "num_pad"])
+@pytest.mark.parametrize("by_id", [True, False])
+def test_a_file_in_a_folder_says_which_frames_count(tmp_path, name, by_id):
+    values = {"lengths": L, "video_mask": MASK, "num_pad": F - L}[name].tolist()
+    path = folder_of(tmp_path / "v")
+    content = dict(zip(IDS, values, strict=True)) if by_id else values
+    (path / f"{name}.json").write_text(json.dumps(content))
+    (path / "meta.json").write_text("{}")
+    (path / "valid.txt").write_text("v1\n")
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    if by_id:
+        (path / f"{name}.json").write_text(json.dumps({"v0": values[0]}))
+        with pytest.raises(FormatError, match="says nothing of 'v1'"):
+            read(path)
+
+
+def test_a_folder_of_masks_in_a_folder_of_frames(tmp_path):
+    path = folder_of(tmp_path / "v")
+    (path / "mask").mkdir()
+    for item, mask in zip(IDS, MASK, strict=True):
+        np.save(path / "mask" / f"{item}.npy", mask)
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    (path / "mask" / "v3.npy").unlink()
+    with pytest.raises(FormatError, match=r"mask: has no 'v3\.npy'"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["lengths.csv", "mask.npz", "num_frames.txt"])
+def test_a_file_of_another_kind_is_asked_about_and_the_way_out_works(tmp_path, name):
+    path = folder_of(tmp_path / "v")
+    (path / name).write_text("v0 3")
+    stem = name.partition(".")[0]
+    with pytest.raises(FormatError, match=rf"{name}: .* store it there as {stem}\.json") as caught:
+        read(path)
+    assert "or move it away" in str(caught.value)
+    (path / name).unlink()
+    values = MASK if stem == "mask" else L
+    (path / f"{stem}.json").write_text(json.dumps(dict(zip(IDS, values.tolist(), strict=True))))
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    # Vectors have no frames.
+    other = folder_of(tmp_path / "w", X[:, 0])
+    (other / name).write_text("v0 3")
+    assert read_embeddings(other).vectors.shape == (N, D)
+
+
+def test_the_order_of_names_is_not_guessed(tmp_path):
+    path = tmp_path / "v"
+    path.mkdir()
+    for item, x in zip(("v1", "v10", "v2", "v3", "v4", "v5"), X, strict=True):
+        np.save(path / f"{item}.npy", x)
+    np.save(path / "lengths.npy", L)
+    with pytest.raises(FormatError, match="in their order, which may be .* store it by id"):
+        read(path)
+    np.savez(tmp_path / "v.npz", **{f"v{10 - i}": x for i, x in enumerate(X)}, lengths=L)
+    assert np.allclose(read(tmp_path / "v.npz"), EXPECTED, atol=1e-6)
+
+
+def test_truth_values_of_all_items_are_asked_about(tmp_path):
+    path = folder_of(tmp_path / "v", zzz=MASK)
+    with pytest.raises(FormatError, match=r"zzz.npy: .* call it 'mask'"):
+        read(path)
+    (path / "zzz.npy").rename(path / "mask.npy")
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    path = folder_of(tmp_path / "w", zzz=np.tile(np.arange(F) % 2 == 0, (N, 1)))
+    assert len(read(path)) == N
