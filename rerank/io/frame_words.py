@@ -36,7 +36,8 @@ _OTHER_COUNTS = {
 }  # fmt: skip
 # Single words that may stand for the number of frames.
 _MAY_BE_LENGTHS = {"n", "t", "end", "ends", "num", "size", "sizes", "frames", "valid", "used"}
-_PLACES = {"offset", "offsets", "start", "starts", "begin", "begins", "indptr", "ptr"}
+_PLACES = {"offset", "offsets", "start", "starts", "begin", "begins", "indptr", "ptr", "cu",
+           "seqlens", "splits", "row", "bounds", "boundaries", "ends"}  # fmt: skip
 # How the first of the frames that count is called, and what the one behind them is called then.
 _BOUNDS = {"starts": "ends", "start": "end", "begin": "end", "first": "last", "from": "to"}
 # What numbers beside frames are called that say nothing of frames.
@@ -162,7 +163,7 @@ def is_place(name: str) -> bool:
     """
     said = set(words_in(name))
     frames = _OF_FRAMES - _OTHER_COUNTS - _SOMETHING_ELSE
-    return bool(said & _PLACES) and said <= _PLACES | frames
+    return bool(said & (_PLACES - {"row"})) and said <= _PLACES | frames
 
 
 def is_weight(name: str) -> bool:

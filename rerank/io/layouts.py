@@ -28,6 +28,7 @@ from rerank.io.container import (
 from rerank.io.field import Field, check_last_axis, check_matrix
 from rerank.io.files import named
 from rerank.io.frame_items import beside_items, said_of_items
+from rerank.io.frame_offsets import divisions
 from rerank.io.frame_tables import said_of_all, without_tables
 from rerank.io.frame_words import meaning_of
 from rerank.io.frames import (
@@ -102,6 +103,9 @@ _STREAMS = {
     "visual", "spatial", "temporal", "object", "scene", "face", "ocr", "speech", "depth",
 }  # fmt: skip
 _WORDS = {"texts": ("text", "caption", "query", "sentence"), "videos": ("vid", "image", "img")}
+
+
+Ids = tuple[tuple[str, ...], tuple[str, ...] | None]
 
 
 def locate(container: Container, wanted: Wanted | None = None) -> Found:
@@ -709,6 +713,8 @@ def _matrix(container: Container, name: str, item: Field, wanted: Wanted) -> Fou
             "store one row for each item"
         )
     item.check()
+    if (framed := _stacked_frames(container, siblings, item, wanted)) is not None:
+        return framed
     found = None
     if not wanted.force_rows:
         found = _ids_of(container, siblings, item, wanted)
@@ -726,16 +732,61 @@ def _matrix(container: Container, name: str, item: Field, wanted: Wanted) -> Fou
     return _without_ids(container, item)
 
 
+def _stacked_frames(
+    container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
+) -> Found | None:
+    """Rows that are the frames of fewer items, one after the other, where the ids are of these.
+
+    Raises:
+        FormatError: there are no ids, or nothing says how frames are combined, or what they are.
+    """
+    ways = [] if wanted.force_rows else divisions(item, siblings)
+    if not ways or _ids_if_they_fit(container, siblings, item, wanted) is not None:
+        return None
+    for way in ways:
+        few = replace(item, shape=(way.items, *item.shape[1:]))
+        found = _ids_if_they_fit(container, siblings, few, wanted)
+        if found is None:
+            continue
+        if not way.said:
+            raise FormatError(
+                f"{way.where}: may say which of the {item.shape[0]} rows of {item.where} are the "
+                f"frames of each of {way.items} items; if it does, store it as 'lengths' or "
+                "'offsets'; if it does not, every row needs its id"
+            )
+        if wanted.pooling is None:
+            raise FormatError(
+                f"{item.where}: its {item.shape[0]} rows are the frames of {way.items} items, as "
+                f"{way.where} says; {how_to_pool()}"
+            )
+        return Found(pooled_offsets(item, way.offsets(), found[0], wanted.pooling), *found)
+    if ways[0].said and wanted.row_numbers and wanted.ids is None and wanted.side != "texts":
+        rows = either(f"--{wanted.side[:-1] or 'video'}-ids rows", 'ids="rows"')
+        raise FormatError(
+            f"{ways[0].where}: may say which of the {item.shape[0]} rows of {item.where} are the "
+            f"frames of each of {ways[0].items} items; if it does, give {ways[0].items} ids; if "
+            f"every row is an item: {rows}"
+        )
+    return None
+
+
+def _ids_if_they_fit(
+    container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
+) -> Ids | None:
+    """The ids of as many rows as an array is said to have; None where there are others, or none."""
+    try:
+        return _ids_of(container, siblings, item, wanted)
+    except FormatError:
+        return None
+
+
 def _names_one(
     container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
 ) -> bool:
     """Whether a matrix with an axis of one before it has one id, which makes its rows frames."""
-    if wanted.force_rows:
-        return False
-    try:
-        return _ids_of(container, siblings, item, wanted) is not None
-    except FormatError:
-        return False  # ids of another number
+    return not wanted.force_rows and (
+        _ids_if_they_fit(container, siblings, item, wanted) is not None
+    )
 
 
 def _without_ids(container: Container, item: Field) -> Found:
@@ -755,9 +806,6 @@ def _without_ids(container: Container, item: Field) -> Found:
                 f"; its other columns are {named(others)}: name one with {option('id-column')}"
             )
     raise FormatError(f"{item.where}: there are no ids for its rows{columns}; {how_to_give_ids()}")
-
-
-Ids = tuple[tuple[str, ...], tuple[str, ...] | None]
 
 
 def _ids_of(

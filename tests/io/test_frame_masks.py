@@ -423,3 +423,54 @@ def test_truth_values_of_all_items_are_asked_about(tmp_path):
     assert np.allclose(read(path), EXPECTED, atol=1e-6)
     path = folder_of(tmp_path / "w", zzz=np.tile(np.arange(F) % 2 == 0, (N, 1)))
     assert len(read(path)) == N
+
+
+FLAT, ENDS = X[MASK], np.concatenate([[0], np.cumsum(L)])
+DIVIDED = {"offsets": ENDS, "indptr": ENDS.astype("i4"), "cu_seqlens": ENDS, "lengths": L,
+           "num_frames": L.astype("f4"), "starts": ENDS[:-1], "frame_ends": ENDS[1:]}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "json"])
+@pytest.mark.parametrize("name", list(DIVIDED))
+def test_frames_one_after_the_other_are_divided_by_what_stands_beside_them(tmp_path, name, kind):
+    path = tmp_path / f"v.{kind}"
+    for frames in ("frames", "features"):
+        arrays = {frames: FLAT, "ids": IDS, name: DIVIDED[name]}
+        if kind == "json":
+            plain = {k: v if isinstance(v, list) else v.tolist() for k, v in arrays.items()}
+            path.write_text(json.dumps(plain))
+        else:
+            WRITERS[kind](path, **arrays)
+        found = read_embeddings(path, pool="mean")
+        assert found.ids == tuple(IDS) and np.allclose(found.vectors, EXPECTED, atol=1e-6)
+        with pytest.raises(FormatError, match="rows are the frames of 6 items, .*how to combine"):
+            read_embeddings(path)
+
+
+def test_numbers_that_may_divide_frames_are_asked_about(tmp_path):
+    path = tmp_path / "v.npz"
+    npz(path, features=FLAT, ids=IDS, zzz=L)
+    with pytest.raises(FormatError, match="'zzz': may say which .* store it as 'lengths'"):
+        read(path)
+    npz(path, features=FLAT, ids=IDS, lengths=L)
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    npz(path, features=FLAT, offsets=ENDS)
+    assert np.allclose(read_embeddings(path, pool="mean", ids=IDS).vectors, EXPECTED, atol=1e-6)
+    # Without ids each row would count as an item.
+    with pytest.raises(FormatError, match='give 6 ids; if every row is an item: ids="rows"'):
+        read_embeddings(path, pool="mean", row_numbers=True, side="videos")
+    assert len(read_embeddings(path, ids="rows")) == len(FLAT)
+    # Captions of a video stand together as well.
+    assert len(read_embeddings(path, row_numbers=True, side="texts")) == len(FLAT)
+
+
+def test_rows_with_an_id_each_are_left_alone(tmp_path):
+    each = [f"f{i}" for i in range(len(FLAT))]
+    for name, values in {**DIVIDED, "zzz": L, "sizes": L, "n": L}.items():
+        npz(tmp_path / "v.npz", features=FLAT, ids=each, **{name: values})
+        assert np.array_equal(read_embeddings(tmp_path / "v.npz", pool="mean").vectors, FLAT), name
+    # What does not fit divides nothing.
+    for values in (ENDS + 1, ENDS[:-2], L[:-1]):
+        npz(tmp_path / "v.npz", features=FLAT, ids=IDS, offsets=values)
+        with pytest.raises(FormatError, match="6 ids for the 20 rows"):
+            read(tmp_path / "v.npz")
