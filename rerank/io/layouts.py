@@ -83,9 +83,16 @@ class Wanted:
     ids_from: str = "the ids given"
 
     def likely(self, names: Sequence[str]) -> str:
-        """The name to print in an example: one that sounds like this side."""
-        words = _WORDS.get(self.side, ())
-        return next((n for n in names if any(word in n.lower() for word in words)), names[0])
+        """The name to print in an example: one that sounds like this side, else not the other.
+
+        >>> Wanted(side="videos").likely(["t", "v"]), Wanted(side="texts").likely(["x", "img"])
+        ('v', 'x')
+        """
+        others = [side for side in _WORDS if side != self.side] if self.side in _WORDS else []
+        own = [name for name in names if _sounds_like(self.side, name)]
+        return next(
+            iter(own or [n for n in names if not any(_sounds_like(x, n) for x in others)]), names[0]
+        )
 
     def say(self, argument: str, name: str) -> str:
         """How to choose a name, as the reader types it."""
@@ -102,7 +109,18 @@ _STREAMS = {
     "rgb", "flow", "image", "text", "video", "audio", "caption", "title", "motion", "appearance",
     "visual", "spatial", "temporal", "object", "scene", "face", "ocr", "speech", "depth",
 }  # fmt: skip
-_WORDS = {"texts": ("text", "caption", "query", "sentence"), "videos": ("vid", "image", "img")}
+_WORDS = {
+    "texts": ("text", "txt", "caption", "query", "sentence"),
+    "videos": ("vid", "image", "img", "visual", "gallery"),
+}
+
+
+def _sounds_like(side: str, name: str) -> bool:
+    """Whether a name has a word of a side in it, or is its first letter."""
+    words = _WORDS.get(side, ())
+    return any(word in name.lower() for word in words) or (
+        bool(words) and name.rpartition("/")[2].lower() == side[0]
+    )
 
 
 Ids = tuple[tuple[str, ...], tuple[str, ...] | None]
@@ -158,12 +176,7 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     if len(floats) == 1 and _is_rows(fields[floats[0]]) and _has_many(fields[floats[0]].shape):
         # The only one, in a group.
         return _matrix(container, floats[0], fields[floats[0]], wanted)
-    rows = {item.shape[0] for item in arrays.values()}
-    if len(arrays) > 1 and any(
-        is_list(item) and {max(item.shape)} == rows
-        for item in root.values()
-        if item.kind in ("text", "integer")
-    ):
+    if len(arrays) > 1 and _have_lists(arrays, root):
         raise FormatError(
             f"{container.path}: {named(list(arrays))} could all be the embeddings "
             f"({listing(container)}); name one: "
@@ -185,6 +198,19 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     if integers := [item for item in root.values() if item.kind == "integer" and _depth(item) == 2]:
         check_matrix(integers[0], "embeddings")
     raise FormatError(f"{container.path}: no embeddings found; {listing(container)}")
+
+
+def _have_lists(arrays: Mapping[str, Field], root: Mapping[str, Field]) -> bool:
+    """Whether every array of rows has a list of as many, so that it is none of one item."""
+    lists = {
+        max(item.shape)
+        for name, item in root.items()
+        if item.kind in ("text", "integer")
+        and is_list(item)
+        # One number for each array says how many frames it has.
+        and not (meaning_of(name) == "lengths" and max(item.shape) == len(arrays))
+    }
+    return {item.shape[0] for item in arrays.values()} <= lists
 
 
 def _of_one_split(container: Container, wanted: Wanted) -> tuple[Container, Wanted]:
@@ -350,6 +376,7 @@ def locate_items(
                 f"{path}: no embeddings found; it holds integers alone: {contents(fields)}; if "
                 "these are vectors by id, store them as float32"
             )
+        _ask_for_one_of_few(path, fields, wanted)
         _ask_for_one_of_each(path, fields, arrays, wanted)
         _refuse_other_type(path, fields, arrays)
         raise FormatError(f"{path}: no embeddings found; {listing(container)}")
@@ -376,6 +403,20 @@ def locate_items(
 def _inside(group: str | None) -> str:
     """What stands before the names in a group."""
     return f"{group}/" if group else ""
+
+
+def _ask_for_one_of_few(path: Path, fields: Mapping[str, Field], wanted: Wanted) -> None:
+    """Refuse frames of all items beside vectors, or other frames, with the name of one.
+
+    Raises:
+        FormatError: there are some.
+    """
+    rows = [name for name, item in fields.items() if "/" not in name and _is_rows(item)]
+    if 1 < len(rows) < 5 and any(_depth(fields[name]) == 3 for name in rows):
+        raise FormatError(
+            f"{path}: {named(rows)} could all be the embeddings ({contents(fields)}); name one: "
+            f"{wanted.say('dataset', wanted.likely(rows))}"
+        )
 
 
 def _ask_for_one_of_each(

@@ -115,3 +115,30 @@ def test_blanks_around_every_line_of_a_list_are_no_part_of_the_ids(tmp_path):
     captions = ["a dog ", *V[1:]]
     (tmp_path / "v.ids.txt").write_text("\n".join(captions))
     assert read_embeddings(tmp_path / "v.npy").ids == tuple(captions)
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5", "json"])
+@pytest.mark.parametrize("names", ["image text", "txt_emb img_emb", "t v", "text video"])
+@pytest.mark.parametrize("kind", ["own ids", "frames", "frames without ids"])
+def test_of_both_sides_in_one_file_the_one_that_is_meant_is_named(tmp_path, ending, names, kind):
+    path, sides = tmp_path / f"v.{ending}", names.split()
+    texts = next(name for name in sides if name[0] == "t")
+    videos = next(name for name in sides if name != texts)
+    arrays = {name: X for name in sides}
+    if kind == "own ids":
+        arrays[texts] = np.concatenate([X, X])
+        arrays |= {"text_ids": [f"t{i}" for i in range(8)], "video_ids": V}
+    else:
+        arrays[videos] = np.stack([X, X], axis=1)
+        arrays |= {} if "without" in kind else {"ids": V}
+    if ending == "json":
+        path.write_text(json.dumps({k: np.asarray(v).tolist() for k, v in arrays.items()}))
+    else:
+        save(path, arrays)
+    for side, wanted in (("texts", texts), ("videos", videos)):
+        with pytest.raises(FormatError, match="could all be the embeddings.*name one") as caught:
+            read_embeddings(path, side=side)
+        assert printed(caught.value) == wanted
+        pool = None if kind == "own ids" else "mean"
+        found = read_embeddings(path, dataset=wanted, side=side, pool=pool, row_numbers=True)
+        assert len(found) == len(arrays[wanted])
