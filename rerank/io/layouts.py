@@ -376,7 +376,11 @@ def locate_items(
                 f"{path}: no embeddings found; it holds integers alone: {contents(fields)}; if "
                 "these are vectors by id, store them as float32"
             )
-        _ask_for_one_of_few(path, fields, wanted)
+        if group is None:
+            _ask_for_one_of_each(path, fields, arrays, wanted)
+        elif len(single := _matrices(fields, group)) == 1:
+            return _matrix(container, _inside(group) + single[0], fields[single[0]], wanted)
+        _ask_for_one_of_few(path, fields, wanted, group)
         _ask_for_one_of_each(path, fields, arrays, wanted)
         _refuse_other_type(path, fields, arrays)
         raise FormatError(f"{path}: no embeddings found; {listing(container)}")
@@ -405,14 +409,34 @@ def _inside(group: str | None) -> str:
     return f"{group}/" if group else ""
 
 
-def _ask_for_one_of_few(path: Path, fields: Mapping[str, Field], wanted: Wanted) -> None:
-    """Refuse frames of all items beside vectors, or other frames, with the name of one.
+def _matrices(fields: Mapping[str, Field], group: str | None) -> list[str]:
+    """A few arrays of rows with lists of as many beside them, or of frames at the top: no items."""
+    rows = [name for name, item in fields.items() if _is_rows(item)]
+    lists = {(_head(name), max(item.shape)) for name, item in fields.items()
+             if item.kind in ("text", "integer") and is_list(item)}  # fmt: skip
+    counts = {name: fields[name].shape[0] for name in rows}
+    own = [name for name in rows if {(_head(name), counts[name]), ("", counts[name])} & lists]
+    # Those that have a list are named before those that have none.
+    rows = own + [name for name in rows if name not in own]
+    framed = group is None and any(_depth(fields[name]) == 3 for name in rows)
+    flat = not any("/" in name for name in rows)
+    return rows if len(rows) < 5 and (framed if flat and group is None else own) else []
+
+
+def _head(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _ask_for_one_of_few(
+    path: Path, fields: Mapping[str, Field], wanted: Wanted, group: str | None
+) -> None:
+    """Refuse a few arrays of rows that are no items, with the name of one.
 
     Raises:
         FormatError: there are some.
     """
-    rows = [name for name, item in fields.items() if "/" not in name and _is_rows(item)]
-    if 1 < len(rows) < 5 and any(_depth(fields[name]) == 3 for name in rows):
+    rows = [_inside(group) + name for name in _matrices(fields, group)]
+    if len(rows) > 1:
         raise FormatError(
             f"{path}: {named(rows)} could all be the embeddings ({contents(fields)}); name one: "
             f"{wanted.say('dataset', wanted.likely(rows))}"
@@ -636,10 +660,13 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
         _refuse_streams(path, ids, wanted)
     if has_frames(shapes) and wanted.pooling is None:
         if 1 < len(by_id) < 5 and all(_is_rows(item) for item in by_id.values()):
+            where = by_id[wanted.likely(ids)].where
+            # An id is what is left of a name.
+            full = (name for name, item in container.fields.items() if item.where == where)
             raise FormatError(
                 f"{path}: holds the matrices {contents(by_id)}; if one of them is the embeddings, "
-                f"name it: {wanted.say('dataset', wanted.likely(ids))}; if each is the frames of "
-                f"one item, {how_to_pool()}"
+                f"name it: {wanted.say('dataset', next(full, wanted.likely(ids)))}; if each is "
+                f"the frames of one item, {how_to_pool()}"
             )
         many = next(name for name, item in by_id.items() if has_frames([item.shape]))
         raise FormatError(

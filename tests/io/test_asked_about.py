@@ -142,3 +142,40 @@ def test_of_both_sides_in_one_file_the_one_that_is_meant_is_named(tmp_path, endi
         pool = None if kind == "own ids" else "mean"
         found = read_embeddings(path, dataset=wanted, side=side, pool=pool, row_numbers=True)
         assert len(found) == len(arrays[wanted])
+
+
+GROUPED = {
+    "one in a group": {"features/features": X, "features/ids": V},
+    "of another name": {"features/clip": X, "features/ids": V},
+    "two in a group": {"features/a": X, "features/b": X + 1, "features/ids": V},
+    "two groups": {"video/emb": X, "video/ids": V, "text/emb": X + 1, "text/ids": V},
+    "one with ids": {"features/clip": X, "features/ids": V, "other/x": X + 1},
+    "beside a group": {"features/clip": X, "features/ids": V, "emb2": X + 1},
+    "ids above": {"embeddings/image": X, "embeddings/text": X + 1, "ids": V},
+    "no ids": {"embeddings/image": X, "embeddings/text": X + 1},
+    "no group": {"image": X, "text": X + 1, "ids": V},
+    "deep": {"a/b/clip": X, "a/b/ids": V},
+}
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5"])
+@pytest.mark.parametrize("kind", list(GROUPED))
+@pytest.mark.parametrize("said", [None, "/", "features", "embeddings", "video"])
+def test_every_name_that_is_printed_ends_with_embeddings(tmp_path, ending, kind, said):
+    path, arrays = tmp_path / f"v.{ending}", GROUPED[kind]
+    if said not in (None, "/") and not any(name.startswith(f"{said}/") for name in arrays):
+        return
+    save(path, arrays)
+
+    def follow(dataset, steps):
+        try:
+            found = read_embeddings(path, dataset=dataset, side="videos", row_numbers=True)
+        except FormatError as error:
+            names = re.findall(r"dataset='([^']+)'", str(error))
+            assert names and steps, error
+            for name in names:
+                follow(name, steps - 1)
+        else:
+            assert np.array_equal(found.vectors, X) and len(found.ids) == len(V)
+
+    follow(said, 2)

@@ -431,7 +431,7 @@ def test_whole_numbers_that_are_called_otherwise_are_named(tmp_path):
         read_embeddings(path)
     # Beside matrices it is nothing of the kind.
     matrices = {"x": np.ones((2, 3)), "y": np.ones((2, 3)), "labels": np.arange(2)}
-    with pytest.raises(FormatError, match="no embeddings found; it holds 'labels'"):
+    with pytest.raises(FormatError, match="'x', 'y' could all be the embeddings"):
         read_embeddings(write_named(tmp_path / "v.npz", matrices), dataset="/")
 
 
