@@ -10,13 +10,17 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.field import Field
-from rerank.io.frame_masks import (
-    could_be_lengths,
-    could_be_masks,
+from rerank.io.frame_doubts import before_padding, could_be_lengths, could_be_masks
+from rerank.io.frame_masks import says_something
+from rerank.io.frame_shapes import numbers_of
+from rerank.io.frame_words import (
+    NUMBER_OF_PADDING,
+    end_of,
     is_something_else,
+    is_weight,
     meaning_of,
-    numbers_of,
-    says_something,
+    says_absent,
+    says_number_of_padding,
 )
 
 # Groups that are kinds of arrays; more are items.
@@ -63,23 +67,51 @@ def said_of_items(
         FormatError: something that every item has may say it.
     """
     said: dict[str, dict[str, Field]] = {}
-    for name, held in _companions(fields, items).items():
+    companions = _companions(fields, items)
+    last = {end_of(name) for name in companions} - {""}
+    for name, held in companions.items():
         meaning = meaning_of(name)
         if meaning in ("mask", "lengths", "padding"):
-            for item_id, found in held.items():
-                if says_something(name, found, 1, _frames(items[item_id])):
-                    said.setdefault(item_id, {})[name] = found
-        elif len(held) == len(items) and not is_something_else(name):
-            _ask_of_all(name, held, items)
+            take(name, held, items, said)
+        elif len(held) == len(items) and (is_weight(name) or not is_something_else(name)):
+            _ask_of_all(name, held, items, bounded=name in last)
     return said
+
+
+def take(
+    name: str,
+    held: Mapping[str, Field],
+    items: Mapping[str, Field],
+    said: dict[str, dict[str, Field]],
+) -> None:
+    """Add to what is said of each item what one name says of it.
+
+    Raises:
+        FormatError: it may say something else.
+    """
+    numbers = meaning_of(name) == "padding" and all(map(_is_number, held.values()))
+    if numbers and not says_number_of_padding(name) and len(held) == len(items):
+        if all(np.isin(numbers_of(found), (0, 1)).all() for found in held.values()):
+            # Perhaps whether there is any.
+            _ask_of_all(name, held, items)
+            return
+    for item_id, found in held.items():
+        if says_something(name, found, 1, _frames(items[item_id])):
+            # What all items say together shows what each says.
+            said.setdefault(item_id, {})[NUMBER_OF_PADDING if numbers else name] = found
+
+
+def _is_number(found: Field) -> bool:
+    return found.shape in ((), (1,), (1, 1))
 
 
 def _companions(
     fields: Mapping[str, Field], items: Mapping[str, Field]
 ) -> dict[str, dict[str, Field]]:
     """What lies beside items and could be a mask or a length: by its name, then by id."""
-    ids = {id(item): item_id for item_id, item in items.items()}
-    places = {name: ids[id(field)] for name, field in fields.items() if id(field) in ids}
+    # Of what was made of an array the place is that of the array.
+    ids = {item.where: item_id for item_id, item in items.items()}
+    places = {name: ids[field.where] for name, field in fields.items() if field.where in ids}
     groups = {name.rpartition("/")[0]: item_id for name, item_id in places.items()}
     alone = len(groups) == len(places)
     tops = {name.partition("/")[0] for name in fields}
@@ -107,33 +139,52 @@ def _frames(item: Field) -> int:
     return item.shape[-2] if len(item.shape) > 1 else 1
 
 
-def _ask_of_all(name: str, held: Mapping[str, Field], items: Mapping[str, Field]) -> None:
-    """Refuse numbers of which every item has one, or one for each frame, and which may count."""
+def _ask_of_all(
+    name: str, held: Mapping[str, Field], items: Mapping[str, Field], *, bounded: bool = False
+) -> None:
+    """Refuse numbers of which every item has one, or one for each frame, and which may count.
+
+    Args:
+        name: what they are called.
+        held: those of each item.
+        items: the frames.
+        bounded: whether there is a first frame too.
+    """
     shapes = [(field.shape, _frames(items[item_id])) for item_id, field in held.items()]
-    single = all(shape in ((), (1,), (1, 1)) for shape, _ in shapes)
+    single = all(map(_is_number, held.values()))
     if not single and not all(shape in ((f,), (f, 1), (1, f)) for shape, f in shapes):
         return
     values = [numbers_of(field).reshape(-1) for field in held.values()]
+    absent = says_absent(name)
     if single:
         lengths, most = np.concatenate(values), np.array([frames for _, frames in shapes])
-        if not could_be_lengths(name, lengths, most):
+        if not absent and not could_be_lengths(name, lengths, most):
             return
-        there = [np.arange(f) < v for v, f in zip(lengths, most.tolist(), strict=True)]
-    elif could_be_masks(name, values):
-        there = [value != 0 for value in values]
+        if not np.isin(lengths, np.arange(most.max() + 1)).all() or (lengths > most).any():
+            return
+        each = list(zip(lengths.tolist(), most.tolist(), strict=True))
+        ways = [[np.arange(f) < (f - v if absent else v) for v, f in each]]
+        ways += [[np.arange(f) >= v for v, f in each]] if absent else []
+        word = "mask" if absent or bounded else "length"
+    elif all(np.isin(value, (0, 1)).all() for value in values):
+        if not is_weight(name) and not could_be_masks(name, values):
+            return
+        ones = [value != 0 for value in values]
+        ways, word = [ones, [~each for each in ones]], "mask"
+    elif (there := before_padding(name, values)) is not None:
+        ways, word = [there], "mask"
     else:
         return
-    ways = [there] if single else [there, [~each for each in there]]
     if any(_zeros_outside(items, dict(zip(held, way, strict=True))) for way in ways):
         return
     what = "how many" if single else "which"
-    word = "length" if single else "mask"
     first = next(iter(held.values()))
+    how = f"call them {word!r}" if word == "length" or not single else f"store a {word!r} of each"
     raise FormatError(
         f"{first.where}: its numbers, and those of the other items, may say {what} of the frames "
-        f"count; if they do, call them {word!r}"
-        f"{'' if single else ', with 1 for a frame that counts'}; if they do not, leave them out "
-        "of this file"
+        f"{'do not count' if absent and single else 'count'}; if they do, {how}"
+        f"{'' if word == 'length' else ', with 1 for a frame that counts'}; if they do not, leave "
+        "them out of this file"
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.core.wording import either, option
+from rerank.io.axes import without_axes_of_one
 from rerank.io.container import (
     SCHEMA,
     VECTOR_NAMES,
@@ -27,7 +28,9 @@ from rerank.io.container import (
 from rerank.io.field import Field, check_last_axis, check_matrix
 from rerank.io.files import named
 from rerank.io.frame_items import beside_items, said_of_items
-from rerank.io.frame_masks import meaning_of
+from rerank.io.frame_offsets import divisions
+from rerank.io.frame_tables import said_of_all, without_tables
+from rerank.io.frame_words import meaning_of
 from rerank.io.frames import (
     Pooling,
     has_frames,
@@ -80,9 +83,16 @@ class Wanted:
     ids_from: str = "the ids given"
 
     def likely(self, names: Sequence[str]) -> str:
-        """The name to print in an example: one that sounds like this side."""
-        words = _WORDS.get(self.side, ())
-        return next((n for n in names if any(word in n.lower() for word in words)), names[0])
+        """The name to print in an example: one that sounds like this side, else not the other.
+
+        >>> Wanted(side="videos").likely(["t", "v"]), Wanted(side="texts").likely(["x", "img"])
+        ('v', 'x')
+        """
+        others = [side for side in _WORDS if side != self.side] if self.side in _WORDS else []
+        own = [name for name in names if _sounds_like(self.side, name)]
+        return next(
+            iter(own or [n for n in names if not any(_sounds_like(x, n) for x in others)]), names[0]
+        )
 
     def say(self, argument: str, name: str) -> str:
         """How to choose a name, as the reader types it."""
@@ -99,7 +109,21 @@ _STREAMS = {
     "rgb", "flow", "image", "text", "video", "audio", "caption", "title", "motion", "appearance",
     "visual", "spatial", "temporal", "object", "scene", "face", "ocr", "speech", "depth",
 }  # fmt: skip
-_WORDS = {"texts": ("text", "caption", "query", "sentence"), "videos": ("vid", "image", "img")}
+_WORDS = {
+    "texts": ("text", "txt", "caption", "query", "sentence"),
+    "videos": ("vid", "image", "img", "visual", "gallery"),
+}
+
+
+def _sounds_like(side: str, name: str) -> bool:
+    """Whether a name has a word of a side in it, or is its first letter."""
+    words = _WORDS.get(side, ())
+    return any(word in name.lower() for word in words) or (
+        bool(words) and name.rpartition("/")[2].lower() == side[0]
+    )
+
+
+Ids = tuple[tuple[str, ...], tuple[str, ...] | None]
 
 
 def locate(container: Container, wanted: Wanted | None = None) -> Found:
@@ -152,12 +176,7 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     if len(floats) == 1 and _is_rows(fields[floats[0]]) and _has_many(fields[floats[0]].shape):
         # The only one, in a group.
         return _matrix(container, floats[0], fields[floats[0]], wanted)
-    rows = {item.shape[0] for item in arrays.values()}
-    if len(arrays) > 1 and any(
-        is_list(item) and {max(item.shape)} == rows
-        for item in root.values()
-        if item.kind in ("text", "integer")
-    ):
+    if len(arrays) > 1 and _have_lists(arrays, root):
         raise FormatError(
             f"{container.path}: {named(list(arrays))} could all be the embeddings "
             f"({listing(container)}); name one: "
@@ -179,6 +198,19 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     if integers := [item for item in root.values() if item.kind == "integer" and _depth(item) == 2]:
         check_matrix(integers[0], "embeddings")
     raise FormatError(f"{container.path}: no embeddings found; {listing(container)}")
+
+
+def _have_lists(arrays: Mapping[str, Field], root: Mapping[str, Field]) -> bool:
+    """Whether every array of rows has a list of as many, so that it is none of one item."""
+    lists = {
+        max(item.shape)
+        for name, item in root.items()
+        if item.kind in ("text", "integer")
+        and is_list(item)
+        # One number for each array says how many frames it has.
+        and not (meaning_of(name) == "lengths" and max(item.shape) == len(arrays))
+    }
+    return {item.shape[0] for item in arrays.values()} <= lists
 
 
 def _of_one_split(container: Container, wanted: Wanted) -> tuple[Container, Wanted]:
@@ -324,7 +356,8 @@ def locate_items(
             or streams could be meant, or frames come without a word on how to combine them.
     """
     path = container.path
-    fields = with_whole_vectors(_without(fields, beside_items(fields)))
+    fields = without_axes_of_one(path, _without(fields, beside_items(fields)))
+    fields = with_whole_vectors(without_tables(fields))
     if group is None:
         _refuse_collections(path, fields, wanted)
     arrays = {name: item for name, item in fields.items() if _is_item(item)}
@@ -343,6 +376,11 @@ def locate_items(
                 f"{path}: no embeddings found; it holds integers alone: {contents(fields)}; if "
                 "these are vectors by id, store them as float32"
             )
+        if group is None:
+            _ask_for_one_of_each(path, fields, arrays, wanted)
+        elif len(single := _matrices(fields, group)) == 1:
+            return _matrix(container, _inside(group) + single[0], fields[single[0]], wanted)
+        _ask_for_one_of_few(path, fields, wanted, group)
         _ask_for_one_of_each(path, fields, arrays, wanted)
         _refuse_other_type(path, fields, arrays)
         raise FormatError(f"{path}: no embeddings found; {listing(container)}")
@@ -369,6 +407,40 @@ def locate_items(
 def _inside(group: str | None) -> str:
     """What stands before the names in a group."""
     return f"{group}/" if group else ""
+
+
+def _matrices(fields: Mapping[str, Field], group: str | None) -> list[str]:
+    """A few arrays of rows with lists of as many beside them, or of frames at the top: no items."""
+    rows = [name for name, item in fields.items() if _is_rows(item)]
+    lists = {(_head(name), max(item.shape)) for name, item in fields.items()
+             if item.kind in ("text", "integer") and is_list(item)}  # fmt: skip
+    counts = {name: fields[name].shape[0] for name in rows}
+    own = [name for name in rows if {(_head(name), counts[name]), ("", counts[name])} & lists]
+    # Those that have a list are named before those that have none.
+    rows = own + [name for name in rows if name not in own]
+    framed = group is None and any(_depth(fields[name]) == 3 for name in rows)
+    flat = not any("/" in name for name in rows)
+    return rows if len(rows) < 5 and (framed if flat and group is None else own) else []
+
+
+def _head(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _ask_for_one_of_few(
+    path: Path, fields: Mapping[str, Field], wanted: Wanted, group: str | None
+) -> None:
+    """Refuse a few arrays of rows that are no items, with the name of one.
+
+    Raises:
+        FormatError: there are some.
+    """
+    rows = [_inside(group) + name for name in _matrices(fields, group)]
+    if len(rows) > 1:
+        raise FormatError(
+            f"{path}: {named(rows)} could all be the embeddings ({contents(fields)}); name one: "
+            f"{wanted.say('dataset', wanted.likely(rows))}"
+        )
 
 
 def _ask_for_one_of_each(
@@ -588,10 +660,13 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
         _refuse_streams(path, ids, wanted)
     if has_frames(shapes) and wanted.pooling is None:
         if 1 < len(by_id) < 5 and all(_is_rows(item) for item in by_id.values()):
+            where = by_id[wanted.likely(ids)].where
+            # An id is what is left of a name.
+            full = (name for name, item in container.fields.items() if item.where == where)
             raise FormatError(
                 f"{path}: holds the matrices {contents(by_id)}; if one of them is the embeddings, "
-                f"name it: {wanted.say('dataset', wanted.likely(ids))}; if each is the frames of "
-                f"one item, {how_to_pool()}"
+                f"name it: {wanted.say('dataset', next(full, wanted.likely(ids)))}; if each is "
+                f"the frames of one item, {how_to_pool()}"
             )
         many = next(name for name, item in by_id.items() if has_frames([item.shape]))
         raise FormatError(
@@ -606,6 +681,8 @@ def _items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> 
         held = dict(zip(ids, by_id.values(), strict=True))
         framed = wanted.pooling is not None and has_frames(shapes)
         said = said_of_items(container.fields, held) if framed else {}
+        for item_id, told in (said_of_all(path, container.fields, held) if framed else {}).items():
+            said.setdefault(item_id, {}).update(told)
         rows = stacked(Path(path), held, wanted.pooling, said)
     return Found(rows, _named_again(ids, wanted, path))
 
@@ -704,6 +781,8 @@ def _matrix(container: Container, name: str, item: Field, wanted: Wanted) -> Fou
             "store one row for each item"
         )
     item.check()
+    if (framed := _stacked_frames(container, siblings, item, wanted)) is not None:
+        return framed
     found = None
     if not wanted.force_rows:
         found = _ids_of(container, siblings, item, wanted)
@@ -721,16 +800,61 @@ def _matrix(container: Container, name: str, item: Field, wanted: Wanted) -> Fou
     return _without_ids(container, item)
 
 
+def _stacked_frames(
+    container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
+) -> Found | None:
+    """Rows that are the frames of fewer items, one after the other, where the ids are of these.
+
+    Raises:
+        FormatError: there are no ids, or nothing says how frames are combined, or what they are.
+    """
+    ways = [] if wanted.force_rows else divisions(item, siblings)
+    if not ways or _ids_if_they_fit(container, siblings, item, wanted) is not None:
+        return None
+    for way in ways:
+        few = replace(item, shape=(way.items, *item.shape[1:]))
+        found = _ids_if_they_fit(container, siblings, few, wanted)
+        if found is None:
+            continue
+        if not way.said:
+            raise FormatError(
+                f"{way.where}: may say which of the {item.shape[0]} rows of {item.where} are the "
+                f"frames of each of {way.items} items; if it does, store it as 'lengths' or "
+                "'offsets'; if it does not, every row needs its id"
+            )
+        if wanted.pooling is None:
+            raise FormatError(
+                f"{item.where}: its {item.shape[0]} rows are the frames of {way.items} items, as "
+                f"{way.where} says; {how_to_pool()}"
+            )
+        return Found(pooled_offsets(item, way.offsets(), found[0], wanted.pooling), *found)
+    if ways[0].said and wanted.row_numbers and wanted.ids is None and wanted.side != "texts":
+        rows = either(f"--{wanted.side[:-1] or 'video'}-ids rows", 'ids="rows"')
+        raise FormatError(
+            f"{ways[0].where}: may say which of the {item.shape[0]} rows of {item.where} are the "
+            f"frames of each of {ways[0].items} items; if it does, give {ways[0].items} ids; if "
+            f"every row is an item: {rows}"
+        )
+    return None
+
+
+def _ids_if_they_fit(
+    container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
+) -> Ids | None:
+    """The ids of as many rows as an array is said to have; None where there are others, or none."""
+    try:
+        return _ids_of(container, siblings, item, wanted)
+    except FormatError:
+        return None
+
+
 def _names_one(
     container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
 ) -> bool:
     """Whether a matrix with an axis of one before it has one id, which makes its rows frames."""
-    if wanted.force_rows:
-        return False
-    try:
-        return _ids_of(container, siblings, item, wanted) is not None
-    except FormatError:
-        return False  # ids of another number
+    return not wanted.force_rows and (
+        _ids_if_they_fit(container, siblings, item, wanted) is not None
+    )
 
 
 def _without_ids(container: Container, item: Field) -> Found:
@@ -750,9 +874,6 @@ def _without_ids(container: Container, item: Field) -> Found:
                 f"; its other columns are {named(others)}: name one with {option('id-column')}"
             )
     raise FormatError(f"{item.where}: there are no ids for its rows{columns}; {how_to_give_ids()}")
-
-
-Ids = tuple[tuple[str, ...], tuple[str, ...] | None]
 
 
 def _ids_of(

@@ -87,6 +87,10 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  anything
 
 def _columns(value: Any) -> Any:  # noqa: ANN401  anything
     """Pairs of ids and vectors by id, and records as columns of what most of them have."""
+    if isinstance(value, dict) and len(value) == 1:
+        only = next(iter(value.values()))
+        if isinstance(only, list) and only and all(isinstance(row, dict) for row in only):
+            return _columns(only)
     if not isinstance(value, list) or not value:
         return value
     if all(

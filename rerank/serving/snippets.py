@@ -1,9 +1,8 @@
 """The Python that queries one export: the folding in numpy, then the store's own lines."""
 
-import shlex
 from pathlib import Path
 
-from rerank.io.files import printable
+from rerank.core.shell import words as typed_words
 from rerank.serving.sidecar import DEFAULT_TABLE, Exported, side_car
 from rerank.serving.stores.contract import Store, TableStore
 
@@ -15,7 +14,7 @@ def snippet_path(out: Path, table: str = DEFAULT_TABLE) -> Path:
 
 def command(script: Path | str, k: int) -> str:
     """What a shell runs."""
-    return f"{shlex.join(['python', printable(str(script))])} QUERIES.npy {k}"
+    return f"{typed_words(['python', script])} QUERIES.npy {k}"
 
 
 def snippet_text(out: Path, exported: Exported, store: Store) -> str:

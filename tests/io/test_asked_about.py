@@ -115,3 +115,67 @@ def test_blanks_around_every_line_of_a_list_are_no_part_of_the_ids(tmp_path):
     captions = ["a dog ", *V[1:]]
     (tmp_path / "v.ids.txt").write_text("\n".join(captions))
     assert read_embeddings(tmp_path / "v.npy").ids == tuple(captions)
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5", "json"])
+@pytest.mark.parametrize("names", ["image text", "txt_emb img_emb", "t v", "text video"])
+@pytest.mark.parametrize("kind", ["own ids", "frames", "frames without ids"])
+def test_of_both_sides_in_one_file_the_one_that_is_meant_is_named(tmp_path, ending, names, kind):
+    path, sides = tmp_path / f"v.{ending}", names.split()
+    texts = next(name for name in sides if name[0] == "t")
+    videos = next(name for name in sides if name != texts)
+    arrays = {name: X for name in sides}
+    if kind == "own ids":
+        arrays[texts] = np.concatenate([X, X])
+        arrays |= {"text_ids": [f"t{i}" for i in range(8)], "video_ids": V}
+    else:
+        arrays[videos] = np.stack([X, X], axis=1)
+        arrays |= {} if "without" in kind else {"ids": V}
+    if ending == "json":
+        path.write_text(json.dumps({k: np.asarray(v).tolist() for k, v in arrays.items()}))
+    else:
+        save(path, arrays)
+    for side, wanted in (("texts", texts), ("videos", videos)):
+        with pytest.raises(FormatError, match="could all be the embeddings.*name one") as caught:
+            read_embeddings(path, side=side)
+        assert printed(caught.value) == wanted
+        pool = None if kind == "own ids" else "mean"
+        found = read_embeddings(path, dataset=wanted, side=side, pool=pool, row_numbers=True)
+        assert len(found) == len(arrays[wanted])
+
+
+GROUPED = {
+    "one in a group": {"features/features": X, "features/ids": V},
+    "of another name": {"features/clip": X, "features/ids": V},
+    "two in a group": {"features/a": X, "features/b": X + 1, "features/ids": V},
+    "two groups": {"video/emb": X, "video/ids": V, "text/emb": X + 1, "text/ids": V},
+    "one with ids": {"features/clip": X, "features/ids": V, "other/x": X + 1},
+    "beside a group": {"features/clip": X, "features/ids": V, "emb2": X + 1},
+    "ids above": {"embeddings/image": X, "embeddings/text": X + 1, "ids": V},
+    "no ids": {"embeddings/image": X, "embeddings/text": X + 1},
+    "no group": {"image": X, "text": X + 1, "ids": V},
+    "deep": {"a/b/clip": X, "a/b/ids": V},
+}
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5"])
+@pytest.mark.parametrize("kind", list(GROUPED))
+@pytest.mark.parametrize("said", [None, "/", "features", "embeddings", "video"])
+def test_every_name_that_is_printed_ends_with_embeddings(tmp_path, ending, kind, said):
+    path, arrays = tmp_path / f"v.{ending}", GROUPED[kind]
+    if said not in (None, "/") and not any(name.startswith(f"{said}/") for name in arrays):
+        return
+    save(path, arrays)
+
+    def follow(dataset, steps):
+        try:
+            found = read_embeddings(path, dataset=dataset, side="videos", row_numbers=True)
+        except FormatError as error:
+            names = re.findall(r"dataset='([^']+)'", str(error))
+            assert names and steps, error
+            for name in names:
+                follow(name, steps - 1)
+        else:
+            assert np.array_equal(found.vectors, X) and len(found.ids) == len(V)
+
+    follow(said, 2)

@@ -1,6 +1,7 @@
 """Which frames count is read from what stands beside them, or asked about; never passed over."""
 
 import json
+import re
 
 import h5py
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from rerank.core.errors import FormatError
+from rerank.core.errors import FormatError, RerankWarning
 from rerank.io import read_embeddings
-from rerank.io.frame_masks import meaning_of
+from rerank.io.frame_words import meaning_of
 
 N, F, D = 6, 5, 4
 IDS = [f"v{i}" for i in range(N)]
@@ -52,6 +53,8 @@ SAID = {
     "feat_mask": MASK.astype("u1"), "valid": MASK, "video_mask": MASK[:, None].astype("f4"),
     "video_lengths": L, "video_length": L[:, None], "video_len": L.astype("f4"), "lens": L,
     "seq_len": L, "valid_lens": L, "n_valid": L, "num_clips": L, "videoLengths": L,
+    "pad": F - L, "num_pad": F - L, "n_pad": (F - L)[:, None], "padding": F - L, "padded": F - L,
+    "numPadding": (F - L).astype("f4"), "pad_len": F - L, "num_padded_frames": F - L,
 }  # fmt: skip
 
 
@@ -88,7 +91,20 @@ ASKED = {
     "video_lengths": np.where(L == F, 30, L),  # before some were left out
     "valid_frames": L,
     "present": ~MASK,
+    "padded": np.minimum(F - L, 1),  # perhaps whether there is any
+    "padded_length": L,
+    "num_missing": F - L,
+    "pad_right": F - L,
+    "start": np.minimum(F - L, 1),  # with an end, below
+    "weights": MASK / L[:, None],
+    "w": MASK.astype("f4"),
+    "attn": MASK * np.linspace(0.9, 0.1, F),
+    "frame_weights": MASK[..., None] / L[:, None, None],
+    "relevances": np.where(MASK, np.arange(F) + 1, 0),
+    "numbers": np.where(MASK, np.arange(F), -1),
+    "starts": np.concatenate([[0], np.cumsum(L)]),
 }
+WITH = {"start": {"end": np.minimum(F - L, 1) + np.minimum(L, F - 1)}}
 # Names that nobody knows; the values look like it.
 ASKED |= {name: L for name in ("end", "T", "n", "size", "duration", "zzz")}
 ASKED |= {"q": MASK, "flags": MASK.astype("f4"), "lefts": ~MASK, "ends": L[:, None].astype("f8")}
@@ -98,17 +114,18 @@ ASKED |= {"q": MASK, "flags": MASK.astype("f4"), "lefts": ~MASK, "ends": L[:, No
 @pytest.mark.parametrize("name", list(ASKED))
 def test_what_may_say_it_is_asked_about_and_the_way_out_works(tmp_path, name, kind):
     path, found = tmp_path / f"v.{kind}", ASKED[name]
-    WRITERS[kind](path, features=X, ids=IDS, **{name: found})
+    more = {name: found, **WITH.get(name, {})}
+    WRITERS[kind](path, features=X, ids=IDS, **more)
     with pytest.raises(FormatError) as caught:
         read(path)
     said = str(caught.value)
-    assert f"{name}'" in said and "leave it out of this file" in said
+    assert f"{name}'" in said and re.search("leave (it|both) out of this file", said)
     stored = ("lengths", L) if "as 'lengths'" in said else ("mask", MASK)
-    assert f"store it as '{stored[0]}'" in said
+    assert re.search(rf"store (it|x != -?\d|numpy\.diff\(x\)|a) (as )?'{stored[0]}'", said)
     WRITERS[kind](path, features=X, ids=IDS, **dict([stored]))
     assert np.allclose(read(path), EXPECTED, atol=1e-6)
     # Where all that it leaves out is zeros, it makes no difference.
-    if (found == 0).sum() == 1:
+    if (found == 0).sum() == 1 and name != "starts" or name in ("padded", "start"):
         return
     WRITERS[kind](path, features=X * MASK[..., None], ids=IDS, **{name: found})
     assert np.allclose(read(path), EXPECTED, atol=1e-6)
@@ -122,11 +139,35 @@ def test_other_numbers_beside_frames_are_left_alone(tmp_path):
         "is_key": MASK, "events": (L[:, None] + np.arange(F)) % 3 == 0, "half": L / 2,
         "num_captions": L, "video_len": L + 0.5, "scores": MASK,
         "valid": np.arange(N) > 2, "my_count": np.full(N, F), "any_mask": np.ones((N, F), bool),
-        "some_lens": L * 100,
+        "some_lens": L * 100, "class": L, "start": F - L, "pad": np.full(N, 224),
+        "confidence": np.where(MASK, 0.5, 0.25), "starts": np.arange(N + 1), "offsets": L,
+        "frame_idx": np.tile(np.arange(F), (N, 1)), "diff": np.tile(np.arange(F)[::-1], (N, 1)),
+        "weights": np.full((N, F), 0.2), "segments": np.arange(N * F).reshape(N, F) % 3,
     }  # fmt: skip
     for name, found in others.items():
         npz(tmp_path / "v.npz", features=X, ids=IDS, **{name: found})
         assert np.allclose(read(tmp_path / "v.npz"), every, atol=1e-6), name
+
+
+def test_numbers_called_otherwise_that_end_in_padding_are_warned_of(tmp_path, recwarn):
+    every = np.array([units(x).mean(axis=0) for x in X])
+    ends = {"timestamps": np.where(MASK, np.arange(F) * 2, 0), "labels": np.where(MASK, 3, -1),
+            "scores": np.where(MASK, 0.7, 0)}  # fmt: skip
+    for name, found in ends.items():
+        npz(tmp_path / "v.npz", features=X, ids=IDS, **{name: found})
+        with pytest.warns(RerankWarning, match=f"{name}.*may say which .* as 'mask'"):
+            assert np.allclose(read(tmp_path / "v.npz"), every, atol=1e-6), name
+        npz(tmp_path / "v.npz", features=X * MASK[..., None], ids=IDS, **{name: found})
+        assert np.allclose(read(tmp_path / "v.npz"), EXPECTED, atol=1e-6)
+    assert not recwarn
+
+
+def test_padding_that_comes_first_is_none_of_the_last_frames(tmp_path):
+    first = np.array([np.roll(x * m[:, None], F - m.sum(), 0)
+                      for x, m in zip(X, MASK, strict=True)])  # fmt: skip
+    for name in ("pad", "num_pad"):
+        npz(tmp_path / "v.npz", features=first, ids=IDS, **{name: F - L})
+        assert np.allclose(read(tmp_path / "v.npz"), EXPECTED, atol=1e-6)
 
 
 def test_of_two_sides_each_has_its_own(tmp_path):
@@ -140,7 +181,7 @@ def test_of_two_sides_each_has_its_own(tmp_path):
 
 ONE = {
     "mask": MASK, "mask of numbers": MASK.astype("f4"), "length": L, "n_frames": L[:, None],
-    "padding_mask": ~MASK, "valid": MASK.astype(int),
+    "padding_mask": ~MASK, "valid": MASK.astype(int), "pad": F - L, "n_pad": (F - L)[:, None],
 }  # fmt: skip
 
 
@@ -201,16 +242,25 @@ def test_what_lies_beside_an_item_counts_wherever_it_lies(tmp_path, name, layout
     assert np.allclose(pooled(path, layout), EXPECTED, atol=1e-6)
 
 
+OF_FRAMES = {"q": MASK, "lefts": ~MASK, "present": MASK, "weights": MASK / L[:, None],
+             "w": MASK.astype("f4")}  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", list(WRITERS))
 @pytest.mark.parametrize("layout", list(KEPT))
-@pytest.mark.parametrize("name", ["end", "T", "zzz", "valid_frames", "q", "lefts", "present"])
+@pytest.mark.parametrize(
+    "name", ["end", "T", "zzz", "valid_frames", "q", "lefts", "present", "weights", "w", "missing"]
+)
 def test_what_may_say_it_of_items_is_asked_about(tmp_path, name, layout, kind):
-    if kind == "pt" and layout in ("behind", "before") and name not in ("q", "lefts", "present"):
+    if kind == "pt" and layout in ("behind", "before") and name not in OF_FRAMES:
         return
+    if layout in ("behind", "before") and name in ("w", "weights"):
+        return  # decimals are vectors there, and refused beside frames
     path = tmp_path / f"v.{kind}"
-    values = {"q": MASK, "lefts": ~MASK, "present": MASK}.get(name, L)
+    values = OF_FRAMES.get(name, F - L if name == "missing" else L)
     one_by_one(kind, path, layout, name, values)
-    with pytest.raises(FormatError, match="may say (how many|which) of the frames count") as caught:
+    asked = "may say (how many|which) of the frames (do not )?count"
+    with pytest.raises(FormatError, match=asked) as caught:
         pooled(path, layout)
     called = "length" if "'length'" in str(caught.value) else "mask"
     one_by_one(kind, path, layout, called, {"length": L, "mask": MASK}[called])
@@ -275,3 +325,152 @@ def test_names_have_one_meaning():
     }
     assert {meaning_of(n) for n in ("attn_mask", "frame_valid", "is_valid")} == {"mask"}
     assert {meaning_of(n) for n in ("ids", "names", "validation", "numbers", "lengthy")} == {""}
+
+
+def folder_of(path, frames=X, **arrays):
+    path.mkdir()
+    for name, array in {**dict(zip(IDS, frames, strict=True)), **arrays}.items():
+        np.save(path / f"{name}.npy", array)
+    return path
+
+
+TABLES = {"lengths": L, "num_frames": L.astype("f4"), "mask": MASK, "masks": MASK.astype("f4"),
+          "padding_mask": ~MASK, "n_pad": F - L, "pad": (F - L)[:, None]}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["folder", *WRITERS])
+@pytest.mark.parametrize("name", list(TABLES))
+def test_one_array_says_which_frames_of_all_items_count(tmp_path, name, kind):
+    path, arrays = tmp_path / f"v.{kind}", dict(zip(IDS, X, strict=True))
+    if kind == "folder":
+        folder_of(path, **{name: TABLES[name]})
+    elif kind == "safetensors":
+        save_file({key: np.array(x) for key, x in (arrays | {name: TABLES[name]}).items()}, path)
+    else:
+        WRITERS[kind](path, **arrays, **{name: TABLES[name]})
+    found = read_embeddings(path, pool="mean")
+    assert found.ids == tuple(IDS) and np.allclose(found.vectors, EXPECTED, atol=1e-6)
+    # Of items with as many frames as count it says nothing new.
+    if kind == "folder":
+        cut = [x[:n] for x, n in zip(X, L, strict=True)]
+        folder_of(tmp_path / "cut", cut, **{name: TABLES[name]})
+        if "pad" not in name or name == "padding_mask":
+            assert np.allclose(read(tmp_path / "cut"), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lengths", "video_mask", "num_pad"])
+@pytest.mark.parametrize("by_id", [True, False])
+def test_a_file_in_a_folder_says_which_frames_count(tmp_path, name, by_id):
+    values = {"lengths": L, "video_mask": MASK, "num_pad": F - L}[name].tolist()
+    path = folder_of(tmp_path / "v")
+    content = dict(zip(IDS, values, strict=True)) if by_id else values
+    (path / f"{name}.json").write_text(json.dumps(content))
+    (path / "meta.json").write_text("{}")
+    (path / "valid.txt").write_text("v1\n")
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    if by_id:
+        (path / f"{name}.json").write_text(json.dumps({"v0": values[0]}))
+        with pytest.raises(FormatError, match="says nothing of 'v1'"):
+            read(path)
+
+
+def test_a_folder_of_masks_in_a_folder_of_frames(tmp_path):
+    path = folder_of(tmp_path / "v")
+    (path / "mask").mkdir()
+    for item, mask in zip(IDS, MASK, strict=True):
+        np.save(path / "mask" / f"{item}.npy", mask)
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    (path / "mask" / "v3.npy").unlink()
+    with pytest.raises(FormatError, match=r"mask: has no 'v3\.npy'"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["lengths.csv", "mask.npz", "num_frames.txt"])
+def test_a_file_of_another_kind_is_asked_about_and_the_way_out_works(tmp_path, name):
+    path = folder_of(tmp_path / "v")
+    (path / name).write_text("v0 3")
+    stem = name.partition(".")[0]
+    with pytest.raises(FormatError, match=rf"{name}: .* store it there as {stem}\.json") as caught:
+        read(path)
+    assert "or move it away" in str(caught.value)
+    (path / name).unlink()
+    values = MASK if stem == "mask" else L
+    (path / f"{stem}.json").write_text(json.dumps(dict(zip(IDS, values.tolist(), strict=True))))
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    # Vectors have no frames.
+    other = folder_of(tmp_path / "w", X[:, 0])
+    (other / name).write_text("v0 3")
+    assert read_embeddings(other).vectors.shape == (N, D)
+
+
+def test_the_order_of_names_is_not_guessed(tmp_path):
+    path = tmp_path / "v"
+    path.mkdir()
+    for item, x in zip(("v1", "v10", "v2", "v3", "v4", "v5"), X, strict=True):
+        np.save(path / f"{item}.npy", x)
+    np.save(path / "lengths.npy", L)
+    with pytest.raises(FormatError, match="in their order, which may be .* store it by id"):
+        read(path)
+    np.savez(tmp_path / "v.npz", **{f"v{10 - i}": x for i, x in enumerate(X)}, lengths=L)
+    assert np.allclose(read(tmp_path / "v.npz"), EXPECTED, atol=1e-6)
+
+
+def test_truth_values_of_all_items_are_asked_about(tmp_path):
+    path = folder_of(tmp_path / "v", zzz=MASK)
+    with pytest.raises(FormatError, match=r"zzz.npy: .* call it 'mask'"):
+        read(path)
+    (path / "zzz.npy").rename(path / "mask.npy")
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    path = folder_of(tmp_path / "w", zzz=np.tile(np.arange(F) % 2 == 0, (N, 1)))
+    assert len(read(path)) == N
+
+
+FLAT, ENDS = X[MASK], np.concatenate([[0], np.cumsum(L)])
+DIVIDED = {"offsets": ENDS, "indptr": ENDS.astype("i4"), "cu_seqlens": ENDS, "lengths": L,
+           "num_frames": L.astype("f4"), "starts": ENDS[:-1], "frame_ends": ENDS[1:]}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "json"])
+@pytest.mark.parametrize("name", list(DIVIDED))
+def test_frames_one_after_the_other_are_divided_by_what_stands_beside_them(tmp_path, name, kind):
+    path = tmp_path / f"v.{kind}"
+    for frames in ("frames", "features"):
+        arrays = {frames: FLAT, "ids": IDS, name: DIVIDED[name]}
+        if kind == "json":
+            plain = {k: v if isinstance(v, list) else v.tolist() for k, v in arrays.items()}
+            path.write_text(json.dumps(plain))
+        else:
+            WRITERS[kind](path, **arrays)
+        found = read_embeddings(path, pool="mean")
+        assert found.ids == tuple(IDS) and np.allclose(found.vectors, EXPECTED, atol=1e-6)
+        with pytest.raises(FormatError, match="rows are the frames of 6 items, .*how to combine"):
+            read_embeddings(path)
+
+
+def test_numbers_that_may_divide_frames_are_asked_about(tmp_path):
+    path = tmp_path / "v.npz"
+    npz(path, features=FLAT, ids=IDS, zzz=L)
+    with pytest.raises(FormatError, match="'zzz': may say which .* store it as 'lengths'"):
+        read(path)
+    npz(path, features=FLAT, ids=IDS, lengths=L)
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    npz(path, features=FLAT, offsets=ENDS)
+    assert np.allclose(read_embeddings(path, pool="mean", ids=IDS).vectors, EXPECTED, atol=1e-6)
+    # Without ids each row would count as an item.
+    with pytest.raises(FormatError, match='give 6 ids; if every row is an item: ids="rows"'):
+        read_embeddings(path, pool="mean", row_numbers=True, side="videos")
+    assert len(read_embeddings(path, ids="rows")) == len(FLAT)
+    # Captions of a video stand together as well.
+    assert len(read_embeddings(path, row_numbers=True, side="texts")) == len(FLAT)
+
+
+def test_rows_with_an_id_each_are_left_alone(tmp_path):
+    each = [f"f{i}" for i in range(len(FLAT))]
+    for name, values in {**DIVIDED, "zzz": L, "sizes": L, "n": L}.items():
+        npz(tmp_path / "v.npz", features=FLAT, ids=each, **{name: values})
+        assert np.array_equal(read_embeddings(tmp_path / "v.npz", pool="mean").vectors, FLAT), name
+    # What does not fit divides nothing.
+    for values in (ENDS + 1, ENDS[:-2], L[:-1]):
+        npz(tmp_path / "v.npz", features=FLAT, ids=IDS, offsets=values)
+        with pytest.raises(FormatError, match="6 ids for the 20 rows"):
+            read(tmp_path / "v.npz")

@@ -739,3 +739,24 @@ def test_one_matrix_alone_in_a_group_is_never_frames(tmp_path, ending):
                 read_embeddings(path, pool=pool)
         assert read_embeddings(path, ids=IDS).ids == tuple(IDS)
         assert len(read_embeddings(path, row_numbers=True)) == N
+
+
+@pytest.mark.parametrize("odd", [[[1, 2], [3], []], [1, "a", None], [[1, 2], [3, 4], ["x"]]])
+@pytest.mark.parametrize("kind", ["columns", "records", "lines"])
+def test_lists_of_labels_beside_embeddings_in_json_are_left_alone(tmp_path, odd, kind):
+    path = tmp_path / ("v.jsonl" if kind == "lines" else "v.json")
+    ids, rows = ["a", "b", "c"], np.eye(3)
+    each = zip(ids, rows.tolist(), odd, strict=True)
+    records = [{"id": i, "embedding": x, "labels": y} for i, x, y in each]
+    if kind == "columns":
+        path.write_text(json.dumps({"ids": ids, "embeddings": rows.tolist(), "labels": odd}))
+    elif kind == "records":
+        path.write_text(json.dumps(records))
+    else:
+        path.write_text("\n".join(map(json.dumps, records)))
+    found = read_embeddings(path)
+    assert found.ids == tuple(ids) and np.array_equal(found.vectors, rows)
+    # Vectors are none of these.
+    path.write_text(json.dumps({"ids": ids, "embeddings": [[1, 0], [0], [1, 1]]}))
+    with pytest.raises(FormatError, match="write as many numbers in each"):
+        read_embeddings(path)

@@ -431,7 +431,7 @@ def test_whole_numbers_that_are_called_otherwise_are_named(tmp_path):
         read_embeddings(path)
     # Beside matrices it is nothing of the kind.
     matrices = {"x": np.ones((2, 3)), "y": np.ones((2, 3)), "labels": np.arange(2)}
-    with pytest.raises(FormatError, match="no embeddings found; it holds 'labels'"):
+    with pytest.raises(FormatError, match="'x', 'y' could all be the embeddings"):
         read_embeddings(write_named(tmp_path / "v.npz", matrices), dataset="/")
 
 
@@ -588,3 +588,48 @@ def test_parts_of_a_table_stand_in_the_order_of_their_numbers(tmp_path):
     for part, row in enumerate(np.eye(12)):
         pd.DataFrame({"clip": [row.tolist()]}).to_parquet(tmp_path / f"part-{part}.parquet")
     np.testing.assert_array_equal(read_embeddings(tmp_path, row_numbers=True).vectors, np.eye(12))
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz", "h5", "pt"])
+@pytest.mark.parametrize("axes", ["fo", "oof", "foo", "f d o", "f d o o", "f o d o"])
+def test_axes_of_one_in_the_arrays_of_items_are_taken_away(tmp_path, kind, axes):
+    rng = np.random.default_rng(0)
+    frames = {f"v{i}": rng.normal(size=(f, 4)).astype("f4") for i, f in enumerate((3, 1, 2))}
+    axes = axes if " " in axes else " ".join(axes) + " d"
+    size = dict(o=1, d=4)
+    arrays = {
+        name: x.reshape([size.get(axis, len(x)) for axis in axes.split()])
+        for name, x in frames.items()
+    }
+    path = tmp_path / f"v.{kind}"
+    if kind == "folder":
+        path.mkdir()
+        for name, x in arrays.items():
+            np.save(path / f"{name}.npy", x)
+    elif kind == "npz":
+        np.savez(path, **arrays)
+    elif kind == "h5":
+        with h5py.File(path, "w") as file:
+            for name, x in arrays.items():
+                file[name] = x
+    else:
+        torch.save({name: torch.tensor(x) for name, x in arrays.items()}, path)
+    with pytest.raises(FormatError, match="how to combine them"):
+        read_embeddings(path)
+    found = read_embeddings(path, pool="mean", pool_raw=True)
+    expected = [x.astype("f8").mean(axis=0) for x in frames.values()]
+    assert found.ids == tuple(frames) and np.allclose(found.vectors, expected, atol=1e-6)
+
+
+def test_axes_of_one_around_vectors_are_refused_by_name(tmp_path):
+    np.savez(tmp_path / "v.npz", **{f"v{i}": np.ones((1, 4, 1, 1)) for i in range(3)})
+    with pytest.raises(FormatError, match=r"'v0' \(1, 4, 1, 1\).* store each as x\.reshape\(-1\)"):
+        read_embeddings(tmp_path / "v.npz")
+
+
+def test_frames_without_axes_of_one_keep_their_masks(tmp_path):
+    x = np.random.default_rng(0).normal(size=(3, 2, 1, 4))
+    arrays = {f"v{i}": each for i, each in enumerate(x)}
+    np.savez(tmp_path / "v.npz", **arrays, **{f"{name}_mask": [True, False] for name in arrays})
+    found = read_embeddings(tmp_path / "v.npz", pool="max", pool_raw=True)
+    assert np.allclose(found.vectors, x[:, 0, 0])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rerank.core.errors import RerankError
+from rerank.serving import snippets
 from rerank.serving.exporting import export, search_export
 from rerank.serving.fitting import fit_model
 from rerank.serving.recall import reach
@@ -266,3 +267,16 @@ def test_what_cannot_be_searched_says_so(tmp_path, model):
         named(tmp_path / "nothing")
     with pytest.raises(RerankError, match="table.npz: cannot be read"):
         named(tmp_path / "out", table="table")
+
+
+@pytest.mark.parametrize("name", ["my videos", "o'x", 'o"$HOME"', "two\nlines", "o\udcff", "é"])
+def test_printed_commands_are_typed_as_the_shell_reads_them(tmp_path, name):
+    printed = [snippets.command(tmp_path / f"{name}.query.py", 3).removeprefix("python ")]
+    text = make_store("pgvector").snippet(str(tmp_path / f"{name}.sql"))
+    lines = [line for line in text.splitlines() if "psql -f" in line]
+    printed += [line.partition("psql -f ")[2] for line in lines]
+    for words, ending in zip(printed, ("query.py", "sql"), strict=True):
+        (tmp_path / f"{name}.{ending}").write_text("here")
+        typed = words.replace(" QUERIES.npy 3", "").replace(" $DATABASE_URL", "")
+        read = subprocess.run(["bash", "-c", f"cat {typed}"], capture_output=True, text=True)
+        assert (read.stdout, read.stderr) == ("here", "")

@@ -13,6 +13,7 @@ from rerank.io.field import Field
 from rerank.io.files import named, regular_file
 from rerank.io.formats.npy import npy_field
 from rerank.io.formats.registry import file_format
+from rerank.io.frame_words import is_file_of_frames
 from rerank.io.ids import find_sidecar
 
 _TIERS = (ID_NAMES, *MORE_ID_NAMES)
@@ -55,7 +56,10 @@ def open_folder(path: Path) -> Iterator[Container]:
     arrays = sorted(part for part in path.glob("*.npy"))
     tables = [part for part in path.glob("*.parquet") if not part.name.startswith(("_", "."))]
     tables.sort(key=lambda part: _counting(part.name))
-    below = sorted(str(each) for each in path.iterdir() if each.is_dir() and _has_arrays(each))
+    below = sorted(
+        str(each) for each in path.iterdir()
+        if each.is_dir() and _has_arrays(each) and not (arrays and is_file_of_frames(each.name))
+    )  # fmt: skip
     with contextlib.ExitStack() as stack:
         if len(kinds) == 1:
             yield stack.enter_context(open_clip_retrieval(path))

@@ -12,10 +12,11 @@ import numpy as np
 
 from rerank.core import memory
 from rerank.core.errors import FormatError
-from rerank.io.container import Container
+from rerank.io.container import LIST_NAMES, VECTOR_NAMES, Container
 from rerank.io.field import Field, afford, empty_field, rows_per_block
 from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
+from rerank.io.frame_words import is_something_else
 from rerank.io.json_document import NotInPieces, Places, entries
 from rerank.io.json_records import by_one_name, is_document, is_record, lacking
 from rerank.io.text_table import lines_of, opener
@@ -104,7 +105,7 @@ def open_json(path: Path) -> Iterator[Container]:
             f"{path}: is {named([content])}, expected {{id: vector}} or a list of objects with an "
             "id and an embedding"
         )
-    fields = {name: _field(f"{path}: {named([name])}", value) for name, value in _flat(content)}
+    fields = {name: _named_field(path, name, value) for name, value in _flat(content)}
     yield Container(path, fields | odd, per_item=per_item)
 
 
@@ -203,7 +204,7 @@ def _in_pieces(path: Path, stream: IO[bytes]) -> Container | None:
                 vectors.add(entry)
                 widths.append(len(value))
             else:
-                fields[name] = _field(f"{path}: {named([name])}", value)
+                fields[name] = _named_field(path, name, value)
                 size += _WORD * len(value) if isinstance(value, list) else 0
             size += _NAME + len(name)
             afford(size, where, what="the text of its entries")
@@ -282,9 +283,7 @@ class _Records:
         """Their fields, with vectors out of records that are read again; None without a record."""
         if not self.count:
             return None
-        fields = {
-            name: _field(f"{self.path}: {named([name])}", x) for name, x in self.words.items()
-        }
+        fields = {name: _named_field(self.path, name, x) for name, x in self.words.items()}
 
         def of(name: str, start: int, stop: int) -> Iterator[Any]:
             return (record[name] for record in records(start, stop))
@@ -365,6 +364,17 @@ def _unwrapped(value: Any) -> Any:  # noqa: ANN401  anything at all
         if kind in _WRAPS and isinstance(text, str):
             return text
     return value
+
+
+def _named_field(path: Path, name: str, value: object) -> Field:
+    """A value by its name; what is called labels and the like may be of any shape."""
+    where = f"{path}: {named([name])}"
+    try:
+        return _field(where, value)
+    except FormatError:
+        if name in (*VECTOR_NAMES, *LIST_NAMES) or not is_something_else(name):
+            raise
+        return empty_field(where, "lists of several lengths, or of more than numbers")
 
 
 def _field(where: str, value: object) -> Field:

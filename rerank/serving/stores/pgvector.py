@@ -1,6 +1,5 @@
 """A PostgreSQL table with pgvector: an .sql file for `psql -f`, or straight into a server."""
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.shell import word as typed_word
 from rerank.core.wording import option
 from rerank.core.words import Space
-from rerank.io.files import printable
 from rerank.serving.stores.contract import BaseStore, Hits, brute_force, file_hash, library
 from rerank.serving.stores.registry import store
 
@@ -142,11 +141,7 @@ class Pgvector(BaseStore):
         """See `Store`."""
         return (
             "import os\n\nimport psycopg\n\n"
-            + (
-                ""
-                if self.url
-                else f"# First: psql -f {shlex.quote(printable(target))} $DATABASE_URL\n"
-            )
+            + ("" if self.url else f"# First: psql -f {typed_word(target)} $DATABASE_URL\n")
             + f"statement = '''SELECT id, embedding {_OPERATORS[self.space]} %s::vector\n"
             f"    AS distance FROM {self._name} ORDER BY distance LIMIT %s'''\n"
             'with psycopg.connect(os.environ["DATABASE_URL"]) as connection:\n'
