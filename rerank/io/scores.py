@@ -24,7 +24,8 @@ from rerank.io.field import (
 from rerank.io.files import PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.opening import open_container
-from rerank.io.score_ids import SaidOfIds, both_ids, cube_ids, lengths_of, said_of_ids
+from rerank.io.score_ids import both_ids, cube_ids
+from rerank.io.score_sides import SaidOfIds, lengths_of, said_of_ids
 from rerank.io.truth_words import direction_of, plain
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
