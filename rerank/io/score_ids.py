@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rerank.core.errors import FormatError
 from rerank.core.wording import either
@@ -37,9 +38,24 @@ from rerank.io.score_sides import (
 _BARE = tuple(name for name in LIST_NAMES if name not in KNOWN)
 
 
-def both_ids(
-    container: Container, stored: Field, shape: Sequence[int], said: SaidOfIds
-) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+class BothIds(NamedTuple):
+    """Names of the two sides of a matrix.
+
+    Attributes:
+        texts: one for each.
+        videos: one for each.
+        given: whether the file has names of one side at least.
+        numbered: the side that is called by its numbers, where only the other has names and
+            nobody said so; else "".
+    """
+
+    texts: tuple[str, ...]
+    videos: tuple[str, ...]
+    given: bool
+    numbered: str
+
+
+def both_ids(container: Container, stored: Field, shape: Sequence[int], said: SaidOfIds) -> BothIds:
     """Names of the texts and of the videos, and whether the file has them.
 
     In a file that is turned, `query_ids` may name what is stored as rows, or what is meant.
@@ -70,8 +86,21 @@ def both_ids(
     queries, gallery = found.ids.get("texts"), found.ids.get("videos")
     if (queries is None) != (gallery is None) and said.nothing and not found.row_wise:
         raise _one_side(container.path, found.where, here)
-    names = tuple(found.ids.get(s) or tuple(map(str, range(found.counts[s]))) for s in SIDES)
-    return names[0], names[1], queries is not None or gallery is not None
+    return _both(found.ids, (n, m), said, given=queries is not None or gallery is not None)
+
+
+def _both(
+    ids: Mapping[str, tuple[str, ...]], shape: Sequence[int], said: SaidOfIds, *, given: bool
+) -> BothIds:
+    """Names of both sides, of which those without are numbered."""
+    numbers = {side: tuple(map(str, range(n))) for side, n in zip(SIDES, shape, strict=True)}
+    numbered = ""
+    for side, file in zip(SIDES, said.files, strict=True):
+        named = ids.get(OTHER[side])
+        if side not in ids and file is None and named not in (None, numbers[OTHER[side]]):
+            numbered = side
+    texts, videos = (ids.get(side, numbers[side]) for side in SIDES)
+    return BothIds(texts, videos, given, numbered)
 
 
 def cube_ids(
@@ -313,13 +342,14 @@ def _own_name(lists: Mapping[str, Field], name: str) -> str:
 
 def _table_ids(
     container: Container, stored: Field, shape: tuple[int, int], said: SaidOfIds
-) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+) -> BothIds:
     """Ids of a table: of its rows in a column of text, of its columns as their names."""
     fields = container.fields
     columns: tuple[str, ...] | None = container.columns
     if columns == tuple(map(str, range(len(columns)))) or columns[0].startswith("column "):
         columns = None
-    made, known = [], columns is not None
+    made: dict[str, tuple[str, ...]] = {}
+    known = columns is not None
     for side, count, given in zip(SIDES, shape, said.files, strict=True):
         where, called = str(container.path), said.column_of(side)
         if given is not None:
@@ -335,8 +365,11 @@ def _table_ids(
                 corner = _own_name(fields, names[0])
                 check_rows(container.path, corner, ids or (), columns or (), fields)
         known = known or (ids is not None and side == said.stored_rows)
-        ids = ids or tuple(map(str, range(count)))
-        check_count(ids, count, where, stored.where)
-        check_unique(ids, where)
-        made.append(ids)
-    return made[0], made[1], known
+        if ids:
+            check_count(ids, count, where, stored.where)
+            check_unique(ids, where)
+            made[side] = ids
+    if columns is None and not container.columns[0].startswith("column "):
+        # What counts the columns is what they are called.
+        made.setdefault(OTHER[said.stored_rows], tuple(map(str, range(len(container.columns)))))
+    return _both(made, shape, said, given=known)

@@ -77,6 +77,13 @@ class Inputs:
         """What a person should know about the numbers of a score matrix, or ""."""
         return "" if self.scores is None else self.stored.sentence
 
+    @property
+    def of_names(self) -> tuple[str, ...]:
+        """What a person should know about the names of a score matrix."""
+        if self.scores is None or self.row_numbers or not self.scores.of_numbered:
+            return ()
+        return (self.scores.of_numbered,)
+
     def vectors(self, role: str) -> ArrayLike | None:
         """Embeddings of one file as they are compared: through the trained heads, if any."""
         embeddings: Embeddings | None = getattr(self, role)
@@ -457,8 +464,9 @@ def read_inputs(
                 "embeddings; the scores of a bank are --bank-sims"
             )
         return _read_scores(
-            sims, bank_sims, said, sharded=sharded, scores_are=scores_are, unscored=unscored
-        )
+            sims, bank_sims, said, sharded=sharded, scores_are=scores_are, unscored=unscored,
+            row_numbers=numbers,
+        )  # fmt: skip
     if bank_sims is not None:
         raise RerankError("--bank-sims needs --sims; with --videos and --texts give --bank-texts")
     if videos is None or texts is None:
@@ -539,7 +547,7 @@ def check_lengths(
 
 def _read_scores(
     sims: Path, bank_sims: Path | None, said: Reading, *, sharded: bool, scores_are: str,
-    unscored: str | None,
+    unscored: str | None, row_numbers: bool,
 ) -> Inputs:  # fmt: skip
     """Read a matrix, of several processes a share of its rows, and the scores of a bank."""
     value = kinds.parse_unscored(unscored)
@@ -552,7 +560,7 @@ def _read_scores(
     if scores_are == "auto" and scores.is_of_distances:
         scores_are = "distances"
     return Inputs(
-        scores=scores, sharded=sharded, reading=said, bank_scores=bank,
+        scores=scores, sharded=sharded, reading=said, bank_scores=bank, row_numbers=row_numbers,
         scores_are=kinds.as_scores_are(scores_are), unscored=value,
     )  # fmt: skip
 

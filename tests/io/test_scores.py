@@ -597,3 +597,30 @@ def test_names_that_contradict_the_way_a_matrix_is_said_to_lie(tmp_path, holder,
     with pytest.raises(FormatError, match="texts x videos; give dataset='v2t'"):
         read_scores(tmp_path / "v.npz")
     assert read_scores(tmp_path / "v.npz", dataset="v2t").gallery_ids == tuple(GALLERY)
+
+
+@pytest.mark.parametrize("file", ["lists.csv", "lists.parquet", "lists.jsonl", "lists.json"])
+def test_a_side_that_is_called_by_its_numbers_is_said_to_be(tmp_path, file):
+    path = records(tmp_path / file, "query_id", QUERIES, (), matrix("<f8"))
+    found = read_scores(path)
+    assert found.numbered == "videos"
+    assert re.search(r"names no videos, which are called by .*gallery_ids=FILE", found.of_numbered)
+    assert read_scores(path, gallery_ids="rows").of_numbered == ""
+    (tmp_path / "v.txt").write_text("\n".join(GALLERY))
+    found = read_scores(path, gallery_ids=tmp_path / "v.txt")
+    assert (found.gallery_ids, found.numbered) == (tuple(GALLERY), "")
+    # Numbers in order say no more of the rows than their places.
+    path = records(tmp_path / file, "query_id", list("01234"), (), matrix("<f8"))
+    assert read_scores(path).numbered == ""
+
+
+def test_what_names_both_sides_of_a_table_numbers_none(tmp_path):
+    for columns in (GALLERY, list("012345")):  # pandas calls columns by their numbers
+        table(tmp_path / "s.csv", "query_id", QUERIES, columns, matrix("<f8"))
+        assert read_scores(tmp_path / "s.csv").numbered == ""
+    (tmp_path / "s.csv").write_text("x,y\n.5,.1\n.25,.2\n")
+    assert read_scores(tmp_path / "s.csv").numbered == "texts"
+    (tmp_path / "s.csv").write_text("a,.5,.1\nb,.25,.2\n")
+    assert read_scores(tmp_path / "s.csv").numbered == "videos"
+    np.save(tmp_path / "s.npy", matrix())
+    assert read_scores(tmp_path / "s.npy").numbered == ""
