@@ -28,6 +28,7 @@ from rerank.io.score_sides import (
     STORED,
     SaidOfIds,
     called,
+    check_places,
     check_rows,
     is_names,
     named_so,
@@ -86,6 +87,7 @@ def both_ids(container: Container, stored: Field, shape: Sequence[int], said: Sa
     queries, gallery = found.ids.get("texts"), found.ids.get("videos")
     if (queries is None) != (gallery is None) and said.nothing and not found.row_wise:
         raise _one_side(container.path, found.where, here)
+    check_places(container, lists, stored, said, named=said.stored_rows in found.ids)
     return _both(found.ids, (n, m), said, given=queries is not None or gallery is not None)
 
 
@@ -369,6 +371,7 @@ def _table_ids(
             check_count(ids, count, where, stored.where)
             check_unique(ids, where)
             made[side] = ids
+    check_places(container, fields, stored, said, named=said.stored_rows in made)
     if columns is None and not container.columns[0].startswith("column "):
         # What counts the columns is what they are called.
         made.setdefault(OTHER[said.stored_rows], tuple(map(str, range(len(container.columns)))))

@@ -13,11 +13,12 @@ from pathlib import Path
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.shell import word
 from rerank.core.wording import either, option
-from rerank.io.container import side_in
+from rerank.io.container import Container, side_in
 from rerank.io.field import Field
 from rerank.io.files import PathLike
 from rerank.io.ids import first_duplicate, is_list, read_ids
 from rerank.io.reading import ROWS
+from rerank.io.row_numbers import check_order, counts_rows, is_row_number
 from rerank.io.truth_words import CAPTION_FIELDS, plain, said_by_words
 
 SIDES = ("texts", "videos")
@@ -275,3 +276,34 @@ def check_rows(
         f"{path}: its rows are named in the column {name!r}, as if they were videos; give "
         f"{option('sims-rows', 'videos')}, or {way_to_name('texts', name)} if they are texts"
     )
+
+
+def check_places(
+    container: Container, lists: Mapping[str, Field], stored: Field, said: SaidOfIds, *, named: bool
+) -> None:
+    """Refuse rows that are called by their places and have numbers of their own.
+
+    Args:
+        container: the file.
+        lists: what lies beside the matrix.
+        stored: the matrix as it is stored.
+        said: what was said.
+        named: whether the file, or one that was given, names what is stored as rows.
+
+    Raises:
+        FormatError: numbers in another order, or a column of them among those of scores.
+    """
+    side, count = said.stored_rows, stored.shape[0]
+    for name in container.columns:
+        item = container.numbers.get(name)
+        if item is not None and is_row_number(name) and counts_rows(item, count):
+            raise FormatError(
+                f"{container.path}: its column {name!r} counts the rows, and would be taken for "
+                f"scores; leave it out, or call it {LISTS[side][:-1]!r} if these are the ids"
+            )
+    given = said.files[SIDES.index(side)]
+    if str(given) == ROWS or (named and given is None):
+        return
+    rows = either(f"--{side[:-1]}-ids rows", f'{LISTS[side]}="rows"')
+    way = f"{way_to_name(side, 'NAME')}; if the rows stand as meant: {rows}"
+    check_order({**container.numbers, **lists}, stored, way)

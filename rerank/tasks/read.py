@@ -357,9 +357,10 @@ def lists_of_ids(reading: Reading) -> dict[str, str]:
 
 def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.GroundTruth:
     """Read a ground truth for the inputs of a run, in the direction that the user said."""
+    by_rows = either("--text-ids rows --video-ids rows", 'text_ids="rows" and video_ids="rows"')
     try:
         truth = io.read_ground_truth(
-            gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged,
+            gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged, by_rows=by_rows,
             **inputs.reading.of_truth(),
         )  # fmt: skip
     except FormatError as error:
