@@ -29,6 +29,7 @@ from rerank.io.reading import ROWS, is_truth, side_of
 from rerank.methods import kinds
 from rerank.methods.directions import Groups
 from rerank.metrics.judge import text_answers
+from rerank.tasks.bank_ways import of_bank_alone
 
 # So many queries tell whether the lowest scores are the best.
 _TOLD_BY = 256
@@ -654,7 +655,11 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
     if name is not None and not own:
         with open_container(path) as container:
             name = name if holds(container, name) else None
-    bank = io.read_scores(path, nan=nan, **_bank_options(reading, path, name))
+    options = {"nan": nan, **_bank_options(reading, path, name)}
+    try:
+        bank = io.read_scores(path, **options)
+    except FormatError as error:
+        raise of_bank_alone(error, path, scores.source, options) from None
     if bank.ids_given and scores.ids_given and bank.gallery_ids != scores.gallery_ids:
         place = {name: column for column, name in enumerate(bank.gallery_ids)}
         odd = next((name for name in scores.gallery_ids if name not in place), None)
@@ -666,11 +671,12 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
         order = [place[name] for name in scores.gallery_ids]
         return replace(bank, scores=bank.scores[:, order], gallery_ids=scores.gallery_ids)
     if bank.scores.shape[1] != scores.scores.shape[1]:
-        raise RerankError(
-            f"--bank-sims {path}: is {bank.scores.shape}, expected bank texts x the "
-            f"{scores.scores.shape[1]} videos of {scores.source}; give --sims-rows videos if it is "
-            "stored the other way"
+        found = FormatError(
+            f"{label('bank-sims')} {path}: is {bank.scores.shape}, expected bank texts x the "
+            f"{scores.scores.shape[1]} videos of {scores.source}; give "
+            f"{option('sims-rows', 'videos')} if it is stored the other way"
         )
+        raise of_bank_alone(found, path, scores.source, options)
     return bank
 
 
