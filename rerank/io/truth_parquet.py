@@ -74,7 +74,7 @@ def parquet_readings(path: Path) -> Iterable[Reading]:
 
 def _columns(path: Path, fields: Mapping[str, Field]) -> _Columns:
     """Names, captions, and grades of whatever type."""
-    from rerank.io.formats.parquet import read_values
+    from rerank.io.formats.parquet import check_name, read_values
     from rerank.io.ids import read_ids
 
     grade = first_field(fields, GRADE_FIELDS)
@@ -89,12 +89,16 @@ def _columns(path: Path, fields: Mapping[str, Field]) -> _Columns:
             elif name == grade:
                 columns[name] = _told(path, name)
         elif _is_plain(item) and item.kind in ("text", "integer") and _is_of_pairs(name):
+            item.check()
+            check_name(path, name)
             columns[name] = read_ids(item)
         elif _is_plain(item) and item.kind == "text":
             try:
+                check_name(path, name)
                 columns[name] = read_ids(item)
-            except FormatError:  # what is no id may say other things
-                columns[name] = _values(item)
+            except FormatError:  # what is no id may say other things, or nothing of use
+                with contextlib.suppress(FormatError):
+                    columns[name] = _values(item)
     if first_field(columns, (*VIDEO_LISTS, *VIDEO_FIELDS)) is None:
         numbers = [
             name for name, item in fields.items() if len(item.shape) == 2 and item.kind == "integer"
@@ -127,7 +131,9 @@ def _values(item: Field) -> list[Any]:
     size = 0
     for part in item.blocks(0, item.shape[0]):
         values = np.asarray(part).tolist()
-        size += sum(len(value) if isinstance(value, str | bytes) else 8 for value in values)
+        # What comes again is one object.
+        texts = {id(value): len(value) for value in values if isinstance(value, str | bytes)}
+        size += sum(texts.values()) + 8 * len(values)
         afford(size + 32 * len(found), item.where, what="the column")
         found += values
     return found
@@ -190,7 +196,10 @@ def _beside(path: Path, fields: Mapping[str, Field], columns: _Columns) -> _Colu
 def _singles(path: Path, name: str, item: Field) -> list[Any] | None:
     """A column that has one value, or a list of one, in each row; None for another."""
     if _is_plain(item):
-        values = _values(item)
+        try:
+            values = _values(item)
+        except FormatError:  # of no use here, so it may be anything
+            return None
     elif item.shape[1:] == (1,) or (item.odd.startswith(_SINGLE) and "<" not in item.odd):
         try:
             values = _told(path, name)
