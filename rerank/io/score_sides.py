@@ -145,7 +145,7 @@ def _askew(
 
     Empty where one fits its own side, or none.
     """
-    counts = dict(zip(SIDES, shape, strict=True))
+    counts: dict[str, int] = dict(zip(SIDES, shape, strict=True))
     found = {n: (side, max(lists[n].shape, default=0)) for side, n in names.items()}
     askew = all(many == counts[OTHER[side]] != counts[side] for side, many in found.values())
     return found if askew else {}

@@ -22,8 +22,11 @@ from rerank.io.truth_words import (
     VIDEO_LISTS,
     caption_keys,
     first_field,
+    is_text_word,
+    names_both,
     names_sides,
     plain,
+    said_by_words,
 )
 
 _Columns: TypeAlias = dict[str, Sequence[Any]]
@@ -53,16 +56,15 @@ def parquet_readings(path: Path) -> Iterable[Reading]:
             name: item for name, item in container.fields.items()
             if name != "values" or not container.columns
         }  # fmt: skip
+        if not _may_name_sides(list(fields)):
+            raise _unnamed(path, list(fields))
         columns = _columns(path, fields)
         columns |= _decimal_ids(path, fields, list(columns))
         columns |= _beside(path, fields, columns)
     header = list(columns)
     listed = first_field(header, VIDEO_LISTS) and first_field(header, TEXT_FIELDS)
     if not names_sides(header) and not listed:
-        held = [name for name in fields if name not in columns]
-        raise FormatError(
-            f"{path}: its columns are {named([*header, *held])}; expected columns such as {HEADERS}"
-        )
+        raise _unnamed(path, [*header, *(name for name in fields if name not in columns)])
     each: Iterable[tuple[Any, ...]] = zip(*columns.values(), strict=True)
     lists = any(isinstance(value, list) for of in columns.values() for value in of[:1])
     counted = lists or any(caption_keys(tuple(header)))
@@ -70,6 +72,21 @@ def parquet_readings(path: Path) -> Iterable[Reading]:
         each = dict.fromkeys(each)  # ids that come again say nothing new; captions are counted
     rows = [dict(zip(header, row, strict=True)) for row in each]
     return readings_of_records(rows, str(path), how="a table", kind="row")
+
+
+def _may_name_sides(header: Sequence[str]) -> bool:
+    """Whether some columns may name both sides, whatever they hold."""
+    lists = first_field(header, VIDEO_LISTS) and first_field(header, TEXT_FIELDS)
+    words = any(map(is_text_word, header)) and any(
+        said_by_words("text", name) == "text-video" for name in header
+    )
+    return bool(names_both(header) or lists or words)
+
+
+def _unnamed(path: Path, header: Sequence[str]) -> FormatError:
+    return FormatError(
+        f"{path}: its columns are {named(header)}; expected columns such as {HEADERS}"
+    )
 
 
 def _columns(path: Path, fields: Mapping[str, Field]) -> _Columns:

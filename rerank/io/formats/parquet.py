@@ -463,12 +463,12 @@ def _values(file: Any, name: str, where: str) -> Any:  # noqa: ANN401  no stubs
 def _check_lengths(texts: Any, where: str) -> None:  # noqa: ANN401  no stubs
     """Refuse a text that is no name before Python holds it."""
     import pyarrow.types as types
-    from pyarrow import compute
 
-    if types.is_string(texts.type) or types.is_binary(texts.type):
-        longest = compute.max(compute.binary_length(texts)).as_py()
-        if (longest or 0) > _LONGEST:
-            raise _too_long(where)
+    if not len(texts) or not (types.is_string(texts.type) or types.is_binary(texts.type)):
+        return
+    ends = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset :][: len(texts) + 1]
+    if int(np.diff(ends).max()) > _LONGEST:
+        raise _too_long(where)
 
 
 _NUMBERS = (
