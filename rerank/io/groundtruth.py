@@ -15,6 +15,7 @@ from rerank.core.wording import either, option
 from rerank.io.files import PathLike, as_path, named, to_json, write_text
 from rerank.io.groundtruth_formats import readings_of
 from rerank.io.ids import check_unique
+from rerank.io.row_numbers import in_other_order
 from rerank.io.truth_records import Pair, Reading, bare_reading, without_endings
 from rerank.io.truth_splits import Decision, UnfitError, Wanted, first_of_splits, of_one_split
 
@@ -143,6 +144,7 @@ def read_ground_truth(
     direction: str = "auto",
     split: str | None = None,
     role: str = "gt",
+    by_rows: str = "",
 ) -> GroundTruth:
     """Read which videos are right for every text; ids are matched by name, never by position.
 
@@ -175,6 +177,8 @@ def read_ground_truth(
         split: the one to read of a file with several, "/" for all; by default the one that names
             these texts.
         role: the option that named the file, for messages.
+        by_rows: what a message says of how to name both sides by the numbers of their rows, where
+            the caller has a way.
 
     Raises:
         FormatError: several splits name these texts, the file says another direction than the ids,
@@ -185,7 +189,7 @@ def read_ground_truth(
     check_unique(gallery_ids, "videos")
     path = as_path(path, "read_ground_truth")
     if str(path) == "diagonal":
-        return _diagonal(query_ids, gallery_ids)
+        return _diagonal(query_ids, gallery_ids, by_rows)
     where = str(path)
     texts = {name: row for row, name in enumerate(query_ids)}
     videos = {name: row for row, name in enumerate(gallery_ids)}
@@ -319,7 +323,7 @@ def _stated(source: Path, reading: Reading, direction: str) -> Iterator[Pair]:
         yield Pair(pair.second, pair.first, pair.grade) if turned else pair
 
 
-def _diagonal(query_ids: Sequence[str], gallery_ids: Sequence[str]) -> GroundTruth:
+def _diagonal(query_ids: Sequence[str], gallery_ids: Sequence[str], by_rows: str) -> GroundTruth:
     n, m = len(query_ids), len(gallery_ids)
     if not n:
         raise FormatError("diagonal: there are no texts and videos")
@@ -334,17 +338,34 @@ def _diagonal(query_ids: Sequence[str], gallery_ids: Sequence[str]) -> GroundTru
                 "many of both; give a ground truth file"
             )
         rows = [row for row in found if row is not None]
-    elif tuple(query_ids) != tuple(gallery_ids) and set(query_ids) == set(gallery_ids):
-        pairs = enumerate(zip(query_ids, gallery_ids, strict=True))
-        row, (one, other) = next((row, both) for row, both in pairs if both[0] != both[1])
-        way = either("--text-ids rows --video-ids rows", 'text_ids="rows" and video_ids="rows"')
-        raise FormatError(
-            f"diagonal: pairs row i with row i, but both sides have the same ids in another order "
-            f"(row {row} is {one!r} and {other!r}); give {way} if rows are meant, or a ground "
-            "truth file of these ids"
-        )
+    elif tuple(query_ids) != tuple(gallery_ids):
+        _check_places(query_ids, gallery_ids, by_rows)
     split = np.split(np.array(rows, dtype=np.int64), n)
     return GroundTruth(_frozen(split), m, source="diagonal")
+
+
+def _check_places(query_ids: Sequence[str], gallery_ids: Sequence[str], by_rows: str) -> None:
+    """Refuse rows that are paired by their places and have another order of their own.
+
+    Raises:
+        FormatError: the same ids on both sides in another order, or numbers that count one side.
+    """
+    for side, ids in zip(nouns.sides(), (query_ids, gallery_ids), strict=True):
+        if in_other_order(ids):
+            raise FormatError(
+                f"diagonal: pairs row i with row i, but the {side} have numbers of their own in "
+                f"another order, {', '.join(ids[:3])}, ...; sort the rows by them, or leave them "
+                "out if they stand as meant, or give a ground truth file of these ids"
+            )
+    if set(query_ids) == set(gallery_ids):
+        pairs = enumerate(zip(query_ids, gallery_ids, strict=True))
+        row, (one, other) = next((row, both) for row, both in pairs if both[0] != both[1])
+        way = by_rows or either("", "the numbers of the rows as both ids")
+        way = f"{way} if rows are meant, or " if way else ""
+        raise FormatError(
+            f"diagonal: pairs row i with row i, but both sides have the same ids in another order "
+            f"(row {row} is {one!r} and {other!r}); give {way}a ground truth file of these ids"
+        )
 
 
 def _shares(

@@ -1,6 +1,6 @@
 """Rows that say their own number, where nothing but their place in the file tells them apart."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from rerank.core.errors import FormatError, RerankError
@@ -10,7 +10,8 @@ from rerank.io.ids import is_list, read_ids
 # What columns are called that number rows; pandas calls one of a table in text by nothing.
 _NAMES = (
     "index", "idx", "row", "row_index", "row_idx", "row_id", "row_number", "indices", "indexes",
-    "__index_level_0__", "Unnamed: 0", "column 0",
+    "__index_level_0__", "Unnamed: 0", "column 0", "order", "perm", "permutation", "sort_idx",
+    "sort_index", "sort_order", "shuffle", "shuffle_idx",
 )  # fmt: skip
 
 
@@ -46,14 +47,33 @@ def check_order(fields: Mapping[str, Field], rows: Field, way: str = "") -> None
                 )
 
 
+def counts_rows(item: Field, count: int) -> bool:
+    """Whether a column holds the numbers of all rows, in any order."""
+    return _numbers_of(item, count) is not None
+
+
+def in_other_order(found: Sequence[str]) -> bool:
+    """Whether names are the numbers 0, 1, ... or 1, 2, ... of all, and not in their order.
+
+    >>> in_other_order(["1", "0", "2"]), in_other_order(["1", "2"]), in_other_order(["b", "a"])
+    (True, False, False)
+    """
+    usual = [tuple(map(str, range(first, first + len(found)))) for first in (0, 1)]
+    return any(tuple(found) != one and set(found) == set(one) for one in usual)
+
+
 def _other_order(item: Field, count: int) -> tuple[str, ...] | None:
     """What a column holds, where that is the numbers of all rows and not in their order."""
+    found = _numbers_of(item, count)
+    return found if found is not None and in_other_order(found) else None
+
+
+def _numbers_of(item: Field, count: int) -> tuple[str, ...] | None:
+    """The numbers of all rows that a column holds; None where it holds something else."""
     if item.kind == "other" or not is_list(item) or max(item.shape) != count:
         return None
     with suppress(RerankError):  # no whole numbers
         found = read_ids(item)
-        for first in (0, 1):
-            usual = tuple(map(str, range(first, first + count)))
-            if found != usual and set(found) == set(usual):
-                return found
+        if any(set(found) == set(map(str, range(first, first + count))) for first in (0, 1)):
+            return found
     return None

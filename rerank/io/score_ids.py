@@ -1,12 +1,11 @@
 """Names of the rows and columns of a matrix of scores, wherever a file keeps them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
-from rerank.core.errors import FormatError, RerankError
-from rerank.core.wording import either, option
+from rerank.core.errors import FormatError
+from rerank.core.wording import either
 from rerank.io.container import LIST_NAMES, Container, contents, side_in
 from rerank.io.field import Field
 from rerank.io.files import PathLike
@@ -16,89 +15,48 @@ from rerank.io.ids import (
     check_unique,
     find_sidecar,
     first_duplicate,
-    is_list,
     read_ids,
     read_sidecar,
 )
 from rerank.io.reading import ROWS
-from rerank.io.truth_words import said_by_words
-
-SIDES = ("texts", "videos")
-_OTHER = {"texts": "videos", "videos": "texts"}
-_LISTS = {"texts": "query_ids", "videos": "gallery_ids"}
-# What else the names of texts and videos are called.
-_SAME = {
-    "query_ids": ("queries", "text_ids", "texts", "caption_ids", "captions", "query_names"),
-    "gallery_ids": (
-        "gallery", "items", "video_ids", "videos", "image_ids", "images", "item_ids", "doc_ids",
-        "gallery_names",
-    ),
-}  # fmt: skip
-# What they are called where there are as many; else these may be anything.
-_MAYBE = {
-    "texts": ("query_id", "text_id", "caption_id", "sen_id", "qids", "qid"),
-    "videos": ("gallery_id", "video_id", "image_id", "item_id", "doc_id", "image_path",
-               "video_path", "vids", "vid"),
-}  # fmt: skip
-# So are what is stored as rows and as columns; some are of pandas.
-_STORED = (
-    ("rows", "row_ids", "row_names", "index"),
-    ("columns", "column_ids", "column_names", "cols", "col_ids"),
+from rerank.io.score_sides import (
+    KNOWN,
+    LISTS,
+    MAYBE,
+    OTHER,
+    SIDES,
+    STORED,
+    SaidOfIds,
+    called,
+    check_places,
+    check_rows,
+    is_names,
+    named_so,
+    way_to_name,
 )
-_KNOWN = {*_SAME, *chain(*_SAME.values(), *_MAYBE.values(), *_STORED)}
+
 # Names of something, which do not say of what.
-_BARE = tuple(name for name in LIST_NAMES if name not in _KNOWN)
+_BARE = tuple(name for name in LIST_NAMES if name not in KNOWN)
 
 
-@dataclass(frozen=True, eq=False)
-class SaidOfIds:
-    """What was said of the names of a matrix.
+class BothIds(NamedTuple):
+    """Names of the two sides of a matrix.
 
     Attributes:
-        files: files of the names of the texts and of the videos, or "rows".
-        columns: "texts", "videos" or "rows", those that are stored, -> the list that names them.
-        turned: whether it was said that the videos are stored as rows.
-        stored_rows: the side that is stored as rows.
+        texts: one for each.
+        videos: one for each.
+        given: whether the file has names of one side at least.
+        numbered: the side that is called by its numbers, where only the other has names and
+            nobody said so; else "".
     """
 
-    files: tuple[PathLike | None, PathLike | None] = (None, None)
-    columns: Mapping[str, str] = field(default_factory=dict)
-    turned: bool = False
-    stored_rows: str = "texts"
-
-    @property
-    def nothing(self) -> bool:
-        """Whether nothing was said of any name."""
-        return self.files == (None, None) and not self.columns
-
-    def column_of(self, side: str) -> str | None:
-        """The list that names a side."""
-        rows = self.columns.get(ROWS) if side == self.stored_rows else None
-        return self.columns.get(side, rows)
+    texts: tuple[str, ...]
+    videos: tuple[str, ...]
+    given: bool
+    numbered: str
 
 
-def said_of_ids(
-    query_ids: PathLike | None,
-    gallery_ids: PathLike | None,
-    id_column: str | Mapping[str, str] | None,
-    *,
-    turned: bool,
-) -> SaidOfIds:
-    """What `read_scores` was told about names.
-
-    Raises:
-        RerankError: a list of no side.
-    """
-    columns = {ROWS: id_column} if isinstance(id_column, str) else dict(id_column or {})
-    odd = next((side for side in columns if side not in (*SIDES, ROWS)), None)
-    if odd is not None:
-        raise RerankError(f"id_column: got {odd!r}, expected 'texts', 'videos' or 'rows'")
-    return SaidOfIds((query_ids, gallery_ids), columns, turned, SIDES[turned])
-
-
-def both_ids(
-    container: Container, stored: Field, shape: Sequence[int], said: SaidOfIds
-) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+def both_ids(container: Container, stored: Field, shape: Sequence[int], said: SaidOfIds) -> BothIds:
     """Names of the texts and of the videos, and whether the file has them.
 
     In a file that is turned, `query_ids` may name what is stored as rows, or what is meant.
@@ -116,7 +74,9 @@ def both_ids(
     if container.columns and stored is container.fields.get("values"):
         return _table_ids(container, stored, (n, m), said)
     lists = _beside(container, stored)
-    here = _called(lists, stored, (n, m), said)
+    here = list(LISTS.values())
+    if not _is_row_wise(container):
+        here = called(lists, stored, (n, m), said)
     found = _Names(container, stored, dict(zip(SIDES, (n, m), strict=True)), said, lists)
     for side, name in zip(SIDES, here, strict=True):
         found.look(side, name)
@@ -127,8 +87,22 @@ def both_ids(
     queries, gallery = found.ids.get("texts"), found.ids.get("videos")
     if (queries is None) != (gallery is None) and said.nothing and not found.row_wise:
         raise _one_side(container.path, found.where, here)
-    names = tuple(found.ids.get(s) or tuple(map(str, range(found.counts[s]))) for s in SIDES)
-    return names[0], names[1], queries is not None or gallery is not None
+    check_places(container, lists, stored, said, named=said.stored_rows in found.ids)
+    return _both(found.ids, (n, m), said, given=queries is not None or gallery is not None)
+
+
+def _both(
+    ids: Mapping[str, tuple[str, ...]], shape: Sequence[int], said: SaidOfIds, *, given: bool
+) -> BothIds:
+    """Names of both sides, of which those without are numbered."""
+    numbers = {side: tuple(map(str, range(n))) for side, n in zip(SIDES, shape, strict=True)}
+    numbered = ""
+    for side, file in zip(SIDES, said.files, strict=True):
+        named = ids.get(OTHER[side])
+        if side not in ids and file is None and named not in (None, numbers[OTHER[side]]):
+            numbered = side
+    texts, videos = (ids.get(side, numbers[side]) for side in SIDES)
+    return BothIds(texts, videos, given, numbered)
 
 
 def cube_ids(
@@ -142,17 +116,17 @@ def cube_ids(
     lists = _beside(container, cube)
     found = _Names(container, cube, dict(zip(SIDES, counts, strict=True)), said, lists)
     for side in SIDES:
-        found.look(side, _LISTS[side])
+        found.look(side, LISTS[side])
     found.take_bare()
     return found.ids.get("texts"), found.ids.get("videos")
 
 
 def _one_side(path: Path, where: Mapping[str, str], here: Sequence[str]) -> FormatError:
     (side,) = where
-    missing = here[SIDES.index(_OTHER[side])]
+    missing = here[SIDES.index(OTHER[side])]
     there = where[side]
-    call = _LISTS[_OTHER[side]]
-    rows = either(f"--{_OTHER[side][:-1]}-ids rows", f'{call}="rows"')
+    call = LISTS[OTHER[side]]
+    rows = either(f"--{OTHER[side][:-1]}-ids rows", f'{call}="rows"')
     return FormatError(
         f"{path}: has {there} but no {missing}; give both or neither, or {rows} where those are "
         "numbers"
@@ -172,38 +146,9 @@ def _beside(container: Container, stored: Field) -> dict[str, Field]:
     return {name: item for name, item in lists.items() if item is not stored}
 
 
-def _called(
-    lists: Mapping[str, Field], stored: Field, shape: tuple[int, int], said: SaidOfIds
-) -> list[str]:
-    """What the names of the texts and of the videos are called in the file."""
-    n, m = shape
-    here = list(_LISTS.values())
-    field = lists.get("query_ids")
-    length = -1 if field is None else max(field.shape, default=0)
-    # In a square they name the rows as they lie in the file.
-    if said.turned and ((length == m != n) or (n == m == length)):
-        here.reverse()
-    if not said.turned and said.nothing and n != m:
-        if lengths_of(lists) == [m, n]:
-            raise FormatError(
-                f"{stored.where}: is {(n, m)}, with {m} ids of texts and {n} of videos: it is "
-                f"stored videos x texts; give {option('sims-rows', 'videos')}"
-            )
-    return here
-
-
-def lengths_of(lists: Mapping[str, Field]) -> list[int]:
-    """How many names there are of the texts and of the videos; -1 where there are none."""
-    found = (_named(lists, name) for name in _LISTS.values())
-    return [-1 if field is None else max(field.shape, default=0) for field in found]
-
-
-def _named(lists: Mapping[str, Field], name: str) -> Field | None:
-    """The list of names called so, or like it."""
-    if name in lists:
-        return lists[name]
-    others = (lists[other] for other in _SAME[name] if other in lists)
-    return next((f for f in others if f.kind in ("text", "integer") and is_list(f)), None)
+def _is_row_wise(container: Container) -> bool:
+    """Whether a file is a table, in which a column has an entry for each row."""
+    return not container.per_item and len(container.fields) > 1
 
 
 class _Names:
@@ -226,8 +171,8 @@ class _Names:
 
     @property
     def row_wise(self) -> bool:
-        """Whether the file is a table, in which a column has an entry for each row."""
-        return not self.container.per_item and len(self.container.fields) > 1
+        """Whether the file is a table."""
+        return _is_row_wise(self.container)
 
     @property
     def _open(self) -> list[str]:
@@ -255,15 +200,15 @@ class _Names:
 
     def _field_of(self, side: str, name: str) -> Field | None:
         """A list that is called as the names of a side are, or of the rows or columns."""
-        field = _named(self.lists, name)
+        field = named_so(self.lists, name)
         if field is None and self.container.schema is not None:
             # A result file keeps them with its directions.
             field = self.container.fields.get(f"t2v/{name}")
         if field is not None:
             return field
-        for name in (*_MAYBE[side], *_STORED[side != self.said.stored_rows]):
+        for name in (*MAYBE[side], *STORED[side != self.said.stored_rows]):
             field = self.lists.get(name)
-            if field is not None and field.kind in ("text", "integer") and is_list(field):
+            if field is not None and is_names(field):
                 if max(field.shape) == self.counts[side]:
                     return field
         return None
@@ -280,6 +225,9 @@ class _Names:
             return
         found = _column_of_ids(self.container, self.lists, side)
         if found is not None:
+            if side == "texts":
+                name = _own_name(self.lists, found[0])
+                check_rows(self.container.path, name, found[1], (), self.lists)
             self._take(side, found[1], self.lists[found[0]].where, found[0])
         elif (sidecar := find_sidecar(self.container.path)) is not None:
             self._take(side, read_sidecar(sidecar)[0], str(sidecar), sidecar.name)
@@ -322,7 +270,7 @@ class _Names:
             if field is None:
                 continue
             odd = bool(field.odd) and name.endswith("ids")
-            if odd or (field.kind in ("text", "integer") and is_list(field)):
+            if odd or is_names(field):
                 found = True
                 if odd and self._open:
                     read_ids(field)  # says what is wrong with it
@@ -335,18 +283,15 @@ class _Names:
         """What to say of a list that could name either side."""
         if isinstance(source, Path):
             return [
-                either(f"--{side[:-1]}-ids {source}", f"{_LISTS[side]}={str(source)!r}")
+                either(f"--{side[:-1]}-ids {source}", f"{LISTS[side]}={str(source)!r}")
                 for side in self._open
             ]
-        return [
-            either(f"--id-column {side}={name}", f"id_column={{{side!r}: {name!r}}}")
-            for side in self._open
-        ]
+        return [way_to_name(side, name) for side in self._open]
 
     def _numbers(self) -> str:
         """How to say that the numbers of rows are meant."""
         typed = " ".join(f"--{side[:-1]}-ids rows" for side in self._open)
-        called = ", ".join(f'{_LISTS[side]}="rows"' for side in self._open)
+        called = ", ".join(f'{LISTS[side]}="rows"' for side in self._open)
         return f"{either(typed, called)} where the numbers of rows are meant"
 
 
@@ -371,11 +316,10 @@ def given_ids(path: PathLike, side: str) -> tuple[str, ...] | None:
 
 def _columns_of_names(container: Container, lists: Mapping[str, Field], side: str) -> list[str]:
     """Columns that may name the rows of a table, in the order in which they are believed."""
-    texts = [name for name, item in lists.items() if item.kind in ("text", "integer")]
-    texts = [name for name in texts if is_list(lists[name])]
+    texts = [name for name, item in lists.items() if is_names(item)]
     known = [name for tier in container.id_names for name in tier if name in texts]
     # Those of the other side are believed last: the right item of a query, say.
-    known.sort(key=lambda name: side_in(name) == _OTHER[side])
+    known.sort(key=lambda name: side_in(name) == OTHER[side])
     return known or texts
 
 
@@ -393,15 +337,21 @@ def _column_of_ids(
     return None
 
 
+def _own_name(lists: Mapping[str, Field], name: str) -> str:
+    """What a column is called in the file; a lone one of text is called ids too."""
+    return next(own for own in lists if lists[own] is lists[name])
+
+
 def _table_ids(
     container: Container, stored: Field, shape: tuple[int, int], said: SaidOfIds
-) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+) -> BothIds:
     """Ids of a table: of its rows in a column of text, of its columns as their names."""
     fields = container.fields
     columns: tuple[str, ...] | None = container.columns
     if columns == tuple(map(str, range(len(columns)))) or columns[0].startswith("column "):
         columns = None
-    made, known = [], columns is not None
+    made: dict[str, tuple[str, ...]] = {}
+    known = columns is not None
     for side, count, given in zip(SIDES, shape, said.files, strict=True):
         where, called = str(container.path), said.column_of(side)
         if given is not None:
@@ -414,32 +364,15 @@ def _table_ids(
             names = _columns_of_names(container, fields, side)
             ids = read_ids(fields[names[0]]) if names else None
             if names and not said.turned and said.files[0] is None:
-                # A lone column of text is called ids too.
-                corner = next(name for name in fields if fields[name] is fields[names[0]])
-                _check_corner(container, corner, ids or (), columns or ())
+                corner = _own_name(fields, names[0])
+                check_rows(container.path, corner, ids or (), columns or (), fields)
         known = known or (ids is not None and side == said.stored_rows)
-        ids = ids or tuple(map(str, range(count)))
-        check_count(ids, count, where, stored.where)
-        check_unique(ids, where)
-        made.append(ids)
-    return made[0], made[1], known
-
-
-def _check_corner(
-    container: Container, column: str, rows: Sequence[str], columns: Sequence[str]
-) -> None:
-    """Refuse a table whose column of names says that its rows are videos.
-
-    Texts may be called by their videos, with `#k` behind or without.
-
-    Raises:
-        FormatError: it does, and its columns have other names.
-    """
-    if not columns or said_by_words("text", column) != "text-video":
-        return
-    if {name.partition("#")[0] for name in rows}.issubset(columns):
-        return
-    raise FormatError(
-        f"{container.path}: its rows are named in the column {column!r}, as if they were videos; "
-        f"give {option('sims-rows', 'videos')}, or call the column 'query_id' if they are texts"
-    )
+        if ids:
+            check_count(ids, count, where, stored.where)
+            check_unique(ids, where)
+            made[side] = ids
+    check_places(container, fields, stored, said, named=said.stored_rows in made)
+    if columns is None and not container.columns[0].startswith("column "):
+        # What counts the columns is what they are called.
+        made.setdefault(OTHER[said.stored_rows], tuple(map(str, range(len(container.columns)))))
+    return _both(made, shape, said, given=known)

@@ -1,6 +1,7 @@
 """Score matrices, read from files."""
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rerank.core.errors import FormatError, RerankError
+from rerank.core.errors import FormatError, RerankError, RerankWarning
 from rerank.core.wording import either, option
 from rerank.io.container import Container
 from rerank.io.field import (
@@ -24,7 +25,8 @@ from rerank.io.field import (
 from rerank.io.files import PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.opening import open_container
-from rerank.io.score_ids import SaidOfIds, both_ids, cube_ids, lengths_of, said_of_ids
+from rerank.io.score_ids import both_ids, cube_ids
+from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids
 from rerank.io.truth_words import direction_of, plain
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
@@ -52,6 +54,8 @@ class ScoreMatrix:
         total_rows: rows in the file; more than n when a slice was read.
         reverse: (m, n) scores of the other direction, where they are no transpose of the first.
         called: the name of its array, "" where it has none.
+        numbered: "texts" or "videos", the side that is called by its numbers, where the file names
+            the other side only and nothing was said; else "".
 
     >>> ScoreMatrix(np.ones((2, 3), np.float32), ("a", "b"), ("x", "y", "z"), "s.npz")
     ScoreMatrix(2 x 3 float32, from s.npz)
@@ -65,11 +69,17 @@ class ScoreMatrix:
     total_rows: int = 0
     reverse: np.ndarray | None = None
     called: str = ""
+    numbered: str = ""
 
     def __repr__(self) -> str:
         n, m = self.scores.shape
         both = ", both directions" if self.reverse is not None else ""
         return f"ScoreMatrix({n} x {m} {self.scores.dtype}{both}, from {self.source})"
+
+    @property
+    def of_numbered(self) -> str:
+        """What a person should know about a side that has no names, or ""."""
+        return _of_numbered(self.source, self.numbered)
 
     @property
     def is_of_distances(self) -> bool:
@@ -95,6 +105,7 @@ class _Located:
     given: bool
     reverse: Field | None
     called: str = ""
+    numbered: str = ""
 
 
 def read_scores(
@@ -163,8 +174,18 @@ def read_scores(
             reverse = _read(other, found.gallery_ids, found.query_ids, None, nan=nan)
     return ScoreMatrix(
         scores, found.query_ids[start:stop], found.gallery_ids, str(path), found.given,
-        found.rows.shape[0], reverse, found.called,
+        found.rows.shape[0], reverse, found.called, found.numbered,
     )  # fmt: skip
+
+
+def _of_numbered(source: PathLike, side: str) -> str:
+    if not side:
+        return ""
+    file = either(f"--{side[:-1]}-ids FILE", f"{LISTS[side]}=FILE")
+    return (
+        f"{source}: names no {side}, which are called by their numbers, 0, 1, ...; if they have "
+        f"names, give them with {file}"
+    )
 
 
 def _own_reverse(found: _Located) -> Field | None:
@@ -260,6 +281,9 @@ def convert_scores(
     said = said_of_ids(query_ids, gallery_ids, id_column, turned=_turned(sims_rows))
     with open_container(Path(source)) as container:
         found = _located(container, dataset, said)
+        if found.numbered:
+            note = _of_numbered(source, found.numbered)
+            warnings.warn(note, RerankWarning, stacklevel=2)
         shape = (found.rows.shape[0], found.rows.shape[1])
         parts = {"scores": found.rows}
         if found.reverse is not None:
@@ -325,13 +349,13 @@ def _located(container: Container, dataset: str | None, said: SaidOfIds) -> _Loc
     if item is container.fields.get(_REVERSE) and dataset is None:
         # The other direction alone: its rows are the videos.
         item, said = _transposed(item), replace(said, stored_rows="videos")
-    queries, gallery, given = both_ids(container, stored, item.shape, said)
+    queries, gallery, given, numbered = both_ids(container, stored, item.shape, said)
     kept = _kept(container, item.shape[0])
     if kept is not None:
         item, queries = _rows_of(item, kept), tuple(queries[i] for i in kept)
         if reverse is not None:
             reverse = _transposed(_rows_of(_transposed(reverse), kept))
-    return _Located(item, queries, gallery, given, reverse, called)
+    return _Located(item, queries, gallery, given, reverse, called, numbered)
 
 
 def _find(container: Container, dataset: str | None) -> Field:

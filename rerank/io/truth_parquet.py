@@ -22,8 +22,11 @@ from rerank.io.truth_words import (
     VIDEO_LISTS,
     caption_keys,
     first_field,
+    is_text_word,
+    names_both,
     names_sides,
     plain,
+    said_by_words,
 )
 
 _Columns: TypeAlias = dict[str, Sequence[Any]]
@@ -53,16 +56,15 @@ def parquet_readings(path: Path) -> Iterable[Reading]:
             name: item for name, item in container.fields.items()
             if name != "values" or not container.columns
         }  # fmt: skip
+        if not _may_name_sides(list(fields)):
+            raise _unnamed(path, list(fields))
         columns = _columns(path, fields)
         columns |= _decimal_ids(path, fields, list(columns))
         columns |= _beside(path, fields, columns)
     header = list(columns)
     listed = first_field(header, VIDEO_LISTS) and first_field(header, TEXT_FIELDS)
     if not names_sides(header) and not listed:
-        held = [name for name in fields if name not in columns]
-        raise FormatError(
-            f"{path}: its columns are {named([*header, *held])}; expected columns such as {HEADERS}"
-        )
+        raise _unnamed(path, [*header, *(name for name in fields if name not in columns)])
     each: Iterable[tuple[Any, ...]] = zip(*columns.values(), strict=True)
     lists = any(isinstance(value, list) for of in columns.values() for value in of[:1])
     counted = lists or any(caption_keys(tuple(header)))
@@ -72,9 +74,24 @@ def parquet_readings(path: Path) -> Iterable[Reading]:
     return readings_of_records(rows, str(path), how="a table", kind="row")
 
 
+def _may_name_sides(header: Sequence[str]) -> bool:
+    """Whether some columns may name both sides, whatever they hold."""
+    lists = first_field(header, VIDEO_LISTS) and first_field(header, TEXT_FIELDS)
+    words = any(map(is_text_word, header)) and any(
+        said_by_words("text", name) == "text-video" for name in header
+    )
+    return bool(names_both(header) or lists or words)
+
+
+def _unnamed(path: Path, header: Sequence[str]) -> FormatError:
+    return FormatError(
+        f"{path}: its columns are {named(header)}; expected columns such as {HEADERS}"
+    )
+
+
 def _columns(path: Path, fields: Mapping[str, Field]) -> _Columns:
     """Names, captions, and grades of whatever type."""
-    from rerank.io.formats.parquet import read_values
+    from rerank.io.formats.parquet import check_name, read_values
     from rerank.io.ids import read_ids
 
     grade = first_field(fields, GRADE_FIELDS)
@@ -89,12 +106,16 @@ def _columns(path: Path, fields: Mapping[str, Field]) -> _Columns:
             elif name == grade:
                 columns[name] = _told(path, name)
         elif _is_plain(item) and item.kind in ("text", "integer") and _is_of_pairs(name):
+            item.check()
+            check_name(path, name)
             columns[name] = read_ids(item)
         elif _is_plain(item) and item.kind == "text":
             try:
+                check_name(path, name)
                 columns[name] = read_ids(item)
-            except FormatError:  # what is no id may say other things
-                columns[name] = _values(item)
+            except FormatError:  # what is no id may say other things, or nothing of use
+                with contextlib.suppress(FormatError):
+                    columns[name] = _values(item)
     if first_field(columns, (*VIDEO_LISTS, *VIDEO_FIELDS)) is None:
         numbers = [
             name for name, item in fields.items() if len(item.shape) == 2 and item.kind == "integer"
@@ -127,7 +148,9 @@ def _values(item: Field) -> list[Any]:
     size = 0
     for part in item.blocks(0, item.shape[0]):
         values = np.asarray(part).tolist()
-        size += sum(len(value) if isinstance(value, str | bytes) else 8 for value in values)
+        # What comes again is one object.
+        texts = {id(value): len(value) for value in values if isinstance(value, str | bytes)}
+        size += sum(texts.values()) + 8 * len(values)
         afford(size + 32 * len(found), item.where, what="the column")
         found += values
     return found
@@ -190,7 +213,10 @@ def _beside(path: Path, fields: Mapping[str, Field], columns: _Columns) -> _Colu
 def _singles(path: Path, name: str, item: Field) -> list[Any] | None:
     """A column that has one value, or a list of one, in each row; None for another."""
     if _is_plain(item):
-        values = _values(item)
+        try:
+            values = _values(item)
+        except FormatError:  # of no use here, so it may be anything
+            return None
     elif item.shape[1:] == (1,) or (item.odd.startswith(_SINGLE) and "<" not in item.odd):
         try:
             values = _told(path, name)

@@ -160,6 +160,18 @@ def is_text_word(name: str) -> bool:
     return re.fullmatch(_TEXT_WORD + _COLUMN, plain(name)) is not None
 
 
+def names_one_side(name: str) -> bool:
+    """Whether a column is called as the ids of one side are.
+
+    >>> names_one_side("vid"), names_one_side("qid"), names_one_side("video_length")
+    (True, True, False)
+    """
+    if is_text_word(name) or said_by_words("text", name) == "text-video":
+        return True
+    ids = plain(name).endswith(("id", "idx", "index"))
+    return ids and plain(name) in (*TEXT_FIELDS, *VIDEO_FIELDS)
+
+
 def direction_of(name: str) -> str:
     """The direction that a name such as t2v or video_to_texts says; "" for none.
 

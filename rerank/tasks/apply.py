@@ -475,7 +475,12 @@ def apply_files(
     if comm.rank() > 0:
         return Answer({}, "")
     cautions, notes = _messages(result, warned)
-    notes = (*made.notes, *notes, *dict.fromkeys(found.note for found in answers.values()))
+    notes = (
+        *made.notes,
+        *inputs.of_names,
+        *notes,
+        *dict.fromkeys(found.note for found in answers.values()),
+    )
     # Only the first of several processes is here, and names of all are gathered by all.
     ids = ((), ()) if inputs.sharded else (inputs.text_ids, inputs.video_ids)
     sources = [found.source for found in (inputs.texts, inputs.videos, inputs.scores) if found]

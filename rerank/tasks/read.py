@@ -29,6 +29,7 @@ from rerank.io.reading import ROWS, is_truth, side_of
 from rerank.methods import kinds
 from rerank.methods.directions import Groups
 from rerank.metrics.judge import text_answers
+from rerank.tasks.bank_ways import of_bank_alone
 
 # So many queries tell whether the lowest scores are the best.
 _TOLD_BY = 256
@@ -76,6 +77,13 @@ class Inputs:
     def sentence(self) -> str:
         """What a person should know about the numbers of a score matrix, or ""."""
         return "" if self.scores is None else self.stored.sentence
+
+    @property
+    def of_names(self) -> tuple[str, ...]:
+        """What a person should know about the names of a score matrix."""
+        if self.scores is None or self.row_numbers or not self.scores.of_numbered:
+            return ()
+        return (self.scores.of_numbered,)
 
     def vectors(self, role: str) -> ArrayLike | None:
         """Embeddings of one file as they are compared: through the trained heads, if any."""
@@ -350,9 +358,10 @@ def lists_of_ids(reading: Reading) -> dict[str, str]:
 
 def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.GroundTruth:
     """Read a ground truth for the inputs of a run, in the direction that the user said."""
+    by_rows = either("--text-ids rows --video-ids rows", 'text_ids="rows" and video_ids="rows"')
     try:
         truth = io.read_ground_truth(
-            gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged,
+            gt, inputs.text_ids, inputs.video_ids, allow_unjudged=allow_unjudged, by_rows=by_rows,
             **inputs.reading.of_truth(),
         )  # fmt: skip
     except FormatError as error:
@@ -457,8 +466,9 @@ def read_inputs(
                 "embeddings; the scores of a bank are --bank-sims"
             )
         return _read_scores(
-            sims, bank_sims, said, sharded=sharded, scores_are=scores_are, unscored=unscored
-        )
+            sims, bank_sims, said, sharded=sharded, scores_are=scores_are, unscored=unscored,
+            row_numbers=numbers,
+        )  # fmt: skip
     if bank_sims is not None:
         raise RerankError("--bank-sims needs --sims; with --videos and --texts give --bank-texts")
     if videos is None or texts is None:
@@ -539,7 +549,7 @@ def check_lengths(
 
 def _read_scores(
     sims: Path, bank_sims: Path | None, said: Reading, *, sharded: bool, scores_are: str,
-    unscored: str | None,
+    unscored: str | None, row_numbers: bool,
 ) -> Inputs:  # fmt: skip
     """Read a matrix, of several processes a share of its rows, and the scores of a bank."""
     value = kinds.parse_unscored(unscored)
@@ -552,7 +562,7 @@ def _read_scores(
     if scores_are == "auto" and scores.is_of_distances:
         scores_are = "distances"
     return Inputs(
-        scores=scores, sharded=sharded, reading=said, bank_scores=bank,
+        scores=scores, sharded=sharded, reading=said, bank_scores=bank, row_numbers=row_numbers,
         scores_are=kinds.as_scores_are(scores_are), unscored=value,
     )  # fmt: skip
 
@@ -645,7 +655,11 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
     if name is not None and not own:
         with open_container(path) as container:
             name = name if holds(container, name) else None
-    bank = io.read_scores(path, nan=nan, **_bank_options(reading, path, name))
+    options = {"nan": nan, **_bank_options(reading, path, name)}
+    try:
+        bank = io.read_scores(path, **options)
+    except FormatError as error:
+        raise of_bank_alone(error, path, scores.source, options) from None
     if bank.ids_given and scores.ids_given and bank.gallery_ids != scores.gallery_ids:
         place = {name: column for column, name in enumerate(bank.gallery_ids)}
         odd = next((name for name in scores.gallery_ids if name not in place), None)
@@ -657,11 +671,12 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
         order = [place[name] for name in scores.gallery_ids]
         return replace(bank, scores=bank.scores[:, order], gallery_ids=scores.gallery_ids)
     if bank.scores.shape[1] != scores.scores.shape[1]:
-        raise RerankError(
-            f"--bank-sims {path}: is {bank.scores.shape}, expected bank texts x the "
-            f"{scores.scores.shape[1]} videos of {scores.source}; give --sims-rows videos if it is "
-            "stored the other way"
+        found = FormatError(
+            f"{label('bank-sims')} {path}: is {bank.scores.shape}, expected bank texts x the "
+            f"{scores.scores.shape[1]} videos of {scores.source}; give "
+            f"{option('sims-rows', 'videos')} if it is stored the other way"
         )
+        raise of_bank_alone(found, path, scores.source, options)
     return bank
 
 

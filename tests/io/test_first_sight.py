@@ -40,6 +40,17 @@ def one_long_id(path):
     parquet.write_table(table, path, compression="zstd")
 
 
+def few_long_ids(path):
+    table = pa.table({"query_id": ["t" * 5 * 10**7] * 3, "video_id": list("abc")})
+    parquet.write_table(table, path, compression="zstd")
+
+
+def no_sides(path):
+    """Of many rows, so that their sizes say nothing of one text."""
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 300), pa.array(["x" * 5 * 10**7]))
+    parquet.write_table(pa.table({"note": long, "date": long}), path)
+
+
 def many_digits(path):
     path.write_text('{"t0": ' + "9" * 10**5 + "}")
 
@@ -53,6 +64,7 @@ def half_a_row(path):
     [
         (same_pairs, "gt.parquet", "declares 3,000,000 rows in"),
         (one_long_id, "gt.parquet", "so it holds next to nothing"),
+        (few_long_ids, "gt.parquet", "'query_id': holds a text of more than 1,048,576 bytes"),
         (many_digits, "gt.json", "has a whole number of more than"),
         (half_a_row, "gt.tsv", "row 1 has 1 columns"),
     ],
@@ -107,6 +119,49 @@ def test_pairs_that_come_again_are_read_quickly(tmp_path):
     parquet.write_table(pa.table({"query_id": texts, "video_id": videos}), path)
     truth = read_ground_truth(path, sorted(set(texts)), sorted(set(videos)))
     assert truth.n_pairs == 5000
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [(few_long_ids, "holds a text of more than"), (no_sides, "its columns are 'note', 'date'")],
+)
+def test_what_cannot_be_a_name_is_never_unpacked(tmp_path, make, why):
+    """What the file says of its columns is enough; the process grows by less than the text."""
+    make(tmp_path / "gt.parquet")
+    said = subprocess.run(
+        [sys.executable, "-c", _GROWN, tmp_path / "gt.parquet"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    words, grown = said.rsplit(maxsplit=1)
+    assert why in words and int(grown) < 40_000
+
+
+_GROWN = """
+import sys
+from pathlib import Path
+import pyarrow.parquet
+import rerank.io.truth_parquet as of
+import rerank.io.formats.parquet, rerank.io.opening, rerank.io.ids
+def most():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+before = most()
+try:
+    of.parquet_readings(Path(sys.argv[1]))
+except Exception as error:
+    print(error)
+print(most() - before)
+"""
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_a_long_text_beside_the_pairs_is_no_part_of_them(tmp_path, count):
+    """Of three texts the sizes tell; of many alike the first that is unpacked."""
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * count), pa.array(["x" * 2 * 10**7]))
+    texts, videos = [f"t{i}" for i in range(count)], [f"v{i}" for i in range(count)]
+    table = pa.table({"note": long, "query_id": texts, "video_id": videos})
+    parquet.write_table(table, tmp_path / "gt.parquet")
+    found = read_ground_truth(tmp_path / "gt.parquet", texts, videos)
+    assert [int(rows[0]) for rows in found.positives] == list(range(count))
 
 
 def test_captions_that_come_again_are_counted(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import save_file
 
 from rerank.core.errors import FormatError
-from rerank.io import read_embeddings
+from rerank.io import read_embeddings, read_ground_truth, read_scores
 from tests.cli.test_cli import run
 from tests.io_writers import write_named
 
@@ -100,3 +100,89 @@ def test_the_ways_out_work_as_printed(tmp_path):
         assert "--id-column videos=index in place of the ids given" in err
         out, _ = run(*words, "--id-column", "videos=index", cwd=tmp_path)
         assert json.loads(out)["before"]["t2v"]["R@1"] == 100
+
+
+SCORES = ROWS @ ROWS.T
+BESIDE = ["s.npz", "s.h5", "s.pt", "s.safetensors", "s.json"]
+
+
+def matrix_with(path, beside):
+    """A matrix of scores, and what stands beside it, in any kind of file of arrays."""
+    if path.suffix == ".pt":
+        tensors = {name: torch.tensor(x) for name, x in beside.items()}
+        torch.save({"sims": torch.tensor(SCORES[ORDER]), **tensors}, path)
+    elif path.suffix == ".safetensors":
+        save_file({"sims": SCORES[ORDER], **beside}, path)
+    elif path.suffix == ".json":
+        lists = {name: x.tolist() for name, x in beside.items()}
+        path.write_text(json.dumps({"sims": SCORES[ORDER].tolist(), **lists}))
+    else:
+        write_named(path, {"sims": SCORES[ORDER], **beside})
+    return path
+
+
+@pytest.mark.parametrize("file", BESIDE)
+@pytest.mark.parametrize("name", ["order", "perm", "idx", "sort_idx"])
+def test_rows_of_scores_in_another_order_are_asked_about(tmp_path, file, name):
+    path = matrix_with(tmp_path / file, {name: ORDER})
+    ways = rf"in another order.*id_column=\{{'texts': '{name}'\}}; .* meant: query_ids=\"rows\""
+    with pytest.raises(FormatError, match=ways):
+        read_scores(path)
+    (tmp_path / "ids.txt").write_text("\n".join(IDS))
+    with pytest.raises(FormatError, match="in another order"):
+        read_scores(path, query_ids=tmp_path / "ids.txt")
+    assert read_scores(path, id_column={"texts": name}).query_ids == tuple(map(str, ORDER))
+    assert read_scores(path, query_ids="rows").query_ids == tuple(map(str, range(12)))
+    for other in (np.arange(12), np.maximum(ORDER, 1)):
+        assert read_scores(matrix_with(path, {name: other})).query_ids[:2] == ("0", "1")
+
+
+@pytest.mark.parametrize("name", ["index", "order"])
+def test_a_column_that_counts_the_rows_is_none_of_scores(tmp_path, name):
+    columns = {f"v{k}": SCORES[:, k] for k in range(12)}
+    for order in (ORDER, np.arange(12)):
+        pd.DataFrame({name: order, **columns}).to_csv(tmp_path / "s.csv", index=False)
+        with pytest.raises(FormatError, match=f"'{name}' counts the rows.*call it 'query_id'"):
+            read_scores(tmp_path / "s.csv")
+        pd.DataFrame({"query_id": order, **columns}).to_csv(tmp_path / "s.csv", index=False)
+        assert read_scores(tmp_path / "s.csv").query_ids == tuple(map(str, order))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
+def test_a_diagonal_over_rows_in_another_order_is_asked_about(tmp_path, kind):
+    """The numbers that pandas writes of rows that were sorted or shuffled."""
+    frame = pd.DataFrame(SCORES[ORDER], index=ORDER, columns=[f"v{k}" for k in range(12)])
+    if kind == "json":
+        frame.to_json(tmp_path / "s.json", orient="split")
+    else:
+        getattr(frame, f"to_{kind}")(tmp_path / f"s.{kind}")
+    words = ["eval", "--sims", f"s.{kind}", "--gt"]
+    _, err = run(*words, "diagonal", cwd=tmp_path, code=2)
+    assert "the texts have numbers of their own in another order, " in err
+    pairs = "".join(f"{i},v{i}\n" for i in range(12))
+    (tmp_path / "gt.csv").write_text(f"query_id,video_id\n{pairs}")
+    out, _ = run(*words, "gt.csv", "--json", cwd=tmp_path)
+    assert json.loads(out)["before"]["t2v"]["MdR"] == 1
+
+
+def test_a_diagonal_believes_numbers_that_both_sides_have_in_one_order():
+    names = [f"v{i}" for i in range(4)]
+    for ids in (list("2013"), list("4213")):
+        for sides in ((ids, names), (names, ids)):
+            with pytest.raises(FormatError, match="numbers of their own in another order, "):
+                read_ground_truth("diagonal", *sides)
+        assert read_ground_truth("diagonal", ids, ids).positives[2][0] == 2
+    assert read_ground_truth("diagonal", list("1234"), names).positives[2][0] == 2
+    assert read_ground_truth("diagonal", list("2015"), names).positives[2][0] == 2
+
+
+def test_a_refused_diagonal_names_no_option_that_a_door_has_not(tmp_path):
+    frame = pd.DataFrame(SCORES, index=IDS, columns=IDS[::-1])
+    frame.to_csv(tmp_path / "s.csv", index_label="query_id")
+    run("apply", "--sims", "s.csv", "--out", "o.h5", cwd=tmp_path)
+    _, err = run("eval", "--results", "o.h5", "--gt", "diagonal", cwd=tmp_path, code=2)
+    assert err.rstrip().endswith("; give a ground truth file of these ids")
+    _, err = run("eval", "--sims", "s.csv", "--gt", "diagonal", cwd=tmp_path, code=2)
+    ways = "--text-ids rows --video-ids rows"
+    assert f"give {ways} if rows are meant" in err
+    run("eval", "--sims", "s.csv", "--gt", "diagonal", *ways.split(), cwd=tmp_path)

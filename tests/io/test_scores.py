@@ -1,5 +1,6 @@
 """Score matrices."""
 
+import csv
 import json
 import re
 
@@ -477,3 +478,149 @@ def test_whole_numbers_over_decimals_are_the_names_of_the_columns(tmp_path, corn
         "".join(f"v{i},{','.join(map(str, r))}\n" for i, r in enumerate(whole))
     )
     assert read_scores(tmp_path / "w.csv").scores.shape == (3, 4)
+
+
+MADE_OF_ROWS = ["s.csv", "lists.csv", "s.parquet", "lists.parquet", "lists.jsonl", "lists.json"]
+
+
+def records(path, name, rows, columns, x):
+    """A table of scores, or records of lists, whose rows are named in one column."""
+    if not path.name.startswith("lists"):
+        wide = {name: rows, **{column: x[:, k] for k, column in enumerate(columns)}}
+        held = [dict(zip(wide, line, strict=True)) for line in zip(*wide.values(), strict=True)]
+    else:
+        held = [{name: row, "scores": line} for row, line in zip(rows, x.tolist(), strict=True)]
+    if path.suffix == ".parquet":
+        arrow = pytest.importorskip("pyarrow")
+        written = arrow.Table.from_pylist(held)
+        pytest.importorskip("pyarrow.parquet").write_table(written, path)
+    elif path.suffix == ".csv":
+        with path.open("w", newline="") as f:
+            out = csv.DictWriter(f, list(held[0]))
+            out.writeheader()
+            out.writerows(held)
+    elif path.suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, held)))
+    else:
+        path.write_text(json.dumps(held))
+    return path
+
+
+@pytest.mark.parametrize("file", MADE_OF_ROWS)
+@pytest.mark.parametrize("name", ["video_id", "image", "vid", "item_idx", "video_path"])
+def test_rows_that_are_called_videos_are_asked_about_whatever_their_ids(tmp_path, file, name):
+    """Also where every id is one of both sides."""
+    videos, texts, x = list("42013"), list("10342"), matrix("<f8")[:, :5]
+    path = records(tmp_path / file, name, videos, texts, x)
+    ways = rf"named in the column '{name}'.*sims_rows=.videos.*id_column=\{{'texts': '{name}'\}}"
+    with pytest.raises(FormatError, match=ways):
+        read_scores(path)
+    turned = read_scores(path, sims_rows="videos")
+    assert turned.gallery_ids == tuple(videos)
+    np.testing.assert_array_equal(turned.scores, x.T)
+    kept = read_scores(path, id_column={"texts": name})
+    assert kept.query_ids == tuple(videos)
+    np.testing.assert_array_equal(kept.scores, x)
+
+
+@pytest.mark.parametrize("file", ["lists.parquet", "lists.jsonl", "lists.json"])
+def test_a_row_that_holds_its_caption_is_a_text(tmp_path, file):
+    rows = [{"video_id": v, "caption": f"a {v}", "scores": line}
+            for v, line in zip(QUERIES, matrix("<f8").tolist(), strict=True)]  # fmt: skip
+    path = tmp_path / file
+    if path.suffix == ".parquet":
+        arrow = pytest.importorskip("pyarrow")
+        written = arrow.Table.from_pylist(rows)
+        pytest.importorskip("pyarrow.parquet").write_table(written, path)
+    else:
+        lines = "\n".join(map(json.dumps, rows))
+        path.write_text(lines if path.suffix == ".jsonl" else json.dumps(rows))
+    assert read_scores(path).query_ids == tuple(QUERIES)
+
+
+@pytest.mark.parametrize("holder", ["s.npz", "s.h5", "s.pt", "s.json"])
+@pytest.mark.parametrize("name", ["video_ids", "video_id", "image_ids", "vid"])
+def test_names_of_videos_that_fit_the_rows_alone_are_asked_about(tmp_path, holder, name):
+    """What states its side tells which way round the matrix lies."""
+    path = save_with(tmp_path / holder, matrix(), {name: QUERIES})
+    with pytest.raises(FormatError, match=r"5 ids of videos: .*sims_rows=.videos."):
+        read_scores(path)
+    found = read_scores(path, sims_rows="videos", query_ids="rows")
+    assert found.gallery_ids == tuple(QUERIES) and found.scores.shape == (6, 5)
+    path = save_with(tmp_path / holder, matrix(), {"text_id": QUERIES, name: GALLERY})
+    assert read_scores(path).query_ids == tuple(QUERIES)
+    # Nor do they name rows that come again: the right video of each text, say.
+    if not name.endswith("ids"):
+        path = save_with(tmp_path / holder, matrix(), {name: list("aabbc")})
+        assert not read_scores(path).ids_given
+
+
+@pytest.mark.parametrize("holder", ["s.npz", "s.h5", "s.pt", "s.json"])
+@pytest.mark.parametrize("videos", ["video_ids", "gallery_ids", "item_ids", "images"])
+@pytest.mark.parametrize("texts", ["query_ids", "text_ids", "captions"])
+@pytest.mark.parametrize("square", [True, False])
+def test_names_that_state_a_side_are_believed_in_a_turned_matrix(
+    tmp_path, holder, texts, videos, square
+):
+    x = matrix()[:, : 5 if square else 6]
+    names = (list("42013"), list("103425")[: x.shape[1]])
+    ids = {texts: names[0], videos: names[1]}
+    path = save_with(tmp_path / holder, x.T, ids)
+    if square and texts == "query_ids" and videos == "gallery_ids":
+        # Queries may be what is stored as rows.
+        with pytest.raises(FormatError, match=r"'query_ids' may name.*id_column=\{'texts'"):
+            read_scores(path, sims_rows="videos")
+        return
+    found = read_scores(path, sims_rows="videos")
+    assert (found.query_ids, found.gallery_ids) == tuple(map(tuple, names))
+    np.testing.assert_array_equal(found.scores, x)
+
+
+@pytest.mark.parametrize("name", ["qid", "query", "text_idx", "sentid"])
+def test_whole_numbers_that_name_the_texts_are_no_column_of_scores(tmp_path, name):
+    x, rows = matrix("<f8"), ["40", "7", "12", "1", "3"]
+    table(tmp_path / "s.csv", name, rows, GALLERY, x)
+    found = read_scores(tmp_path / "s.csv")
+    assert (found.query_ids, found.gallery_ids) == (tuple(rows), tuple(GALLERY))
+    np.testing.assert_array_equal(found.scores, x)
+
+
+@pytest.mark.parametrize("texts", ["query_ids", "text_ids"])
+@pytest.mark.parametrize("holder", ["s.npz", "s.h5", "s.pt", "s.json"])
+def test_names_that_contradict_the_way_a_matrix_is_said_to_lie(tmp_path, holder, texts):
+    ids = {texts: QUERIES, "video_ids": GALLERY}
+    path = save_with(tmp_path / holder, matrix(), ids)
+    with pytest.raises(FormatError, match=r"5 ids of texts and 6 .*texts x videos; leave out sims"):
+        read_scores(path, sims_rows="videos")
+    assert read_scores(path).query_ids == tuple(QUERIES)
+    np.savez(tmp_path / "v.npz", v2t=matrix(), **ids)
+    with pytest.raises(FormatError, match="texts x videos; give dataset='v2t'"):
+        read_scores(tmp_path / "v.npz")
+    assert read_scores(tmp_path / "v.npz", dataset="v2t").gallery_ids == tuple(GALLERY)
+
+
+@pytest.mark.parametrize("file", ["lists.csv", "lists.parquet", "lists.jsonl", "lists.json"])
+def test_a_side_that_is_called_by_its_numbers_is_said_to_be(tmp_path, file):
+    path = records(tmp_path / file, "query_id", QUERIES, (), matrix("<f8"))
+    found = read_scores(path)
+    assert found.numbered == "videos"
+    assert re.search(r"names no videos, which are called by .*gallery_ids=FILE", found.of_numbered)
+    assert read_scores(path, gallery_ids="rows").of_numbered == ""
+    (tmp_path / "v.txt").write_text("\n".join(GALLERY))
+    found = read_scores(path, gallery_ids=tmp_path / "v.txt")
+    assert (found.gallery_ids, found.numbered) == (tuple(GALLERY), "")
+    # Numbers in order say no more of the rows than their places.
+    path = records(tmp_path / file, "query_id", list("01234"), (), matrix("<f8"))
+    assert read_scores(path).numbered == ""
+
+
+def test_what_names_both_sides_of_a_table_numbers_none(tmp_path):
+    for columns in (GALLERY, list("012345")):  # pandas calls columns by their numbers
+        table(tmp_path / "s.csv", "query_id", QUERIES, columns, matrix("<f8"))
+        assert read_scores(tmp_path / "s.csv").numbered == ""
+    (tmp_path / "s.csv").write_text("x,y\n.5,.1\n.25,.2\n")
+    assert read_scores(tmp_path / "s.csv").numbered == "texts"
+    (tmp_path / "s.csv").write_text("a,.5,.1\nb,.25,.2\n")
+    assert read_scores(tmp_path / "s.csv").numbered == "videos"
+    np.save(tmp_path / "s.npy", matrix())
+    assert read_scores(tmp_path / "s.npy").numbered == ""

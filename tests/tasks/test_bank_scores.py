@@ -1,5 +1,8 @@
 """Scores of a bank do what its embeddings do: a run needs nothing else."""
 
+import re
+import shlex
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,8 @@ from rerank.tasks.apply import apply_files
 from rerank.tasks.compare import compare_files
 from rerank.tasks.evaluate_files import judge_results
 from rerank.tasks.inspect import inspect_files
+from rerank.tasks.read import read_inputs
+from tests.cli.test_cli import run
 
 N, M, B, D = 40, 30, 50, 8
 RNG = np.random.default_rng(0)
@@ -132,3 +137,55 @@ def test_inspect_looks_for_hubs_of_a_bank_of_scores(files):
     assert not any(
         c["name"].startswith("bank") for c in inspect_files(sims=files / "s.npz")["checks"]
     )
+
+
+TURNED = {"scores": BANK_SIMS.T}
+ODD_BANKS = {
+    "turned": {**TURNED, "video_ids": [f"v{j}" for j in range(M)], "query_ids": list(range(B))},
+    "without names": TURNED,
+    "names of videos": {"scores": BANK_SIMS, "video_ids": [f"v{j}" for j in range(M)]},
+    "a name that is none": {"scores": BANK_SIMS.T, "my video ids": [f"v{j}" for j in range(M)]},
+}
+
+
+@pytest.mark.parametrize("kind", ODD_BANKS)
+def test_the_way_out_of_a_bank_leaves_the_scores_as_they_are(files, kind):
+    """Square scores would be turned, and named texts renamed, without a word."""
+    square, names = files / "sq.npz", [f"v{j}" for j in range(M)]
+    np.savez(square, scores=SIMS[:M], query_ids=names[::-1], gallery_ids=names)
+    np.savez(files / "odd.npz", **ODD_BANKS[kind])
+    words = ["apply", "--sims", "sq.npz", "--method", "qb-norm", "--force", "--bank-sims"]
+    _, err = run(*words, "odd.npz", "--out", "a.h5", cwd=files, code=2)
+    assert err.count("\n") <= 1 and "would count for the scores too: rerank convert odd.npz" in err
+    commands = re.findall(r"rerank (convert .*?)(?=, | if | where |$)", err.strip())
+    assert commands
+    run(*shlex.split(commands[-1]), cwd=files)
+    run(*words, "odd.scores.h5", "--out", "a.h5", cwd=files)
+    run(*words, "b.npz", "--out", "b.h5", cwd=files)
+    found, want = (io.read_results(files / name).directions["t2v"] for name in ("a.h5", "b.h5"))
+    assert found.query_ids == want.query_ids
+    np.testing.assert_array_equal(found.indices, want.indices)
+
+
+def test_scores_that_are_turned_are_written_before_their_bank(files):
+    """What turns the scores would turn the bank as well."""
+    np.savez(files / "t.npz", scores=SIMS.T, text_ids=[f"t{i}" for i in range(N)],
+             video_ids=[f"v{i}" for i in range(M)])  # fmt: skip
+    np.savez(files / "tb.npz", scores=BANK_SIMS, text_ids=[f"b{i}" for i in range(B)],
+             video_ids=[f"v{i}" for i in range(M)])  # fmt: skip
+    words = ["apply", "--bank-sims", "tb.npz", "--method", "qb-norm", "--out", "o.h5"]
+    _, err = run(*words, "--sims", "t.npz", "--sims-rows", "videos", cwd=files, code=2)
+    (command,) = re.findall(r"rerank (convert .*?), and give t.scores.h5; then leave out", err)
+    run(*shlex.split(command), cwd=files)
+    run(*words, "--sims", "t.scores.h5", cwd=files)
+    assert io.read_results(files / "o.h5").directions["t2v"].query_ids[0] == "t0"
+
+
+def test_a_bank_is_mended_in_python_as_it_is_printed(files):
+    np.savez(files / "odd.npz", **ODD_BANKS["turned"])
+    with pytest.raises(RerankError, match="count for the scores too") as caught:
+        read_inputs(sims=files / "s.npz", bank_sims=files / "odd.npz")
+    (call,) = re.findall(r"rerank\.io\.(convert_scores\(.*?\)), and give", str(caught.value))
+    assert eval(call, {"convert_scores": io.convert_scores}) == (B, M)
+    found = read_inputs(sims=files / "s.npz", bank_sims=files / "odd.scores.h5")
+    np.testing.assert_array_equal(found.bank_scores.scores, BANK_SIMS)

@@ -15,6 +15,7 @@ from rerank.tasks.apply import apply_files
 from rerank.tasks.convert import convert_file
 from rerank.tasks.evaluate_files import judge_raw, judge_results
 from rerank.tasks.read import read_inputs, read_truth
+from tests.cli.test_cli import run
 from tests.io_writers import write_named
 
 N, D = 12, 8
@@ -202,3 +203,24 @@ def test_a_matrix_whose_truth_fits_both_ways_is_asked_for_the_direction(tmp_path
     with pytest.raises(FormatError, match="can be read as text: video and as") as caught:
         judge_raw(tmp_path / "gt.json", sims=tmp_path / "s.npz")
     assert "the columns of" not in str(caught.value)
+
+
+def test_every_command_says_that_columns_are_called_by_their_numbers(tmp_path):
+    """A ground truth of other numbers would be taken for one of the places of the columns."""
+    rows = [{"query_id": f"t{i}", "scores": x} for i, x in enumerate((TEXTS @ VIDEOS.T).tolist())]
+    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    lines = "".join(f"t{i},{i}\n" for i in range(N))
+    (tmp_path / "gt.csv").write_text(f"query_id,video_id\n{lines}")
+    gt, said = ["--gt", "gt.csv"], "s.jsonl: names no videos, which are called by their numbers"
+    for words in (
+        ["eval", *gt], ["compare", *gt, "--methods", "nnn"], ["apply", "--out", "o.h5", "--force"]
+    ):  # fmt: skip
+        out, err = run(words[0], "--sims", "s.jsonl", *words[1:], cwd=tmp_path)
+        assert said in err + out
+        out, err = run(words[0], "--sims", "s.jsonl", *words[1:], "--video-ids", "rows",
+                       cwd=tmp_path)  # fmt: skip
+        assert said not in err + out
+    _, err = run("convert", "s.jsonl", "s.h5", "--what", "scores", cwd=tmp_path)
+    assert said in err
+    _, err = run("eval", "--sims", "s.jsonl", "--gt", "diagonal", cwd=tmp_path)
+    assert said not in err

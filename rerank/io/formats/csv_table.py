@@ -21,6 +21,7 @@ from rerank.io.formats.registry import file_format
 from rerank.io.number_columns import counted, torn, vectors_among
 from rerank.io.row_numbers import is_row_number
 from rerank.io.text_table import Piece, Rows, TextTable, is_number, open_table
+from rerank.io.truth_words import names_one_side
 
 _COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
 _ID_NAMES = {name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier}
@@ -67,6 +68,8 @@ def open_csv(path: Path) -> Iterator[Container]:
         if place == 0 and columns.names_rows:
             # The names that pandas gives to rows, or ids that are whole numbers.
             numbered = columns.texts(place, where)
+            if names_one_side(name):
+                fields[name] = numbered
         elif place in columns.lists:
             fields[name] = columns.vectors(place, where)
         elif place not in gathered:
@@ -154,7 +157,7 @@ class _Columns:
     def __post_init__(self) -> None:
         header = self.table.header
         self.numbers = [place for place, name in enumerate(header) if name not in _ID_NAMES]
-        self.names_rows = header[0] in ("column 0", "Unnamed: 0")
+        self.names_rows = header[0] in ("column 0", "Unnamed: 0") or names_one_side(header[0])
         seen: set[str] = set()
         counts, left = True, memory.COPY_SHARE * memory.budget()
         for piece in self.table.pieces():

@@ -30,6 +30,8 @@ _FEW_ROWS, _ROWS_PER_BYTE = 1 << 18, 16
 _MOST_COLUMNS = 10_000
 # Bytes that a listed item takes at least, in memory.
 _ENTRY = 64
+# Bytes of one text; neither a name nor a caption comes near.
+_LONGEST = 1 << 20
 
 
 def import_arrow() -> Any:  # noqa: ANN401  a module
@@ -128,6 +130,29 @@ def _check_text(path: Path, chunks: _Chunks, name: str) -> None:
     stored = sum(chunk.total_compressed_size for chunk in said)
     check_packed(unpacked, min(stored, path.stat().st_size), f"{path}: column {named([name])}")
     _check_declared(path, chunks, name, 0)
+
+
+def check_name(path: Path, name: str) -> None:
+    """Refuse a column of names that cannot be some before a text of it is read.
+
+    Raises:
+        FormatError: a text in it is longer than any name, by the bytes that all of them take; or
+            the file is damaged.
+    """
+    arrow = import_arrow()
+    with contextlib.ExitStack() as stack:
+        with foreign(path, "parquet"):
+            file = stack.enter_context(arrow.ParquetFile(path, pre_buffer=False))
+        for chunk in _chunks(path, file).get(name, ()):
+            if chunk.total_uncompressed_size > _LONGEST * (chunk.num_values + 1):
+                raise _too_long(f"{path}: column {named([name])}")
+
+
+def _too_long(where: str) -> FormatError:
+    return FormatError(
+        f"{where}: holds a text of more than {_LONGEST:,} bytes, which no name and no caption has; "
+        "correct it"
+    )
 
 
 def _check_declared(path: Path, chunks: _Chunks, name: str, itemsize: int) -> None:
@@ -419,6 +444,7 @@ def _values(file: Any, name: str, where: str) -> Any:  # noqa: ANN401  no stubs
                 if isinstance(part, pyarrow.ExtensionArray):
                     part = part.storage
                 if isinstance(part, pyarrow.DictionaryArray):
+                    _check_lengths(part.dictionary, where)
                     # One object for what comes again.
                     words = _objects(part.dictionary.to_pylist())
                     rows = part.indices.to_numpy(zero_copy_only=False)
@@ -432,6 +458,17 @@ def _values(file: Any, name: str, where: str) -> Any:  # noqa: ANN401  no stubs
             yield array
 
     return blocks
+
+
+def _check_lengths(texts: Any, where: str) -> None:  # noqa: ANN401  no stubs
+    """Refuse a text that is no name before Python holds it."""
+    import pyarrow.types as types
+
+    if not len(texts) or not (types.is_string(texts.type) or types.is_binary(texts.type)):
+        return
+    ends = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset :][: len(texts) + 1]
+    if int(np.diff(ends).max()) > _LONGEST:
+        raise _too_long(where)
 
 
 _NUMBERS = (
