@@ -55,8 +55,8 @@ def centred_sides(sim: Similarity, found: Masses) -> tuple[Tensor, Tensor | None
     rows = items.spread_out(sim, found.live_queries, min(found.rows, _QUERIES))
     columns = items.spread_out(sim.T, found.live_items, found.columns)
     if isinstance(sim, Pair):
-        sides = items.corner_sides(sim, rows, columns)
-        return tuple(x - x.mean(dim=0) for x in sides)
+        left, right = items.corner_sides(sim, rows, columns)
+        return left - left.mean(dim=0), right - right.mean(dim=0)
     block = items.corner(sim, rows, columns)
     finite = torch.isfinite(block)
     if not bool(finite.all()):

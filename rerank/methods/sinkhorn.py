@@ -380,7 +380,8 @@ def _judge(
         return None
     if not embedded and (sim.shard is not None or found.columns > MOST_ITEMS):
         return None
-    assert chosen.tau is not None
+    tau, h = chosen.tau, chosen.spacing
+    assert tau is not None
 
     @cache
     def judged() -> Judged:
@@ -389,7 +390,7 @@ def _judge(
             return Judged(0.0, 0.0)
         pair, masses = axes
         room = partial(_room, found=masses) if few else None
-        return equal_items.judged(pair, chosen.tau, chosen.spacing, found=masses, room=room)
+        return equal_items.judged(pair, tau, h, found=masses, room=room)
 
     return Judge(partial(equal_items.moved, sim, level, found), judged, own=not embedded)
 
