@@ -53,8 +53,9 @@ _COINS = 4
 _WIDTH = 3.0
 
 
-# Finds the (m,) biases without and with what is judged, from some axes; None where they tell none.
-Biases: TypeAlias = Callable[[Similarity], tuple[Tensor, Tensor] | None]
+# Finds the (m,) biases without and with what is judged, from scores over some axes and the masses;
+# None where they tell none.
+Biases: TypeAlias = Callable[[Similarity, Masses], tuple[Tensor, Tensor] | None]
 
 
 @dataclass(frozen=True)
@@ -71,20 +72,24 @@ class Judged:
 
 
 def judged(
-    sim: Pair, tau: float, h: float, *, found: Masses, room: Biases | None = None, seed: int = 0
-) -> Judged:
+    sides: Callable[[], tuple[Pair, Masses] | None], *, tau: float, h: float,
+    room: Biases | None = None, seed: int = 0,
+) -> Judged:  # fmt: skip
     """What unseen axes tell of equally probable items, or of room for one each.
 
     Nothing where there are no axes to part.
 
     Args:
-        sim: embeddings of both sides, or what stands for them (`rerank.methods.score_axes`).
+        sides: makes the embeddings of both sides, or what stands for them
+            (`rerank.methods.score_axes`), and their masses.
         tau: temperature in score units.
         h: spacing of the hard negatives, which that temperature belongs to.
-        found: masses of both sides.
         room: finds the biases of few queries, without and with room for one.
         seed: of the coins.
     """
+    sim, found = sides() or (None, None)
+    if sim is None or found is None:
+        return Judged(0.0, 0.0)
     masses = {"query_mass": found.log_a.double().exp(), "gallery_mass": found.log_b.double().exp()}
     second, _ = reduce.gram(sim, **masses)
     means = reduce.embedding_means(sim, **masses)
@@ -111,7 +116,7 @@ def judged(
             else:
                 # Products once: many passes follow.
                 seen, unseen = (Dense(x.scores(), shard=sim.shard) for x in (seen, unseen))
-                biases = room(seen)
+                biases = room(seen, found)
                 if biases is None:
                     return Judged(0.0, 0.0)
             asked, unseen = (items.some_queries(x, places) for x in (seen, unseen))

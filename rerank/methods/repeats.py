@@ -53,6 +53,9 @@ _SOFT = 0.7
 # from which they do in both directions.
 COSTLY = 1.1
 _LEAST_ALIKE, _COST, _BOTH = 0.8, (COSTLY, 1.2), (1.17, 1.25)
+# The same of so many queries for each item, which keep their confidence: 1.06 and less with three
+# quarters of the items wanted or more, 1.07 and more with half of them.
+MANY, _COST_MANY = 2.0, (1.055, 1.08)
 # D below which it may be hubs that both sides pay for.
 _BEYOND = (0.72, 0.88)
 # Rows and columns from which something can be seen.
@@ -236,8 +239,8 @@ def from_both_sides(
     if not seen.cost > COSTLY:
         return seen
     mine = ramp(min(found.rows, found.columns), *_ENOUGH)
-    cost = seen.cost if seen.rows == ROWS else _cost(sim, tau, gallery_bias, found)
-    mine = min(mine, ramp(cost, *_COST))
+    paid = seen.cost if seen.rows == ROWS else cost(sim, tau, gallery_bias, found)
+    mine = min(mine, ramp(paid, *_COST))
     if not mine:
         return seen
     level, _ = centred(query_bias, found.live_queries, split=sim.shard == "queries")
@@ -248,7 +251,7 @@ def from_both_sides(
         )
         told = replace(told, of="items")
     if not told.weight:
-        back = told.cost if told.rows == ROWS else _cost(sim.T, tau, level, found.T)
+        back = told.cost if told.rows == ROWS else cost(sim.T, tau, level, found.T)
         told = replace(seen, weight=ramp(back, *_BOTH), cost=back)
     mine = min(mine, told.weight)
     if mine:
@@ -269,11 +272,14 @@ class Judge:
         moved: finds the share of queries that it moves.
         judged: finds what such axes tell (`rerank.methods.equal_items`).
         own: whether these are axes of the scores themselves, not of embeddings.
+        many: finds A of all the queries that are looked at, where they are so many that little of
+            it tells; else None.
     """
 
     moved: Callable[[], float]
     judged: Callable[[], Judged]
     own: bool = False
+    many: Callable[[], float] | None = None
 
 
 def from_unseen_axes(seen: Repeats, found: Masses, judge: Judge) -> Repeats:
@@ -299,7 +305,9 @@ def from_unseen_axes(seen: Repeats, found: Masses, judge: Judge) -> Repeats:
     if seen.weight >= enough:
         return seen
     tells = ramp(seen.cost, *_COST)
-    if tells < 1 and found.rows > found.columns and not judge.own:
+    if judge.many is not None:
+        tells = ramp(judge.many(), *_COST_MANY)
+    elif tells < 1 and found.rows > found.columns and not judge.own:
         tells = max(tells, ramp(judge.moved(), *_MOVED))
     weight = min(enough, tells)
     if weight <= seen.weight:
@@ -346,7 +354,7 @@ def doubted(seen: Repeats, found: Masses, judge: Judge) -> Repeats:
     return replace(seen, weight=seen.weight * (1 - ramp(judge.judged().gain, *_BETTER)))
 
 
-def _cost(sim: Similarity, tau: float, gallery_bias: Tensor, found: Masses) -> float:
+def cost(sim: Similarity, tau: float, gallery_bias: Tensor, found: Masses) -> float:
     """A of a sample of the queries."""
     split = sim.shard == "queries"
     some = items.some_queries(sim, items.spread_out(sim, found.live_queries, ROWS))

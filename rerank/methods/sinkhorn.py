@@ -16,15 +16,16 @@ from rerank.core.words import Counting, Label
 from rerank.methods import equal_items, one_plan, shared_items, topic
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.crowd import Crowd, crowd
-from rerank.methods.equal_items import Judged
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
 from rerank.methods.popularity import normalised, of_others, popularity
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
 from rerank.methods.repeats import (
     COSTLY,
+    MANY,
     Judge,
     Repeats,
+    cost,
     doubted,
     from_both_sides,
     from_shared_items,
@@ -126,9 +127,8 @@ class Sinkhorn(Reranker):
         choice = choose(bank, found, self.rho)
         if transductive and (alone := _alone(found, bank)):
             return _unchanged(sim, choice, f"{alone}: nothing to compare by")
-        graph, turned = None, False
-        if self.neighbours is not None:
-            graph = Graph.of(sim, self.neighbours, samples=self.samples)
+        turned, near = False, self.neighbours
+        graph = None if near is None else Graph.of(sim, near, samples=self.samples)
         if self.tau != "auto":
             chosen = _given(sim, float(self.tau), bank.start)
         elif transductive:
@@ -167,8 +167,7 @@ class Sinkhorn(Reranker):
             search.leave(problem.step)
             one_plan.keep(problem.step if problem.serves_other else None)
         solution = problem.unwound(solved)
-        g, seen, split = solution.g, Repeats(0.0), sim.shard == "gallery"
-        few_wanted = Crowd()
+        g, seen, few_wanted, split = solution.g, Repeats(0.0), Crowd(), sim.shard == "gallery"
         if transductive and choice.form in ("equality", "few queries"):
             level, _ = centred(g, found.live_items, split=split)
             others = _others(sim, tau, chosen, found)
@@ -182,7 +181,7 @@ class Sinkhorn(Reranker):
                     sim, tau, gallery_bias=level, query_bias=solution.f, found=found, seen=seen,
                     others=others,
                 )  # fmt: skip
-            if graph is None and (judge := _judge(sim, level, chosen, found, choice)):
+            for judge in () if graph is not None else _judges(sim, level, chosen, found, choice):
                 seen = doubted(from_unseen_axes(seen, found, judge), found, judge)
             if graph is None:
                 copies = self.duplicates == "count"
@@ -193,7 +192,7 @@ class Sinkhorn(Reranker):
                 g = (1 - seen.weight) * level + seen.weight * alone
             if seen.cost > COSTLY and graph is None:
                 few_wanted = crowd(sim, found)
-                g = (1 - few_wanted.weight) * centred(g, found.live_items, split=split)[0]
+                g = (1 - few_wanted.weight) * g
         return _potentials(
             *centred(g, found.live_items, split=split), solution, problem, seen=seen,
             few_wanted=few_wanted, choice=choice, tau=tau, label=bank.label, note=chosen.note,
@@ -368,34 +367,35 @@ def _others(
     return partial(of_others, *mine, hubs=True), partial(of_others, *theirs, hubs=True)
 
 
-def _judge(
+def _judges(
     sim: Similarity, level: Tensor, chosen: Temperature, found: Masses, choice: Choice
-) -> Judge | None:
-    """What axes tell of these marginals, whose biases are given; None where they cannot."""
+) -> tuple[Judge, ...]:
+    """What axes tell of these marginals, whose biases are given: none, some of two kinds."""
     pairs = reduce.total_queries(sim) * reduce.total_gallery(sim)
-    few, embedded = choice.form != "equality", isinstance(sim, Pair)
+    few = choice.form != "equality"
     if pairs > equal_items.MOST or (few and pairs > equal_items.MOST_OF_FEW):
-        return None
+        return ()
     if few and found.slack < _ROOMY:
-        return None
-    if not embedded and (sim.shard is not None or found.columns > MOST_ITEMS):
-        return None
+        return ()
     tau, h = chosen.tau, chosen.spacing
     assert tau is not None
 
-    @cache
-    def judged() -> Judged:
-        axes = (sim, found) if isinstance(sim, Pair) else as_pair(sim, found)
-        if axes is None:
-            return Judged(0.0, 0.0)
-        pair, masses = axes
-        room = partial(_room, found=masses) if few else None
-        return equal_items.judged(pair, tau, h, found=masses, room=room)
+    # Found once, where they are asked for.
+    told = partial(equal_items.judged, tau=tau, h=h, room=_room if few else None)
+    moved = partial(equal_items.moved, sim, level, found)
+    out = []
+    if isinstance(sim, Pair):
+        pair = sim, found
+        out.append(Judge(moved, cache(partial(told, lambda: pair))))
+    many = found.queries >= MANY * found.items
+    if (many or not out) and sim.shard is None and found.columns <= MOST_ITEMS:
+        paid = cache(partial(cost, sim, tau, level, found)) if many else None
+        own = cache(partial(told, partial(as_pair, sim, found)))
+        out.append(Judge(moved, own, own=True, many=paid))
+    return tuple(out)
 
-    return Judge(partial(equal_items.moved, sim, level, found), judged, own=not embedded)
 
-
-def _room(sim: Similarity, *, found: Masses) -> tuple[Tensor, Tensor] | None:
+def _room(sim: Similarity, found: Masses) -> tuple[Tensor, Tensor] | None:
     """(m,) biases of the popularity with others, and those of few queries, roughly."""
     few = Choice("few queries")
     chosen = auto_tau(**_Side(sim, found, None, None).asked(few, rough=True))

@@ -53,10 +53,10 @@ def test_rows_that_do_not_fit_into_memory_are_judged_alike(centre: bool) -> None
         stored = Pair(*sides)
         assert isinstance(stored.queries, StoredRows) and isinstance(stored.gallery, StoredRows)
         found = masses(stored)
-        one = equal_items.judged(stored, 0.05, 0.1, found=found)
+        one = equal_items.judged(lambda: (stored, found), tau=0.05, h=0.1)
         assert Sinkhorn(tau=0.05).fit(stored).form == "repeats"
     assert one.gain == pytest.approx(
-        equal_items.judged(Pair(*sides), 0.05, 0.1, found=found).gain, abs=0.02
+        equal_items.judged(lambda: (Pair(*sides), found), tau=0.05, h=0.1).gain, abs=0.02
     )
     assert Sinkhorn(tau=0.05).fit(Pair(*sides)).form == "repeats"
 
@@ -90,7 +90,7 @@ def test_the_judge_takes_the_side_of_wanted_items() -> None:
         sim, _ = world(400, asked, 800, noise=2.2)
         fit = Sinkhorn(rho=1.0).fit(sim)
         found = masses(sim)
-        gains.append(equal_items.judged(sim, fit.tau, fit.tau / 0.6, found=found).gain)
+        gains.append(equal_items.judged(lambda: (sim, found), tau=fit.tau, h=fit.tau / 0.6).gain)
     assert gains[0] < -0.25 and gains[1] > -0.15
 
 
