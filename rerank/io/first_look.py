@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rerank.core.words import Side, words_of
 from rerank.io.files import regular_file, safely
-from rerank.io.frames import pooling
+from rerank.io.frames.pooling import pooling
 from rerank.io.layouts.locate import locate
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.opening import opener

@@ -9,7 +9,7 @@ from rerank.core.errors import FormatError
 from rerank.io.container import Container, contents
 from rerank.io.field import Field
 from rerank.io.files import named
-from rerank.io.frame_words import meaning_of
+from rerank.io.frames.meanings import meaning_of
 from rerank.io.ids import is_list
 from rerank.io.layouts.array_shapes import depth_of, few_matrices, is_rows
 from rerank.io.layouts.group_names import prefix_of

@@ -5,7 +5,7 @@ from rerank.core.wording import either
 from rerank.io.container import SCHEMA, Container, Found, listing
 from rerank.io.field import check_matrix
 from rerank.io.files import named
-from rerank.io.frames import how_to_pool, pooled_offsets
+from rerank.io.frames.pooling import how_to_pool, pooled_offsets
 from rerank.io.ids import read_ids
 from rerank.io.layouts.row_ids import groups_of_rows, named_rows
 from rerank.io.layouts.wanted import Wanted

@@ -7,8 +7,8 @@ from rerank.core.errors import FormatError
 from rerank.core.wording import either
 from rerank.io.container import Container, Found
 from rerank.io.field import Field
-from rerank.io.frame_offsets import divisions
-from rerank.io.frames import how_to_pool, pooled_offsets
+from rerank.io.frames.offsets import divisions
+from rerank.io.frames.pooling import how_to_pool, pooled_offsets
 from rerank.io.layouts.row_ids import ids_if_they_fit
 from rerank.io.layouts.wanted import Wanted
 

@@ -7,7 +7,7 @@ from rerank.core.errors import FormatError
 from rerank.io.container import VECTOR_NAMES, Container, Found, listing, side_in
 from rerank.io.field import Field, check_matrix
 from rerank.io.files import named
-from rerank.io.frame_words import meaning_of
+from rerank.io.frames.meanings import meaning_of
 from rerank.io.ids import find_sidecar, is_list
 from rerank.io.layouts.array_shapes import depth_of, has_many, is_item, is_rows
 from rerank.io.layouts.asked_about import refuse_parameters

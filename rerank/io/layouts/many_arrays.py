@@ -7,8 +7,8 @@ from rerank.io.axes import without_axes_of_one
 from rerank.io.container import VECTOR_NAMES, Container, Found, contents, listing
 from rerank.io.field import Field, check_matrix
 from rerank.io.files import named
-from rerank.io.frame_items import beside_items
-from rerank.io.frame_tables import without_tables
+from rerank.io.frames.masks_of_all import without_tables
+from rerank.io.frames.masks_of_each import beside_items
 from rerank.io.layouts.array_shapes import depth_of, few_matrices, is_item
 from rerank.io.layouts.asked_about import (
     ask_for_one_of_each,

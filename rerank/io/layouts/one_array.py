@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rerank.core.errors import FormatError
 from rerank.io.container import Container, Found
 from rerank.io.field import Field, check_last_axis, check_matrix
-from rerank.io.frames import one_matrix, pooled_cube
+from rerank.io.frames.pooling import one_matrix, pooled_cube
 from rerank.io.layouts.array_shapes import depth_of
 from rerank.io.layouts.divided_frames import frames_of_fewer_items
 from rerank.io.layouts.group_names import fields_below

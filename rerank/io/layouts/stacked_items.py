@@ -8,9 +8,9 @@ from rerank.core.errors import FormatError
 from rerank.io.container import Container, Found, contents, listing
 from rerank.io.field import Field
 from rerank.io.files import named
-from rerank.io.frame_items import said_of_items
-from rerank.io.frame_tables import said_of_all
-from rerank.io.frames import has_frames, how_to_pool, stacked
+from rerank.io.frames.masks_of_all import said_of_all
+from rerank.io.frames.masks_of_each import said_of_items
+from rerank.io.frames.pooling import has_frames, how_to_pool, stacked
 from rerank.io.ids import check_count, check_ids, check_unique
 from rerank.io.layouts.array_shapes import is_item, is_rows
 from rerank.io.layouts.wanted import Wanted

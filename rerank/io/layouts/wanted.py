@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rerank.core.wording import either
-from rerank.io.frames import Pooling
+from rerank.io.frames.pooling import Pooling
 
 # What stands in the names of arrays of a side.
 _WORDS = {
