@@ -8,9 +8,9 @@ from rerank.io.embeddings import Embeddings as Embeddings
 from rerank.io.embeddings import as_embeddings as as_embeddings
 from rerank.io.embeddings import read_embeddings as read_embeddings
 from rerank.io.formats.registry import file_format as file_format
-from rerank.io.groundtruth import read_ground_truth as read_ground_truth
 from rerank.io.results import read_results as read_results
 from rerank.io.scores import read_scores as read_scores
+from rerank.io.truths.ground_truth import read_ground_truth as read_ground_truth
 from rerank.methods.base import Bank as Bank
 from rerank.methods.base import GalleryBias as GalleryBias
 from rerank.methods.base import LinearMap as LinearMap

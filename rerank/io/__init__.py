@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from rerank.io.files import sha256_of_file as sha256_of_file
     from rerank.io.files import write_json as write_json
     from rerank.io.files import write_text as write_text
-    from rerank.io.groundtruth import GroundTruth as GroundTruth
-    from rerank.io.groundtruth import convert_ground_truth as convert_ground_truth
-    from rerank.io.groundtruth import read_ground_truth as read_ground_truth
     from rerank.io.identify import kind_of_file as kind_of_file
     from rerank.io.outputs import check_outputs as check_outputs
     from rerank.io.rankings import write_topk as write_topk
@@ -46,6 +43,9 @@ if TYPE_CHECKING:
     from rerank.io.scores import convert_scores as convert_scores
     from rerank.io.scores import hash_scores as hash_scores
     from rerank.io.scores import read_scores as read_scores
+    from rerank.io.truths.ground_truth import GroundTruth as GroundTruth
+    from rerank.io.truths.ground_truth import convert_ground_truth as convert_ground_truth
+    from rerank.io.truths.ground_truth import read_ground_truth as read_ground_truth
 
 _NAMES = {
     "embeddings": (
@@ -56,7 +56,7 @@ _NAMES = {
         "atomic_path", "check_place", "read_json", "sha256_of", "sha256_of_file", "write_json",
         "write_text",
     ),
-    "groundtruth": ("GroundTruth", "convert_ground_truth", "read_ground_truth"),
+    "truths.ground_truth": ("GroundTruth", "convert_ground_truth", "read_ground_truth"),
     "identify": ("kind_of_file",),
     "outputs": ("check_outputs",),
     "rankings": (

@@ -59,7 +59,7 @@ def _is_embeddings(path: Path) -> bool:
 
 def _is_truth(path: Path) -> bool:
     """Whether it names its sides, or is an object of names; lines without a header may be prose."""
-    from rerank.io.groundtruth_formats import readings_of
+    from rerank.io.truths.forms import readings_of
 
     made = next((one for one in readings_of(path) if one.count), None)
     if made is None or made.captions:

@@ -18,11 +18,12 @@ from rerank.io.container import SCHEMA, Found
 from rerank.io.field import Field, bounds, checked_blocks, hash_matrix, in_memory, read_matrix
 from rerank.io.files import BLOCK_BYTES, ArrayHash, PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
-from rerank.io.frames import one_matrix, pooled_cube, pooling
+from rerank.io.frames.pooling import one_matrix, pooled_cube, pooling
 from rerank.io.given import names_given, taken_apart
 from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_ids, check_unique
-from rerank.io.layouts import Wanted, locate
+from rerank.io.layouts.locate import locate
+from rerank.io.layouts.wanted import Wanted
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from rerank.core.words import Side, words_of
 from rerank.io.files import regular_file, safely
-from rerank.io.frames import pooling
-from rerank.io.groundtruth_formats import readings_of
-from rerank.io.layouts import Wanted, locate
+from rerank.io.frames.pooling import pooling
+from rerank.io.layouts.locate import locate
+from rerank.io.layouts.wanted import Wanted
 from rerank.io.opening import opener
 from rerank.io.reading import Reading, side_of
+from rerank.io.truths.forms import readings_of
 
 # Bytes of a file that is opened twice, and of one that is glanced at.
 _SMALL, _GLANCED = 1 << 20, 64 << 20

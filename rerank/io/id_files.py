@@ -11,7 +11,7 @@ from rerank.io.files import named, read_text, regular_file
 from rerank.io.ids import check_ids, check_unique, first_duplicate, read_ids, read_sidecar
 from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
-from rerank.io.truth_words import TEXT_FIELDS, VIDEO_FIELDS, first_field
+from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field
 
 
 def read_id_file(path: Path, *, column: str | None = None, side: str = "") -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from rerank.core.errors import FormatError
 from rerank.io.container import Container
 from rerank.io.field import NOTHING, Field
 from rerank.io.files import named
-from rerank.io.frame_words import is_something_else, meaning_of
+from rerank.io.frames.meanings import is_something_else, meaning_of
 
 _DIGITS = re.compile(r"\d+")
 # What speaks of a file as a whole.

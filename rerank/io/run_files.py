@@ -29,9 +29,9 @@ from rerank.io.run_wrappers import (
     says_how_good,
     unwrapped,
 )
+from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field, plain
 from rerank.io.text_table import read_table
-from rerank.io.truth_records import as_name
-from rerank.io.truth_words import TEXT_FIELDS, VIDEO_FIELDS, first_field, plain
+from rerank.io.truths.records import as_name
 
 _DIRECTIONS = ("t2v", "v2t")
 # Fewer scores rise by accident.

@@ -5,7 +5,7 @@ from typing import Any
 
 from rerank.core.errors import FormatError
 from rerank.io.files import named
-from rerank.io.truth_words import TEXT_FIELDS, direction_of, first_field, plain
+from rerank.io.side_words import TEXT_FIELDS, direction_of, first_field, plain
 
 # What may list the items of one query.
 LISTS = (

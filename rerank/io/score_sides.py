@@ -19,7 +19,7 @@ from rerank.io.files import PathLike
 from rerank.io.ids import first_duplicate, is_list, read_ids
 from rerank.io.reading import ROWS
 from rerank.io.row_numbers import check_order, counts_rows, is_row_number
-from rerank.io.truth_words import CAPTION_FIELDS, plain, said_by_words
+from rerank.io.side_words import CAPTION_FIELDS, plain, said_by_words
 
 SIDES = ("texts", "videos")
 OTHER = {"texts": "videos", "videos": "texts"}

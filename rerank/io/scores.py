@@ -27,7 +27,7 @@ from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.opening import open_container
 from rerank.io.score_ids import both_ids, cube_ids
 from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids
-from rerank.io.truth_words import direction_of, plain
+from rerank.io.side_words import direction_of, plain
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
 SCORE_NAMES = (

@@ -14,8 +14,8 @@ from rerank.core.pairs import as_grades, transpose_grades, transpose_positives
 from rerank.core.wording import option
 from rerank.core.words import Name, Ties
 from rerank.io.files import named
-from rerank.io.groundtruth_formats import readings_of
-from rerank.io.truth_splits import ALL
+from rerank.io.truths.forms import readings_of
+from rerank.io.truths.pair_splits import ALL
 from rerank.metrics.figures import DEFAULT, Figure, find_all
 from rerank.metrics.judge import Judgement, judge
 from rerank.tasks.judged import Judged

@@ -22,7 +22,7 @@ from rerank.core.similarity import ArrayLike
 from rerank.core.wording import either, label, option
 from rerank.io import Embeddings, Reading, ScoreMatrix
 from rerank.io.files import named, read_text, regular_file
-from rerank.io.layouts import holds
+from rerank.io.layouts.locate import holds
 from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, is_truth, side_of

@@ -140,7 +140,7 @@ _GROWN = """
 import sys
 from pathlib import Path
 import pyarrow.parquet
-import rerank.io.truth_parquet as of
+import rerank.io.truths.parquet_forms as of
 import rerank.io.formats.parquet, rerank.io.opening, rerank.io.ids
 def most():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from rerank.core.errors import FormatError, RerankWarning
 from rerank.io import read_embeddings
-from rerank.io.frame_words import meaning_of
+from rerank.io.frames.meanings import meaning_of
 
 N, F, D = 6, 5, 4
 IDS = [f"v{i}" for i in range(N)]

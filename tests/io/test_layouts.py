@@ -11,7 +11,8 @@ import torch
 from rerank.core import memory
 from rerank.core.errors import FormatError
 from rerank.io import Embeddings, Norms, read_embeddings, read_scores, write_embeddings
-from rerank.io.layouts import Wanted, locate
+from rerank.io.layouts.locate import locate
+from rerank.io.layouts.wanted import Wanted
 from rerank.io.opening import open_container
 from tests.io_writers import ARROW, IDS, LAYOUTS, N, in_order, vectors, write, write_named
 

@@ -36,7 +36,7 @@ from rerank.io.files import (
 from rerank.io.identify import PAGE, PAIR_SCORES
 from rerank.io.outputs import check_ending, kind_of_file
 from rerank.io.run_files import read_rankings
-from rerank.io.truth_arrays import refuse_arrays
+from rerank.io.truths.refused_arrays import refuse_arrays
 from rerank.methods.saved import KIND as FITTED
 from rerank.selection.settings_file import SETTINGS
 from rerank.train.saved_heads import KIND as TRAINED

@@ -20,8 +20,8 @@ from rerank.io.files import named
 from rerank.io.formats.registry import file_format
 from rerank.io.number_columns import counted, torn, vectors_among
 from rerank.io.row_numbers import is_row_number
+from rerank.io.side_words import names_one_side
 from rerank.io.text_table import Piece, Rows, TextTable, is_number, open_table
-from rerank.io.truth_words import names_one_side
 
 _COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
 _ID_NAMES = {name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier}

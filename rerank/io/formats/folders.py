@@ -13,7 +13,7 @@ from rerank.io.field import Field
 from rerank.io.files import named, regular_file
 from rerank.io.formats.npy import npy_field
 from rerank.io.formats.registry import file_format
-from rerank.io.frame_words import is_file_of_frames
+from rerank.io.frames.meanings import is_file_of_frames
 from rerank.io.ids import find_sidecar
 
 _TIERS = (ID_NAMES, *MORE_ID_NAMES)

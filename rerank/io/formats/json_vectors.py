@@ -16,7 +16,7 @@ from rerank.io.container import LIST_NAMES, VECTOR_NAMES, Container
 from rerank.io.field import Field, afford, empty_field, rows_per_block
 from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
-from rerank.io.frame_words import is_something_else
+from rerank.io.frames.meanings import is_something_else
 from rerank.io.json_document import NotInPieces, Places, entries
 from rerank.io.json_records import by_one_name, is_document, is_record, lacking
 from rerank.io.text_table import lines_of, opener

@@ -14,7 +14,7 @@ from rerank.io.container import LIST_NAMES, Container
 from rerank.io.field import NOTHING, Field, empty_field, list_field, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
-from rerank.io.frame_words import is_something_else
+from rerank.io.frames.meanings import is_something_else
 from rerank.io.pages import let_go, lies_in
 from rerank.io.pickle_parts import Walk, walk
 from rerank.io.recipes import (

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from rerank.core.errors import FormatError
 from rerank.core.wording import either, option
 from rerank.io.files import named
-from rerank.io.truth_records import Pair, Reading
+from rerank.io.truths.records import Pair, Reading
 
 # The word for all splits together.
 ALL = "/"

@@ -15,10 +15,10 @@ from rerank.core.errors import FormatError
 from rerank.io.field import Field, in_memory
 from rerank.io.files import named, read_json, regular_file
 from rerank.io.formats.npy import npy_field
-from rerank.io.frame_doubts import could_be_masks
-from rerank.io.frame_items import take
-from rerank.io.frame_shapes import fits, numbers_of
-from rerank.io.frame_words import is_file_of_frames, is_something_else, meaning_of
+from rerank.io.frames.doubts import could_be_masks
+from rerank.io.frames.mask_shapes import fits, numbers_of
+from rerank.io.frames.masks_of_each import take
+from rerank.io.frames.meanings import is_file_of_frames, is_something_else, meaning_of
 
 Told = dict[str, dict[str, Field]]
 

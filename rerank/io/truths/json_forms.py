@@ -8,11 +8,7 @@ from typing import Any
 from rerank.core.errors import FormatError
 from rerank.io.files import named
 from rerank.io.pandas_json import PandasTable, split_of_pandas
-from rerank.io.splits import is_named_like_splits
-from rerank.io.truth_joined import Joined, joined, joined_by_file_name
-from rerank.io.truth_linked import holds_names, linked_readings, paired_lists
-from rerank.io.truth_records import Pair, Reading, as_grade, as_name, reading, readings_of_records
-from rerank.io.truth_words import (
+from rerank.io.side_words import (
     HEADERS,
     TEXT_FIELDS,
     VIDEO_FIELDS,
@@ -28,6 +24,10 @@ from rerank.io.truth_words import (
     plain,
     said_by_words,
 )
+from rerank.io.splits import is_named_like_splits
+from rerank.io.truths.joined_lists import Joined, joined, joined_by_file_name
+from rerank.io.truths.linked_lists import holds_names, linked_readings, paired_lists
+from rerank.io.truths.records import Pair, Reading, as_grade, as_name, reading, readings_of_records
 
 _SPLITS = (
     "test", "testing", "val", "valid", "validate", "validation", "dev", "eval", "train", "training",

@@ -10,9 +10,7 @@ from typing import Any
 from rerank.core.errors import FormatError
 from rerank.io.files import named
 from rerank.io.lines import lines_in
-from rerank.io.text_table import SEPARATOR
-from rerank.io.truth_records import LOOKED_AT, Pair, Reading, as_grade, reading, readings_of_records
-from rerank.io.truth_words import (
+from rerank.io.side_words import (
     CAPTION_FIELDS,
     GRADE_FIELDS,
     HEADERS,
@@ -23,6 +21,15 @@ from rerank.io.truth_words import (
     names_both,
     plain,
     said_by_words,
+)
+from rerank.io.text_table import SEPARATOR
+from rerank.io.truths.records import (
+    LOOKED_AT,
+    Pair,
+    Reading,
+    as_grade,
+    reading,
+    readings_of_records,
 )
 
 # A list of names or of numbers.

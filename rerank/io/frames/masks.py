@@ -10,9 +10,9 @@ import numpy as np
 from rerank.core.errors import FormatError
 from rerank.io.container import LENGTH_NAMES, MASK_NAMES, side_in
 from rerank.io.field import Field
-from rerank.io.frame_doubts import ask, ask_by_values, ask_of_bounds
-from rerank.io.frame_shapes import fits, numbers_of, zeros_outside
-from rerank.io.frame_words import Meaning, meaning_of, says_number_of_padding
+from rerank.io.frames.doubts import ask, ask_by_values, ask_of_bounds
+from rerank.io.frames.mask_shapes import fits, numbers_of, zeros_outside
+from rerank.io.frames.meanings import Meaning, meaning_of, says_number_of_padding
 
 
 def says_something(name: str, found: Field, n: int, frames: int) -> bool:

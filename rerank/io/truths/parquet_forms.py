@@ -11,9 +11,7 @@ import numpy as np
 from rerank.core.errors import FormatError
 from rerank.io.field import Field, afford
 from rerank.io.files import named
-from rerank.io.truth_labels import refuse_unsaid
-from rerank.io.truth_records import Reading, readings_of_records
-from rerank.io.truth_words import (
+from rerank.io.side_words import (
     CAPTION_FIELDS,
     GRADE_FIELDS,
     HEADERS,
@@ -28,6 +26,8 @@ from rerank.io.truth_words import (
     plain,
     said_by_words,
 )
+from rerank.io.truths.records import Reading, readings_of_records
+from rerank.io.truths.unsaid_labels import refuse_unsaid
 
 _Columns: TypeAlias = dict[str, Sequence[Any]]
 

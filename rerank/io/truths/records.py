@@ -1,9 +1,10 @@
 """Readings of a ground truth: pairs of names, and the records that they are made of.
 
 Files that give captions no id of their own have several readings, because people name captions and
-videos in different ways; the ids at hand decide which is meant, see `rerank.io.groundtruth`. A file
-that says which side is which (a header, records with named sides, TREC qrels) has readings that are
-*fixed*: texts stand on the left, whatever the names look like.
+videos in different ways; the ids at hand decide which is meant, see
+`rerank.io.truths.ground_truth`. A file that says which side is which (a header, records with named
+sides, TREC qrels) has readings that are *fixed*: texts stand on the left, whatever the names look
+like.
 """
 
 import re
@@ -13,9 +14,7 @@ from typing import Any, NamedTuple
 
 from rerank.core.errors import FormatError
 from rerank.io.files import named
-from rerank.io.splits import is_named_like_splits, is_of_splits
-from rerank.io.truth_labels import refuse_unsaid
-from rerank.io.truth_words import (
+from rerank.io.side_words import (
     CAPTION_FIELDS,
     GRADE_FIELDS,
     TEXT_FIELDS,
@@ -27,6 +26,8 @@ from rerank.io.truth_words import (
     names_sides,
     said_by_words,
 )
+from rerank.io.splits import is_named_like_splits, is_of_splits
+from rerank.io.truths.unsaid_labels import refuse_unsaid
 
 _NUMBER_FIELDS = ("commentnumber", "captionnumber", "sentencenumber", "captionindex")
 

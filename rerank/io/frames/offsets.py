@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rerank.io.field import Field, in_memory
-from rerank.io.frame_shapes import fits, numbers_of
-from rerank.io.frame_words import is_place, is_something_else, meaning_of
+from rerank.io.frames.mask_shapes import fits, numbers_of
+from rerank.io.frames.meanings import is_place, is_something_else, meaning_of
 
 
 @dataclass(frozen=True, eq=False)

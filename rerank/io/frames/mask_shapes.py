@@ -3,7 +3,7 @@
 import numpy as np
 
 from rerank.io.field import Field, read_array
-from rerank.io.frame_words import Meaning
+from rerank.io.frames.meanings import Meaning
 
 
 def fits(found: Field, meaning: Meaning, n: int, frames: int) -> bool:

@@ -13,11 +13,11 @@ from rerank.core import nouns
 from rerank.core.errors import FormatError
 from rerank.core.wording import either, option
 from rerank.io.files import PathLike, as_path, named, to_json, write_text
-from rerank.io.groundtruth_formats import readings_of
 from rerank.io.ids import check_unique
 from rerank.io.row_numbers import in_other_order
-from rerank.io.truth_records import Pair, Reading, bare_reading, without_endings
-from rerank.io.truth_splits import Decision, UnfitError, Wanted, first_of_splits, of_one_split
+from rerank.io.truths.forms import readings_of
+from rerank.io.truths.pair_splits import Decision, UnfitError, Wanted, first_of_splits, of_one_split
+from rerank.io.truths.records import Pair, Reading, bare_reading, without_endings
 
 # So many pairs tell one reading from another.
 _SAMPLE = 20_000

@@ -7,7 +7,7 @@ from typing import Any
 
 from rerank.core.errors import FormatError
 from rerank.io.files import named
-from rerank.io.truth_words import GRADE_FIELDS, first_field, plain
+from rerank.io.side_words import GRADE_FIELDS, first_field, plain
 
 _PLACES = {"rank", "distance", "dist"}
 _TWO = ({"0", "1"}, {"-1", "1"}, {"true", "false"}, {"yes", "no"})

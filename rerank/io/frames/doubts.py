@@ -11,8 +11,8 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankWarning
 from rerank.io.field import Field
 from rerank.io.files import named
-from rerank.io.frame_shapes import fits, numbers_of, zeros_outside
-from rerank.io.frame_words import (
+from rerank.io.frames.mask_shapes import fits, numbers_of, zeros_outside
+from rerank.io.frames.meanings import (
     Meaning,
     end_of,
     is_place,

@@ -10,10 +10,10 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.field import Field
-from rerank.io.frame_doubts import before_padding, could_be_lengths, could_be_masks
-from rerank.io.frame_masks import says_something
-from rerank.io.frame_shapes import numbers_of
-from rerank.io.frame_words import (
+from rerank.io.frames.doubts import before_padding, could_be_lengths, could_be_masks
+from rerank.io.frames.mask_shapes import numbers_of
+from rerank.io.frames.masks import says_something
+from rerank.io.frames.meanings import (
     NUMBER_OF_PADDING,
     end_of,
     is_something_else,

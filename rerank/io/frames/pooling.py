@@ -15,7 +15,7 @@ from rerank.core.errors import FormatError
 from rerank.core.wording import option
 from rerank.io.field import MAX_RATIO, Field, afford, check_matrix, read_array, rows_per_block
 from rerank.io.files import foreign, named
-from rerank.io.frame_masks import frames_there, says_something
+from rerank.io.frames.masks import frames_there, says_something
 
 
 def how_to_pool() -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from rerank.io.truth_words import VIDEO_FIELDS, captions_of, first_field, plain
+from rerank.io.side_words import VIDEO_FIELDS, captions_of, first_field, plain
 
 # COCO has licenses, categories and the like beside; an object with more entries has none of both.
 _MOST = 20

@@ -1,6 +1,6 @@
 """The forms in which people write down which text belongs to which video.
 
-Every form becomes one or more *readings* (`rerank.io.truth_records`): lists of pairs of names.
+Every form becomes one or more *readings* (`rerank.io.truths.records`): lists of pairs of names.
 """
 
 from collections.abc import Iterable
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rerank.io.field import afford
 from rerank.io.files import parse_json, read_text, regular_file
-from rerank.io.truth_arrays import refuse_arrays
-from rerank.io.truth_json import json_readings
-from rerank.io.truth_json_lines import json_line_readings
-from rerank.io.truth_parquet import parquet_readings
-from rerank.io.truth_records import Reading
-from rerank.io.truth_tables import table_readings
+from rerank.io.truths.json_forms import json_readings
+from rerank.io.truths.json_lines import json_line_readings
+from rerank.io.truths.parquet_forms import parquet_readings
+from rerank.io.truths.records import Reading
+from rerank.io.truths.refused_arrays import refuse_arrays
+from rerank.io.truths.text_forms import table_readings
 
 
 def readings_of(path: Path) -> Iterable[Reading]:

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from rerank.core.errors import FormatError
 from rerank.io.files import named
-from rerank.io.truth_records import Reading, readings_of_records
-from rerank.io.truth_words import (
+from rerank.io.side_words import (
     CAPTION_FIELDS,
     TEXT_FIELDS,
     VIDEO_FIELDS,
@@ -21,6 +20,7 @@ from rerank.io.truth_words import (
     is_text_word,
     plain,
 )
+from rerank.io.truths.records import Reading, readings_of_records
 
 _MOST, _DIGITS = 20, 18
 _REFERS = re.compile("(.+?)(ids?|idx|index|no|number)?")

@@ -6,9 +6,9 @@ from typing import Any
 
 from rerank.core.errors import FormatError
 from rerank.io.files import parse_json
-from rerank.io.truth_json import json_readings
-from rerank.io.truth_records import Reading, readings_of_records
-from rerank.io.truth_words import names_both
+from rerank.io.side_words import names_both
+from rerank.io.truths.json_forms import json_readings
+from rerank.io.truths.records import Reading, readings_of_records
 
 
 def json_line_readings(text: str, where: str) -> Iterable[Reading]:

@@ -1,0 +1,1 @@
+"""Frames of items made one vector each, and which of them count; see `pooling`."""

@@ -1,0 +1,59 @@
+"""One array of rows, a row for each item: the embeddings in it, and the ids beside it."""
+
+from collections.abc import Mapping
+
+from rerank.core.errors import FormatError
+from rerank.io.container import Container, Found
+from rerank.io.field import Field, check_last_axis, check_matrix
+from rerank.io.frames.pooling import one_matrix, pooled_cube
+from rerank.io.layouts.array_shapes import depth_of
+from rerank.io.layouts.divided_frames import frames_of_fewer_items
+from rerank.io.layouts.group_names import fields_below
+from rerank.io.layouts.row_ids import ids_if_they_fit, ids_of_rows, refuse_without_ids
+from rerank.io.layouts.wanted import Wanted
+from rerank.io.row_numbers import check_order
+
+
+def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -> Found:
+    """Layouts 2 and 3: one array of rows; ids from beside it, else from a side-car."""
+    folder = name.rpartition("/")[0]
+    siblings = fields_below(container.fields, folder)
+    check_last_axis(item)
+    if depth_of(item) == 3 and item.kind == "float":
+        rows = one_matrix(item, siblings)
+        if rows is None or _names_one(container, siblings, item, wanted):
+            rows = pooled_cube(item, siblings, wanted.pooling)
+        item = rows
+    check_matrix(item, "embeddings")
+    if item.shape[1] == 1:
+        raise FormatError(
+            f"{item.where}: is one column {item.shape}, and embeddings have at least 2 dimensions; "
+            "store one row for each item"
+        )
+    item.check()
+    if (framed := frames_of_fewer_items(container, siblings, item, wanted)) is not None:
+        return framed
+    found = None
+    if not wanted.force_rows:
+        found = ids_of_rows(container, siblings, item, wanted)
+        if found is None and folder:
+            found = ids_of_rows(container, container.fields, item, wanted)
+    by_place = found is None and (wanted.row_numbers or wanted.force_rows)
+    if by_place or wanted.ids is not None:
+        # Where numbers are the ids, the ground truth may speak of places.
+        way = "" if by_place else f"{wanted.say('id_column', 'NAME')} in place of the ids given"
+        check_order({**container.numbers, **siblings}, item, way)
+    if found is not None:
+        return Found(item, *found)
+    if by_place:
+        return Found(item, tuple(map(str, range(item.shape[0]))), ids_given=False)
+    refuse_without_ids(container, item)
+
+
+def _names_one(
+    container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
+) -> bool:
+    """Whether a matrix with an axis of one before it has one id, which makes its rows frames."""
+    return not wanted.force_rows and (
+        ids_if_they_fit(container, siblings, item, wanted) is not None
+    )

@@ -1,0 +1,40 @@
+"""The rows of one split, where a column says of which split each row is."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from rerank.core.errors import FormatError
+from rerank.io.container import Container
+from rerank.io.layouts.wanted import Wanted
+from rerank.io.splits import counted_splits, only_rows, split_column
+
+
+def rows_of_one_split(container: Container, wanted: Wanted) -> tuple[Container, Wanted]:
+    """The rows of the split that is meant, where a column says of which split each row is.
+
+    Raises:
+        FormatError: rows of several splits, and no word on which is meant.
+    """
+    found = split_column(container)
+    if found is None:
+        return container, wanted
+    name, values = found
+    said = wanted.dataset
+    if said == "/":
+        return container, replace(wanted, dataset=None)
+    if said is None or said not in values or said in container.fields:
+        also = ""
+        if said is not None:
+            also = f", and the array with {wanted.say('embedding_column', said)}"
+        first = min(set(values), key=lambda split: (split.lower() != "test", split))
+        raise FormatError(
+            f"{container.path}: its column {name!r} says that its rows are of several splits: "
+            f"{counted_splits(values)}; say which is meant: {wanted.say('dataset', first)}, or "
+            f"{wanted.say('dataset', '/')} for all{also}"
+        )
+    chosen = np.array([value == said for value in values])
+    ids = wanted.ids
+    if ids is not None and len(ids) == len(values):
+        ids = tuple(each for each, kept in zip(ids, chosen, strict=True) if kept)
+    return only_rows(container, chosen), replace(wanted, dataset=None, ids=ids)

@@ -1,0 +1,129 @@
+"""Items of one array each, vectors or frames, made one row each."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rerank.core.errors import FormatError
+from rerank.io.container import Container, Found, contents, listing
+from rerank.io.field import Field
+from rerank.io.files import named
+from rerank.io.frames.masks_of_all import said_of_all
+from rerank.io.frames.masks_of_each import said_of_items
+from rerank.io.frames.pooling import has_frames, how_to_pool, stacked
+from rerank.io.ids import check_count, check_ids, check_unique
+from rerank.io.layouts.array_shapes import is_item, is_rows
+from rerank.io.layouts.wanted import Wanted
+from rerank.io.missing_items import refuse_missing
+
+# What arrays are called by the numbers of their rows; numpy says arr_0.
+_NUMBER = re.compile(r"(?:arr_)?(0|[1-9][0-9]{0,9})")
+# What stands at the end of the names of several arrays of one item.
+_STREAMS = {
+    "rgb", "flow", "image", "text", "video", "audio", "caption", "title", "motion", "appearance",
+    "visual", "spatial", "temporal", "object", "scene", "face", "ocr", "speech", "depth",
+}  # fmt: skip
+
+
+def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> Found:
+    """One array for each id, stacked."""
+    path, by_id = container.path, _by_number(by_id)
+    ids = tuple(by_id)
+    shapes = [item.shape for item in by_id.values()]
+    depths = {min(len(shape), 2) for shape in shapes}
+    if not all(is_item(item) for item in by_id.values()):
+        raise FormatError(f"{path}: no embeddings found; {listing(container)}")
+    if all(len(shape) > 1 and shape[-1] == 1 for shape in shapes):
+        raise FormatError(
+            f"{path}: every item is a column {shapes[0]} of {shapes[0][-2]} numbers, neither a "
+            "vector nor frames; store each as x.reshape(-1)"
+        )
+    if len(depths) == 2 and has_frames(shapes):
+        raise FormatError(
+            f"{path}: holds vectors and frames side by side ({contents(by_id)}); keep one kind"
+        )
+    if wanted.dataset is None:
+        _refuse_streams(path, ids, wanted)
+    if has_frames(shapes) and wanted.pooling is None:
+        if 1 < len(by_id) < 5 and all(is_rows(item) for item in by_id.values()):
+            where = by_id[wanted.likely(ids)].where
+            # An id is what is left of a name.
+            full = (name for name, item in container.fields.items() if item.where == where)
+            raise FormatError(
+                f"{path}: holds the matrices {contents(by_id)}; if one of them is the embeddings, "
+                f"name it: {wanted.say('dataset', next(full, wanted.likely(ids)))}; if each is "
+                f"the frames of one item, {how_to_pool()}"
+            )
+        many = next(name for name, item in by_id.items() if has_frames([item.shape]))
+        raise FormatError(
+            f"{path}: every item has several rows (frames), such as {named([many])} with "
+            f"{by_id[many].shape[-2]}; {how_to_pool()}"
+        )
+    refuse_missing(container, by_id)
+    ids = check_ids(ids, str(path))
+    check_unique(ids, str(path))
+    rows = container.alike
+    if rows is None or by_id is not container.fields:
+        held = dict(zip(ids, by_id.values(), strict=True))
+        framed = wanted.pooling is not None and has_frames(shapes)
+        said = said_of_items(container.fields, held) if framed else {}
+        for item_id, told in (said_of_all(path, container.fields, held) if framed else {}).items():
+            said.setdefault(item_id, {}).update(told)
+        rows = stacked(Path(path), held, wanted.pooling, said)
+    return Found(rows, _named_again(ids, wanted, path))
+
+
+def _by_number(by_id: Mapping[str, Field]) -> Mapping[str, Field]:
+    """Arrays that are called 0, 1, ... (or arr_0, arr_1, ...) in that order, and others as kept.
+
+    HDF5 and folders hold 10 before 2.
+    """
+    numbers = {name: match[1] for name in by_id if (match := _NUMBER.fullmatch(name))}
+    order = {int(number): name for name, number in numbers.items()}
+    if len(order) < len(by_id) or max(order) - min(order) >= len(order) or min(order) > 1:
+        return by_id
+    if list(order) == sorted(order):
+        return by_id
+    return {order[number]: by_id[order[number]] for number in sorted(order)}
+
+
+def _named_again(ids: tuple[str, ...], wanted: Wanted, path: Path) -> tuple[str, ...]:
+    """Ids from elsewhere for arrays that are called by the numbers of their rows.
+
+    Raises:
+        FormatError: they are called by ids of their own.
+    """
+    if wanted.ids is None and not wanted.force_rows:
+        return ids
+    if {str(i) for i in range(len(ids))} != set(ids):
+        raise FormatError(
+            f"{path}: holds an array for each id, such as {named([ids[0]])}, and "
+            f"{'row numbers' if wanted.force_rows else wanted.ids_from} would name them again, in "
+            "an order that they do not have; leave that out"
+        )
+    if wanted.ids is None:
+        return ids
+    check_count(wanted.ids, len(ids), wanted.ids_from, str(path))
+    return tuple(wanted.ids[int(name)] for name in ids)
+
+
+def _refuse_streams(path: Path, ids: Sequence[str], wanted: Wanted) -> None:
+    """Refuse names such as v0_rgb and v0_flow, of which each item has every one.
+
+    Raises:
+        FormatError: they are there; taken as ids, each item would be there several times.
+    """
+    ends: dict[str, set[str]] = {}
+    for name in ids:
+        stem, _, end = name.replace(".", "_").replace("-", "_").rpartition("_")
+        if end.lower() not in _STREAMS:
+            return
+        ends.setdefault(stem, set()).add(end.lower())
+    streams = next(iter(ends.values()), set())
+    every = "" not in ends and all(found == streams for found in ends.values())
+    if len(streams) > 1 and streams <= _STREAMS and every:
+        raise FormatError(
+            f"{path}: holds {named(sorted(streams))} of every item ({named(list(ids[:2]))}, ...); "
+            "save the arrays of one of them in a file of its own, named by the items alone; if all "
+            f"are items: {wanted.say('dataset', '/')}"
+        )

@@ -1,0 +1,65 @@
+"""What a user said about one file of embeddings, and how a message prints it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rerank.core.wording import either
+from rerank.io.frames.pooling import Pooling
+
+# What stands in the names of arrays of a side.
+_WORDS = {
+    "texts": ("text", "txt", "caption", "query", "sentence"),
+    "videos": ("vid", "image", "img", "visual", "gallery"),
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a user said about one file.
+
+    Attributes:
+        dataset: the array, the group, or the array inside every item's group.
+        id_column: the array or column of ids.
+        embedding_column: the column of vectors; as `dataset`, for tables.
+        pooling: how frames become one vector; None refuses frames.
+        ids: ids that come from elsewhere; they win over those in the file.
+        row_numbers: whether the numbers of the rows are the ids where there are none.
+        force_rows: whether they are the ids even where there are some.
+        side: "texts" or "videos", for messages that print options.
+        ids_from: where the ids come from, for messages.
+    """
+
+    dataset: str | None = None
+    id_column: str | None = None
+    embedding_column: str | None = None
+    pooling: Pooling | None = None
+    ids: tuple[str, ...] | None = None
+    row_numbers: bool = False
+    force_rows: bool = False
+    side: str = ""
+    ids_from: str = "the ids given"
+
+    def likely(self, names: Sequence[str]) -> str:
+        """The name to print in an example: one that sounds like this side, else not the other.
+
+        >>> Wanted(side="videos").likely(["t", "v"]), Wanted(side="texts").likely(["x", "img"])
+        ('v', 'x')
+        """
+        others = [side for side in _WORDS if side != self.side] if self.side in _WORDS else []
+        own = [name for name in names if _sounds_like(self.side, name)]
+        return next(
+            iter(own or [n for n in names if not any(_sounds_like(x, n) for x in others)]), names[0]
+        )
+
+    def say(self, argument: str, name: str) -> str:
+        """How to choose a name, as the reader types it."""
+        value = f"{self.side}={name}" if self.side else name
+        return either(f"--{argument.replace('_', '-')} {value}", f"{argument}={name!r}")
+
+
+def _sounds_like(side: str, name: str) -> bool:
+    """Whether a name has a word of a side in it, or is its first letter."""
+    words = _WORDS.get(side, ())
+    return any(word in name.lower() for word in words) or (
+        bool(words) and name.rpartition("/")[2].lower() == side[0]
+    )

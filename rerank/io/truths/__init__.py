@@ -1,0 +1,1 @@
+"""Ground truths: one file for each way in which people write one down; see `ground_truth`."""
