@@ -54,8 +54,13 @@ class Crowd:
         left = "as they are" if self.weight == 1 else f"{self.weight:.0%} as they are"
         return (
             f"{self.share:.0%} of the queries choose {self.items} of the items, beyond what hubs "
-            f"explain: rankings are left {left} ({option('rho', 1)} overrides)"
+            f"explain: rankings are left {left} ({overrides()})"
         )
+
+
+def overrides() -> str:
+    """The ways out of what was seen, for a person."""
+    return f"{option('rho', 1)} asks for all items alike, {option('rho', 0)} leaves all as it is"
 
 
 def crowd(sim: Similarity, found: Masses) -> Crowd:

@@ -26,6 +26,9 @@ from rerank.core.words import Counting
 from rerank.methods.base import Bank
 from rerank.passes import reduce
 
+# Fewer queries show little of what they want themselves.
+_SHOWN = 500
+
 Form: TypeAlias = Literal["equality", "grouped", "few queries", "one-to-one", "as given"]
 
 
@@ -146,31 +149,43 @@ def choose(bank: Bank, found: Masses, rho: float | Literal["auto"]) -> Choice:
     """
     if rho != "auto":
         return Choice("as given", float(rho))
-    if bank.label != "transductive" or found.queries == found.items:
+    if bank.label != "transductive":
         return Choice("equality")
     n, m = found.rows, found.columns
     counted = f"{_counted(bank, found)} for {m:,} items"
     stated = bank.gallery_groups is not None
+    as_it_is = f"{option('rho', 0)} if {{}}, which leaves all as it is"
+    if found.queries == found.items:
+        if max(n, m) >= _SHOWN:
+            return Choice("equality")
+        way = as_it_is.format("several want one item and others none")
+        return Choice("equality", 1.0, f"{counted}: {_alike(bank, found)}; say {way}")
     if found.queries < found.items:
         if bank.gallery_groups is not None and bank.gallery_groups < m:
-            return Choice("grouped", 1.0, f"{counted} in groups: every item equally probable")
-        how = (
-            f"; say {option('grouped')} if several items are of one query, {option('rho', 0)} if "
-            "several queries want one item, which leaves all as it is"
-        )
+            way = as_it_is.format("some items have no query")
+            note = f"{counted} in groups: every item equally probable; say {way}"
+            return Choice("grouped", 1.0, note)
+        known = "" if stated else f"{option('grouped')} if several items are of one query, "
         one = "group" if bank.query_groups == round(found.queries) < found.rows else "query"
-        note = f"{counted}: each item counts for one {one} at most{'' if stated else how}"
+        many = "groups" if one == "group" else "queries"
+        way = known + as_it_is.format(f"several {many} want one item")
+        note = f"{counted}: each item counts for one {one} at most; say {way}"
         return Choice("few queries", 1.0, note)
     if bank.query_groups is not None and bank.query_groups >= n:
         own = bank.gallery_groups is None or bank.gallery_groups >= reduce.total_gallery(bank.sim)
         said = ", one-to-one as stated" if own else f" of {bank.gallery_groups:,} groups"
-        return Choice("one-to-one", 1.0, f"{counted}{said}: queries may have no item")
-    how = (
-        f"; say {option('one-to-one')} if most queries have no item, {option('rho', 0)} if most "
-        "items have no query, which leaves all as it is"
-    )
-    how = "" if stated else how
-    return Choice("equality", 1.0, f"{counted}: all items count as equally probable{how}")
+        way = as_it_is.format("several want one item")
+        note = f"{counted}{said}: queries may have no item; say {way}"
+        return Choice("one-to-one", 1.0, note)
+    known = "" if stated else f"{option('one-to-one')} if most queries have no item, "
+    way = known + as_it_is.format("most items have no query")
+    return Choice("equality", 1.0, f"{counted}: all items count as equally probable; say {way}")
+
+
+def _alike(bank: Bank, found: Masses) -> str:
+    """What is asked of as many queries as there are items."""
+    grouped = bank.query_groups == round(found.queries) < found.rows
+    return f"each item counts for one {'group' if grouped else 'query'}"
 
 
 def _counted(bank: Bank, found: Masses) -> str:

@@ -130,8 +130,7 @@ class Repeats:
         if math.isfinite(self.gain) and self.gain > -_WORSE[0]:
             return (
                 f"items seem to be asked unevenly (if all are asked alike, queries are "
-                f"{1 - 1 / self.cost:.0%} less sure, and of items that other axes of the scores "
-                f"hardly rank higher)"
+                f"{1 - 1 / self.cost:.0%} less sure, and gain little by it)"
             )
         if math.isfinite(self.gain):
             return (

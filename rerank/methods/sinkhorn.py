@@ -15,7 +15,7 @@ from rerank.core.wording import either, option
 from rerank.core.words import Counting, Label
 from rerank.methods import equal_items, one_plan, shared_items, topic
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
-from rerank.methods.crowd import Crowd, crowd
+from rerank.methods.crowd import Crowd, crowd, overrides
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
 from rerank.methods.popularity import normalised, of_others, popularity
 from rerank.methods.potentials import Solution, solve
@@ -195,7 +195,8 @@ class Sinkhorn(Reranker):
                 g = (1 - few_wanted.weight) * g
         return _potentials(
             *centred(g, found.live_items, split=split), solution, problem, seen=seen,
-            few_wanted=few_wanted, choice=choice, tau=tau, label=bank.label, note=chosen.note,
+            few_wanted=few_wanted, choice=choice, tau=tau, label=bank.label,
+            note=chosen.note if choice.rho else "",
             sparse="" if graph is None else str(problem.step),
             step=problem.step if rough else None,
         )  # fmt: skip
@@ -495,7 +496,7 @@ def _sentences(
     elif seen.weight:
         rest = seen.weight < 1
         most = f"{seen.weight:.0%} of the correction is" if rest else "items are corrected"
-        said.append(f"{seen.reason}, so {most} for popularity alone ({option('rho', 1)} overrides)")
+        said.append(f"{seen.reason}, so {most} for popularity alone ({overrides()})")
     if solution.error > _UNCONVERGED:
         way = either("--tau", "tau or n_iters")
         said.append(

@@ -185,7 +185,11 @@ def auto_tau(
     )
     if all(math.isnan(side) for side in sides):
         return Temperature(
-            None, 0.0, 0.0, f"{n} x {m} scores are too few for a temperature: no correction"
+            None,
+            0.0,
+            0.0,
+            f"rows and columns hold too few scores for a temperature ({n} x {m} have any): "
+            "no correction",
         )
     mean, sigma = reduce.spread(sim, sample=SCALE_ROWS)
     # Rounding noise of constant scores is no spacing, nor are the ties of a side that was cut.

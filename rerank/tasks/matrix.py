@@ -88,8 +88,11 @@ def rerank(
     }
     both = directions.from_scores(sim, groups=groups, scored=found.scored)
     run = engine.fit(both, method, {"tau": tau, **settings}, each=each)
+    said = [(*fit.direction.warnings, *fit.sentences) for fit in (run.t2v, run.v2t)]
     notes = (
-        note for fit in (run.t2v, run.v2t) for note in (*fit.direction.warnings, *fit.sentences)
+        note if all(note in x for x in said) else f"{name}: {note}"
+        for name, mine in zip(("t2v", "v2t"), said, strict=True)
+        for note in mine
     )
     for note in dict.fromkeys(notes):
         warnings.warn(note, RerankWarning, stacklevel=2)

@@ -4,6 +4,7 @@ Arrays, frames, lists, `Embeddings` or paths in; each verb reads its arguments a
 task of the same name.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from inspect import signature
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from rerank import io
 from rerank.core.arrays import is_rows, pandas_module, refuse_sparse
-from rerank.core.errors import RerankError
+from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.handed import readable
 from rerank.core.similarity import ArrayLike, Similarity, as_matrix
 from rerank.core.words import Metric, Name, Ties
@@ -307,7 +308,7 @@ def apply(
 
     Returns:
         A `Result`. With no bank both directions are transductive; with a bank, a direction that
-        misses its own stays raw with label "none" and a warning.
+        misses its own stays raw with label "none". Its `notes` are warnings too.
 
     Raises:
         RerankError: input that does not fit together, unknown settings.
@@ -351,7 +352,10 @@ def apply(
     names = (inputs.text_ids, inputs.video_ids)
     t2v = Side(**vars(found.t2v), query_ids=names[0], gallery_ids=names[1])
     v2t = Side(**vars(found.v2t), query_ids=names[1], gallery_ids=names[0])
-    return Result(found.run, t2v, v2t, stored=found.stored, inputs=inputs, asked=asked)
+    result = Result(found.run, t2v, v2t, stored=found.stored, inputs=inputs, asked=asked)
+    for note in result.notes:
+        warnings.warn(note, RerankWarning, stacklevel=2)
+    return result
 
 
 def compare(
