@@ -195,8 +195,7 @@ class Sinkhorn(Reranker):
                 g = (1 - few_wanted.weight) * g
         return _potentials(
             *centred(g, found.live_items, split=split), solution, problem, seen=seen,
-            few_wanted=few_wanted, choice=choice, tau=tau, label=bank.label,
-            note=chosen.note if choice.rho else "",
+            few_wanted=few_wanted, choice=choice, tau=tau, label=bank.label, note=chosen.note,
             sparse="" if graph is None else str(problem.step),
             step=problem.step if rough else None,
         )  # fmt: skip
@@ -432,6 +431,9 @@ def _potentials(
     said = _sentences(
         choice, seen, solution, few_wanted=few_wanted, one_topic=problem.facts.get("topic", 0.0)
     )
+    if not choice.rho:
+        # Nothing is corrected, whatever the temperature.
+        facts["note"] = ""
     return Potentials(
         query_bias=solution.f + offset, gallery_bias=bias, offset=offset, rho=choice.rho,
         before=None if problem.turned else solution.before, marginals=said,
