@@ -133,7 +133,8 @@ def _text(judged: "Judged") -> str:
     )
     if judged.changes:
         lines.append(
-            f"{headers[2]} after: (change [95 % interval]), p: paired by query against before"
+            f"{headers[2]} after: (change [95 % interval]), p: paired by query, clustered by "
+            "shared answers, against before"
         )
         few = {name: too_few(of.values()) for name, of in judged.changes.items()}
         lines += [f"{name}: {said}" for name, said in few.items() if said]
