@@ -60,8 +60,8 @@ MANY, _COST_MANY = 2.0, (1.055, 1.08)
 _BEYOND = (0.72, 0.88)
 # Rows and columns from which something can be seen.
 _ENOUGH = (30, 50)
-# And from which few queries that are sure of their items are believed: the fewer they are, the less
-# it tells sharing from room that is too tight, and the less room for one gains.
+# And from which queries that are sure of their items are believed: the fewer they are, the less it
+# tells sharing from equality that is too tight, and the less that gains.
 _ENOUGH_SURE = (4, 8)
 # And from which axes without a say are believed of few queries, each of which they judge.
 _ENOUGH_AXES = (15, 30)
@@ -181,7 +181,7 @@ def repeats(
     count = min(found.rows, found.columns)
     enough = ramp(count, *_ENOUGH)
     few = found.slack > 0 and count < _ENOUGH[1]
-    sure_enough = ramp(count, *_ENOUGH_SURE) if few else enough
+    sure_enough = ramp(count, *_ENOUGH_SURE)
     if not sure_enough:
         return Repeats(0.0)
     alike = _alike(sim, found, copies=duplicates == "count")
