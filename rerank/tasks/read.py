@@ -30,6 +30,7 @@ from rerank.methods import kinds
 from rerank.methods.directions import Groups
 from rerank.metrics.judge import text_answers
 from rerank.tasks.bank_ways import of_bank_alone
+from rerank.tasks.shared_ids import said_of_shared
 
 # So many queries tell whether the lowest scores are the best.
 _TOLD_BY = 256
@@ -62,6 +63,8 @@ class Inputs:
     models: "tuple[Inputs, ...]" = ()
     # What is added to each video, in score units.
     bias: np.ndarray | None = None
+    # What a person should know about ids that both sides have.
+    of_ids: str = ""
 
     @cached_property
     def stored(self) -> kinds.Scores:
@@ -80,7 +83,9 @@ class Inputs:
 
     @property
     def of_names(self) -> tuple[str, ...]:
-        """What a person should know about the names of a score matrix."""
+        """What a person should know about the names of rows and columns."""
+        if self.of_ids:
+            return (self.of_ids,)
         if self.scores is None or self.row_numbers or not self.scores.of_numbered:
             return ()
         return (self.scores.of_numbered,)
@@ -501,6 +506,10 @@ def read_inputs(
     if heads is None:
         check_widths(_given(found.videos), found.texts, found.bank_texts, found.bank_videos)
     _check_captions(_given(found.texts), _given(found.videos))
+    if not sharded and not numbers:
+        found = replace(
+            found, of_ids=said_of_shared(_given(found.texts), _given(found.videos), said)
+        )
     if metric == "dot" and heads is None:
         largest = {id(x): found.norms(role)[2] for role, x in held.items()}
         for left, right in (("texts", "videos"), ("bank_texts", "videos"),
