@@ -26,6 +26,7 @@ from rerank.io.layouts.locate import holds
 from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, is_truth, side_of
+from rerank.io.truths.pair_splits import UnfitError
 from rerank.methods import kinds
 from rerank.methods.directions import Groups
 from rerank.metrics.judge import text_answers
@@ -371,6 +372,8 @@ def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.
         )  # fmt: skip
     except FormatError as error:
         _refuse_turned_matrix(gt, inputs, str(error))
+        if isinstance(error, UnfitError) and (way := _ids_wanted(inputs)):
+            raise FormatError(f"{error}; {way}") from error
         raise
     if inputs.scores is None or inputs.sharded or inputs.stored.reading.kind == "distances":
         return truth
@@ -411,6 +414,24 @@ def _refuse_turned_matrix(gt: Path, inputs: Inputs, what: str) -> None:
         f"{gt}: its texts are the columns of {inputs.scores.source}, such as "
         f"{named(inputs.video_ids[:1])}, and its videos the rows; give --sims-rows videos"
         f"{other}"
+    )
+
+
+def _ids_wanted(inputs: Inputs) -> str:
+    """Which sides of a matrix have no names, and how to give them; "" for none."""
+    scores, said = inputs.scores, inputs.reading
+    if scores is None:
+        return ""
+    given = {"texts": said.text_ids, "videos": said.video_ids}
+    sides = [side for side in given if given[side] is None and not scores.ids_given]
+    sides = sides or [scores.numbered] * bool(scores.numbered)
+    if not sides:
+        return ""
+    typed = " ".join(f"--{side[:-1]}-ids FILE" for side in sides)
+    called = " and ".join(f"{side[:-1]}_ids=FILE" for side in sides)
+    return (
+        f"{scores.source} names no {' and no '.join(sides)}, which are called by their numbers, 0, "
+        f"1, ...: give their names with {either(typed, called)}"
     )
 
 
