@@ -523,14 +523,11 @@ def read_inputs(
         bank_texts=held.get("bank_texts"), bank_videos=held.get("bank_videos"),
         sharded=sharded, bank_gt=bank_gt, heads_file=heads, heads=_heads(heads),
         pool=said.pool, whole_bank=whole_bank, reading=said, row_numbers=numbers,
+        of_ids="" if sharded or numbers else said_of_shared(held["texts"], held["videos"], said),
     )  # fmt: skip
     if heads is None:
         check_widths(_given(found.videos), found.texts, found.bank_texts, found.bank_videos)
     _check_captions(_given(found.texts), _given(found.videos))
-    if not sharded and not numbers:
-        found = replace(
-            found, of_ids=said_of_shared(_given(found.texts), _given(found.videos), said)
-        )
     if metric == "dot" and heads is None:
         largest = {id(x): found.norms(role)[2] for role, x in held.items()}
         for left, right in (("texts", "videos"), ("bank_texts", "videos"),
