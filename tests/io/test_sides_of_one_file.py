@@ -162,3 +162,15 @@ def test_ids_of_one_side_that_name_both_are_told_of(tmp_path, gt, name, said, to
     words += ["--dataset", "texts=query_embeds", "--dataset", "videos=video_embeds"]
     out, err = run(*words, cwd=tmp_path)
     assert (f"{name!r}, called like ids of the videos, names the texts too" in out + err) is told
+
+
+def test_ids_of_another_group_are_not_taken(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["train/feat"], file["train/vids"] = ROWS, TEXTS
+        file["test/feat"], file["test/about"] = -ROWS, [f"a {i}" for i in range(6)]
+    with pytest.raises(FormatError, match="rows; 'test/about' has one entry for each"):
+        read_embeddings(tmp_path / "x.h5", dataset="test/feat", side="videos")
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        file["vids"] = VIDEOS
+    found = read_embeddings(tmp_path / "x.h5", dataset="test/feat", side="videos")
+    assert found.ids == tuple(VIDEOS)

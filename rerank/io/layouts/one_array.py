@@ -45,7 +45,8 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
             found = ids_of_rows(container, container.fields, item, wanted)
         found = found or ids_of_own_side(siblings, item, wanted)
         if found is None and folder:
-            found = ids_of_own_side(container.fields, item, wanted)
+            root = {name: field for name, field in container.fields.items() if "/" not in name}
+            found = ids_of_own_side(root, item, wanted)
     by_place = found is None and (wanted.row_numbers or wanted.force_rows)
     if by_place or wanted.ids is not None:
         # Where numbers are the ids, the ground truth may speak of places.
@@ -55,7 +56,7 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
         return Found(item, *found)
     if by_place:
         return Found(item, tuple(map(str, range(item.shape[0]))), ids_given=False)
-    refuse_without_ids(container, item, wanted)
+    refuse_without_ids(container, item, wanted, folder)
 
 
 def _names_one(

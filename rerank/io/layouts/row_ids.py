@@ -176,7 +176,7 @@ def named_rows(ids: tuple[str, ...], rows: Field, where: str) -> tuple[str, ...]
     return ids
 
 
-def refuse_without_ids(container: Container, item: Field, wanted: Wanted) -> NoReturn:
+def refuse_without_ids(container: Container, item: Field, wanted: Wanted, folder: str) -> NoReturn:
     """Refuse rows without ids, with what beside them may be the ids."""
     columns = ""
     side = _side_of_rows(container.fields, item, wanted)
@@ -184,6 +184,8 @@ def refuse_without_ids(container: Container, item: Field, wanted: Wanted) -> NoR
         name for name, other in container.fields.items()
         if _may_name(other, item) and (other.kind == "text" or sounds_like(name))
     ]  # fmt: skip
+    # Other groups have items of their own.
+    fitting = [name for name in fitting if name.rpartition("/")[0] in ("", folder)] or fitting
     # Those that are called like the other side are named where there is nothing else.
     own = [name for name in fitting if sounds_like(name) in ("", side) or not side] or fitting
     own.sort(key=lambda name: sounds_like(name) == "")
