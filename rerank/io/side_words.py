@@ -172,6 +172,29 @@ def names_one_side(name: str) -> bool:
     return ids and plain(name) in (*TEXT_FIELDS, *VIDEO_FIELDS)
 
 
+def side_of_ids(name: str) -> str:
+    """The side whose ids a list is said to hold by its name; "" where it says none.
+
+    >>> [side_of_ids(name) for name in ("qids", "txt_ids", "vids", "video_names", "ids", "videos")]
+    ['texts', 'texts', 'videos', 'videos', '', '']
+    """
+    leaf = plain(name.rpartition("/")[2])
+    if re.fullmatch(f"{_TEXT_WORD}(id|name)s?|qids?", leaf):
+        return "texts"
+    return "videos" if re.fullmatch(f"{_VIDEO_WORD}(id|name)s?|vids?", leaf) else ""
+
+
+def sounds_like(name: str) -> str:
+    """The side that a list is called like, though it may hold no ids; "" for none.
+
+    >>> [sounds_like(name) for name in ("captions", "clips", "vids", "arr_1")]
+    ['texts', 'videos', 'videos', '']
+    """
+    words = "texts" if is_text_word(name) else ""
+    videos = "videos" if said_by_words("text", name) == "text-video" else ""
+    return side_of_ids(name) or words or videos
+
+
 def direction_of(name: str) -> str:
     """The direction that a name such as t2v or video_to_texts says; "" for none.
 

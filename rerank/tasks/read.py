@@ -26,10 +26,12 @@ from rerank.io.layouts.locate import holds
 from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, is_truth, side_of
+from rerank.io.truths.pair_splits import UnfitError
 from rerank.methods import kinds
 from rerank.methods.directions import Groups
 from rerank.metrics.judge import text_answers
 from rerank.tasks.bank_ways import of_bank_alone
+from rerank.tasks.shared_ids import said_of_shared
 
 # So many queries tell whether the lowest scores are the best.
 _TOLD_BY = 256
@@ -62,6 +64,8 @@ class Inputs:
     models: "tuple[Inputs, ...]" = ()
     # What is added to each video, in score units.
     bias: np.ndarray | None = None
+    # What a person should know about ids that both sides have.
+    of_ids: str = ""
 
     @cached_property
     def stored(self) -> kinds.Scores:
@@ -80,7 +84,9 @@ class Inputs:
 
     @property
     def of_names(self) -> tuple[str, ...]:
-        """What a person should know about the names of a score matrix."""
+        """What a person should know about the names of rows and columns."""
+        if self.of_ids:
+            return (self.of_ids,)
         if self.scores is None or self.row_numbers or not self.scores.of_numbered:
             return ()
         return (self.scores.of_numbered,)
@@ -366,6 +372,8 @@ def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.
         )  # fmt: skip
     except FormatError as error:
         _refuse_turned_matrix(gt, inputs, str(error))
+        if isinstance(error, UnfitError) and (way := _ids_wanted(inputs)):
+            raise FormatError(f"{error}; {way}") from error
         raise
     if inputs.scores is None or inputs.sharded or inputs.stored.reading.kind == "distances":
         return truth
@@ -406,6 +414,24 @@ def _refuse_turned_matrix(gt: Path, inputs: Inputs, what: str) -> None:
         f"{gt}: its texts are the columns of {inputs.scores.source}, such as "
         f"{named(inputs.video_ids[:1])}, and its videos the rows; give --sims-rows videos"
         f"{other}"
+    )
+
+
+def _ids_wanted(inputs: Inputs) -> str:
+    """Which sides of a matrix have no names, and how to give them; "" for none."""
+    scores, said = inputs.scores, inputs.reading
+    if scores is None:
+        return ""
+    given = {"texts": said.text_ids, "videos": said.video_ids}
+    sides = [side for side in given if given[side] is None and not scores.ids_given]
+    sides = sides or [scores.numbered] * bool(scores.numbered)
+    if not sides:
+        return ""
+    typed = " ".join(f"--{side[:-1]}-ids FILE" for side in sides)
+    called = " and ".join(f"{side[:-1]}_ids=FILE" for side in sides)
+    return (
+        f"{scores.source} names no {' and no '.join(sides)}, which are called by their numbers, 0, "
+        f"1, ...: give their names with {either(typed, called)}"
     )
 
 
@@ -497,6 +523,7 @@ def read_inputs(
         bank_texts=held.get("bank_texts"), bank_videos=held.get("bank_videos"),
         sharded=sharded, bank_gt=bank_gt, heads_file=heads, heads=_heads(heads),
         pool=said.pool, whole_bank=whole_bank, reading=said, row_numbers=numbers,
+        of_ids="" if sharded or numbers else said_of_shared(held["texts"], held["videos"], said),
     )  # fmt: skip
     if heads is None:
         check_widths(_given(found.videos), found.texts, found.bank_texts, found.bank_videos)

@@ -385,6 +385,51 @@ def test_a_folder_of_masks_in_a_folder_of_frames(tmp_path):
         read(path)
 
 
+TYPES = {
+    "u1": lambda mask: mask.astype("u1"),
+    "i8": lambda mask: mask.astype("i8"),
+    "f4": lambda mask: mask.astype("f4"),
+    "column": lambda mask: mask.astype("f4")[:, :, None],
+}
+
+
+@pytest.mark.parametrize("kind", ["folder", *WRITERS])
+@pytest.mark.parametrize("layout", ["behind", "before"])
+@pytest.mark.parametrize("stored", list(TYPES))
+@pytest.mark.parametrize("name", ["mask", "video_mask", "padding_mask"])
+def test_numbers_called_like_an_item_and_more_are_its_mask(tmp_path, name, stored, layout, kind):
+    values = TYPES[stored](~MASK if name == "padding_mask" else MASK)
+    path = tmp_path / f"v.{kind}"
+    if kind == "folder":
+        places = [KEPT[layout].format(item=item, name=name).split()[1] for item in IDS]
+        folder_of(path, **dict(zip(places, values, strict=True)))
+    else:
+        one_by_one(kind, path, layout, name, values)
+    assert np.allclose(pooled(path, layout), EXPECTED, atol=1e-6)
+
+
+def test_a_mask_of_an_item_that_does_not_fit_is_named(tmp_path):
+    for stored in ("i8", "f4", "?"):
+        path = tmp_path / stored
+        folder_of(path, **{f"{item}_mask": np.ones(F + 3, stored) for item in IDS})
+        with pytest.raises(FormatError, match=r"v0_mask\.npy: is 8 .*expected a mask \(1, 5\)"):
+            read(path)
+
+
+def test_a_few_matrices_with_lists_of_their_own_are_no_items(tmp_path):
+    """Of a file, that is; in a folder every array is a file of its own."""
+    few = dict(zip(IDS[:2], X, strict=False))
+    masks = {f"{item}_mask": mask.astype("i8") for item, mask in zip(few, MASK, strict=False)}
+    np.savez(tmp_path / "v.npz", **few, **masks)
+    with pytest.raises(FormatError, match="could all be the embeddings"):
+        read_embeddings(tmp_path / "v.npz", pool="mean")
+    (tmp_path / "v").mkdir()
+    for name, array in {**few, **masks}.items():
+        np.save(tmp_path / "v" / f"{name}.npy", array)
+    found = read_embeddings(tmp_path / "v", pool="mean")
+    assert found.ids == tuple(few) and np.allclose(found.vectors, EXPECTED[:2], atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["lengths.csv", "mask.npz", "num_frames.txt"])
 def test_a_file_of_another_kind_is_asked_about_and_the_way_out_works(tmp_path, name):
     path = folder_of(tmp_path / "v")

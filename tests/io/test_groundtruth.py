@@ -142,6 +142,24 @@ def test_one_paragraph_for_each_video(tmp_path, form):
     assert rows(truth) == [[1], [0]]
 
 
+@pytest.mark.parametrize("name", ["gt.json", "gt.jsonl"])
+@pytest.mark.parametrize("ids", [["t1", "t2"], ["a.mp4", "b.mp4"]])
+@pytest.mark.parametrize("value", [lambda v: v, lambda v: [v], lambda v: [v, f"{v}b"]])
+def test_ids_that_nobody_knows_are_no_captions(tmp_path, name, ids, value):
+    """Both sides have the names of the texts, which say nothing of the videos."""
+    content = {text: value(video) for text, video in zip(ids, ("v1", "v2"), strict=True)}
+    if name == "gt.jsonl":
+        content = "\n".join(json.dumps({key: held}) for key, held in content.items())
+    with pytest.raises(FormatError, match="'v1' is neither the id of a text .* nor of a video"):
+        read(tmp_path, content, name=name, texts=ids, videos=ids[::-1])
+
+
+@pytest.mark.parametrize("second", ["two men sing", ["it rains", "rain"], "一个男人在唱歌"])
+def test_captions_of_videos_whose_names_the_texts_have(tmp_path, second):
+    content = {"a": "a man walks", "b": second}
+    assert rows(read(tmp_path, content, texts=["b", "a"], videos=["a", "b"])) == [[1], [0]]
+
+
 def test_a_video_name_with_its_file_ending(tmp_path):
     videos = ["b.avi", "a.mp4"]
     truth = read(tmp_path, CAPTIONS["DiDeMo"], texts=["0", "1", "2"], videos=videos)

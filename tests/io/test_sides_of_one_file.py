@@ -1,11 +1,16 @@
 """Both sides, or several collections, in one file: each takes its own ids, or it is asked about."""
 
+import json
+import re
+
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from rerank.core.errors import FormatError
 from rerank.io import read_embeddings
+from tests.cli.test_cli import run
 
 ROWS = np.random.default_rng(0).normal(size=(6, 4)).astype("f4")
 TEXTS, VIDEOS = [f"t{i}" for i in range(6)], [f"v{i}" for i in range(6)]
@@ -60,3 +65,112 @@ def test_a_list_of_names_without_a_name_is_pointed_at(tmp_path):
     with pytest.raises(FormatError, match="'arr_1' has one entry for each.*id_column=.arr_1."):
         read_embeddings(tmp_path / "x.npz")
     assert read_embeddings(tmp_path / "x.npz", id_column="arr_1").ids == tuple(VIDEOS)
+
+
+def saved(folder, kind, arrays):
+    """Arrays and lists of text in a file of a kind."""
+    path = folder / f"both.{kind}"
+    if kind == "npz":
+        np.savez(path, **arrays)
+    elif kind == "h5":
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file[name] = values
+    elif kind == "pt":
+        torch.save(
+            {n: v if isinstance(v, list) else torch.tensor(v) for n, v in arrays.items()}, path
+        )
+    else:
+        path.write_text(json.dumps({name: np.asarray(v).tolist() for name, v in arrays.items()}))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5", "pt", "json"])
+@pytest.mark.parametrize(
+    "names", [("qids", "vids"), ("qid", "vid"), ("txt_ids", "img_ids"), ("qids", "video_ids")]
+)
+@pytest.mark.parametrize("videos", [6, 3])
+def test_ids_whose_name_says_the_side_are_taken_for_it(tmp_path, kind, names, videos):
+    path = saved(
+        tmp_path, kind,
+        {"query_embeds": ROWS, names[0]: TEXTS, "video_embeds": -ROWS[:videos],
+         names[1]: VIDEOS[:videos]},
+    )  # fmt: skip
+    assert read_embeddings(path, dataset="query_embeds").ids == tuple(TEXTS)
+    assert read_embeddings(path, dataset="video_embeds").ids == tuple(VIDEOS[:videos])
+
+
+@pytest.mark.parametrize("ids", [["a", "a", "b", "b", "c", "c"], ["", *TEXTS[1:]], TEXTS[1:]])
+def test_a_list_that_does_not_name_every_row_once_is_not_taken_for_ids(tmp_path, ids):
+    np.savez(tmp_path / "x.npz", query_embeds=ROWS, qids=ids)
+    with pytest.raises(FormatError, match="there are no ids for its rows"):
+        read_embeddings(tmp_path / "x.npz", side="texts")
+    # Nor does it hide what names them.
+    np.savez(tmp_path / "x.npz", query_embeds=ROWS, qids=ids, video_ids=VIDEOS)
+    assert read_embeddings(tmp_path / "x.npz", side="texts").ids == tuple(VIDEOS)
+
+
+@pytest.mark.parametrize("m", [6, 4])
+def test_a_way_out_names_the_side_that_it_is_for(tmp_path, m):
+    gt = {text: VIDEOS[row % m] for row, text in enumerate(TEXTS)}
+    (tmp_path / "gt.json").write_text(json.dumps(gt))
+    np.savez(
+        tmp_path / "x.npz", query_embeds=ROWS, captions=TEXTS, video_embeds=ROWS[:m] + 1,
+        clips=VIDEOS[:m],
+    )  # fmt: skip
+    words = ["eval", "--gt", "gt.json", "--texts", "x.npz", "--videos", "x.npz"]
+    words += ["--dataset", "texts=query_embeds", "--dataset", "videos=video_embeds"]
+    for said in (["--id-column", "texts=captions"], ["--id-column", "videos=clips"]):
+        _, err = run(*words, cwd=tmp_path, code=2)
+        assert f"name it with {' '.join(said)};" in err
+        words += said
+    out, _ = run(*words, cwd=tmp_path)
+    assert "t2v" in out
+
+
+@pytest.mark.parametrize("name", ["qids", "vids"])
+def test_one_list_for_both_sides_is_refused_where_each_has_its_own(tmp_path, name):
+    np.savez(
+        tmp_path / "x.npz", query_embeds=ROWS, qids=TEXTS, video_embeds=ROWS[::-1],
+        vids=VIDEOS[::-1],
+    )  # fmt: skip
+    (tmp_path / "gt.json").write_text(json.dumps(dict(zip(TEXTS, VIDEOS, strict=True))))
+    words = ["eval", "--gt", "gt.json", "--texts", "x.npz", "--videos", "x.npz"]
+    words += ["--dataset", "texts=query_embeds", "--dataset", "videos=video_embeds"]
+    _, err = run(*words, "--id-column", name, cwd=tmp_path, code=2)
+    ways = err.partition("which names which: ")[2].split()
+    assert sorted(ways[1::2]) == ["texts=qids", "videos=vids"]
+    out, err = run(*words, *ways, cwd=tmp_path)
+    assert re.search(r"t2v.* 100\.0", out) and "both" not in err
+
+
+@pytest.mark.parametrize(
+    ("gt", "name", "said", "told"),
+    [
+        ("gt.json", "video_ids", [], True),
+        ("gt.json", "vids", ["--id-column", "vids"], True),
+        # So it was said, or the list says no side, or rows are meant.
+        ("gt.json", "vids", ["--id-column", "texts=vids"], False),
+        ("gt.json", "ids", [], False),
+        ("diagonal", "video_ids", [], False),
+    ],
+)
+def test_ids_of_one_side_that_name_both_are_told_of(tmp_path, gt, name, said, told):
+    np.savez(tmp_path / "x.npz", query_embeds=ROWS, video_embeds=ROWS + 1, **{name: VIDEOS})
+    (tmp_path / "gt.json").write_text(json.dumps(dict(zip(VIDEOS, VIDEOS, strict=True))))
+    words = ["eval", "--gt", gt, "--texts", "x.npz", "--videos", "x.npz", *said]
+    words += ["--dataset", "texts=query_embeds", "--dataset", "videos=video_embeds"]
+    out, err = run(*words, cwd=tmp_path)
+    assert (f"{name!r}, called like ids of the videos, names the texts too" in out + err) is told
+
+
+def test_ids_of_another_group_are_not_taken(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["train/feat"], file["train/vids"] = ROWS, TEXTS
+        file["test/feat"], file["test/about"] = -ROWS, [f"a {i}" for i in range(6)]
+    with pytest.raises(FormatError, match="rows; 'test/about' has one entry for each"):
+        read_embeddings(tmp_path / "x.h5", dataset="test/feat", side="videos")
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        file["vids"] = VIDEOS
+    found = read_embeddings(tmp_path / "x.h5", dataset="test/feat", side="videos")
+    assert found.ids == tuple(VIDEOS)

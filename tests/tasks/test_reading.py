@@ -5,6 +5,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+import torch
 
 import rerank
 from rerank import io
@@ -224,3 +225,41 @@ def test_every_command_says_that_columns_are_called_by_their_numbers(tmp_path):
     assert said in err
     _, err = run("eval", "--sims", "s.jsonl", "--gt", "diagonal", cwd=tmp_path)
     assert said not in err
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "h5", "pt", "json", "csv"])
+def test_a_matrix_without_names_is_what_a_ground_truth_of_names_is_told_of(tmp_path, kind):
+    """One way out for each side without names, which ends in the figures."""
+    path, scores = tmp_path / f"s.{kind}", TEXTS @ VIDEOS.T
+    if kind == "npy":
+        np.save(path, scores)
+    elif kind == "npz":
+        np.savez(path, scores)
+    elif kind == "h5":
+        with h5py.File(path, "w") as file:
+            file["scores"] = scores
+    elif kind == "pt":
+        torch.save(torch.from_numpy(scores), path)
+    elif kind == "json":
+        path.write_text(json.dumps(scores.tolist()))
+    else:
+        np.savetxt(path, scores, delimiter=",")
+    names = {"--text-ids": [f"t{i}" for i in range(N)], "--video-ids": IDS}
+    for flag, ids in names.items():
+        (tmp_path / f"{flag[2:]}.txt").write_text("\n".join(ids))
+    (tmp_path / "gt.json").write_text(json.dumps(dict(zip(*names.values(), strict=True))))
+    words = ["eval", "--gt", "gt.json", "--sims", path.name]
+    said = {flag: [flag, f"{flag[2:]}.txt"] for flag in names}
+    for given, left in (
+        ([], ["--text-ids", "--video-ids"]),
+        (said["--text-ids"], ["--video-ids"]),
+        (said["--video-ids"], ["--text-ids"]),
+    ):
+        _, err = run(*words, *given, cwd=tmp_path, code=2)
+        sides = " and ".join(f"no {flag[2:-4]}s" for flag in left)
+        assert f"{path.name} names {sides}, which are called by their numbers" in err
+        assert err.strip().endswith(
+            ": give their names with " + " ".join(f"{f} FILE" for f in left)
+        )
+    out, _ = run(*words, *said["--text-ids"], *said["--video-ids"], cwd=tmp_path)
+    assert "t2v" in out

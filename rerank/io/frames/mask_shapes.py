@@ -31,6 +31,7 @@ def _is_list_of_numbers(found: Field) -> bool:
     """Whether a list of Python, which may hold anything, holds whole numbers only."""
     if found.dtype != object or len(found.shape) != 1:
         return False
+    found.check()
     return all(type(x) is int for block in found.blocks(0, found.shape[0]) for x in block)
 
 
@@ -39,6 +40,7 @@ def numbers_of(found: Field) -> np.ndarray:
     if found.shape and found.dtype != object:
         return read_array(found, booleans=True)
     rows = found.shape[0] if found.shape else 1
+    found.check()
     parts = [np.reshape(block, -1) for block in found.blocks(0, rows)]
     return np.array(np.concatenate(parts).tolist())
 

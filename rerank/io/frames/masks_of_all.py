@@ -17,7 +17,7 @@ from rerank.io.files import named, read_json, regular_file
 from rerank.io.formats.npy import npy_field
 from rerank.io.frames.doubts import could_be_masks
 from rerank.io.frames.mask_shapes import fits, numbers_of
-from rerank.io.frames.masks_of_each import take
+from rerank.io.frames.masks_of_each import is_frames, take
 from rerank.io.frames.meanings import is_file_of_frames, is_something_else, meaning_of
 
 Told = dict[str, dict[str, Field]]
@@ -27,13 +27,8 @@ _SURE = ("mask", "lengths", "padding")
 
 def without_tables(fields: dict[str, Field]) -> dict[str, Field]:
     """Arrays without those that say of all items beside them which of their frames are there."""
-    tables = _tables(fields, [item for item in fields.values() if _is_frames(item)])
+    tables = _tables(fields, [item for item in fields.values() if is_frames(item)])
     return {name: item for name, item in fields.items() if name not in tables} if tables else fields
-
-
-def _is_frames(item: Field) -> bool:
-    depth = len(item.shape)
-    return item.kind == "float" and (depth == 2 or (depth == 3 and item.shape[0] == 1))
 
 
 def _tables(fields: Mapping[str, Field], items: Sequence[Field]) -> dict[str, Field]:

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from rerank.core.errors import FormatError
+from rerank.io.container import LENGTH_NAMES, MASK_NAMES
 from rerank.io.field import Field
 from rerank.io.frames.doubts import before_padding, could_be_lengths, could_be_masks
-from rerank.io.frames.mask_shapes import numbers_of
+from rerank.io.frames.mask_shapes import fits, numbers_of
 from rerank.io.frames.masks import says_something
 from rerank.io.frames.meanings import (
     NUMBER_OF_PADDING,
@@ -25,6 +26,8 @@ from rerank.io.frames.meanings import (
 
 # Groups that are kinds of arrays; more are items.
 _MOST_KINDS = 16
+# So many arrays with frames are items, and no matrices of several kinds.
+_MANY = 5
 _MARKS = "_-."
 
 
@@ -54,8 +57,53 @@ def _framed(
         inside = groups.get(head)
         if inside is None or leaf in inside or item.kind != "float":
             continue
-        if len(item.shape) == 2 or (len(item.shape) == 3 and item.shape[0] == 1):
+        if is_frames(item):
             yield head, item.shape[-2]
+
+
+def called_like_items(fields: Mapping[str, Field], *, folder: bool) -> set[str]:
+    """Masks and lengths of most of the items beside them, called like these and more: `v0_mask`.
+
+    Args:
+        fields: the arrays of a file or folder.
+        folder: whether every array is a file, so that a few of them are items too.
+    """
+    framed = {name: item.shape[-2] for name, item in fields.items() if is_frames(item)}
+    found: dict[str, str] = {}
+    for name, field in fields.items():
+        for stem, more in _parts(name):
+            if stem in framed and _says_of_frames(more, field, framed[stem]):
+                found[name] = stem
+    items = [name for name in framed if name not in found]
+    told = set(found.values()) & set(items)
+    few = len(items) < (2 if folder else _MANY)
+    return set() if few or 2 * len(told) <= len(items) else set(found)
+
+
+def _says_of_frames(name: str, field: Field, frames: int) -> bool:
+    """Whether what is called so beside the frames of an item is no item itself."""
+    meaning = meaning_of(name)
+    if meaning not in ("mask", "lengths", "padding") or field.odd:
+        return False
+    if name in (*MASK_NAMES, *LENGTH_NAMES) and len(field.shape) < 2:
+        return True  # what does not fit is said when it is read
+    # What has any values is the vector of another item.
+    return fits(field, meaning, 1, frames) and (
+        field.kind != "float" or _is_number(field) or bool(np.isin(numbers_of(field), (0, 1)).all())
+    )
+
+
+def is_frames(item: Field) -> bool:
+    """Whether an array may be the frames of one item."""
+    depth = len(item.shape)
+    return item.kind == "float" and (depth == 2 or (depth == 3 and item.shape[0] == 1))
+
+
+def _parts(name: str) -> Iterator[tuple[str, str]]:
+    """A name taken apart at each of its marks: what may be called so, and what is said of it."""
+    for at in (place for place, mark in enumerate(name) if mark in _MARKS):
+        yield name[:at], name[at + 1 :]
+        yield name[at + 1 :], name[:at]
 
 
 def said_of_items(
@@ -128,10 +176,9 @@ def _companions(
         elif slash and rest in below:
             found.setdefault(kind, {})[below[rest]] = field
         else:
-            for at in (place for place, mark in enumerate(name) if mark in _MARKS):
-                for stem, more in ((name[:at], name[at + 1 :]), (name[at + 1 :], name[:at])):
-                    if stem in places:
-                        found.setdefault(more, {})[places[stem]] = field
+            for stem, more in _parts(name):
+                if stem in places:
+                    found.setdefault(more, {})[places[stem]] = field
     return found
 
 

@@ -8,7 +8,7 @@ from rerank.io.container import VECTOR_NAMES, Container, Found, contents, listin
 from rerank.io.field import Field, check_matrix
 from rerank.io.files import named
 from rerank.io.frames.masks_of_all import without_tables
-from rerank.io.frames.masks_of_each import beside_items
+from rerank.io.frames.masks_of_each import beside_items, called_like_items
 from rerank.io.layouts.array_shapes import depth_of, few_matrices, is_item
 from rerank.io.layouts.asked_about import (
     ask_for_one_of_each,
@@ -40,6 +40,8 @@ def locate_items(
             or streams could be meant, or frames come without a word on how to combine them.
     """
     path = container.path
+    masks = called_like_items(fields, folder=path.is_dir())
+    fields = {name: item for name, item in fields.items() if name not in masks}
     fields = without_axes_of_one(path, _without(fields, beside_items(fields)))
     fields = with_whole_vectors(without_tables(fields))
     if group is None:

@@ -9,7 +9,12 @@ from rerank.io.frames.pooling import one_matrix, pooled_cube
 from rerank.io.layouts.array_shapes import depth_of
 from rerank.io.layouts.divided_frames import frames_of_fewer_items
 from rerank.io.layouts.group_names import fields_below
-from rerank.io.layouts.row_ids import ids_if_they_fit, ids_of_rows, refuse_without_ids
+from rerank.io.layouts.row_ids import (
+    ids_if_they_fit,
+    ids_of_own_side,
+    ids_of_rows,
+    refuse_without_ids,
+)
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.row_numbers import check_order
 
@@ -38,6 +43,10 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
         found = ids_of_rows(container, siblings, item, wanted)
         if found is None and folder:
             found = ids_of_rows(container, container.fields, item, wanted)
+        found = found or ids_of_own_side(siblings, item, wanted)
+        if found is None and folder:
+            root = {name: field for name, field in container.fields.items() if "/" not in name}
+            found = ids_of_own_side(root, item, wanted)
     by_place = found is None and (wanted.row_numbers or wanted.force_rows)
     if by_place or wanted.ids is not None:
         # Where numbers are the ids, the ground truth may speak of places.
@@ -47,7 +56,7 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
         return Found(item, *found)
     if by_place:
         return Found(item, tuple(map(str, range(item.shape[0]))), ids_given=False)
-    refuse_without_ids(container, item)
+    refuse_without_ids(container, item, wanted, folder)
 
 
 def _names_one(

@@ -1,10 +1,10 @@
 """The ids of the rows of one array: given, beside it in the file, or in a side-car."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from rerank.core.errors import FormatError
-from rerank.core.wording import option
 from rerank.io.container import Container, contents, side_in
 from rerank.io.field import Field
 from rerank.io.files import named
@@ -21,6 +21,7 @@ from rerank.io.ids import (
 from rerank.io.layouts.array_shapes import is_rows
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.row_numbers import check_order
+from rerank.io.side_words import side_of_ids, sounds_like
 
 Ids = tuple[tuple[str, ...], tuple[str, ...] | None]
 
@@ -59,6 +60,35 @@ def ids_of_rows(
     return named_rows(ids, item, str(side)), labels
 
 
+def ids_of_own_side(siblings: Mapping[str, Field], item: Field, wanted: Wanted) -> Ids | None:
+    """Ids and groups by a list of names that says whose they are, such as `qids`; None without.
+
+    A list that names a row twice is of something else: the right video of a text, say.
+    """
+    side = _side_of_rows(siblings, item, wanted)
+    unique: set[tuple[str, ...]] = set()
+    for name, field in siblings.items():
+        if side and side_of_ids(name) == side and _may_name(field, item):
+            with contextlib.suppress(FormatError):
+                ids = read_ids(field)
+                unique |= {ids} if first_duplicate(ids) is None else set()
+    if len(unique) != 1:
+        return None
+    return unique.pop(), groups_of_rows(siblings.get("group_ids"), item)
+
+
+def _side_of_rows(siblings: Mapping[str, Field], item: Field, wanted: Wanted) -> str:
+    """The side of an array, by its name or by the option that gave its file; "" for none."""
+    own = next((name for name, field in siblings.items() if field is item), "")
+    return side_in(own) or wanted.side
+
+
+def _may_name(field: Field, item: Field) -> bool:
+    """Whether an array is a list of text or whole numbers, one for each row of another."""
+    listed = is_list(field) and max(field.shape) == item.shape[0]
+    return listed and not field.odd and field.kind in ("text", "integer")
+
+
 def ids_if_they_fit(
     container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
 ) -> Ids | None:
@@ -85,13 +115,14 @@ def _of_the_other_side(
     siblings: Mapping[str, Field], item: Field, wanted: Wanted, tiers: Sequence[Sequence[str]]
 ) -> set[str]:
     """Names of ids that belong to the other side, where an array has ids of its own side too."""
-    own = next((name for name, field in siblings.items() if field is item), "")
-    side = side_in(own) or wanted.side
+    side = _side_of_rows(siblings, item, wanted)
     names = [name for tier in tiers for name in tier if name in siblings]
     sides = {name: side_in(name) for name in names}
-    if not side or not any(found == side for found in sides.values()):
-        return set()
-    return {name for name, found in sides.items() if found not in ("", side)}
+    others = {name for name, found in sides.items() if found not in ("", side)}
+    if not side or not others or side in sides.values():
+        return others if side else set()
+    # Those of its own side may have a name that is less usual.
+    return others if ids_of_own_side(siblings, item, wanted) is not None else set()
 
 
 def _choose_ids(
@@ -145,21 +176,30 @@ def named_rows(ids: tuple[str, ...], rows: Field, where: str) -> tuple[str, ...]
     return ids
 
 
-def refuse_without_ids(container: Container, item: Field) -> NoReturn:
+def refuse_without_ids(container: Container, item: Field, wanted: Wanted, folder: str) -> NoReturn:
     """Refuse rows without ids, with what beside them may be the ids."""
     columns = ""
+    side = _side_of_rows(container.fields, item, wanted)
     fitting = [
         name for name, other in container.fields.items()
-        if other.kind == "text" and other.shape == item.shape[:1]
+        if _may_name(other, item) and (other.kind == "text" or sounds_like(name))
     ]  # fmt: skip
-    if container.per_item and fitting:
-        columns = f"; {named(fitting)} has one entry for each: if these are the ids, name it with "
-        columns += option("id-column", fitting[0])
+    # Other groups have items of their own.
+    fitting = [name for name in fitting if name.rpartition("/")[0] in ("", folder)] or fitting
+    # Those that are called like the other side are named where there is nothing else.
+    own = [name for name in fitting if sounds_like(name) in ("", side) or not side] or fitting
+    own.sort(key=lambda name: sounds_like(name) == "")
+    if container.per_item and own:
+        # Of several the first is meant where its name says so.
+        sure = len(own) == 1 or (side and sounds_like(own[0]) == side)
+        columns = f"; {named(own)} {'has' if len(own) == 1 else 'have'} one entry for each: if "
+        columns += "these are the ids, " if len(own) == 1 else "one of these is the ids, "
+        columns += f"name it with {wanted.say('id_column', own[0] if sure else 'NAME')}"
     if not container.per_item and len(container.fields) > 1:
         others = [name for name, other in container.fields.items() if not is_rows(other)]
         others.sort(key=lambda name: container.fields[name].kind != "text")
+        others.sort(key=lambda name: bool(side) and sounds_like(name) not in ("", side))
         if others:
-            columns = (
-                f"; its other columns are {named(others)}: name one with {option('id-column')}"
-            )
+            columns = f"; its other columns are {named(others)}: name one with "
+            columns += wanted.say("id_column", "NAME")
     raise FormatError(f"{item.where}: there are no ids for its rows{columns}; {how_to_give_ids()}")

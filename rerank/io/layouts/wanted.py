@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rerank.core.shell import word
 from rerank.core.wording import either
 from rerank.io.frames.pooling import Pooling
 
@@ -54,7 +55,7 @@ class Wanted:
     def say(self, argument: str, name: str) -> str:
         """How to choose a name, as the reader types it."""
         value = f"{self.side}={name}" if self.side else name
-        return either(f"--{argument.replace('_', '-')} {value}", f"{argument}={name!r}")
+        return either(f"--{argument.replace('_', '-')} {word(value)}", f"{argument}={name!r}")
 
 
 def _sounds_like(side: str, name: str) -> bool:

@@ -27,7 +27,15 @@ from rerank.io.side_words import (
 from rerank.io.splits import is_named_like_splits
 from rerank.io.truths.joined_lists import Joined, joined, joined_by_file_name
 from rerank.io.truths.linked_lists import holds_names, linked_readings, paired_lists
-from rerank.io.truths.records import Pair, Reading, as_grade, as_name, reading, readings_of_records
+from rerank.io.truths.records import (
+    LOOKED_AT,
+    Pair,
+    Reading,
+    as_grade,
+    as_name,
+    reading,
+    readings_of_records,
+)
 
 _SPLITS = (
     "test", "testing", "val", "valid", "validate", "validation", "dev", "eval", "train", "training",
@@ -470,4 +478,17 @@ def _mapping(content: dict[str, Any], where: str) -> Iterator[Reading]:
             if captions_in(value)
         ]
         if len(records) == len(content):
-            yield from readings_of_records(records, where, how="an object {video: captions}")
+            found = readings_of_records(records, where, how="an object {video: captions}")
+            wordy = 2 * sum(_has_words(record["captions"]) for record in records) > len(records)
+            # Single words may be ids; that both sides are called like the keys shows no more.
+            yield from (each for each in found if wordy or not _names_itself(each))
+
+
+def _has_words(captions: Sequence[str]) -> bool:
+    """Whether one of several texts is no single word, as ids are; not all languages have blanks."""
+    return any(len(text.split()) > 1 or not text.isascii() for text in captions)
+
+
+def _names_itself(one: Reading) -> bool:
+    """Whether the text and the video of each pair have one name."""
+    return all(pair.first == pair.second for pair in one.build(max(1, one.count // LOOKED_AT)))
