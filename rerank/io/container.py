@@ -77,6 +77,7 @@ class Container:
         alike: all arrays as the rows of one, where each is a vector of one length, named by its id.
         numbers: columns of a table in text that may number its rows, by their names; its columns
             of numbers are no arrays of their own.
+        boxed: the list that its records stand in, where that has a name.
         besides: what is no array, in words, by its name: groups without anything, numbers, text.
     """
 
@@ -93,6 +94,7 @@ class Container:
     told: Callable[[Field], Told] = nothing_attached
     numbers: Mapping[str, Field] = field(default_factory=dict)
     besides: Mapping[str, str] = field(default_factory=dict)
+    boxed: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,7 +45,10 @@ def ids_of_rows(
         present = [
             other
             for other in tier
-            if other in siblings and siblings[other] is not item and other not in other_side
+            if other in siblings
+            and siblings[other] is not item
+            and other not in other_side
+            and not _of_the_whole(other, siblings[other], item)
         ]
         if present:
             return _choose_ids(siblings, present, item, wanted, container)
@@ -57,6 +60,11 @@ def ids_of_rows(
     if labels is not None:
         check_count(labels, item.shape[0], str(side), item.where)
     return named_rows(ids, item, str(side)), labels
+
+
+def _of_the_whole(name: str, found: Field, item: Field) -> bool:
+    """Whether one value, such as the `id` of an answer of a server, names no row of several."""
+    return item.shape[0] > 1 and not found.shape and not name.endswith("s")
 
 
 def ids_if_they_fit(
