@@ -29,7 +29,7 @@ from rerank.io.reading import ROWS, is_truth, side_of
 from rerank.methods import kinds
 from rerank.methods.directions import Groups
 from rerank.metrics.judge import text_answers
-from rerank.tasks.bank_ways import of_bank_alone
+from rerank.tasks.bank_ways import of_bank_alone, without_video
 
 # So many queries tell whether the lowest scores are the best.
 _TOLD_BY = 256
@@ -664,10 +664,7 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
         place = {name: column for column, name in enumerate(bank.gallery_ids)}
         odd = next((name for name in scores.gallery_ids if name not in place), None)
         if odd is not None:
-            raise RerankError(
-                f"--bank-sims {path}: has no column for {odd!r}, a video of {scores.source}; it "
-                "holds bank texts x the same videos"
-            )
+            raise without_video(odd, path, bank, scores, options)
         order = [place[name] for name in scores.gallery_ids]
         return replace(bank, scores=bank.scores[:, order], gallery_ids=scores.gallery_ids)
     if bank.scores.shape[1] != scores.scores.shape[1]:
