@@ -60,3 +60,11 @@ def test_a_list_of_names_without_a_name_is_pointed_at(tmp_path):
     with pytest.raises(FormatError, match="'arr_1' has one entry for each.*id_column=.arr_1."):
         read_embeddings(tmp_path / "x.npz")
     assert read_embeddings(tmp_path / "x.npz", id_column="arr_1").ids == tuple(VIDEOS)
+
+
+def test_several_lists_of_names_are_spoken_of_as_several(tmp_path):
+    np.savez(tmp_path / "x.npz", embeddings=ROWS, vids=np.array(VIDEOS), qids=np.array(VIDEOS))
+    said = "'vids', 'qids' have one entry for each: if one of them holds the ids, name it with"
+    with pytest.raises(FormatError, match=f"{said} id_column=.vids."):
+        read_embeddings(tmp_path / "x.npz")
+    assert read_embeddings(tmp_path / "x.npz", id_column="vids").ids == tuple(VIDEOS)

@@ -161,8 +161,10 @@ def refuse_without_ids(container: Container, item: Field) -> NoReturn:
         if other.kind == "text" and other.shape == item.shape[:1]
     ]  # fmt: skip
     if container.per_item and fitting:
-        columns = f"; {named(fitting)} has one entry for each: if these are the ids, name it with "
-        columns += option("id-column", fitting[0])
+        say = "has one entry for each: if these are the ids"
+        if len(fitting) > 1:
+            say = "have one entry for each: if one of them holds the ids"
+        columns = f"; {named(fitting)} {say}, name it with {option('id-column', fitting[0])}"
     if not container.per_item and len(container.fields) > 1:
         others = [name for name, other in container.fields.items() if not is_rows(other)]
         others.sort(key=lambda name: container.fields[name].kind != "text")
