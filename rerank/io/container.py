@@ -3,8 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from rerank.io.field import Field
+
+# What is told with an array, by name: of itself, then of what it lies in, then of the file, "".
+Told: TypeAlias = Mapping[str, Mapping[str, Field]]
 
 VECTOR_NAMES = (
     "embeddings",
@@ -48,7 +52,7 @@ _SIDE_WORDS = {
 }
 
 
-def nothing_attached(item: Field) -> Mapping[str, Field]:  # noqa: ARG001  as of any container
+def nothing_attached(item: Field) -> Mapping[str, Any]:  # noqa: ARG001  as of any container
     """For containers whose arrays have nothing told with them."""
     return {}
 
@@ -69,9 +73,11 @@ class Container:
             from other columns of numbers; None: all.
         attached: an array -> lists of ids that are told with it and are no arrays, such as
             attributes, by their names.
+        told: an array -> numbers that are told with it and are no arrays.
         alike: all arrays as the rows of one, where each is a vector of one length, named by its id.
         numbers: columns of a table in text that may number its rows, by their names; its columns
             of numbers are no arrays of their own.
+        boxed: the list that its records stand in, where that has a name.
         besides: what is no array, in words, by its name: groups without anything, numbers, text.
     """
 
@@ -85,8 +91,10 @@ class Container:
     vectors: Mapping[str, Field] | None = None
     alike: Field | None = None
     attached: Callable[[Field], Mapping[str, Field]] = nothing_attached
+    told: Callable[[Field], Told] = nothing_attached
     numbers: Mapping[str, Field] = field(default_factory=dict)
     besides: Mapping[str, str] = field(default_factory=dict)
+    boxed: str = ""
 
 
 @dataclass(frozen=True, eq=False)

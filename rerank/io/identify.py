@@ -15,12 +15,15 @@ PAGE, RANKINGS, LOG, PAIR_SCORES = "an HTML page", "rankings", "a training log",
 TRUTH = "a ground truth"
 SCRIPT = "the script of an export"
 
+# A name in JSON without its end, which may lie behind what is looked at.
+_NAME = r'"(\\.|[^"\\])*\\?'
 # Texts of this package, told by how they begin.
 _TEXTS = (
     (re.compile(r'\{\s*"schema"\s*:\s*"(rerank-[a-z]+/\d+)"'), ""),
-    (re.compile(r'\{\s*"(t2v|v2t)"\s*:\s*\{'), RANKINGS),
-    (re.compile(r'\{"direction": "(t2v|v2t)", "query"'), RANKINGS),
-    (re.compile(r"\S+ Q0 \S+ \d+ \S+ \S+\n"), RANKINGS),
+    (re.compile(rf'\{{\n"(t2v|v2t)": \{{\n{_NAME}(": \[\{{"id": "|\Z)'), RANKINGS),
+    (re.compile(rf'\{{"direction": "(t2v|v2t)", "query": {_NAME}(", "ids": \[|\Z)'), RANKINGS),
+    # Every line that was looked at is of this tool, by its tag.
+    (re.compile(r"(\S+ Q0 \S+ \d+ \S+ rerank\n)+[^\n]*\Z"), RANKINGS),
     (re.compile(r'\{"epoch": \d+'), LOG),
     (re.compile(r'\{\s*"(\\.|[^"\\])*"\s*:\s*\[\s*[01](\.\d+)?\s*[,\]]'), PAIR_SCORES),
     (re.compile(r'\[\n\{"query_id": "(\\.|[^"\\])*", "video_id": "'), TRUTH),
@@ -35,7 +38,7 @@ _PAGE = b"""<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none';"""
-_RANKING_COLUMNS = {"direction", "query_id", "rank", "gallery_id"}
+_RANKING_COLUMNS = ["direction", "query_id", "rank", "gallery_id", "score"]
 _HEAD = 4096
 
 
@@ -113,10 +116,10 @@ def _table(path: Path) -> str:
     try:
         arrow = import_arrow()
         with foreign(path, "a parquet table"):
-            names = set(arrow.read_schema(path).names)
+            names = arrow.read_schema(path).names
     except RerankError:
         return "a parquet table"
-    return RANKINGS if names >= _RANKING_COLUMNS else "a parquet table"
+    return RANKINGS if names == _RANKING_COLUMNS else "a parquet table"
 
 
 def _tensors(path: Path) -> str:

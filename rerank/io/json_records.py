@@ -11,7 +11,90 @@ from rerank.io.container import ID_NAMES, MORE_ID_NAMES, VECTOR_NAMES
 from rerank.io.field import Field, list_field
 from rerank.io.files import named
 
+# Objects inside each other that are groups of vectors.
+DEEPEST_GROUP = 8
 _IDS = (*ID_NAMES, *(name for tier in MORE_ID_NAMES for name in tier))
+
+
+def boxed(content: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]] | None:
+    """The one list of records with vectors in an object, by its name, where nothing else is more.
+
+    What else there is are values and small objects, as answers of a server have them. A list of as
+    many entries as records is one more entry of each. What says of itself that it is an answer of
+    embeddings, with places of its own, stands in the order of these.
+
+    >>> record = {"object": "embedding", "index": 0, "embedding": [1.0, 2.5]}
+    >>> boxed({"object": "list", "data": [record], "usage": {"total_tokens": 3}})[0]
+    'data'
+    """
+    lists = {name: value for name, value in content.items() if are_records(value)}
+    whole = {
+        name: value for name, value in lists.items() if any(map(_is_vector, value[0].values()))
+    }
+    if len(lists) == 1:
+        whole = lists
+    if len(whole) != 1:
+        return None
+    ((box, records),) = whole.items()
+    beside = {name: value for name, value in content.items() if name not in lists}
+    if not all(is_aside(name, value, len(records)) for name, value in beside.items()):
+        return None
+    if in_another_order(records):
+        records = sorted(records, key=lambda record: record["index"])
+    columns = {name: value for name, value in beside.items() if _is_column(value, len(records))}
+    if columns:
+        rows = zip(*columns.values(), strict=True)
+        records = [
+            dict(zip(columns, row, strict=True)) | x for row, x in zip(rows, records, strict=True)
+        ]
+    return box, records
+
+
+def is_aside(name: str, value: object, count: int) -> bool:
+    """Whether what stands beside a list of records is none of theirs, or an entry of each."""
+    if isinstance(value, list):
+        words = all(isinstance(item, str | int) for item in value)
+        return _is_column(value, count) or not value or (words and name not in _IDS)
+    return not (isinstance(value, dict) and has_vectors(value))
+
+
+def _is_column(value: object, count: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == count
+        and all(isinstance(item, str | int) for item in value)
+    )
+
+
+def has_vectors(value: Mapping[str, Any], depth: int = 1) -> bool:
+    """Whether an object holds a vector, or an object that does."""
+    inner = (item for item in value.values() if isinstance(item, dict | list) and item)
+    return depth < DEEPEST_GROUP and any(
+        has_vectors(item, depth + 1) if isinstance(item, dict) else is_numbers(item)
+        for item in inner
+    )
+
+
+def is_numbers(value: Sequence[object]) -> bool:
+    """Whether a list begins with a number, or a list inside it does."""
+    first = value[0]
+    while isinstance(first, list) and first:
+        first = first[0]
+    return isinstance(first, int | float) and not isinstance(first, bool)
+
+
+def in_another_order(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an answer of embeddings has places of its own, and other ones than it shows."""
+    if not all(record.get("object") == "embedding" for record in records):
+        return False
+    places = [record.get("index") for record in records]
+    numbers = list(range(len(places)))
+    return places != numbers and all(type(x) is int for x in places) and set(places) == set(numbers)
+
+
+def are_records(value: object) -> bool:
+    """Whether a value is a list of objects."""
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
 def lacking(path: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, Field]:

@@ -124,7 +124,9 @@ def called(
             raise _stored_turned(stored, shape, found)
         return usual
     found = _askew(lists, names, shape)
-    if found and not all(map(_is_relative, found)):
+    # What a user says of a list is believed before its name.
+    crossed = said.column_of("videos") == names.get("texts", "")
+    if found and not crossed and not all(map(_is_relative, found)):
         way = f"leave out {option('sims-rows')}"
         if not said.turned:  # what is called v2t
             way = "give " + either("--dataset v2t", "dataset='v2t'")
@@ -134,8 +136,7 @@ def called(
         )
     if said.nothing and len(names) == 2 and shape[0] == shape[1]:
         _ask_of_relative(lists, stored, names)
-    own = said.column_of("videos")
-    return usual[::-1] if found or own == names.get("texts", "") else usual
+    return usual[::-1] if found or crossed else usual
 
 
 def _askew(

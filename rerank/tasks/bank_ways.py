@@ -2,12 +2,17 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rerank import io
 from rerank.core.errors import FormatError
 from rerank.core.shell import words
-from rerank.core.wording import either
+from rerank.core.wording import either, label
+from rerank.io import ScoreMatrix
+from rerank.io.ids import is_list, read_ids
+from rerank.io.opening import open_container
 
 # Options that settle how one matrix is read, as they are typed and as they are called.
 _TYPED = re.compile(
@@ -62,6 +67,54 @@ rerank.io.convert_scores('b.npz', 'b.scores.h5', sims_rows="videos"), and give b
     return FormatError(
         f"{cause}; {start}write it first, as that would count for the scores too: {rest}{after}"
     )
+
+
+def without_video(
+    video: str, path: Path, bank: ScoreMatrix, scores: ScoreMatrix, said: Mapping[str, Any]
+) -> FormatError:
+    """What to say of the scores of a bank without a column for a video of the scores.
+
+    Where the videos are its rows it is turned, by a command that was tried.
+
+    Args:
+        video: the name that is missing.
+        path: the file of the bank.
+        bank: what was read from it.
+        scores: those of the same videos.
+        said: what was said of both, as `read_scores` takes it.
+    """
+    cause = f"{label('bank-sims')} {path}: has no column for {video!r}, a video of {scores.source}"
+    if not set(scores.gallery_ids) <= set(bank.query_ids):
+        return FormatError(f"{cause}; it holds bank texts x the same videos")
+    cause = f"{cause}, and a row for each"
+    if said.get("sims_rows") == "videos":
+        way = either("leave out --sims-rows", "leave out sims_rows=")
+        return of_bank_alone(FormatError(f"{cause}; {way}"), path, scores.source, said)
+    turn, names = {"sims_rows": "videos"}, _names_of_sides(path, bank)
+    for way, columns in ((turn, {}), ({**turn, "id_column": names}, names)):
+        with suppress(FormatError):
+            made = io.read_scores(path, **{**said, **way})
+            if set(scores.gallery_ids) <= set(made.gallery_ids):
+                typed = [words(["--id-column", f"{side}={name}"]) for side, name in columns.items()]
+                called = [f"id_column={columns!r}"] if columns else []
+                how = either(
+                    " ".join(["--sims-rows videos", *typed]),
+                    ", ".join(['sims_rows="videos"', *called]),
+                )
+                return of_bank_alone(FormatError(f"{cause}; give {how}"), path, scores.source, said)
+    return FormatError(f"{cause}; write it the other way, bank texts x the same videos")
+
+
+def _names_of_sides(path: Path, bank: ScoreMatrix) -> dict[str, str]:
+    """Which lists in a file name the sides of a matrix that is stored the other way."""
+    found: dict[str, str] = {}
+    with open_container(path) as container:
+        for name, item in container.fields.items():
+            with suppress(FormatError):
+                ids = read_ids(item) if is_list(item) else ()
+                found |= {"texts": name} if ids == bank.gallery_ids else {}
+                found |= {"videos": name} if ids == bank.query_ids else {}
+    return found
 
 
 def _write(path: Path, said: Mapping[str, Any], way: str) -> str:

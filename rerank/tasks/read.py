@@ -30,7 +30,7 @@ from rerank.io.truths.pair_splits import UnfitError
 from rerank.methods import kinds
 from rerank.methods.directions import Groups
 from rerank.metrics.judge import text_answers
-from rerank.tasks.bank_ways import of_bank_alone
+from rerank.tasks.bank_ways import of_bank_alone, without_video
 from rerank.tasks.shared_ids import said_of_shared
 
 # So many queries tell whether the lowest scores are the best.
@@ -691,10 +691,7 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
         place = {name: column for column, name in enumerate(bank.gallery_ids)}
         odd = next((name for name in scores.gallery_ids if name not in place), None)
         if odd is not None:
-            raise RerankError(
-                f"--bank-sims {path}: has no column for {odd!r}, a video of {scores.source}; it "
-                "holds bank texts x the same videos"
-            )
+            raise without_video(odd, path, bank, scores, options)
         order = [place[name] for name in scores.gallery_ids]
         return replace(bank, scores=bank.scores[:, order], gallery_ids=scores.gallery_ids)
     if bank.scores.shape[1] != scores.scores.shape[1]:

@@ -9,6 +9,7 @@ import torch
 
 from rerank.core.errors import FormatError
 from rerank.io import read_embeddings, read_ground_truth, read_scores
+from rerank.io.formats import json_vectors
 from rerank.io.id_files import read_id_file
 
 ROWS = np.random.default_rng(0).normal(size=(5, 4)).astype("f4")
@@ -44,6 +45,57 @@ def test_vectors_of_different_lengths_in_a_list_are_refused(tmp_path):
 def test_records_in_a_box(tmp_path, more):
     records = [{"video_id": v, "feat": row.tolist()} for v, row in zip(VIDEOS, ROWS, strict=True)]
     (tmp_path / "v.json").write_text(json.dumps({**more, "data": records}))
+    same(tmp_path / "v.json")
+
+
+RECORDS = [
+    {"object": "embedding", "index": at, "embedding": row} for at, row in enumerate(ROWS.tolist())
+]
+USAGE = {"usage": {"prompt_tokens": 3, "total_tokens": 3}}
+ANSWERS = {
+    "openai": {"object": "list", "model": "m", "data": RECORDS, **USAGE},
+    "in another order": {"object": "list", "data": RECORDS[::-1], "model": "m", **USAGE},
+    "bare": {"object": "list", "data": RECORDS},
+    "bare, in another order": {"object": "list", "data": RECORDS[::-1]},
+    "jina": {"model": "m", **USAGE, "object": "list", "data": RECORDS},
+    "cohere": {"id": "x1", "embeddings": ROWS.tolist(), "texts": TEXTS, "name": "n",
+               "meta": {"api_version": {"version": "1"}, "billed_units": {"input_tokens": 4}}},
+    "cohere by type": {"id": "x1", "embeddings": {"float": ROWS.tolist()}, "texts": TEXTS,
+                       "meta": {"api_version": {"version": "1"}}, "response_type": "by_type"},
+    "gemini": {"embeddings": [{"values": row} for row in ROWS.tolist()], "metadata": {"n": 1}},
+    "with errors": {"data": RECORDS, "errors": [], "tags": ["a", "b"], **USAGE},
+    "with records of no vectors": {"data": RECORDS, "warnings": [{"code": 3}], **USAGE},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_the_answer_of_a_server_is_read_as_it_came(tmp_path, answer, long, monkeypatch):
+    if long:
+        monkeypatch.setattr(json_vectors.memory, "COPY_SHARE", 0)
+    path, content = tmp_path / "v.json", ANSWERS[answer]
+    path.write_text(json.dumps(content))
+    (tmp_path / "ids.txt").write_text("".join(f"{v}\n" for v in VIDEOS))
+    same(path, ids=tmp_path / "ids.txt")
+    box = "data" if "data" in content else "embeddings"
+    box = "embeddings/float" if answer == "cohere by type" else box
+    same(path, ids=tmp_path / "ids.txt", dataset=box)
+    found = read_embeddings(path, row_numbers=True, side="videos")
+    assert found.ids == tuple("01234") and not found.ids_given
+    np.testing.assert_allclose(found.vectors, ROWS, rtol=1e-6)
+    with pytest.raises(FormatError, match="there are no ids for its rows"):
+        read_embeddings(path)
+
+
+def test_ids_beside_a_list_of_records_are_theirs_and_never_dropped(tmp_path):
+    records = [{"embedding": row} for row in ROWS.tolist()]
+    (tmp_path / "v.json").write_text(json.dumps({"ids": VIDEOS, "data": records, **USAGE}))
+    same(tmp_path / "v.json")
+    (tmp_path / "v.json").write_text(json.dumps({"ids": VIDEOS[1:], "data": records, **USAGE}))
+    with pytest.raises(FormatError):
+        read_embeddings(tmp_path / "v.json", row_numbers=True)
+    whole = {"ids": VIDEOS, "data": RECORDS[::-1], **USAGE}
+    (tmp_path / "v.json").write_text(json.dumps(whole))
     same(tmp_path / "v.json")
 
 

@@ -519,3 +519,129 @@ def test_rows_with_an_id_each_are_left_alone(tmp_path):
         npz(tmp_path / "v.npz", features=FLAT, ids=IDS, offsets=values)
         with pytest.raises(FormatError, match="6 ids for the 20 rows"):
             read(tmp_path / "v.npz")
+
+
+def with_attributes(path, arrays, told):
+    hdf5(path, **arrays)
+    with h5py.File(path, "a") as f:
+        for place, attributes in told.items():
+            f[place].attrs.update(attributes)
+
+
+TOLD = {name: SAID[name] for name in ("valid", "pad_mask", "video_lengths", "num_pad")}
+TOLD |= {"lengths": L, "mask": MASK, "num_frames": L[:, None], "length": json.dumps(L.tolist())}
+
+
+@pytest.mark.parametrize("place", ["clips/features", "clips", "/"])
+@pytest.mark.parametrize("name", list(TOLD))
+def test_attributes_say_which_frames_count_as_arrays_do(tmp_path, name, place):
+    path, arrays = tmp_path / "v.h5", {"clips/features": X, "clips/ids": IDS}
+    with_attributes(path, arrays, {place: {name: TOLD[name]}})
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+
+
+PLACES = {
+    "own": ("{}", "{}"), "own of a group": ("test/{}", "test/{}"), "inside": ("{}/f", "{}/f"),
+    "the group": ("{}/f", "{}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", list(PLACES))
+@pytest.mark.parametrize("name", ["num_frames", "length", "mask", "padding_mask", "num_pad"])
+def test_attributes_of_an_item_say_which_of_its_frames_count(tmp_path, name, layout):
+    array, place = PLACES[layout]
+    values = {"mask": MASK, "padding_mask": ~MASK, "num_pad": F - L}.get(name, L)
+    arrays = {array.format(item): x for item, x in zip(IDS, X, strict=True)}
+    told = {place.format(item): {name: x} for item, x in zip(IDS, values, strict=True)}
+    with_attributes(tmp_path / "v.h5", arrays, told)
+    group = "test" if "test" in array else None
+    found = read_embeddings(tmp_path / "v.h5", pool="mean", dataset=group)
+    assert found.ids == tuple(IDS) and np.allclose(found.vectors, EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize(("above", "place"), [("", "/"), ("test/", "test"), ("test/", "/")])
+@pytest.mark.parametrize("name", ["lengths", "mask"])
+def test_one_attribute_says_which_frames_of_all_items_count(tmp_path, name, above, place):
+    arrays = {f"{above}{item}": x for item, x in zip(IDS, X, strict=True)}
+    with_attributes(tmp_path / "v.h5", arrays, {place: {name: TOLD[name]}})
+    found = read_embeddings(tmp_path / "v.h5", pool="mean", dataset=above or None)
+    assert np.allclose(found.vectors, EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["h5", "npz"])
+@pytest.mark.parametrize("item", ["test/{}", "test/{}/features"])
+@pytest.mark.parametrize("name", ["lengths", "mask"])
+def test_an_array_in_the_group_of_all_items_says_which_frames_count(tmp_path, name, item, kind):
+    arrays = {item.format(each): x for each, x in zip(IDS, X, strict=True)}
+    WRITERS[kind](tmp_path / f"v.{kind}", **arrays, **{f"test/{name}": TOLD[name]})
+    found = read_embeddings(tmp_path / f"v.{kind}", pool="mean", dataset="test")
+    assert found.ids == tuple(IDS) and np.allclose(found.vectors, EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize("one", [True, False])
+@pytest.mark.parametrize("name", ["end", "T", "zzz", "valid_frames"])
+def test_attributes_that_may_say_it_are_asked_about_and_the_way_out_works(tmp_path, name, one):
+    path = tmp_path / "v.h5"
+    cube = {"features": X, "ids": IDS}
+    arrays = cube if one else dict(zip(IDS, X, strict=True))
+
+    def kept(called):
+        each = {item: {called: x} for item, x in zip(IDS, L, strict=True)}
+        with_attributes(path, arrays, {"features": {called: L}} if one else each)
+        return read(path)
+
+    with pytest.raises(FormatError, match=f"attribute '{name}': its .*may say how many") as caught:
+        kept(name)
+    called = re.search("'(lengths?)'", str(caught.value))[1]
+    assert np.allclose(kept(called), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize("one", [True, False])
+def test_attributes_that_say_nothing_of_these_frames_are_left_alone(tmp_path, one):
+    every = np.array([units(x).mean(axis=0) for x in X])
+    # Of the whole videos, of all items alike, in seconds, of something else.
+    others = {"num_frames": L + 300, "length": L + 0.5, "label": L, "fps": L, "lengths": L + F,
+              "zzz": np.arange(N)}  # fmt: skip
+    path = tmp_path / "v.h5"
+    for name, values in others.items():
+        for place in ("own", "/"):
+            each = {item: {name: x} for item, x in zip(IDS, values, strict=True)}
+            own = {"features": {name: values}} if one else each
+            arrays = {"features": X, "ids": IDS} if one else dict(zip(IDS, X, strict=True))
+            with_attributes(path, arrays, own if place == "own" else {"/": {name: 3}})
+            assert np.allclose(read(path), every, atol=1e-6), (name, place)
+
+
+def test_what_was_cut_to_the_frames_that_are_kept_is_asked_about_unless_padding_is_zeros(tmp_path):
+    whole = np.where(L == F, 300, L)
+    for frames, fine in ((X, False), (X * MASK[..., None], True)):
+        for one in (True, False):
+            each = {item: {"num_frames": x} for item, x in zip(IDS, whole, strict=True)}
+            arrays = dict(zip(IDS, frames, strict=True))
+            arrays = {"features": frames, "ids": IDS} if one else arrays
+            told = {"features": {"num_frames": whole}} if one else each
+            with_attributes(tmp_path / "v.h5", arrays, told)
+            if fine:
+                assert np.allclose(read(tmp_path / "v.h5"), EXPECTED, atol=1e-6)
+            else:
+                with pytest.raises(FormatError, match="says 300 frames, expected 1 to 5"):
+                    read(tmp_path / "v.h5")
+
+
+@pytest.mark.parametrize("name", ["lengths", "offsets"])
+def test_attributes_divide_frames_one_after_the_other(tmp_path, name):
+    rows = np.concatenate([x[m] for x, m in zip(X, MASK, strict=True)])
+    ends = {"lengths": L, "offsets": np.concatenate([[0], np.cumsum(L)])}
+    with_attributes(
+        tmp_path / "v.h5", {"features": rows, "ids": IDS}, {"features": {name: ends[name]}}
+    )
+    assert np.allclose(read(tmp_path / "v.h5"), EXPECTED, atol=1e-6)
+
+
+def test_metadata_says_which_frames_count(tmp_path):
+    told = {"ids": json.dumps(IDS), "lengths": json.dumps(L.tolist())}
+    save_file({"features": X}, tmp_path / "v.safetensors", metadata=told)
+    assert np.allclose(read(tmp_path / "v.safetensors"), EXPECTED, atol=1e-6)
+    del told["ids"]
+    save_file(dict(zip(IDS, X, strict=True)), tmp_path / "v.safetensors", metadata=told)
+    assert np.allclose(read(tmp_path / "v.safetensors"), EXPECTED, atol=1e-6)

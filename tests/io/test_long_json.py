@@ -26,6 +26,7 @@ SHAPES = {
     "numbered": {"embeddings": ROWS, "dim": 3, "ids": list(range(40))},
     "records": RECORDS,
     "records in an object": {"data": RECORDS, "count": 40},
+    "an answer of a server": {"data": RECORDS, "usage": {"tokens": 3}, "errors": []},
     "slashes in ids": {f"a/{i}": row for i, row in zip(IDS, FLOATS, strict=True)},
     "an id like a field": {"embedding": FLOATS[0], "b": FLOATS[1]},
     "two matrices": {"ids": IDS, "text_embeds": ROWS, "image_embeds": ROWS},

@@ -13,16 +13,20 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rerank.core.errors import FormatError, RerankError
 from rerank.io import (
     RESULTS_SCHEMA,
+    DirectionResult,
     atomic_path,
     check_outputs,
     read_embeddings,
     tensorfile,
     write_embeddings,
+    write_topk,
 )
 from rerank.io.files import (
     locked,
@@ -33,7 +37,7 @@ from rerank.io.files import (
     to_json,
     write_text,
 )
-from rerank.io.identify import PAGE, PAIR_SCORES
+from rerank.io.identify import PAGE, PAIR_SCORES, RANKINGS
 from rerank.io.outputs import check_ending, kind_of_file
 from rerank.io.run_files import read_rankings
 from rerank.io.truths.refused_arrays import refuse_arrays
@@ -152,6 +156,47 @@ def test_what_would_be_replaced_is_called_by_what_reads_in_it(tmp_path, name):
     with pytest.raises(RerankError, match=f"is there and is {said}, not pair scores"):
         check_outputs({"--out": path}, kind=PAIR_SCORES)
     assert path.read_text() == content
+
+
+def _table_of(path, *, more):
+    columns = {"direction": ["t2v"], "query_id": ["t0"], "rank": [1], "gallery_id": ["v0"]}
+    pq.write_table(pa.table({**columns, "score": [0.5], **more}), path)
+
+
+RUNS_OF_OTHERS = {
+    "bm25.trec": "t0 Q0 v0 1 14.25 bm25\nt0 Q0 v1 2 9.5 bm25\n",
+    "tail.trec": "t0 Q0 v0 1 14.25 rerank\nt0 Q0 v1 2 9.5 bm25\n",
+    "longer.run": "t0 Q0 v0 1 14.25 rerank_v2\n",
+    "figures.json": '{"t2v": {"R@1": 41.5, "R@5": 70.25}, "v2t": {"R@1": 40}}',
+    "ranx.json": '{"t2v": {"t0": {"v0": 0.5, "v1": 0.25}}}',
+    "lists.jsonl": '{"direction": "t2v", "query": "t0", "items": ["v0"]}\n',
+}
+
+
+@pytest.mark.parametrize("name", [*RUNS_OF_OTHERS, "noted.parquet"])
+def test_rankings_of_another_tool_are_kept(tmp_path, name):
+    path = tmp_path / name
+    if name in RUNS_OF_OTHERS:
+        path.write_text(RUNS_OF_OTHERS[name])
+    else:
+        _table_of(path, more={"note": ["checked by hand"]})
+    before = path.read_bytes()
+    with pytest.raises(RerankError, match=rf"--out .*{name}: is there and is .*force=True$"):
+        check_outputs({"--out": path}, kind=RANKINGS)
+    assert path.read_bytes() == before
+    check_outputs({"--out": path}, kind=RANKINGS, force=True)
+
+
+@pytest.mark.parametrize("ending", [".trec", ".run", ".json", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("query", ['a "dog"\\, é\n', "t0", "x" * 5000])
+def test_rankings_of_this_tool_are_replaced(tmp_path, ending, query):
+    if ending in (".trec", ".run"):
+        query = query.split()[0][:2000]
+    indices, scores = np.array([[1, 0, 2]] * 2), np.array([[0.5, 0.25, -np.inf]] * 2)
+    made = DirectionResult((query, "t1"), ("v0", "v1", "v2"), indices, scores, label="none")
+    path = tmp_path / f"run{ending}"
+    write_topk(path, {"v2t": made})
+    check_outputs({"--out": path}, kind=RANKINGS)
 
 
 KINDS = {

@@ -1,5 +1,9 @@
 """Tables with a column of lists, and the folders of clip-retrieval."""
 
+import re
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -122,6 +126,40 @@ def test_folders_that_are_not_one_set(tmp_path):
     np.save(tmp_path / "img_emb" / "img_emb_1.npy", np.ones((3, 9)))
     with pytest.raises(FormatError, match=r"img_emb"):
         read_embeddings(tmp_path / "img_emb")
+
+
+@pytest.mark.parametrize("kind", ["img_emb", "text_emb"])
+def test_a_folder_of_one_kind_is_read_like_the_folder_in_it(tmp_path, kind):
+    write("clip-retrieval", tmp_path, vectors())
+    if kind != "img_emb":
+        (tmp_path / "img_emb").rename(tmp_path / kind)
+        for part in sorted((tmp_path / kind).glob("*.npy")):
+            part.rename(part.with_name(part.name.replace("img_emb", kind)))
+    found, want = read_embeddings(tmp_path), read_embeddings(tmp_path / kind)
+    assert found.ids == want.ids == tuple(IDS)
+    np.testing.assert_array_equal(found.vectors, vectors())
+
+
+def test_a_folder_of_one_kind_with_an_array_for_each_item(tmp_path):
+    (tmp_path / "video_emb").mkdir()
+    for number, row in enumerate(vectors()):
+        np.save(tmp_path / "video_emb" / f"v{number}.npy", row)
+    found, want = read_embeddings(tmp_path), read_embeddings(tmp_path / "video_emb")
+    assert found.ids == want.ids == tuple(f"v{i}" for i in range(len(IDS)))
+    np.testing.assert_array_equal(found.vectors, want.vectors)
+    np.save(tmp_path / "other.npy", vectors()[0])
+    with pytest.raises(FormatError, match="arrays and folders of arrays side by side.*video_emb"):
+        read_embeddings(tmp_path)
+
+
+def test_of_several_kinds_each_is_named_by_the_path_that_is_read(tmp_path):
+    write("clip-retrieval", tmp_path, vectors())
+    shutil.copytree(tmp_path / "img_emb", tmp_path / "text_emb")
+    with pytest.raises(FormatError, match="has several kinds of embeddings; give one of ") as said:
+        read_embeddings(tmp_path)
+    for path in re.findall(r"'([^']+_emb)'", str(said.value)):
+        assert Path(path) in (tmp_path / "img_emb", tmp_path / "text_emb")
+    assert str(said.value).count("_emb'") == 2
 
 
 def test_an_array_that_is_only_called_like_a_part(tmp_path):

@@ -1,8 +1,10 @@
 """Scores of a bank do what its embeddings do: a run needs nothing else."""
 
+import json
 import re
 import shlex
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -143,9 +145,11 @@ TURNED = {"scores": BANK_SIMS.T}
 ODD_BANKS = {
     "turned": {**TURNED, "video_ids": [f"v{j}" for j in range(M)], "query_ids": list(range(B))},
     "without names": TURNED,
+    "names of both": {**TURNED, "query_ids": [f"v{j}" for j in range(M)],
+                      "gallery_ids": [f"b{i}" for i in range(B)]},
     "names of videos": {"scores": BANK_SIMS, "video_ids": [f"v{j}" for j in range(M)]},
     "a name that is none": {"scores": BANK_SIMS.T, "my video ids": [f"v{j}" for j in range(M)]},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ODD_BANKS)
@@ -165,6 +169,57 @@ def test_the_way_out_of_a_bank_leaves_the_scores_as_they_are(files, kind):
     found, want = (io.read_results(files / name).directions["t2v"] for name in ("a.h5", "b.h5"))
     assert found.query_ids == want.query_ids
     np.testing.assert_array_equal(found.indices, want.indices)
+
+
+NAMED = [("query_ids", "gallery_ids"), ("queries", "items"), ("text_ids", "video_ids")]
+
+
+def keep(path, scores, rows, columns, names):
+    """A matrix with names of its rows and columns, in a file of any kind."""
+    content = {"scores": scores, names[0]: rows, names[1]: columns}
+    if path.suffix == ".npz":
+        np.savez(path, **content)
+    elif path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            for name, array in content.items():
+                file[name] = array
+    elif path.suffix == ".pt":
+        torch.save({**content, "scores": torch.tensor(scores)}, path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps({**content, "scores": scores.tolist()}))
+    else:
+        lines = [["", *columns], *([row, *x] for row, x in zip(rows, scores, strict=True))]
+        path.write_text("".join(",".join(map(str, line)) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5", "pt", "json", "csv"])
+@pytest.mark.parametrize("count", [B, M])
+@pytest.mark.parametrize("names", NAMED)
+def test_a_bank_whose_rows_are_the_videos_is_turned_by_what_is_printed(files, ending, count, names):
+    videos, texts = [f"v{j}" for j in range(M)], [f"b{i}" for i in range(count)]
+    bank = BANK_SIMS[:count]
+    keep(files / f"odd.{ending}", bank.T, videos, texts, names)
+    words = ["apply", "--sims", "s.npz", "--method", "qb-norm", "--force", "--bank-sims"]
+    _, err = run(*words, f"odd.{ending}", "--out", "a.h5", cwd=files, code=2)
+    assert err.count("\n") <= 1 and "has no column for 'v0', a video of s.npz" in err
+    (command,) = re.findall(r"scores too: rerank (convert .*?), and give odd.scores.h5", err)
+    run(*shlex.split(command), cwd=files)
+    run(*words, "odd.scores.h5", "--out", "a.h5", cwd=files)
+    keep(files / "good.npz", bank, texts, videos, ("query_ids", "gallery_ids"))
+    run(*words, "good.npz", "--out", "b.h5", cwd=files)
+    found, want = (io.read_results(files / name).directions["t2v"] for name in ("a.h5", "b.h5"))
+    np.testing.assert_array_equal(found.indices, want.indices)
+
+
+def test_a_bank_that_was_turned_for_the_scores_is_told(files):
+    keep(files / "t.npz", SIMS.T, [f"v{j}" for j in range(M)], [f"t{i}" for i in range(N)],
+         ("query_ids", "gallery_ids"))  # fmt: skip
+    words = ["apply", "--bank-sims", "b.npz", "--method", "qb-norm", "--out", "o.h5"]
+    _, err = run(*words, "--sims", "t.npz", "--sims-rows", "videos", cwd=files, code=2)
+    (command,) = re.findall(r"rerank (convert .*?), and give t.scores.h5; then leave out", err)
+    run(*shlex.split(command), cwd=files)
+    run(*words, "--sims", "t.scores.h5", cwd=files)
+    assert io.read_results(files / "o.h5").directions["t2v"].query_ids[0] == "t0"
 
 
 def test_scores_that_are_turned_are_written_before_their_bank(files):

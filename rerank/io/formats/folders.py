@@ -63,13 +63,20 @@ def open_folder(path: Path) -> Iterator[Container]:
     with contextlib.ExitStack() as stack:
         if len(kinds) == 1:
             yield stack.enter_context(open_clip_retrieval(path))
-        elif inner or kinds:
-            found = [Path(each).name for each in inner] or sorted(
-                f"{kind}_emb_*.npy" for kind in kinds
-            )
+        elif len(inner) == 1 and not (arrays or tables) and set(below) <= set(inner):
+            yield stack.enter_context(open_folder(Path(inner[0])))
+        elif kinds:
+            found = sorted(f"{kind}_emb_*.npy" for kind in kinds)
             raise FormatError(
-                f"{path}: has several kinds of embeddings; name one of {named(found)}"
+                f"{path}: has several kinds of embeddings, {named(found)}; move each to a folder "
+                "of its own"
             )
+        elif inner and not arrays:
+            what = "several kinds of embeddings"
+            if len(inner) == 1:
+                what = "others beside a folder of embeddings"
+            found = sorted({*inner, *below})
+            raise FormatError(f"{path}: has {what}; give one of {named(found)}")
         elif arrays:
             fields = {part.stem: npy_field(regular_file(part)) for part in arrays}
             if below:

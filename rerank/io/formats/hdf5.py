@@ -26,6 +26,7 @@ from rerank.io.files import PathLike, atomic_path, foreign, named, parse_json, r
 from rerank.io.formats.hdf5_guard import GuardedFile, check_size, text_attribute
 from rerank.io.formats.octave import text_of
 from rerank.io.formats.registry import file_format
+from rerank.io.formats.told_numbers import numbers_of_attributes
 from rerank.io.interrupts import signals_wait
 
 _MAX_DEPTH = 32
@@ -76,12 +77,14 @@ def open_hdf5_container(path: Path) -> Iterator[Container]:
         )
     with _opened(regular_file(path)) as (file, fields, empty):
         name_of = {field.where: name for name, field in fields.items()}
+        numbers = numbers_of_attributes(file, path)
         yield Container(
             path,
             fields,
             schema=text_attribute(file, "rerank_schema", path),
             content_sha256=text_attribute(file, "content_sha256", path),
             attached=lambda item: _attached(file, name_of[item.where], path),
+            told=lambda item: numbers(name_of[item.where]),
             besides=dict.fromkeys(empty, NOTHING),
         )
 

@@ -3,6 +3,7 @@
 import contextlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,19 @@ from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
 from rerank.io.frames.meanings import is_something_else
 from rerank.io.json_document import NotInPieces, Places, entries
-from rerank.io.json_records import by_one_name, is_document, is_record, lacking
+from rerank.io.json_records import (
+    DEEPEST_GROUP,
+    are_records,
+    boxed,
+    by_one_name,
+    has_vectors,
+    in_another_order,
+    is_aside,
+    is_document,
+    is_numbers,
+    is_record,
+    lacking,
+)
 from rerank.io.text_table import lines_of, opener
 
 # More lists of rows in one object are the frames of its items.
@@ -27,8 +40,6 @@ _MOST_LISTS = 8
 _NUMBER = 32
 # Arrays of numpy have no more dimensions, and embeddings three.
 _DEEPEST = 32
-# Objects inside each other that are groups of vectors.
-_DEEPEST_GROUP = 8
 # What is larger is no number of anything.
 _LARGEST = 1 << 62
 # Bytes of a line that is looked at for whether it is a document of its own.
@@ -85,15 +96,10 @@ def open_json(path: Path) -> Iterator[Container]:
         content = parse_json(text, str(path))
         if path.suffix.lower() == ".jsonl" and not is_document(content):
             content = [content]
-    if isinstance(content, dict):
-        boxed = [value for value in content.values() if _are_records(value)]
-        plain = all(not isinstance(value, list | dict) for value in content.values()
-                    if not _are_records(value))  # fmt: skip
-        if len(boxed) == 1 and plain:
-            content = boxed[0]
+    box, content = (isinstance(content, dict) and boxed(content)) or ("", content)
     if isinstance(content, list) and content and _is_matrix(content):
         content = {"values": content}
-    per_item = not _are_records(content)
+    per_item = not are_records(content)
     odd: dict[str, Field] = {}
     if not per_item:
         records: Any = content
@@ -106,7 +112,7 @@ def open_json(path: Path) -> Iterator[Container]:
             "id and an embedding"
         )
     fields = {name: _named_field(path, name, value) for name, value in _flat(content)}
-    yield Container(path, fields | odd, per_item=per_item)
+    yield Container(path, fields | odd, per_item=per_item, boxed=box)
 
 
 def _is_by_line(path: Path) -> bool:
@@ -139,19 +145,10 @@ def _flat(
     """Names and values; objects of vectors inside each other are groups, as in HDF5."""
     for key, value in content.items():
         name = f"{before}{key}"
-        if isinstance(value, dict) and depth < _DEEPEST_GROUP and _has_vectors(value):
+        if isinstance(value, dict) and depth < DEEPEST_GROUP and has_vectors(value):
             yield from _flat(value, f"{name}/", depth + 1)
         else:
             yield name, value
-
-
-def _has_vectors(value: Mapping[str, Any], depth: int = 1) -> bool:
-    """Whether an object holds a vector, or an object that does."""
-    inner = (item for item in value.values() if isinstance(item, dict | list) and item)
-    return depth < _DEEPEST_GROUP and any(
-        _has_vectors(item, depth + 1) if isinstance(item, dict) else _is_numbers(item)
-        for item in inner
-    )
 
 
 def _alike(path: Path) -> Container | None:
@@ -194,9 +191,9 @@ def _in_pieces(path: Path, stream: IO[bytes]) -> Container | None:
                 if len(lists) > _MOST_LISTS or not lists[name].add(value):
                     return None
                 continue
-            if isinstance(value, dict) and _has_vectors(value):
+            if isinstance(value, dict) and has_vectors(value):
                 return None
-            plain = plain and not isinstance(value, list | dict)
+            plain = plain and not (isinstance(value, list) and value) and is_aside(name, value, 0)
             if _is_vector(value) and float in map(type, value):
                 if max(value) > _MOST or min(value) < -_MOST:
                     return None  # no float64
@@ -210,12 +207,13 @@ def _in_pieces(path: Path, stream: IO[bytes]) -> Container | None:
             afford(size, where, what="the text of its entries")
     except NotInPieces:
         return None
-    boxed = any(isinstance(found, _Records) for found in lists.values())
-    if not fields or (boxed and not (plain and len(lists) == 1)):
+    of_records = any(isinstance(found, _Records) for found in lists.values())
+    if not fields or (of_records and not (plain and len(lists) == 1)):
         return None
     for name, found in lists.items():
         if isinstance(found, _Records):
-            return found.container(places[name].values)
+            made = found.container(places[name].values) if found.in_order() else None
+            return made and replace(made, boxed="" if fields.keys() == {"values"} else name)
         fields[name] = found.field(places[name].values)
     members, alike = _Members(where, fields, vectors, widths), None
     if len(widths) == len(fields) and min(widths) == max(widths):
@@ -278,6 +276,12 @@ class _Records:
         self.count += 1
         afford(self.size, str(self.path), what="the text of its records")
         return bool(self.widths)
+
+    def in_order(self) -> bool:
+        """Whether they stand in the order of places that they say they have."""
+        kept = [self.words.get(name, []) for name in ("object", "index")]
+        rows = zip(*kept, strict=False)
+        return not in_another_order([{"object": what, "index": at} for what, at in rows] or [{}])
 
     def container(self, records: Callable[[int, int], Iterator[Any]]) -> Container | None:
         """Their fields, with vectors out of records that are read again; None without a record."""
@@ -344,13 +348,9 @@ def _is_vector(value: object) -> bool:
     return isinstance(value, list) and bool(value) and set(map(type, value)) <= {int, float}
 
 
-def _are_records(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
-
-
 def _is_matrix(value: Sequence[object]) -> bool:
     """Whether a list holds rows of numbers and nothing else."""
-    return all(isinstance(row, list) and row and _is_numbers(row) for row in value)
+    return all(isinstance(row, list) and row and is_numbers(row) for row in value)
 
 
 def _unwrapped(value: Any) -> Any:  # noqa: ANN401  anything at all
@@ -385,7 +385,7 @@ def _field(where: str, value: object) -> Field:
         array[:] = value
         if all(isinstance(item, int) for item in value):
             array = np.array(value)
-    elif isinstance(value, list) and value and _is_numbers(value):
+    elif isinstance(value, list) and value and is_numbers(value):
         array = _array(where, value)
     elif isinstance(value, list) and (flags := _flags(value)) is not None:
         array = flags
@@ -452,10 +452,3 @@ def _is_words(value: Sequence[object]) -> bool:
     """A list of names; one that is missing is said where the names are read."""
     words = [item for item in value if item is not None]
     return bool(words) and all(isinstance(item, str | int) for item in words)
-
-
-def _is_numbers(value: Sequence[object]) -> bool:
-    first = value[0]
-    while isinstance(first, list) and first:
-        first = first[0]
-    return isinstance(first, int | float) and not isinstance(first, bool)

@@ -14,6 +14,7 @@ from rerank.io.container import LIST_NAMES, Container
 from rerank.io.field import NOTHING, Field, empty_field, list_field, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
+from rerank.io.formats.told_numbers import numbers_of_metadata
 from rerank.io.frames.meanings import is_something_else
 from rerank.io.pages import let_go, lies_in
 from rerank.io.pickle_parts import Walk, walk
@@ -86,7 +87,8 @@ def open_safetensors(path: Path) -> Iterator[Container]:
                 rows = _slices(view if shape else probe.reshape(1))
                 fields[name] = _tensor_field(where, shape, probe.dtype, rows, path)
         more = lambda item: _lists_in(metadata, path, LIST_NAMES)  # noqa: ARG005, E731
-        yield Container(path, _lists_in(metadata, path) | fields, attached=more)
+        told = lambda item: numbers_of_metadata(metadata, path)  # noqa: ARG005, E731
+        yield Container(path, _lists_in(metadata, path) | fields, attached=more, told=told)
 
 
 def _lists_in(

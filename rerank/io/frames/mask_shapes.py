@@ -1,5 +1,7 @@
 """Arrays beside frames by their shapes: a number for each item, or one for each of its frames."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from rerank.io.field import Field, read_array
@@ -43,6 +45,17 @@ def numbers_of(found: Field) -> np.ndarray:
     found.check()
     parts = [np.reshape(block, -1) for block in found.blocks(0, rows)]
     return np.array(np.concatenate(parts).tolist())
+
+
+def as_cube(item: Field) -> Field:
+    """Frames of one item, (f, d) or a batch of one, as (1, f, d); a single vector has one frame."""
+    frames, width = (1, *item.shape)[-2:]
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        rows = np.concatenate(list(item.blocks(0, item.shape[0])))
+        yield rows.reshape(1, frames, width)[start:stop]
+
+    return Field(item.where, (1, frames, width), item.dtype, blocks, item.check)
 
 
 def zeros_outside(cube: Field, there: np.ndarray) -> bool:

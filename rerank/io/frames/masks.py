@@ -81,7 +81,8 @@ def _strictly(found: Field, cube: Field, *, masks: bool) -> np.ndarray:
         if (lengths > frames).any() or (lengths < 1).any():
             row = int(np.flatnonzero((lengths > frames) | (lengths < 1))[0])
             raise FormatError(
-                f"{found.where}: row {row} says {lengths[row]:g} frames, expected 1 to {frames}"
+                f"{found.where}: row {row} says {lengths[row]:g} frames, expected 1 to {frames}; "
+                f"store how many of the {frames} count, or leave it out of this file"
             )
         return np.arange(frames) < lengths[:, None]
     raise FormatError(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from rerank.core.errors import FormatError
-from rerank.io.container import LENGTH_NAMES, MASK_NAMES
+from rerank.io.container import LENGTH_NAMES, MASK_NAMES, Told
 from rerank.io.field import Field
 from rerank.io.frames.doubts import before_padding, could_be_lengths, could_be_masks
 from rerank.io.frames.mask_shapes import fits, numbers_of
@@ -23,6 +23,7 @@ from rerank.io.frames.meanings import (
     says_absent,
     says_number_of_padding,
 )
+from rerank.io.frames.told_with import of_each
 
 # Groups that are kinds of arrays; more are items.
 _MOST_KINDS = 16
@@ -107,15 +108,22 @@ def _parts(name: str) -> Iterator[tuple[str, str]]:
 
 
 def said_of_items(
-    fields: Mapping[str, Field], items: Mapping[str, Field]
+    fields: Mapping[str, Field], items: Mapping[str, Field], told: Mapping[str, Told] | None = None
 ) -> dict[str, dict[str, Field]]:
     """For each id with frames what says which of them are there, by the name of it.
+
+    Args:
+        fields: all arrays of a file.
+        items: the frames of each id.
+        told: by id what is told with them and is no array.
 
     Raises:
         FormatError: something that every item has may say it.
     """
     said: dict[str, dict[str, Field]] = {}
-    companions = _companions(fields, items)
+    companions = of_each(told or {}, items)
+    for name, held in _companions(fields, items).items():
+        companions[name] = companions.get(name, {}) | held
     last = {end_of(name) for name in companions} - {""}
     for name, held in companions.items():
         meaning = meaning_of(name)

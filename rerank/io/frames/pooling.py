@@ -15,6 +15,7 @@ from rerank.core.errors import FormatError
 from rerank.core.wording import option
 from rerank.io.field import MAX_RATIO, Field, afford, check_matrix, read_array, rows_per_block
 from rerank.io.files import foreign, named
+from rerank.io.frames.mask_shapes import as_cube
 from rerank.io.frames.masks import frames_there, says_something
 
 
@@ -205,7 +206,7 @@ def stacked(
         if framed and pooling is not None:
             parts = _frames_between(item, 0, item.shape[0])
             if said := (beside or {}).get(item_id):
-                parts = _kept(parts, frames_there(_as_cube(item), said))
+                parts = _kept(parts, frames_there(as_cube(item), said))
             return pooling.of(parts, width, item.where)
         return np.concatenate(list(item.blocks(0, item.shape[0]))).reshape(1, width)
 
@@ -245,15 +246,6 @@ def _flat(item: Field) -> Field:
             yield block[0, start:stop]
 
     return Field(item.where, (rows, width), item.dtype, blocks, item.check, odd=item.odd)
-
-
-def _as_cube(item: Field) -> Field:
-    """(f, d) as (1, f, d)."""
-
-    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
-        yield np.concatenate(list(item.blocks(0, item.shape[0])))[None][start:stop]
-
-    return Field(item.where, (1, *item.shape), item.dtype, blocks, item.check)
 
 
 def _kept(parts: Iterator[np.ndarray], there: np.ndarray | None) -> Iterator[np.ndarray]:

@@ -42,7 +42,7 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
         container = replace(container, fields=container.vectors, vectors=None)
     fields = container.fields
     name = wanted.dataset if wanted.dataset is not None else wanted.embedding_column
-    if name is not None:
+    if name is not None and not (container.boxed and container.boxed == name.strip("/")):
         return _chosen(container, name, wanted)
     if container.alike is not None and not any("/" in x or x in VECTOR_NAMES for x in fields):
         # What follows describes every array, and these would come to the same.
@@ -176,7 +176,7 @@ def holds(container: Container, dataset: str) -> bool:
     found = split_column(container)
     if found is not None and name in found[1]:
         return True
-    return any(
+    return name == (container.boxed or None) or any(
         key == name or key.startswith(f"{name}/") or key.endswith(f"/{name}") or name == ""
         for key in (*container.fields, *(container.vectors or ()))
     )

@@ -6,6 +6,7 @@ from rerank.core.errors import FormatError
 from rerank.io.container import Container, Found
 from rerank.io.field import Field, check_last_axis, check_matrix
 from rerank.io.frames.pooling import one_matrix, pooled_cube
+from rerank.io.frames.told_with import beside_rows
 from rerank.io.layouts.array_shapes import depth_of
 from rerank.io.layouts.divided_frames import frames_of_fewer_items
 from rerank.io.layouts.group_names import fields_below
@@ -24,10 +25,12 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
     folder = name.rpartition("/")[0]
     siblings = fields_below(container.fields, folder)
     check_last_axis(item)
+    # An array beside it is believed before an attribute of the same name.
+    beside = beside_rows(item, container.told(item)) | siblings
     if depth_of(item) == 3 and item.kind == "float":
-        rows = one_matrix(item, siblings)
+        rows = one_matrix(item, beside)
         if rows is None or _names_one(container, siblings, item, wanted):
-            rows = pooled_cube(item, siblings, wanted.pooling)
+            rows = pooled_cube(item, beside, wanted.pooling)
         item = rows
     check_matrix(item, "embeddings")
     if item.shape[1] == 1:
@@ -36,7 +39,7 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
             "store one row for each item"
         )
     item.check()
-    if (framed := frames_of_fewer_items(container, siblings, item, wanted)) is not None:
+    if (framed := frames_of_fewer_items(container, beside, item, wanted)) is not None:
         return framed
     found = None
     if not wanted.force_rows:

@@ -46,7 +46,10 @@ def ids_of_rows(
         present = [
             other
             for other in tier
-            if other in siblings and siblings[other] is not item and other not in other_side
+            if other in siblings
+            and siblings[other] is not item
+            and other not in other_side
+            and not _of_the_whole(other, siblings[other], item)
         ]
         if present:
             return _choose_ids(siblings, present, item, wanted, container)
@@ -87,6 +90,11 @@ def _may_name(field: Field, item: Field) -> bool:
     """Whether an array is a list of text or whole numbers, one for each row of another."""
     listed = is_list(field) and max(field.shape) == item.shape[0]
     return listed and not field.odd and field.kind in ("text", "integer")
+
+
+def _of_the_whole(name: str, found: Field, item: Field) -> bool:
+    """Whether one value, such as the `id` of an answer of a server, names no row of several."""
+    return item.shape[0] > 1 and not found.shape and not name.endswith("s")
 
 
 def ids_if_they_fit(

@@ -11,8 +11,10 @@ from rerank.io.files import named
 from rerank.io.frames.masks_of_all import said_of_all
 from rerank.io.frames.masks_of_each import said_of_items
 from rerank.io.frames.pooling import has_frames, how_to_pool, stacked
+from rerank.io.frames.told_with import of_all
 from rerank.io.ids import check_count, check_ids, check_unique
 from rerank.io.layouts.array_shapes import is_item, is_rows
+from rerank.io.layouts.group_names import fields_below
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.missing_items import refuse_missing
 
@@ -66,11 +68,32 @@ def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Want
     if rows is None or by_id is not container.fields:
         held = dict(zip(ids, by_id.values(), strict=True))
         framed = wanted.pooling is not None and has_frames(shapes)
-        said = said_of_items(container.fields, held) if framed else {}
-        for item_id, told in (said_of_all(path, container.fields, held) if framed else {}).items():
-            said.setdefault(item_id, {}).update(told)
+        said = _said(container, held) if framed else {}
         rows = stacked(Path(path), held, wanted.pooling, said)
     return Found(rows, _named_again(ids, wanted, path))
+
+
+def _said(container: Container, items: Mapping[str, Field]) -> dict[str, dict[str, Field]]:
+    """For each id what lies beside its frames, or is told with them, and says which count."""
+    told = {item_id: container.told(item) for item_id, item in items.items()}
+    said = said_of_items(container.fields, items, told)
+    around = of_all(told) | _around(container.fields, items)
+    of_them = said_of_all(container.path, around, items)
+    for item_id, more in of_them.items():
+        said.setdefault(item_id, {}).update(more)
+    return said
+
+
+def _around(fields: Mapping[str, Field], items: Mapping[str, Field]) -> dict[str, Field]:
+    """All arrays, and those of the groups that all items lie in by their names alone."""
+    kept = {item.where for item in items.values()}
+    names = [name.split("/") for name, field in fields.items() if field.where in kept]
+    found: dict[str, Field] = {}
+    for depth in range(min(map(len, names), default=0)):
+        if len({tuple(name[:depth]) for name in names}) == 1:
+            inside = fields_below(fields, "/".join(names[0][:depth]))
+            found |= {name: item for name, item in inside.items() if depth == 0 or "/" not in name}
+    return found
 
 
 def _by_number(by_id: Mapping[str, Field]) -> Mapping[str, Field]:
