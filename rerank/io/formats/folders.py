@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rerank.core.errors import FormatError
+from rerank.core.shell import word
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES, Container
 from rerank.io.field import Field
 from rerank.io.files import named, regular_file
@@ -17,6 +18,8 @@ from rerank.io.frames.meanings import is_file_of_frames
 from rerank.io.ids import find_sidecar
 
 _TIERS = (ID_NAMES, *MORE_ID_NAMES)
+# So many paths are named in an error.
+_SHOWN = 5
 _PART = re.compile(r"(?P<kind>.+)_emb_(?P<number>\d+)\.npy")
 
 
@@ -76,13 +79,13 @@ def open_folder(path: Path) -> Iterator[Container]:
             if len(inner) == 1:
                 what = "others beside a folder of embeddings"
             found = sorted({*inner, *below})
-            raise FormatError(f"{path}: has {what}; give one of {named(found)}")
+            raise FormatError(f"{path}: has {what}; give one of {_ways(found)}")
         elif arrays:
             fields = {part.stem: npy_field(regular_file(part)) for part in arrays}
             if below:
                 raise FormatError(
                     f"{path}: has arrays and folders of arrays side by side; name one of "
-                    f"{named(below)}, or move them away"
+                    f"{_ways(below)}, or move them away"
                 )
             yield Container(path, fields)
         elif tables:
@@ -99,6 +102,12 @@ def _counting(name: str) -> tuple[list[str | int], str]:
     """Sorts part-10 after part-2."""
     pieces = enumerate(re.split(r"([0-9]{1,18})", name))
     return [int(piece) if at % 2 else piece for at, piece in pieces], name
+
+
+def _ways(paths: Sequence[str]) -> str:
+    """Some paths, whole, as they are typed in a shell."""
+    shown = ", ".join(word(path) for path in paths[:_SHOWN])
+    return shown if len(paths) <= _SHOWN else f"{shown} and {len(paths) - _SHOWN} more"
 
 
 def _has_arrays(folder: Path) -> bool:
