@@ -51,10 +51,11 @@ class Crowd:
     @property
     def reason(self) -> str:
         """What was seen and done, for a person."""
-        left = "as they are" if self.weight == 1 else f"{self.weight:.0%} as they are"
+        part = f"{self.weight:.0%} of the correction is left out"
+        done = "rankings are left as they are" if self.weight == 1 else part
         return (
             f"{self.share:.0%} of the queries choose {self.items} of the items, beyond what hubs "
-            f"explain: rankings are left {left} ({overrides()})"
+            f"explain: {done} ({overrides()})"
         )
 
 
