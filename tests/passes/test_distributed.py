@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORLDS = (2, 3, 4)
 # What `distributed_methods.in_three` is asked for.
 LEFT_OUT = re.compile(
-    ", all rows on the last/|^gate em.sinkhorn/|^repeats, noise 0.6/|^items without a query/"
+    ", all rows on the last/|^gate em.sinkhorn/|^a crowd, noise 0.6/|^items without a query/"
     "|^mirrored/|^copies/"
 )
 
