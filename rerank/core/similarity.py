@@ -31,6 +31,7 @@ from rerank.core.errors import NeedsEmbeddings, RerankError
 from rerank.core.exhausted import ran_out
 from rerank.core.handed import numbers_of
 from rerank.core.rows import Rows, StoredRows, mapped, ready
+from rerank.core.torch_state import usual_state
 from rerank.core.words import Metric, words_of
 
 __all__ = [
@@ -124,6 +125,7 @@ class Similarity(ABC):
             yield rows, block
             start = rows.stop
 
+    @usual_state()
     def scores(self) -> Tensor:
         """The whole (n, m) matrix. Allocates it: only for results that are asked for."""
         out = torch.empty(self.shape, dtype=self.dtype, device=self.device)

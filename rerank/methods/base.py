@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Similarity
+from rerank.core.torch_state import usual_state
 from rerank.core.words import Label
 from rerank.methods.terms import Soft
 
@@ -205,6 +206,12 @@ class Fitted(ABC):
 
 class Reranker(ABC):
     """Frozen settings that can be fitted."""
+
+    def __init_subclass__(cls, **given: Any) -> None:  # noqa: ANN401
+        """Let the fit of any method run in torch's usual state."""
+        super().__init_subclass__(**given)
+        if "fit" in cls.__dict__:
+            cls.fit = usual_state()(cls.fit)  # type: ignore[method-assign]
 
     @abstractmethod
     def fit(self, bank: "Similarity | Bank") -> Fitted:

@@ -18,6 +18,7 @@ from rerank.core.pairs import (
     transpose_positives,
 )
 from rerank.core.similarity import ArrayLike, Dense, Similarity
+from rerank.core.torch_state import usual_state
 from rerank.core.words import NAMES, Name, Ties
 from rerank.metrics import hubness, protocols
 from rerank.metrics import ranks as metrics
@@ -219,6 +220,7 @@ def latex_rows(found: Mapping[str, Evaluation]) -> str:
     return "\n".join([rf"\begin{{tabular}}{{ll{'r' * (columns - 1)}}}", *lines, r"\end{tabular}"])
 
 
+@usual_state()
 def evaluate(
     sim: Sims,
     positives: Positives | NamedPositives | None = None,

@@ -17,6 +17,7 @@ from rerank.core.errors import RerankError
 from rerank.core.exhausted import reserve
 from rerank.core.rows import StoredRows, slices
 from rerank.core.similarity import Pair, Similarity, place
+from rerank.core.torch_state import usual_state
 from rerank.passes import certified, gallery, kernel_lists, reduce
 from rerank.passes.order import best_of_rows, order_ties
 from rerank.passes.reduce import TopK
@@ -60,6 +61,7 @@ def faiss_module() -> ModuleType:
     return faiss
 
 
+@usual_state()
 def topk(sim: Similarity, k: int) -> TopK:
     """The k best gallery items of every query, best first; ties go to the lower index.
 

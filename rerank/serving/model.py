@@ -21,6 +21,7 @@ from rerank.core.arrays import pandas_module
 from rerank.core.errors import RerankError
 from rerank.core.handed import readable
 from rerank.core.similarity import ArrayLike, Pair, Similarity, as_matrix
+from rerank.core.torch_state import usual_state
 from rerank.core.wording import either
 from rerank.core.words import Label, Metric
 from rerank.io import held
@@ -188,6 +189,7 @@ class Model:
             )
         return self.gallery
 
+    @usual_state()
     def with_gallery(self, gallery: Any, *, ids: Sequence[str] | None = None) -> "Model":  # noqa: ANN401
         """The same model with the embeddings that it was fitted on, matched by id and checked.
 
@@ -209,6 +211,7 @@ class Model:
         found = self.saved.manifest.get("confidence")
         return None if found is None else Confidence.from_dict(found)
 
+    @usual_state()
     def sure(self, queries: Any) -> Sure:  # noqa: ANN401  embeddings
         """Confidence and "no match" of every query, each by itself.
 
@@ -226,6 +229,7 @@ class Model:
             self.transform(Pair(self._queries(queries), self._vectors(), self.metric))
         )
 
+    @usual_state()
     def search(self, queries: Any, k: int = 10, *, confidence: bool = False) -> Found:  # noqa: ANN401
         """The k best items of every query, each ranked independently of the others.
 
@@ -274,6 +278,7 @@ class Model:
         check_queries(self.saved, x)
         return x
 
+    @usual_state()
     def fold(self, queries: Any) -> np.ndarray:  # noqa: ANN401  embeddings
         """(n, d + r) float32 vectors whose inner products with the exported items are the scores.
 
@@ -286,10 +291,12 @@ class Model:
         folding, _ = plain_folding(self.saved.fitted, self.metric)
         return folding.queries(self._queries(queries)).numpy()
 
+    @usual_state()
     def transform(self, sim: Similarity) -> Similarity:
         """A rewritten similarity, see `Fitted.transform`."""
         return self.saved.fitted.transform(sim)
 
+    @usual_state()
     def add(self, items: Any, *, ids: Sequence[str] | None = None) -> "Model":  # noqa: ANN401
         """A model of a larger gallery: new items get a bias from the bank, old ones keep theirs.
 
@@ -314,6 +321,7 @@ class Model:
             return Model(grown)
         return Model(grown, torch.cat([old, x.cpu().to(old.dtype)]))
 
+    @usual_state()
     def remove(self, ids: Sequence[str]) -> "Model":
         """A model of a smaller gallery; the items that stay keep their biases.
 
@@ -329,6 +337,7 @@ class Model:
         keep = [row for row, name in enumerate(self.saved.gallery_ids or ()) if name not in gone]
         return Model(smaller, self.gallery[torch.tensor(keep)])
 
+    @usual_state()
     def save(self, path: str | Path, *, keep_gallery: bool = True) -> None:
         """Write a model file; with the gallery's vectors it searches on its own.
 
@@ -350,6 +359,7 @@ class Model:
             manifest=self.saved.manifest, kept=kept,
         )  # fmt: skip
 
+    @usual_state()
     def export(self, to: str, out: str | Path, *, queries: Any = None, **options: Any) -> Any:  # noqa: ANN401
         """Write the folded gallery for a store, search it, and measure what is found.
 
@@ -374,6 +384,7 @@ class Model:
         )  # fmt: skip
 
 
+@usual_state()
 def load(path: str | Path) -> Model:
     """Read a model that `Model.save`, `rerank.save` or `rerank fit` wrote; nothing is unpickled.
 

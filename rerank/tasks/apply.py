@@ -23,6 +23,7 @@ from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.memory import limit
 from rerank.core.shell import words as typed_words
 from rerank.core.similarity import Similarity
+from rerank.core.torch_state import usual_state
 from rerank.core.version import __version__
 from rerank.core.wording import option
 from rerank.core.words import Label, Metric, Name, ScoresAre
@@ -140,10 +141,12 @@ class Reranked:
         """The strongest label of the two."""
         return self.run.label
 
+    @usual_state()
     def matrix(self) -> Similarity:
         """The rewritten similarity, texts x videos, S + f + g, for both directions."""
         return self.run.matrix()
 
+    @usual_state()
     def scores(self) -> Tensor:
         """The rewritten matrix, texts x videos. Builds n x m."""
         return self.matrix().scores()
@@ -238,7 +241,7 @@ def prepare(
     if scores is not None:
         stored = read_both(scores, scores_are=scores_are, unscored=unscored, sharded=sharded)
         if stored.sentence:
-            warnings.warn(stored.sentence, RerankWarning, stacklevel=3)
+            warnings.warn(stored.sentence, RerankWarning, stacklevel=4)
         both = directions.from_matrix(stored, bank_scores, groups=groups, device=device)
     else:
         gated = gate and bank_positives is not None

@@ -9,6 +9,7 @@ from typing import Any
 from rerank import io
 from rerank.core.errors import RerankError
 from rerank.core.nouns import counted
+from rerank.core.torch_state import usual_state
 from rerank.io.outputs import check_ending
 from rerank.serving import exporting
 from rerank.serving.matching import align, check_served
@@ -40,6 +41,7 @@ def parse_options(given: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+@usual_state()
 def export(
     model: Model | str | Path,
     out: str | Path,

@@ -21,6 +21,7 @@ from rerank.core.pairs import transpose_positives
 from rerank.core.rows import StoredRows
 from rerank.core.shell import words as typed_words
 from rerank.core.similarity import Pair
+from rerank.core.torch_state import usual_state
 from rerank.core.wording import label, option
 from rerank.core.words import NAMES, Metric, Name
 from rerank.io.reading import ROWS
@@ -45,6 +46,7 @@ from rerank.tasks.read import (
 from rerank.tasks.settings import settings_over
 
 
+@usual_state()
 def fit(
     gallery: Any,  # noqa: ANN401  embeddings of any kind
     *,

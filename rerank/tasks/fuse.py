@@ -22,6 +22,7 @@ from rerank.core.errors import RerankError
 from rerank.core.pairs import as_positives
 from rerank.core.rows import slices
 from rerank.core.similarity import Pair, Similarity, as_matrix
+from rerank.core.torch_state import usual_state
 from rerank.core.words import Metric
 from rerank.io import Embeddings, ScoreMatrix
 from rerank.io.scratch import joined
@@ -98,6 +99,7 @@ class Fused:
             found["query_groups"] = word if word == BY_IDS else os.path.relpath(word, folder)
         return found
 
+    @usual_state()
     def join(self, parts: Sequence[Any]) -> Embeddings:
         """Rows of every model as rows of the fusion, for banks and for queries to come.
 
@@ -113,6 +115,7 @@ class Fused:
         return join_rows([io.as_embeddings(x, metric=metric) for x in parts], self.blocks)
 
 
+@usual_state()
 def fuse(
     texts: Sequence[Any] | None = None,
     videos: Sequence[Any] | None = None,

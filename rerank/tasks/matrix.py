@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.similarity import ArrayLike
+from rerank.core.torch_state import usual_state
 from rerank.core.words import Name, ScoresAre
 from rerank.methods import directions, engine
 from rerank.methods.directions import Groups
@@ -16,6 +17,7 @@ from rerank.methods.kinds import Unscored, read_both
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 
+@usual_state()
 def rerank(
     scores: Array,
     method: str | None = None,
@@ -79,7 +81,7 @@ def rerank(
         )
     found = read_both(scores, scores_are=scores_are, unscored=unscored)
     if found.sentence:
-        warnings.warn(found.sentence, RerankWarning, stacklevel=2)
+        warnings.warn(found.sentence, RerankWarning, stacklevel=3)
     sim = found.t2v.with_mass(queries=query_mass, gallery=gallery_mass)
     rhos = rho if isinstance(rho, tuple) else (rho, rho)
     each: dict[Name, dict[str, Any]] = {
@@ -95,7 +97,7 @@ def rerank(
         for note in mine
     )
     for note in dict.fromkeys(notes):
-        warnings.warn(note, RerankWarning, stacklevel=2)
+        warnings.warn(note, RerankWarning, stacklevel=3)
     return _like(run.rows().scores(), scores)
 
 

@@ -20,6 +20,7 @@ from rerank.core.arrays import is_rows, pandas_module, refuse_sparse
 from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.handed import readable
 from rerank.core.similarity import ArrayLike, Similarity, as_matrix
+from rerank.core.torch_state import usual_state
 from rerank.core.words import Metric, Name, Ties
 from rerank.io.files import PathLike
 from rerank.methods.directions import Direction
@@ -113,6 +114,7 @@ class Result(Reranked):
         )
         return tuple(dict.fromkeys(said))
 
+    @usual_state()
     def evaluate(
         self,
         gt: PathLike | Mapping[str, Any] | Sequence[Any] | None = None,
@@ -142,6 +144,7 @@ class Result(Reranked):
         before, after = (judged(sims, positives, **given) for sims in (raw, rewritten))
         return BeforeAfter(before, after, self.label)
 
+    @usual_state()
     def confidence(self, threshold: float | None = None) -> dict[Name, Answers]:
         """How sure the first result of every query is, and whether anything is right.
 
@@ -159,6 +162,7 @@ class Result(Reranked):
             side.direction.name: answers_of(side.fit, threshold) for side in (self.t2v, self.v2t)
         }
 
+    @usual_state()
     def save(
         self, path: PathLike, *, scores: bool | None = None, force: bool = False,
         confidence: bool = False, threshold: float | None = None,
@@ -262,6 +266,7 @@ class BeforeAfter:
         )
 
 
+@usual_state()
 def apply(
     texts: Any = None,  # noqa: ANN401  embeddings in any form
     videos: Any = None,  # noqa: ANN401
@@ -354,10 +359,11 @@ def apply(
     v2t = Side(**vars(found.v2t), query_ids=names[1], gallery_ids=names[0])
     result = Result(found.run, t2v, v2t, stored=found.stored, inputs=inputs, asked=asked)
     for note in result.notes:
-        warnings.warn(note, RerankWarning, stacklevel=2)
+        warnings.warn(note, RerankWarning, stacklevel=3)
     return result
 
 
+@usual_state()
 def compare(
     texts: Any = None,  # noqa: ANN401  embeddings in any form
     videos: Any = None,  # noqa: ANN401
@@ -415,6 +421,7 @@ def compare(
     return comparing.compare(both, rows, methods=methods, figures=figures, grades=grades, **options)
 
 
+@usual_state()
 def tune(
     texts: Any = None,  # noqa: ANN401  embeddings in any form
     videos: Any = None,  # noqa: ANN401
@@ -471,6 +478,7 @@ def tune(
     return tuning.tune_directions(both, rows, methods=methods, folds=folds, seed=seed)
 
 
+@usual_state()
 def inspect(
     texts: Any = None,  # noqa: ANN401  embeddings in any form
     videos: Any = None,  # noqa: ANN401
