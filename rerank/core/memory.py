@@ -26,7 +26,7 @@ _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", re.
 # which hold the bfloat16 kernel of 20k x 20k pairs; with 8 bits it takes twice as long.
 DEFAULT_CPU = 2 * 10**9
 _CPU_SHARE = 0.25
-_GPU_SHARE = 0.6
+_GPU_SHARE = 0.85
 COPY_SHARE = 0.125
 # Less than this is not worth a plan: what does not fit is said by whoever asks for it.
 _LEAST = 1 << 20
@@ -61,7 +61,9 @@ def available(device: "torch.device | None" = None) -> int:
     if device is not None and device.type == "cuda":
         from torch import cuda  # here alone, as files are looked at before torch is loaded
 
-        return int(cuda.mem_get_info(device)[0])
+        # What torch has freed but keeps for itself is free for it alone.
+        kept = cuda.memory_reserved(device) - cuda.memory_allocated(device)
+        return int(cuda.mem_get_info(device)[0]) + kept
     free: list[int] = []
     with suppress(OSError, ValueError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -10,8 +10,12 @@ from torch import Tensor
 
 from rerank.core import comm, progress
 from rerank.core.errors import RerankError
+from rerank.core.rows import slices
 from rerank.core.similarity import BLOCK_ELEMENTS, Axis, Pair, Similarity
 from rerank.passes import certified
+
+# Scores of rows with a tie at their last place that are looked at together.
+_TIED_AT_ONCE = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +80,14 @@ def best_of_rows(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
         # Where the next score equals the last one taken, take those of the lowest index.
         tied = (values[:, k] == values[:, k - 1]).nonzero()[:, 0]
         values, indices = values[:, :k], indices[:, :k]
-        for i in tied.tolist():
-            last = values[i, -1]
-            above = (block[i] > last).nonzero()[:, 0]
-            equal = (block[i] == last).nonzero()[: k - len(above), 0]
-            indices[i] = torch.cat([above, equal])
-            values[i] = block[i, indices[i]]
+        for rows in slices(len(tied), max(1, _TIED_AT_ONCE // block.shape[1])):
+            part = tied[rows]
+            row, last = block[part], values[part, -1:]
+            above, equal = row > last, row == last
+            room = k - above.sum(dim=1, keepdim=True)
+            taken = above | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= room))
+            indices[part] = taken.nonzero()[:, 1].reshape(len(part), k)
+            values[part] = row.gather(1, indices[part])
     return order_ties(values, indices)
 
 

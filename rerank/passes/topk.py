@@ -1,4 +1,4 @@
-"""Top-k of a similarity: certified bfloat16 products, a streamed pass, or FAISS on a GPU."""
+"""Top-k of a similarity: certified bfloat16 products, or a streamed pass."""
 
 import sys
 from collections.abc import Iterator
@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from rerank.core import comm, progress
 from rerank.core.arrays import inner
@@ -24,9 +23,6 @@ from rerank.passes.reduce import TopK
 from rerank.passes.sinkhorn.stored import Held, StoredNumba
 from rerank.passes.sinkhorn.sweepers import Sweeper
 
-# FAISS's GPU indexes return no more than this.
-_GPU_MAX_K = 2048
-_SEARCHED_AT_ONCE = 4096
 # Products of so many queries and stored items at once: 34 MB, and as much for the items.
 _QUERIES_AT_ONCE, _ITEMS_AT_ONCE = 512, 16384
 
@@ -67,8 +63,8 @@ def topk(sim: Similarity, k: int) -> TopK:
 
     A large float32 `Pair` on a CPU with bfloat16 products is searched by them, and what they may
     have rounded wrongly again in float32 (`rerank.passes.certified`). A stored gallery is read a
-    part at a time. The rest streams through `reduce.topk`, on a GPU through FAISS where that is
-    installed for it and k is at most 2,048. All are exact.
+    part at a time. The rest streams through `reduce.topk`, on the device of the scores. All are
+    exact.
 
     Queries that are split over processes are searched where they are and gathered: every process
     gets all rows.
@@ -92,9 +88,7 @@ def topk(sim: Similarity, k: int) -> TopK:
         return found
     if certified.pays(sim, k):
         return reduce.topk(sim, k)
-    if sim.device.type != "cpu":
-        return _gpu_topk(sim, k)
-    if isinstance(sim.gallery, StoredRows):
+    if isinstance(sim.gallery, StoredRows) and sim.device.type == "cpu":
         return _in_parts(sim, k)
     return reduce.topk(sim, k)
 
@@ -164,34 +158,3 @@ def _in_parts(sim: Pair, k: int) -> TopK:
                 advance(len(asked))
             best = TopK(scores, indices)
     return best
-
-
-def _gpu_topk(sim: Pair, k: int) -> TopK:
-    """FAISS on the GPU where its build and k allow it, the exact torch pass otherwise."""
-    try:
-        faiss = faiss_module()
-    except RerankError:
-        return reduce.topk(sim, k)
-    if getattr(faiss, "get_num_gpus", lambda: 0)() == 0 or k > _GPU_MAX_K:
-        return reduce.topk(sim, k)
-    queries, gallery = sim.augmented()
-    device = sim.device.index or 0
-    index = faiss.GpuIndexFlatIP(faiss.StandardGpuResources(), gallery.shape[1])
-    index.add(gallery.contiguous().cpu().numpy())
-    found = _search(index, queries.cpu(), k)
-    target = torch.device("cuda", device)
-    return TopK(found.scores.to(target), found.indices.to(target))
-
-
-def _search(index, queries: Tensor, k: int) -> TopK:  # noqa: ANN001  any FAISS index
-    n = len(queries)
-    scores = torch.empty((n, k), dtype=torch.float32)
-    indices = torch.empty((n, k), dtype=torch.int64)
-    with progress.task("top-k", n) as advance:
-        for start in range(0, n, _SEARCHED_AT_ONCE):
-            part = queries[start : start + _SEARCHED_AT_ONCE].contiguous().numpy()
-            found, rows = index.search(part, k)
-            scores[start : start + len(part)] = torch.from_numpy(found)
-            indices[start : start + len(part)] = torch.from_numpy(rows)
-            advance(len(part))
-    return TopK(*order_ties(scores, indices))

@@ -30,6 +30,10 @@ _SMALL_GPU = 32 * 1024 * 1024
 # The share of the budget that a stored kernel may take: embeddings, their copies, an index and
 # panels need the rest.
 KERNEL_SHARE = 0.45
+# The same of a card, where nothing else is kept but float16 embeddings and a panel.
+_KERNEL_SHARE_GPU = 0.7
+# From so many items on float16 has no room left for those with a light column.
+_MOST_STORED_GPU = 1024 * 1024
 # A kernel costs about two streamed sweeps to build.
 _FEW_SWEEPS = 3
 
@@ -80,7 +84,7 @@ def regime(sim: Similarity, *, sweeps: int, rough: bool = False) -> Regime:
     room = KERNEL_SHARE * budget
     stored = sweeps >= _FEW_SWEEPS
     if sim.device.type == "cuda":
-        return _gpu_regime(sim, n, m, room, stored=stored)
+        return _gpu_regime(sim, n, m, _KERNEL_SHARE_GPU * budget, stored=stored)
     if stored and 4 * n * m <= room and (n * m <= SMALL or not _has_kernels(sim)):
         return Regime("stored float32", kernel_bytes=4 * n * m)
     if not _has_kernels(sim):
@@ -112,9 +116,10 @@ def _gpu_regime(sim: Similarity, n: int, m: int, room: float, *, stored: bool) -
         return Regime("stored float32", kernel_bytes=4 * n * m)
     if not (has_triton() and stored):
         return Regime("log domain")
-    if 2 * n * m <= room:
-        return Regime("stored float16", half=True, kernel_bytes=2 * n * m)
-    return Regime("panels", half=True)
+    half = isinstance(sim, Pair) and sim.left is None
+    if 2 * n * m <= room and m <= _MOST_STORED_GPU:
+        return Regime("stored float16", half=half, kernel_bytes=2 * n * m)
+    return Regime("panels", half=half)
 
 
 @cache

@@ -1,11 +1,12 @@
 """Sinkhorn sweeps on a GPU: from embeddings, from panels, or from a stored float16 kernel."""
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from rerank.core import comm
+from rerank.core import comm, memory
 from rerank.core.similarity import Pair, Similarity
 from rerank.passes.panels import centre
 from rerank.passes.sinkhorn import gpu_kernels as gpu
@@ -13,15 +14,19 @@ from rerank.passes.sinkhorn import plain
 from rerank.passes.sinkhorn.stored import Stored
 from rerank.passes.sinkhorn.sweepers import Plain, Sweeper, potentials
 
-# Numbers in a panel: 256 MB of float16, so that launches cost nothing beside the work.
-_PANEL_ELEMENTS = 128 * 1024 * 1024
+# Numbers in a panel: 256 MB of float16, so that launches cost nothing beside the work; and rows of
+# one over a large gallery, fewer of which would leave a product nothing to share.
+_PANEL_ELEMENTS, _PANEL_ROWS = 128 * 1024 * 1024, 1024
+# The share of the budget that a panel may take for that.
+_PANEL_SHARE = 0.125
 
 
 class HalfPanels:
     """Row panels in float16 around the means of both sides, or the scores as they are.
 
     float16 has 3 bits more than bfloat16 at the same speed, and inner products of centred rows fit
-    its range; rows are scaled so that the longest ones have norm 1.
+    its range; rows are scaled so that the longest ones have norm 1. Panels have an even number of
+    columns, the last of which stand for no item: their bias is -inf.
     """
 
     def __init__(self, sim: Similarity) -> None:
@@ -35,7 +40,7 @@ class HalfPanels:
             self.factor = scale[0] * scale[1]
             self._sides = (
                 gpu.padded(queries / scale[0], torch.float16),
-                gpu.padded(gallery / scale[1], torch.float16),
+                gpu.padded(gallery / scale[1], torch.float16, rows=gpu.even(len(gallery))),
             )
             self.row = (sim.queries @ v0).double()
             self.column = (sim.gallery @ q0) - torch.dot(v0, q0)
@@ -48,14 +53,22 @@ class HalfPanels:
     def bias(self, gallery_bias: Tensor) -> Tensor:
         """Biases of the columns in the units of the panels."""
         whole = gallery_bias if self.column is None else gallery_bias + self.column
-        return whole / self.factor
+        return self.with_padding(whole / self.factor, -math.inf)
+
+    def with_padding(self, x: Tensor, value: float) -> Tensor:
+        """Numbers of the items, (m,) or (b, m), with a value for the columns that are none."""
+        more = gpu.even(x.shape[-1]) - x.shape[-1]
+        return torch.nn.functional.pad(x, (0, more), value=value) if more else x
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
         if self._sides is None:
-            yield from self.sim.blocks()
+            for rows, block in self.sim.blocks():
+                yield rows, self.with_padding(block, 0.0)
             return
         queries, gallery = self._sides
-        step = max(1, min(_PANEL_ELEMENTS // len(gallery), -(-len(queries) // 2)))
+        room = int(_PANEL_SHARE * memory.budget(gallery.device)) // (2 * len(gallery))
+        most = max(_PANEL_ELEMENTS // len(gallery), min(_PANEL_ROWS, room))
+        step = max(1, min(most, -(-len(queries) // 2)))
         for start in range(0, len(queries), step):
             rows = slice(start, min(start + step, len(queries)))
             yield rows, queries[rows] @ gallery.T
@@ -73,11 +86,12 @@ def _longest(rows: Tensor, sim: Similarity) -> float:
 class _OnGpu(Sweeper):
     """What the streamed sweeps share: constants of rows, collectives, columns that underflowed."""
 
-    rounded = True
-
-    def __init__(self, sim: Similarity, tau: float, log_a: Tensor) -> None:
+    def __init__(
+        self, sim: Similarity, tau: float, log_a: Tensor, panels: HalfPanels | None = None
+    ) -> None:
         super().__init__(sim, tau, log_a)
-        self.panels = HalfPanels(sim)
+        self.panels = HalfPanels(sim) if panels is None else panels
+        self.rounded = self.panels.sides is not None
         self.tau_units = tau / self.panels.factor
 
     def polish(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +113,7 @@ class FromPanels(_OnGpu):
         mass = torch.zeros(m, dtype=torch.float64, device=self.sim.device)
         for rows, panel in self.panels:
             lse[rows], columns = gpu.panel_sweep(panel, bias, self.tau_units, self.log_a[rows])
-            mass += columns
+            mass += columns[:m]
         f = self._f(lse)
         if self.sim.shard == "queries":
             mass = comm.all_sum(mass)
@@ -122,24 +136,30 @@ class StoredHalf(Stored):
         self._panels = HalfPanels(sim)
         super().__init__(sim, tau, log_a, self._panels)
         # float16 spans little: the first potentials come from a streamed sweep.
-        self._first = FromPanels(sim, tau, log_a)
+        self._first = FromPanels(sim, tau, log_a, self._panels)
 
     def _unstored(self) -> Sweeper:
-        return FromPanels(self.sim, self.tau, self.log_a)
+        return FromPanels(self.sim, self.tau, self.log_a, self._panels)
 
     def polish(self, gallery_bias: Tensor) -> tuple[Tensor, Tensor]:
         """See `Sweeper`."""
         return Plain(self.sim, self.tau, self.log_a)(gallery_bias)
 
     def _allocate(self, rows: int, columns: int) -> Tensor:
-        return torch.empty((rows, columns), dtype=torch.float16, device=self.sim.device)
+        shape = rows, gpu.even(columns)
+        return torch.empty(shape, dtype=torch.float16, device=self.sim.device)
 
     def _store(self, panel: Tensor, bias: Tensor, out: Tensor) -> Tensor:
         factor = self._panels.factor
-        return gpu.store_panel(panel, bias / factor, self.tau / factor, out) * factor
+        bias = self._panels.with_padding(bias / factor, -math.inf)
+        return gpu.store_panel(panel, bias, self.tau / factor, out) * factor
 
     def _sweep(self, piece: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        return gpu.stored_sweep(piece, v, a)
+        sums, columns = gpu.stored_sweep(piece, self._panels.with_padding(v, 0.0), a)
+        return sums, columns[: len(v)]
+
+    def _peaks(self, piece: Tensor, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        return super()._peaks(piece[:, : len(v)], v, u)
 
 
 def make(name: str, sim: Similarity, tau: float, log_a: Tensor) -> Sweeper:
