@@ -8,7 +8,7 @@ caller's as it was.
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -26,22 +26,32 @@ def usual_state() -> Iterator[None]:
     ...     usual_state()(torch.mm)(torch.ones(2, 2), torch.ones(2, 2)).dtype
     torch.float32
     """
-    with ExitStack() as stack:
-        if torch.is_inference_mode_enabled():
-            grad = torch.is_grad_enabled()
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.set_grad_enabled(grad))
-        for device in _AUTOCAST:
-            if torch.is_autocast_enabled(device):
-                stack.enter_context(torch.autocast(device, enabled=False))
-        if torch.get_default_dtype() != torch.float32:
-            stack.enter_context(_for_now(_default_dtype, torch.float32))
-        if torch.get_default_device().type != "cpu":
-            stack.enter_context(torch.device("cpu"))
-        for product in _products():
-            if product() not in ("none", "ieee"):
-                stack.enter_context(_for_now(product, "ieee"))
+    changes = list(_changes())
+    if not changes:
         yield
+        return
+    with ExitStack() as stack:
+        for change in changes:
+            stack.enter_context(change)
+        yield
+
+
+def _changes() -> Iterator[AbstractContextManager[Any]]:
+    """What makes the state the usual one; nothing, mostly, which one query would feel."""
+    if torch.is_inference_mode_enabled():
+        yield torch.inference_mode(False)
+        yield torch.set_grad_enabled(torch.is_grad_enabled())
+    for device in _AUTOCAST:
+        if torch.is_autocast_enabled(device):
+            yield torch.autocast(device, enabled=False)
+    if torch.get_default_dtype() != torch.float32:
+        yield _for_now(_default_dtype, torch.float32)
+    # `torch.get_default_device` takes five times as long.
+    if torch.empty(0).device.type != "cpu":
+        yield torch.device("cpu")
+    for product in _PRODUCTS:
+        if product() not in ("none", "ieee"):
+            yield _for_now(product, "ieee")
 
 
 @contextmanager
@@ -61,17 +71,6 @@ def _default_dtype(*value: torch.dtype) -> torch.dtype:
     return torch.get_default_dtype()
 
 
-def _products() -> tuple[Callable[..., str], ...]:
-    """What says, and with an argument sets, how float32 products are rounded on each device."""
-    cuda, mkldnn = torch.backends.cuda.matmul, torch.backends.mkldnn
-    if hasattr(cuda, "fp32_precision"):
-        return tuple(
-            functools.partial(_precision, where)
-            for where in (cuda, mkldnn.matmul)  # type: ignore[attr-defined]
-        )
-    return (_tf32,)  # torch before 2.9
-
-
 def _precision(where: Any, *value: str) -> str:  # noqa: ANN401  a part of torch.backends
     for precision in value:
         where.fp32_precision = precision
@@ -86,3 +85,12 @@ def _tf32(*value: str) -> str:
         torch.set_float32_matmul_precision(_OLD[precision])
     held = torch.get_float32_matmul_precision()
     return next(new for new, old in _OLD.items() if old == held)
+
+
+# What says, and with an argument sets, how float32 products are rounded on each device.
+_PRODUCTS: tuple[Callable[..., str], ...] = (_tf32,)
+if hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # from torch 2.9 on
+    _PRODUCTS = (
+        functools.partial(_precision, torch.backends.cuda.matmul),
+        functools.partial(_precision, torch.backends.mkldnn.matmul),  # type: ignore[attr-defined]
+    )
