@@ -24,8 +24,9 @@ from rerank.passes.sinkhorn.sweepers import Sweeper
 _SEED = 0
 # Best scores of a row that are kept beside the edges: enough for a temperature.
 _NEAREST = 16
-# Sampled scores that are exponentiated at once: as many as the cache holds.
-_BLOCK = 1024 * 1024
+# Sampled scores that are exponentiated at once: as many as the cache holds; and on a card, where a
+# launch has to be worth it.
+_BLOCK, _BLOCK_GPU = 1024 * 1024, 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +246,8 @@ class _Sums:
         self._sampled, self._squares, self._whole = torch.zeros(
             (3, groups), dtype=torch.float64, device=near.device
         )
-        step = max(1, _BLOCK // max(1, samples))
+        block = _BLOCK if near.device.type == "cpu" else _BLOCK_GPU
+        step = max(1, block // max(1, samples))
         for start in range(0, groups, step):
             rows = slice(start, start + step)
             tail = side.tail[rows] / tau + plus[side.sampled]
