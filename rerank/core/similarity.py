@@ -42,6 +42,30 @@ __all__ = [
 Axis: TypeAlias = Literal["queries", "gallery"]
 
 
+@dataclass(frozen=True)
+class Making:
+    """What a block of rows takes to be made.
+
+    Attributes:
+        columns: numbers of a row.
+        widened: numbers of a query that are made float32 for it, of stored ones; 0 for none.
+        block_size: rows at a time that were asked for, or None.
+    """
+
+    columns: int
+    widened: int = 0
+    block_size: int | None = None
+
+    def rows(self, n: int, device: torch.device) -> int:
+        """How many of n rows a block has."""
+        elements = BLOCK_ELEMENTS * (16 if device.type == "cuda" else 1)
+        # Fewer rows than this at a time would read a large gallery from memory for nearly nothing.
+        most = max(FEWEST_ROWS, elements // max(1, self.columns))
+        rows = self.block_size or max(1, min(-(-n // 2), most))
+        # Stored queries made float32 do not outgrow a panel either.
+        return min(rows, max(1, BLOCK_ELEMENTS // self.widened)) if self.widened else rows
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Similarity(ABC):
     """Scores of n queries (rows) against m gallery items (columns), corrections included.
@@ -93,26 +117,21 @@ class Similarity(ABC):
         return block
 
     @property
-    def widened(self) -> int:
-        """Numbers of a query that are made float32 for a block, of stored ones; 0 for none."""
-        return 0
+    def making(self) -> Making:
+        """What a block of rows takes to be made."""
+        return Making(self.shape[1], block_size=self.block_size)
 
     def rows_per_block(self) -> int:
         """Rows in one block of `blocks`: never the whole matrix at once, however small it is."""
-        n, m = self.shape
-        elements = BLOCK_ELEMENTS * (16 if self.device.type == "cuda" else 1)
-        # Fewer rows than this at a time would read a large gallery from memory for nearly nothing.
-        rows = self.block_size or max(1, min(-(-n // 2), max(FEWEST_ROWS, elements // max(1, m))))
-        # Stored queries made float32 do not outgrow a panel either.
-        return min(rows, max(1, BLOCK_ELEMENTS // self.widened)) if self.widened else rows
+        return self.making.rows(self.shape[0], self.device)
 
     def blocks(self, rows_per_block: int | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Row panels in order: (rows, (b, m) scores). The receiver may overwrite a panel.
 
         Where memory runs out panels are halved, down to a single row.
         """
-        step = rows_per_block or self.rows_per_block()
         n, start = self.shape[0], 0
+        step = rows_per_block or self.making.rows(n, self.device)
         while start < n:
             rows = slice(start, min(start + step, n))
             try:
@@ -314,8 +333,10 @@ class Pair(Similarity):
         return replace(self, queries=self.gallery, gallery=self.queries, **_swapped(self))
 
     @property
-    def widened(self) -> int:  # noqa: D102
-        return 0 if isinstance(self.queries, Tensor) else self.queries.shape[1]
+    def making(self) -> Making:  # noqa: D102
+        queries, gallery = self.queries, self.gallery
+        widened = 0 if isinstance(queries, Tensor) else queries.shape[1]
+        return Making(gallery.shape[0], widened, self.block_size)
 
     def block(self, rows: slice) -> Tensor:  # noqa: D102
         queries, gallery = self.queries[rows], self.gallery

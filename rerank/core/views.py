@@ -1,13 +1,13 @@
 """An elementwise map of a similarity: what dual softmax and the like need."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.core.similarity import Similarity
+from rerank.core.similarity import Making, Similarity
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +43,10 @@ class Mapped(Similarity):
             f"transposed similarity (sim.T) instead of transposing its result"
         )
 
-    def rows_per_block(self) -> int:  # noqa: D102
-        return self.block_size or self.source.rows_per_block()
+    @property
+    def making(self) -> Making:  # noqa: D102
+        made = self.source.making
+        return made if self.block_size is None else replace(made, block_size=self.block_size)
 
     def block(self, rows: slice) -> Tensor:  # noqa: D102
         return self.corrected(self.function(rows, self.source.block(rows)), rows)

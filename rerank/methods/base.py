@@ -47,6 +47,7 @@ class Bank:
             each has its own; None = not known.
         gallery_groups: the same of the gallery items, such as videos of captions.
         start: potentials of the queries and the items of `sim` that are nearly right, or None.
+        judged: whether known pairs judge what is fitted on it, so that nothing need be guessed.
     """
 
     sim: Similarity
@@ -57,6 +58,7 @@ class Bank:
     query_groups: int | None = None
     gallery_groups: int | None = None
     start: tuple[Tensor, Tensor] | None = None
+    judged: bool = False
 
     def __post_init__(self) -> None:
         strongest_label([self.label])

@@ -16,6 +16,7 @@ Source: James and Stein, 1961, in the form of Efron and Morris, JASA 1973.
 """
 
 import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -171,7 +172,7 @@ def of_others(
         hubs: whether a few items that are the best of most queries are taken for hubs, of which
             all queries tell, and not for items that so many want.
     """
-    but = few_that_many_choose(sim, found) if hubs else None
+    but = _few_of_most(sim, *_most_chosen(sim, found)) if hubs else None
     log_a, queries = shared_masses(sim, tau, found, but=but)
     left, votes = without_best(sim, log_a, found, but=but)
     rounds = 1 if but is None else _ROUNDS
@@ -182,7 +183,75 @@ def of_others(
 
 def few_that_many_choose(sim: Similarity, found: Masses) -> Tensor | None:
     """(m,) bool: 2 % of the items, where these are the best of most queries; else None."""
-    most, share = _most_chosen(sim, found)
+    return _few_of_most(sim, *_most_chosen(sim, found))
+
+
+@dataclass(frozen=True, eq=False)
+class Votes:
+    """What `of_others` says of any item, once the queries have voted.
+
+        bias_j = constant - weight t log (sum_{i in I_j} exp((S_ij + f_i) / t) / sum_{i in I_j} a_i)
+
+    over the queries I_j that have an item which is better than j. An item that voted already gets
+    the bias of another that scores like it.
+
+    Attributes:
+        weight: of the popularity.
+        t: its width, in score units.
+        potential: f (n,) of the queries.
+        best: (n,) their best scores.
+        mass: a (n,), their masses, which sum to one.
+        constant: what is left, for a mean of zero.
+    """
+
+    weight: float
+    t: float
+    potential: Tensor
+    best: Tensor
+    mass: Tensor
+    constant: float = 0.0
+
+    def times(self, much: float) -> "Votes":
+        """So much of it."""
+        return replace(self, weight=much * self.weight, constant=much * self.constant)
+
+    def of(self, bank: Similarity) -> Tensor:
+        """(m',) of the items that the queries are compared with."""
+        best, f = self.best.to(bank.dtype), self.potential.to(bank.dtype)
+        log_a = self.mass.log().to(bank.dtype)
+
+        def worse(rows: slice, block: Tensor) -> Tensor:
+            return block.masked_fill_(block >= best[rows, None], -math.inf)
+
+        def voting(rows: slice, block: Tensor) -> Tensor:
+            less = block < best[rows, None]
+            return torch.where(less, torch.zeros_like(block), -math.inf)
+
+        what = {"what": "popularity", "shard": bank.shard}
+        seen = reduce.logsumexp(Mapped(bank, worse, **what), self.t, over="queries", plus=f)
+        votes = Mapped(bank, voting, **what)
+        cast = reduce.logsumexp(votes, self.t, over="queries", plus=self.t * log_a)
+        level = torch.where(torch.isfinite(seen), seen - cast, 0)
+        return self.constant - self.weight * self.t * level
+
+
+def votes_of_others(sim: Similarity, tau: float, t: float, found: Masses) -> tuple[Tensor, Votes]:
+    """`of_others`, with mean zero, and what gives it to any item; see there."""
+    log_a, queries = shared_masses(sim, tau, found)
+    best = reduce.topk(sim, 1).scores[:, 0]
+    left, cast = without_best(sim, log_a, found)
+    bias, rho = popularity(left, t, found=found, log_a=log_a, queries=queries, votes=cast)
+    f = t * (log_a - reduce.logsumexp(left, t, over="gallery"))
+    mass = torch.where(found.live_queries, log_a.double().exp(), 0)
+    votes = Votes(rho, t, torch.where(torch.isfinite(f), f, 0), best, mass)
+    split = sim.shard == "gallery"
+    bias, _ = centred(bias, found.live_items, split=split)
+    _, mean = centred(votes.of(sim), found.live_items, split=split)
+    return bias, replace(votes, constant=-mean)
+
+
+def _few_of_most(sim: Similarity, most: torch.return_types.topk, share: float) -> Tensor | None:
+    """See `few_that_many_choose`, from what `_most_chosen` found."""
     if not share > _FIRST:
         return None
     held = torch.zeros(reduce.total_gallery(sim), dtype=torch.bool, device=sim.device)

@@ -184,21 +184,24 @@ def repeats(
     sure_enough = ramp(count, *_ENOUGH_SURE)
     if not sure_enough:
         return Repeats(0.0)
-    alike = _alike(sim, found, copies=duplicates == "count")
+    side = min(found.rows, found.columns, _SQUARE)
+    rows = items.spread_out(sim, found.live_queries, side)
+    columns = items.spread_out(sim.T, found.live_items, side)
+    alike = _alike(items.corner(sim, rows, columns), copies=duplicates == "count")
     split, none = sim.shard == "queries", torch.zeros_like(gallery_bias)
 
-    def confidence(*biases: Tensor, count: int = ROWS) -> list[float]:
-        some = items.some_queries(sim, items.spread_out(sim, found.live_queries, count))
-        return _confidence(some, tau, biases, split=split)
+    def some(count: int = ROWS) -> Similarity:
+        return items.some_queries(sim, items.spread_out(sim, found.live_queries, count))
 
     # Beside a slack row items need not be asked at all: less is lost, and less is certain.
     least = _SLACKER * min(1.0, max(0.0, 4 * found.slack))
     weight = ramp(alike, _LEAST_ALIKE - least, 0.65 - least) if enough else 0.0
-    sure, kept, soft = confidence(none, gallery_bias, _SOFT * gallery_bias, count=_GLANCE)
+    biases = none, gallery_bias, _SOFT * gallery_bias
+    sure, kept, soft = _confidence(some(_GLANCE), tau, biases, split=split)
     doubted = _open(sure, kept) > _SUSPECT
     if not weight and not doubted:
         return Repeats(0.0, alike, soft / kept, rows=_GLANCE)
-    sure, kept, soft = confidence(none, gallery_bias, _SOFT * gallery_bias)
+    sure, kept, soft = _confidence(some(), tau, biases, split=split)
     cost = soft / kept
     if weight:
         weight = min(weight, ramp(cost, *_COST), enough)
@@ -206,7 +209,7 @@ def repeats(
         uneven = min(_doubt(sure, kept), sure_enough)
         if uneven > weight and others is not None:
             # Hubs make queries sure of the wrong items: without hubs they must still be.
-            (sure,) = confidence(others())
+            (sure,) = _confidence(some(), tau, (others(),), split=split)
             uneven = min(_doubt(sure, kept), sure_enough)
         if uneven > weight:
             return Repeats(uneven, alike, cost, sure, kept, ROWS, few=few)
@@ -376,12 +379,8 @@ def ramp(x: float, zero: float, one: float) -> float:
     return min(1.0, max(0.0, (x - zero) / (one - zero)))
 
 
-def _alike(sim: Similarity, found: Masses, *, copies: bool) -> float:
+def _alike(square: Tensor, *, copies: bool) -> float:
     """R of a square of scores, each side double-centred."""
-    side = min(found.rows, found.columns, _SQUARE)
-    rows = items.spread_out(sim, found.live_queries, side)
-    columns = items.spread_out(sim.T, found.live_items, side)
-    square = items.corner(sim, rows, columns)
     near = _nearest(square, copies=copies), _nearest(square.T, copies=True)
     return (1 - near[0]) / max(1 - near[1], 1e-9)
 

@@ -14,10 +14,17 @@ from rerank.core.similarity import Pair, Similarity
 from rerank.core.wording import either, option
 from rerank.core.words import Counting, Label
 from rerank.methods import equal_items, one_plan, shared_items, topic
+from rerank.methods.bank_asking import Asking, asking
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.crowd import Crowd, crowd, overrides
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
-from rerank.methods.popularity import normalised, of_others, popularity
+from rerank.methods.popularity import (
+    Votes,
+    normalised,
+    of_others,
+    popularity,
+    votes_of_others,
+)
 from rerank.methods.potentials import Solution, solve
 from rerank.methods.registry import method
 from rerank.methods.repeats import (
@@ -127,7 +134,7 @@ class Sinkhorn(Reranker):
         choice = choose(bank, found, self.rho)
         if transductive and (alone := _alone(found, bank)):
             return _unchanged(sim, choice, f"{alone}: nothing to compare by")
-        turned, near = False, self.neighbours
+        turned, near, split = False, self.neighbours, sim.shard == "gallery"
         graph = None if near is None else Graph.of(sim, near, samples=self.samples)
         if self.tau != "auto":
             chosen = _given(sim, float(self.tau), bank.start)
@@ -139,7 +146,7 @@ class Sinkhorn(Reranker):
                 **(side.T if turned else side).asked(choice, rough=rough)
             )  # fmt: skip
         else:
-            chosen = bank_tau(sim)
+            chosen = bank_tau(sim, spaced=not bank.judged)
         tau = chosen.tau
         if tau is None:
             return _unchanged(sim, choice, chosen.note)
@@ -151,13 +158,7 @@ class Sinkhorn(Reranker):
         # A kernel that was not taken over makes room for another.
         chosen = replace(chosen, step=None)
         one_plan.keep(None)
-        if problem.step is None:
-            # An alignment reads its moments from this kernel, and the best lists come from it.
-            step = reduce.sweeper(
-                problem.sim, reduce.check_tau(tau), log_a=problem.log_a.to(sim.dtype),
-                sweeps=self.n_iters, rough=rough, warm=problem.init is not None,
-            )  # fmt: skip
-            problem = replace(problem, step=step)
+        problem = self._with_sweep(problem, tau, rough=rough)
         solved = solve(
             problem.sim, tau, log_a=problem.log_a, log_b=problem.log_b, n_iters=self.n_iters,
             tol=tol or 0.0, rho=choice.rho, slack=problem.slack, relaxation=self.relaxation,
@@ -167,10 +168,10 @@ class Sinkhorn(Reranker):
             search.leave(problem.step)
             one_plan.keep(problem.step if problem.serves_other else None)
         solution = problem.unwound(solved)
-        g, seen, few_wanted, split = solution.g, Repeats(0.0), Crowd(), sim.shard == "gallery"
+        level, base = centred(solution.g, found.live_items, split=split)
+        g, seen, few_wanted, asked, votes = solution.g, Repeats(0.0), Crowd(), Asking(), None
+        others = _others(sim, tau, chosen, found)
         if transductive and choice.form in ("equality", "few queries"):
-            level, _ = centred(g, found.live_items, split=split)
-            others = _others(sim, tau, chosen, found)
             seen = repeats(
                 sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates,
                 others=others[0],
@@ -187,18 +188,34 @@ class Sinkhorn(Reranker):
                 copies = self.duplicates == "count"
                 ratio = partial(shared_items.shared, sim, found=found, copies=copies)
                 seen = from_shared_items(seen, found, shared=ratio)
-            if seen.weight:
-                alone = of_others(sim, tau, USUAL.t * chosen.spacing, found)
-                g = (1 - seen.weight) * level + seen.weight * alone
-            if seen.cost > COSTLY and graph is None:
-                few_wanted = crowd(sim, found)
-                g = (1 - few_wanted.weight) * g
+                few_wanted = crowd(sim, found) if seen.cost > COSTLY else few_wanted
+        elif bank.label == "inductive" and self.rho == "auto" and not (bank.judged or graph):
+            asked = asking(sim, tau, gallery_bias=level, found=found, others=others[0])
+            for judge in _judges(sim, level, chosen, found, choice)[:1] if chosen.spacing else ():
+                if asked.doubts(own=judge.own):
+                    asked = asked.told(judge.judged(), own=judge.own)
+        if weight := max(seen.weight, asked.weight):
+            popular = votes_of_others if asked.weight else _without_votes
+            alone, votes = popular(sim, tau, USUAL.t * chosen.spacing, found)
+            g = (1 - weight) * level + weight * alone
+        g, offset = centred((1 - few_wanted.weight) * g, found.live_items, split=split)
         return _potentials(
-            *centred(g, found.live_items, split=split), solution, problem, seen=seen,
-            few_wanted=few_wanted, choice=choice, tau=tau, label=bank.label, note=chosen.note,
-            sparse="" if graph is None else str(problem.step),
+            asked.share * g, base if asked.weight else offset, solution, problem, seen=seen,
+            few_wanted=few_wanted, asked=asked, votes=votes, choice=choice, tau=tau,
+            label=bank.label, note=chosen.note, sparse="" if graph is None else str(problem.step),
             step=problem.step if rough else None,
         )  # fmt: skip
+
+    def _with_sweep(self, problem: "_Problem", tau: float, *, rough: bool) -> "_Problem":
+        """The problem with a sweep, where it took over none."""
+        if problem.step is not None:
+            return problem
+        # An alignment reads its moments from this kernel, and the best lists come from it.
+        step = reduce.sweeper(
+            problem.sim, reduce.check_tau(tau), log_a=problem.log_a.to(problem.sim.dtype),
+            sweeps=self.n_iters, rough=rough, warm=problem.init is not None,
+        )  # fmt: skip
+        return replace(problem, step=step)
 
     fit_plan = partialmethod(fit, rough=True)  # type: ignore[assignment]  a method once bound
 
@@ -358,6 +375,11 @@ def _problem(
     return _Problem(sim, log_a, found.log_b, slack, step, init, facts, wide, turned, serves)
 
 
+def _without_votes(sim: Similarity, tau: float, t: float, found: Masses) -> tuple[Tensor, None]:
+    """(m,) biases of the popularity with others, and nothing that new items could have."""
+    return of_others(sim, tau, t, found), None
+
+
 def _others(
     sim: Similarity, tau: float, chosen: Temperature, found: Masses
 ) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
@@ -420,6 +442,8 @@ def _potentials(
     *,
     seen: Repeats,
     few_wanted: Crowd,
+    asked: Asking,
+    votes: Votes | None,
     choice: Choice,
     **facts: Any,  # noqa: ANN401
 ) -> "Potentials":
@@ -429,14 +453,17 @@ def _potentials(
     and the appended index dimension small. A dead item has the mean.
     """
     said = _sentences(
-        choice, seen, solution, few_wanted=few_wanted, one_topic=problem.facts.get("topic", 0.0)
-    )
+        choice, seen, solution, few_wanted=few_wanted, asked=asked,
+        one_topic=problem.facts.get("topic", 0.0),
+    )  # fmt: skip
     if not choice.rho:
         # Nothing is corrected, whatever the temperature.
         facts["note"] = ""
     return Potentials(
         query_bias=solution.f + offset, gallery_bias=bias, offset=offset, rho=choice.rho,
-        before=None if problem.turned else solution.before, marginals=said,
+        before=None if problem.turned or asked.queries else solution.before, marginals=said,
+        strength=asked.share * (1 - asked.weight), uneven=asked.weight,
+        votes=None if votes is None else votes.times(asked.share * asked.weight),
         form="repeats" if seen.weight or few_wanted.weight else choice.form,
         n_iters=solution.n_iters, error=solution.error, **{**problem.facts, **facts},
     )  # fmt: skip
@@ -481,8 +508,9 @@ def _unchanged(sim: Similarity, choice: Choice, note: str) -> "Potentials":
 
 
 def _sentences(
-    choice: Choice, seen: Repeats, solution: Solution, *, few_wanted: Crowd, one_topic: float
-) -> tuple[str, ...]:
+    choice: Choice, seen: Repeats, solution: Solution, *, few_wanted: Crowd,
+    one_topic: float, asked: Asking = Asking(),
+) -> tuple[str, ...]:  # fmt: skip
     """What the user should know of the marginals."""
     little = max(seen.weight, few_wanted.weight) < _LITTLE
     said = [choice.note] if choice.note and little else []
@@ -499,6 +527,7 @@ def _sentences(
         rest = seen.weight < 1
         most = f"{seen.weight:.0%} of the correction is" if rest else "items are corrected"
         said.append(f"{seen.reason}, so {most} for popularity alone ({overrides()})")
+    said += asked.sentences
     if solution.error > _UNCONVERGED:
         way = either("--tau", "tau or n_iters")
         said.append(
@@ -530,6 +559,10 @@ class Potentials(Fitted):
         popularity: share of the popularity that was no accident and is corrected.
         width: of the softmax that it was read from, in score units.
         topic: how surely the queries are about one topic, 0 to 1; so much less is corrected.
+        strength: share of g that the queries of a bank carry; popularity alone is not in it.
+        uneven: how surely they ask items unevenly, 0 to 1; votes: what of popularity alone then is
+            in the biases, or None.
+        votes: see `uneven`.
         before: (m,) the gallery potentials, not centred, that f is one half-step from; None where
             nobody needs them any more.
         step: a sweep of this plan that still has its kernel, of a plan to align by; or None.
@@ -551,6 +584,9 @@ class Potentials(Fitted):
     popularity: float | None = None
     width: float | None = None
     topic: float = 0.0
+    strength: float = 1.0
+    uneven: float = 0.0
+    votes: Votes | None = None
     before: Tensor | None = None
     step: Sweeper | None = None
 
@@ -585,6 +621,8 @@ class Potentials(Fitted):
             facts |= {"width": self.width}
         if self.topic:
             facts |= {"topic": self.topic}
+        if self.strength < 1:
+            facts |= {"strength": self.strength, "uneven": self.uneven}
         return facts | ({"sparse": self.sparse} if self.sparse else {})
 
     @property
@@ -593,7 +631,7 @@ class Potentials(Fitted):
 
     def served(self) -> "Potentials":
         """Without the bank's own potentials."""
-        return replace(self, query_bias=self.query_bias[:0], before=None)
+        return replace(self, query_bias=self.query_bias[:0], before=None, votes=None)
 
     def mirrored(self, *, split: bool = False) -> "Potentials":
         """The same plan seen from the other side; only of one whose biases are one half-step.
@@ -656,17 +694,19 @@ class Potentials(Fitted):
     @property
     def term(self) -> Soft | None:
         """`bias_of` as a term of a weighted sum of biases, where an item has one by itself."""
-        if not (self.one_step and math.isfinite(self.tau) and self.rho > 0):
+        alone = self.one_step and self.votes is None
+        if not (alone and math.isfinite(self.tau) and self.rho > 0):
             return None
         f = self.query_bias - self.offset
         level = -self.tau * math.log(max(1, len(self.gallery_bias)))
-        return Soft(self.rho, self.tau, f, level - self.offset / self.rho)
+        return Soft(self.strength * self.rho, self.tau, f, level - self.offset / self.rho)
 
     def bias_of(self, bank: Similarity) -> Tensor:
         """(m',) the bias of other gallery items against the same bank queries.
 
         One gallery half-step with the stored f, in the gauge of `gallery_bias`, each item having
-        the mass 1 / m of a fitted one: items that were fitted get their own g back.
+        the mass 1 / m of a fitted one, times `strength`, and what `votes` say: items that were
+        fitted get their own g back.
         """
         if not self.one_step:
             raise RerankError(
@@ -676,4 +716,5 @@ class Potentials(Fitted):
         log_b = -math.log(self.gallery_bias.shape[0])
         f = self.query_bias - self.offset
         lse = reduce.logsumexp(bank, self.tau, over="queries", plus=f.to(bank.dtype))
-        return self.rho * self.tau * (log_b - lse) - self.offset
+        g = self.strength * (self.rho * self.tau * (log_b - lse) - self.offset)
+        return g if self.votes is None else g + self.votes.of(bank).to(g)

@@ -129,8 +129,12 @@ def _mean_share(log_share: Tensor, *, comm_axis: bool) -> float:
     return float(total[0] / total[1].clamp_min(1))
 
 
-def bank_tau(sim: Similarity) -> Temperature:
+def bank_tau(sim: Similarity, *, spaced: bool = False) -> Temperature:
     """Choose tau for a bank whose queries have no match in the gallery: sigma / 2.
+
+    Args:
+        sim: (n, m) scores.
+        spaced: whether the spacing is wanted, which takes a sample of nearest lists.
 
     Returns:
         A `Temperature`; its tau is None for fewer than 10 rows or columns and for constant scores.
@@ -144,7 +148,8 @@ def bank_tau(sim: Similarity) -> Temperature:
     mean, sigma = reduce.spread(sim)
     if not sigma > 1e-6 * abs(mean):
         return Temperature(None, 0.0, 0.0, "bank scores are constant: no correction")
-    return Temperature(_BANK_SIGMAS * sigma, 0.0, 0.0)
+    near = min(spacing(sim), spacing(sim.T)) if spaced else 0.0
+    return Temperature(_BANK_SIGMAS * sigma, near, 0.0)
 
 
 def auto_tau(

@@ -15,14 +15,14 @@ answers in a gallery of all captions; against pooled captions it has one in a ga
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.core.similarity import Similarity
+from rerank.core.similarity import Making, Similarity
 from rerank.core.words import Protocol, words_of
 
 PROTOCOLS = words_of(Protocol)
@@ -56,8 +56,10 @@ class BestOfGroup(Similarity):
     def T(self) -> Similarity:  # noqa: D102, N802
         raise RerankError("pooled captions have one direction: rank with them, do not transpose")
 
-    def rows_per_block(self) -> int:  # noqa: D102
-        return self.block_size or self.source.rows_per_block()
+    @property
+    def making(self) -> Making:  # noqa: D102
+        made = self.source.making
+        return made if self.block_size is None else replace(made, block_size=self.block_size)
 
     def block(self, rows: slice) -> Tensor:  # noqa: D102
         block = self.source.block(rows)

@@ -235,7 +235,8 @@ def judged(
     incoming = None if sim is bank.sim else sim
     if bank.positives is None:
         return _watched(*pipeline.fit_through(bank)[:2], bank, incoming)
-    assert bank.pairs is not None
+    bank = replace(bank, judged=True)
+    assert bank.pairs is not None and bank.positives is not None
     groups = group_pairs(bank.positives, bank.pairs.shape[1])
     nothing = Mixed(_zeros(bank), "none")
     if groups.judged < MIN_GROUPS:

@@ -194,6 +194,7 @@ def part_bank(pairs: Similarity, fit: Half, target: Half, *, label: str) -> Bank
         gallery=_gallery_gallery(pairs, fit.gallery, target.gallery),
         pairs=taken(pairs, fit.queries, fit.gallery),
         label=label,  # type: ignore[arg-type]
+        judged=True,
     )
 
 
