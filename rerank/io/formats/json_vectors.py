@@ -18,6 +18,7 @@ from rerank.io.field import Field, afford, empty_field, rows_per_block
 from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
 from rerank.io.frames.meanings import is_something_else
+from rerank.io.frames.unlike_lengths import padded, widths_of
 from rerank.io.json_answers import raised, records_below
 from rerank.io.json_document import NotInPieces, Places, entries
 from rerank.io.json_records import (
@@ -404,6 +405,8 @@ def _field(where: str, value: object) -> Field:
         array[:] = value
         if all(isinstance(item, int) for item in value):
             array = np.array(value)
+    elif isinstance(value, list) and (frames := _frames(where, value)) is not None:
+        return frames
     elif isinstance(value, list) and value and is_numbers(value):
         array = _array(where, value)
     elif isinstance(value, list) and (flags := _flags(value)) is not None:
@@ -416,6 +419,32 @@ def _field(where: str, value: object) -> Field:
     else:
         return Field(where, (), np.dtype("V1"), lambda start, stop: iter(()), odd=named([value]))
     return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))
+
+
+def _frames(where: str, value: list[Any]) -> Field | None:
+    """Items of several numbers of frames; None for anything else, such as as many of each.
+
+    Raises:
+        FormatError: a frame that is longer than another.
+    """
+    counts = {len(item) if isinstance(item, list) else -1 for item in value}
+    if len(counts) < 2 or not (widths := widths_of(value)):
+        return None
+    if len(widths) > 1:
+        (item, frame, held), (other, place, here) = widths[:2]
+        raise FormatError(
+            f"{where}: entry {item}, frame {frame} holds {held:,}, entry {other}, frame {place} "
+            f"holds {here:,}; write as many numbers in each frame"
+        )
+    shape = (len(value), max(counts), widths[0][2])
+
+    def items(start: int, stop: int) -> Iterator[np.ndarray]:
+        for item in value[start:stop]:
+            with foreign(where, "numbers"):
+                made = np.array(item, dtype=np.float64)
+            yield made.reshape(len(item), shape[2])
+
+    return padded(where, shape, np.dtype(np.float64), items)
 
 
 def _flags(value: list[Any]) -> np.ndarray | None:
