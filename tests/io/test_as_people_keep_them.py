@@ -41,6 +41,48 @@ def test_vectors_of_different_lengths_in_a_list_are_refused(tmp_path):
         read_embeddings(tmp_path / "v.pt")
 
 
+def tensor_records(**more):
+    rows = zip(VIDEOS, torch.from_numpy(ROWS), strict=True)
+    return [{"video_id": name, "feat": row, **more} for name, row in rows]
+
+
+@pytest.mark.parametrize("boxed", [False, True, tuple])
+@pytest.mark.parametrize("more", [{}, {"year": 7, "score": 0.5, "caption": "c", "meta": {"a": 1}}])
+def test_records_with_tensors_are_read_as_those_of_json(tmp_path, boxed, more):
+    records = tensor_records(**more)
+    content = tuple(records) if boxed is tuple else records
+    torch.save({"data": records, "model": "m"} if boxed is True else content, tmp_path / "v.pt")
+    same(tmp_path / "v.pt")
+    if boxed is True:
+        same(tmp_path / "v.pt", dataset="data")
+    torch.save([row | {"feat": row["feat"][None]} for row in records], tmp_path / "v.pt")
+    same(tmp_path / "v.pt")  # a batch of one each
+
+
+@pytest.mark.parametrize("lacks", [{}, {"feat": None}])
+def test_a_record_without_its_tensor_is_named(tmp_path, lacks):
+    torch.save([*tensor_records(), {"video_id": "odd", **lacks}], tmp_path / "v.pt")
+    with pytest.raises(FormatError, match=r"without a vector in record 5 \(id 'odd'\)"):
+        read_embeddings(tmp_path / "v.pt")
+
+
+def test_records_with_several_tensors_are_asked_about_and_numbers_may_be_ids(tmp_path):
+    records = [{**row, "blip": row["feat"]} for row in tensor_records()]
+    records = [
+        {n: x for n, x in row.items() if n != "feat"} | {"clip": row["feat"]} for row in records
+    ]
+    torch.save(records, tmp_path / "v.pt")
+    with pytest.raises(FormatError, match="'blip', 'clip' could all be the embeddings"):
+        read_embeddings(tmp_path / "v.pt")
+    same(tmp_path / "v.pt", embedding_column="clip")
+    rows = [{"id": torch.tensor(at), "feat": torch.from_numpy(x)} for at, x in enumerate(ROWS)]
+    torch.save(rows, tmp_path / "v.pt")
+    assert read_embeddings(tmp_path / "v.pt").ids == tuple("01234")
+    torch.save({"texts": records, "videos": records}, tmp_path / "v.pt")
+    with pytest.raises(FormatError):
+        read_embeddings(tmp_path / "v.pt")
+
+
 @pytest.mark.parametrize("more", [{}, {"model": "clip", "dim": 4}])
 def test_records_in_a_box(tmp_path, more):
     records = [{"video_id": v, "feat": row.tolist()} for v, row in zip(VIDEOS, ROWS, strict=True)]

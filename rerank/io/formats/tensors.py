@@ -26,6 +26,7 @@ from rerank.io.recipes import (
     from_torch_objects,
     is_old_torch,
 )
+from rerank.io.tensor_records import columns_of
 
 # Bytes of a description that is looked at twice.
 _LOOKED_AT = 1 << 20
@@ -175,8 +176,12 @@ def open_torch(path: Path) -> Iterator[Container]:
     ...     found.fields["embeddings"].describe(), found.fields["ids"].shape
     ('2x3 float32', (2,))
 
-    A tensor for each id:
+    Records, and a tensor for each id:
 
+    >>> torch.save([{"id": "a", "clip": torch.ones(3)}, {"id": "b", "clip": torch.ones(3)}], path)
+    >>> with open_torch(path) as found:
+    ...     found.fields["clip"].describe()
+    '2x3 float32'
     >>> torch.save({"clip": {"a": torch.ones(3), "b": torch.ones(3)}}, path)
     >>> with open_torch(path) as found:
     ...     sorted(found.fields)
@@ -184,15 +189,17 @@ def open_torch(path: Path) -> Iterator[Container]:
     """
     content = load_plain(path)
     fields: dict[str, Field] = {}
+    records = columns_of(path, content)
+    box, parts, odd = records or ("", content, {})
     # Each part takes bytes in the file; more visits than bytes go round the same ones.
-    _collect(path, "", content, fields, depth=0, left=[path.stat().st_size])
+    _collect(path, "", parts, fields, depth=0, left=[path.stat().st_size])
     besides = {name: item.odd for name, item in fields.items() if item.odd in _NO_ARRAYS}
     fields = {name: item for name, item in fields.items() if name not in besides}
     if not fields and isinstance(content, dict | list | tuple) and content:
         raise FormatError(_too_deep(path))
     if not fields and not isinstance(content, dict | list | tuple):
         raise FormatError(f"{path}: holds {named([content])}, expected tensors")
-    yield Container(path, fields, besides=besides)
+    yield Container(path, fields | odd, per_item=records is None, besides=besides, boxed=box)
 
 
 def glance_at_safetensors(path: Path) -> None:
