@@ -137,12 +137,20 @@ def _chunks(path: Path, file: Any) -> Mapping[str, Sequence[Any]]:  # noqa: ANN4
 
 
 def _check_text(path: Path, chunks: _Chunks, name: str) -> None:
-    """Refuse text that is next to nothing, again and again."""
+    """Refuse text that is next to nothing, again and again, and text that no name is as long as."""
     said = chunks().get(name, ())
     unpacked = sum(chunk.total_uncompressed_size for chunk in said)
     stored = sum(chunk.total_compressed_size for chunk in said)
     check_packed(unpacked, min(stored, path.stat().st_size), f"{path}: column {named([name])}")
     _check_declared(path, chunks, name, 0)
+    _check_longest(path, chunks, name)
+
+
+def _check_longest(path: Path, chunks: _Chunks, name: str) -> None:
+    """Refuse texts of which one is longer than any name, by the bytes that all of them take."""
+    for chunk in chunks().get(name, ()):
+        if chunk.total_uncompressed_size > _LONGEST * (chunk.num_values + 1):
+            raise _too_long(f"{path}: column {named([name])}")
 
 
 def check_name(path: Path, name: str) -> None:
@@ -156,9 +164,7 @@ def check_name(path: Path, name: str) -> None:
     with contextlib.ExitStack() as stack:
         with foreign(path, "parquet"):
             file = stack.enter_context(arrow.ParquetFile(path, pre_buffer=False))
-        for chunk in _chunks(path, file).get(name, ()):
-            if chunk.total_uncompressed_size > _LONGEST * (chunk.num_values + 1):
-                raise _too_long(f"{path}: column {named([name])}")
+        _check_longest(path, partial(_chunks, path, file), name)
 
 
 def _too_long(where: str) -> FormatError:
