@@ -21,7 +21,7 @@ class Shape(NamedTuple):
     """How many numbers a line has, and how many lines there are, where the first says so."""
 
     width: int
-    count: int | None
+    lines: int | None
 
 
 def has_named_vectors(path: Path) -> bool:
@@ -37,7 +37,7 @@ def shape_of(lines: Iterable[str]) -> Shape | None:
     """What the first two lines say; None where they are no names with vectors.
 
     >>> shape_of(["v0 0.1 2", "v1 3 4"]), shape_of(["2 3", "7 1 2 3"]), shape_of(["q 0 v 1"])
-    (Shape(width=2, count=None), Shape(width=3, count=2), None)
+    (Shape(width=2, lines=None), Shape(width=3, lines=2), None)
     """
     first, second = ([_cells(line) for line in lines] + [[], []])[:2]
     if len(first) == 2 and all(cell.isdecimal() for cell in first):
@@ -64,7 +64,7 @@ def taken_apart(line: str, shape: Shape, where: str) -> tuple[str, list[str]]:
     cells = _cells(line)
     name, numbers = cells[: -shape.width], cells[-shape.width :]
     # Where the first line says how many, a name may end with a number.
-    more = len(name) > 1 and shape.count is None and is_number(name[-1])
+    more = len(name) > 1 and shape.lines is None and is_number(name[-1])
     if not name or more or not is_number(numbers[0]):
         held = next(
             (i for i, cell in enumerate(cells[:0:-1]) if not is_number(cell)), len(cells) - 1

@@ -103,21 +103,22 @@ print((peak() - before) >> 10)
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel for the peak of the memory")
 @pytest.mark.parametrize("what", ["ids", "list", "note"])
 def test_one_text_that_is_too_long_for_a_name_is_not_unpacked(tmp_path, what):
-    long = np.random.default_rng(0).bytes(3 * 10**7).hex()
+    long = np.random.default_rng(0).bytes(6 * 10**7).hex()
     vectors = [[1.0, 2.0], [2.0, 1.0]]
     columns = {
         "ids": {"id": ["v0", long], "embedding": vectors},
         "list": {"query_id": ["t0", "t1"], "video_id": [["v0"], ["v1", long]]},
         "note": {"query_id": ["t0", "t1"], "video_id": ["v0", "v1"], "note": ["", long]},
     }[what]
-    parquet.write_table(pa.table(columns), tmp_path / "x.parquet", compression="none")
+    options = {"compression": "none", "write_statistics": False, "use_dictionary": False}
+    parquet.write_table(pa.table(columns), tmp_path / "x.parquet", **options)
     *said, grown = subprocess.run(
         [sys.executable, "-c", _OF_A_LONG_TEXT, tmp_path / "x.parquet", what],
         capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
     # What nothing names is in nobody's way.
     words = "GroundTruth(2 pairs" if what == "note" else "holds a text of more than 1,048,576 bytes"
-    assert words in said[0] and int(grown) < 40
+    assert words in said[0] and int(grown) < 100
 
 
 @pytest.mark.parametrize("how", ["by id", "rows", "columns", "ordered"])
@@ -172,7 +173,7 @@ def test_what_cannot_be_a_name_is_never_unpacked(tmp_path, make, why):
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     words, grown = said.rsplit(maxsplit=1)
-    assert why in words and int(grown) < 40_000
+    assert why in words and int(grown) < 100_000
 
 
 _GROWN = """

@@ -51,9 +51,9 @@ def open_words(path: Path) -> Iterator[Container]:
             ids.append(taken_apart(line, shape, f"{where}: line {number}")[0])
             size += 64 + len(ids[-1])
             afford(size, where, what="its names")
-    if shape.count is not None and shape.count != len(ids):
+    if shape.lines is not None and shape.lines != len(ids):
         raise FormatError(
-            f"{path}: its first line says {shape.count:,} vectors, and it holds {len(ids):,}; the "
+            f"{path}: its first line says {shape.lines:,} vectors, and it holds {len(ids):,}; the "
             "file was cut short, or the line is of another one"
         )
 
@@ -76,7 +76,7 @@ def _lines(stream: IO[str], where: str) -> Iterator[tuple[int, str]]:
 
 def _rows(lines: Iterator[tuple[int, str]], shape: Shape) -> Iterator[tuple[int, str]]:
     """The lines behind the one that counts them."""
-    return islice(lines, 0 if shape.count is None else 1, None)
+    return islice(lines, 0 if shape.lines is None else 1, None)
 
 
 def _numbers(line: str, shape: Shape, where: str) -> list[float]:

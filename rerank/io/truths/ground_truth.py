@@ -481,7 +481,7 @@ def _check_rows(
     for place, (field, (side, ids)) in enumerate(zip(reading.counted, sides, strict=True)):
         if not field or reading.listed:
             continue
-        names = [pair[place] for pair in reading.pairs]
+        names = [pair.second if place else pair.first for pair in reading.pairs]
         if not all(name.isdecimal() and int(name) < len(ids) for name in names):
             continue
         odd = next((name for name in names if ids.get(name, int(name)) != int(name)), None)
