@@ -59,6 +59,8 @@ def inspect_command(
         emit_json(found)
     else:
         emit(shown)
+    for note in found.get("notes", ()):
+        say(f"note: {note}")
     if page.report is not None:
         say(f"wrote {page.report}")
 

@@ -56,6 +56,8 @@ def tune_command(
             bank_sims=bank_sims, heads=heads, methods=method, folds=folds, seed=seed,
             device=device, reading=reading, force=force,
         )  # fmt: skip
+    for note in report.notes:
+        say(f"note: {note}")
     say(f"wrote {out}")
     if as_json:
         emit_json(report.as_dict())

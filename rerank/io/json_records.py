@@ -1,5 +1,6 @@
 """Records of JSON: what is one, and columns that one of them lacks, which are never passed over."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +12,15 @@ from rerank.io.container import ID_NAMES, MORE_ID_NAMES, VECTOR_NAMES
 from rerank.io.field import Field, list_field
 from rerank.io.files import named
 
+# What is said of vectors, and is no collection of them.
+_ABOUT = {
+    "meta", "metadata", "info", "config", "configuration", "params", "parameters", "settings",
+    "args", "options", "stats", "statistics", "usage", "header", "schema", "model", "preprocessing",
+    "normalization", "mean", "std", "dim", "dims", "shape", "shapes", "version", "extra",
+}  # fmt: skip
 # Objects inside each other that are groups of vectors.
 DEEPEST_GROUP = 8
-_IDS = (*ID_NAMES, *(name for tier in MORE_ID_NAMES for name in tier))
+IDS = (*ID_NAMES, *(name for tier in MORE_ID_NAMES for name in tier))
 
 
 def boxed(content: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]] | None:
@@ -28,9 +35,9 @@ def boxed(content: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]] | None
     'data'
     """
     lists = {name: value for name, value in content.items() if are_records(value)}
-    whole = {
-        name: value for name, value in lists.items() if any(map(_is_vector, value[0].values()))
-    }
+    whole = {name: value for name, value in lists.items() if any(map(is_vector, value[0].values()))}
+    if len(whole) > 1:
+        whole = {name: value for name, value in whole.items() if not is_about(name)}
     if len(lists) == 1:
         whole = lists
     if len(whole) != 1:
@@ -52,10 +59,27 @@ def boxed(content: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]] | None
 
 def is_aside(name: str, value: object, count: int) -> bool:
     """Whether what stands beside a list of records is none of theirs, or an entry of each."""
+    if is_about(name):
+        return True
     if isinstance(value, list):
         words = all(isinstance(item, str | int) for item in value)
-        return _is_column(value, count) or not value or (words and name not in _IDS)
-    return not (isinstance(value, dict) and has_vectors(value))
+        return _is_column(value, count) or not value or (words and name not in IDS)
+    vectors = isinstance(value, dict) and (has_vectors(value) or holds_vectors(value))
+    return not (vectors and _has_decimals(value))
+
+
+def _has_decimals(value: object) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, float) or any(map(_has_decimals, inner))
+
+
+def is_about(name: str) -> bool:
+    """Whether an entry is called what is said of vectors, whatever numbers are in it.
+
+    >>> is_about("model_info"), is_about("videos")
+    (True, False)
+    """
+    return not _ABOUT.isdisjoint(re.split(r"[^a-z]+", name.lower()))
 
 
 def _is_column(value: object, count: int) -> bool:
@@ -73,6 +97,17 @@ def has_vectors(value: Mapping[str, Any], depth: int = 1) -> bool:
         has_vectors(item, depth + 1) if isinstance(item, dict) else is_numbers(item)
         for item in inner
     )
+
+
+def holds_vectors(value: object, depth: int = 0) -> bool:
+    """Whether there is a vector in a value, at any depth."""
+    if depth > DEEPEST_GROUP:
+        return False
+    if isinstance(value, dict):
+        return any(holds_vectors(each, depth + 1) for each in value.values())
+    if are_records(value):
+        return any(holds_vectors(each, depth + 1) for each in value)  # type: ignore[attr-defined]
+    return is_vector(value)
 
 
 def is_numbers(value: Sequence[object]) -> bool:
@@ -106,18 +141,18 @@ def lacking(path: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, Field
     """
     held = Counter(name for record in records for name in record if _is_there(record[name]))
     whole = {name for name, count in held.items() if count == len(records)}
-    has_ids = not whole.isdisjoint(_IDS)
-    has_vectors = any(_is_vector(records[0][name]) for name in whole)
+    has_ids = not whole.isdisjoint(IDS)
+    has_vectors = any(is_vector(records[0][name]) for name in whole)
     found: dict[str, Field] = {}
     for name, count in held.items():
         if name in whole or 2 * count < len(records):
             continue
         where = f"{path}: {named([name])}"
-        if _is_vector(next(_values(records, name))):
+        if is_vector(next(_values(records, name))):
             # One that is null is in the way of a matrix; one without the key is no column.
             if not has_vectors or all(name in record for record in records):
                 found[name] = _without(where, name, records)
-        elif name in _IDS and not has_ids:
+        elif name in IDS and not has_ids:
             found[name] = list_field(where, [record.get(name) for record in records])
     return found
 
@@ -130,7 +165,7 @@ def is_document(content: object) -> bool:
     """
     if not isinstance(content, dict):
         return isinstance(content, list) and any(isinstance(x, list | dict) for x in content)
-    if any(name in _IDS and isinstance(value, str | int) for name, value in content.items()):
+    if any(name in IDS and isinstance(value, str | int) for name, value in content.items()):
         return False
     lists = [value for value in content.values() if isinstance(value, list) and value]
     if any(isinstance(value[0], list | dict) for value in lists):
@@ -147,7 +182,7 @@ def _holds_lists(value: object) -> bool:
 
 def is_record(fields: Mapping[str, Field]) -> bool:
     """Whether the entries of one object are those of one item, from what they hold."""
-    ids = any(name in fields and not fields[name].shape for name in _IDS)
+    ids = any(name in fields and not fields[name].shape for name in IDS)
     # One vector, and as many entries that are none.
     alone = len(fields) > 1 and sum(bool(item.shape) for item in fields.values()) < 2
     return (
@@ -155,6 +190,25 @@ def is_record(fields: Mapping[str, Field]) -> bool:
         or alone
         or any(name in fields and len(fields[name].shape) == 1 for name in VECTOR_NAMES)
     )
+
+
+def words_inside(records: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Words in an object of each record, such as what a database keeps with a vector, by place.
+
+    >>> words_inside([{"id": 1, "payload": {"video": "v1", "year": 7}}])
+    {'payload/video': ['v1']}
+    """
+    first = {name: value for name, value in records[0].items() if isinstance(value, dict)}
+    found: dict[str, list[str]] = {}
+    for name, inside in first.items():
+        objects = [record.get(name) for record in records]
+        if not all(isinstance(each, dict) for each in objects):
+            continue
+        for key in inside:
+            words = [each.get(key) for each in objects]  # type: ignore[union-attr]
+            if all(isinstance(word, str) for word in words):
+                found[f"{name}/{key}"] = words
+    return found
 
 
 def by_one_name(lines: Sequence[Any]) -> dict[str, Any] | None:
@@ -171,7 +225,7 @@ def by_one_name(lines: Sequence[Any]) -> dict[str, Any] | None:
 
 def _without(where: str, name: str, records: Sequence[Mapping[str, Any]]) -> Field:
     row = next(row for row, record in enumerate(records) if not _is_there(record.get(name)))
-    ids = (records[row][each] for each in _IDS if isinstance(records[row].get(each), str | int))
+    ids = (records[row][each] for each in IDS if isinstance(records[row].get(each), str | int))
     called = next((f" (id {named([each])})" for each in ids), "")
     return Field(
         where,
@@ -191,7 +245,7 @@ def _is_there(value: object) -> bool:
     return value is not None and value not in ([], {})
 
 
-def _is_vector(value: object) -> bool:
+def is_vector(value: object) -> bool:
     """Whether a value is a list of numbers, or frames."""
     while isinstance(value, list) and value and isinstance(value[0], list):
         value = value[0]

@@ -22,6 +22,7 @@ from rerank.io.recipes import (
     is_pickle,
 )
 from rerank.io.text_table import is_number
+from rerank.io.word_lines import has_named_vectors
 
 # Enough for the longest mark at the start of a file, and for the first name in an archive.
 _HEAD = 1 << 10
@@ -34,6 +35,7 @@ _JSON, _OBJECTS = re.compile(rb"[\[{]\s*[\"{\[\d-]"), re.compile(rb"[\[{]\s*[\"{
 _NO_JSON = re.compile(rb"(?!true|false|null)[A-Za-z_#]")
 # A line of names with marks between them; no pickle has one.
 _TABLE = re.compile(rb"[A-Za-z_]\w*[,;\t]")
+_TABS = re.compile(rb"[\t,;|]")
 _PICKLED = re.compile(rb"\x80[\x02-\x05][^\0]")
 
 
@@ -82,6 +84,9 @@ def opener(path: Path) -> Card[FormatFacts]:
             f"{path}: holds rows of numbers with blanks between them; make it an array: "
             f"{from_numbers(path)}"
         )
+    with_blanks = card is None or (called == "csv" and told is None and not _TABS.search(head))
+    if with_blanks and is_text and has_named_vectors(path):
+        return FORMATS["words"]
     if card is None:
         way = f"; if it is a table: {_copied(path, '.csv')}" if is_text else ""
         raise FormatError(
@@ -120,7 +125,7 @@ def _is_text(path: Path, head: bytes) -> bool:
     # Of a long line the last character may be cut.
     line = line if ended or len(head) < _HEAD else line[:-4]
     try:
-        readable = line.rstrip(b"\r").decode("utf-8").replace("\t", " ").isprintable()
+        readable = line.rstrip(b"\r").decode("utf-8-sig").replace("\t", " ").isprintable()
     except UnicodeDecodeError:
         return False
     if not (line and readable and (ended or len(head) == _HEAD)) or path.suffix.lower() == ".mat":

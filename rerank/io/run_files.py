@@ -29,7 +29,7 @@ from rerank.io.run_wrappers import (
     says_how_good,
     unwrapped,
 )
-from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field, plain
+from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field, plain, says_rows
 from rerank.io.text_table import read_table
 from rerank.io.truths.records import as_name
 
@@ -58,6 +58,7 @@ class RankedLists:
         source: the file.
         ranked: whether the file says the places of the items.
         notes: what was taken for granted, one sentence each.
+        counted: what its field of items is called, where that is called like numbers of rows.
     """
 
     query_ids: tuple[str, ...]
@@ -69,6 +70,7 @@ class RankedLists:
     source: str = ""
     ranked: bool = False
     notes: tuple[str, ...] = ()
+    counted: str = ""
 
     @property
     def depth(self) -> int:
@@ -83,6 +85,7 @@ class _Lists:
     where: str
     label: str = ""
     ranked: bool = False
+    counted: str = ""
     unused: Unused = field(default_factory=Unused)
     found: dict[str, dict[str, list[tuple[str, float | None, float]]]] = field(default_factory=dict)
 
@@ -183,6 +186,7 @@ class _Lists:
             source=self.where,
             ranked=self.ranked,
             notes=self.unused.notes(self.where),
+            counted=self.counted,
         )
 
     def _check_rising(self, found: Mapping[str, list[tuple[str, float | None, float]]]) -> None:
@@ -426,6 +430,7 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
             item = _item_field(record, query)
             if item is None:
                 raise _no_columns(lists.where, record)
+            lists.counted = item if says_rows(item) else ""
             known = _goodness(lists, record, record[query], (query, item))
             lists.add(record[query], record[item], *known, direction)
 

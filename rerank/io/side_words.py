@@ -184,6 +184,15 @@ def side_of_ids(name: str) -> str:
     return "videos" if re.fullmatch(f"{_VIDEO_WORD}(id|name)s?|vids?", leaf) else ""
 
 
+def says_rows(name: str) -> bool:
+    """Whether the field of a side is called like numbers of rows.
+
+    >>> says_rows("video_index"), says_rows("textIdx"), says_rows("video_id")
+    (True, True, False)
+    """
+    return plain(name).endswith(("idx", "index", "row"))
+
+
 def sounds_like(name: str) -> str:
     """The side that a list is called like, though it may hold no ids; "" for none.
 

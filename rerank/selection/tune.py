@@ -323,6 +323,7 @@ class TuneReport:
         gain: log-probability likewise, in nats; error: its standard error.
         label: which queries the corrections were estimated from.
         n_pairs: labelled pairs; n_folds: of the nested cross-validation.
+        notes: what the user should know about the files.
     """
 
     settings: Settings
@@ -333,6 +334,7 @@ class TuneReport:
     label: Label
     n_pairs: int
     n_folds: int
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         tuned = ", ".join(f"{key} {value}" for key, value in self.chosen.items())

@@ -457,8 +457,7 @@ def compare_files(
                 groups=groups, **options,
             )  # fmt: skip
             found = with_memory(found, found.methods, again)
-        told = (*filter(None, (inputs.sentence,)), *inputs.of_names)
-        found = replace(found, notes=(*told, *found.notes))
+        found = replace(found, notes=(*inputs.said_of_files, *found.notes))
         if written is not None:
             files = {"texts": texts, "videos": videos, "sims": sims}
             facts = facts_of_files(files, (bank_texts, bank_videos, bank_gt), gt)

@@ -73,7 +73,7 @@ def judge_raw(
     return Judged(
         "none", {"t2v": "none", "v2t": "none"}, ties, found, None,
         truth.distractors, len(truth.unjudged),
-        (*filter(None, (inputs.sentence,)), *inputs.of_names, *truth.notes),
+        (*inputs.said_of_files, *truth.notes),
         hubness={name: (summary(sim), None) for name, sim in both.items()} if hubs else {},
         gallery_ids={"t2v": inputs.video_ids, "v2t": inputs.text_ids},
         browsers=_browsers(truth, both, None, found, None) if hubs else (),

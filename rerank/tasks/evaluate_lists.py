@@ -147,6 +147,11 @@ def _orient(gt: Path, lists: io.RankedLists, said: io.Reading) -> _Seen:
                 told = "text-video" if texts_first else "video-text"
             without = dict.fromkeys(query for query, _ in sides if query not in queries)
             none = () if known else (_none_known(gt, lists, mine[0]),)
+            if known and lists.counted and not any(one.counted):
+                none = (
+                    f"{lists.source}: {named([lists.counted])} is called like numbers of rows, and "
+                    f"is taken for the ids of {gt}: these figures mean nothing if rows are meant",
+                )
             best = share, _Seen(name, gallery, told, none, tuple(without))
     if best is None:
         # It says what is wrong with the names.

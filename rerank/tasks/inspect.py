@@ -66,7 +66,7 @@ def read_directions(
 
 
 class Inspection(dict[str, Any]):
-    """What was found: "hubness" per direction, "advice", "geometry", "checks", and "scores"."""
+    """What was found: "hubness" by direction, "advice", "geometry", "checks", "scores", "notes"."""
 
     def __repr__(self) -> str:
         said = [f"{name} skewness {of['skewness']:z.2f}" for name, of in self["hubness"].items()]
@@ -223,6 +223,8 @@ def inspect_directions(
                 checks += look_at(embeddings, called, metric)
     checks += [order_check(order) for order in orders]
     found["checks"] = [asdict(check) for check in checks]
+    if inputs.said_of_files:
+        found["notes"] = list(inputs.said_of_files)
     if orders:
         found["models"] = [order.as_dict() for order in orders]
     return found

@@ -91,6 +91,11 @@ class Inputs:
             return ()
         return (self.scores.of_numbered,)
 
+    @property
+    def said_of_files(self) -> tuple[str, ...]:
+        """What a person should know about the numbers and the names of the files."""
+        return (*filter(None, (self.sentence,)), *self.of_names)
+
     def vectors(self, role: str) -> ArrayLike | None:
         """Embeddings of one file as they are compared: through the trained heads, if any."""
         embeddings: Embeddings | None = getattr(self, role)

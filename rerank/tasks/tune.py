@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from rerank import io
+from rerank.core import nouns
 from rerank.core.nouns import counted
 from rerank.core.similarity import Pair
 from rerank.core.words import Name
@@ -86,8 +88,15 @@ def tune_files(
         report = tune_directions(
             both, tuple(truth.positives), methods=methods, folds=folds, seed=seed
         )
+        report = replace(report, notes=(*inputs.said_of_files, *truth.notes, *_left_out(truth)))
         page.write_text(report.as_text(), encoding="utf-8")
     return report
+
+
+def _left_out(truth: io.GroundTruth) -> list[str]:
+    """How many texts have no entry."""
+    count, total = len(truth.unjudged), len(truth.positives)
+    return [f"left out, {nouns.sides()[0]} without an entry: {count} of {total}"] if count else []
 
 
 def tune_directions(

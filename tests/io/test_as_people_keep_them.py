@@ -41,6 +41,48 @@ def test_vectors_of_different_lengths_in_a_list_are_refused(tmp_path):
         read_embeddings(tmp_path / "v.pt")
 
 
+def tensor_records(**more):
+    rows = zip(VIDEOS, torch.from_numpy(ROWS), strict=True)
+    return [{"video_id": name, "feat": row, **more} for name, row in rows]
+
+
+@pytest.mark.parametrize("boxed", [False, True, tuple])
+@pytest.mark.parametrize("more", [{}, {"year": 7, "score": 0.5, "caption": "c", "meta": {"a": 1}}])
+def test_records_with_tensors_are_read_as_those_of_json(tmp_path, boxed, more):
+    records = tensor_records(**more)
+    content = tuple(records) if boxed is tuple else records
+    torch.save({"data": records, "model": "m"} if boxed is True else content, tmp_path / "v.pt")
+    same(tmp_path / "v.pt")
+    if boxed is True:
+        same(tmp_path / "v.pt", dataset="data")
+    torch.save([row | {"feat": row["feat"][None]} for row in records], tmp_path / "v.pt")
+    same(tmp_path / "v.pt")  # a batch of one each
+
+
+@pytest.mark.parametrize("lacks", [{}, {"feat": None}])
+def test_a_record_without_its_tensor_is_named(tmp_path, lacks):
+    torch.save([*tensor_records(), {"video_id": "odd", **lacks}], tmp_path / "v.pt")
+    with pytest.raises(FormatError, match=r"without a vector in record 5 \(id 'odd'\)"):
+        read_embeddings(tmp_path / "v.pt")
+
+
+def test_records_with_several_tensors_are_asked_about_and_numbers_may_be_ids(tmp_path):
+    records = [{**row, "blip": row["feat"]} for row in tensor_records()]
+    records = [
+        {n: x for n, x in row.items() if n != "feat"} | {"clip": row["feat"]} for row in records
+    ]
+    torch.save(records, tmp_path / "v.pt")
+    with pytest.raises(FormatError, match="'blip', 'clip' could all be the embeddings"):
+        read_embeddings(tmp_path / "v.pt")
+    same(tmp_path / "v.pt", embedding_column="clip")
+    rows = [{"id": torch.tensor(at), "feat": torch.from_numpy(x)} for at, x in enumerate(ROWS)]
+    torch.save(rows, tmp_path / "v.pt")
+    assert read_embeddings(tmp_path / "v.pt").ids == tuple("01234")
+    torch.save({"texts": records, "videos": records}, tmp_path / "v.pt")
+    with pytest.raises(FormatError):
+        read_embeddings(tmp_path / "v.pt")
+
+
 @pytest.mark.parametrize("more", [{}, {"model": "clip", "dim": 4}])
 def test_records_in_a_box(tmp_path, more):
     records = [{"video_id": v, "feat": row.tolist()} for v, row in zip(VIDEOS, ROWS, strict=True)]
@@ -85,6 +127,169 @@ def test_the_answer_of_a_server_is_read_as_it_came(tmp_path, answer, long, monke
     np.testing.assert_allclose(found.vectors, ROWS, rtol=1e-6)
     with pytest.raises(FormatError, match="there are no ids for its rows"):
         read_embeddings(path)
+
+
+def answered(rows):
+    """What a server sends for a request."""
+    data = [{"object": "embedding", "index": at, "embedding": row} for at, row in enumerate(rows)]
+    return {"object": "list", "id": "embd-1", "data": data[::-1], "model": "m", **USAGE}
+
+
+def lines_of(kind):
+    pairs = zip(VIDEOS, ROWS.tolist(), strict=True)
+    return [LINES[kind](name, row) for name, row in pairs]
+
+
+LINES = {
+    "openai": lambda name, row: {
+        "id": f"batch_req_{name}", "custom_id": name, "error": None,
+        "response": {"status_code": 200, "request_id": "r", "body": answered([row])},
+    },
+    "openai, short": lambda name, row: {
+        "custom_id": name, "response": {"body": {"data": [{"embedding": row, "index": 0}]}}
+    },
+    "gemini": lambda name, row: {"key": name, "response": {"embedding": {"values": row}}},
+    "bedrock": lambda name, row: {
+        "recordId": name, "modelInput": {"inputText": "x"}, "modelOutput": {"embedding": row}
+    },
+    "named": lambda name, row: {"id": name, "vector": {"text": row}, "payload": {"year": 7}},
+    "about": lambda name, row: {"id": name, "meta": {"box": [0.5, 2]}, "out": {"embedding": row}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("kind", LINES)
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_answers_one_in_a_line_have_the_ids_of_their_requests(
+    tmp_path, kind, long, ending, monkeypatch
+):
+    if long:
+        monkeypatch.setattr(json_vectors.memory, "COPY_SHARE", 0)
+        monkeypatch.setattr(json_vectors, "read_text", None)  # the whole at once
+    path = tmp_path / f"v.{ending}"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines_of(kind)))
+    same(path)
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_a_list_of_answers_is_read_as_the_lines_of_them(tmp_path, kind):
+    (tmp_path / "v.json").write_text(json.dumps(lines_of(kind), indent=1))
+    same(tmp_path / "v.json")
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_answers_without_names_stand_in_the_order_of_their_lines(tmp_path, long, monkeypatch):
+    if long:
+        monkeypatch.setattr(json_vectors.memory, "COPY_SHARE", 0)
+    path, rows = tmp_path / "v.jsonl", ROWS.tolist()
+    for parts in ([rows[:2], rows[2:3], rows[3:]], [[row] for row in rows]):
+        path.write_text("".join(f"{json.dumps(answered(part))}\n" for part in parts))
+        same(path, ids=VIDEOS)
+        with pytest.raises(FormatError, match="there are no ids for its rows"):
+            read_embeddings(path)
+
+
+def test_several_vectors_of_one_request_are_told_apart_by_their_number(tmp_path):
+    rows = ROWS.tolist()
+    parts = {"a": rows[:2], "b": rows[2:3], "c": rows[3:]}
+    lines = [{"custom_id": k, "response": {"body": answered(part)}} for k, part in parts.items()]
+    path = tmp_path / "v.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    found = read_embeddings(path)
+    assert found.ids == ("a:0", "a:1", "b", "c:0", "c:1")
+    np.testing.assert_allclose(found.vectors, ROWS, rtol=1e-6)
+
+
+def test_a_request_that_failed_is_named(tmp_path):
+    lines = lines_of("openai")
+    lines[3]["response"] = {"status_code": 400, "body": {"error": {"message": "too long"}}}
+    (tmp_path / "v.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    with pytest.raises(FormatError, match=r"without a vector in record 3 \(id 'v3'\)"):
+        read_embeddings(tmp_path / "v.jsonl")
+
+
+def test_vectors_by_name_inside_lines_keep_their_ids(tmp_path, monkeypatch):
+    lines = [{v: {"rgb": row}} for v, row in zip(VIDEOS, ROWS.tolist(), strict=True)]
+    (tmp_path / "v.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    same(tmp_path / "v.jsonl")
+    monkeypatch.setattr(json_vectors.memory, "COPY_SHARE", 0)
+    same(tmp_path / "v.jsonl")
+
+
+PAIRS = list(zip(VIDEOS, ROWS.tolist(), strict=True))
+STORED = {
+    "qdrant": {"result": {"points": [{"id": v, "vector": row} for v, row in PAIRS],
+                          "next_page_offset": None}, "status": "ok", "time": 0.1},
+    "qdrant, one vector with a name": {"result": {"points": [
+        {"id": v, "vector": {"text": row}} for v, row in PAIRS]}},
+    "pinecone": {"namespace": "", "usage": {"readUnits": 1}, "vectors": {
+        v: {"id": v, "values": row, "metadata": {"a": 1}} for v, row in PAIRS}},
+    "pinecone, sparse": {"vectors": {
+        v: {"id": v, "values": row, "sparseValues": {"indices": [1, 2], "values": [0.5, 1]}}
+        for v, row in PAIRS}},
+    "chroma": {"ids": VIDEOS, "embeddings": ROWS.tolist(), "metadatas": [{"a": 1}] * 5,
+               "documents": TEXTS, "uris": None, "included": ["embeddings", "documents"]},
+    "milvus": {"code": 200, "cost": 0, "data": [
+        {"id": v, "clip": row, "color": "red"} for v, row in PAIRS]},
+    "weaviate": {"totalResults": 5, "deprecations": None, "objects": [
+        {"class": "V", "id": v, "properties": {"title": "t"}, "vectors": {"title": row}}
+        for v, row in PAIRS]},
+    "weaviate, graphql": {"data": {"Get": {"Video": [
+        {"_additional": {"id": v, "vector": row}, "title": "t"} for v, row in PAIRS]}}},
+    "elasticsearch": {"took": 1, "_shards": {"total": 1}, "hits": {"total": {"value": 5}, "hits": [
+        {"_index": "i", "_id": v, "_score": 1.0, "_source": {"title": "t", "clip": row}}
+        for v, row in PAIRS]}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("store", STORED)
+def test_the_answer_of_a_store_is_read_as_it_came(tmp_path, store, long, monkeypatch):
+    if long:
+        monkeypatch.setattr(json_vectors.memory, "COPY_SHARE", 0)
+    (tmp_path / "v.json").write_text(json.dumps(STORED[store]))
+    same(tmp_path / "v.json")
+
+
+def test_several_vectors_with_names_are_asked_about(tmp_path):
+    held = [{"id": v, "vector": {"text": row, "image": row[::-1]}} for v, row in PAIRS]
+    (tmp_path / "v.json").write_text(json.dumps({"result": {"points": held}}))
+    with pytest.raises(
+        FormatError, match=r"'text', 'image' could all be.*embedding_column='image'"
+    ):
+        read_embeddings(tmp_path / "v.json")
+    same(tmp_path / "v.json", embedding_column="text")
+    same(tmp_path / "v.json", dataset="text")
+
+
+def test_words_that_are_kept_with_a_vector_may_be_its_id(tmp_path):
+    held = [{"id": at, "vector": row, "payload": {"video": v}} for at, (v, row) in enumerate(PAIRS)]
+    for content in (held, {"result": held}, {"result": {"points": held}}):
+        (tmp_path / "v.json").write_text(json.dumps(content))
+        assert read_embeddings(tmp_path / "v.json").ids == tuple("01234")
+        same(tmp_path / "v.json", id_column="payload/video")
+
+
+@pytest.mark.parametrize("box", ["data", "records", "result"])
+@pytest.mark.parametrize(
+    "aside",
+    [{"meta": {"dims": [4, 4]}}, {"meta": {"mean": [0.5] * 4, "std": [1.5] * 4}},
+     {"mean": [0.5] * 4}, {"dataset_info": {"shape": [5, 4]}}, {"about": {"layers": [1, 2]}},
+     {"meta": [{"mean": [0.5] * 4}]}],
+)  # fmt: skip
+def test_what_is_said_of_records_hides_none_of_them(tmp_path, box, aside):
+    records = [{"id": v, "embedding": row} for v, row in PAIRS]
+    for content in ({**aside, box: records}, {box: records, **aside}):
+        (tmp_path / "v.json").write_text(json.dumps(content))
+        same(tmp_path / "v.json")
+
+
+def test_two_collections_in_one_document_are_never_one(tmp_path):
+    records = [{"id": v, "embedding": row} for v, row in PAIRS]
+    for other in (records, dict(PAIRS), {"a": records}):
+        (tmp_path / "v.json").write_text(json.dumps({"texts": other, "videos": records}))
+        with pytest.raises(FormatError):
+            read_embeddings(tmp_path / "v.json")
 
 
 def test_ids_beside_a_list_of_records_are_theirs_and_never_dropped(tmp_path):

@@ -634,3 +634,86 @@ def test_frames_without_axes_of_one_keep_their_masks(tmp_path):
     np.savez(tmp_path / "v.npz", **arrays, **{f"{name}_mask": [True, False] for name in arrays})
     found = read_embeddings(tmp_path / "v.npz", pool="max", pool_raw=True)
     assert np.allclose(found.vectors, x[:, 0, 0])
+
+
+def write_lists_of_frames(path, frames, **more):
+    """Items of frames in one list, with their ids, in the kind of file that the path names."""
+    ids = [f"v{i}" for i in range(len(frames))]
+    lists = [x.tolist() for x in frames]
+    records = [{"id": i, "feats": x} for i, x in zip(ids, lists, strict=True)]
+    if path.suffix == ".jsonl":
+        path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    elif path.stem == "records":
+        path.write_text(json.dumps(records))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps({"ids": ids, "embeddings": lists, **more}))
+    elif path.suffix == ".parquet":
+        arrow, kind = pytest.importorskip("pyarrow"), None
+        kind = arrow.list_(arrow.float64())
+        if path.stem == "fixed":
+            kind = arrow.list_(arrow.float64(), 4)
+        if path.stem == "large":
+            kind = arrow.large_list(arrow.float64())
+        kind = (arrow.large_list if path.stem == "large" else arrow.list_)(kind)
+        table = arrow.table({"video_id": ids, "clip": arrow.array(lists, kind), **more})
+        pytest.importorskip("pyarrow.parquet").write_table(table, path, row_group_size=2)
+    else:
+        torch.save({"ids": ids, "feats": [torch.from_numpy(x) for x in frames]}, path)
+
+
+LISTED = [
+    "v.jsonl",
+    "records.json",
+    "v.json",
+    "v.parquet",
+    "fixed.parquet",
+    "large.parquet",
+    "v.pt",
+]
+
+
+@pytest.mark.parametrize("name", LISTED)
+@pytest.mark.parametrize("counts", [(3, 1, 2, 7), (2, 2, 2, 2), (1, 1, 1, 2)])
+def test_items_in_a_list_may_have_different_numbers_of_frames(tmp_path, name, counts):
+    rng = np.random.default_rng(0)
+    frames = [rng.normal(size=(count, 4)) for count in counts]
+    path = tmp_path / name
+    write_lists_of_frames(path, frames)
+    with pytest.raises(
+        FormatError, match=r"every item has up to \d rows \(frames\).*pool=\"mean\""
+    ):
+        read_embeddings(path)
+    whole = read_embeddings(path, pool="mean")
+    assert whole.ids == ("v0", "v1", "v2", "v3")
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in frames]
+    np.testing.assert_allclose(whole.vectors, [x.mean(axis=0) for x in unit], atol=1e-12)
+    raw = read_embeddings(path, pool="max", pool_raw=True, rows=slice(1, 3))
+    np.testing.assert_allclose(raw.vectors, [x.max(axis=0) for x in frames[1:3]], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["v.json", "v.jsonl", "v.parquet"])
+def test_a_frame_of_another_length_and_an_item_without_any_are_named(tmp_path, name):
+    path, two = tmp_path / name, np.ones((2, 4))
+    write_lists_of_frames(path, [two, np.ones((1, 4)), np.ones((3, 5)), two])
+    said = r"frame 0 (has 5 values, others have 4|holds 4, entry 2, frame 0 holds 5)"
+    with pytest.raises(FormatError, match=rf"(row 2|entry 0), {said}"):
+        read_embeddings(path, pool="mean")
+    write_lists_of_frames(path, [two, np.ones((1, 4)), np.ones((0, 4)), two])
+    with pytest.raises(FormatError, match=r"row 2: has no frames, or only|record 2 \(id 'v2'\)"):
+        read_embeddings(path, pool="mean")
+
+
+def test_lists_of_frames_beside_vectors_are_no_embeddings(tmp_path):
+    frames = [np.ones((count, 4)) for count in (2, 1, 3, 1)]
+    vectors = np.eye(4).tolist()
+    write_lists_of_frames(tmp_path / "v.parquet", frames, vectors=vectors)
+    np.testing.assert_array_equal(read_embeddings(tmp_path / "v.parquet").vectors, vectors)
+    counted = {f"f{i}": vectors[i] for i in range(4)}
+    write_lists_of_frames(tmp_path / "v.parquet", frames, **counted)
+    np.testing.assert_array_equal(read_embeddings(tmp_path / "v.parquet").vectors, vectors)
+    write_lists_of_frames(tmp_path / "v.parquet", frames, start=[1.5] * 4, end=[2.5] * 4)
+    with pytest.raises(FormatError, match="'clip', 'values' could all be the embeddings"):
+        read_embeddings(tmp_path / "v.parquet", pool="mean")
+    read_embeddings(tmp_path / "v.parquet", pool="mean", embedding_column="clip")
+    write_lists_of_frames(tmp_path / "v.json", frames, lengths=[1, 1, 2, 1])
+    assert read_embeddings(tmp_path / "v.json", pool="mean").vectors.shape == (4, 4)

@@ -422,18 +422,17 @@ def test_what_is_beside_a_matrix_stays_out_of_the_way(tmp_path, more):
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_records_under_one_name_become_plain_and_one_without_a_vector_is_named(tmp_path, wrapped):
-    ids, path, out = ["v0", "v1", "v2", "v3"], tmp_path / "v.pt", tmp_path / "v.plain.npz"
+    ids, path, out = ["v0", "v1", "v2", "v3"], tmp_path / "v.pkl", tmp_path / "v.plain.npz"
     rows = np.eye(4, dtype="f4")
     for odd in (None, 2):
         records = [
             {"id": i, "embedding": None if k == odd else torch.tensor(x)}
             for k, (i, x) in enumerate(zip(ids, rows, strict=True))
         ]
-        torch.save({"data": records} if wrapped else records, path)
+        with path.open("wb") as stream:
+            pickle.dump({"data": records} if wrapped else records, stream)
         out.unlink(missing_ok=True)
-        with pytest.raises(FormatError, match="a list of dict.* make arrays of it: ") as caught:
-            read_embeddings(path)
-        subprocess.run(str(caught.value).rpartition("make arrays of it: ")[2], shell=True)
+        save_plain(pickle.loads(path.read_bytes()), out)
         if odd is None:
             found = read_embeddings(out)
             assert found.ids == tuple(ids) and np.array_equal(found.vectors, rows)

@@ -1,6 +1,7 @@
 """Rows that say their own number are never taken by their places without a word."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -186,3 +187,77 @@ def test_a_refused_diagonal_names_no_option_that_a_door_has_not(tmp_path):
     ways = "--text-ids rows --video-ids rows"
     assert f"give {ways} if rows are meant" in err
     run("eval", "--sims", "s.csv", "--gt", "diagonal", *ways.split(), cwd=tmp_path)
+
+
+# --------------------------------------------------------- a column of the other side's row numbers
+
+RIGHT = [3, 0, 4, 1, 2]
+QUERIES = [f"q{i}" for i in range(5)]
+
+
+def write_pairs(path, column, numbers, text="query_id", names=QUERIES):
+    rows = [{text: q, column: n} for q, n in zip(names, numbers, strict=True)]
+    if path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif path.suffix == ".csv":
+        path.write_text(f"{text},{column}\n" + "".join(f"{r[text]},{r[column]}\n" for r in rows))
+    else:
+        arrow = pytest.importorskip("pyarrow")
+        table = arrow.table({text: names, column: numbers})
+        pytest.importorskip("pyarrow.parquet").write_table(table, path)
+
+
+@pytest.fixture
+def numbered_videos(tmp_path):
+    """Videos called 0 to 4 in another order than their rows; text i belongs to row RIGHT[i]."""
+    rows = np.eye(5, 6) + 0.1
+    np.savez(tmp_path / "v.npz", embeddings=rows, ids=["4", "2", "0", "1", "3"])
+    np.savez(tmp_path / "t.npz", embeddings=rows[RIGHT], ids=QUERIES)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+@pytest.mark.parametrize("column", ["video_index", "videoIdx", "item_row"])
+def test_numbers_that_are_called_rows_are_asked_about_where_ids_are_numbers(
+    numbered_videos, kind, column
+):
+    folder, gt = numbered_videos, f"gt.{kind}"
+    words = ("eval", "--texts", "t.npz", "--videos", "v.npz", "--gt", gt)
+    write_pairs(folder / gt, column, RIGHT)
+    _, err = run(*words, cwd=folder, code=2)
+    assert f"{column!r} is called like numbers of rows, but '3' is the id of row 4" in err
+    way = err.partition("from 0: ")[2].partition(";")[0].split()
+    out, _ = run(*words, *way, cwd=folder)
+    assert re.search(r"t2v.* 100\.0", out)
+    # Called ids they are that, and numbers that no row has are no rows.
+    write_pairs(folder / gt, "video_id", [1, 4, 3, 2, 0])
+    out, _ = run(*words, cwd=folder)
+    assert re.search(r"t2v.* 100\.0", out)
+    with np.load(folder / "v.npz") as held:
+        np.savez(
+            folder / "v.npz", embeddings=held["embeddings"], ids=["14", "12", "10", "11", "13"]
+        )
+    write_pairs(folder / gt, column, [11, 14, 13, 12, 10])
+    out, _ = run(*words, cwd=folder)
+    assert re.search(r"t2v.* 100\.0", out)
+
+
+def test_numbers_of_rows_that_are_the_ids_are_read(numbered_videos):
+    folder = numbered_videos
+    write_pairs(folder / "gt.csv", "video_index", RIGHT, "query_index", [str(i) for i in range(5)])
+    words = ("eval", "--texts", "t.npz", "--videos", "v.npz", "--gt", "gt.csv")
+    out, _ = run(*words, "--text-ids", "rows", "--video-ids", "rows", cwd=folder)
+    assert re.search(r"t2v.* 100\.0", out)
+    lists = "".join(f"{i},{row},1\n" for i, row in enumerate(RIGHT))
+    (folder / "run.csv").write_text(f"query_index,video_index,score\n{lists}")
+    out, err = run("eval", "--results", "run.csv", "--gt", "gt.csv", cwd=folder)
+    assert re.search(r"t2v.* 100\.0", out) and "numbers of rows" not in err
+
+
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_rankings_of_numbers_that_are_called_rows_are_told_of(tmp_path, ending):
+    write_pairs(tmp_path / f"run.{ending}", "video_index", RIGHT)
+    for column, told in (("video_id", True), ("video_index", False)):
+        write_pairs(tmp_path / "gt.csv", column, RIGHT)
+        _, err = run("eval", "--results", f"run.{ending}", "--gt", "gt.csv", cwd=tmp_path)
+        assert ("'video_index' is called like numbers of rows" in err) is told

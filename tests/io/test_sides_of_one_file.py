@@ -5,6 +5,7 @@ import re
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -162,6 +163,44 @@ def test_ids_of_one_side_that_name_both_are_told_of(tmp_path, gt, name, said, to
     words += ["--dataset", "texts=query_embeds", "--dataset", "videos=video_embeds"]
     out, err = run(*words, cwd=tmp_path)
     assert (f"{name!r}, called like ids of the videos, names the texts too" in out + err) is told
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "npz"])
+@pytest.mark.parametrize("name", ["query_id", "video_id"])
+def test_one_name_for_two_files_is_refused_where_each_has_ids_of_its_own_side(tmp_path, kind, name):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    for side, rows in (("t", ROWS), ("v", ROWS[::-1])):
+        ids = {"query_id": TEXTS, "video_id": VIDEOS}
+        if kind == "npz":
+            np.savez(tmp_path / f"{side}.npz", embeddings=rows, **ids)
+        else:
+            columns = {f"f{i}": rows[:, i] for i in range(rows.shape[1])}
+            frame = pd.DataFrame({**ids, **columns})
+            (frame.to_csv if kind == "csv" else frame.to_parquet)(tmp_path / f"{side}.{kind}")
+    words = ["apply", "--texts", f"t.{kind}", "--videos", f"v.{kind}", "--out", "o.h5", "--force"]
+    run(*words, cwd=tmp_path)
+    _, err = run(*words, "--id-column", name, cwd=tmp_path, code=2)
+    assert f"{name!r} would name both sides" in err
+    ways = err.partition("which names which: ")[2].split()
+    assert sorted(ways[1::2]) == ["texts=query_id", "videos=video_id"]
+    run(*words, *ways, cwd=tmp_path)
+    run(*words, "--id-column", f"texts={name}", "--id-column", f"videos={name}", cwd=tmp_path)
+
+
+def test_one_name_that_says_no_side_is_told_of_where_another_names_each_row(tmp_path):
+    words = ["apply", "--texts", "x.npz", "--videos", "x.npz", "--out", "o.h5", "--force"]
+    words += ["--dataset", "texts=query_embeds", "--dataset", "videos=video_embeds"]
+    captions = [f"words of {name}" for name in TEXTS]
+    for more, told in (({"b": VIDEOS}, True), ({}, False), ({"b": captions}, False),
+                       ({"b": VIDEOS[:1] * len(VIDEOS)}, False)):  # fmt: skip
+        np.savez(tmp_path / "x.npz", query_embeds=ROWS, video_embeds=ROWS + 1, a=TEXTS, **more)
+        out, err = run(*words, "--id-column", "a", cwd=tmp_path)
+        assert ("'a' names both sides" in out + err) is told
+        if told:
+            ways = err.partition("say which, such as ")[2].split()[:4]
+            out, err = run(*words, *ways, cwd=tmp_path)
+            assert "both sides" not in out + err
 
 
 def test_ids_of_another_group_are_not_taken(tmp_path):

@@ -82,3 +82,82 @@ def test_a_frame_in_memory_is_read_alike():
     np.testing.assert_array_equal(found.vectors, ROWS)
     whole = as_embeddings(pd.DataFrame(ROWS, columns=list("abcde")))
     np.testing.assert_array_equal(whole.vectors, ROWS)
+
+
+# ------------------------------------------------------------------- a name and numbers with blanks
+
+WORDS = np.random.default_rng(0).normal(size=(3, 4)).round(6)
+
+
+def word_lines(names, rows=WORDS, blank=" ", end="\n", head=""):
+    lines = [
+        blank.join([name, *map(repr, map(float, row))])
+        for name, row in zip(names, rows, strict=True)
+    ]
+    return head + "".join(line + end for line in lines)
+
+
+PLAIN = word_lines(["v0", "v1", "v2"])
+HELD_AS_WORDS = {
+    "glove": (PLAIN, ("v0", "v1", "v2")),
+    "word2vec": (word_lines(["v0", "v1", "v2"], head="3 4\n"), ("v0", "v1", "v2")),
+    "blanks in names": (word_lines(["the", "New York", ". . ."]), ("the", "New York", ". . .")),
+    "numbers as names": (word_lines("123", head="3 4\n"), ("1", "2", "3")),
+    "a number in a name": (
+        word_lines(["a", "Route 66", "b"], head="3 4\n"),
+        ("a", "Route 66", "b"),
+    ),
+    "tabs": (word_lines(["v0", "v1", "v2"], blank="\t"), ("v0", "v1", "v2")),
+    "ends of windows": (word_lines(["v0", "v1", "v2"], end=" \r\n"), ("v0", "v1", "v2")),
+    "a mark of the encoding": ("\ufeff" + PLAIN, ("v0", "v1", "v2")),
+    "an empty line": (PLAIN + "\n", ("v0", "v1", "v2")),
+    "another blank in a name": (word_lines(["ü", "a\u00a0b", "日本"]), ("ü", "a\u00a0b", "日本")),
+}
+
+
+@pytest.mark.parametrize("name", ["v.txt", "v.vec", "v.glove", "v"])
+@pytest.mark.parametrize("kind", HELD_AS_WORDS)
+def test_lines_of_a_name_and_numbers_are_read(tmp_path, kind, name):
+    text, ids = HELD_AS_WORDS[kind]
+    (tmp_path / name).write_bytes(text.encode())
+    found = read_embeddings(tmp_path / name)
+    assert found.ids == ids
+    np.testing.assert_array_equal(found.vectors, WORDS)
+    part = read_embeddings(tmp_path / name, rows=slice(1, 3))
+    np.testing.assert_array_equal(part.vectors, WORDS[1:])
+
+
+def test_what_is_called_a_table_may_have_blanks_alone(tmp_path):
+    (tmp_path / "v.csv").write_text(PLAIN)
+    assert read_embeddings(tmp_path / "v.csv").ids == ("v0", "v1", "v2")
+    # Between other marks it is a table as ever.
+    (tmp_path / "v.csv").write_text("id,x y,z\na,0.5,1\nb,2,3\n")
+    assert read_embeddings(tmp_path / "v.csv").vectors.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (PLAIN + "v3 0.1 0.2\n", r"line 4 \('v3'\) has 2 numbers, expected 4"),
+        (PLAIN + "v3 0.1 0.2 1 2 3\n", r"line 4 \('v3'\) has 5 numbers, expected 4"),
+        (PLAIN + "v3 1 x 3 4\n", r"line 4 \('v3'\).*are no numbers"),
+        (PLAIN + PLAIN, "the id 'v0' stands in row 0 and again in row 3"),
+        ("5 4\n" + PLAIN, "its first line says 5 vectors, and it holds 3"),
+        (PLAIN + "v3 nan 1 2 3\n", r"row 3 \(id 'v3'\): NaN"),
+    ],
+)
+def test_a_line_that_is_not_as_the_others_is_named(tmp_path, text, said):
+    (tmp_path / "v.txt").write_text(text)
+    with pytest.raises(FormatError, match=said):
+        read_embeddings(tmp_path / "v.txt")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["q1 Q0 v1 1 0.9\nq1 Q0 v2 2 0.8\n", "q1 0 v1 1\n", "a man walks 3\n", "v0\nv1\n", "v0 7 1\n",
+     "v0 0.5\n", "a 0.1 0.2 x\n"],
+)  # fmt: skip
+def test_other_text_is_no_vectors(tmp_path, text):
+    (tmp_path / "v.txt").write_text(text)
+    with pytest.raises(FormatError, match=r"the ending '\.txt' is not known"):
+        read_embeddings(tmp_path / "v.txt")

@@ -214,7 +214,8 @@ def test_every_command_says_that_columns_are_called_by_their_numbers(tmp_path):
     (tmp_path / "gt.csv").write_text(f"query_id,video_id\n{lines}")
     gt, said = ["--gt", "gt.csv"], "s.jsonl: names no videos, which are called by their numbers"
     for words in (
-        ["eval", *gt], ["compare", *gt, "--methods", "nnn"], ["apply", "--out", "o.h5", "--force"]
+        ["eval", *gt], ["compare", *gt, "--methods", "nnn"], ["apply", "--out", "o.h5", "--force"],
+        ["tune", *gt, "--out", "o.json", "--folds", "2", "--method", "csls"], ["inspect"],
     ):  # fmt: skip
         out, err = run(words[0], "--sims", "s.jsonl", *words[1:], cwd=tmp_path)
         assert said in err + out
@@ -225,6 +226,20 @@ def test_every_command_says_that_columns_are_called_by_their_numbers(tmp_path):
     assert said in err
     _, err = run("eval", "--sims", "s.jsonl", "--gt", "diagonal", cwd=tmp_path)
     assert said not in err
+
+
+def test_tuning_says_which_split_it_read_and_how_many_texts_it_left_out(tmp_path):
+    write_named(tmp_path / "t.npz", {"embeddings": TEXTS, "ids": [f"t{i}" for i in range(N)]})
+    write_named(tmp_path / "v.npz", {"embeddings": VIDEOS, "ids": IDS})
+    gt = {"train": {"x": "y"}, "test": {f"t{i}": IDS[i] for i in range(N - 2)}}
+    (tmp_path / "gt.json").write_text(json.dumps(gt))
+    words = ("--texts", "t.npz", "--videos", "v.npz", "--gt", "gt.json", "--method", "csls")
+    for more in ((), ("--json",)):
+        _, err = run(
+            "tune", *words, "--folds", "2", "--out", "o.json", "--force", *more, cwd=tmp_path
+        )
+        assert "'test' is read, the only one that names these texts" in err
+        assert f"left out, texts without an entry: 2 of {N}" in err
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "h5", "pt", "json", "csv"])

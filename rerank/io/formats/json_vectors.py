@@ -18,6 +18,8 @@ from rerank.io.field import Field, afford, empty_field, rows_per_block
 from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
 from rerank.io.frames.meanings import is_something_else
+from rerank.io.frames.unlike_lengths import padded, widths_of
+from rerank.io.json_answers import raised, records_below
 from rerank.io.json_document import NotInPieces, Places, entries
 from rerank.io.json_records import (
     DEEPEST_GROUP,
@@ -25,12 +27,14 @@ from rerank.io.json_records import (
     boxed,
     by_one_name,
     has_vectors,
+    holds_vectors,
     in_another_order,
     is_aside,
     is_document,
     is_numbers,
     is_record,
     lacking,
+    words_inside,
 )
 from rerank.io.text_table import lines_of, opener
 
@@ -96,7 +100,7 @@ def open_json(path: Path) -> Iterator[Container]:
         content = parse_json(text, str(path))
         if path.suffix.lower() == ".jsonl" and not is_document(content):
             content = [content]
-    box, content = (isinstance(content, dict) and boxed(content)) or ("", content)
+    box, content = _records_in(content) or ("", content)
     if isinstance(content, list) and content and _is_matrix(content):
         content = {"values": content}
     per_item = not are_records(content)
@@ -106,6 +110,7 @@ def open_json(path: Path) -> Iterator[Container]:
         odd = lacking(path, records)
         names = [name for name in records[0] if all(name in row for row in records)]
         content = {name: [row[name] for row in records] for name in names if name not in odd}
+        content |= words_inside(records)
     if not isinstance(content, dict):
         raise FormatError(
             f"{path}: is {named([content])}, expected {{id: vector}} or a list of objects with an "
@@ -113,6 +118,14 @@ def open_json(path: Path) -> Iterator[Container]:
         )
     fields = {name: _named_field(path, name, value) for name, value in _flat(content)}
     yield Container(path, fields | odd, per_item=per_item, boxed=box)
+
+
+def _records_in(content: object) -> tuple[str, list[Any]] | None:
+    """The records of a document or of lines, and the place of their list, where it has a name."""
+    if isinstance(content, dict):
+        found = records_below(content) or boxed(content)
+        return found and (found[0], raised(found[1]))
+    return ("", raised(content)) if are_records(content) else None  # type: ignore[arg-type]
 
 
 def _is_by_line(path: Path) -> bool:
@@ -162,10 +175,17 @@ def _alike(path: Path) -> Container | None:
         with opened() as stream:
             lines = (line for line in lines_of(stream, where) if line.strip())
             for number, line in enumerate(islice(lines, start, stop), start + 1):
-                yield parse_json(line, f"{where}: line {number}")
+                yield _one_record(parse_json(line, f"{where}: line {number}"))
 
     found = _Records(path)
     return found.container(records) if all(map(found.add, records())) else None
+
+
+def _one_record(line: Any) -> Any:  # noqa: ANN401  anything at all
+    """A line as the one record that it comes to; any other line as it is."""
+    # One entry alone may be an id with its vectors.
+    made = raised([line]) if isinstance(line, dict) and len(line) > 1 else []
+    return made[0] if len(made) == 1 else line
 
 
 def _in_pieces(path: Path, stream: IO[bytes]) -> Container | None:
@@ -191,7 +211,7 @@ def _in_pieces(path: Path, stream: IO[bytes]) -> Container | None:
                 if len(lists) > _MOST_LISTS or not lists[name].add(value):
                     return None
                 continue
-            if isinstance(value, dict) and has_vectors(value):
+            if isinstance(value, dict) and (has_vectors(value) or holds_vectors(value)):
                 return None
             plain = plain and not (isinstance(value, list) and value) and is_aside(name, value, 0)
             if _is_vector(value) and float in map(type, value):
@@ -385,6 +405,8 @@ def _field(where: str, value: object) -> Field:
         array[:] = value
         if all(isinstance(item, int) for item in value):
             array = np.array(value)
+    elif isinstance(value, list) and (frames := _frames(where, value)) is not None:
+        return frames
     elif isinstance(value, list) and value and is_numbers(value):
         array = _array(where, value)
     elif isinstance(value, list) and (flags := _flags(value)) is not None:
@@ -397,6 +419,32 @@ def _field(where: str, value: object) -> Field:
     else:
         return Field(where, (), np.dtype("V1"), lambda start, stop: iter(()), odd=named([value]))
     return Field(where, array.shape, array.dtype, lambda start, stop: iter([array[start:stop]]))
+
+
+def _frames(where: str, value: list[Any]) -> Field | None:
+    """Items of several numbers of frames; None for anything else, such as as many of each.
+
+    Raises:
+        FormatError: a frame that is longer than another.
+    """
+    counts = {len(item) if isinstance(item, list) else -1 for item in value}
+    if len(counts) < 2 or not (widths := widths_of(value)):
+        return None
+    if len(widths) > 1:
+        (item, frame, held), (other, place, here) = widths[:2]
+        raise FormatError(
+            f"{where}: entry {item}, frame {frame} holds {held:,}, entry {other}, frame {place} "
+            f"holds {here:,}; write as many numbers in each frame"
+        )
+    shape = (len(value), max(counts), widths[0][2])
+
+    def items(start: int, stop: int) -> Iterator[np.ndarray]:
+        for item in value[start:stop]:
+            with foreign(where, "numbers"):
+                made = np.array(item, dtype=np.float64)
+            yield made.reshape(len(item), shape[2])
+
+    return padded(where, shape, np.dtype(np.float64), items)
 
 
 def _flags(value: list[Any]) -> np.ndarray | None:

@@ -14,10 +14,13 @@ from uuid import UUID
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
-from rerank.io.container import Container
+from rerank.io.container import VECTOR_NAMES, Container
 from rerank.io.field import MAX_RATIO, Field, afford, check_packed, rows_per_block
 from rerank.io.files import foreign, named
 from rerank.io.formats.registry import file_format
+from rerank.io.frames.meanings import is_something_else
+from rerank.io.frames.unlike_lengths import padded
+from rerank.io.number_columns import counted
 from rerank.io.recipes import from_bytes_column
 from rerank.io.typed_table import table
 
@@ -30,6 +33,8 @@ _FEW_ROWS, _ROWS_PER_BYTE = 1 << 18, 16
 _MOST_COLUMNS = 10_000
 # Bytes that a listed item takes at least, in memory.
 _ENTRY = 64
+# Items with frames that are looked at together.
+_FRAMED = 64
 # Bytes of one text; neither a name nor a caption comes near.
 _LONGEST = 1 << 20
 
@@ -94,7 +99,15 @@ def open_parquet(path: Path) -> Iterator[Container]:
             often = Counter(schema.names)
             single = [column for column in schema if often[column.name] == 1]
         chunks = cache(partial(_chunks, path, file))
-        found = table(path, {each.name: _column(path, file, each, chunks) for each in single})
+        alone = not _holds_vectors(single)
+        columns = {
+            each.name: _column(
+                path, file, each, chunks,
+                framed=each.name in VECTOR_NAMES or (alone and not is_something_else(each.name)),
+            )
+            for each in single
+        }  # fmt: skip
+        found = table(path, columns)
         # What pandas calls the names of rows are the last that are believed.
         index = tuple(column.name for column in single if column.name in _index_names(schema))
         texts = tuple(name for name in index if found.fields[name].kind == "text")
@@ -124,12 +137,20 @@ def _chunks(path: Path, file: Any) -> Mapping[str, Sequence[Any]]:  # noqa: ANN4
 
 
 def _check_text(path: Path, chunks: _Chunks, name: str) -> None:
-    """Refuse text that is next to nothing, again and again."""
+    """Refuse text that is next to nothing, again and again, and text that no name is as long as."""
     said = chunks().get(name, ())
     unpacked = sum(chunk.total_uncompressed_size for chunk in said)
     stored = sum(chunk.total_compressed_size for chunk in said)
     check_packed(unpacked, min(stored, path.stat().st_size), f"{path}: column {named([name])}")
     _check_declared(path, chunks, name, 0)
+    _check_longest(path, chunks, name)
+
+
+def _check_longest(path: Path, chunks: _Chunks, name: str) -> None:
+    """Refuse texts of which one is longer than any name, by the bytes that all of them take."""
+    for chunk in chunks().get(name, ()):
+        if chunk.total_uncompressed_size > _LONGEST * (chunk.num_values + 1):
+            raise _too_long(f"{path}: column {named([name])}")
 
 
 def check_name(path: Path, name: str) -> None:
@@ -143,9 +164,7 @@ def check_name(path: Path, name: str) -> None:
     with contextlib.ExitStack() as stack:
         with foreign(path, "parquet"):
             file = stack.enter_context(arrow.ParquetFile(path, pre_buffer=False))
-        for chunk in _chunks(path, file).get(name, ()):
-            if chunk.total_uncompressed_size > _LONGEST * (chunk.num_values + 1):
-                raise _too_long(f"{path}: column {named([name])}")
+        _check_longest(path, partial(_chunks, path, file), name)
 
 
 def _too_long(where: str) -> FormatError:
@@ -219,8 +238,10 @@ def _column(
     file: Any,  # noqa: ANN401  no stubs
     column: "pyarrow.Field",
     chunks: _Chunks,
+    *,
+    framed: bool,
 ) -> Field:
-    """One column as an array: lists are the rows of a matrix."""
+    """One column as an array: lists are the rows of a matrix, and lists of them frames."""
     import pyarrow
     import pyarrow.types as types
 
@@ -229,8 +250,10 @@ def _column(
     kind = column.type
     if isinstance(kind, pyarrow.BaseExtensionType):  # such as arrow.uuid
         kind = kind.storage_type
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if _is_list(kind):
         inner = kind.value_type
+        if framed and _is_list(inner) and types.is_floating(inner.value_type):
+            return _frames(file, name, where, inner, partial(_check_declared, path, chunks, name))
         if not (types.is_floating(inner) or types.is_integer(inner)):
             return _odd(where, (count,), f"lists of {inner}")
         dtype = np.dtype(inner.to_pandas_dtype())
@@ -260,6 +283,63 @@ def _column(
         dtype = np.dtype(value.to_pandas_dtype())
         return Field(where, (count,), dtype, _values(file, name, where), check)
     return _odd(where, (count,), f"of the type {kind}")
+
+
+def _holds_vectors(columns: Sequence["pyarrow.Field"]) -> bool:
+    """Whether a column is of lists of decimals, or columns of decimals count."""
+    import pyarrow.types as types
+
+    lists = (column.type.value_type for column in columns if _is_list(column.type))
+    numbers = [column.name for column in columns if types.is_floating(column.type)]
+    return any(map(types.is_floating, lists)) or bool(counted(numbers))
+
+
+def _is_list(kind: Any) -> bool:  # noqa: ANN401  no stubs
+    import pyarrow.types as types
+
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def _frames(
+    file: Any,  # noqa: ANN401  no stubs
+    name: str,
+    where: str,
+    inner: Any,  # noqa: ANN401  no stubs
+    check: Callable[[int], None],
+) -> Field:
+    """A column of lists of vectors: the frames of each item, of which there may be fewer."""
+    dtype, count = np.dtype(inner.value_type.to_pandas_dtype()), int(file.metadata.num_rows)
+    check(dtype.itemsize)
+    most = width = 0
+    for _, part in _batches(file, name, 0, count, _FRAMED, where):
+        frames = _lengths(part.flatten(), where)
+        most = max(most, int(_lengths(part, where).max(initial=0)))
+        width = width or int(next(iter(frames[frames > 0]), 0))
+    if not width:
+        return _odd(where, (count,), f"lists of {inner} without any")
+
+    def items(start: int, stop: int) -> Iterator[np.ndarray]:
+        for at, part in _batches(file, name, start, stop, _FRAMED, where):
+            ends = np.cumsum(_lengths(part, where))
+            frames = part.flatten()
+            odd = np.flatnonzero(_lengths(frames, where) != width)
+            if odd.size:
+                row = int(np.searchsorted(ends, odd[0], side="right"))
+                frame = int(odd[0] - (ends[row - 1] if row else 0))
+                raise FormatError(
+                    f"{where}: row {at + row}, frame {frame} has {len(frames[int(odd[0])] or ())} "
+                    f"values, others have {width}; all frames need the same length"
+                )
+            yield from np.split(_rows_of(frames, at, width, 0, where), ends[:-1])
+
+    return padded(where, (count, most, width), dtype, items)
+
+
+def _lengths(part: Any, where: str) -> np.ndarray:  # noqa: ANN401  no stubs
+    """How much each list holds; none for one that is missing."""
+    with foreign(where, "parquet"):
+        lengths = part.value_lengths().to_numpy(zero_copy_only=False)
+    return np.nan_to_num(lengths.astype(np.float64)).astype(np.int64)
 
 
 def read_values(path: Path, name: str) -> list[Any]:

@@ -16,6 +16,7 @@ from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
 from rerank.io.formats.told_numbers import numbers_of_metadata
 from rerank.io.frames.meanings import is_something_else
+from rerank.io.frames.unlike_lengths import padded
 from rerank.io.pages import let_go, lies_in
 from rerank.io.pickle_parts import Walk, walk
 from rerank.io.recipes import (
@@ -25,6 +26,7 @@ from rerank.io.recipes import (
     from_torch_objects,
     is_old_torch,
 )
+from rerank.io.tensor_records import columns_of
 
 # Bytes of a description that is looked at twice.
 _LOOKED_AT = 1 << 20
@@ -174,8 +176,12 @@ def open_torch(path: Path) -> Iterator[Container]:
     ...     found.fields["embeddings"].describe(), found.fields["ids"].shape
     ('2x3 float32', (2,))
 
-    A tensor for each id:
+    Records, and a tensor for each id:
 
+    >>> torch.save([{"id": "a", "clip": torch.ones(3)}, {"id": "b", "clip": torch.ones(3)}], path)
+    >>> with open_torch(path) as found:
+    ...     found.fields["clip"].describe()
+    '2x3 float32'
     >>> torch.save({"clip": {"a": torch.ones(3), "b": torch.ones(3)}}, path)
     >>> with open_torch(path) as found:
     ...     sorted(found.fields)
@@ -183,15 +189,17 @@ def open_torch(path: Path) -> Iterator[Container]:
     """
     content = load_plain(path)
     fields: dict[str, Field] = {}
+    records = columns_of(path, content)
+    box, parts, odd = records or ("", content, {})
     # Each part takes bytes in the file; more visits than bytes go round the same ones.
-    _collect(path, "", content, fields, depth=0, left=[path.stat().st_size])
+    _collect(path, "", parts, fields, depth=0, left=[path.stat().st_size])
     besides = {name: item.odd for name, item in fields.items() if item.odd in _NO_ARRAYS}
     fields = {name: item for name, item in fields.items() if name not in besides}
     if not fields and isinstance(content, dict | list | tuple) and content:
         raise FormatError(_too_deep(path))
     if not fields and not isinstance(content, dict | list | tuple):
         raise FormatError(f"{path}: holds {named([content])}, expected tensors")
-    yield Container(path, fields, besides=besides)
+    yield Container(path, fields | odd, per_item=records is None, besides=besides, boxed=box)
 
 
 def glance_at_safetensors(path: Path) -> None:
@@ -378,21 +386,37 @@ def _plain_word(value: object) -> str:
 
 
 def _rows_of_tensors(value: Sequence[Any]) -> Callable[[str], Field] | None:
-    """A list of vectors of one length and type as the rows of a matrix; None for any other list."""
+    """A list of vectors, or of frames, of one length and type as one array; None for any other."""
     import torch
 
     if not value or not all(isinstance(row, torch.Tensor) for row in value):
         return None
     first = value[0]
-    if first.dim() != 1 or any(
-        row.shape != first.shape or row.dtype != first.dtype for row in value
+    if any(row.layout != torch.strided or row.is_quantized or row.is_nested for row in value):
+        return None
+    if first.dim() not in (1, 2) or any(
+        row.dim() != first.dim() or row.shape[-1] != first.shape[-1] or row.dtype != first.dtype
+        for row in value
     ):
         return None
-    if any(row.layout != torch.strided or row.is_quantized for row in value):
-        return None
+    if first.dim() == 2:
+        return lambda where: _frames(where, value)
     shape = (len(value), len(first))
     rows = lambda start, stop: torch.stack([row.detach() for row in value[start:stop]])  # noqa: E731
     return lambda where: _tensor_field(where, shape, first.dtype, rows)
+
+
+def _frames(where: str, value: Sequence[Any]) -> Field:
+    """Frames of each item, of which there may be fewer."""
+    shape = (len(value), max(map(len, value)), value[0].shape[-1])
+    made = [_found_tensor(where, item, None) for item in value]
+    nothing = np.empty((0, shape[2]), made[0].dtype)
+
+    def items(start: int, stop: int) -> Iterator[np.ndarray]:
+        for each in made[start:stop]:
+            yield np.concatenate([nothing, *each.blocks(0, each.shape[0])])
+
+    return made[0] if made[0].odd else padded(where, shape, made[0].dtype, items)
 
 
 def _first(value: Sequence[object]) -> object:
@@ -400,7 +424,7 @@ def _first(value: Sequence[object]) -> object:
     return next((item for item in value if item is not None), None)
 
 
-def _found_tensor(where: str, value: Any, path: Path) -> Field:  # noqa: ANN401  a torch.Tensor
+def _found_tensor(where: str, value: Any, path: Path | None) -> Field:  # noqa: ANN401  a torch.Tensor
     import torch
 
     if value.layout != torch.strided or value.is_quantized or value.is_nested:

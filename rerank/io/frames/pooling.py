@@ -131,7 +131,9 @@ def pooled_cube(cube: Field, beside: Mapping[str, Field], pooling: Pooling | Non
     if cube.kind != "float":
         raise FormatError(f"{cube.where}: is {cube.describe()}, but frames are float numbers")
     if pooling is None and frames > 1:
-        raise FormatError(f"{cube.where}: every item has {frames} rows (frames); {how_to_pool()}")
+        raise FormatError(
+            f"{cube.where}: every item has up to {frames} rows (frames); {how_to_pool()}"
+        )
     afford(8 * frames * width, cube.where, what="a single item")
     mask = None if pooling is None else frames_there(cube, beside)
 

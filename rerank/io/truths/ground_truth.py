@@ -200,7 +200,14 @@ def read_ground_truth(
         readings = (reading for reading in readings_of(Path(path)) if reading.count)
         return of_one_split(
             readings if change is None else map(change, readings),
-            partial(_decide, texts=texts, videos=videos, where=where, direction=direction),
+            partial(
+                _decide,
+                texts=texts,
+                videos=videos,
+                where=where,
+                direction=direction,
+                by_rows=bool(by_rows),
+            ),
             texts,
             videos,
             Wanted(where, split, role, allow_unjudged),
@@ -388,6 +395,8 @@ def _decide(
     where: str,
     direction: str,
     enough: int = 0,
+    *,
+    by_rows: bool = False,
 ) -> Decision:
     """The reading and the direction that the ids fit; pairs come back as (text, video).
 
@@ -433,6 +442,8 @@ def _decide(
     reading = best[1]  # type: ignore[index]
     if reading.missing:
         raise FormatError(f"{where}: {reading.missing}")
+    if by_rows:
+        _check_rows(reading, texts, videos, where, direction)
     turned = [Pair(p.second, p.first, p.grade) for p in reading.pairs]
     if reading.fixed or direction != "auto":
         backwards = direction == "video-text" and reading.turns
@@ -459,6 +470,28 @@ def _decide(
         f"{named([pairs[0].first])}, are ids of the videos"
     )
     return Decision(turned, reading.empty, (note,), reading.listed)
+
+
+def _check_rows(
+    reading: Reading, texts: dict[str, int], videos: dict[str, int], where: str, direction: str
+) -> None:
+    """Refuse numbers that are called rows and name other rows, where ids are numbers too."""
+    sides = (("text", texts), ("video", videos))
+    sides = sides[::-1] if direction == "video-text" and reading.turns else sides
+    for place, (field, (side, ids)) in enumerate(zip(reading.counted, sides, strict=True)):
+        if not field or reading.listed:
+            continue
+        names = [pair.second if place else pair.first for pair in reading.pairs]
+        if not all(name.isdecimal() and int(name) < len(ids) for name in names):
+            continue
+        odd = next((name for name in names if ids.get(name, int(name)) != int(name)), None)
+        if odd is not None:
+            rows = either(f"--{side}-ids rows", f"0, 1, ... as the ids of the {side}s")
+            raise FormatError(
+                f"{where}: {named([field])} is called like numbers of rows, but {named([odd])} is "
+                f"the id of row {ids[odd]}; if rows are meant, from 0: {rows}; if ids are meant, "
+                f"call it {side}_id"
+            )
 
 
 def _sides() -> str:

@@ -25,6 +25,7 @@ from rerank.io.side_words import (
     names_both,
     names_sides,
     said_by_words,
+    says_rows,
 )
 from rerank.io.splits import is_named_like_splits, is_of_splits
 from rerank.io.truths.unsaid_labels import refuse_unsaid
@@ -72,6 +73,8 @@ class Reading:
         says: "text-video" or "video-text" where words of the file say which side stands on the
             left and are believed only where the ids do not tell.
         listed: whether its numbers are those of lists in the same file, not of rows elsewhere.
+        counted: what the field of the first names is called, and that of the second, where they
+            are called like numbers of rows; "" elsewhere.
     """
 
     build: Callable[[int], list[Pair]]
@@ -86,6 +89,7 @@ class Reading:
     split: str = ""
     says: str = ""
     listed: bool = False
+    counted: tuple[str, str] = ("", "")
 
     @property
     def pairs(self) -> list[Pair]:
@@ -164,12 +168,21 @@ def readings_of_records(
 
     Readings are made as they are asked for: the first nearly always fits.
     """
+    counted = _counted(records)
     records = _one_each(_called_plainly(records))
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
     refuse_unsaid(records, ((_text_of(each), each.video) for each in found), where)
     for split, part in _by_split(records, found).items():
         for each in _readings_of_some(part, how):
-            yield replace(each, split=split)
+            yield replace(each, split=split, counted=counted)
+
+
+def _counted(records: Sequence[Any]) -> tuple[str, str]:
+    """The fields of text and video that are called like numbers of rows."""
+    names = list(records[0]) if records and isinstance(records[0], dict) else []
+    found = (first_field(names, fields) or "" for fields in (TEXT_FIELDS, VIDEO_FIELDS))
+    text, video = (x if says_rows(x) else "" for x in found)
+    return text, video
 
 
 def _text_of(record: _Record) -> str | None:
