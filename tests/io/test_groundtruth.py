@@ -3,6 +3,8 @@
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rerank.core.errors import FormatError
@@ -997,3 +999,62 @@ def test_a_diagonal_over_the_same_ids_in_another_order_is_asked_about():
     assert rows(read_ground_truth("diagonal", names, names)) == [[i] for i in range(5)]
     others = [f"v{i}" for i in range(5)]
     assert rows(read_ground_truth("diagonal", names, others)) == [[i] for i in range(5)]
+
+
+def _judged(path, text, grade, kind):
+    """Two texts of three videos each, of which one is right, in a file."""
+    rows = [(f"t{i}", f"v{j}", int(i == j)) for i in range(2) for j in range(3)]
+    names = (text, "video", grade)
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    if kind == "parquet":
+        pq.write_table(pa.table({n: [r[n] for r in records] for n in names}), path)
+    elif kind in ("csv", "tsv"):
+        mark = "\t" if kind == "tsv" else ","
+        path.write_text("".join(mark.join(map(str, row)) + "\n" for row in (names, *rows)))
+    elif kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, records)))
+    elif kind == "columns.json":
+        path.write_text(json.dumps({n: [r[n] for r in records] for n in names}))
+    else:
+        path.write_text(json.dumps(records))
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet", "columns.json"])
+@pytest.mark.parametrize("text", ["query_id", "text", "caption", "sentence", "description"])
+@pytest.mark.parametrize("grade", ["relevance", "label", "score", "grade", "rating", "match"])
+def test_judgements_beside_captions_count_as_those_beside_ids(tmp_path, kind, text, grade):
+    path = tmp_path / f"gt.{kind}"
+    _judged(path, text, grade, kind)
+    truth = read_ground_truth(path, ["t0", "t1"], ["v2", "v1", "v0"])
+    assert rows(truth) == [[2], [1]]
+    assert truth.graded is not None and [len(of) for of in truth.graded.rows] == [3, 3]
+
+
+JUDGED_LISTS = {
+    "labels": [{"video": "v0", "captions": ["a", "b"], "labels": [1, 0]},
+               {"video": "v1", "captions": ["b", "a"], "labels": [1, 0]}],
+    "inside": [{"video": "v0", "captions": [{"text": "a", "label": 1}, {"text": "b", "label": 0}]},
+               {"video": "v1", "captions": [{"text": "b", "label": 1}, {"text": "a", "label": 0}]}],
+    "by video": {"v0": {"captions": ["a", "b"], "grades": [1, 0]},
+                 "v1": {"captions": ["b", "a"], "grades": [1, 0]}},
+    "records by video": {"v0": [{"caption": "a", "label": 1}, {"caption": "b", "label": 0}],
+                         "v1": [{"caption": "b", "label": 1}, {"caption": "a", "label": 0}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", JUDGED_LISTS)
+def test_captions_of_a_list_have_their_own_judgements(tmp_path, form):
+    truth = read(tmp_path, JUDGED_LISTS[form], texts=["a", "b"], videos=["v1", "v0"])
+    assert rows(truth) == [[1], [0]]
+
+
+@pytest.mark.parametrize("labels", [["dog", "cat", "dog"], [0, 1, 2], [-1.5, -0.2, -0.7]])
+def test_classes_of_videos_and_scores_of_captions_are_no_judgements(tmp_path, labels):
+    records = [
+        {"video": f"v{i}", "caption": f"c{i}", "label": label} for i, label in enumerate(labels)
+    ]
+    truth = read(tmp_path, records, texts=["c0", "c1", "c2"], videos=["v0", "v1", "v2"])
+    assert rows(truth) == [[0], [1], [2]]
+    several = [{"video": f"v{i}", "captions": [f"c{i}", f"d{i}"], "label": i} for i in range(2)]
+    truth = read(tmp_path, several, texts=["c0", "d0", "c1", "d1"], videos=["v0", "v1"])
+    assert rows(truth) == [[0], [0], [1], [1]]

@@ -9,6 +9,7 @@ from rerank.core.errors import FormatError
 from rerank.io.files import named
 from rerank.io.pandas_json import PandasTable, split_of_pandas
 from rerank.io.side_words import (
+    GRADE_FIELDS,
     HEADERS,
     TEXT_FIELDS,
     VIDEO_FIELDS,
@@ -26,6 +27,7 @@ from rerank.io.side_words import (
 )
 from rerank.io.splits import is_named_like_splits
 from rerank.io.truths.joined_lists import Joined, joined, joined_by_file_name
+from rerank.io.truths.judgements import one_of
 from rerank.io.truths.linked_lists import holds_names, linked_readings, paired_lists
 from rerank.io.truths.records import (
     LOOKED_AT,
@@ -174,14 +176,19 @@ def json_readings(content: Any, where: str, *, inside: str = "") -> Iterable[Rea
                     f"{place}: the entry {named([video])} is {named([value])}, but others have "
                     "captions"
                 )
-            splits = {name: value[name] for name in value if is_named_like_splits(name)}
-            records.append({"captions": captions_of(value), "video_id": video, **splits})
+            beside = {name: value[name] for name in value if _is_of_pairs(name)}
+            records.append({"captions": captions_of(value), "video_id": video, **beside})
         return chain(readings_of_records(records, place), _captions_by_key(content, place))
     if content and all(_are_objects(value) for value in content.values()):
         return _objects_by_key(content, place)
     if content and all(_names_other(value) for value in content.values()):
         return _objects_by_key({key: [value] for key, value in content.items()}, place)
     return _mapping(content, place)
+
+
+def _is_of_pairs(name: str) -> bool:
+    """Whether a field is called like a split, or like the grades of one or of several captions."""
+    return is_named_like_splits(name) or first_field([one_of(name)], GRADE_FIELDS) is not None
 
 
 def _captions_by_key(content: dict[str, Any], where: str) -> Iterator[Reading]:

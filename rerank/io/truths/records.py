@@ -27,6 +27,7 @@ from rerank.io.side_words import (
     said_by_words,
 )
 from rerank.io.splits import is_named_like_splits, is_of_splits
+from rerank.io.truths.judgements import are_beside, graded_captions, judging_fields, one_of
 from rerank.io.truths.unsaid_labels import refuse_unsaid
 
 _NUMBER_FIELDS = ("commentnumber", "captionnumber", "sentencenumber", "captionindex")
@@ -166,10 +167,24 @@ def readings_of_records(
     """
     records = _one_each(_called_plainly(records))
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
+    found = _with_grades(records, found, f"{where}: {kind}")
     refuse_unsaid(records, ((_text_of(each), each.video) for each in found), where)
     for split, part in _by_split(records, found).items():
         for each in _readings_of_some(part, how):
             yield replace(each, split=split)
+
+
+def _with_grades(records: Sequence[Any], found: Sequence[_Record], place: str) -> list[_Record]:
+    """Records with what they say of how right their pairs are."""
+    bare = [row for row, one in enumerate(found) if one.text is None]
+    pairs = [(found[row].captions, found[row].video) for row in bare]
+    of_captions = judging_fields([records[row] for row in bare], pairs, as_grade) if bare else ()
+    made: list[_Record] = []
+    for row, one in enumerate(found):
+        name = first_field(records[row], of_captions if one.text is None else GRADE_FIELDS)
+        grade = None if name is None else as_grade(records[row][name], f"{place} {row}")
+        made.append(one if grade is None else one._replace(grade=grade))
+    return made
 
 
 def _text_of(record: _Record) -> str | None:
@@ -225,7 +240,7 @@ def _called_plainly(records: Sequence[Any]) -> Sequence[Any]:
 
 
 def _one_each(records: Sequence[Any]) -> Sequence[Any]:
-    """Records in which a text lists its videos, as a record for each pair."""
+    """Records in which a text lists its videos, or a video graded captions, as one for each."""
     made: list[Any] = []
     for record in records:
         fields = record if isinstance(record, dict) else {}
@@ -234,28 +249,13 @@ def _one_each(records: Sequence[Any]) -> Sequence[Any]:
         names = None if key is None else fields[key]
         if isinstance(names, list) and names and all(isinstance(x, str | int) for x in names):
             rest = {name: value for name, value in fields.items() if name != key}
-            beside = {_one_of(x): of for x, of in rest.items() if _are_beside(of, names)}
+            beside = {one_of(x): of for x, of in rest.items() if are_beside(of, names)}
             for row, name in enumerate(names):
                 own = {one: of[row] for one, of in beside.items()}
                 made.append({**rest, **own, "video_id": name})
         else:
-            made.append(record)
+            made += list(graded_captions(fields)) or [record]
     return made
-
-
-def _are_beside(value: object, names: Sequence[object]) -> bool:
-    """Whether something is a list of a number, or of yes and no, for every name."""
-    return (
-        isinstance(value, list)
-        and len(value) == len(names)
-        and all(isinstance(x, int | float) for x in value)
-    )
-
-
-def _one_of(name: str) -> str:
-    """What one of several is called: the label of labels."""
-    one = name.removesuffix("s")
-    return one if first_field([one], GRADE_FIELDS) is not None else name
 
 
 def _record(record: object, place: str) -> _Record:
@@ -290,7 +290,6 @@ def _record(record: object, place: str) -> _Record:
             f"{place} names no text; expected query_id, text_id, caption_id, sen_id, ... or a "
             f"caption among {named(list(record))}"
         )
-    grade = first_field(record, GRADE_FIELDS)
     number = first_field(record, _NUMBER_FIELDS)
     start, end = first_field(record, ("start",)), first_field(record, ("end",))
     name = as_name(record[video], place)
@@ -299,7 +298,7 @@ def _record(record: object, place: str) -> _Record:
         name,
         None if text is None else as_name(record[text], place),
         captions,
-        None if grade is None or text is None else as_grade(record[grade], place),
+        None,
         clip,
         int(record[number]) if number and _COUNTED.fullmatch(str(record[number])) else None,
         place.rpartition(": ")[2],
@@ -415,7 +414,12 @@ def _namings(records: Sequence[_Record], videos: Sequence[str], how: str) -> lis
         Reading(by_caption, count, fixed=True, turns=False, how=f"{how}, texts by their caption")
     )
     # One text for a video: the paragraph of all its captions goes by the name of the video.
-    by_video = list(dict.fromkeys(Pair(name, name) for name in videos))
+    right = (
+        name
+        for name, one in zip(videos, records, strict=True)
+        if one.grade is None or one.grade > 0
+    )
+    by_video = list(dict.fromkeys(Pair(name, name) for name in right))
     by_name = reading(by_video, f"{how}, texts by their video", fixed=True)
     readings.append(replace(by_name, turns=False))
     return readings
