@@ -169,3 +169,67 @@ def test_the_bank_has_a_split_of_its_own():
     assert said.of_truth()["split"] == "test"
     assert said.of_truth("bank-gt")["split"] == "train"
     assert said.named("dataset", "texts") == ("rgb", False)
+
+
+COLUMNS = {
+    "mode": ("test", "train"), "type": ("val2014", "train2014"), "usage": ("Dev", "training"),
+    "modality": ("video", "audio"), "fold": ("1", "2"), "phase": ("0", "1"), "set": ("3", "7"),
+}  # fmt: skip
+
+
+def _columns_written(path, rows, names):
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(records), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(records))
+    else:
+        with path.open("w", newline="") as out:
+            csv.writer(out).writerows([names, *rows])
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("text", ["query_id", "caption"])
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_splits_are_asked_about_whatever_their_column_is_called(tmp_path, column, text, kind):
+    first, second = COLUMNS[column]
+    path = tmp_path / f"gt.{kind}"
+    rows = [(f"t{i}", f"v{(i + shift) % 3}", word)
+            for shift, word in ((0, first), (1, second)) for i in range(3)]  # fmt: skip
+    _columns_written(path, rows, [text, "video_id", column])
+    texts = ["t0", "t1", "t2"]
+    with pytest.raises(FormatError, match="holds several splits") as caught:
+        read_ground_truth(path, texts, V[:3])
+    assert f"{first!r} (3 of these texts)" in str(caught.value)
+    for word, shift in ((first, 0), (second, 1)):
+        truth = read_ground_truth(path, texts, V[:3], split=word)
+        assert [found.tolist() for found in truth.positives] == [
+            [(i + shift) % 3] for i in range(3)
+        ]
+    assert read_ground_truth(path, texts, V[:3], split="/").n_pairs == 6
+
+
+@pytest.mark.parametrize("column", ["mode", "modality"])
+@pytest.mark.parametrize("text", ["query_id", "caption"])
+def test_a_column_that_only_describes_texts_that_are_all_known_is_not_asked_about(
+    tmp_path, column, text
+):
+    first, second = COLUMNS[column]
+    path = tmp_path / "gt.csv"
+    rows = [(f"t{i}", f"v{i % 3}", first if i < 3 else second) for i in range(6)]
+    _columns_written(path, rows, [text, "video_id", column])
+    truth = read_ground_truth(path, [f"t{i}" for i in range(6)], V[:3])
+    assert [found.tolist() for found in truth.positives] == [[i % 3] for i in range(6)]
+    # Of the texts of one the pairs of that one are read, and it is said.
+    if text == "query_id":
+        truth = read_ground_truth(path, ["t0", "t1", "t2"], V[:3])
+        assert truth.n_pairs == 3 and any(f"{first!r} is read" in note for note in truth.notes)
+
+
+def test_captions_of_two_kinds_of_one_video_keep_their_numbers(tmp_path):
+    path = tmp_path / "gt.csv"
+    rows = [(f"c{i}{kind}", f"v{i}", kind) for i in range(3) for kind in ("audio", "video")]
+    _columns_written(path, rows, ["caption", "video_id", "kind"])
+    texts = [f"v{i}#{k}" for i in range(3) for k in range(2)]
+    truth = read_ground_truth(path, texts, V[:3])
+    assert [found.tolist() for found in truth.positives] == [[0], [0], [1], [1], [2], [2]]

@@ -21,6 +21,7 @@ from rerank.io.formats.registry import file_format
 from rerank.io.number_columns import counted, torn, vectors_among
 from rerank.io.row_numbers import is_row_number
 from rerank.io.side_words import names_one_side
+from rerank.io.splits import is_named_like_splits
 from rerank.io.text_table import Piece, Rows, TextTable, is_number, open_table
 
 _COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
@@ -93,7 +94,8 @@ def open_csv(path: Path) -> Iterator[Container]:
             vectors = {**others, **parts}
     numbering = {
         name: columns.matrix([place], f"{path}: column {named([name])}")
-        for place, name in enumerate(header) if is_row_number(name) and place in gathered
+        for place, name in enumerate(header)
+        if place in gathered and (is_row_number(name) or is_named_like_splits(name))
     }  # fmt: skip
     if numbered is not None:
         numbering[header[0]] = numbered

@@ -25,7 +25,6 @@ from rerank.io.side_words import (
     plain,
     said_by_words,
 )
-from rerank.io.splits import is_named_like_splits
 from rerank.io.truths.joined_lists import Joined, joined, joined_by_file_name
 from rerank.io.truths.judgements import one_of
 from rerank.io.truths.linked_lists import holds_names, linked_readings, paired_lists
@@ -35,6 +34,7 @@ from rerank.io.truths.records import (
     Reading,
     as_grade,
     as_name,
+    may_be_of_splits,
     reading,
     readings_of_records,
 )
@@ -176,7 +176,7 @@ def json_readings(content: Any, where: str, *, inside: str = "") -> Iterable[Rea
                     f"{place}: the entry {named([video])} is {named([value])}, but others have "
                     "captions"
                 )
-            beside = {name: value[name] for name in value if _is_of_pairs(name)}
+            beside = {name: value[name] for name in value if _is_of_pairs(name, value)}
             records.append({"captions": captions_of(value), "video_id": video, **beside})
         return chain(readings_of_records(records, place), _captions_by_key(content, place))
     if content and all(_are_objects(value) for value in content.values()):
@@ -186,9 +186,9 @@ def json_readings(content: Any, where: str, *, inside: str = "") -> Iterable[Rea
     return _mapping(content, place)
 
 
-def _is_of_pairs(name: str) -> bool:
-    """Whether a field is called like a split, or like the grades of one or of several captions."""
-    return is_named_like_splits(name) or first_field([one_of(name)], GRADE_FIELDS) is not None
+def _is_of_pairs(name: str, record: dict[str, Any]) -> bool:
+    """Whether a field may say a split, or is called like grades of one or of several captions."""
+    return may_be_of_splits(name, record) or first_field([one_of(name)], GRADE_FIELDS) is not None
 
 
 def _captions_by_key(content: dict[str, Any], where: str) -> Iterator[Reading]:

@@ -90,8 +90,9 @@ def of_one_split(
     """
     found: dict[str, Decision] = {}
     unfit: dict[str, UnfitError] = {}
-    enough = 0
-    for name, group in groupby(readings, key=lambda one: one.split):
+    enough, unnamed = 0, False
+    for (name, said), group in groupby(readings, key=lambda one: (one.split, one.unnamed)):
+        unnamed = unnamed or said
         if not name and wanted.split is None:
             return decide(group)
         if wanted.split in (None, ALL, name) and name not in found:
@@ -124,6 +125,8 @@ def of_one_split(
             )
             return chosen._replace(notes=(*chosen.notes, note))
         return chosen
+    if unnamed and not unfit and _are_apart(found, texts, videos):
+        return _together(list(found.values()))
     return _chosen(found, texts, videos, wanted, [*found, *unfit])
 
 
@@ -186,6 +189,13 @@ def _known(one: Decision, texts: dict[str, int], videos: dict[str, int]) -> set[
 
 def _held(one: Decision, texts: dict[str, int], videos: dict[str, int]) -> set[str]:
     return {pair.first for pair in _known(one, texts, videos)}
+
+
+def _are_apart(found: dict[str, Decision], texts: dict[str, int], videos: dict[str, int]) -> bool:
+    """Whether all names are known and no text is of two splits: all are meant."""
+    held = [_held(one, texts, videos) for one in found.values()]
+    strange = any(len(_known(one, texts, videos)) < len(set(one.pairs)) for one in found.values())
+    return not strange and sum(map(len, held)) == len(set().union(*held))
 
 
 def _chosen(

@@ -26,7 +26,7 @@ from rerank.io.side_words import (
     names_sides,
     said_by_words,
 )
-from rerank.io.splits import is_named_like_splits, is_of_splits
+from rerank.io.splits import is_named_like_splits, is_of_splits, may_say_split, says_by_name
 from rerank.io.truths.judgements import are_beside, graded_captions, judging_fields, one_of
 from rerank.io.truths.unsaid_labels import refuse_unsaid
 
@@ -38,6 +38,8 @@ _ENDINGS = tuple(
 )
 
 _YES_NO = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+
+_OF_PAIRS = (*TEXT_FIELDS, *VIDEO_FIELDS, *CAPTION_FIELDS, *GRADE_FIELDS)
 
 _COUNTED = re.compile(r"\s*\d{1,18}\s*")
 _NUMBERED_NAME = re.compile(r"(.+?)((?:#|_|-)\d+)?", re.DOTALL)
@@ -70,6 +72,7 @@ class Reading:
         missing: what it lacks to be read like this, where it is not whole.
         captions: whether the file looks like lines of a video and a caption, however read.
         split: of which its pairs are, where the file says so.
+        unnamed: whether that is said by the values of a field alone, and not by its name.
         says: "text-video" or "video-text" where words of the file say which side stands on the
             left and are believed only where the ids do not tell.
         listed: whether its numbers are those of lists in the same file, not of rows elsewhere.
@@ -85,6 +88,7 @@ class Reading:
     turns: bool = True
     captions: bool = False
     split: str = ""
+    unnamed: bool = False
     says: str = ""
     listed: bool = False
 
@@ -169,9 +173,10 @@ def readings_of_records(
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
     found = _with_grades(records, found, f"{where}: {kind}")
     refuse_unsaid(records, ((_text_of(each), each.video) for each in found), where)
-    for split, part in _by_split(records, found).items():
+    parts, unnamed = _by_split(records, found)
+    for split, part in parts.items():
         for each in _readings_of_some(part, how):
-            yield replace(each, split=split)
+            yield replace(each, split=split, unnamed=unnamed)
 
 
 def _with_grades(records: Sequence[Any], found: Sequence[_Record], place: str) -> list[_Record]:
@@ -193,19 +198,48 @@ def _text_of(record: _Record) -> str | None:
     return only if record.text is None else record.text
 
 
-def _by_split(records: Sequence[Any], found: Sequence[_Record]) -> dict[str, list[_Record]]:
-    """Records by what a field says of the split of each; all under "" where none says it."""
+def _by_split(
+    records: Sequence[Any], found: Sequence[_Record]
+) -> tuple[dict[str, list[_Record]], bool]:
+    """Records by what a field says of the split of each; all under "" where none says it.
+
+    Further whether the values of that field alone say so, and not its name.
+    """
     names = dict.fromkeys(
-        name for record in records[:LOOKED_AT] for name in record if is_named_like_splits(name)
+        name for record in records[:LOOKED_AT] for name in record if may_be_of_splits(name, record)
     )
-    for name in names:
+    for name in sorted(names, key=lambda each: not is_named_like_splits(each)):
         values = [str(record.get(name) or "none").strip() or "none" for record in records]
         if is_of_splits(name, values):
             made: dict[str, list[_Record]] = {}
             for value, record in zip(values, found, strict=True):
                 made.setdefault(value, []).append(record)
-            return made
-    return {"": list(found)}
+            sure = says_by_name(name, values)
+            if sure or _are_divided(list(made.values()), numbers=is_named_like_splits(name)):
+                return made, not sure
+    return {"": list(found)}, False
+
+
+def _are_divided(parts: Sequence[Sequence[_Record]], *, numbers: bool) -> bool:
+    """Whether parts are things apart, and not captions of two kinds of the same videos.
+
+    `numbers`: they are numbered, so parts without a common video may be groups of videos as well.
+    """
+    videos = [{one.video for one in part} for part in parts]
+    captions = [{each for one in part for each in one.captions} for part in parts]
+    once = [sum(map(len, sets)) == len(set().union(*sets)) for sets in (videos, captions)]
+    if numbers and once[0]:
+        return False
+    with_ids = any(one.text is not None for part in parts for one in part)
+    return with_ids or once[0] or not once[1]
+
+
+def may_be_of_splits(name: str, record: Mapping[str, Any]) -> bool:
+    """Whether a field may say the split, by its name, or by what it says of one record."""
+    if is_named_like_splits(name):
+        return True
+    said = isinstance(record[name], str) and may_say_split(name, record[name].strip())
+    return said and first_field([name], _OF_PAIRS) is None
 
 
 def _readings_of_some(found: Sequence[_Record], how: str) -> Iterator[Reading]:
