@@ -170,9 +170,10 @@ class _Columns:
                 cells = [cell.strip() for cell in piece.column(0)]
                 seen.update(cells)
                 self.names_rows = len(seen) == self.count and all(map(str.isdecimal, cells))
+                beside = [at for at in range(1, len(header)) if at not in self.table.texts]
                 counts = (
                     counts and self.names_rows
-                    and all(x.strip().isdecimal() for row in piece.rows for x in row[1:])
+                    and all(row[at].strip().isdecimal() for row in piece.rows for at in beside)
                 )  # fmt: skip
             if self.count > piece.count and known != (self.numbers, self.lists):
                 self.kept = None  # what was kept lacks a column of text
@@ -245,8 +246,9 @@ class _Columns:
         counting = {at for run in counted(header).values() for at in run}
         place = torn(header, numbers | commas, self.cells.keys() - self.mixed - commas)
         if self.table.bare:
-            # All but the first column begin with a number.
-            place = next((at for at in range(1, len(header)) if at not in numbers), None)
+            # All other columns begin with a number.
+            left = numbers.union(self.table.texts)
+            place = next((at for at in range(len(header)) if at not in left), None)
         elif place is None and (commas & counting or not (counting or self.lists)):
             place = min(commas, default=None)
         elif place is None and not (numbers or self.lists):
