@@ -240,11 +240,22 @@ def find_sidecar(path: Path, *, name: str = "ids") -> Path | None:
     return found[0] if found else None
 
 
+def _by_row(content: dict[str, Any]) -> list[Any] | None:
+    """The ids of `{"0": id, "1": id, ...}`, whose keys are the numbers of all rows; else None."""
+    numbers = [list(map(str, range(first, first + len(content)))) for first in (0, 1)]
+    rows = next((each for each in numbers if content.keys() == set(each)), None)
+    if rows is None or (
+        list(content) != rows and all(isinstance(x, int) for x in content.values())
+    ):
+        return None
+    return [content[row] for row in rows]
+
+
 def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """Ids, and the group of each where the file has it.
 
     A text file has one id in a line. JSON is a list of ids, `{"ids": [...], "group_ids": [...]}`,
-    `{id: row}` that gives every row from 0 once, or `{row: id}` in the order of the rows.
+    `{id: row}` that gives every row from 0 once, or `{row: id}` with every row from 0 or 1 once.
 
     Raises:
         FormatError: anything else.
@@ -272,9 +283,8 @@ def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
         lists = [name for name, value in content.items() if isinstance(value, list)]
         if len(lists) == 1 and lists[0] in known:
             content = content[lists[0]]
-    if isinstance(content, dict) and list(content) == list(map(str, range(len(content)))):
-        # {"0": id, "1": id, ...}: the number of the row is the key.
-        content = list(content.values())
+    if isinstance(content, dict) and (rows := _by_row(content)) is not None:
+        content = rows
     if isinstance(content, dict):
         rows = list(content.values())
         if any(isinstance(row, bool) or not isinstance(row, int) for row in rows) or sorted(

@@ -186,3 +186,47 @@ def test_a_refused_diagonal_names_no_option_that_a_door_has_not(tmp_path):
     ways = "--text-ids rows --video-ids rows"
     assert f"give {ways} if rows are meant" in err
     run("eval", "--sims", "s.csv", "--gt", "diagonal", *ways.split(), cwd=tmp_path)
+
+
+def _ids_written(path, order, name):
+    frame = pd.DataFrame({name: order, "video_id": [f"v{i}" for i in order]})
+    if path.suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    elif name == "":
+        pd.DataFrame({"video_id": [f"v{i}" for i in order]}, index=order).to_csv(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+@pytest.mark.parametrize("name", ["row", "index", "idx", "Row", "position", "feature_idx", ""])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_table_of_ids_in_another_order_is_asked_about(tmp_path, kind, name, first):
+    if name == "" and kind != "csv":
+        name = "row_id"
+    np.save(tmp_path / "v.npy", ROWS)
+    path = tmp_path / f"ids.{kind}"
+    _ids_written(path, ORDER + first, name)
+    with pytest.raises(
+        FormatError, match="numbers of their own in another order.*sort the rows by"
+    ):
+        read_embeddings(tmp_path / "v.npy", ids=path)
+    _ids_written(path, np.arange(12) + first, name)
+    assert read_embeddings(tmp_path / "v.npy", ids=path).ids == tuple(
+        f"v{i + first}" for i in range(12)
+    )
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_ids_by_the_number_of_their_row_are_read_in_any_order(tmp_path, first):
+    np.save(tmp_path / "v.npy", ROWS)
+    path = tmp_path / "ids.json"
+    for order in (range(12), ORDER.tolist()):
+        path.write_text(json.dumps({str(i + first): f"v{i}" for i in order}))
+        assert read_embeddings(tmp_path / "v.npy", ids=path).ids == tuple(IDS)
+    # Numbers on both sides are the rows of the names.
+    path.write_text(json.dumps({str(i): int(row) for row, i in enumerate(ORDER)}))
+    assert read_embeddings(tmp_path / "v.npy", ids=path).ids == tuple(map(str, ORDER))
+    path.write_text(json.dumps({str(i): f"v{i}" for i in (*range(11), 13)}))
+    with pytest.raises(FormatError, match="every row from 0 to 11 once"):
+        read_embeddings(tmp_path / "v.npy", ids=path)
