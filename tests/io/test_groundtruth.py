@@ -1058,3 +1058,21 @@ def test_classes_of_videos_and_scores_of_captions_are_no_judgements(tmp_path, la
     several = [{"video": f"v{i}", "captions": [f"c{i}", f"d{i}"], "label": i} for i in range(2)]
     truth = read(tmp_path, several, texts=["c0", "d0", "c1", "d1"], videos=["v0", "v1"])
     assert rows(truth) == [[0], [0], [1], [1]]
+
+
+@pytest.mark.parametrize("pattern", ["{}#0", "{}_0", "{}-1", "{}.mp4", "{}.mp4#2", "{}"])
+@pytest.mark.parametrize("ending", ["", ".mp4"])
+def test_a_diagonal_over_texts_called_after_videos_in_another_order_is_asked_about(pattern, ending):
+    names = [f"clip {letter}" for letter in "abcde"]
+    texts = [pattern.format(name) for name in names]
+    videos = [f"{name}{ending}" for name in names]
+    with pytest.raises(FormatError, match="in another order .row 0 is 'clip a.* and 'clip e"):
+        read_ground_truth("diagonal", texts, videos[::-1])
+    assert rows(read_ground_truth("diagonal", texts, videos)) == [[i] for i in range(5)]
+    others = [f"t{i}" for i in (3, 1, 4, 0, 2)]
+    assert rows(read_ground_truth("diagonal", others, videos)) == [[i] for i in range(5)]
+
+
+def test_a_diagonal_over_captions_of_some_of_the_videos_is_asked_about():
+    with pytest.raises(FormatError, match="row 1 is 'a#1' and 'b'"):
+        read_ground_truth("diagonal", ["a#0", "a#1", "b#0"], ["a", "b", "c"])

@@ -17,7 +17,7 @@ from rerank.io.ids import check_unique
 from rerank.io.row_numbers import in_other_order
 from rerank.io.truths.forms import readings_of
 from rerank.io.truths.pair_splits import Decision, UnfitError, Wanted, first_of_splits, of_one_split
-from rerank.io.truths.records import Pair, Reading, bare_reading, without_endings
+from rerank.io.truths.records import Pair, Reading, bare_reading, stem_of, without_endings
 
 # So many pairs tell one reading from another.
 _SAMPLE = 20_000
@@ -357,15 +357,38 @@ def _check_places(query_ids: Sequence[str], gallery_ids: Sequence[str], by_rows:
                 f"another order, {', '.join(ids[:3])}, ...; sort the rows by them, or leave them "
                 "out if they stand as meant, or give a ground truth file of these ids"
             )
-    if set(query_ids) == set(gallery_ids):
-        pairs = enumerate(zip(query_ids, gallery_ids, strict=True))
-        row, (one, other) = next((row, both) for row, both in pairs if both[0] != both[1])
+    row, said = _first_elsewhere(query_ids, gallery_ids)
+    if row is not None:
         way = by_rows or either("", "the numbers of the rows as both ids")
         way = f"{way} if rows are meant, or " if way else ""
         raise FormatError(
-            f"diagonal: pairs row i with row i, but both sides have the same ids in another order "
-            f"(row {row} is {one!r} and {other!r}); give {way}a ground truth file of these ids"
+            f"diagonal: pairs row i with row i, but {said} "
+            f"(row {row} is {query_ids[row]!r} and {gallery_ids[row]!r}); give {way}a ground "
+            "truth file of these ids"
         )
+
+
+def _first_elsewhere(
+    query_ids: Sequence[str], gallery_ids: Sequence[str]
+) -> tuple[int | None, str]:
+    """The first row whose item stands elsewhere by its name, and what the names say."""
+    queries, items = nouns.sides()
+    known = set(gallery_ids)
+    hashed = [name.rpartition("#")[0] for name in query_ids]
+    numbered = [stem_of(name) for name in query_ids]
+    others = [stem_of(name) for name in gallery_ids]
+    for names, of, fits, said in (
+        (query_ids, gallery_ids, set(query_ids) == known, "both sides have the same ids"),
+        (hashed, gallery_ids, known.issuperset(hashed), f"the {queries} are called after {items}"),
+        (numbered, gallery_ids, set(numbered) == known, f"the {queries} are called after {items}"),
+        (numbered, others, set(numbered) == set(others) and len(set(others)) == len(others),
+         f"the {queries} are called after {items}"),
+    ):  # fmt: skip
+        if fits:
+            pairs = enumerate(zip(names, of, strict=True))
+            row = next((row for row, (one, other) in pairs if one != other), None)
+            return row, f"{said} in another order"
+    return None, ""
 
 
 def _shares(

@@ -366,6 +366,15 @@ def bare_reading(one: Reading) -> Reading:
     )
 
 
+def stem_of(name: str) -> str:
+    """What a name says without a number at its end and the ending of a file.
+
+    >>> stem_of("a.mp4#3"), stem_of("a_0"), stem_of("a.mp4")
+    ('a', 'a', 'a')
+    """
+    return _without_ending(_NUMBERED_NAME.fullmatch(name).groups()[0])  # type: ignore[union-attr]
+
+
 def _bare(name: str) -> str:
     stem, number = _NUMBERED_NAME.fullmatch(name).groups(default="")  # type: ignore[union-attr]
     return _without_ending(stem) + number
