@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -1076,3 +1077,27 @@ def test_a_diagonal_over_texts_called_after_videos_in_another_order_is_asked_abo
 def test_a_diagonal_over_captions_of_some_of_the_videos_is_asked_about():
     with pytest.raises(FormatError, match="row 1 is 'a#1' and 'b'"):
         read_ground_truth("diagonal", ["a#0", "a#1", "b#0"], ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("names", [
+    ("caption_idx", "image_idx"), ("sent", "doc"), ("txt_idx", "img_idx"), ("query_id", "video_id"),
+])  # fmt: skip
+@pytest.mark.parametrize("kind", [
+    "csv", "tsv", "named.csv", "parquet", "records.json", "split.json", "named.parquet",
+])  # fmt: skip
+@pytest.mark.parametrize("graded", [False, True])
+def test_the_row_numbers_of_pandas_are_no_side_of_a_ground_truth(tmp_path, names, kind, graded):
+    right = [2, 0, 3, 1]
+    frame = pd.DataFrame({names[1]: right, names[0]: range(4)})
+    frame = frame.assign(relevance=1) if graded else frame
+    path, shuffled = tmp_path / f"gt.{kind}", frame.sample(frac=1, random_state=1)
+    whole = shuffled.reset_index()
+    {
+        "csv": lambda: shuffled.to_csv(path), "tsv": lambda: shuffled.to_csv(path, sep="\t"),
+        "named.csv": lambda: whole.to_csv(path, index=False),
+        "parquet": lambda: shuffled.to_parquet(path), "named.parquet": lambda: whole.to_parquet(path),
+        "records.json": lambda: whole.to_json(path, orient="records"),
+        "split.json": lambda: shuffled.to_json(path, orient="split"),
+    }[kind]()  # fmt: skip
+    truth = read_ground_truth(path, list("0123"), list("0123"))
+    assert rows(truth) == [[item] for item in right]

@@ -24,6 +24,7 @@ from rerank.io.side_words import (
     names_sides,
     plain,
     said_by_words,
+    sides_in_words,
 )
 from rerank.io.truths.joined_lists import Joined, joined, joined_by_file_name
 from rerank.io.truths.judgements import one_of
@@ -202,10 +203,11 @@ def _captions_by_key(content: dict[str, Any], where: str) -> Iterator[Reading]:
 def _pandas(table: PandasTable, where: str) -> Iterable[Reading]:
     """A table as pandas writes it: by its columns, or texts by their index."""
     header, rows = table.columns, table.rows
-    if names_both(header):
+    video = first_field(header, VIDEO_FIELDS)
+    more = video is not None or len(header) > 2
+    if names_both(header) or (more and sides_in_words(header) is not None):
         records = [dict(zip(header, row, strict=True)) for row in rows]
         return readings_of_records(records, where, how="a table of pandas", kind="row")
-    video = first_field(header, VIDEO_FIELDS)
     if len(header) == 2 and video is None and (_are_pairs(rows) or not rows):
         how = f"a table of pandas with the columns {named(header)} (such as {HEADERS} say more)"
         return [replace(_list_of_pairs(rows, where), how=how, says=said_by_words(*header))]

@@ -23,8 +23,8 @@ from rerank.io.side_words import (
     captions_of,
     first_field,
     names_both,
-    names_sides,
-    said_by_words,
+    numbers_rows,
+    sides_in_words,
 )
 from rerank.io.splits import is_named_like_splits, is_of_splits, may_say_split, says_by_name
 from rerank.io.truths.judgements import are_beside, graded_captions, judging_fields, one_of
@@ -263,14 +263,16 @@ def _readings_of_some(found: Sequence[_Record], how: str) -> Iterator[Reading]:
 def _called_plainly(records: Sequence[Any]) -> Sequence[Any]:
     """Records of two fields that name their sides in other words, by the words that are known."""
     names = list(records[0]) if records and isinstance(records[0], dict) else []
-    if not names_sides(names) or names_both(names):
+    sides = None if names_both(names) else sides_in_words(names)
+    if sides is None:
         return records
     if any(not isinstance(each, dict) or each.keys() != set(names) for each in records):
         return records
-    text_first = said_by_words(*names) == "text-video"
-    text, video = names if text_first else names[::-1]
+    text, video = sides
     # A query is an id, or the caption itself.
-    return [{"query": each[text], "video_id": each[video]} for each in records]
+    called = {text: "query", video: "video_id"}
+    left = {name: called.get(name, name) for name in names if not numbers_rows(name)}
+    return [{new: each[name] for name, new in left.items()} for each in records]
 
 
 def _one_each(records: Sequence[Any]) -> Sequence[Any]:
