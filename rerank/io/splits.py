@@ -19,6 +19,9 @@ _PART = (
     "evaluation|holdout|query|gallery"
 )
 _WORD = re.compile(rf"({_PART})([ _-]?(set|split))?[ _-]?[a-d]?\d{{0,4}}k?", re.IGNORECASE)
+_NUMBERED = re.compile(rf"({'|'.join(_COLUMNS)})\d{{1,3}}")
+# What stands beside the name of a split.
+_OF_PAIRS = {"gt", "groundtruth", "ground", "truth", "qrels", "pairs", "queries", "data", "labels"}
 # What a folder of tables says of its rows by the names of its files, as a column.
 OF_FILES = "file_split"
 _SOUNDS = re.compile("audios?|sounds?|speech", re.IGNORECASE)
@@ -81,6 +84,16 @@ def is_split_word(value: str) -> bool:
     [True, True, True, True, False]
     """
     return _WORD.fullmatch(value) is not None
+
+
+def is_split_key(key: str) -> bool:
+    """Whether a key of an object is called as one of several splits of a ground truth.
+
+    >>> [is_split_key(key) for key in ("train_gt", "qrels-test", "fold1", "Split_2", "testimony")]
+    [True, True, True, True, False]
+    """
+    left = [piece for piece in re.split(r"[\W_]+", key.lower()) if piece and piece not in _OF_PAIRS]
+    return is_split_word(" ".join(left)) or _NUMBERED.fullmatch("".join(left)) is not None
 
 
 def split_of_file(name: str) -> str:

@@ -1095,9 +1095,33 @@ def test_the_row_numbers_of_pandas_are_no_side_of_a_ground_truth(tmp_path, names
     {
         "csv": lambda: shuffled.to_csv(path), "tsv": lambda: shuffled.to_csv(path, sep="\t"),
         "named.csv": lambda: whole.to_csv(path, index=False),
-        "parquet": lambda: shuffled.to_parquet(path), "named.parquet": lambda: whole.to_parquet(path),
+        "parquet": lambda: shuffled.to_parquet(path),
+        "named.parquet": lambda: whole.to_parquet(path),
         "records.json": lambda: whole.to_json(path, orient="records"),
         "split.json": lambda: shuffled.to_json(path, orient="split"),
     }[kind]()  # fmt: skip
     truth = read_ground_truth(path, list("0123"), list("0123"))
     assert rows(truth) == [[item] for item in right]
+
+
+@pytest.mark.parametrize("right", ["positives", "pos", "relevant", "video_ids"])
+@pytest.mark.parametrize("beside", [{}, {"text": "a dog"}, {"query": "a dog"}])
+def test_positives_by_text_count_and_negatives_do_not(tmp_path, right, beside):
+    content = {
+        "t0": {**beside, right: ["a"], "negatives": ["b", "nobody knows"]},
+        "t1": {**beside, right: ["b", "c"], "negatives": ["a", "a"]},
+    }
+    assert rows(read(tmp_path, content, texts=["t0", "t1"], videos=["a", "b", "c"])) == [
+        [0],
+        [1, 2],
+    ]
+    content["t1"][right] = []
+    with pytest.raises(FormatError, match="the text 't1' has an empty entry"):
+        read(tmp_path, content, texts=["t0", "t1"], videos=["a", "b", "c"])
+
+
+def test_other_lists_beside_captions_are_no_positives(tmp_path):
+    content = {"a": {"captions": ["x", "y"], "answers": ["dog"]},
+               "b": {"captions": ["z"], "answers": ["cat"]}}  # fmt: skip
+    truth = read(tmp_path, content, texts=["a#0", "a#1", "b#0"], videos=["a", "b"])
+    assert rows(truth) == [[0], [0], [1]]

@@ -233,3 +233,47 @@ def test_captions_of_two_kinds_of_one_video_keep_their_numbers(tmp_path):
     texts = [f"v{i}#{k}" for i in range(3) for k in range(2)]
     truth = read_ground_truth(path, texts, V[:3])
     assert [found.tolist() for found in truth.positives] == [[0], [0], [1], [1], [2], [2]]
+
+
+KEYS = [
+    ("test_gt", "train_gt"),
+    ("gt_test", "gt_train"),
+    ("fold1", "fold2"),
+    ("testA", "testB"),
+    ("Split_1", "Split_2"),
+    ("test2014", "train2014"),
+    ("qrels-test", "qrels-train"),
+]
+
+
+@pytest.mark.parametrize("keys", KEYS)
+@pytest.mark.parametrize("form", ["objects", "lists", "records", "inside", "described"])
+def test_keys_that_are_called_like_splits_are_splits(tmp_path, keys, form):
+    parts = [PAIRS["test"], PAIRS["train"]]
+    if form == "lists":
+        parts = [[list(pair) for pair in part.items()] for part in parts]
+    if form == "records":
+        parts = [[{"query_id": a, "video_id": b} for a, b in part.items()] for part in parts]
+    content = dict(zip(keys, parts, strict=True))
+    wrapped = {"inside": {"data": content}, "described": {"info": {"year": 1}, **content}}
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps(wrapped.get(form, content)))
+    truth = read_ground_truth(path, TEST, V, split=keys[0])
+    assert [rows.tolist() for rows in truth.positives] == [[3], [4]]
+    with pytest.raises(FormatError, match=f"several splits: '{keys[0]}' .2 of.*split='{keys[0]}'"):
+        read_ground_truth(path, [*TEST, *TRAIN], V)
+    truth = read_ground_truth(path, TRAIN, V)
+    assert [rows.tolist() for rows in truth.positives] == [[0], [1], [2]]
+    assert f"{keys[1]!r} is read" in truth.notes[0]
+
+
+@pytest.mark.parametrize("value", [
+    lambda v: v, lambda v: [v], lambda v: {v: 1}, lambda v: {"video": v}, lambda v: [{"video": v}],
+    lambda v: {"positives": [v]}, lambda v: {"positives": [v], "negatives": ["v5"]},
+])  # fmt: skip
+def test_texts_that_are_called_like_splits_are_texts(tmp_path, value):
+    path = tmp_path / "gt.json"
+    texts = ["train_1", "test_2", "fold3"]
+    path.write_text(json.dumps({text: value(V[i]) for i, text in enumerate(texts)}))
+    truth = read_ground_truth(path, texts, V)
+    assert [rows.tolist() for rows in truth.positives] == [[0], [1], [2]]

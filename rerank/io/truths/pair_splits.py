@@ -11,8 +11,10 @@ from typing import NamedTuple, Protocol
 from rerank.core.errors import FormatError
 from rerank.core.wording import either, option
 from rerank.io.files import named
+from rerank.io.splits import split_of_file
 from rerank.io.truths.records import Pair, Reading
 
+_TESTS = ("test", "testing")
 # The word for all splits together.
 ALL = "/"
 
@@ -160,7 +162,7 @@ def first_of_splits(readings: Iterable[Reading], wanted: Wanted) -> list[Reading
 
 
 def _test_first(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=lambda name: (name.lower() not in ("test", "testing"), name))
+    return sorted(names, key=lambda name: (split_of_file(name).lower() not in _TESTS, name))
 
 
 def _together(parts: Sequence[Decision]) -> Decision:
