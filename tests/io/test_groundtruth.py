@@ -1125,3 +1125,31 @@ def test_other_lists_beside_captions_are_no_positives(tmp_path):
                "b": {"captions": ["z"], "answers": ["cat"]}}  # fmt: skip
     truth = read(tmp_path, content, texts=["a#0", "a#1", "b#0"], videos=["a", "b"])
     assert rows(truth) == [[0], [0], [1]]
+
+
+PATHS = {
+    "gt.json": '{"t0": "v0", "t1": "v1"}', "gt.csv": "query,video\nt0,v0\nt1,v1\n",
+    "gt.txt": "t0 0 v0 1\nt1 0 v1 1\n", "lists.json": '{"v0": ["t0"], "v1": ["t1"]}',
+    "captions.csv": "caption,video\nt0,v0\nt1,v1\n",
+    "paths.json": '{"t0": "/x/v0.mp4", "t1": "y/v1"}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("path", ["/data/{}.jpg", "data/{}", "C:\\data\\{}.mp4"])
+def test_ids_that_are_paths_are_matched_without_their_folders_where_that_tells_all_apart(
+    tmp_path, name, path
+):
+    gt = tmp_path / name
+    gt.write_text(PATHS[name])
+    found = read_ground_truth(gt, ["t0", "t1"], [path.format("v1"), path.format("v0")])
+    assert rows(found) == [[1], [0]]
+    assert "matched without folders and file endings" in found.notes[-1]
+    with pytest.raises(FormatError, match="v0"):
+        videos = [path.format("v1"), path.format("v0"), f"/other/{path.format('v0')}"]
+        read_ground_truth(gt, ["t0", "t1"], videos)
+
+
+def test_names_that_only_their_folders_tell_apart_stay_apart(tmp_path):
+    with pytest.raises(FormatError, match="neither the id of a text"):
+        read(tmp_path, {"t0": "a/v0", "t1": "b/v0"}, texts=["t0", "t1"], videos=["c/v0", "c/v1"])

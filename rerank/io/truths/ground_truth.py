@@ -15,10 +15,13 @@ from rerank.core.wording import either, option
 from rerank.io.files import PathLike, as_path, named, to_json, write_text
 from rerank.io.ids import check_unique
 from rerank.io.row_numbers import in_other_order
+from rerank.io.truths.bare_names import bare, barest, renamed, stem_of
 from rerank.io.truths.forms import readings_of
 from rerank.io.truths.pair_splits import Decision, UnfitError, Wanted, first_of_splits, of_one_split
-from rerank.io.truths.records import Pair, Reading, bare_reading, stem_of, without_endings
+from rerank.io.truths.records import Pair, Reading, renamed_reading
 
+# What may be left out of names, for those that fit in no other way.
+_CHANGES = ((bare, "file endings"), (barest, "folders and file endings"))
 # So many pairs tell one reading from another.
 _SAMPLE = 20_000
 # And so many where only a reading with many pairs that fit is looked for: so many of them are seen.
@@ -195,11 +198,12 @@ def read_ground_truth(
     videos = {name: row for row, name in enumerate(gallery_ids)}
 
     def fitting(
-        texts: dict[str, int], videos: dict[str, int], change: Callable[[Reading], Reading] | None
+        texts: dict[str, int], videos: dict[str, int], change: Callable[[str], str] | None
     ) -> Decision:
         readings = (reading for reading in readings_of(Path(path)) if reading.count)
+        changed = partial(renamed_reading, change=change or str)
         return of_one_split(
-            readings if change is None else map(change, readings),
+            readings if change is None else filter(None, map(changed, readings)),
             partial(_decide, texts=texts, videos=videos, where=where, direction=direction),
             texts,
             videos,
@@ -209,17 +213,18 @@ def read_ground_truth(
     try:
         found = fitting(texts, videos, None)
     except UnfitError:
-        bare = without_endings(texts), without_endings(videos)
-        if bare == (None, None):
+        for change, without in _CHANGES:
+            named_so = renamed(texts, change), renamed(videos, change)
+            if named_so == (None, None):
+                continue
+            with contextlib.suppress(FormatError):
+                sides = named_so[0] or texts, named_so[1] or videos
+                found = fitting(*sides, change)
+                note = f"{where}: names no id as it is written; names are matched without {without}"
+                found, (texts, videos) = found._replace(notes=(*found.notes, note)), sides
+                break
+        else:
             raise
-        found = None
-        with contextlib.suppress(FormatError):
-            texts, videos = bare[0] or texts, bare[1] or videos
-            found = fitting(texts, videos, bare_reading)
-        if found is None:
-            raise
-        note = f"{where}: names no id as it is written; names are matched without file endings"
-        found = found._replace(notes=(*found.notes, note))
     return _build(found, texts, videos, query_ids, where=where, allow_unjudged=allow_unjudged)
 
 

@@ -27,22 +27,17 @@ from rerank.io.side_words import (
     sides_in_words,
 )
 from rerank.io.splits import is_named_like_splits, is_of_splits, may_say_split, says_by_name
+from rerank.io.truths.bare_names import bare, without_ending, without_folder
 from rerank.io.truths.judgements import are_beside, graded_captions, judging_fields, one_of
 from rerank.io.truths.unsaid_labels import refuse_unsaid
 
 _NUMBER_FIELDS = ("commentnumber", "captionnumber", "sentencenumber", "captionindex")
-
-_ENDINGS = tuple(
-    ".mp4 .avi .mkv .webm .mov .mpg .mpeg .wmv .3gp .flv .m4v .jpg .jpeg .png .webp .gif .bmp "
-    ".wav .flac .mp3 .npy".split()
-)
 
 _YES_NO = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 
 _OF_PAIRS = (*TEXT_FIELDS, *VIDEO_FIELDS, *CAPTION_FIELDS, *GRADE_FIELDS)
 
 _COUNTED = re.compile(r"\s*\d{1,18}\s*")
-_NUMBERED_NAME = re.compile(r"(.+?)((?:#|_|-)\d+)?", re.DOTALL)
 
 # Lines that tell what a file without a header is.
 LOOKED_AT = 200
@@ -341,53 +336,20 @@ def _record(record: object, place: str) -> _Record:
     )
 
 
-def _without_ending(name: str) -> str:
-    head, dot, ending = name.rpartition(".")
-    whole = head and not head.endswith("/")
-    return head if whole and f"{dot}{ending.lower()}" in _ENDINGS else name
-
-
-def without_endings(ids: Mapping[str, int]) -> dict[str, int] | None:
-    """Rows by ids without the endings of files; None where two would be one, or none has any.
-
-    >>> without_endings({"a.jpg": 0, "b.jpg": 1}), without_endings({"a.jpg#0": 0, "b#0": 1})
-    ({'a': 0, 'b': 1}, {'a#0': 0, 'b#0': 1})
-    >>> without_endings({"a.jpg": 0, "a.png": 1}), without_endings({"a": 0})
-    (None, None)
-    """
-    made = {_bare(name): row for name, row in ids.items()}
-    return made if len(made) == len(ids) and made != ids else None
-
-
-def bare_reading(one: Reading) -> Reading:
-    """The same with names without the endings of files."""
+def renamed_reading(one: Reading, change: Callable[[str], str]) -> Reading | None:
+    """The same with names that are changed; None where two would be one without their folders."""
+    names = {*one.empty, *(name for pair in one.pairs for name in pair[:2])}
+    if len(set(map(change, names))) < len(set(map(bare, names))):
+        return None
     return replace(
         one,
-        build=lambda step: [Pair(_bare(p[0]), _bare(p[1]), p.grade) for p in one.build(step)],
-        empty=tuple(map(_bare, one.empty)),
+        build=lambda step: [Pair(change(p[0]), change(p[1]), p.grade) for p in one.build(step)],
+        empty=tuple(map(change, one.empty)),
     )
 
 
-def stem_of(name: str) -> str:
-    """What a name says without a number at its end and the ending of a file.
-
-    >>> stem_of("a.mp4#3"), stem_of("a_0"), stem_of("a.mp4")
-    ('a', 'a', 'a')
-    """
-    return _without_ending(_NUMBERED_NAME.fullmatch(name).groups()[0])  # type: ignore[union-attr]
-
-
-def _bare(name: str) -> str:
-    stem, number = _NUMBERED_NAME.fullmatch(name).groups(default="")  # type: ignore[union-attr]
-    return _without_ending(stem) + number
-
-
-def _without_folder(name: str) -> str:
-    return name.rstrip("/").rpartition("/")[2]
-
-
 def _coco_number(record: _Record) -> str | None:
-    name = _without_ending(_without_folder(record.video))
+    name = without_ending(without_folder(record.video))
     digits = re.fullmatch(r"(?:COCO_\w+_)?(\d{1,4000})", name)
     return None if digits is None else str(int(digits.group(1)))
 
@@ -395,10 +357,10 @@ def _coco_number(record: _Record) -> str | None:
 # Every way in which people call a video that a record names.
 _VIDEO_NAMES: dict[str, Callable[[_Record], str | None]] = {
     "": lambda record: record.video,
-    ", videos without file ending": lambda record: _without_ending(record.video),
-    ", videos without folder": lambda record: _without_folder(record.video),
-    ", videos without folder and ending": lambda record: _without_ending(
-        _without_folder(record.video)
+    ", videos without file ending": lambda record: without_ending(record.video),
+    ", videos without folder": lambda record: without_folder(record.video),
+    ", videos without folder and ending": lambda record: without_ending(
+        without_folder(record.video)
     ),
     ", videos as video_start_end": lambda record: record.others[0] if record.others else None,
     ", images by the number in their name": _coco_number,
