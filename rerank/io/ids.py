@@ -3,6 +3,7 @@
 Ids in a small file beside an array that has no room for them.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from rerank.io.container import ID_NAMES, MORE_ID_NAMES
 from rerank.io.field import Field, afford
 from rerank.io.files import foreign, named, read_json, read_text, regular_file, safely
 
+# What a line says that is no id but the name of all.
+_HEADER = re.compile(
+    r"#?\s*([a-z]+[ _-]?)?(ids?|names?|keys?|file_?names?|paths?)|video|image|clip|query|caption",
+    re.IGNORECASE,
+)
 # Larger whole numbers have neighbours that are written alike.
 _EXACT = 2.0**53
 
@@ -144,9 +150,18 @@ def check_count(ids: Sequence[str], count: int, where: str, of: str) -> None:
         FormatError: the counts differ.
     """
     if len(ids) != count:
-        raise FormatError(
-            f"{where}: {len(ids)} ids for the {count} rows of {of}; every row needs its id"
+        header = len(ids) == count + 1 and _is_header(ids)
+        said = (
+            f"; if its first line, {named([ids[0]])}, is a header, leave it out" if header else ""
         )
+        raise FormatError(
+            f"{where}: {len(ids)} ids for the {count} rows of {of}; every row needs its id{said}"
+        )
+
+
+def _is_header(ids: Sequence[str]) -> bool:
+    """Whether the first of some ids is called as a column of ids is, and no other."""
+    return [at for at, name in enumerate(ids) if _HEADER.fullmatch(name)] == [0]
 
 
 def is_list(field: Field) -> bool:

@@ -230,3 +230,20 @@ def test_ids_by_the_number_of_their_row_are_read_in_any_order(tmp_path, first):
     path.write_text(json.dumps({str(i): f"v{i}" for i in (*range(11), 13)}))
     with pytest.raises(FormatError, match="every row from 0 to 11 once"):
         read_embeddings(tmp_path / "v.npy", ids=path)
+
+
+@pytest.mark.parametrize("header", ["video_id", "id", "#ids", "filename", "Video ID"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_the_header_of_a_list_of_ids_is_told_of(tmp_path, header, beside):
+    np.save(tmp_path / "v.npy", ROWS)
+    path = tmp_path / ("v.ids.txt" if beside else "names.txt")
+    path.write_text("\n".join([header, *IDS]))
+    said = {} if beside else {"ids": path}
+    with pytest.raises(
+        FormatError, match=f"13 ids for the 12.* first line, '{header}', is a header"
+    ):
+        read_embeddings(tmp_path / "v.npy", **said)
+    for lines in (["v12", *IDS], [header, *IDS, "more"]):
+        path.write_text("\n".join(lines))
+        with pytest.raises(FormatError, match="needs its id$"):
+            read_embeddings(tmp_path / "v.npy", **said)
