@@ -277,3 +277,22 @@ def test_texts_that_are_called_like_splits_are_texts(tmp_path, value):
     path.write_text(json.dumps({text: value(V[i]) for i, text in enumerate(texts)}))
     truth = read_ground_truth(path, texts, V)
     assert [rows.tolist() for rows in truth.positives] == [[0], [1], [2]]
+
+
+def test_no_pair_is_dropped_by_a_column_that_is_not_called_like_splits(tmp_path):
+    path = tmp_path / "gt.csv"
+    names = ["query_id", "video_id", "kind"]
+    # What is said of the items leaves the pairs alone.
+    rows = [("a", "v0", "video"), ("a", "v1", "audio"), ("b", "v0", "video")]
+    _columns_written(path, rows, names)
+    assert read_ground_truth(path, ["a", "b"], V).n_pairs == 3
+    # One of two that name a text is never taken for the other.
+    rows = [("a", "v0", "test"), ("a", "v1", "train"), ("b", "v0", "test")]
+    _columns_written(path, rows, names)
+    with pytest.raises(FormatError, match="several splits: 'test' .2 .*split='/' for all"):
+        read_ground_truth(path, ["a", "b"], V)
+    assert read_ground_truth(path, ["a", "b"], V, split="/").n_pairs == 3
+    assert read_ground_truth(path, ["a", "b"], V, split="test").n_pairs == 2
+    # Two that say the same are one.
+    _columns_written(path, [(*row[:2], s) for row in rows for s in ("val", "test")], names)
+    assert read_ground_truth(path, ["a", "b"], V).n_pairs == 3

@@ -127,8 +127,13 @@ def of_one_split(
             )
             return chosen._replace(notes=(*chosen.notes, note))
         return chosen
-    if unnamed and not unfit and _are_apart(found, texts, videos):
-        return _together(list(found.values()))
+    if unnamed and not unfit and not any(_has_strange(x, texts, videos) for x in found.values()):
+        held = [_held(one, texts, videos) for one in found.values()]
+        if sum(map(len, held)) == len(set().union(*held)):
+            # All names are known, and no text is of two splits: all are meant.
+            return _together(list(found.values()))
+        if len({frozenset(one.pairs) for one in found.values()}) > 1:
+            raise _asked(found, texts, videos, wanted)
     return _chosen(found, texts, videos, wanted, [*found, *unfit])
 
 
@@ -193,11 +198,8 @@ def _held(one: Decision, texts: dict[str, int], videos: dict[str, int]) -> set[s
     return {pair.first for pair in _known(one, texts, videos)}
 
 
-def _are_apart(found: dict[str, Decision], texts: dict[str, int], videos: dict[str, int]) -> bool:
-    """Whether all names are known and no text is of two splits: all are meant."""
-    held = [_held(one, texts, videos) for one in found.values()]
-    strange = any(len(_known(one, texts, videos)) < len(set(one.pairs)) for one in found.values())
-    return not strange and sum(map(len, held)) == len(set().union(*held))
+def _has_strange(one: Decision, texts: dict[str, int], videos: dict[str, int]) -> bool:
+    return len(_known(one, texts, videos)) < len(set(one.pairs))
 
 
 def _chosen(
@@ -219,14 +221,22 @@ def _chosen(
             "all of these texts that they name"
         )
         return found[name]._replace(notes=(*found[name].notes, note))
+    raise _asked(found, texts, videos, wanted)
+
+
+def _asked(
+    found: dict[str, Decision], texts: dict[str, int], videos: dict[str, int], wanted: Wanted
+) -> FormatError:
+    """The question which of several splits is meant."""
+    held = {name: _held(one, texts, videos) for name, one in found.items()}
+    every = set().union(*held.values())
     order = _test_first(found)
     counts = ", ".join(f"{name!r} ({len(held[name])} of these texts)" for name in order)
-    strange = {name for name in found if len(known[name]) < len(set(found[name].pairs))}
-
+    strange = {name for name, one in found.items() if _has_strange(one, texts, videos)}
     first = order[0]
     one = wanted.say(first, whole=len(held[first]) == len(texts) and first not in strange)
     both = wanted.say(ALL, whole=len(every) == len(texts) and not strange)
-    raise FormatError(
+    return FormatError(
         f"{wanted.where}: holds several splits: {counts}; say which is meant: {one}, or {both} for "
         "all"
     )

@@ -26,7 +26,13 @@ from rerank.io.side_words import (
     numbers_rows,
     sides_in_words,
 )
-from rerank.io.splits import is_named_like_splits, is_of_splits, may_say_split, says_by_name
+from rerank.io.splits import (
+    is_named_like_splits,
+    is_of_splits,
+    kind_of_splits,
+    may_say_split,
+    says_by_name,
+)
 from rerank.io.truths.bare_names import bare, without_ending, without_folder
 from rerank.io.truths.judgements import are_beside, graded_captions, judging_fields, one_of
 from rerank.io.truths.unsaid_labels import refuse_unsaid
@@ -210,20 +216,21 @@ def _by_split(
             for value, record in zip(values, found, strict=True):
                 made.setdefault(value, []).append(record)
             sure = says_by_name(name, values)
-            if sure or _are_divided(list(made.values()), numbers=is_named_like_splits(name)):
+            of_items = is_named_like_splits(name) or kind_of_splits(values) == "sides"
+            if sure or _are_divided(list(made.values()), of_items=of_items):
                 return made, not sure
     return {"": list(found)}, False
 
 
-def _are_divided(parts: Sequence[Sequence[_Record]], *, numbers: bool) -> bool:
+def _are_divided(parts: Sequence[Sequence[_Record]], *, of_items: bool) -> bool:
     """Whether parts are things apart, and not captions of two kinds of the same videos.
 
-    `numbers`: they are numbered, so parts without a common video may be groups of videos as well.
+    `of_items`: numbers and sides, which may be said of videos; so parts have to share some.
     """
     videos = [{one.video for one in part} for part in parts]
     captions = [{each for one in part for each in one.captions} for part in parts]
     once = [sum(map(len, sets)) == len(set().union(*sets)) for sets in (videos, captions)]
-    if numbers and once[0]:
+    if of_items and once[0]:
         return False
     with_ids = any(one.text is not None for part in parts for one in part)
     return with_ids or once[0] or not once[1]
