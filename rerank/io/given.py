@@ -14,7 +14,7 @@ from rerank.io.container import ID_NAMES, MORE_ID_NAMES
 from rerank.io.files import named, one_line
 from rerank.io.ids import check_ids, first_duplicate
 from rerank.io.number_columns import torn, vectors_among
-from rerank.io.splits import counted_splits, is_named_like_splits, is_of_splits
+from rerank.io.splits import counted_splits, is_named_like_splits, is_of_splits, kind_of_splits
 
 
 @runtime_checkable
@@ -215,7 +215,8 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
 def _refuse_splits(table: Any, columns: Mapping[str, Any], role: str) -> None:  # noqa: ANN401
     """Refuse the rows of several splits, which are never merged."""
     for name, column in columns.items():
-        if not is_named_like_splits(name) or _holds_vectors(table[column]):
+        named_so = is_named_like_splits(name) and not _holds_vectors(table[column])
+        if not named_so and (_is_numeric(table[column]) or not _is_text(table[column])):
             continue
         values = [str(value) for value in _values(table[column])]
         if is_of_splits(name, values):
@@ -225,8 +226,8 @@ def _refuse_splits(table: Any, columns: Mapping[str, Any], role: str) -> None:  
                 one, every = f"df.filter({is_first})", f"df.drop({name!r})"
             raise RerankError(
                 f"{role}: column {name!r} of the DataFrame says that its rows are of several "
-                f"splits: {counted_splits(values)}; give those of one: {one}, or for all leave the "
-                f"column out: {every}"
+                f"{kind_of_splits(values)}: {counted_splits(values)}; give those of one: {one}, or "
+                f"for all leave the column out: {every}"
             )
 
 

@@ -1,16 +1,18 @@
 """Files that only name rows: ids in lines, a JSON list, or a column of a table."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rerank.core.errors import FormatError
 from rerank.core.wording import option
-from rerank.io.container import ID_NAMES, MORE_ID_NAMES, contents, side_in
+from rerank.io.container import ID_NAMES, MORE_ID_NAMES, Container, contents, side_in
 from rerank.io.field import Field
 from rerank.io.files import named, read_text, regular_file
 from rerank.io.ids import check_ids, check_unique, first_duplicate, read_ids, read_sidecar
 from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
+from rerank.io.row_numbers import check_order
 from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field
 
 
@@ -67,9 +69,17 @@ def read_id_file(path: Path, *, column: str | None = None, side: str = "") -> tu
                     f"holds the ids: {option('id-column', 'NAME')}"
                 )
             chosen = names[0]
-        ids = read_ids(container.fields[chosen])
-    check_unique(ids, str(path))
+        named_so = container.fields[chosen]
+        ids = read_ids(named_so)
+        check_unique(ids, str(path))
+        check_order(_beside(container, named_so), replace(named_so, where=str(path)))
     return ids
+
+
+def _beside(container: Container, ids: Field) -> dict[str, Field]:
+    """The columns beside that of the ids; not another one of the same."""
+    found = {**container.numbers, **container.fields}
+    return {name: item for name, item in found.items() if item is not ids}
 
 
 def _called_like_ids(lists: Mapping[str, Field], side: str) -> list[str]:

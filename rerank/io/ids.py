@@ -3,6 +3,7 @@
 Ids in a small file beside an array that has no room for them.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from rerank.io.container import ID_NAMES, MORE_ID_NAMES
 from rerank.io.field import Field, afford
 from rerank.io.files import foreign, named, read_json, read_text, regular_file, safely
 
+# What a line says that is no id but the name of all.
+_HEADER = re.compile(
+    r"#?\s*([a-z]+[ _-]?)?(ids?|names?|keys?|file_?names?|paths?)|video|image|clip|query|caption",
+    re.IGNORECASE,
+)
 # Larger whole numbers have neighbours that are written alike.
 _EXACT = 2.0**53
 
@@ -144,9 +150,18 @@ def check_count(ids: Sequence[str], count: int, where: str, of: str) -> None:
         FormatError: the counts differ.
     """
     if len(ids) != count:
-        raise FormatError(
-            f"{where}: {len(ids)} ids for the {count} rows of {of}; every row needs its id"
+        header = len(ids) == count + 1 and _is_header(ids)
+        said = (
+            f"; if its first line, {named([ids[0]])}, is a header, leave it out" if header else ""
         )
+        raise FormatError(
+            f"{where}: {len(ids)} ids for the {count} rows of {of}; every row needs its id{said}"
+        )
+
+
+def _is_header(ids: Sequence[str]) -> bool:
+    """Whether the first of some ids is called as a column of ids is, and no other."""
+    return [at for at, name in enumerate(ids) if _HEADER.fullmatch(name)] == [0]
 
 
 def is_list(field: Field) -> bool:
@@ -240,11 +255,22 @@ def find_sidecar(path: Path, *, name: str = "ids") -> Path | None:
     return found[0] if found else None
 
 
+def _by_row(content: dict[str, Any]) -> list[Any] | None:
+    """The ids of `{"0": id, "1": id, ...}`, whose keys are the numbers of all rows; else None."""
+    numbers = [list(map(str, range(first, first + len(content)))) for first in (0, 1)]
+    rows = next((each for each in numbers if content.keys() == set(each)), None)
+    if rows is None or (
+        list(content) != rows and all(isinstance(x, int) for x in content.values())
+    ):
+        return None
+    return [content[row] for row in rows]
+
+
 def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """Ids, and the group of each where the file has it.
 
     A text file has one id in a line. JSON is a list of ids, `{"ids": [...], "group_ids": [...]}`,
-    `{id: row}` that gives every row from 0 once, or `{row: id}` in the order of the rows.
+    `{id: row}` that gives every row from 0 once, or `{row: id}` with every row from 0 or 1 once.
 
     Raises:
         FormatError: anything else.
@@ -272,9 +298,8 @@ def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
         lists = [name for name, value in content.items() if isinstance(value, list)]
         if len(lists) == 1 and lists[0] in known:
             content = content[lists[0]]
-    if isinstance(content, dict) and list(content) == list(map(str, range(len(content)))):
-        # {"0": id, "1": id, ...}: the number of the row is the key.
-        content = list(content.values())
+    if isinstance(content, dict) and (rows := _by_row(content)) is not None:
+        content = rows
     if isinstance(content, dict):
         rows = list(content.values())
         if any(isinstance(row, bool) or not isinstance(row, int) for row in rows) or sorted(

@@ -11,7 +11,9 @@ from rerank.io.ids import is_list, read_ids
 _NAMES = (
     "index", "idx", "row", "row_index", "row_idx", "row_id", "row_number", "indices", "indexes",
     "__index_level_0__", "Unnamed: 0", "column 0", "order", "perm", "permutation", "sort_idx",
-    "sort_index", "sort_order", "shuffle", "shuffle_idx",
+    "sort_index", "sort_order", "shuffle", "shuffle_idx", "position", "row_num", "row_no", "line",
+    *(f"{of}_{number}" for of in ("emb", "embedding", "feat", "feature", "vector", "npy")
+      for number in ("idx", "index", "row")),
 )  # fmt: skip
 
 

@@ -22,10 +22,13 @@ from rerank.io.results import DirectionResult, read_results, write_results
 from rerank.io.run_columns import PLACES, Unused, is_counted
 from rerank.io.run_wrappers import (
     DISTANCES,
+    ID_LISTS,
     LISTS,
     RANKS,
+    RUNS,
     SCORES,
     is_one_list,
+    list_of,
     says_how_good,
     unwrapped,
 )
@@ -86,6 +89,7 @@ class _Lists:
     label: str = ""
     ranked: bool = False
     counted: str = ""
+    runs: dict[str, None] = field(default_factory=dict)
     unused: Unused = field(default_factory=Unused)
     found: dict[str, dict[str, list[tuple[str, float | None, float]]]] = field(default_factory=dict)
 
@@ -158,7 +162,7 @@ class _Lists:
     def _one(
         self, direction: str, found: Mapping[str, list[tuple[str, float | None, float]]]
     ) -> RankedLists:
-        self._check_rising(found)
+        rising = self._check_rising(found)
         items, scores = [], []
         for query, entries in found.items():
             scored = any(score is not None for _, score, _ in entries)
@@ -169,6 +173,12 @@ class _Lists:
             if len(set(names)) < len(names):
                 seen: set[str] = set()
                 twice = next(name for name in names if name in seen or seen.add(name))
+                if len(self.runs) > 1:
+                    raise FormatError(
+                        f"{self.where}: holds the runs {named(list(self.runs))}, and query "
+                        f"{named([query])} lists {named([twice])} in more than one; keep one of "
+                        "them in the file"
+                    )
                 raise FormatError(
                     f"{self.where}: query {named([query])} lists {named([twice])} twice"
                 )
@@ -185,12 +195,17 @@ class _Lists:
             label=self.label,
             source=self.where,
             ranked=self.ranked,
-            notes=self.unused.notes(self.where),
+            notes=(*self.unused.notes(self.where), *rising),
             counted=self.counted,
         )
 
-    def _check_rising(self, found: Mapping[str, list[tuple[str, float | None, float]]]) -> None:
+    def _check_rising(
+        self, found: Mapping[str, list[tuple[str, float | None, float]]]
+    ) -> tuple[str, ...]:
         """Refuse scores of which the smallest stands first in every list, as with distances.
+
+        Returns:
+            What is said of them where the file says no ranks.
 
         Raises:
             FormatError: the scores rise with the ranks, or count as ranks do.
@@ -201,17 +216,20 @@ class _Lists:
         ]
         rising = all(a < b for line in scores for a, b in zip(line, line[1:], strict=False))
         if not rising or min(map(len, scores), default=0) < _SHORTEST:
-            return
+            return ()
+        way = "if the smallest is best, turn their sign, or call them distance"
         if self.ranked:
             raise FormatError(
-                f"{self.where}: in every list the scores rise with the ranks; if the smallest is "
-                "best, turn their sign, or call them distance in a table with a header"
+                f"{self.where}: in every list the scores rise with the ranks; {way} in a table "
+                "with a header"
             )
         if all(line in (list(range(len(line))), list(range(1, len(line) + 1))) for line in scores):
             raise FormatError(
                 f"{self.where}: the scores count 1, 2, 3, ... along every list, as ranks do; if "
                 "they are ranks, give lists of items, best first, without numbers"
             )
+        said = "the scores rise down every list, and the largest is read as best"
+        return (f"{self.where}: {said}; {way}",)
 
 
 def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
@@ -278,6 +296,7 @@ def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
         if len(parts) != 6:
             raise FormatError(f"{path}: line {number} has {len(parts)} columns; {_EXPECTED}")
         lists.add(parts[0], parts[2], parts[4], parts[3])
+        lists.runs[parts[5]] = None
     return lists.lists()
 
 
@@ -353,7 +372,7 @@ def _judge(where: str, columns: Mapping[str, bool]) -> None:
         FormatError: it has none of queries, or none of items.
     """
     query = first_field(columns, TEXT_FIELDS)
-    listed = any(name.lower() in LISTS and lists for name, lists in columns.items())
+    listed = any(plain(name) in (*LISTS, *ID_LISTS) and lists for name, lists in columns.items())
     if query is None or not (listed or _item_field(columns, query)):
         raise _no_columns(where, columns)
 
@@ -421,8 +440,9 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
         query = first_field(record, TEXT_FIELDS)
         if query is None:
             raise _no_columns(lists.where, record)
-        nested = next((n for n in record if str(n).lower() in LISTS
-                       and isinstance(record[n], list | Mapping)), None)  # fmt: skip
+        nested = list_of(record)
+        if (run := first_field(record, RUNS)) is not None and isinstance(record[run], str | int):
+            lists.runs[str(record[run])] = None
         if nested is not None:
             listed = _beside(lists, record, query, nested)
             _add_list(lists, record[query], listed, direction)

@@ -12,6 +12,13 @@ LISTS = (
     "items", "results", "hits", "ranking", "neighbors", "neighbours", "matches", "docs",
     "documents", "candidates", "retrieved", "predictions", "topk", "ids",
 )  # fmt: skip
+# What lists the items as well, where nothing above does.
+ID_LISTS = (
+    "docids", "documentids", "videoids", "imageids", "itemids", "galleryids", "corpusids",
+    "clipids", "passageids", "productids", "docnos", "pids", "vids", "videos", "images", "clips",
+)  # fmt: skip
+# What names the run that an entry is of.
+RUNS = ("run", "runid", "runname", "runtag", "tag", "system", "systemid", "model", "method")
 # What says how good an item is, the higher the better; how far away; its place.
 SCORES = (
     "score", "similarity", "sim", "cosine", "probability", "prob", "logit", "points", "confidence",
@@ -85,4 +92,19 @@ def says_how_good(entry: Mapping[str, Any]) -> bool:
 
 def is_one_list(value: Mapping[str, Any]) -> bool:
     """Whether an object holds the list of one query: `{"ids": [...], "scores": [...]}`."""
-    return any(plain(str(key)) in LISTS and isinstance(x, list) for key, x in value.items())
+    return list_of(value, (list,)) is not None
+
+
+def list_of(record: Mapping[str, Any], kinds: tuple[type, ...] = (list, Mapping)) -> str | None:
+    """The field of a record that lists its items; None where none does.
+
+    >>> list_of({"docids": ["a"], "hits": ["b"]}), list_of({"qid": 1, "docids": ["a"]})
+    ('hits', 'docids')
+    """
+    return next(
+        (
+            key for words in (LISTS, ID_LISTS) for key, value in record.items()
+            if plain(str(key)) in words and isinstance(value, kinds)
+        ),
+        None,
+    )  # fmt: skip

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+from rerank.io.row_numbers import is_row_number
+
 # What tables and records call the two sides, the captions and the grade: letters and digits of the
 # name, lower case; the first that is there counts.
 TEXT_FIELDS = (
@@ -49,6 +51,9 @@ _TEXT_WORD = "(txt|text|caption|sentence|sent|query|querie|question)s?"
 _VIDEO_WORD = "(vid|video|img|image|doc|document|item|clip|gallery|corpus|passage|product)s?"
 
 _COLUMN = "(id|idx|index|row|name)?s?"
+
+# An index, two sides and a grade.
+_MOST_COLUMNS = 4
 
 _NUMBERED_CAPTION = re.compile(r"(caption|sentence|description|text|comment)\d+")
 
@@ -134,7 +139,28 @@ def is_words(item: object) -> bool:
 
 def names_sides(header: Sequence[str]) -> bool:
     """Whether a header names both sides, also in other words where it has two columns."""
-    return names_both(header) or (len(header) == 2 and said_by_words(*header) != "")
+    return names_both(header) or sides_in_words(header) is not None
+
+
+def sides_in_words(header: Sequence[str]) -> tuple[str, str] | None:
+    """The columns of texts and of videos, where there are but numbers of rows and grades beside.
+
+    >>> sides_in_words(["", "image_idx", "caption_idx"]), sides_in_words(["a", "b"])
+    (('caption_idx', 'image_idx'), None)
+    """
+    if len(header) > _MOST_COLUMNS:
+        return None
+    left = [name for name in header if not numbers_rows(name)]
+    sides = [name for name in left if first_field([name], GRADE_FIELDS) is None]
+    says = said_by_words(*sides) if len(sides) == 2 else ""
+    if not says:
+        return None
+    return (sides[0], sides[1]) if says == "text-video" else (sides[1], sides[0])
+
+
+def numbers_rows(name: str) -> bool:
+    """Whether a column of a table is that of the numbers of its rows, as pandas writes it."""
+    return not name or is_row_number(name)
 
 
 def said_by_words(left: str, right: str) -> str:

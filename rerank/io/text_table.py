@@ -14,6 +14,7 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 
 from rerank.core.errors import FormatError
+from rerank.io.container import ID_NAMES, MORE_ID_NAMES
 from rerank.io.field import afford
 from rerank.io.files import check_known, check_unpacked, foreign, named, read_text, regular_file
 from rerank.io.foreign_kinds import HEAD, foreign_kind
@@ -31,6 +32,8 @@ _LONGEST = 1 << 30
 # Bytes that the cells of one row take, for each of its characters.
 _CELLS = 30
 
+_ID_NAMES = {name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier}
+
 # What spreadsheets put before a table.
 SEPARATOR = re.compile(r'"?sep=."?')
 
@@ -46,6 +49,7 @@ class TextTable:
         where: the file, for messages.
         header: names of the columns, each once.
         bare: whether the first line is a row already.
+        texts: places of the columns that such a line has beside its numbers.
     """
 
     where: str
@@ -53,6 +57,7 @@ class TextTable:
     bare: bool
     _opened: Opened
     _delimiter: str
+    texts: tuple[int, ...] = ()
 
     def pieces(self) -> Iterator["Piece"]:
         """All rows, some at a time; the cells as they stand in the file.
@@ -302,13 +307,45 @@ def _table(opened: Opened, where: str) -> TextTable:
     header[0] = header[0].removeprefix("#").strip()
     bare = len(header) > 1 and all(map(is_number, header[1:])) and not _is_count(header[1:])
     bare = bare and not _are_names(header[1:], second[1:])
+    texts = (0,) if bare else _texts_of_row(header, second)
+    bare = bare or bool(texts)
     header = [
         f"column {number}" if bare or not name else name for number, name in enumerate(header)
     ]
     if len(set(header)) < len(header):
         twice = next(name for name, often in Counter(header).items() if often > 1)
         raise FormatError(f"{where}: the column {named([twice])} is there twice; rename one")
-    return TextTable(where, tuple(header), bare, below, delimiter)
+    return TextTable(where, tuple(header), bare, below, delimiter, texts)
+
+
+def _texts_of_row(first: Sequence[str], second: Sequence[str]) -> tuple[int, ...]:
+    """Where a first line that is a row like the second has text; () where it is a header.
+
+    >>> _texts_of_row([".5", "1.5", "v0"], [".25", "3.5", "v1"])
+    (2,)
+    >>> _texts_of_row(["0", "1", "id"], [".25", "3.5", "v1"])
+    ()
+    """
+    numbers = [at for at, cell in enumerate(first) if is_number(cell)]
+    texts = tuple(at for at, cell in enumerate(first) if not is_number(cell))
+    if len(second) != len(first) or len(numbers) < 2 or len(numbers) <= len(texts):
+        return ()
+    cells, below = ([row[at] for at in numbers] for row in (first, second))
+    if any(first[at].lower() in _ID_NAMES for at in texts):
+        return ()
+    alike = all(is_number(cell) or not cell for cell in below) and not any(
+        is_number(second[at]) for at in texts
+    )
+    if not alike or _is_count(cells) or _are_names(cells, below):
+        return ()
+    # Names of columns are whole numbers; of those a name that differs by its digits is a row's.
+    halves = 2 * sum(not cell.lstrip("+-").isdecimal() for cell in cells) > len(cells)
+    counted = any(_pattern(first[at]) == _pattern(second[at]) for at in texts)
+    return texts if halves or (counted and texts) else ()
+
+
+def _pattern(cell: str) -> str:
+    return re.sub(r"\d+", "0", cell)
 
 
 def _first_line(stream: IO[str], where: str) -> tuple[str, int]:

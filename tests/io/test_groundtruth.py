@@ -3,6 +3,9 @@
 import json
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rerank.core.errors import FormatError
@@ -997,3 +1000,156 @@ def test_a_diagonal_over_the_same_ids_in_another_order_is_asked_about():
     assert rows(read_ground_truth("diagonal", names, names)) == [[i] for i in range(5)]
     others = [f"v{i}" for i in range(5)]
     assert rows(read_ground_truth("diagonal", names, others)) == [[i] for i in range(5)]
+
+
+def _judged(path, text, grade, kind):
+    """Two texts of three videos each, of which one is right, in a file."""
+    rows = [(f"t{i}", f"v{j}", int(i == j)) for i in range(2) for j in range(3)]
+    names = (text, "video", grade)
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    if kind == "parquet":
+        pq.write_table(pa.table({n: [r[n] for r in records] for n in names}), path)
+    elif kind in ("csv", "tsv"):
+        mark = "\t" if kind == "tsv" else ","
+        path.write_text("".join(mark.join(map(str, row)) + "\n" for row in (names, *rows)))
+    elif kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, records)))
+    elif kind == "columns.json":
+        path.write_text(json.dumps({n: [r[n] for r in records] for n in names}))
+    else:
+        path.write_text(json.dumps(records))
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet", "columns.json"])
+@pytest.mark.parametrize("text", ["query_id", "text", "caption", "sentence", "description"])
+@pytest.mark.parametrize("grade", ["relevance", "label", "score", "grade", "rating", "match"])
+def test_judgements_beside_captions_count_as_those_beside_ids(tmp_path, kind, text, grade):
+    path = tmp_path / f"gt.{kind}"
+    _judged(path, text, grade, kind)
+    truth = read_ground_truth(path, ["t0", "t1"], ["v2", "v1", "v0"])
+    assert rows(truth) == [[2], [1]]
+    assert truth.graded is not None and [len(of) for of in truth.graded.rows] == [3, 3]
+
+
+JUDGED_LISTS = {
+    "labels": [{"video": "v0", "captions": ["a", "b"], "labels": [1, 0]},
+               {"video": "v1", "captions": ["b", "a"], "labels": [1, 0]}],
+    "inside": [{"video": "v0", "captions": [{"text": "a", "label": 1}, {"text": "b", "label": 0}]},
+               {"video": "v1", "captions": [{"text": "b", "label": 1}, {"text": "a", "label": 0}]}],
+    "by video": {"v0": {"captions": ["a", "b"], "grades": [1, 0]},
+                 "v1": {"captions": ["b", "a"], "grades": [1, 0]}},
+    "records by video": {"v0": [{"caption": "a", "label": 1}, {"caption": "b", "label": 0}],
+                         "v1": [{"caption": "b", "label": 1}, {"caption": "a", "label": 0}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", JUDGED_LISTS)
+def test_captions_of_a_list_have_their_own_judgements(tmp_path, form):
+    truth = read(tmp_path, JUDGED_LISTS[form], texts=["a", "b"], videos=["v1", "v0"])
+    assert rows(truth) == [[1], [0]]
+
+
+@pytest.mark.parametrize("labels", [["dog", "cat", "dog"], [0, 1, 2], [-1.5, -0.2, -0.7]])
+def test_classes_of_videos_and_scores_of_captions_are_no_judgements(tmp_path, labels):
+    records = [
+        {"video": f"v{i}", "caption": f"c{i}", "label": label} for i, label in enumerate(labels)
+    ]
+    truth = read(tmp_path, records, texts=["c0", "c1", "c2"], videos=["v0", "v1", "v2"])
+    assert rows(truth) == [[0], [1], [2]]
+    several = [{"video": f"v{i}", "captions": [f"c{i}", f"d{i}"], "label": i} for i in range(2)]
+    truth = read(tmp_path, several, texts=["c0", "d0", "c1", "d1"], videos=["v0", "v1"])
+    assert rows(truth) == [[0], [0], [1], [1]]
+
+
+@pytest.mark.parametrize("pattern", ["{}#0", "{}_0", "{}-1", "{}.mp4", "{}.mp4#2", "{}"])
+@pytest.mark.parametrize("ending", ["", ".mp4"])
+def test_a_diagonal_over_texts_called_after_videos_in_another_order_is_asked_about(pattern, ending):
+    names = [f"clip {letter}" for letter in "abcde"]
+    texts = [pattern.format(name) for name in names]
+    videos = [f"{name}{ending}" for name in names]
+    with pytest.raises(FormatError, match="in another order .row 0 is 'clip a.* and 'clip e"):
+        read_ground_truth("diagonal", texts, videos[::-1])
+    assert rows(read_ground_truth("diagonal", texts, videos)) == [[i] for i in range(5)]
+    others = [f"t{i}" for i in (3, 1, 4, 0, 2)]
+    assert rows(read_ground_truth("diagonal", others, videos)) == [[i] for i in range(5)]
+
+
+def test_a_diagonal_over_captions_of_some_of_the_videos_is_asked_about():
+    with pytest.raises(FormatError, match="row 1 is 'a#1' and 'b'"):
+        read_ground_truth("diagonal", ["a#0", "a#1", "b#0"], ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("names", [
+    ("caption_idx", "image_idx"), ("sent", "doc"), ("txt_idx", "img_idx"), ("query_id", "video_id"),
+])  # fmt: skip
+@pytest.mark.parametrize("kind", [
+    "csv", "tsv", "named.csv", "parquet", "records.json", "split.json", "named.parquet",
+])  # fmt: skip
+@pytest.mark.parametrize("graded", [False, True])
+def test_the_row_numbers_of_pandas_are_no_side_of_a_ground_truth(tmp_path, names, kind, graded):
+    right = [2, 0, 3, 1]
+    frame = pd.DataFrame({names[1]: right, names[0]: range(4)})
+    frame = frame.assign(relevance=1) if graded else frame
+    path, shuffled = tmp_path / f"gt.{kind}", frame.sample(frac=1, random_state=1)
+    whole = shuffled.reset_index()
+    {
+        "csv": lambda: shuffled.to_csv(path), "tsv": lambda: shuffled.to_csv(path, sep="\t"),
+        "named.csv": lambda: whole.to_csv(path, index=False),
+        "parquet": lambda: shuffled.to_parquet(path),
+        "named.parquet": lambda: whole.to_parquet(path),
+        "records.json": lambda: whole.to_json(path, orient="records"),
+        "split.json": lambda: shuffled.to_json(path, orient="split"),
+    }[kind]()  # fmt: skip
+    truth = read_ground_truth(path, list("0123"), list("0123"))
+    assert rows(truth) == [[item] for item in right]
+
+
+@pytest.mark.parametrize("right", ["positives", "pos", "relevant", "video_ids"])
+@pytest.mark.parametrize("beside", [{}, {"text": "a dog"}, {"query": "a dog"}])
+def test_positives_by_text_count_and_negatives_do_not(tmp_path, right, beside):
+    content = {
+        "t0": {**beside, right: ["a"], "negatives": ["b", "nobody knows"]},
+        "t1": {**beside, right: ["b", "c"], "negatives": ["a", "a"]},
+    }
+    assert rows(read(tmp_path, content, texts=["t0", "t1"], videos=["a", "b", "c"])) == [
+        [0],
+        [1, 2],
+    ]
+    content["t1"][right] = []
+    with pytest.raises(FormatError, match="the text 't1' has an empty entry"):
+        read(tmp_path, content, texts=["t0", "t1"], videos=["a", "b", "c"])
+
+
+def test_other_lists_beside_captions_are_no_positives(tmp_path):
+    content = {"a": {"captions": ["x", "y"], "answers": ["dog"]},
+               "b": {"captions": ["z"], "answers": ["cat"]}}  # fmt: skip
+    truth = read(tmp_path, content, texts=["a#0", "a#1", "b#0"], videos=["a", "b"])
+    assert rows(truth) == [[0], [0], [1]]
+
+
+PATHS = {
+    "gt.json": '{"t0": "v0", "t1": "v1"}', "gt.csv": "query,video\nt0,v0\nt1,v1\n",
+    "gt.txt": "t0 0 v0 1\nt1 0 v1 1\n", "lists.json": '{"v0": ["t0"], "v1": ["t1"]}',
+    "captions.csv": "caption,video\nt0,v0\nt1,v1\n",
+    "paths.json": '{"t0": "/x/v0.mp4", "t1": "y/v1"}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("path", ["/data/{}.jpg", "data/{}", "C:\\data\\{}.mp4"])
+def test_ids_that_are_paths_are_matched_without_their_folders_where_that_tells_all_apart(
+    tmp_path, name, path
+):
+    gt = tmp_path / name
+    gt.write_text(PATHS[name])
+    found = read_ground_truth(gt, ["t0", "t1"], [path.format("v1"), path.format("v0")])
+    assert rows(found) == [[1], [0]]
+    assert "matched without folders and file endings" in found.notes[-1]
+    with pytest.raises(FormatError, match="v0"):
+        videos = [path.format("v1"), path.format("v0"), f"/other/{path.format('v0')}"]
+        read_ground_truth(gt, ["t0", "t1"], videos)
+
+
+def test_names_that_only_their_folders_tell_apart_stay_apart(tmp_path):
+    with pytest.raises(FormatError, match="neither the id of a text"):
+        read(tmp_path, {"t0": "a/v0", "t1": "b/v0"}, texts=["t0", "t1"], videos=["c/v0", "c/v1"])

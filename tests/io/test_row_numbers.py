@@ -261,3 +261,64 @@ def test_rankings_of_numbers_that_are_called_rows_are_told_of(tmp_path, ending):
         write_pairs(tmp_path / "gt.csv", column, RIGHT)
         _, err = run("eval", "--results", f"run.{ending}", "--gt", "gt.csv", cwd=tmp_path)
         assert ("'video_index' is called like numbers of rows" in err) is told
+
+
+def _ids_written(path, order, name):
+    frame = pd.DataFrame({name: order, "video_id": [f"v{i}" for i in order]})
+    if path.suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    elif name == "":
+        pd.DataFrame({"video_id": [f"v{i}" for i in order]}, index=order).to_csv(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+@pytest.mark.parametrize("name", ["row", "index", "idx", "Row", "position", "feature_idx", ""])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_table_of_ids_in_another_order_is_asked_about(tmp_path, kind, name, first):
+    if name == "" and kind != "csv":
+        name = "row_id"
+    np.save(tmp_path / "v.npy", ROWS)
+    path = tmp_path / f"ids.{kind}"
+    _ids_written(path, ORDER + first, name)
+    with pytest.raises(
+        FormatError, match="numbers of their own in another order.*sort the rows by"
+    ):
+        read_embeddings(tmp_path / "v.npy", ids=path)
+    _ids_written(path, np.arange(12) + first, name)
+    assert read_embeddings(tmp_path / "v.npy", ids=path).ids == tuple(
+        f"v{i + first}" for i in range(12)
+    )
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_ids_by_the_number_of_their_row_are_read_in_any_order(tmp_path, first):
+    np.save(tmp_path / "v.npy", ROWS)
+    path = tmp_path / "ids.json"
+    for order in (range(12), ORDER.tolist()):
+        path.write_text(json.dumps({str(i + first): f"v{i}" for i in order}))
+        assert read_embeddings(tmp_path / "v.npy", ids=path).ids == tuple(IDS)
+    # Numbers on both sides are the rows of the names.
+    path.write_text(json.dumps({str(i): int(row) for row, i in enumerate(ORDER)}))
+    assert read_embeddings(tmp_path / "v.npy", ids=path).ids == tuple(map(str, ORDER))
+    path.write_text(json.dumps({str(i): f"v{i}" for i in (*range(11), 13)}))
+    with pytest.raises(FormatError, match="every row from 0 to 11 once"):
+        read_embeddings(tmp_path / "v.npy", ids=path)
+
+
+@pytest.mark.parametrize("header", ["video_id", "id", "#ids", "filename", "Video ID"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_the_header_of_a_list_of_ids_is_told_of(tmp_path, header, beside):
+    np.save(tmp_path / "v.npy", ROWS)
+    path = tmp_path / ("v.ids.txt" if beside else "names.txt")
+    path.write_text("\n".join([header, *IDS]))
+    said = {} if beside else {"ids": path}
+    with pytest.raises(
+        FormatError, match=f"13 ids for the 12.* first line, '{header}', is a header"
+    ):
+        read_embeddings(tmp_path / "v.npy", **said)
+    for lines in (["v12", *IDS], [header, *IDS, "more"]):
+        path.write_text("\n".join(lines))
+        with pytest.raises(FormatError, match="needs its id$"):
+            read_embeddings(tmp_path / "v.npy", **said)

@@ -439,3 +439,79 @@ def test_lists_and_objects_of_a_table_are_read_as_they_stand(tmp_path):
     parquet.write_table(table, tmp_path / "none.parquet")
     with pytest.raises(FormatError, match="its fields are 'q_id', 'items'"):
         read_rankings(tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize("name", ["docids", "video_ids", "doc_ids", "itemIds", "gallery_ids"])
+@pytest.mark.parametrize("beside", ["scores", "distances", None])
+@pytest.mark.parametrize("ending", ["jsonl", "json", "keyed.json", "parquet"])
+def test_lists_of_ids_are_those_of_the_items(tmp_path, name, beside, ending):
+    sign = -1 if beside == "distances" else 1
+    order = {q: list(zip(WANT[q], SCORES[q], strict=True))[:: -1 if beside else 1] for q in WANT}
+    of = {q: {name: [i for i, _ in each]} for q, each in order.items()}
+    for q, each in order.items() if beside else ():
+        of[q][beside] = [sign * s for _, s in each]
+    records = [{"qid": q, **each} for q, each in of.items()]
+    path = tmp_path / f"run.{ending}"
+    if ending == "parquet":
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.Table.from_pylist(records), path)
+    elif ending == "jsonl":
+        path.write_text("\n".join(map(json.dumps, records)))
+    else:
+        path.write_text(json.dumps(of if ending == "keyed.json" else records))
+    (found,) = read_rankings(path)
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+
+
+def test_hits_are_the_list_where_ids_stand_beside_them(tmp_path):
+    records = [{"qid": q, "video_ids": ["x", "y"], "hits": list(WANT[q])} for q in WANT]
+    (tmp_path / "run.json").write_text(json.dumps(records))
+    (found,) = read_rankings(tmp_path / "run.json")
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+
+
+@pytest.mark.parametrize("ending", ["trec", "csv", "jsonl", "json"])
+@pytest.mark.parametrize("name", ["run", "run_id", "system", "model"])
+def test_two_runs_in_one_list_are_named_as_that(tmp_path, ending, name):
+    rows = [(q, i, s, run) for run in ("bm25", "clip") for q, i, s in ROWS]
+    path = tmp_path / f"run.{ending}"
+    names = ("query_id", "video_id", "score", name)
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    if ending == "trec":
+        path.write_text("".join(f"{q} Q0 {i} 1 {s} {run}\n" for q, i, s, run in rows))
+    elif ending == "csv":
+        path.write_text("\n".join(",".join(map(str, row)) for row in (names, *rows)))
+    else:
+        text = map(json.dumps, records)
+        path.write_text("\n".join(text) if ending == "jsonl" else json.dumps(records))
+    with pytest.raises(FormatError, match="holds the runs 'bm25', 'clip', and query 'q1' lists"):
+        read_rankings(path)
+    # The lists of two tags are one run where each names its own items.
+    path.write_text("q1 Q0 b 1 .9 x\nq1 Q0 a 2 .5 y\n")
+    if ending == "trec":
+        assert read_rankings(path)[0].items == (("b", "a"),)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "json"])
+def test_scores_that_rise_down_every_list_are_told_of(tmp_path, ending):
+    path = tmp_path / f"run.{ending}"
+
+    def found(scores, name="score"):
+        rows = [(q, f"v{i}", s) for q in ("a", "b") for i, s in enumerate(scores)]
+        names = ("query_id", "video_id", name)
+        records = [dict(zip(names, row, strict=True)) for row in rows]
+        text = "\n".join(",".join(map(str, row)) for row in (names, *rows))
+        if ending != "csv":
+            lines = "\n".join(map(json.dumps, records))
+            text = lines if ending == "jsonl" else json.dumps(records)
+        path.write_text(text)
+        return read_rankings(path)[0]
+
+    rising = found([0.1, 0.4, 0.5, 0.9])
+    assert rising.items[0] == ("v3", "v2", "v1", "v0")
+    assert any("rise down every list" in note for note in rising.notes)
+    for scores in ([0.9, 0.5, 0.4], [0.1, 0.9, 0.5], [0.1, 0.2]):
+        assert found(scores).notes == ()
+    # As it says.
+    assert found([0.1, 0.4, 0.5], "distance").items[0] == ("v0", "v1", "v2")
+    assert found([0.1, 0.4, 0.5], "distance").notes == ()

@@ -110,17 +110,101 @@ def test_an_array_and_a_split_can_both_be_named(tmp_path):
 
 
 def test_other_columns_are_no_splits(tmp_path):
-    for name, values in {"split": IDS, "set": ["a", "b"] * 6, "kind": SPLIT}.items():
+    others = {
+        "split": IDS, "set": ["a", "b"] * 6, "kind": ["train", "car"] * 6, "type": ["test"] * N,
+        "media": ["video", "image"] * 6, "stage": ["1", "2"] * 6, "label": range(N),
+    }  # fmt: skip
+    for name, values in others.items():
         np.savez(tmp_path / "v.npz", embeddings=X, ids=IDS, **{name: values})
         assert len(read_embeddings(tmp_path / "v.npz")) == N
 
 
+WORDS = {
+    "mode": ("test", "train"), "type": ("test2014", "val2014"), "usage": ("dev", "Training"),
+    "modality": ("video", "text"), "kind": ("audio", "caption"), "fold": (1, 2), "phase": (0, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", WORDS)
+@pytest.mark.parametrize("kind", ["parquet", "csv", "lists.csv", "jsonl", "npz", "h5"])
+def test_rows_of_splits_and_sides_are_asked_about_whatever_the_column_is_called(
+    tmp_path, column, kind
+):
+    path, said = tmp_path / f"v.{kind}", list(WORDS[column]) * (N // 2)
+    rows = [{"id": i, column: s} for i, s in zip(IDS, said, strict=True)]
+    if kind == "csv":
+        with path.open("w", newline="") as out:
+            w = csv.writer(out)
+            w.writerow(["id", column, *(f"f{i}" for i in range(D))])
+            w.writerows([*row.values(), *x.tolist()] for row, x in zip(rows, X, strict=True))
+    elif kind in ("npz", "h5"):
+        arrays = {"embeddings": X, "ids": np.array(IDS, "S"), column: np.array(said)}
+        if kind == "npz":
+            np.savez(path, **arrays)
+        else:
+            with h5py.File(path, "w") as f:
+                for name, array in arrays.items():
+                    f[name] = array.astype("S") if array.dtype.kind == "U" else array
+    else:
+        rows = [{**row, "embedding": x.tolist()} for row, x in zip(rows, X, strict=True)]
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        elif kind == "jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        else:
+            with path.open("w", newline="") as out:
+                w = csv.DictWriter(out, list(rows[0]))
+                w.writeheader()
+                w.writerows({**row, "embedding": json.dumps(row["embedding"])} for row in rows)
+    with pytest.raises(RerankError, match=f"its column '{column}' says .* of several") as caught:
+        read_embeddings(path)
+    word = re.search("dataset='(.*?)', or", str(caught.value))[1]
+    assert word in map(str, WORDS[column])
+    found = read_embeddings(path, dataset=word)
+    assert found.ids == tuple(i for i, s in zip(IDS, said, strict=True) if str(s) == word)
+    assert found.vectors.shape == (N // 2, D)
+    assert read_embeddings(path, dataset="/").ids == tuple(IDS)
+
+
+@pytest.mark.parametrize("names", [
+    ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"),
+    ("train_0", "train_1", "test_0"), ("set_train_a", "set_train_b", "set_test"),
+])  # fmt: skip
+def test_files_of_several_splits_in_one_folder_are_asked_about(tmp_path, names):
+    for at, name in enumerate(names):
+        part = slice(4 * at, 4 * at + 4)
+        table = pa.table({"id": IDS[part], "embedding": X[part].tolist()})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    said = "the names of its files say .* 'test' .4 rows., 'train' .8 rows.*dataset='test'"
+    with pytest.raises(RerankError, match=said):
+        read_embeddings(tmp_path)
+    assert read_embeddings(tmp_path, dataset="test").ids == tuple(IDS[8:])
+    assert sorted(read_embeddings(tmp_path, dataset="/").ids) == sorted(IDS)
+    (tmp_path / f"{names[-1]}.parquet").unlink()
+    assert read_embeddings(tmp_path).ids == tuple(IDS[:8])
+
+
+@pytest.mark.parametrize("side", ["texts", "videos"])
+def test_of_one_table_of_both_sides_the_own_side_is_offered(tmp_path, side):
+    parquet(tmp_path / "both.parquet", SPLIT)
+    said = ["caption", "video"] * (N // 2)
+    rows = {"id": IDS, "embedding": X.tolist(), "modality": said}
+    pq.write_table(pa.table(rows), tmp_path / "both.parquet")
+    other = {"texts": "videos", "videos": "texts"}[side]
+    np.savez(tmp_path / "o.npz", embeddings=X, ids=IDS)
+    line = ["apply", f"--{side}", "both.parquet", f"--{other}", "o.npz"]
+    _, err = run(*line, cwd=tmp_path, code=2)
+    word = {"texts": "caption", "videos": "video"}[side]
+    assert "of several sides: 'caption' (6 rows), 'video' (6 rows)" in err
+    assert f"--dataset {side}={word}, or" in err
+    run(*line, "--dataset", f"{side}={word}", cwd=tmp_path)
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_a_dataframe_of_several_splits_is_refused_with_code_that_works(library):
-    df = pytest.importorskip(library).DataFrame(
-        {"id": IDS, "embedding": X.tolist(), "split": SPLIT}
-    )
-    with pytest.raises(RerankError, match="'split' of the DataFrame") as caught:
+@pytest.mark.parametrize("column", ["split", "mode"])
+def test_a_dataframe_of_several_splits_is_refused_with_code_that_works(library, column):
+    df = pytest.importorskip(library).DataFrame({"id": IDS, "embedding": X.tolist(), column: SPLIT})
+    with pytest.raises(RerankError, match=f"'{column}' of the DataFrame") as caught:
         as_embeddings(df)
     one, all_rows = re.search(r"of one: (.*), or for all .* out: (.*)", str(caught.value)).groups()
     assert as_embeddings(eval(one)).ids == tuple(i for i, s in zip(IDS, SPLIT, strict=True)

@@ -161,3 +161,44 @@ def test_other_text_is_no_vectors(tmp_path, text):
     (tmp_path / "v.txt").write_text(text)
     with pytest.raises(FormatError, match=r"the ending '\.txt' is not known"):
         read_embeddings(tmp_path / "v.txt")
+
+
+@pytest.mark.parametrize("mark", [",", "\t", ";"])
+@pytest.mark.parametrize("place", [0, 2, 4])
+@pytest.mark.parametrize(
+    ("numbers", "names"),
+    [("decimals", "v{}"), ("decimals", "dog cat cow pig hen owl"), ("whole", "v{}")],
+)
+def test_the_first_line_of_a_table_without_a_header_is_an_item(
+    tmp_path, mark, place, numbers, names
+):
+    rng = np.random.default_rng(1)
+    X = (
+        rng.normal(size=(6, 4))
+        if numbers == "decimals"
+        else rng.permuted(np.arange(24)).reshape(6, 4)
+    )
+    ids = [names.format(i) for i in range(6)] if "{" in names else names.split()
+    path = tmp_path / ("v.tsv" if mark == "\t" else "v.csv")
+    for label in (False, True):
+        rows = [[*map(str, x)] for x in X]
+        for at, row in enumerate(rows):
+            row.insert(place, ids[at])
+            row += [f"l{at % 2}"] * label
+        path.write_text("\n".join(map(mark.join, rows)))
+        found = read_embeddings(path, **({"id_column": f"column {place}"} if label else {}))
+        assert found.ids == tuple(ids)
+        assert np.allclose(found.vectors, X)
+        if label:
+            with pytest.raises(FormatError, match=f"'column {place}', 'column 5': name one"):
+                read_embeddings(path)
+
+
+@pytest.mark.parametrize("header", ["0,1,2,id", "2,0,1,name", "7,12,3,title", "0.5,1,1.5,id"])
+def test_a_header_of_numbers_and_a_name_is_none_of_the_items(tmp_path, header):
+    path = tmp_path / "v.csv"
+    rows = [
+        f"{x[0]},{x[1]},{x[2]},v{i}" for i, x in enumerate(np.random.default_rng(0).random((5, 3)))
+    ]
+    path.write_text("\n".join([header, *rows]))
+    assert read_embeddings(path).ids == tuple(f"v{i}" for i in range(5))

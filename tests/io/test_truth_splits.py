@@ -169,3 +169,130 @@ def test_the_bank_has_a_split_of_its_own():
     assert said.of_truth()["split"] == "test"
     assert said.of_truth("bank-gt")["split"] == "train"
     assert said.named("dataset", "texts") == ("rgb", False)
+
+
+COLUMNS = {
+    "mode": ("test", "train"), "type": ("val2014", "train2014"), "usage": ("Dev", "training"),
+    "modality": ("video", "audio"), "fold": ("1", "2"), "phase": ("0", "1"), "set": ("3", "7"),
+}  # fmt: skip
+
+
+def _columns_written(path, rows, names):
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(records), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(records))
+    else:
+        with path.open("w", newline="") as out:
+            csv.writer(out).writerows([names, *rows])
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("text", ["query_id", "caption"])
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_splits_are_asked_about_whatever_their_column_is_called(tmp_path, column, text, kind):
+    first, second = COLUMNS[column]
+    path = tmp_path / f"gt.{kind}"
+    rows = [(f"t{i}", f"v{(i + shift) % 3}", word)
+            for shift, word in ((0, first), (1, second)) for i in range(3)]  # fmt: skip
+    _columns_written(path, rows, [text, "video_id", column])
+    texts = ["t0", "t1", "t2"]
+    with pytest.raises(FormatError, match="holds several splits") as caught:
+        read_ground_truth(path, texts, V[:3])
+    assert f"{first!r} (3 of these texts)" in str(caught.value)
+    for word, shift in ((first, 0), (second, 1)):
+        truth = read_ground_truth(path, texts, V[:3], split=word)
+        assert [found.tolist() for found in truth.positives] == [
+            [(i + shift) % 3] for i in range(3)
+        ]
+    assert read_ground_truth(path, texts, V[:3], split="/").n_pairs == 6
+
+
+@pytest.mark.parametrize("column", ["mode", "modality"])
+@pytest.mark.parametrize("text", ["query_id", "caption"])
+def test_a_column_that_only_describes_texts_that_are_all_known_is_not_asked_about(
+    tmp_path, column, text
+):
+    first, second = COLUMNS[column]
+    path = tmp_path / "gt.csv"
+    rows = [(f"t{i}", f"v{i % 3}", first if i < 3 else second) for i in range(6)]
+    _columns_written(path, rows, [text, "video_id", column])
+    truth = read_ground_truth(path, [f"t{i}" for i in range(6)], V[:3])
+    assert [found.tolist() for found in truth.positives] == [[i % 3] for i in range(6)]
+    # Of the texts of one the pairs of that one are read, and it is said.
+    if text == "query_id":
+        truth = read_ground_truth(path, ["t0", "t1", "t2"], V[:3])
+        assert truth.n_pairs == 3 and any(f"{first!r} is read" in note for note in truth.notes)
+
+
+def test_captions_of_two_kinds_of_one_video_keep_their_numbers(tmp_path):
+    path = tmp_path / "gt.csv"
+    rows = [(f"c{i}{kind}", f"v{i}", kind) for i in range(3) for kind in ("audio", "video")]
+    _columns_written(path, rows, ["caption", "video_id", "kind"])
+    texts = [f"v{i}#{k}" for i in range(3) for k in range(2)]
+    truth = read_ground_truth(path, texts, V[:3])
+    assert [found.tolist() for found in truth.positives] == [[0], [0], [1], [1], [2], [2]]
+
+
+KEYS = [
+    ("test_gt", "train_gt"),
+    ("gt_test", "gt_train"),
+    ("fold1", "fold2"),
+    ("testA", "testB"),
+    ("Split_1", "Split_2"),
+    ("test2014", "train2014"),
+    ("qrels-test", "qrels-train"),
+]
+
+
+@pytest.mark.parametrize("keys", KEYS)
+@pytest.mark.parametrize("form", ["objects", "lists", "records", "inside", "described"])
+def test_keys_that_are_called_like_splits_are_splits(tmp_path, keys, form):
+    parts = [PAIRS["test"], PAIRS["train"]]
+    if form == "lists":
+        parts = [[list(pair) for pair in part.items()] for part in parts]
+    if form == "records":
+        parts = [[{"query_id": a, "video_id": b} for a, b in part.items()] for part in parts]
+    content = dict(zip(keys, parts, strict=True))
+    wrapped = {"inside": {"data": content}, "described": {"info": {"year": 1}, **content}}
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps(wrapped.get(form, content)))
+    truth = read_ground_truth(path, TEST, V, split=keys[0])
+    assert [rows.tolist() for rows in truth.positives] == [[3], [4]]
+    with pytest.raises(FormatError, match=f"several splits: '{keys[0]}' .2 of.*split='{keys[0]}'"):
+        read_ground_truth(path, [*TEST, *TRAIN], V)
+    truth = read_ground_truth(path, TRAIN, V)
+    assert [rows.tolist() for rows in truth.positives] == [[0], [1], [2]]
+    assert f"{keys[1]!r} is read" in truth.notes[0]
+
+
+@pytest.mark.parametrize("value", [
+    lambda v: v, lambda v: [v], lambda v: {v: 1}, lambda v: {"video": v}, lambda v: [{"video": v}],
+    lambda v: {"positives": [v]}, lambda v: {"positives": [v], "negatives": ["v5"]},
+])  # fmt: skip
+def test_texts_that_are_called_like_splits_are_texts(tmp_path, value):
+    path = tmp_path / "gt.json"
+    texts = ["train_1", "test_2", "fold3"]
+    path.write_text(json.dumps({text: value(V[i]) for i, text in enumerate(texts)}))
+    truth = read_ground_truth(path, texts, V)
+    assert [rows.tolist() for rows in truth.positives] == [[0], [1], [2]]
+
+
+def test_no_pair_is_dropped_by_a_column_that_is_not_called_like_splits(tmp_path):
+    path = tmp_path / "gt.csv"
+    names = ["query_id", "video_id", "kind"]
+    # What is said of the items leaves the pairs alone.
+    rows = [("a", "v0", "video"), ("a", "v1", "audio"), ("b", "v0", "video")]
+    _columns_written(path, rows, names)
+    assert read_ground_truth(path, ["a", "b"], V).n_pairs == 3
+    # One of two that name a text is never taken for the other.
+    rows = [("a", "v0", "test"), ("a", "v1", "train"), ("b", "v0", "test")]
+    _columns_written(path, rows, names)
+    with pytest.raises(FormatError, match="several splits: 'test' .2 .*split='/' for all"):
+        read_ground_truth(path, ["a", "b"], V)
+    assert read_ground_truth(path, ["a", "b"], V, split="/").n_pairs == 3
+    assert read_ground_truth(path, ["a", "b"], V, split="test").n_pairs == 2
+    # Two that say the same are one.
+    _columns_written(path, [(*row[:2], s) for row in rows for s in ("val", "test")], names)
+    assert read_ground_truth(path, ["a", "b"], V).n_pairs == 3

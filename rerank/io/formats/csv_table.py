@@ -21,6 +21,7 @@ from rerank.io.formats.registry import file_format
 from rerank.io.number_columns import counted, torn, vectors_among
 from rerank.io.row_numbers import is_row_number
 from rerank.io.side_words import names_one_side
+from rerank.io.splits import is_named_like_splits
 from rerank.io.text_table import Piece, Rows, TextTable, is_number, open_table
 
 _COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
@@ -93,7 +94,8 @@ def open_csv(path: Path) -> Iterator[Container]:
             vectors = {**others, **parts}
     numbering = {
         name: columns.matrix([place], f"{path}: column {named([name])}")
-        for place, name in enumerate(header) if is_row_number(name) and place in gathered
+        for place, name in enumerate(header)
+        if place in gathered and (is_row_number(name) or is_named_like_splits(name))
     }  # fmt: skip
     if numbered is not None:
         numbering[header[0]] = numbered
@@ -168,9 +170,10 @@ class _Columns:
                 cells = [cell.strip() for cell in piece.column(0)]
                 seen.update(cells)
                 self.names_rows = len(seen) == self.count and all(map(str.isdecimal, cells))
+                beside = [at for at in range(1, len(header)) if at not in self.table.texts]
                 counts = (
                     counts and self.names_rows
-                    and all(x.strip().isdecimal() for row in piece.rows for x in row[1:])
+                    and all(row[at].strip().isdecimal() for row in piece.rows for at in beside)
                 )  # fmt: skip
             if self.count > piece.count and known != (self.numbers, self.lists):
                 self.kept = None  # what was kept lacks a column of text
@@ -243,8 +246,9 @@ class _Columns:
         counting = {at for run in counted(header).values() for at in run}
         place = torn(header, numbers | commas, self.cells.keys() - self.mixed - commas)
         if self.table.bare:
-            # All but the first column begin with a number.
-            place = next((at for at in range(1, len(header)) if at not in numbers), None)
+            # All other columns begin with a number.
+            left = numbers.union(self.table.texts)
+            place = next((at for at in range(len(header)) if at not in left), None)
         elif place is None and (commas & counting or not (counting or self.lists)):
             place = min(commas, default=None)
         elif place is None and not (numbers or self.lists):

@@ -16,6 +16,7 @@ from rerank.io.formats.npy import npy_field
 from rerank.io.formats.registry import file_format
 from rerank.io.frames.meanings import is_file_of_frames
 from rerank.io.ids import find_sidecar
+from rerank.io.splits import OF_FILES, split_of_file
 
 _TIERS = (ID_NAMES, *MORE_ID_NAMES)
 # So many paths are named in an error.
@@ -130,7 +131,23 @@ def _parts(path: Path, tables: Sequence[Container]) -> Container:
         name: _joined(f"{path}: column {named([name])}", [table.fields[name] for table in tables])
         for name in names
     }
+    if (splits := _splits_of(path, tables)) is not None:
+        fields.setdefault(OF_FILES, splits)
     return Container(path, fields, per_item=False, columns=tables[0].columns)
+
+
+def _splits_of(path: Path, tables: Sequence[Container]) -> Field | None:
+    """The split of each row by the names of the files; None where these say no two."""
+    words = [split_of_file(table.path.stem) or "none" for table in tables]
+    if len(set(words)) < 2:
+        return None
+    counts = [max((x.shape[0] for x in t.fields.values() if x.shape), default=0) for t in tables]
+    of_rows = np.repeat(np.array(words, dtype=object), counts)
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        yield of_rows[start:stop]
+
+    return Field(f"{path}: the names of its files", of_rows.shape, of_rows.dtype, blocks)
 
 
 @contextlib.contextmanager

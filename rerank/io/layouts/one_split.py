@@ -7,7 +7,7 @@ import numpy as np
 from rerank.core.errors import FormatError
 from rerank.io.container import Container
 from rerank.io.layouts.wanted import Wanted
-from rerank.io.splits import counted_splits, only_rows, split_column
+from rerank.io.splits import OF_FILES, counted_splits, kind_of_splits, only_rows, split_column
 
 
 def rows_of_one_split(container: Container, wanted: Wanted) -> tuple[Container, Wanted]:
@@ -27,9 +27,11 @@ def rows_of_one_split(container: Container, wanted: Wanted) -> tuple[Container, 
         also = ""
         if said is not None:
             also = f", and the array with {wanted.say('embedding_column', said)}"
-        first = min(set(values), key=lambda split: (split.lower() != "test", split))
+        order = sorted(set(values), key=lambda split: (split.lower() != "test", split))
+        first = wanted.likely(order)
+        who = "the names of its files say" if name == OF_FILES else f"its column {name!r} says"
         raise FormatError(
-            f"{container.path}: its column {name!r} says that its rows are of several splits: "
+            f"{container.path}: {who} that its rows are of several {kind_of_splits(values)}: "
             f"{counted_splits(values)}; say which is meant: {wanted.say('dataset', first)}, or "
             f"{wanted.say('dataset', '/')} for all{also}"
         )

@@ -15,10 +15,13 @@ from rerank.core.wording import either, option
 from rerank.io.files import PathLike, as_path, named, to_json, write_text
 from rerank.io.ids import check_unique
 from rerank.io.row_numbers import in_other_order
+from rerank.io.truths.bare_names import bare, barest, renamed, stem_of
 from rerank.io.truths.forms import readings_of
 from rerank.io.truths.pair_splits import Decision, UnfitError, Wanted, first_of_splits, of_one_split
-from rerank.io.truths.records import Pair, Reading, bare_reading, without_endings
+from rerank.io.truths.records import Pair, Reading, renamed_reading
 
+# What may be left out of names, for those that fit in no other way.
+_CHANGES = ((bare, "file endings"), (barest, "folders and file endings"))
 # So many pairs tell one reading from another.
 _SAMPLE = 20_000
 # And so many where only a reading with many pairs that fit is looked for: so many of them are seen.
@@ -195,11 +198,12 @@ def read_ground_truth(
     videos = {name: row for row, name in enumerate(gallery_ids)}
 
     def fitting(
-        texts: dict[str, int], videos: dict[str, int], change: Callable[[Reading], Reading] | None
+        texts: dict[str, int], videos: dict[str, int], change: Callable[[str], str] | None
     ) -> Decision:
         readings = (reading for reading in readings_of(Path(path)) if reading.count)
+        changed = partial(renamed_reading, change=change or str)
         return of_one_split(
-            readings if change is None else map(change, readings),
+            readings if change is None else filter(None, map(changed, readings)),
             partial(
                 _decide,
                 texts=texts,
@@ -216,17 +220,18 @@ def read_ground_truth(
     try:
         found = fitting(texts, videos, None)
     except UnfitError:
-        bare = without_endings(texts), without_endings(videos)
-        if bare == (None, None):
+        for change, without in _CHANGES:
+            named_so = renamed(texts, change), renamed(videos, change)
+            if named_so == (None, None):
+                continue
+            with contextlib.suppress(FormatError):
+                sides = named_so[0] or texts, named_so[1] or videos
+                found = fitting(*sides, change)
+                note = f"{where}: names no id as it is written; names are matched without {without}"
+                found, (texts, videos) = found._replace(notes=(*found.notes, note)), sides
+                break
+        else:
             raise
-        found = None
-        with contextlib.suppress(FormatError):
-            texts, videos = bare[0] or texts, bare[1] or videos
-            found = fitting(texts, videos, bare_reading)
-        if found is None:
-            raise
-        note = f"{where}: names no id as it is written; names are matched without file endings"
-        found = found._replace(notes=(*found.notes, note))
     return _build(found, texts, videos, query_ids, where=where, allow_unjudged=allow_unjudged)
 
 
@@ -364,15 +369,38 @@ def _check_places(query_ids: Sequence[str], gallery_ids: Sequence[str], by_rows:
                 f"another order, {', '.join(ids[:3])}, ...; sort the rows by them, or leave them "
                 "out if they stand as meant, or give a ground truth file of these ids"
             )
-    if set(query_ids) == set(gallery_ids):
-        pairs = enumerate(zip(query_ids, gallery_ids, strict=True))
-        row, (one, other) = next((row, both) for row, both in pairs if both[0] != both[1])
+    row, said = _first_elsewhere(query_ids, gallery_ids)
+    if row is not None:
         way = by_rows or either("", "the numbers of the rows as both ids")
         way = f"{way} if rows are meant, or " if way else ""
         raise FormatError(
-            f"diagonal: pairs row i with row i, but both sides have the same ids in another order "
-            f"(row {row} is {one!r} and {other!r}); give {way}a ground truth file of these ids"
+            f"diagonal: pairs row i with row i, but {said} "
+            f"(row {row} is {query_ids[row]!r} and {gallery_ids[row]!r}); give {way}a ground "
+            "truth file of these ids"
         )
+
+
+def _first_elsewhere(
+    query_ids: Sequence[str], gallery_ids: Sequence[str]
+) -> tuple[int | None, str]:
+    """The first row whose item stands elsewhere by its name, and what the names say."""
+    queries, items = nouns.sides()
+    known = set(gallery_ids)
+    hashed = [name.rpartition("#")[0] for name in query_ids]
+    numbered = [stem_of(name) for name in query_ids]
+    others = [stem_of(name) for name in gallery_ids]
+    for names, of, fits, said in (
+        (query_ids, gallery_ids, set(query_ids) == known, "both sides have the same ids"),
+        (hashed, gallery_ids, known.issuperset(hashed), f"the {queries} are called after {items}"),
+        (numbered, gallery_ids, set(numbered) == known, f"the {queries} are called after {items}"),
+        (numbered, others, set(numbered) == set(others) and len(set(others)) == len(others),
+         f"the {queries} are called after {items}"),
+    ):  # fmt: skip
+        if fits:
+            pairs = enumerate(zip(names, of, strict=True))
+            row = next((row for row, (one, other) in pairs if one != other), None)
+            return row, f"{said} in another order"
+    return None, ""
 
 
 def _shares(

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from rerank.core.errors import FormatError
 from rerank.io.files import named
 from rerank.io.pandas_json import PandasTable, split_of_pandas
 from rerank.io.side_words import (
+    GRADE_FIELDS,
     HEADERS,
     TEXT_FIELDS,
     VIDEO_FIELDS,
@@ -23,9 +24,11 @@ from rerank.io.side_words import (
     names_sides,
     plain,
     said_by_words,
+    sides_in_words,
 )
-from rerank.io.splits import is_named_like_splits
+from rerank.io.splits import is_split_key
 from rerank.io.truths.joined_lists import Joined, joined, joined_by_file_name
+from rerank.io.truths.judgements import one_of
 from rerank.io.truths.linked_lists import holds_names, linked_readings, paired_lists
 from rerank.io.truths.records import (
     LOOKED_AT,
@@ -33,6 +36,7 @@ from rerank.io.truths.records import (
     Reading,
     as_grade,
     as_name,
+    may_be_of_splits,
     reading,
     readings_of_records,
 )
@@ -122,6 +126,8 @@ def json_readings(content: Any, where: str, *, inside: str = "") -> Iterable[Rea
     if by_name and (found := _by_direction(content, where, inside)):
         return found
     splits = [by_name[name] for name in _SPLITS if name in by_name]
+    if by_name and len(content) > 1 and all(_is_split(key, of) for key, of in content.items()):
+        splits = list(content)
     if splits and len(splits) == len(content):
         found = [
             replace(each, split="/".join(filter(None, (split, each.split))))
@@ -165,6 +171,30 @@ def json_readings(content: Any, where: str, *, inside: str = "") -> Iterable[Rea
         return readings_of_records(rows, place, how="columns", kind="row")
     if (column := _column_by_text(content)) is not None:
         return _mapping(column, place)
+    if (found := _positives_by_key(content, place)) is not None:
+        return found
+    return _by_key(content, place)
+
+
+def _positives_by_key(content: dict[str, Any], place: str) -> Iterable[Reading] | None:
+    """`{text: {"positives": [...], "negatives": [...]}}`; what else the objects may be follows."""
+    lists: dict[str, Any] = {}
+    for key, value in content.items():
+        name = first_field(value, VIDEO_LISTS) if isinstance(value, dict) else None
+        if name is None or not isinstance(value[name], list):
+            return None
+        if not all(isinstance(x, str | int) for x in value[name]):
+            return None
+        lists[key] = value[name]
+    if not any(lists.values()):
+        return None
+    others = any(captions_of(value) for value in content.values())
+    found = islice(_mapping(lists, place), 1)  # what follows would take them for captions
+    return chain(found, _by_key(content, place)) if others else found
+
+
+def _by_key(content: dict[str, Any], place: str) -> Iterable[Reading]:
+    """An object with an entry for each text, or for each video."""
     if any(isinstance(value, dict) and captions_of(value) for value in content.values()):
         # ActivityNet and YouCook: {video: {"sentences": [...], ...}}
         records = []
@@ -174,14 +204,19 @@ def json_readings(content: Any, where: str, *, inside: str = "") -> Iterable[Rea
                     f"{place}: the entry {named([video])} is {named([value])}, but others have "
                     "captions"
                 )
-            splits = {name: value[name] for name in value if is_named_like_splits(name)}
-            records.append({"captions": captions_of(value), "video_id": video, **splits})
+            beside = {name: value[name] for name in value if _is_of_pairs(name, value)}
+            records.append({"captions": captions_of(value), "video_id": video, **beside})
         return chain(readings_of_records(records, place), _captions_by_key(content, place))
     if content and all(_are_objects(value) for value in content.values()):
         return _objects_by_key(content, place)
     if content and all(_names_other(value) for value in content.values()):
         return _objects_by_key({key: [value] for key, value in content.items()}, place)
     return _mapping(content, place)
+
+
+def _is_of_pairs(name: str, record: dict[str, Any]) -> bool:
+    """Whether a field may say a split, or is called like grades of one or of several captions."""
+    return may_be_of_splits(name, record) or first_field([one_of(name)], GRADE_FIELDS) is not None
 
 
 def _captions_by_key(content: dict[str, Any], where: str) -> Iterator[Reading]:
@@ -195,10 +230,11 @@ def _captions_by_key(content: dict[str, Any], where: str) -> Iterator[Reading]:
 def _pandas(table: PandasTable, where: str) -> Iterable[Reading]:
     """A table as pandas writes it: by its columns, or texts by their index."""
     header, rows = table.columns, table.rows
-    if names_both(header):
+    video = first_field(header, VIDEO_FIELDS)
+    more = video is not None or len(header) > 2
+    if names_both(header) or (more and sides_in_words(header) is not None):
         records = [dict(zip(header, row, strict=True)) for row in rows]
         return readings_of_records(records, where, how="a table of pandas", kind="row")
-    video = first_field(header, VIDEO_FIELDS)
     if len(header) == 2 and video is None and (_are_pairs(rows) or not rows):
         how = f"a table of pandas with the columns {named(header)} (such as {HEADERS} say more)"
         return [replace(_list_of_pairs(rows, where), how=how, says=said_by_words(*header))]
@@ -331,8 +367,26 @@ def _with_splits(records: list[Any], videos: object) -> list[Any]:
 
 def _is_wrapped(value: object) -> bool:
     """Whether all that an object holds is called like a split or a list of pairs."""
-    names = {plain(key) for key in value} if isinstance(value, dict) else set()
-    return bool(names) and names <= {*_SPLITS, *_WRAPPERS}
+    parts = value if isinstance(value, dict) and len(value) <= _MOST_PARTS else {}
+    known = (
+        plain(key) in (*_SPLITS, *_WRAPPERS) or (len(parts) > 1 and _is_split(key, of))
+        for key, of in parts.items()
+    )  # fmt: skip
+    return bool(parts) and all(known)
+
+
+def _is_split(key: str, value: object) -> bool:
+    """Whether a key is called like a split, and what it holds is no list of the names of one."""
+    if plain(key) not in _SPLITS and not is_split_key(key):
+        return False
+    if _are_objects(value):
+        return names_sides(list(value[0]))  # type: ignore[index]
+    if isinstance(value, dict):
+        # Texts and videos may be called so as well.
+        beside = (*VIDEO_FIELDS, *TEXT_FIELDS, *VIDEO_LISTS)
+        entry = first_field(value, beside) is not None or captions_of(value)
+        return bool(value) and not _is_grades(value) and not entry
+    return isinstance(value, list) and bool(value) and (_are_pairs(value) or _are_graded(value))
 
 
 def _names_other(value: object) -> bool:

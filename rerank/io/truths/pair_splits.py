@@ -11,8 +11,10 @@ from typing import NamedTuple, Protocol
 from rerank.core.errors import FormatError
 from rerank.core.wording import either, option
 from rerank.io.files import named
+from rerank.io.splits import split_of_file
 from rerank.io.truths.records import Pair, Reading
 
+_TESTS = ("test", "testing")
 # The word for all splits together.
 ALL = "/"
 
@@ -90,8 +92,9 @@ def of_one_split(
     """
     found: dict[str, Decision] = {}
     unfit: dict[str, UnfitError] = {}
-    enough = 0
-    for name, group in groupby(readings, key=lambda one: one.split):
+    enough, unnamed = 0, False
+    for (name, said), group in groupby(readings, key=lambda one: (one.split, one.unnamed)):
+        unnamed = unnamed or said
         if not name and wanted.split is None:
             return decide(group)
         if wanted.split in (None, ALL, name) and name not in found:
@@ -124,6 +127,13 @@ def of_one_split(
             )
             return chosen._replace(notes=(*chosen.notes, note))
         return chosen
+    if unnamed and not unfit and not any(_has_strange(x, texts, videos) for x in found.values()):
+        held = [_held(one, texts, videos) for one in found.values()]
+        if sum(map(len, held)) == len(set().union(*held)):
+            # All names are known, and no text is of two splits: all are meant.
+            return _together(list(found.values()))
+        if len({frozenset(one.pairs) for one in found.values()}) > 1:
+            raise _asked(found, texts, videos, wanted)
     return _chosen(found, texts, videos, wanted, [*found, *unfit])
 
 
@@ -157,7 +167,7 @@ def first_of_splits(readings: Iterable[Reading], wanted: Wanted) -> list[Reading
 
 
 def _test_first(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=lambda name: (name.lower() not in ("test", "testing"), name))
+    return sorted(names, key=lambda name: (split_of_file(name).lower() not in _TESTS, name))
 
 
 def _together(parts: Sequence[Decision]) -> Decision:
@@ -188,6 +198,10 @@ def _held(one: Decision, texts: dict[str, int], videos: dict[str, int]) -> set[s
     return {pair.first for pair in _known(one, texts, videos)}
 
 
+def _has_strange(one: Decision, texts: dict[str, int], videos: dict[str, int]) -> bool:
+    return len(_known(one, texts, videos)) < len(set(one.pairs))
+
+
 def _chosen(
     found: dict[str, Decision],
     texts: dict[str, int],
@@ -207,14 +221,22 @@ def _chosen(
             "all of these texts that they name"
         )
         return found[name]._replace(notes=(*found[name].notes, note))
+    raise _asked(found, texts, videos, wanted)
+
+
+def _asked(
+    found: dict[str, Decision], texts: dict[str, int], videos: dict[str, int], wanted: Wanted
+) -> FormatError:
+    """The question which of several splits is meant."""
+    held = {name: _held(one, texts, videos) for name, one in found.items()}
+    every = set().union(*held.values())
     order = _test_first(found)
     counts = ", ".join(f"{name!r} ({len(held[name])} of these texts)" for name in order)
-    strange = {name for name in found if len(known[name]) < len(set(found[name].pairs))}
-
+    strange = {name for name, one in found.items() if _has_strange(one, texts, videos)}
     first = order[0]
     one = wanted.say(first, whole=len(held[first]) == len(texts) and first not in strange)
     both = wanted.say(ALL, whole=len(every) == len(texts) and not strange)
-    raise FormatError(
+    return FormatError(
         f"{wanted.where}: holds several splits: {counts}; say which is meant: {one}, or {both} for "
         "all"
     )

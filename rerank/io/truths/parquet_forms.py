@@ -26,6 +26,7 @@ from rerank.io.side_words import (
     plain,
     said_by_words,
 )
+from rerank.io.splits import is_named_like_splits
 from rerank.io.truths.records import Reading, readings_of_records
 from rerank.io.truths.unsaid_labels import refuse_unsaid
 
@@ -200,7 +201,8 @@ def _beside(path: Path, fields: Mapping[str, Field], columns: _Columns) -> _Colu
         values = None if name in columns else _singles(path, name, item)
         if values is None:
             continue
-        if plain(name) not in _ORDERS and len(set(values[:_LOOKED_AT])) > _FEW:
+        counts = plain(name) in _ORDERS or is_named_like_splits(name)
+        if not counts and len(set(values[:_LOOKED_AT])) > _FEW:
             continue
         if not _is_of_pairs(name):
             found[name] = values

@@ -23,24 +23,28 @@ from rerank.io.side_words import (
     captions_of,
     first_field,
     names_both,
-    names_sides,
-    said_by_words,
+    numbers_rows,
     says_rows,
+    sides_in_words,
 )
-from rerank.io.splits import is_named_like_splits, is_of_splits
+from rerank.io.splits import (
+    is_named_like_splits,
+    is_of_splits,
+    kind_of_splits,
+    may_say_split,
+    says_by_name,
+)
+from rerank.io.truths.bare_names import bare, without_ending, without_folder
+from rerank.io.truths.judgements import are_beside, graded_captions, judging_fields, one_of
 from rerank.io.truths.unsaid_labels import refuse_unsaid
 
 _NUMBER_FIELDS = ("commentnumber", "captionnumber", "sentencenumber", "captionindex")
 
-_ENDINGS = tuple(
-    ".mp4 .avi .mkv .webm .mov .mpg .mpeg .wmv .3gp .flv .m4v .jpg .jpeg .png .webp .gif .bmp "
-    ".wav .flac .mp3 .npy".split()
-)
-
 _YES_NO = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 
+_OF_PAIRS = (*TEXT_FIELDS, *VIDEO_FIELDS, *CAPTION_FIELDS, *GRADE_FIELDS)
+
 _COUNTED = re.compile(r"\s*\d{1,18}\s*")
-_NUMBERED_NAME = re.compile(r"(.+?)((?:#|_|-)\d+)?", re.DOTALL)
 
 # Lines that tell what a file without a header is.
 LOOKED_AT = 200
@@ -70,6 +74,7 @@ class Reading:
         missing: what it lacks to be read like this, where it is not whole.
         captions: whether the file looks like lines of a video and a caption, however read.
         split: of which its pairs are, where the file says so.
+        unnamed: whether that is said by the values of a field alone, and not by its name.
         says: "text-video" or "video-text" where words of the file say which side stands on the
             left and are believed only where the ids do not tell.
         listed: whether its numbers are those of lists in the same file, not of rows elsewhere.
@@ -87,6 +92,7 @@ class Reading:
     turns: bool = True
     captions: bool = False
     split: str = ""
+    unnamed: bool = False
     says: str = ""
     listed: bool = False
     counted: tuple[str, str] = ("", "")
@@ -171,10 +177,12 @@ def readings_of_records(
     counted = _counted(records)
     records = _one_each(_called_plainly(records))
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
+    found = _with_grades(records, found, f"{where}: {kind}")
     refuse_unsaid(records, ((_text_of(each), each.video) for each in found), where)
-    for split, part in _by_split(records, found).items():
+    parts, unnamed = _by_split(records, found)
+    for split, part in parts.items():
         for each in _readings_of_some(part, how):
-            yield replace(each, split=split, counted=counted)
+            yield replace(each, split=split, unnamed=unnamed, counted=counted)
 
 
 def _counted(records: Sequence[Any]) -> tuple[str, str]:
@@ -185,25 +193,68 @@ def _counted(records: Sequence[Any]) -> tuple[str, str]:
     return text, video
 
 
+def _with_grades(records: Sequence[Any], found: Sequence[_Record], place: str) -> list[_Record]:
+    """Records with what they say of how right their pairs are."""
+    bare = [row for row, one in enumerate(found) if one.text is None]
+    pairs = [(found[row].captions, found[row].video) for row in bare]
+    of_captions = judging_fields([records[row] for row in bare], pairs, as_grade) if bare else ()
+    made: list[_Record] = []
+    for row, one in enumerate(found):
+        name = first_field(records[row], of_captions if one.text is None else GRADE_FIELDS)
+        grade = None if name is None else as_grade(records[row][name], f"{place} {row}")
+        made.append(one if grade is None else one._replace(grade=grade))
+    return made
+
+
 def _text_of(record: _Record) -> str | None:
     """The id of its text, else its only caption."""
     only = record.captions[0] if len(record.captions) == 1 else None
     return only if record.text is None else record.text
 
 
-def _by_split(records: Sequence[Any], found: Sequence[_Record]) -> dict[str, list[_Record]]:
-    """Records by what a field says of the split of each; all under "" where none says it."""
+def _by_split(
+    records: Sequence[Any], found: Sequence[_Record]
+) -> tuple[dict[str, list[_Record]], bool]:
+    """Records by what a field says of the split of each; all under "" where none says it.
+
+    Further whether the values of that field alone say so, and not its name.
+    """
     names = dict.fromkeys(
-        name for record in records[:LOOKED_AT] for name in record if is_named_like_splits(name)
+        name for record in records[:LOOKED_AT] for name in record if may_be_of_splits(name, record)
     )
-    for name in names:
+    for name in sorted(names, key=lambda each: not is_named_like_splits(each)):
         values = [str(record.get(name) or "none").strip() or "none" for record in records]
         if is_of_splits(name, values):
             made: dict[str, list[_Record]] = {}
             for value, record in zip(values, found, strict=True):
                 made.setdefault(value, []).append(record)
-            return made
-    return {"": list(found)}
+            sure = says_by_name(name, values)
+            of_items = is_named_like_splits(name) or kind_of_splits(values) == "sides"
+            if sure or _are_divided(list(made.values()), of_items=of_items):
+                return made, not sure
+    return {"": list(found)}, False
+
+
+def _are_divided(parts: Sequence[Sequence[_Record]], *, of_items: bool) -> bool:
+    """Whether parts are things apart, and not captions of two kinds of the same videos.
+
+    `of_items`: numbers and sides, which may be said of videos; so parts have to share some.
+    """
+    videos = [{one.video for one in part} for part in parts]
+    captions = [{each for one in part for each in one.captions} for part in parts]
+    once = [sum(map(len, sets)) == len(set().union(*sets)) for sets in (videos, captions)]
+    if of_items and once[0]:
+        return False
+    with_ids = any(one.text is not None for part in parts for one in part)
+    return with_ids or once[0] or not once[1]
+
+
+def may_be_of_splits(name: str, record: Mapping[str, Any]) -> bool:
+    """Whether a field may say the split, by its name, or by what it says of one record."""
+    if is_named_like_splits(name):
+        return True
+    said = isinstance(record[name], str) and may_say_split(name, record[name].strip())
+    return said and first_field([name], _OF_PAIRS) is None
 
 
 def _readings_of_some(found: Sequence[_Record], how: str) -> Iterator[Reading]:
@@ -227,18 +278,20 @@ def _readings_of_some(found: Sequence[_Record], how: str) -> Iterator[Reading]:
 def _called_plainly(records: Sequence[Any]) -> Sequence[Any]:
     """Records of two fields that name their sides in other words, by the words that are known."""
     names = list(records[0]) if records and isinstance(records[0], dict) else []
-    if not names_sides(names) or names_both(names):
+    sides = None if names_both(names) else sides_in_words(names)
+    if sides is None:
         return records
     if any(not isinstance(each, dict) or each.keys() != set(names) for each in records):
         return records
-    text_first = said_by_words(*names) == "text-video"
-    text, video = names if text_first else names[::-1]
+    text, video = sides
     # A query is an id, or the caption itself.
-    return [{"query": each[text], "video_id": each[video]} for each in records]
+    called = {text: "query", video: "video_id"}
+    left = {name: called.get(name, name) for name in names if not numbers_rows(name)}
+    return [{new: each[name] for name, new in left.items()} for each in records]
 
 
 def _one_each(records: Sequence[Any]) -> Sequence[Any]:
-    """Records in which a text lists its videos, as a record for each pair."""
+    """Records in which a text lists its videos, or a video graded captions, as one for each."""
     made: list[Any] = []
     for record in records:
         fields = record if isinstance(record, dict) else {}
@@ -247,28 +300,13 @@ def _one_each(records: Sequence[Any]) -> Sequence[Any]:
         names = None if key is None else fields[key]
         if isinstance(names, list) and names and all(isinstance(x, str | int) for x in names):
             rest = {name: value for name, value in fields.items() if name != key}
-            beside = {_one_of(x): of for x, of in rest.items() if _are_beside(of, names)}
+            beside = {one_of(x): of for x, of in rest.items() if are_beside(of, names)}
             for row, name in enumerate(names):
                 own = {one: of[row] for one, of in beside.items()}
                 made.append({**rest, **own, "video_id": name})
         else:
-            made.append(record)
+            made += list(graded_captions(fields)) or [record]
     return made
-
-
-def _are_beside(value: object, names: Sequence[object]) -> bool:
-    """Whether something is a list of a number, or of yes and no, for every name."""
-    return (
-        isinstance(value, list)
-        and len(value) == len(names)
-        and all(isinstance(x, int | float) for x in value)
-    )
-
-
-def _one_of(name: str) -> str:
-    """What one of several is called: the label of labels."""
-    one = name.removesuffix("s")
-    return one if first_field([one], GRADE_FIELDS) is not None else name
 
 
 def _record(record: object, place: str) -> _Record:
@@ -303,7 +341,6 @@ def _record(record: object, place: str) -> _Record:
             f"{place} names no text; expected query_id, text_id, caption_id, sen_id, ... or a "
             f"caption among {named(list(record))}"
         )
-    grade = first_field(record, GRADE_FIELDS)
     number = first_field(record, _NUMBER_FIELDS)
     start, end = first_field(record, ("start",)), first_field(record, ("end",))
     name = as_name(record[video], place)
@@ -312,51 +349,27 @@ def _record(record: object, place: str) -> _Record:
         name,
         None if text is None else as_name(record[text], place),
         captions,
-        None if grade is None or text is None else as_grade(record[grade], place),
+        None,
         clip,
         int(record[number]) if number and _COUNTED.fullmatch(str(record[number])) else None,
         place.rpartition(": ")[2],
     )
 
 
-def _without_ending(name: str) -> str:
-    head, dot, ending = name.rpartition(".")
-    whole = head and not head.endswith("/")
-    return head if whole and f"{dot}{ending.lower()}" in _ENDINGS else name
-
-
-def without_endings(ids: Mapping[str, int]) -> dict[str, int] | None:
-    """Rows by ids without the endings of files; None where two would be one, or none has any.
-
-    >>> without_endings({"a.jpg": 0, "b.jpg": 1}), without_endings({"a.jpg#0": 0, "b#0": 1})
-    ({'a': 0, 'b': 1}, {'a#0': 0, 'b#0': 1})
-    >>> without_endings({"a.jpg": 0, "a.png": 1}), without_endings({"a": 0})
-    (None, None)
-    """
-    made = {_bare(name): row for name, row in ids.items()}
-    return made if len(made) == len(ids) and made != ids else None
-
-
-def bare_reading(one: Reading) -> Reading:
-    """The same with names without the endings of files."""
+def renamed_reading(one: Reading, change: Callable[[str], str]) -> Reading | None:
+    """The same with names that are changed; None where two would be one without their folders."""
+    names = {*one.empty, *(name for pair in one.pairs for name in pair[:2])}
+    if len(set(map(change, names))) < len(set(map(bare, names))):
+        return None
     return replace(
         one,
-        build=lambda step: [Pair(_bare(p[0]), _bare(p[1]), p.grade) for p in one.build(step)],
-        empty=tuple(map(_bare, one.empty)),
+        build=lambda step: [Pair(change(p[0]), change(p[1]), p.grade) for p in one.build(step)],
+        empty=tuple(map(change, one.empty)),
     )
 
 
-def _bare(name: str) -> str:
-    stem, number = _NUMBERED_NAME.fullmatch(name).groups(default="")  # type: ignore[union-attr]
-    return _without_ending(stem) + number
-
-
-def _without_folder(name: str) -> str:
-    return name.rstrip("/").rpartition("/")[2]
-
-
 def _coco_number(record: _Record) -> str | None:
-    name = _without_ending(_without_folder(record.video))
+    name = without_ending(without_folder(record.video))
     digits = re.fullmatch(r"(?:COCO_\w+_)?(\d{1,4000})", name)
     return None if digits is None else str(int(digits.group(1)))
 
@@ -364,10 +377,10 @@ def _coco_number(record: _Record) -> str | None:
 # Every way in which people call a video that a record names.
 _VIDEO_NAMES: dict[str, Callable[[_Record], str | None]] = {
     "": lambda record: record.video,
-    ", videos without file ending": lambda record: _without_ending(record.video),
-    ", videos without folder": lambda record: _without_folder(record.video),
-    ", videos without folder and ending": lambda record: _without_ending(
-        _without_folder(record.video)
+    ", videos without file ending": lambda record: without_ending(record.video),
+    ", videos without folder": lambda record: without_folder(record.video),
+    ", videos without folder and ending": lambda record: without_ending(
+        without_folder(record.video)
     ),
     ", videos as video_start_end": lambda record: record.others[0] if record.others else None,
     ", images by the number in their name": _coco_number,
@@ -428,7 +441,12 @@ def _namings(records: Sequence[_Record], videos: Sequence[str], how: str) -> lis
         Reading(by_caption, count, fixed=True, turns=False, how=f"{how}, texts by their caption")
     )
     # One text for a video: the paragraph of all its captions goes by the name of the video.
-    by_video = list(dict.fromkeys(Pair(name, name) for name in videos))
+    right = (
+        name
+        for name, one in zip(videos, records, strict=True)
+        if one.grade is None or one.grade > 0
+    )
+    by_video = list(dict.fromkeys(Pair(name, name) for name in right))
     by_name = reading(by_video, f"{how}, texts by their video", fixed=True)
     readings.append(replace(by_name, turns=False))
     return readings

@@ -19,8 +19,10 @@ from rerank.io.side_words import (
     VIDEO_LISTS,
     first_field,
     names_both,
+    numbers_rows,
     plain,
     said_by_words,
+    sides_in_words,
 )
 from rerank.io.text_table import SEPARATOR
 from rerank.io.truths.records import (
@@ -56,6 +58,9 @@ def table_readings(text: str, where: str) -> Iterable[Reading]:
         text = "\n".join(" ".join(line.split()) for line in lines)
     _refuse_lists(header, text, delimiter, where)
     if len(header) > 1 and names_both(header):
+        rows = _rows(text, delimiter, where)
+        return readings_of_records(rows, where, how="a table", kind="row")
+    if any(map(numbers_rows, header)) and sides_in_words(header) is not None:
         rows = _rows(text, delimiter, where)
         return readings_of_records(rows, where, how="a table", kind="row")
     readings: list[Reading] = []

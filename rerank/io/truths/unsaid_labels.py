@@ -8,6 +8,7 @@ from typing import Any
 from rerank.core.errors import FormatError
 from rerank.io.files import named
 from rerank.io.side_words import GRADE_FIELDS, first_field, plain
+from rerank.io.splits import is_named_like_splits, is_of_splits
 
 _PLACES = {"rank", "distance", "dist"}
 _TWO = ({"0", "1"}, {"-1", "1"}, {"true", "false"}, {"yes", "no"})
@@ -42,6 +43,8 @@ def refuse_unsaid(
         said = set(values) - _NOTHING
         told = said in _TWO or (said in _ONE and len(set(values)) > 1)
         told = told or (plain(str(name)) in _PLACES and len(set(values)) > 1)
+        # Of splits it is asked which is meant.
+        told = told and not (is_named_like_splits(str(name)) and is_of_splits(str(name), values))
         if told and _differ(known, values):
             raise FormatError(
                 f"{where}: {named([name])} differs between the pairs of one text, and nothing says "
