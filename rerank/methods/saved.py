@@ -133,6 +133,13 @@ def decode(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[s
         raise FormatError(f"not fits this version can read ({error}); apply again") from None
 
 
+def at_rest(fitted: FittedPipeline) -> FittedPipeline:
+    """The same fit with all its tensors on the CPU, as a file would give it back."""
+    tensors: dict[str, Tensor] = {}
+    stages = [_encode(stage, str(i), tensors) for i, stage in enumerate(_flatten(fitted))]
+    return FittedPipeline(tuple(_decode(stage, tensors) for stage in stages))
+
+
 def load(path: str | Path) -> FittedPipeline:
     """Read a fitted pipeline that `save` wrote, without pickle, on the CPU.
 

@@ -17,7 +17,7 @@ from rerank.methods.directions import Direction
 from rerank.methods.fusion import Blocks
 from rerank.methods.mixed import Mixed
 from rerank.methods.registry import canonical, cards_of, name_of
-from rerank.methods.saved import Saved
+from rerank.methods.saved import Saved, at_rest
 from rerank.selection.moments import moments_of
 from rerank.serving.grow import add_items
 from rerank.serving.matching import SCHEMA, described, item_hashes, with_manifest
@@ -113,6 +113,10 @@ def fit_model(
     }
     if confidence:
         manifest["confidence"] = _confidence(fitted, bank)
+    if sim.device.type != "cpu":
+        # A model serves from the CPU, wherever it was fitted.
+        fitted = at_rest(fitted)
+        kept = {name: tensor.cpu() for name, tensor in kept.items()}
     if blocks is not None:
         manifest["blocks"] = blocks.as_dict()
     if bank_gallery is not None:
