@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from rerank.core.errors import FormatError
 from rerank.io.container import Container, Found
 from rerank.io.field import Field, check_last_axis, check_matrix
+from rerank.io.frames.masks import of_these_frames
 from rerank.io.frames.pooling import one_matrix, pooled_cube
 from rerank.io.frames.told_with import beside_rows
 from rerank.io.layouts.array_shapes import depth_of
@@ -26,7 +27,7 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
     siblings = fields_below(container.fields, folder)
     check_last_axis(item)
     # An array beside it is believed before an attribute of the same name.
-    beside = beside_rows(item, container.told(item)) | siblings
+    beside = of_these_frames(item, beside_rows(item, container.told(item)) | siblings, wanted.side)
     if depth_of(item) == 3 and item.kind == "float":
         rows = one_matrix(item, beside)
         if rows is None or _names_one(container, siblings, item, wanted):
