@@ -27,7 +27,7 @@ from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.opening import open_container
 from rerank.io.score_ids import both_ids, cube_ids
 from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids
-from rerank.io.side_words import direction_of, plain
+from rerank.io.side_words import direction_in, plain
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
 SCORE_NAMES = (
@@ -382,6 +382,7 @@ def _find(container: Container, dataset: str | None) -> Field:
     if len(found) == 1:
         return fields[found[0]]
     if found:
+        found.sort(key=lambda name: _direction(name) == "video-text")
         raise FormatError(
             f"{path}: {named(found)} could all be the scores; name the right one 'scores' or give "
             f"{either(f'--dataset {found[0]}', f'dataset={found[0]!r}')}"
@@ -396,20 +397,35 @@ def _find(container: Container, dataset: str | None) -> Field:
 
 
 def _check_name(container: Container, item: Field, name: str) -> None:
-    """Refuse a matrix that its name calls videos x texts, where ids of two lengths do not differ.
+    """Refuse a matrix that is called videos x texts, where ids of two lengths do not differ.
 
     Raises:
-        FormatError: such as i2t.
+        FormatError: such as i2t, or a square one in a file called so.
     """
-    if direction_of(name.rpartition("/")[2]) != "video-text" or len(item.shape) != 2:
+    if len(item.shape) != 2:
         return
+    said = _direction(name)
     lengths = lengths_of(container.fields)
-    if lengths[0] != lengths[1] and -1 not in lengths:
-        return  # they say which side is which
-    raise FormatError(
-        f"{item.where}: is called so as if its rows were videos; give "
-        f"{option('sims-rows', 'videos')}, or call it 'scores' if they are texts"
-    )
+    told = lengths[0] != lengths[1] and -1 not in lengths  # they say which side is which
+    if said == "video-text" and not told:
+        raise FormatError(
+            f"{item.where}: is called so as if its rows were videos; give "
+            f"{option('sims-rows', 'videos')}, or call it 'scores' if they are texts"
+        )
+    # Rows of a table that have names are matched by these.
+    told = container.schema is not None or bool(container.columns and len(container.fields) > 1)
+    square = item.shape[0] == item.shape[1]
+    if not (said or told) and square and direction_in(container.path.stem) == "video-text":
+        raise FormatError(
+            f"{container.path}: is called so as if the rows of its scores were videos; give "
+            f"{option('sims-rows', 'videos')}, or call the file otherwise if they are texts"
+        )
+
+
+def _direction(name: str) -> str:
+    """The direction that the name of an array says, or of the group it lies in."""
+    head, _, leaf = name.rpartition("/")
+    return direction_in(leaf) or direction_in(head)
 
 
 def _transposed(item: Field) -> Field:
