@@ -82,3 +82,52 @@ def test_a_frame_in_memory_is_read_alike():
     np.testing.assert_array_equal(found.vectors, ROWS)
     whole = as_embeddings(pd.DataFrame(ROWS, columns=list("abcde")))
     np.testing.assert_array_equal(whole.vectors, ROWS)
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "npy", "frame"])
+@pytest.mark.parametrize("names", ["{}", "e{}"])
+@pytest.mark.parametrize("more", [{}, {"duration": np.linspace(3, 90, N)}])
+def test_columns_with_numbers_in_their_names_stand_in_the_order_of_these(
+    tmp_path, ending, names, more
+):
+    """As sorted names do: e0, e1, e10, e11, e2."""
+    rows = np.random.default_rng(1).normal(size=(N, 12)).astype("f4")
+    for first in (0, 1):
+        columns = {names.format(first + i): rows[:, i] for i in range(12)}
+        frame = pd.DataFrame({name: columns[name] for name in sorted(columns)})
+        frame = frame.assign(**more, id=IDS)
+        path = tmp_path / f"v.{ending}"
+        if ending == "frame":
+            found = as_embeddings(frame)
+        elif ending == "npy":
+            np.save(path, frame.assign(id=np.array(IDS)).to_records(
+                index=False, column_dtypes={"id": "U4"}))  # fmt: skip
+            found = read_embeddings(path)
+        else:
+            sep = "\t" if ending == "tsv" else ","
+            options = {} if ending == "parquet" else {"sep": sep, "index": False}
+            found = read_embeddings(write(frame, path, **options))
+        assert found.ids == tuple(IDS)
+        np.testing.assert_allclose(found.vectors, rows, rtol=1e-6)
+    if ending in ("csv", "parquet") and not more:
+        # Columns of scores are items, with their names.
+        assert list(read_scores(path).gallery_ids) == sorted(columns)
+        np.testing.assert_allclose(read_scores(path).scores, frame.iloc[:, :-1], rtol=1e-6)
+
+
+def test_tables_with_quotes_have_the_same_order(tmp_path):
+    rows = np.arange(24.0).reshape(2, 12)
+    order = sorted(range(12), key=str)
+    lines = ["id," + ",".join(f"e{i}" for i in order)]
+    for name, row in zip("ab", rows, strict=True):
+        lines += [f'{name},"{row[0]:g}",' + ",".join(f"{row[i]:g}" for i in order[1:])]
+    (tmp_path / "v.csv").write_text("\n".join(lines))
+    np.testing.assert_array_equal(read_embeddings(tmp_path / "v.csv").vectors, rows)
+
+
+def test_names_with_gaps_or_twice_stand_as_in_the_file(tmp_path):
+    for names in (["e0", "e1", "e10", "e2", "e3"], ["e3", "e1", "e0", "e2", "x"]):
+        frame = pd.DataFrame(ROWS, columns=names).assign(id=IDS)
+        if "x" in names:
+            frame = frame.rename(columns={"x": "e5"})
+        check(write(frame, tmp_path / "v.csv", index=False))

@@ -379,7 +379,7 @@ def _matrix(rows: Rows, places: Sequence[int], *, empty: bool = True) -> np.ndar
         ValueError: a cell that is none.
     """
     shape = (len(rows), len(places))
-    if places and places[-1] - places[0] == len(places) - 1:
+    if places and list(places) == list(range(places[0], places[0] + len(places))):
         side_by_side = itemgetter(slice(places[0], places[-1] + 1))
         cells = list(chain.from_iterable(map(side_by_side, rows)))
     else:
