@@ -24,7 +24,9 @@ from rerank.io.field import (
 )
 from rerank.io.files import PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
+from rerank.io.numbered_parts import are_parts
 from rerank.io.opening import open_container
+from rerank.io.recipes import joined_arrays
 from rerank.io.score_ids import both_ids, cube_ids
 from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids
 from rerank.io.side_words import direction_in, plain
@@ -382,10 +384,13 @@ def _find(container: Container, dataset: str | None) -> Field:
     if len(found) == 1:
         return fields[found[0]]
     if found:
+        parts = ""
+        if are_parts(path, fields):
+            parts = f"; if they are parts of one, join them: {joined_arrays(path)}"
         found.sort(key=lambda name: _direction(name) == "video-text")
         raise FormatError(
             f"{path}: {named(found)} could all be the scores; name the right one 'scores' or give "
-            f"{either(f'--dataset {found[0]}', f'dataset={found[0]!r}')}"
+            f"{either(f'--dataset {found[0]}', f'dataset={found[0]!r}')}{parts}"
         )
     ranking = ""
     if fields and all(item.odd.startswith("{") for item in fields.values()):

@@ -24,6 +24,7 @@ from rerank.io.recipes import (
     from_torch_lists,
     from_torch_objects,
     is_old_torch,
+    joined_torch,
 )
 
 # Bytes of a description that is looked at twice.
@@ -362,10 +363,26 @@ def _collect(
             np.dtype("V1"),
             lambda start, stop: iter(()),
             odd=f"a list of {type(value[0]).__name__}",
-            fix=f"make arrays of it: {from_torch_lists(path)}",
+            fix=_way_of_list(path, name, value),
         )
     elif name and (plain := _plain_word(value)):
         fields[name] = empty_field(where, plain)
+
+
+def _way_of_list(path: Path, name: str, value: Sequence[Any]) -> str:
+    """What to do with a list: matrices of one width may be parts of one, such as batches."""
+    import torch
+
+    made = from_torch_lists(path)
+    matrices = all(isinstance(part, torch.Tensor) and part.dim() == 2 for part in value)
+    # A key may be a number.
+    known = not any(key.isdigit() for key in name.split("/"))
+    if not (matrices and known) or len({part.shape[1] for part in value}) > 1:
+        return f"make arrays of it: {made}"
+    return (
+        f"if each is the frames of one item, make arrays of it: {made}; if they are parts of one, "
+        f"join them: {joined_torch(path, name)}"
+    )
 
 
 def _plain_word(value: object) -> str:

@@ -1,6 +1,5 @@
 """Items of one array each, vectors or frames, made one row each."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,9 +18,8 @@ from rerank.io.layouts.streams import refuse_streams
 from rerank.io.layouts.summaries import refuse_summaries
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.missing_items import refuse_missing
-
-# What arrays are called by the numbers of their rows; numpy says arr_0.
-_NUMBER = re.compile(r"(?:arr_)?(0|[1-9][0-9]{0,9})")
+from rerank.io.numbered_parts import NUMBER, are_parts
+from rerank.io.recipes import joined_arrays
 
 
 def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> Found:
@@ -52,12 +50,12 @@ def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Want
             raise FormatError(
                 f"{path}: holds the matrices {contents(by_id)}; if one of them is the embeddings, "
                 f"name it: {wanted.say('dataset', next(full, wanted.likely(ids)))}; if each is "
-                f"the frames of one item, {how_to_pool()}"
+                f"the frames of one item, {how_to_pool()}{_if_parts(container, by_id)}"
             )
         many = next(name for name, item in by_id.items() if has_frames([item.shape]))
         raise FormatError(
             f"{path}: every item has several rows (frames), such as {named([many])} with "
-            f"{by_id[many].shape[-2]}; {how_to_pool()}"
+            f"{by_id[many].shape[-2]}; {how_to_pool()}{_if_parts(container, by_id)}"
         )
     refuse_missing(container, by_id)
     ids = check_ids(ids, str(path))
@@ -69,6 +67,13 @@ def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Want
         said = _said(container, held) if framed else {}
         rows = stacked(Path(path), held, wanted.pooling, said)
     return Found(rows, _named_again(ids, wanted, path))
+
+
+def _if_parts(container: Container, by_id: Mapping[str, Field]) -> str:
+    """What to do with matrices that are called by numbers, where they are parts of one."""
+    if len(by_id) < len(container.fields) or not are_parts(container.path, container.fields):
+        return ""
+    return f"; if they are parts of one, join them: {joined_arrays(container.path)}"
 
 
 def _said(container: Container, items: Mapping[str, Field]) -> dict[str, dict[str, Field]]:
@@ -99,7 +104,7 @@ def _by_number(by_id: Mapping[str, Field]) -> Mapping[str, Field]:
 
     HDF5 and folders hold 10 before 2.
     """
-    numbers = {name: match[1] for name in by_id if (match := _NUMBER.fullmatch(name))}
+    numbers = {name: match[1] for name in by_id if (match := NUMBER.fullmatch(name))}
     order = {int(number): name for name, number in numbers.items()}
     if len(order) < len(by_id) or max(order) - min(order) >= len(order) or min(order) > 1:
         return by_id
