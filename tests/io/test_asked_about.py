@@ -145,6 +145,34 @@ def test_an_item_without_one_of_the_streams(tmp_path):
     np.testing.assert_array_equal(found.vectors, X)
 
 
+@pytest.mark.parametrize("ending", ["npz", "h5", "pt", "safetensors"])
+@pytest.mark.parametrize("group", ["vectors", "msrvtt/test", "v"])
+def test_the_group_of_all_items_is_no_part_of_their_names(tmp_path, ending, group):
+    path = tmp_path / f"v.{ending}"
+    arrays = {f"{group}/{v}/{s}": x for v, x in zip(V, X, strict=True) for s in ("values", "more")}
+    found = read_embeddings(save_all(path, arrays), dataset="values")
+    assert found.ids == tuple(V)
+    np.testing.assert_array_equal(found.vectors, X)
+    # Of several groups it is one.
+    arrays |= {f"other/{v}/values": x for v, x in zip(V, X, strict=True)}
+    if group != "msrvtt/test":
+        found = read_embeddings(save_all(path, arrays), dataset="values")
+        assert sorted(found.ids) == sorted([f"{x}/{v}" for x in (group, "other") for v in V])
+
+
+def test_what_a_vector_database_answers_is_read_as_printed(tmp_path):
+    vectors = {
+        v: {"id": v, "values": x.tolist(), "metadata": {"g": 1}} for v, x in zip(V, X, strict=True)
+    }
+    path = tmp_path / "v.json"
+    path.write_text(json.dumps({"vectors": vectors, "namespace": ""}))
+    with pytest.raises(FormatError, match="name its vector") as caught:
+        read_embeddings(path, dataset="vectors")
+    found = read_embeddings(path, dataset=printed(caught.value))
+    assert found.ids == tuple(V)
+    np.testing.assert_allclose(found.vectors, X, rtol=1e-6)
+
+
 @pytest.mark.parametrize("ending", ["npz", "h5"])
 @pytest.mark.parametrize("width", [4, 9])
 def test_names_filled_up_with_blanks_to_one_width(tmp_path, ending, width):
