@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError, RerankWarning
+from rerank.core.shell import word
 from rerank.core.wording import either, option
 from rerank.io.container import Container
 from rerank.io.field import (
@@ -390,7 +391,7 @@ def _find(container: Container, dataset: str | None) -> Field:
         found.sort(key=lambda name: _direction(name) == "video-text")
         raise FormatError(
             f"{path}: {named(found)} could all be the scores; name the right one 'scores' or give "
-            f"{either(f'--dataset {found[0]}', f'dataset={found[0]!r}')}{parts}"
+            f"{either(f'--dataset {word(found[0])}', f'dataset={found[0]!r}')}{parts}"
         )
     ranking = ""
     if fields and all(item.odd.startswith("{") for item in fields.values()):

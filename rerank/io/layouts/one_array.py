@@ -54,8 +54,8 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
     by_place = found is None and (wanted.row_numbers or wanted.force_rows)
     if by_place or wanted.ids is not None:
         # Where numbers are the ids, the ground truth may speak of places.
-        way = "" if by_place else f"{wanted.say('id_column', 'NAME')} in place of the ids given"
-        check_order({**container.numbers, **siblings}, item, way)
+        way = lambda name: f"{wanted.say('id_column', name)} in place of the ids given"  # noqa: E731
+        check_order({**container.numbers, **siblings}, item, None if by_place else way)
     if found is not None:
         return Found(item, *found)
     if by_place:
