@@ -1,11 +1,14 @@
 """Vectors as columns of numbers: other numbers beside them are no dimensions."""
 
+import csv
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from rerank.core import memory
 from rerank.core.errors import FormatError
-from rerank.io import as_embeddings, read_embeddings, read_scores
+from rerank.io import as_embeddings, read_embeddings, read_scores, text_table
 
 N, D = 7, 5
 IDS = [f"v{i}" for i in range(N)]
@@ -131,3 +134,34 @@ def test_names_with_gaps_or_twice_stand_as_in_the_file(tmp_path):
         if "x" in names:
             frame = frame.rename(columns={"x": "e5"})
         check(write(frame, tmp_path / "v.csv", index=False))
+
+
+WIDE = np.random.default_rng(2).normal(size=(N, 9)).astype("f4")
+
+
+@pytest.mark.parametrize("mark", [" ", "  ", ", ", ",", "\t"])
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+@pytest.mark.parametrize("long", [True, False])
+def test_numbers_of_a_cell_need_no_brackets(tmp_path, ending, mark, long, monkeypatch):
+    path = tmp_path / f"v.{ending}"
+    cells = [f" {mark.join(map(str, row))} " for row in WIDE.tolist()]
+    pd.DataFrame({"id": IDS, "embedding": cells}).to_csv(
+        path, index=False, quoting=csv.QUOTE_ALL, sep="\t" if ending == "tsv" else ","
+    )
+    if long:
+        monkeypatch.setattr(memory, "COPY_SHARE", 0)
+        monkeypatch.setattr(text_table, "_PIECE", 300)
+    found = read_embeddings(path)
+    assert found.ids == tuple(IDS)
+    np.testing.assert_allclose(found.vectors, WIDE, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "cell", ["0.5 2.5", "2020 01 05", "1 2 3 4 5 6 7 8 9", "a b c d e f g h 1.5", "0,5 0,7"]
+)
+def test_text_with_numbers_in_it_stays_text(tmp_path, cell):
+    frame = pd.DataFrame({"id": IDS, "embedding": ROWS.tolist(), "note": [cell] * N})
+    check(write(frame, tmp_path / "v.csv", index=False))
+    columns = {f"f{i}": ROWS[:, i] for i in range(D)}
+    frame = pd.DataFrame({"id": IDS, **columns, "note": [cell] * N})
+    check(write(frame, tmp_path / "w.csv", index=False))
