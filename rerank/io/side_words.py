@@ -52,7 +52,7 @@ _VIDEO_WORD = "(vid|video|img|image|doc|document|item|clip|gallery|corpus|passag
 # What stands at the ends of a direction.
 _ENDS = {
     "t": "text", "q": "text", "v": "video", "i": "video", "d": "video", "a": "video", "m": "video",
-    **dict.fromkeys(("audio", "audios", "sound", "music", "motion", "frame", "frames"), "video"),
+    **dict.fromkeys(("audio", "audios", "sound", "music", "motion"), "video"),
 }  # fmt: skip
 
 _COLUMN = "(id|idx|index|row|name)?s?"
@@ -209,7 +209,12 @@ def direction_of(name: str) -> str:
     ['text-video', 'video-text', 'video-text', '']
     """
     ends = re.fullmatch("([a-z]+?)(?:2|to)([a-z]+)", plain(name))
-    return said_by_words(*(_ENDS.get(end, end) for end in ends.groups())) if ends else ""
+    return said_by_words(*map(_end, ends.groups())) if ends else ""
+
+
+def _end(word: str) -> str:
+    """What stands at an end of a direction, in a word."""
+    return _ENDS.get(word, word)
 
 
 def direction_in(name: str) -> str:
@@ -223,7 +228,7 @@ def direction_in(name: str) -> str:
     words = re.findall("[a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
     parts = ["".join(words[at : at + many]) for many in (1, 3) for at in range(len(words))]
     per = [
-        said_by_words(_ENDS.get(after, after), other)
+        said_by_words(_end(after), other)
         for word, after in pairwise(words) if word == "per" for other in ("text", "video")
     ]  # fmt: skip
     found = {*map(direction_of, parts), *per} - {""}

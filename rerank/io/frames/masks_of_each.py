@@ -180,8 +180,8 @@ def _added(name: str, held: Mapping[str, Field], items: Mapping[str, Field]) -> 
     if kept is None or (meaning_of(name) == "padding" and not is_added(together)):
         return {}
     parts = np.split(kept, np.cumsum([len(each) for each in values])[:-1])
-    wheres = [found.where for found in masks.values()]
-    return {x: in_memory(*each) for x, *each in zip(masks, parts, wheres, strict=True)}
+    rows = zip(masks.items(), parts, strict=True)
+    return {item_id: in_memory(part, found.where) for (item_id, found), part in rows}
 
 
 def _is_number(found: Field) -> bool:
@@ -249,8 +249,7 @@ def _ask_of_all(
         ways += [[np.arange(f) >= v for v, f in each]] if absent else []
         ways += [[np.arange(f) <= v for v, f in each]] if says_last(name) else []
         word = "mask" if absent or bounded or says_last(name) else "length"
-    elif is_flags(together := np.concatenate(values)):
-        kept = kept_by(together)
+    elif is_flags(together := np.concatenate(values)) and (kept := kept_by(together)) is not None:
         ones = np.split(kept, np.cumsum([len(value) for value in values])[:-1])
         if not is_weight(name) and not is_added(together) and not could_be_masks(name, ones):
             return
