@@ -14,12 +14,14 @@ _COUNTED = re.compile(r"(.*?)(\d{1,6})")
 def counted(names: Sequence[str]) -> dict[str, list[int]]:
     """Places of the columns whose names count from 0 or 1, by what stands before the number.
 
+    They are in the order of their numbers: sorted names are e0, e1, e10, e11, e2.
+
     >>> counted(["f0", "f1", "f2", "year"])
     {'f': [0, 1, 2]}
     >>> counted(["clip_0", "clip_1", "blip_0", "blip_1"])
     {'clip_': [0, 1], 'blip_': [2, 3]}
-    >>> counted(["video7010", "video7020"])
-    {}
+    >>> counted(["e0", "e1", "e10", "e2"]), counted(["e1", "e0"])
+    ({}, {'e': [1, 0]})
     """
     found: dict[str, list[tuple[int, int]]] = {}
     for place, name in enumerate(names):
@@ -28,6 +30,7 @@ def counted(names: Sequence[str]) -> dict[str, list[int]]:
             found.setdefault(match[1], []).append((int(match[2]), place))
     made = {}
     for stem, columns in found.items():
+        columns.sort()
         first = columns[0][0]
         rising = [number for number, _ in columns] == list(range(first, first + len(columns)))
         if rising and first in (0, 1) and len(columns) > 1:
@@ -36,7 +39,7 @@ def counted(names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def vectors_among(names: Sequence[str]) -> Mapping[str, Sequence[int]] | None:
-    """The vectors that columns of numbers hold, by name; None where all columns are one.
+    """The vectors that columns of numbers hold, by name; None where all columns are one, in order.
 
     Where names count, they decide; columns with other names are as many at most.
 
@@ -44,12 +47,14 @@ def vectors_among(names: Sequence[str]) -> Mapping[str, Sequence[int]] | None:
     (None, None)
     >>> vectors_among(["0", "1", "duration"])
     {'values': [0, 1]}
+    >>> vectors_among(["0", "2", "1"])
+    {'values': [0, 2, 1]}
     >>> sorted(vectors_among(["clip_0", "clip_1", "blip_0", "blip_1"]))
     ['blip', 'clip']
     """
     runs = counted(names)
     places = [place for run in runs.values() for place in run]
-    if not runs or len(runs) == 1 and len(places) == len(names):
+    if not runs or places == list(range(len(names))) and len(runs) == 1:
         return None
     if 2 * len(places) < len(names):
         return None

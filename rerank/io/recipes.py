@@ -98,6 +98,31 @@ def from_torch_lists(path: Path) -> str:
     return _from_torch(path, plain=True)
 
 
+def joined_torch(path: Path, name: str) -> str:
+    """Joins the tensors of a list in a file of torch.save, which are parts of one; `name`: its key.
+
+    This runs nothing.
+    """
+    load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only=True)"
+    out = _text(free(path.with_suffix(".joined.pt")))
+    if not name:
+        return _command(f"import torch; torch.save(torch.cat({load}), {out})")
+    at = "".join(f"[{quoted(key)}]" for key in name.split("/"))
+    return _command(
+        f"import torch; d = {load}; d{at} = torch.cat(list(d{at})); torch.save(d, {out})"
+    )
+
+
+def joined_arrays(path: Path) -> str:
+    """Joins the arrays of an npz that are called by numbers, which are parts of one."""
+    out = _text(free(path.with_suffix(".joined.npy")))
+    number = f"lambda k: int(k.rpartition({quoted('_')})[2])"
+    return _command(
+        f"import numpy as n; d = n.load({_text(path)}); "
+        f"n.save({out}, n.concatenate([d[k] for k in sorted(d.files, key={number})]))"
+    )
+
+
 def _from_torch(path: Path, *, plain: bool) -> str:
     load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only={plain})"
     return _command(f"import torch; {_SAVE}{_saved(load, path.with_suffix('.plain.npz'))}")

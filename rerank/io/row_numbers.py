@@ -1,6 +1,6 @@
 """Rows that say their own number, where nothing but their place in the file tells them apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from rerank.core.errors import FormatError, RerankError
@@ -26,13 +26,15 @@ def is_row_number(name: str) -> bool:
     return name in _NAMES or name.lower() in _NAMES
 
 
-def check_order(fields: Mapping[str, Field], rows: Field, way: str = "") -> None:
+def check_order(
+    fields: Mapping[str, Field], rows: Field, way: Callable[[str], str] | None = None
+) -> None:
     """Refuse rows whose own numbers are in another order, where their places name them.
 
     Args:
         fields: the columns and arrays beside the rows.
         rows: the vectors.
-        way: how to take the numbers as ids, with "NAME" for the column; "" where that is no way.
+        way: how to take the numbers of a column as ids; None where that is no way.
 
     Raises:
         FormatError: a column such as 'index' holds 0, 1, ... or 1, 2, ... in another order.
@@ -41,7 +43,7 @@ def check_order(fields: Mapping[str, Field], rows: Field, way: str = "") -> None
         if is_row_number(name) and item is not rows:
             found = _other_order(item, rows.shape[0])
             if found is not None:
-                ids = f"; if these are the ids: {way.replace('NAME', name)}" if way else ""
+                ids = f"; if these are the ids: {way(name)}" if way else ""
                 raise FormatError(
                     f"{rows.where}: its rows have numbers of their own in another order, as "
                     f"{name!r} is {', '.join(found[:3])}, ..., but would be taken by their places; "

@@ -306,5 +306,5 @@ def check_places(
     if str(given) == ROWS or (named and given is None):
         return
     rows = either(f"--{side[:-1]}-ids rows", f'{LISTS[side]}="rows"')
-    way = f"{way_to_name(side, 'NAME')}; if the rows stand as meant: {rows}"
+    way = lambda column: f"{way_to_name(side, column)}; if the rows stand as meant: {rows}"  # noqa: E731
     check_order({**container.numbers, **lists}, stored, way)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError, RerankWarning
+from rerank.core.shell import word
 from rerank.core.wording import either, option
 from rerank.io.container import Container
 from rerank.io.field import (
@@ -24,10 +25,12 @@ from rerank.io.field import (
 )
 from rerank.io.files import PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
+from rerank.io.numbered_parts import are_parts
 from rerank.io.opening import open_container
+from rerank.io.recipes import joined_arrays
 from rerank.io.score_ids import both_ids, cube_ids
 from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids
-from rerank.io.side_words import direction_of, plain
+from rerank.io.side_words import direction_in, plain
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
 SCORE_NAMES = (
@@ -382,9 +385,13 @@ def _find(container: Container, dataset: str | None) -> Field:
     if len(found) == 1:
         return fields[found[0]]
     if found:
+        parts = ""
+        if are_parts(path, fields):
+            parts = f"; if they are parts of one, join them: {joined_arrays(path)}"
+        found.sort(key=lambda name: _direction(name) == "video-text")
         raise FormatError(
             f"{path}: {named(found)} could all be the scores; name the right one 'scores' or give "
-            f"{either(f'--dataset {found[0]}', f'dataset={found[0]!r}')}"
+            f"{either(f'--dataset {word(found[0])}', f'dataset={found[0]!r}')}{parts}"
         )
     ranking = ""
     if fields and all(item.odd.startswith("{") for item in fields.values()):
@@ -396,20 +403,35 @@ def _find(container: Container, dataset: str | None) -> Field:
 
 
 def _check_name(container: Container, item: Field, name: str) -> None:
-    """Refuse a matrix that its name calls videos x texts, where ids of two lengths do not differ.
+    """Refuse a matrix that is called videos x texts, where ids of two lengths do not differ.
 
     Raises:
-        FormatError: such as i2t.
+        FormatError: such as i2t, or a square one in a file called so.
     """
-    if direction_of(name.rpartition("/")[2]) != "video-text" or len(item.shape) != 2:
+    if len(item.shape) != 2:
         return
+    said = _direction(name)
     lengths = lengths_of(container.fields)
-    if lengths[0] != lengths[1] and -1 not in lengths:
-        return  # they say which side is which
-    raise FormatError(
-        f"{item.where}: is called so as if its rows were videos; give "
-        f"{option('sims-rows', 'videos')}, or call it 'scores' if they are texts"
-    )
+    told = lengths[0] != lengths[1] and -1 not in lengths  # they say which side is which
+    if said == "video-text" and not told:
+        raise FormatError(
+            f"{item.where}: is called so as if its rows were videos; give "
+            f"{option('sims-rows', 'videos')}, or call it 'scores' if they are texts"
+        )
+    # Rows of a table that have names are matched by these.
+    told = container.schema is not None or bool(container.columns and len(container.fields) > 1)
+    square = item.shape[0] == item.shape[1]
+    if not (said or told) and square and direction_in(container.path.stem) == "video-text":
+        raise FormatError(
+            f"{container.path}: is called so as if the rows of its scores were videos; give "
+            f"{option('sims-rows', 'videos')}, or call the file otherwise if they are texts"
+        )
+
+
+def _direction(name: str) -> str:
+    """The direction that the name of an array says, or of the group it lies in."""
+    head, _, leaf = name.rpartition("/")
+    return direction_in(leaf) or direction_in(head)
 
 
 def _transposed(item: Field) -> Field:
@@ -472,6 +494,9 @@ def _is_padding(lines: np.ndarray) -> np.ndarray:
 def _captions(container: Container, cube: Field, said: SaidOfIds) -> _Located:
     """(videos, captions, videos) with padding, as one row for each caption that is there."""
     videos, captions, items = cube.shape
+    if cube.fix and not cube.odd:
+        # A list of matrices, as a loop over batches leaves it.
+        raise FormatError(f"{cube.where}: is a list of {videos} matrices of scores; {cube.fix}")
     if videos != items or not captions:
         raise FormatError(
             f"{cube.where}: is 3-D {cube.shape}; expected (videos, captions, videos), as CLIP4Clip "

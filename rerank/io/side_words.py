@@ -6,6 +6,7 @@ Names count by their letters and digits in lower case; of several the first that
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from rerank.io.row_numbers import is_row_number
@@ -49,6 +50,12 @@ CAPTION_FIELDS = (
 _TEXT_WORD = "(txt|text|caption|sentence|sent|query|querie|question)s?"
 
 _VIDEO_WORD = "(vid|video|img|image|doc|document|item|clip|gallery|corpus|passage|product)s?"
+
+# What stands at the ends of a direction.
+_ENDS = {
+    "t": "text", "q": "text", "v": "video", "i": "video", "d": "video", "a": "video", "m": "video",
+    **dict.fromkeys(("audio", "audios", "sound", "music", "motion"), "video"),
+}  # fmt: skip
 
 _COLUMN = "(id|idx|index|row|name)?s?"
 
@@ -233,12 +240,34 @@ def sounds_like(name: str) -> str:
 def direction_of(name: str) -> str:
     """The direction that a name such as t2v or video_to_texts says; "" for none.
 
-    >>> direction_of("t2v"), direction_of("Image_to_Text"), direction_of("test")
-    ('text-video', 'video-text', '')
+    >>> [direction_of(name) for name in ("t2v", "Image_to_Text", "a2t", "test")]
+    ['text-video', 'video-text', 'video-text', '']
     """
     ends = re.fullmatch("([a-z]+?)(?:2|to)([a-z]+)", plain(name))
-    letters = {"t": "text", "q": "text", "v": "video", "i": "video", "d": "video"}
-    return said_by_words(*(letters.get(end, end) for end in ends.groups())) if ends else ""
+    return said_by_words(*map(_end, ends.groups())) if ends else ""
+
+
+def _end(word: str) -> str:
+    """What stands at an end of a direction, in a word."""
+    return _ENDS.get(word, word)
+
+
+def direction_in(name: str) -> str:
+    """The direction that some words of a name say, or what it is counted per; "" for none.
+
+    >>> [direction_in(name) for name in ("v2t_sim", "simsI2T", "clip/audio_to_text_1k")]
+    ['video-text', 'video-text', 'video-text']
+    >>> [direction_in(name) for name in ("logits_per_image", "logits_per_text", "sims", "v2t_t2v")]
+    ['video-text', 'text-video', '', '']
+    """
+    words = re.findall("[a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
+    parts = ["".join(words[at : at + many]) for many in (1, 3) for at in range(len(words))]
+    per = [
+        said_by_words(_end(after), other)
+        for word, after in pairwise(words) if word == "per" for other in ("text", "video")
+    ]  # fmt: skip
+    found = {*map(direction_of, parts), *per} - {""}
+    return found.pop() if len(found) == 1 else ""
 
 
 def names_both(header: Sequence[str]) -> bool:

@@ -31,7 +31,7 @@ from rerank.methods import kinds
 from rerank.methods.directions import Groups
 from rerank.metrics.judge import text_answers
 from rerank.tasks.bank_ways import of_bank_alone, without_video
-from rerank.tasks.shared_ids import said_of_shared
+from rerank.tasks.shared_ids import said_of_shared, said_of_texts_among
 
 # So many queries tell whether the lowest scores are the best.
 _TOLD_BY = 256
@@ -528,7 +528,7 @@ def read_inputs(
         bank_texts=held.get("bank_texts"), bank_videos=held.get("bank_videos"),
         sharded=sharded, bank_gt=bank_gt, heads_file=heads, heads=_heads(heads),
         pool=said.pool, whole_bank=whole_bank, reading=said, row_numbers=numbers,
-        of_ids="" if sharded or numbers else said_of_shared(held["texts"], held["videos"], said),
+        of_ids="" if sharded or numbers else _of_shared(held["texts"], held["videos"], said),
     )  # fmt: skip
     if heads is None:
         check_widths(_given(found.videos), found.texts, found.bank_texts, found.bank_videos)
@@ -549,6 +549,11 @@ def read_inputs(
         bank_gt, texts_of_bank, found.bank_videos.ids, **said.of_truth("bank-gt")
     )
     return replace(found, bank_positives=tuple(truth.positives))
+
+
+def _of_shared(texts: Embeddings, videos: Embeddings, said: Reading) -> str:
+    """What a person should know of ids that both sides have, or ""."""
+    return said_of_shared(texts, videos, said) or said_of_texts_among(texts, videos)
 
 
 def check_lengths(

@@ -1,14 +1,18 @@
-"""Two sides of one file that are called by the same list of ids."""
+"""Two sides that share their ids: by one list in a file, or as texts among the videos."""
 
 import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from rerank.core.errors import FormatError
 from rerank.core.shell import word
 from rerank.core.wording import either
 from rerank.io import Embeddings, Reading
+from rerank.io.field import rows_per_block
+from rerank.io.files import named
 from rerank.io.ids import first_duplicate, is_list, read_ids
 from rerank.io.opening import open_container
 from rerank.io.side_words import side_of_ids
@@ -100,4 +104,33 @@ def _way(other: str, own: str, side: str, name: str) -> str:
     return either(
         f"--id-column {word(f'{other}={own}')} --id-column {word(f'{side}={name}')}",
         f"id_column=({f'{other}={own}'!r}, {f'{side}={name}'!r}) of Reading",
+    )
+
+
+def said_of_texts_among(texts: Embeddings, videos: Embeddings) -> str:
+    """What a person should know where the gallery holds every text, and each finds itself first.
+
+    Args:
+        texts: all of them.
+        videos: all of them.
+    """
+    given = texts.ids_given and videos.ids_given
+    if not given or len(texts) >= len(videos) or texts.vectors.shape[1] != videos.vectors.shape[1]:
+        return ""
+    ends = (texts.ids[0], texts.ids[-1])
+    if not all(each in videos.ids for each in ends):
+        return ""
+    places = {name: row for row, name in enumerate(videos.ids)}
+    rows = [places.get(name, -1) for name in texts.ids]
+    if -1 in rows:
+        return ""
+    step = rows_per_block(8 * texts.vectors.shape[1])
+    for at in range(0, len(rows), step):
+        one, other = texts.vectors[at : at + step], videos.vectors[rows[at : at + step]]
+        if not np.array_equal(one, other):
+            return ""
+    return (
+        f"{videos.source}: holds all {len(texts):,} texts too, by id and by vector, such as "
+        f"{named(texts.ids[:1])}, so that each finds itself first; leave them out of it if they "
+        "are no videos"
     )

@@ -2,10 +2,13 @@
 
 import json
 import re
+import shutil
 
 import h5py
 import numpy as np
 import pytest
+import torch
+from safetensors.numpy import save_file
 
 from rerank.core.errors import FormatError
 from rerank.io import read_embeddings, read_scores
@@ -54,6 +57,82 @@ def test_streams_in_the_names_of_arrays_are_not_merged(tmp_path, ending, streams
     assert len(read_embeddings(path)) == 4
 
 
+PLACED = ("{stream}{mark}{item}", "{item}{mark}{stream}", "{item}{mark}{stream}_feat")
+HOLDERS = ("npz", "h5", "pt", "safetensors", "json", "folder")
+
+
+def save_all(path, arrays):
+    """Arrays by name in any kind of file, or in a folder."""
+    if path.suffix == ".json":
+        path.write_text(json.dumps({name: x.tolist() for name, x in arrays.items()}))
+    elif path.suffix == ".pt":
+        torch.save({name: torch.from_numpy(x.copy()) for name, x in arrays.items()}, path)
+    elif path.suffix == ".safetensors":
+        save_file({name: x.copy() for name, x in arrays.items()}, path)
+    elif path.suffix == ".folder":
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        for name, x in arrays.items():
+            np.save(path / f"{name}.npy", x)
+    else:
+        save(path, arrays)
+    return path
+
+
+@pytest.mark.parametrize("ending", HOLDERS)
+@pytest.mark.parametrize("streams", ["rgb flow", "clip audio", "i3d vggish clip"])
+@pytest.mark.parametrize("mark", ["_", "."])
+@pytest.mark.parametrize("placed", PLACED)
+def test_streams_before_or_behind_the_item_are_not_merged(tmp_path, ending, streams, mark, placed):
+    path = tmp_path / f"v.{ending}"
+    arrays = {
+        placed.format(item=v, mark=mark, stream=s): x
+        for s in streams.split() for v, x in zip(V, X, strict=True)
+    }  # fmt: skip
+    with pytest.raises(FormatError, match="of every item") as caught:
+        read_embeddings(save_all(path, arrays))
+    assert len(read_embeddings(path, dataset=printed(caught.value))) == len(arrays)
+    one = {v: arrays[placed.format(item=v, mark=mark, stream=streams.split()[0])] for v in V}
+    assert read_embeddings(save_all(path, one)).ids == tuple(V)
+    # Of one stream, or where one lacks one, these are names like others.
+    for some in (dict(list(arrays.items())[:4]), dict(list(arrays.items())[:-1])):
+        assert len(read_embeddings(save_all(path, some))) == len(some)
+
+
+@pytest.mark.parametrize("ending", HOLDERS)
+@pytest.mark.parametrize(
+    "names", [("{}", "{}_text"), ("{}", "audio_{}"), ("{}", "{}-rgb", "{}-i3d")]
+)
+def test_items_with_a_stream_of_each_beside_them_are_not_merged(tmp_path, ending, names):
+    path = tmp_path / f"v.{ending}"
+    arrays = {name.format(v): x for name in names for v, x in zip(V, X, strict=True)}
+    with pytest.raises(FormatError, match="of every item beside the item itself") as caught:
+        read_embeddings(save_all(path, arrays))
+    assert len(read_embeddings(path, dataset=printed(caught.value))) == len(arrays)
+    del arrays[names[1].format("v2")]
+    assert len(read_embeddings(save_all(path, arrays))) == len(arrays)
+
+
+@pytest.mark.parametrize("ending", HOLDERS)
+@pytest.mark.parametrize("more", ["mean std", "mean", "feature_mean feature_std", "PAD"])
+def test_what_is_made_of_all_items_is_no_item(tmp_path, ending, more):
+    path = tmp_path / f"v.{ending}"
+    codes = ["dQw4w9WgXcQ", "kJQP-kiwFwk", "JGwWNGJdvxx", "abcdefghijk"]
+    for items in (V, [f"video{7000 + i}" for i in range(4)], codes):
+        arrays = dict(zip([*items, *more.split()], [*X, *X], strict=False))
+        if len(more.split()) * 2 >= len(arrays):
+            continue
+        with pytest.raises(FormatError, match="called unlike the 4 items beside") as caught:
+            read_embeddings(save_all(path, arrays))
+        assert f"'{more.split()[0]}'" in str(caught.value)
+        assert len(read_embeddings(path, dataset=printed(caught.value))) == len(arrays)
+        of_items = dict(zip(items, X, strict=True))
+        assert sorted(read_embeddings(save_all(path, of_items)).ids) == sorted(items)
+    # Words may be the names of items.
+    words = dict(zip(["mean", "cat", "dog", "mode"], X, strict=True))
+    assert len(read_embeddings(save_all(path, words))) == 4
+
+
 def test_an_item_without_one_of_the_streams(tmp_path):
     arrays = {f"{v}/{s}": x for v, x in zip(V, X, strict=True) for s in ("rgb", "flow")}
     del arrays["v2/flow"]
@@ -64,6 +143,33 @@ def test_an_item_without_one_of_the_streams(tmp_path):
     found = read_embeddings(tmp_path / "v.h5", dataset="rgb")
     assert found.ids == tuple(V)
     np.testing.assert_array_equal(found.vectors, X)
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5", "pt", "safetensors"])
+@pytest.mark.parametrize("group", ["vectors", "msrvtt/test", "v"])
+def test_the_group_of_all_items_is_no_part_of_their_names(tmp_path, ending, group):
+    path = tmp_path / f"v.{ending}"
+    arrays = {f"{group}/{v}/{s}": x for v, x in zip(V, X, strict=True) for s in ("values", "more")}
+    found = read_embeddings(save_all(path, arrays), dataset="values")
+    assert found.ids == tuple(V)
+    np.testing.assert_array_equal(found.vectors, X)
+    # Of several groups it is one.
+    arrays |= {f"other/{v}/values": x for v, x in zip(V, X, strict=True)}
+    if group != "msrvtt/test":
+        found = read_embeddings(save_all(path, arrays), dataset="values")
+        assert sorted(found.ids) == sorted([f"{x}/{v}" for x in (group, "other") for v in V])
+
+
+def test_what_a_vector_database_answers_is_read_as_printed(tmp_path):
+    vectors = {
+        v: {"id": v, "values": x.tolist(), "metadata": {"g": 1}} for v, x in zip(V, X, strict=True)
+    }
+    path = tmp_path / "v.json"
+    path.write_text(json.dumps({"vectors": vectors, "namespace": ""}))
+    for dataset in (None, "vectors", "values"):
+        found = read_embeddings(path, dataset=dataset)
+        assert found.ids == tuple(V)
+        np.testing.assert_allclose(found.vectors, X, rtol=1e-6)
 
 
 @pytest.mark.parametrize("ending", ["npz", "h5"])

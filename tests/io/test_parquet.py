@@ -174,3 +174,22 @@ def test_without_pyarrow_the_message_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ValueError, match=r"pip install 'rerank-toolkit\[arrow\]'"):
         read_embeddings(path)
+
+
+@pytest.mark.parametrize("parts", [[3], [3, 4], [1] * 12])
+def test_parts_without_tables_have_the_ids_that_are_given(tmp_path, parts):
+    rows = np.random.default_rng(0).normal(size=(sum(parts), 4)).astype("f4")
+    ids = [f"v{i}" for i in range(len(rows))]
+    folder = tmp_path / "img_emb"
+    folder.mkdir()
+    for number, part in enumerate(np.split(rows, np.cumsum(parts)[:-1])):
+        np.save(folder / f"img_emb_{number}.npy", part)
+    for path in (folder, tmp_path, folder / "img_emb_0.npy"):
+        count = parts[0] if path.suffix else len(rows)
+        found = read_embeddings(path, ids=ids[:count])
+        assert found.ids == tuple(ids[:count])
+        np.testing.assert_array_equal(found.vectors, rows[:count])
+        with pytest.raises(FormatError, match="there are no ids for its rows"):
+            read_embeddings(path)
+        with pytest.raises(FormatError, match="ids for the"):
+            read_embeddings(path, ids=[*ids[:count], "more"])

@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import pickle
+import re
 import shlex
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ import torch
 from safetensors.numpy import save_file
 
 from rerank.core.errors import FormatError
-from rerank.io import read_embeddings, read_ground_truth
+from rerank.io import read_embeddings, read_ground_truth, read_scores
 from rerank.io.recipes import from_pickle
 from rerank.io.unpickled import save_plain
 from tests.cli.test_cli import run
@@ -439,3 +440,56 @@ def test_records_under_one_name_become_plain_and_one_without_a_vector_is_named(t
         else:
             with pytest.raises(FormatError, match="'v2' holds nothing"):
                 read_embeddings(out)
+
+
+PARTS = np.arange(24.0, dtype="f4").reshape(12, 2) + 1
+NAMES = [f"v{i}" for i in range(12)]
+
+
+def run_printed(error, at):
+    """Run the command of a message that joins parts; what it writes."""
+    code = re.search(r" -c '([^']*)'", str(error).partition("join them: ")[2])[1]
+    written = re.findall(r'"([^"]*[.]joined[.]\w+)"', code)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=at)
+    return at / written[0]
+
+
+@pytest.mark.parametrize("cuts", [[5, 9], [5], [1, 3, 4, 6, 7, 9, 10, 11]])
+@pytest.mark.parametrize("called", ["list.pt", "named.pt", "arrays.npz", "pickle.npz"])
+def test_batches_in_a_list_are_joined_by_what_is_printed(tmp_path, called, cuts):
+    """One list of row blocks as a loop over batches leaves it; of scores too."""
+    path, parts = tmp_path / called, np.split(PARTS, cuts)
+    if called == "list.pt":
+        torch.save([torch.from_numpy(part.copy()) for part in parts], path)
+    elif called == "named.pt":
+        tensors = [torch.from_numpy(part.copy()) for part in parts]
+        torch.save({"features": tensors, "ids": NAMES}, path)
+    elif called == "arrays.npz":
+        np.savez(path, *parts)
+    else:
+        save_plain(parts, path)
+    for read in (read_embeddings, read_scores):
+        more = {"ids": NAMES} if read is read_embeddings and "named" not in called else {}
+        if read is read_scores and called == "named.pt":
+            torch.save({"sims": tensors}, path)
+        with pytest.raises(FormatError, match="join them: ") as caught:
+            read(path, **more)
+        joined = run_printed(caught.value, tmp_path)
+        if read is read_scores:
+            np.testing.assert_array_equal(read(joined).scores, PARTS)
+        else:
+            found = read(joined, **more)
+            assert found.ids == tuple(NAMES)
+            np.testing.assert_array_equal(found.vectors, PARTS)
+        joined.unlink()
+
+
+def test_what_are_no_parts_are_not_said_to_be_any(tmp_path):
+    np.savez(tmp_path / "v.npz", a=PARTS, b=PARTS)
+    np.savez(tmp_path / "w.npz", PARTS[:5], PARTS[5:], ids=NAMES)
+    np.savez(tmp_path / "x.npz", PARTS[:5], PARTS[5:, :1])
+    for name in "vwx":
+        for read in (read_embeddings, read_scores):
+            with pytest.raises(FormatError) as caught:
+                read(tmp_path / f"{name}.npz")
+            assert "join them" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 from safetensors.numpy import save_file
 
 from rerank.core.errors import FormatError
+from rerank.core.wording import typed
 from rerank.io import read_embeddings, read_ground_truth, read_scores
 from tests.cli.test_cli import run
 from tests.io_writers import write_named
@@ -322,3 +324,24 @@ def test_the_header_of_a_list_of_ids_is_told_of(tmp_path, header, beside):
         path.write_text("\n".join(lines))
         with pytest.raises(FormatError, match="needs its id$"):
             read_embeddings(tmp_path / "v.npy", **said)
+
+
+@pytest.mark.parametrize("name", ["pandas.csv", "v.npz", "scores.npz"])
+def test_what_is_printed_is_one_word_of_a_command_whatever_is_in_it(tmp_path, name):
+    path, said = tmp_path / name, {"ids": IDS, "side": "videos"}
+    column = "column 0"
+    if name == "scores.npz":
+        write_named(path, {"sims": ROWS, column: ORDER})
+    else:
+        column = written(path, ORDER, column)
+    with typed(), pytest.raises(FormatError, match="another order") as caught:
+        read_scores(path) if name == "scores.npz" else read_embeddings(path, **said)
+    words = shlex.split(str(caught.value).partition("--id-column ")[2])
+    assert words[0].rstrip(";") == f"{'texts' if name == 'scores.npz' else 'videos'}={column}"
+
+
+def test_a_matrix_is_named_as_one_word_of_a_command(tmp_path):
+    write_named(tmp_path / "s.h5", {"my scores": ROWS, "others": ROWS})
+    with typed(), pytest.raises(FormatError, match="could all be the scores") as caught:
+        read_scores(tmp_path / "s.h5")
+    assert shlex.split(str(caught.value).partition("--dataset ")[2])[0] == "my scores"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rerank.core.errors import FormatError
-from rerank.io import read_scores
+from rerank.io import convert_scores, read_scores
 
 QUERIES, GALLERY = list("abcde"), list("uvwxyz")
 
@@ -314,34 +314,104 @@ def test_a_matrix_called_videos_to_texts_is_never_read_as_it_is(tmp_path, name):
     np.testing.assert_array_equal(read_scores(tmp_path / "s.npz", dataset=name).scores, matrix())
 
 
-def save_with(path, scores, ids):
+OF_VIDEOS = (
+    "logits_per_image", "logits_per_video", "logits_per_audio", "perVideo", "v2t_sim", "simsI2T",
+    "scores_i2t", "score_matrix_i2t", "sims_v2t", "a2t", "audio_to_text", "img2txt_scores",
+    "sim_image_to_text_1k", "v2t/sims",
+)  # fmt: skip
+OF_TEXTS = ("t2v_sim", "logits_per_text", "text_to_audio", "per_caption_scores", "sims", "t2v/x")
+
+
+@pytest.mark.parametrize("holder", ["s.npz", "s.h5", "s.mat", "s.pt", "s.safetensors", "s.json"])
+@pytest.mark.parametrize("name", OF_VIDEOS)
+def test_names_with_words_that_say_videos_to_texts_are_asked_about(tmp_path, name, holder):
+    if "/" in name and holder == "s.json":
+        return
+    for x in (matrix()[:, :5], matrix()):
+        path = save_with(tmp_path / holder, x, {}, name)
+        for dataset in (None, name):
+            with pytest.raises(FormatError, match=f"{name}': is called so.*sims_rows=.videos."):
+                read_scores(path, dataset=dataset)
+            found = read_scores(path, dataset=dataset, sims_rows="videos")
+            np.testing.assert_array_equal(found.scores, x.T)
+    # Lengths that differ tell, and so do the words of texts.
+    ids = {"text_ids": QUERIES, "video_ids": GALLERY}
+    path = save_with(tmp_path / holder, matrix(), ids, name)
+    if holder != "s.safetensors" and "/" not in name:
+        np.testing.assert_array_equal(read_scores(path, dataset=name).scores, matrix())
+    for other in OF_TEXTS if holder == "s.npz" else ():
+        path = save_with(tmp_path / holder, matrix()[:, :5], {}, other)
+        np.testing.assert_array_equal(read_scores(path).scores, matrix()[:, :5])
+
+
+def test_of_two_directions_the_one_of_texts_is_offered(tmp_path):
+    both = {"logits_per_image": matrix().T, "logits_per_text": matrix()}
+    np.savez(tmp_path / "s.npz", **both)
+    with pytest.raises(FormatError, match="give dataset='logits_per_text'"):
+        read_scores(tmp_path / "s.npz")
+    found = read_scores(tmp_path / "s.npz", dataset="logits_per_text")
+    np.testing.assert_array_equal(found.scores, matrix())
+
+
+@pytest.mark.parametrize("stem", ["v2t", "sims_i2t", "video_to_text", "logitsPerImage"])
+def test_a_square_matrix_in_a_file_that_is_called_videos_to_texts_is_asked_about(tmp_path, stem):
+    x = matrix()[:, :5]
+    for kind in ("npy", "npz", "pt", "csv"):
+        path = tmp_path / f"{stem}.{kind}"
+        if kind == "csv":
+            rows = "".join(",".join(map(repr, row)) + "\n" for row in x.astype("f8").tolist())
+            path.write_text(",".join(GALLERY[:5]) + "\n" + rows)
+        elif kind == "npy":
+            np.save(path, x)
+        else:
+            save_with(path, x, {"query_ids": QUERIES, "gallery_ids": GALLERY[:5]})
+        said = r"is called so as if the rows of its scores were videos.* call the file otherwise"
+        with pytest.raises(FormatError, match=said):
+            read_scores(path)
+        if kind != "csv":
+            ids = {"texts": "gallery_ids", "videos": "query_ids"} if kind in ("npz", "pt") else None
+            found = read_scores(path, sims_rows="videos", id_column=ids)
+            np.testing.assert_array_equal(found.scores, x.T)
+        # Another name of the file or of the array, or names of the rows, tell.
+        np.testing.assert_allclose(read_scores(path.rename(tmp_path / f"s.{kind}")).scores, x)
+    np.save(tmp_path / f"{stem}.npy", matrix())
+    np.testing.assert_array_equal(read_scores(tmp_path / f"{stem}.npy").scores, matrix())
+    np.savez(tmp_path / f"{stem}.npz", t2v=x)
+    np.testing.assert_array_equal(read_scores(tmp_path / f"{stem}.npz").scores, x)
+    table(tmp_path / f"{stem}.csv", "query_id", QUERIES, GALLERY[:5], x)
+    np.testing.assert_allclose(read_scores(tmp_path / f"{stem}.csv").scores, x)
+    convert_scores(tmp_path / f"{stem}.csv", tmp_path / f"{stem}.h5")
+    np.testing.assert_allclose(read_scores(tmp_path / f"{stem}.h5").scores, x)
+
+
+def save_with(path, scores, ids, name="sims"):
     """A matrix and lists beside it, in any kind of file that holds both."""
     if path.suffix == ".pt":
         import torch
 
-        torch.save({"sims": torch.from_numpy(scores), **ids}, path)
+        torch.save({name: torch.from_numpy(scores), **ids}, path)
     elif path.suffix == ".safetensors":
         from safetensors.numpy import save_file
 
-        told = {name: json.dumps(names) for name, names in ids.items()}
-        save_file({"sims": np.ascontiguousarray(scores)}, path, told)
+        told = {key: json.dumps(names) for key, names in ids.items()}
+        save_file({name: np.ascontiguousarray(scores)}, path, told)
     elif path.suffix == ".json":
-        path.write_text(json.dumps({"sims": scores.tolist(), **ids}))
+        path.write_text(json.dumps({name: scores.tolist(), **ids}))
     elif path.suffix == ".npz":
-        np.savez(path, sims=scores, **ids)
+        np.savez(path, **{name: scores}, **ids)
     elif path.suffix == ".npy":
         np.save(path, scores)
-        for name, names in ids.items():
-            path.with_suffix(f".{name}.txt").write_text("\n".join(names))
+        for key, names in ids.items():
+            path.with_suffix(f".{key}.txt").write_text("\n".join(names))
     else:
         with h5py.File(path, "w") as f:
             inside = f.create_group("group") if path.stem == "group" else f
-            made = inside.create_dataset("sims", data=scores)
-            for name, names in ids.items():
+            made = inside.create_dataset(name, data=scores)
+            for key, names in ids.items():
                 if path.stem == "told":
-                    made.attrs[name] = names
+                    made.attrs[key] = names
                 else:
-                    inside[name] = names
+                    inside[key] = names
     return path
 
 

@@ -203,6 +203,28 @@ def test_one_name_that_says_no_side_is_told_of_where_another_names_each_row(tmp_
             assert "both sides" not in out + err
 
 
+@pytest.mark.parametrize("kind", ["json", "npz"])
+@pytest.mark.parametrize("told", ["all", "but one", "other vectors"])
+def test_texts_among_the_videos_are_told_of(tmp_path, kind, told):
+    texts = dict(zip(TEXTS, ROWS, strict=True))
+    videos = dict(zip(VIDEOS, -ROWS[::-1], strict=True)) | texts
+    if told == "but one":
+        del videos["t3"]
+    if told == "other vectors":
+        videos["t3"] = 2 * ROWS[3]
+    for name, arrays in (("t", texts), ("v", videos)):
+        if kind == "npz":
+            np.savez(tmp_path / f"{name}.npz", **arrays)
+        else:
+            plain = {key: row.tolist() for key, row in arrays.items()}
+            (tmp_path / f"{name}.json").write_text(json.dumps(plain))
+    (tmp_path / "gt.json").write_text(json.dumps(dict.fromkeys(texts, "v0")))
+    words = ["eval", "--gt", "gt.json", "--texts", f"t.{kind}", "--videos", f"v.{kind}"]
+    out, err = run(*words, "--gt-direction", "text-video", cwd=tmp_path)
+    said = "holds all 6 texts too, by id and by vector, such as 't0', so that each finds itself"
+    assert (said in out + err) is (told == "all")
+
+
 def test_ids_of_another_group_are_not_taken(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["train/feat"], file["train/vids"] = ROWS, TEXTS

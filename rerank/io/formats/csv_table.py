@@ -25,6 +25,8 @@ from rerank.io.splits import is_named_like_splits
 from rerank.io.text_table import Piece, Rows, TextTable, is_number, open_table
 
 _COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
+# Fewer numbers in a cell are no vector for certain.
+_FEW = 8
 _ID_NAMES = {name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier}
 
 
@@ -383,7 +385,7 @@ def _matrix(rows: Rows, places: Sequence[int], *, empty: bool = True) -> np.ndar
         ValueError: a cell that is none.
     """
     shape = (len(rows), len(places))
-    if places and places[-1] - places[0] == len(places) - 1:
+    if places and list(places) == list(range(places[0], places[0] + len(places))):
         side_by_side = itemgetter(slice(places[0], places[-1] + 1))
         cells = list(chain.from_iterable(map(side_by_side, rows)))
     else:
@@ -400,13 +402,38 @@ def _matrix(rows: Rows, places: Sequence[int], *, empty: bool = True) -> np.ndar
 
 
 def _as_matrix(cells: Sequence[str]) -> np.ndarray | None:
-    """Lists with commas as rows, by the fast reader; None where it has no say."""
+    """Lists with commas as rows, by the fast reader; None where it has no say.
+
+    So are numbers without brackets.
+    """
     bare = [cell.strip() for cell in cells]
     if not all(cell[:1] == "[" and cell[-1:] == "]" for cell in bare):
-        return None
+        return _without_brackets(bare)
     width = bare[0].count(",") + 1
     lines = [f"{cell[1:-1]}\n" for cell in bare]
     return Piece("", width, ",", 1, lines, []).numbers(range(width))
+
+
+def _without_brackets(cells: Sequence[str]) -> np.ndarray | None:
+    """As many decimals in each cell, with blanks or commas between them; None for anything else.
+
+    A few may be a time or a box, and whole numbers words of a text by their places.
+
+    >>> _without_brackets(["0.5 1 2 3 4 5 6 7", "0 0 0 0 0 0 0 0"]).shape
+    (2, 8)
+    >>> _without_brackets(["0.5 2.5"]), _without_brackets(["1 2 3 4 5 6 7 8"])
+    (None, None)
+    """
+    width = len(cells[0].replace(",", " ").split())
+    if width < _FEW or not any("." in cell for cell in cells) or any("_" in x for x in cells):
+        return None
+    parts = [cell.replace(",", " ").split() for cell in cells]
+    if any(len(row) != width for row in parts):
+        return None
+    try:
+        return np.array(parts, dtype=np.float64)
+    except ValueError:
+        return None
 
 
 def _is_listed(cell: str) -> bool:

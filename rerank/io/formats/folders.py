@@ -172,10 +172,10 @@ def open_clip_retrieval(path: Path) -> Iterator[Container]:
             if table is not None:
                 tables.append(_table(stack, table))
         if not tables:
-            # Only called like clip-retrieval: an array with a side-car, like any other.
-            if len(arrays) == 1 and find_sidecar(numbered[0][1]) is not None:
-                yield Container(numbered[0][1], {"embeddings": arrays[0]}, per_item=False)
-                return
+            # Only called like clip-retrieval: an array with a side-car, or with ids that are given.
+            where = numbered[0][1] if len(arrays) == 1 and find_sidecar(numbered[0][1]) else path
+            yield Container(where, {"embeddings": _joined(str(path), arrays)}, per_item=False)
+            return
         if len(tables) != len(arrays):
             raise FormatError(
                 f"{path}: {len(arrays)} parts of embeddings but {len(tables)} tables "

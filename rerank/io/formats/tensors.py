@@ -4,6 +4,7 @@ import contextlib
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from rerank.io.recipes import (
     from_torch_lists,
     from_torch_objects,
     is_old_torch,
+    joined_torch,
 )
 from rerank.io.tensor_records import columns_of
 
@@ -345,7 +347,7 @@ def _collect(
         one = np.array([value])
         fields[name] = Field(where, (), one.dtype, lambda start, stop: iter([one[start:stop]]))
     elif isinstance(value, list) and (rows := _rows_of_tensors(value)) is not None:
-        fields[name or "embeddings"] = rows(where)
+        fields[name or "embeddings"] = replace(rows(where), fix=_joining(path, name, value))
     elif isinstance(value, list | tuple) and isinstance(_first(value), str | int):
         fields[name or "list"] = list_field(where, value)
     elif isinstance(value, list | tuple) and len(set(map(type, value))) > 1 and depth < _READ_DEPTH:
@@ -370,10 +372,30 @@ def _collect(
             np.dtype("V1"),
             lambda start, stop: iter(()),
             odd=f"a list of {type(value[0]).__name__}",
-            fix=f"make arrays of it: {from_torch_lists(path)}",
+            fix=_way_of_list(path, name, value),
         )
     elif name and (plain := _plain_word(value)):
         fields[name] = empty_field(where, plain)
+
+
+def _way_of_list(path: Path, name: str, value: Sequence[Any]) -> str:
+    """What to do with a list: matrices of one width may be parts of one, such as batches."""
+    made, join = from_torch_lists(path), _joining(path, name, value)
+    if not join:
+        return f"make arrays of it: {made}"
+    return f"if each is the frames of one item, make arrays of it: {made}; {join}"
+
+
+def _joining(path: Path, name: str, value: Sequence[Any]) -> str:
+    """What joins matrices of one width; "" for what are none."""
+    import torch
+
+    matrices = all(isinstance(part, torch.Tensor) and part.dim() == 2 for part in value)
+    # A key may be a number.
+    known = not any(key.isdigit() for key in name.split("/"))
+    if not (matrices and known) or len({part.shape[1] for part in value}) > 1:
+        return ""
+    return f"if they are parts of one, join them: {joined_torch(path, name)}"
 
 
 def _plain_word(value: object) -> str:

@@ -12,6 +12,7 @@ from rerank.core.errors import FormatError, RerankWarning
 from rerank.io.field import Field
 from rerank.io.files import named
 from rerank.io.frames.mask_shapes import fits, numbers_of, zeros_outside
+from rerank.io.frames.mask_values import is_added, is_flags, kept_by, refuse_values
 from rerank.io.frames.meanings import (
     Meaning,
     end_of,
@@ -21,6 +22,7 @@ from rerank.io.frames.meanings import (
     may_be_length,
     meaning_of,
     says_absent,
+    says_last,
     says_number_of_padding,
 )
 
@@ -114,8 +116,9 @@ def ask_by_values(name: str, found: Field, cube: Field) -> None:
             _ask_of_ends(found, cube)
         return
     values, weight = numbers_of(found).reshape(n, frames), is_weight(name)
-    if np.isin(values, (0, 1)).all():
-        if weight or (not known and could_be_masks(name, values)):
+    kept = kept_by(values) if is_flags(values) else None
+    if kept is not None:
+        if weight or is_added(values) or (not known and could_be_masks(name, kept)):
             ask(name, found, "mask?", cube)
         return
     there = before_padding(name, values)
@@ -185,16 +188,24 @@ def ask(name: str, found: Field, meaning: Meaning, cube: Field) -> None:
     if fits(found, "lengths", n, frames):
         _ask_of_numbers(name, found, values.reshape(-1), meaning, cube)
         return
-    if not np.isin(values, (0, 1)).all():
+    kept = kept_by(values)
+    if kept is None:
+        if not zeros_outside(cube, (values > values.min()).reshape(n, frames)):
+            refuse_values(found, values, n, frames)
         return
-    ones = (values != 0).reshape(n, frames)
+    ones = kept.reshape(n, frames)
     if zeros_outside(cube, ones) or zeros_outside(cube, ~ones):
         return
     raise FormatError(
-        f"{found.where}: its zeros and ones {found.shape} may say which of the {frames} frames of "
-        "an item count; if they do, store it as 'mask', with 1 for a frame that counts and at "
+        f"{found.where}: its {_called(values)} {found.shape} may say which of the {frames} frames "
+        "of an item count; if they do, store it as 'mask', with 1 for a frame that counts and at "
         "least one for each item; if they do not, leave it out of this file"
     )
+
+
+def _called(values: np.ndarray) -> str:
+    """What two values are called."""
+    return "zeros and ones" if np.isin(values, (0, 1)).all() else "two values"
 
 
 def _ask_of_numbers(
@@ -207,11 +218,16 @@ def _ask_of_numbers(
     if not ((lengths >= 0) & (lengths <= most) & (lengths == np.floor(lengths))).all():
         return
     absent, places = says_absent(name), np.arange(frames)
+    last = says_last(name)
+    if last and zeros_outside(cube, places <= lengths[:, None]):
+        return
     if zeros_outside(cube, places < (frames - lengths if absent else lengths)[:, None]):
         return
     if absent and zeros_outside(cube, places >= lengths[:, None]):
         return
     how, fix = "count", "store it as 'lengths', with at least 1 for each"
+    if last:
+        fix = "store how many count as 'lengths' (x + 1 where x is the last that counts)"
     if absent:
         how = "do not count"
         fix = f"store a 'mask' ({n}, {frames}), with 1 for a frame that counts"

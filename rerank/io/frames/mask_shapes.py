@@ -26,7 +26,7 @@ def _lengths_of(n: int) -> tuple[tuple[int, ...], ...]:
 
 def _masks_of(n: int, frames: int) -> tuple[tuple[int, ...], ...]:
     one: tuple[tuple[int, ...], ...] = ((frames,), (frames, 1)) if n == 1 else ()
-    return ((n, frames), (n, frames, 1), (n, 1, frames), *one)
+    return ((n, frames), (n, frames, 1), (n, 1, frames), (n, 1, 1, frames), *one)
 
 
 def _is_list_of_numbers(found: Field) -> bool:

@@ -17,6 +17,7 @@ from rerank.io.files import named, read_json, regular_file
 from rerank.io.formats.npy import npy_field
 from rerank.io.frames.doubts import could_be_masks
 from rerank.io.frames.mask_shapes import fits, numbers_of
+from rerank.io.frames.mask_values import is_flags
 from rerank.io.frames.masks_of_each import is_frames, take
 from rerank.io.frames.meanings import is_file_of_frames, is_something_else, meaning_of
 
@@ -42,7 +43,7 @@ def _tables(fields: Mapping[str, Field], items: Sequence[Field]) -> dict[str, Fi
         most = max((item.shape[-2] for item in others), default=0)
         if len(others) > 1 and fits(table, meaning_of(name), len(others), most):
             values = numbers_of(table)
-            if table.kind != "float" or len(table.shape) == 1 or np.isin(values, (0, 1)).all():
+            if table.kind != "float" or len(table.shape) == 1 or is_flags(values):
                 found[name] = table
     return found
 

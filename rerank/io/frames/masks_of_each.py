@@ -10,9 +10,10 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.container import LENGTH_NAMES, MASK_NAMES, Told
-from rerank.io.field import Field
+from rerank.io.field import Field, in_memory
 from rerank.io.frames.doubts import before_padding, could_be_lengths, could_be_masks
 from rerank.io.frames.mask_shapes import fits, numbers_of
+from rerank.io.frames.mask_values import is_added, is_flags, kept_by
 from rerank.io.frames.masks import says_something
 from rerank.io.frames.meanings import (
     NUMBER_OF_PADDING,
@@ -21,6 +22,7 @@ from rerank.io.frames.meanings import (
     is_weight,
     meaning_of,
     says_absent,
+    says_last,
     says_number_of_padding,
 )
 from rerank.io.frames.told_with import of_each
@@ -90,7 +92,7 @@ def _says_of_frames(name: str, field: Field, frames: int) -> bool:
         return True  # what does not fit is said when it is read
     # What has any values is the vector of another item.
     return fits(field, meaning, 1, frames) and (
-        field.kind != "float" or _is_number(field) or bool(np.isin(numbers_of(field), (0, 1)).all())
+        field.kind != "float" or _is_number(field) or is_flags(numbers_of(field))
     )
 
 
@@ -151,10 +153,35 @@ def take(
             # Perhaps whether there is any.
             _ask_of_all(name, held, items)
             return
+    added = _added(name, held, items)
     for item_id, found in held.items():
-        if says_something(name, found, 1, _frames(items[item_id])):
+        if item_id in added:
+            # What is called padding is none where it is added.
+            key = name if meaning_of(name) == "mask" else MASK_NAMES[0]
+            said.setdefault(item_id, {})[key] = added[item_id]
+        elif says_something(name, found, 1, _frames(items[item_id])):
             # What all items say together shows what each says.
             said.setdefault(item_id, {})[NUMBER_OF_PADDING if numbers else name] = found
+
+
+def _added(name: str, held: Mapping[str, Field], items: Mapping[str, Field]) -> dict[str, Field]:
+    """Which frames masks keep by the values of all of them, of which one item may have one only."""
+    if meaning_of(name) not in ("mask", "padding"):
+        return {}
+    masks = {
+        item_id: found for item_id, found in held.items()
+        if not _is_number(found) and fits(found, "mask", 1, _frames(items[item_id]))
+    }  # fmt: skip
+    if all(found.dtype.kind in "bu" for found in masks.values()):
+        return {}
+    values = [numbers_of(found).reshape(-1) for found in masks.values()]
+    together = np.concatenate(values)
+    kept = None if np.isin(together, (0, 1)).all() else kept_by(together)
+    if kept is None or (meaning_of(name) == "padding" and not is_added(together)):
+        return {}
+    parts = np.split(kept, np.cumsum([len(each) for each in values])[:-1])
+    rows = zip(masks.items(), parts, strict=True)
+    return {item_id: in_memory(part, found.where) for (item_id, found), part in rows}
 
 
 def _is_number(found: Field) -> bool:
@@ -220,11 +247,12 @@ def _ask_of_all(
         each = list(zip(lengths.tolist(), most.tolist(), strict=True))
         ways = [[np.arange(f) < (f - v if absent else v) for v, f in each]]
         ways += [[np.arange(f) >= v for v, f in each]] if absent else []
-        word = "mask" if absent or bounded else "length"
-    elif all(np.isin(value, (0, 1)).all() for value in values):
-        if not is_weight(name) and not could_be_masks(name, values):
+        ways += [[np.arange(f) <= v for v, f in each]] if says_last(name) else []
+        word = "mask" if absent or bounded or says_last(name) else "length"
+    elif is_flags(together := np.concatenate(values)) and (kept := kept_by(together)) is not None:
+        ones = np.split(kept, np.cumsum([len(value) for value in values])[:-1])
+        if not is_weight(name) and not is_added(together) and not could_be_masks(name, ones):
             return
-        ones = [value != 0 for value in values]
         ways, word = [ones, [~each for each in ones]], "mask"
     elif (there := before_padding(name, values)) is not None:
         ways, word = [there], "mask"

@@ -40,6 +40,10 @@ _PLACES = {"offset", "offsets", "start", "starts", "begin", "begins", "indptr", 
            "seqlens", "splits", "row", "bounds", "boundaries", "ends"}  # fmt: skip
 # How the first of the frames that count is called, and what the one behind them is called then.
 _BOUNDS = {"starts": "ends", "start": "end", "begin": "end", "first": "last", "from": "to"}
+# How the last frame that counts is called, and what a place is called.
+_LAST = {"last", "final", "eos", "eot", "stop", "end", "ends", "max"}
+_AT = {"idx", "index", "indices", "pos", "position", "positions", "place"}
+_OF_WORDS = {"text", "txt", "caption", "query", "sentence", "sen", "token", "tokens"}
 # What numbers beside frames are called that say nothing of frames.
 _SOMETHING_ELSE = _OTHER_COUNTS | {
     "id", "ids", "key", "keys", "name", "names", "index", "indices", "idx", "uuid", "gid", "row",
@@ -71,12 +75,14 @@ def words_in(name: str) -> list[str]:
 def is_something_else(name: str) -> bool:
     """Whether numbers are called what is known to say nothing of frames.
 
-    >>> is_something_else("group_id"), is_something_else("end")
-    (True, False)
+    >>> [is_something_else(name) for name in ("group_id", "end", "frame_idx", "max_idx")]
+    [True, False, True, False]
     """
     known = (*VECTOR_NAMES, *ID_NAMES, *(each for tier in MORE_ID_NAMES for each in tier))
     words = set(words_in(name))
-    return name in known or bool(words & _SOMETHING_ELSE) or "is" in words or "has" in words
+    if name in known or "is" in words or "has" in words:
+        return True
+    return bool(words & _SOMETHING_ELSE) and not says_last(name)
 
 
 @lru_cache(maxsize=4096)
@@ -129,7 +135,30 @@ def may_be_length(name: str) -> bool:
     (True, False)
     """
     words = words_in(name)
-    return (len(words) == 1 and words[0] in _MAY_BE_LENGTHS) or meaning_of(name).endswith("?")
+    single = len(words) == 1 and words[0] in _MAY_BE_LENGTHS
+    return single or says_last(name) or meaning_of(name).endswith("?")
+
+
+def is_of_words(name: str) -> bool:
+    """Whether a name speaks of the words of a text.
+
+    >>> is_of_words("num_tokens"), is_of_words("num_frames")
+    (True, False)
+    """
+    return bool(_OF_WORDS & set(words_in(name)))
+
+
+def says_last(name: str) -> bool:
+    """Whether numbers are called the last frame that counts, or the place of an end.
+
+    >>> says_last("last_frame"), says_last("max_idx"), says_last("idx"), says_last("end")
+    (True, True, False, False)
+    """
+    said = set(words_in(name))
+    alone = said & {"last", "final", "eos", "eot", "stop"}
+    if not said <= _LAST | _AT | _OF_FRAMES:
+        return False
+    return bool(alone) or (bool(said & _LAST) and bool(said & (_AT | {"frame", "frames", "valid"})))
 
 
 def says_number_of_padding(name: str) -> bool:

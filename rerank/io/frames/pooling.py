@@ -133,6 +133,7 @@ def pooled_cube(cube: Field, beside: Mapping[str, Field], pooling: Pooling | Non
     if pooling is None and frames > 1:
         raise FormatError(
             f"{cube.where}: every item has up to {frames} rows (frames); {how_to_pool()}"
+            + (f"; {cube.fix}" if cube.fix else "")
         )
     afford(8 * frames * width, cube.where, what="a single item")
     mask = None if pooling is None else frames_there(cube, beside)

@@ -13,7 +13,7 @@ from rerank.io.ids import find_sidecar, is_list
 from rerank.io.layouts.array_shapes import depth_of, has_many, is_item, is_rows
 from rerank.io.layouts.asked_about import refuse_parameters
 from rerank.io.layouts.canonical import canonical
-from rerank.io.layouts.group_names import fields_below
+from rerank.io.layouts.group_names import fields_below, without_one_group
 from rerank.io.layouts.many_arrays import locate_items
 from rerank.io.layouts.one_array import rows_and_ids
 from rerank.io.layouts.one_split import rows_of_one_split
@@ -159,7 +159,7 @@ def _chosen(container: Container, dataset: str, wanted: Wanted) -> Found:
         key.removesuffix(ends): item for key, item in container.fields.items() if key.endswith(ends)
     }
     if streams and "*" not in name:
-        streams = with_whole_vectors(streams)
+        streams = without_one_group(with_whole_vectors(streams))
         items = {key: item for key, item in streams.items() if is_item(item)}
         return stacked_items(container, items if len(streams) < 2 * len(items) else streams, wanted)
     raise FormatError(f"{container.path}: there is no {dataset!r}; {listing(container)}")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from rerank.core.errors import FormatError
 from rerank.io.container import Container, Found
 from rerank.io.field import Field, check_last_axis, check_matrix
+from rerank.io.frames.masks import of_these_frames
 from rerank.io.frames.pooling import one_matrix, pooled_cube
 from rerank.io.frames.told_with import beside_rows
 from rerank.io.layouts.array_shapes import depth_of
@@ -26,7 +27,7 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
     siblings = fields_below(container.fields, folder)
     check_last_axis(item)
     # An array beside it is believed before an attribute of the same name.
-    beside = beside_rows(item, container.told(item)) | siblings
+    beside = of_these_frames(item, beside_rows(item, container.told(item)) | siblings, wanted.side)
     if depth_of(item) == 3 and item.kind == "float":
         rows = one_matrix(item, beside)
         if rows is None or _names_one(container, siblings, item, wanted):
@@ -53,8 +54,8 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
     by_place = found is None and (wanted.row_numbers or wanted.force_rows)
     if by_place or wanted.ids is not None:
         # Where numbers are the ids, the ground truth may speak of places.
-        way = "" if by_place else f"{wanted.say('id_column', 'NAME')} in place of the ids given"
-        check_order({**container.numbers, **siblings}, item, way)
+        way = lambda name: f"{wanted.say('id_column', name)} in place of the ids given"  # noqa: E731
+        check_order({**container.numbers, **siblings}, item, None if by_place else way)
     if found is not None:
         return Found(item, *found)
     if by_place:

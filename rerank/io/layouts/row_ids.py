@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NoReturn
 
 from rerank.core.errors import FormatError
@@ -56,7 +57,7 @@ def ids_of_rows(
     side = find_sidecar(container.path)
     if side is None:
         return _told_with(container, item, groups)
-    check_order({**container.numbers, **siblings}, item, wanted.say("id_column", "NAME"))
+    check_order({**container.numbers, **siblings}, item, partial(wanted.say, "id_column"))
     ids, labels = read_sidecar(side)
     if labels is not None:
         check_count(labels, item.shape[0], str(side), item.where)

@@ -1,7 +1,6 @@
 """Items of one array each, vectors or frames, made one row each."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from rerank.core.errors import FormatError
@@ -15,16 +14,12 @@ from rerank.io.frames.told_with import of_all
 from rerank.io.ids import check_count, check_ids, check_unique
 from rerank.io.layouts.array_shapes import is_item, is_rows
 from rerank.io.layouts.group_names import fields_below
+from rerank.io.layouts.streams import refuse_streams
+from rerank.io.layouts.summaries import refuse_summaries
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.missing_items import refuse_missing
-
-# What arrays are called by the numbers of their rows; numpy says arr_0.
-_NUMBER = re.compile(r"(?:arr_)?(0|[1-9][0-9]{0,9})")
-# What stands at the end of the names of several arrays of one item.
-_STREAMS = {
-    "rgb", "flow", "image", "text", "video", "audio", "caption", "title", "motion", "appearance",
-    "visual", "spatial", "temporal", "object", "scene", "face", "ocr", "speech", "depth",
-}  # fmt: skip
+from rerank.io.numbered_parts import NUMBER, are_parts
+from rerank.io.recipes import joined_arrays
 
 
 def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> Found:
@@ -45,7 +40,8 @@ def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Want
             f"{path}: holds vectors and frames side by side ({contents(by_id)}); keep one kind"
         )
     if wanted.dataset is None:
-        _refuse_streams(path, ids, wanted)
+        refuse_streams(path, ids, wanted)
+        refuse_summaries(path, ids, wanted)
     if has_frames(shapes) and wanted.pooling is None:
         if 1 < len(by_id) < 5 and all(is_rows(item) for item in by_id.values()):
             where = by_id[wanted.likely(ids)].where
@@ -54,12 +50,12 @@ def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Want
             raise FormatError(
                 f"{path}: holds the matrices {contents(by_id)}; if one of them is the embeddings, "
                 f"name it: {wanted.say('dataset', next(full, wanted.likely(ids)))}; if each is "
-                f"the frames of one item, {how_to_pool()}"
+                f"the frames of one item, {how_to_pool()}{_if_parts(container, by_id)}"
             )
         many = next(name for name, item in by_id.items() if has_frames([item.shape]))
         raise FormatError(
             f"{path}: every item has several rows (frames), such as {named([many])} with "
-            f"{by_id[many].shape[-2]}; {how_to_pool()}"
+            f"{by_id[many].shape[-2]}; {how_to_pool()}{_if_parts(container, by_id)}"
         )
     refuse_missing(container, by_id)
     ids = check_ids(ids, str(path))
@@ -71,6 +67,13 @@ def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Want
         said = _said(container, held) if framed else {}
         rows = stacked(Path(path), held, wanted.pooling, said)
     return Found(rows, _named_again(ids, wanted, path))
+
+
+def _if_parts(container: Container, by_id: Mapping[str, Field]) -> str:
+    """What to do with matrices that are called by numbers, where they are parts of one."""
+    if len(by_id) < len(container.fields) or not are_parts(container.path, container.fields):
+        return ""
+    return f"; if they are parts of one, join them: {joined_arrays(container.path)}"
 
 
 def _said(container: Container, items: Mapping[str, Field]) -> dict[str, dict[str, Field]]:
@@ -101,7 +104,7 @@ def _by_number(by_id: Mapping[str, Field]) -> Mapping[str, Field]:
 
     HDF5 and folders hold 10 before 2.
     """
-    numbers = {name: match[1] for name in by_id if (match := _NUMBER.fullmatch(name))}
+    numbers = {name: match[1] for name in by_id if (match := NUMBER.fullmatch(name))}
     order = {int(number): name for name, number in numbers.items()}
     if len(order) < len(by_id) or max(order) - min(order) >= len(order) or min(order) > 1:
         return by_id
@@ -128,25 +131,3 @@ def _named_again(ids: tuple[str, ...], wanted: Wanted, path: Path) -> tuple[str,
         return ids
     check_count(wanted.ids, len(ids), wanted.ids_from, str(path))
     return tuple(wanted.ids[int(name)] for name in ids)
-
-
-def _refuse_streams(path: Path, ids: Sequence[str], wanted: Wanted) -> None:
-    """Refuse names such as v0_rgb and v0_flow, of which each item has every one.
-
-    Raises:
-        FormatError: they are there; taken as ids, each item would be there several times.
-    """
-    ends: dict[str, set[str]] = {}
-    for name in ids:
-        stem, _, end = name.replace(".", "_").replace("-", "_").rpartition("_")
-        if end.lower() not in _STREAMS:
-            return
-        ends.setdefault(stem, set()).add(end.lower())
-    streams = next(iter(ends.values()), set())
-    every = "" not in ends and all(found == streams for found in ends.values())
-    if len(streams) > 1 and streams <= _STREAMS and every:
-        raise FormatError(
-            f"{path}: holds {named(sorted(streams))} of every item ({named(list(ids[:2]))}, ...); "
-            "save the arrays of one of them in a file of its own, named by the items alone; if all "
-            f"are items: {wanted.say('dataset', '/')}"
-        )
