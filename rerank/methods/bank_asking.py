@@ -71,11 +71,12 @@ class Asking:
         """What was seen and done, for a person."""
         out = []
         if self.weight >= 0.005:
-            most = "items are" if self.weight == 1 else f"{self.weight:.0%} of the correction is"
+            part = f"{self.weight:.0%} of the correction is"
+            most = "items are corrected" if self.weight == 1 else part
             out.append(
                 f"the bank's queries seem to ask items unevenly (if all were asked alike, they "
-                f"would be {1 - 1 / self.cost:.0%} less sure), so {most} corrected for popularity "
-                f"alone ({overrides()})"
+                f"would be {1 - 1 / self.cost:.0%} less sure), so {most} for popularity alone "
+                f"({overrides()})"
             )
         if 0 < self.queries < _SAID:
             out.append(
