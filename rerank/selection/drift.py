@@ -98,7 +98,7 @@ class Drift:
         if self.shrink < 1:
             return self.different
         if self.look is not None and self.look.different:
-            return f"{self.look.sentence}, but the correction suits them"
+            return f"{self.look.sentence}, but no harm by the correction is seen"
         return ""
 
     def as_dict(self) -> dict[str, object]:

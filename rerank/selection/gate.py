@@ -19,7 +19,7 @@ from rerank.core import comm
 from rerank.core.errors import RerankError
 from rerank.core.pairs import group_pairs
 from rerank.core.similarity import Similarity
-from rerank.core.wording import option
+from rerank.core.wording import either, option
 from rerank.core.words import Label
 from rerank.methods.align import Align, Aligned, of_known_pairs
 from rerank.methods.base import (
@@ -141,7 +141,8 @@ def _unseen(bank: Bank, incoming: Similarity | None) -> tuple[str, ...]:
         return ()
     return (
         f"{count} queries are too few to see whether the bank suits them, unless it is far from "
-        f"them ({FEWEST} are enough); known pairs of the bank would tell.",
+        f"them ({FEWEST} are enough); known pairs of the bank would tell, and "
+        f"{either('--method none', 'method=' + repr('none'))} leaves all as it is.",
     )
 
 
