@@ -1,6 +1,7 @@
 """Score matrices, read from files."""
 
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from rerank.io.opening import open_container
 from rerank.io.recipes import joined_arrays
 from rerank.io.score_ids import both_ids, cube_ids
 from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids
-from rerank.io.side_words import direction_in, plain
+from rerank.io.side_words import direction_in
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
 SCORE_NAMES = (
@@ -40,8 +41,20 @@ SCORE_NAMES = (
 _REVERSE = "v2t"
 SCORES_SCHEMA = "rerank-scores/1"
 # What a matrix is called of which the smallest numbers are the best.
-_DISTANCES = ("distance", "distances", "dist", "dists", "distmat", "distancematrix")
+# Words of a name that say that the smallest is best, and that it is not after all.
+_DISTANCES = re.compile(r"(cos|cosine|l2|pair|sq)?(distances?|dists?|distmat)|l2|euclidean|costs?")
+_TURNED = re.compile(r"neg.*|minus|inv.*|sims?|similarit.*|scores?")
 _MASKS = ("query_mask", "text_mask", "caption_mask", "mask")
+# How many captions each video of a block has, and where its last one stands among all.
+_COUNTS = (
+    "lengths",
+    "length",
+    "num_captions",
+    "n_captions",
+    "captions_per_video",
+    "caption_counts",
+)
+_ENDS = ("cut_off_points", "cut_off_points_", "cutoff_points")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +99,13 @@ class ScoreMatrix:
 
     @property
     def is_of_distances(self) -> bool:
-        """Whether its name says that the smallest numbers are the best."""
-        return plain(self.called.rpartition("/")[2]) in _DISTANCES
+        """Whether its name, or that of its file, says that the smallest numbers are the best."""
+        name = self.called.rpartition("/")[2]
+        if name in ("", "embeddings"):  # an array alone, which has no name of its own
+            name = Path(self.source).stem
+        words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+        turned = any(map(_TURNED.fullmatch, words))
+        return not turned and any(map(_DISTANCES.fullmatch, words))
 
     @cached_property
     def content_sha256(self) -> str:
@@ -469,18 +487,57 @@ def _kept(container: Container, count: int) -> np.ndarray | None:
     """Rows that a mask keeps; None without one."""
     for name in _MASKS:
         field = container.fields.get(name)
-        if field is not None and name != "mask" and field.shape not in ((count,), (count, 1)):
-            if len(field.shape) == 1:
-                raise FormatError(
-                    f"{field.where}: says of {field.shape[0]} queries whether they count, and "
-                    f"there are {count} rows of scores; every row needs an entry"
-                )
-        if field is not None and max(field.shape, default=0) == count:
+        if field is None:
+            continue
+        flat = field.shape in ((count,), (count, 1), (1, count))
+        if not flat and name != "mask" and len(field.shape) == 1:
+            raise FormatError(
+                f"{field.where}: says of {field.shape[0]} queries whether they count, and "
+                f"there are {count} rows of scores; every row needs an entry"
+            )
+        if not flat and field.shape[:1] == (count,):
+            raise FormatError(
+                f"{field.where}: is {field.describe()}, and only one entry for each of the {count} "
+                "rows says which count; where pairs do not count, write -inf into their scores and "
+                "leave it out of this file"
+            )
+        if flat:
             mask = read_array(field, booleans=True).reshape(-1) != 0
             if not mask.any():
                 raise FormatError(f"{field.where}: leaves no query; check the mask")
             return None if mask.all() else np.flatnonzero(mask)
     return None
+
+
+def _kept_captions(container: Container, videos: int, captions: int) -> np.ndarray:
+    """(videos x captions,) whether a caption is there, as a mask or a count beside a block says."""
+    kept = np.ones(videos * captions, dtype=bool)
+    whole = (videos, captions), (videos, captions, 1), (videos * captions,), (1, videos * captions)
+    for name in _MASKS:
+        field = container.fields.get(name)
+        if field is None:
+            continue
+        if field.shape not in whole:
+            raise FormatError(
+                f"{field.where}: is {field.describe()}, but there are {videos} videos with up to "
+                f"{captions} captions; expected a mask ({videos}, {captions}) of the captions that "
+                "are there"
+            )
+        kept &= read_array(field, booleans=True).reshape(-1) != 0
+    for name in (*_COUNTS, *_ENDS):
+        field = container.fields.get(name)
+        if field is None or field.kind != "integer" or field.shape not in ((videos,), (videos, 1)):
+            continue
+        counts = read_array(field).reshape(-1).astype(np.int64)
+        if name in _ENDS:
+            counts = np.diff(counts, prepend=-1)
+        if counts.min() < 1 or counts.max() > captions:
+            raise FormatError(
+                f"{field.where}: says that videos have {counts.min()} to {counts.max()} captions, "
+                f"and the block has room for {captions}; check it, or leave it out of this file"
+            )
+        kept &= (np.arange(captions) < counts[:, None]).reshape(-1)
+    return kept
 
 
 def _is_padding(lines: np.ndarray) -> np.ndarray:
@@ -510,11 +567,7 @@ def _captions(container: Container, cube: Field, said: SaidOfIds) -> _Located:
         kept.append(at + np.flatnonzero(~_is_padding(lines)))
         at += len(lines)
     rows = np.concatenate(kept)
-    for name in _MASKS:
-        field = container.fields.get(name)
-        if field is not None and field.shape == (videos, captions):
-            mask = read_array(field, booleans=True).reshape(-1) != 0
-            rows = rows[mask[rows]]
+    rows = rows[_kept_captions(container, videos, captions)[rows]]
     if not len(rows):
         raise FormatError(f"{cube.where}: is padding everywhere; check what wrote it")
     queries, gallery = cube_ids(container, cube, (len(rows), items), said)

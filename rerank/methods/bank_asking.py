@@ -30,6 +30,7 @@ from rerank.methods.crowd import overrides
 from rerank.methods.equal_items import Judged
 from rerank.methods.marginals import Masses
 from rerank.methods.repeats import cost, ramp, repeats
+from rerank.methods.temperature import Temperature
 
 # Bank queries that carry half of the correction; and below which that is said.
 _HALF, _SAID = 30, 120
@@ -38,6 +39,9 @@ _COST, _COST_OWN = (1.06, 1.12), (1.08, 1.14)
 # Gain in nats of rank above which equality is believed, and below which it is not: .2 and more
 # where it gains much on banks of other items; with axes of the scores, which fit them, .46.
 _GAIN, _GAIN_OWN = (0.2, 0.1), (0.42, 0.32)
+# Queries for each item from which own axes need not be asked, and the A that tells then: 1.24 and
+# less on banks of other items, 1.43 and more with a tenth of the items asked.
+_MANY, _COST_MANY = 2, (1.26, 1.4)
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,16 @@ class Asking:
     Attributes:
         weight: 0 = its queries may ask items alike, 1 = certainly not.
         share: of the correction that so many queries carry.
-        queries: how many.
+        queries: how many, copies as one.
         cost: A.
+        many: whether they are many for each item, and equality should cost them little.
     """
 
     weight: float = 0.0
     share: float = 1.0
     queries: int = 0
     cost: float = math.nan
+    many: bool = False
 
     def doubts(self, *, own: bool) -> bool:
         """Whether axes without a say, of the scores themselves or not, could tell more."""
@@ -64,12 +70,21 @@ class Asking:
         """The same with what such axes tell."""
         paid, gain = (_COST_OWN, _GAIN_OWN) if own else (_COST, _GAIN)
         weight = ramp(self.cost, *paid) * ramp(axes.gain, *gain)
+        if own and self.many:
+            # Few wanted items fit their own axes well.
+            weight = max(weight, ramp(self.cost, *_COST_MANY))
         return replace(self, weight=max(weight, self.weight))
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """What was seen and done, for a person."""
         out = []
+        if self.queries and self.weight < 0.995:
+            out.append(
+                f"{self.queries:,} bank queries without known pairs: all items count as equally "
+                f"probable; say {option('rho', 0)} if they ask some far more than others, which "
+                "leaves all as it is"
+            )
         if self.weight >= 0.005:
             part = f"{self.weight:.0%} of the correction is"
             most = "items are corrected" if self.weight == 1 else part
@@ -87,18 +102,27 @@ class Asking:
 
 
 def asking(
-    sim: Similarity, tau: float, *, gallery_bias: Tensor, found: Masses,
+    sim: Similarity, chosen: Temperature, *, gallery_bias: Tensor, found: Masses,
     others: Callable[[], Tensor],
 ) -> Asking:  # fmt: skip
     """How the queries of a bank ask the items, before axes were asked; the same on every process.
 
     Args:
         sim: (n, m) scores of the bank's queries.
-        tau: temperature in score units.
+        chosen: the temperature, and a spacing of 0 where all queries are copies.
         gallery_bias: (m,) g of equality, with mean zero.
         found: which queries and items are live.
         others: makes the biases of popularity alone.
     """
-    seen = repeats(sim, tau, gallery_bias=gallery_bias, found=found, others=others)
-    paid = cost(sim, tau, gallery_bias, found)
-    return Asking(seen.weight, found.rows / (found.rows + _HALF), found.rows, paid)
+    counted = of_count(found)
+    if chosen.tau is None or not chosen.spacing:
+        return counted
+    seen = repeats(sim, chosen.tau, gallery_bias=gallery_bias, found=found, others=others)
+    paid = cost(sim, chosen.tau, gallery_bias, found)
+    return replace(counted, weight=seen.weight, cost=paid)
+
+
+def of_count(found: Masses) -> Asking:
+    """What is known of a bank by how many different queries it has."""
+    count = round(found.queries)
+    return Asking(0.0, count / (count + _HALF), count, many=count >= _MANY * found.items)

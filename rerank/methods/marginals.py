@@ -178,7 +178,7 @@ def choose(bank: Bank, found: Masses, rho: float | Literal["auto"]) -> Choice:
         note = f"{counted}{said}: queries may have no item; say {way}"
         return Choice("one-to-one", 1.0, note)
     known = "" if stated else f"{option('one-to-one')} if most queries have no item, "
-    way = known + as_it_is.format("most items have no query")
+    way = known + as_it_is.format("many items have no query")
     return Choice("equality", 1.0, f"{counted}: all items count as equally probable; say {way}")
 
 

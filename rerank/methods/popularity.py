@@ -32,6 +32,8 @@ from rerank.passes.sinkhorn.sweepers import Sweeper
 
 # So few of the items that are the best of so many queries are their hubs, and rounds to see all.
 _HUBS, _FIRST, _ROUNDS = 0.02, 0.5, 4
+# Scores that differ by less of their size are the same.
+_SAME = 1e-5
 # Sums of probabilities over the queries that are there, the largest of all items; bfloat16 rounds.
 _NEAR_ONE = 0.5, 1.02
 
@@ -218,6 +220,8 @@ class Votes:
     def of(self, bank: Similarity) -> Tensor:
         """(m',) of the items that the queries are compared with."""
         best, f = self.best.to(bank.dtype), self.potential.to(bank.dtype)
+        # Products of fewer items may differ in their last bits.
+        best = best - _SAME * best.abs().clamp_min(self.t)
         log_a = self.mass.log().to(bank.dtype)
 
         def worse(rows: slice, block: Tensor) -> Tensor:

@@ -190,7 +190,7 @@ class Sinkhorn(Reranker):
                 seen = from_shared_items(seen, found, shared=ratio)
                 few_wanted = crowd(sim, found) if seen.cost > COSTLY else few_wanted
         elif bank.label == "inductive" and self.rho == "auto" and not (bank.judged or graph):
-            asked = asking(sim, tau, gallery_bias=level, found=found, others=others[0])
+            asked = asking(sim, chosen, gallery_bias=level, found=found, others=others[0])
             for judge in _judges(sim, level, chosen, found, choice)[:1] if chosen.spacing else ():
                 if asked.doubts(own=judge.own):
                     asked = asked.told(judge.judged(), own=judge.own)

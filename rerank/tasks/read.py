@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -407,13 +408,15 @@ def _refuse_turned_matrix(gt: Path, inputs: Inputs, what: str) -> None:
         return
     if said.gt_direction == "video-text" or "can be read as text: video and as" in what:
         return  # so it was meant, or it is asked for
-    try:
-        io.read_ground_truth(
-            gt, inputs.video_ids, inputs.text_ids, allow_unjudged=True,
-            **{**said.of_truth(), "direction": "text-video"},
-        )  # fmt: skip
-    except RerankError:
-        return
+    asked = {**said.of_truth(), "direction": "text-video"}
+    judged = []
+    for sides in ((inputs.text_ids, inputs.video_ids), (inputs.video_ids, inputs.text_ids)):
+        found = None
+        with suppress(RerankError):
+            found = io.read_ground_truth(gt, *sides, allow_unjudged=True, **asked)
+        judged.append(0 if found is None else sum(map(bool, map(len, found.positives))))
+    if judged[0] >= judged[1]:
+        return  # as it stands it is read as well, but for a text or two
     other = ", or --gt-direction video-text if the rows are texts" if "video-text" in what else ""
     raise FormatError(
         f"{gt}: its texts are the columns of {inputs.scores.source}, such as "

@@ -694,3 +694,52 @@ def test_what_names_both_sides_of_a_table_numbers_none(tmp_path):
     assert read_scores(tmp_path / "s.csv").numbered == "videos"
     np.save(tmp_path / "s.npy", matrix())
     assert read_scores(tmp_path / "s.npy").numbered == ""
+
+
+# ---------------------------------------------------------------------------- masks, counts, names
+
+
+@pytest.mark.parametrize("name", ["mask", "query_mask", "text_mask"])
+@pytest.mark.parametrize("shape", [(12, 12), (12, 1, 1), (12, 3)])
+def test_a_mask_of_more_than_rows_is_refused(tmp_path, name, shape):
+    scores = np.random.default_rng(0).random((12, 12)).astype("f4")
+    mask = np.arange(np.prod(shape)).reshape(shape) % 3 > 0
+    np.savez(tmp_path / "s.npz", sims=scores, **{name: mask})
+    with pytest.raises(FormatError, match="one entry for each of the 12 rows.*write -inf"):
+        read_scores(tmp_path / "s.npz")
+    for rows in ((12,), (12, 1), (1, 12)):
+        kept = np.arange(12) % 3 > 0
+        np.savez(tmp_path / "s.npz", sims=scores, **{name: kept.reshape(rows)})
+        np.testing.assert_array_equal(read_scores(tmp_path / "s.npz").scores, scores[kept])
+
+
+def test_what_stands_beside_a_block_says_which_captions_are_there(tmp_path):
+    rng = np.random.default_rng(0)
+    block = rng.random((6, 4, 6)).astype("f4")
+    counts = np.array([1, 4, 2, 3, 4, 1])
+    there = np.arange(4) < counts[:, None]
+    want = block.reshape(-1, 6)[there.reshape(-1)]
+    said = [("query_mask", there), ("mask", there[:, :, None]), ("text_mask", there.reshape(-1)),
+            ("caption_mask", there.reshape(1, -1)), ("lengths", counts),
+            ("num_captions", counts[:, None]), ("cut_off_points", counts.cumsum() - 1)]  # fmt: skip
+    for name, value in said:
+        np.savez(tmp_path / "s.npz", sims=block, **{name: value})
+        np.testing.assert_array_equal(read_scores(tmp_path / "s.npz").scores, want, err_msg=name)
+    for name, value in (("query_mask", there.T), ("mask", np.ones(6)), ("lengths", counts + 4)):
+        np.savez(tmp_path / "s.npz", sims=block, **{name: value})
+        with pytest.raises(FormatError, match="captions"):
+            read_scores(tmp_path / "s.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "turned"),
+    [("cosine_distance", True), ("pairwise_distances", True), ("distMatrix", True), ("l2", True),
+     ("cost_matrix", True), ("euclidean", True), ("dist", True), ("neg_distance", False),
+     ("similarity", False), ("distilled", False), ("distance_scores", False), ("sims", False)],
+)  # fmt: skip
+def test_a_name_that_says_distances_is_believed(tmp_path, name, turned):
+    scores = np.random.default_rng(0).random((5, 5)).astype("f4")
+    np.savez(tmp_path / "s.npz", **{name: scores})
+    assert read_scores(tmp_path / "s.npz").is_of_distances is turned
+    np.save(tmp_path / f"{name}.npy", scores)
+    assert read_scores(tmp_path / f"{name}.npy").is_of_distances is turned
