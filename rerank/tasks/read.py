@@ -31,6 +31,7 @@ from rerank.io.truths.pair_splits import UnfitError
 from rerank.methods import kinds
 from rerank.methods.directions import Groups
 from rerank.metrics.judge import text_answers
+from rerank.tasks.answer import caught
 from rerank.tasks.bank_ways import of_bank_alone, without_video
 from rerank.tasks.shared_ids import said_of_shared, said_of_texts_among
 
@@ -67,6 +68,8 @@ class Inputs:
     bias: np.ndarray | None = None
     # What a person should know about ids that both sides have.
     of_ids: str = ""
+    # The same about what stands beside frames, or about their order.
+    of_frames: tuple[str, ...] = ()
 
     @cached_property
     def stored(self) -> kinds.Scores:
@@ -86,8 +89,8 @@ class Inputs:
     @property
     def of_names(self) -> tuple[str, ...]:
         """What a person should know about the names of rows and columns."""
-        if self.of_ids:
-            return (self.of_ids,)
+        if self.of_ids or self.of_frames:
+            return (*self.of_frames, *filter(None, (self.of_ids,)))
         if self.scores is None or self.row_numbers or not self.scores.of_numbered:
             return ()
         return (self.scores.of_numbered,)
@@ -517,6 +520,7 @@ def read_inputs(
     # Nothing asks for names in a bank but its ground truth.
     bank_numbers = bank_gt is None or str(bank_gt) == "diagonal"
     held: dict[str, Embeddings] = {}
+    of_frames: list[str] = []
     for role, path in files.items():
         if path is None:
             continue
@@ -525,22 +529,22 @@ def read_inputs(
             one = read_role(path, role, said, metric=metric, rows=slice(0, 1), row_numbers=True)
             rows = comm.my_rows(one.total_rows)
         free = bank_numbers if role.startswith("bank") else numbers
-        held[role] = read_role(path, role, said, metric=metric, rows=rows, row_numbers=free)
+        with caught() as warned:
+            held[role] = read_role(path, role, said, metric=metric, rows=rows, row_numbers=free)
+        of_frames += warned
     found = Inputs(
         texts=held.get("texts"), videos=held.get("videos"),
         bank_texts=held.get("bank_texts"), bank_videos=held.get("bank_videos"),
         sharded=sharded, bank_gt=bank_gt, heads_file=heads, heads=_heads(heads),
-        pool=said.pool, whole_bank=whole_bank, reading=said, row_numbers=numbers,
+        of_frames=tuple(dict.fromkeys(of_frames)), pool=said.pool, whole_bank=whole_bank,
+        reading=said, row_numbers=numbers,
         of_ids="" if sharded or numbers else _of_shared(held["texts"], held["videos"], said),
     )  # fmt: skip
     if heads is None:
         check_widths(_given(found.videos), found.texts, found.bank_texts, found.bank_videos)
     _check_captions(_given(found.texts), _given(found.videos))
     if metric == "dot" and heads is None:
-        largest = {id(x): found.norms(role)[2] for role, x in held.items()}
-        for left, right in (("texts", "videos"), ("bank_texts", "videos"),
-                            ("bank_texts", "bank_videos")):  # fmt: skip
-            check_lengths(held.get(left), held.get(right), highest=lambda x: largest[id(x)])
+        _check_all_lengths(found, held)
     if bank_gt is None:
         return found
     if found.bank_texts is None or found.bank_videos is None:
@@ -552,6 +556,14 @@ def read_inputs(
         bank_gt, texts_of_bank, found.bank_videos.ids, **said.of_truth("bank-gt")
     )
     return replace(found, bank_positives=tuple(truth.positives))
+
+
+def _check_all_lengths(found: Inputs, held: Mapping[str, Embeddings]) -> None:
+    """Refuse rows too long or short for inner products of any two sides that are compared."""
+    largest = {id(x): found.norms(role)[2] for role, x in held.items()}
+    for left, right in (("texts", "videos"), ("bank_texts", "videos"),
+                        ("bank_texts", "bank_videos")):  # fmt: skip
+        check_lengths(held.get(left), held.get(right), highest=lambda x: largest[id(x)])
 
 
 def _of_shared(texts: Embeddings, videos: Embeddings, said: Reading) -> str:

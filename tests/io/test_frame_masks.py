@@ -151,8 +151,9 @@ def test_other_numbers_beside_frames_are_left_alone(tmp_path):
 
 def test_numbers_called_otherwise_that_end_in_padding_are_warned_of(tmp_path, recwarn):
     every = np.array([units(x).mean(axis=0) for x in X])
-    ends = {"timestamps": np.where(MASK, np.arange(F) * 2, 0), "labels": np.where(MASK, 3, -1),
-            "scores": np.where(MASK, 0.7, 0)}  # fmt: skip
+    ends = {"timestamps": np.where(MASK, np.arange(F) * 2, 0),
+            "scores": np.where(MASK, 0.7, 0), "segment_ids": MASK.astype("i8"),
+            "is_frame": MASK}  # fmt: skip
     for name, found in ends.items():
         npz(tmp_path / "v.npz", features=X, ids=IDS, **{name: found})
         with pytest.warns(RerankWarning, match=f"{name}.*may say which .* as 'mask'"):
@@ -160,6 +161,50 @@ def test_numbers_called_otherwise_that_end_in_padding_are_warned_of(tmp_path, re
         npz(tmp_path / "v.npz", features=X * MASK[..., None], ids=IDS, **{name: found})
         assert np.allclose(read(tmp_path / "v.npz"), EXPECTED, atol=1e-6)
     assert not recwarn
+
+
+BLANK = {
+    **{name: np.where(MASK, np.arange(F), -1) for name in
+       ("frame_idx", "frame_ids", "indices", "idx", "positions", "timestamps", "labels", "zzz")},
+    "times": np.where(MASK, np.arange(F) / 2, np.nan), "scores": np.where(MASK, 0.5, np.nan),
+    "frame_names": np.where(MASK, "f.jpg", "<pad>"), "words": np.where(MASK, "a", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5", "pt"])
+@pytest.mark.parametrize("name", list(BLANK))
+def test_what_stands_for_nothing_is_asked_about_whatever_it_is_called(tmp_path, name, kind):
+    path, found = tmp_path / f"v.{kind}", BLANK[name]
+    if found.dtype.kind == "U":
+        if kind == "pt":
+            return  # which has no arrays of text
+        found = found.astype("S") if kind == "h5" else found
+    WRITERS[kind](path, features=X, ids=IDS, **{name: found})
+    with pytest.raises(FormatError, match=f"{name}'.*are padding; if they do, store .* 'mask'"):
+        read(path)
+    WRITERS[kind](path, features=X, ids=IDS, **{name: found}, mask=MASK)
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    every = np.array([units(x).mean(axis=0) for x in X])
+    for alike in (found[:1].repeat(N, 0), found[[1]].repeat(N, 0), found[:, ::-1].copy()):
+        WRITERS[kind](path, features=X, ids=IDS, **{name: alike})
+        if name != "zzz":
+            assert np.allclose(read(path), every, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5"])
+@pytest.mark.parametrize("name", ["frame_idx", "timestamps", "times"])
+def test_what_stands_for_nothing_beside_each_item_is_asked_about(tmp_path, name, kind):
+    path = tmp_path / f"v.{kind}"
+    arrays = {f"{item}/features": x for item, x in zip(IDS, X, strict=True)}
+    told = {f"{item}/{name}": row for item, row in zip(IDS, BLANK[name], strict=True)}
+    WRITERS[kind](path, **arrays, **told)
+    with pytest.raises(FormatError, match=f"{name}'.*may say which of the frames count"):
+        read_embeddings(path, pool="mean", dataset="features")
+    whole = {key: np.arange(F) for key in told}
+    WRITERS[kind](path, **arrays, **whole)
+    every = np.array([units(x).mean(axis=0) for x in X])
+    found = read_embeddings(path, pool="mean", dataset="features")
+    assert np.allclose(found.vectors, every, atol=1e-6)
 
 
 def test_padding_that_comes_first_is_none_of_the_last_frames(tmp_path):
@@ -458,6 +503,26 @@ def test_the_order_of_names_is_not_guessed(tmp_path):
         read(path)
     np.savez(tmp_path / "v.npz", **{f"v{10 - i}": x for i, x in enumerate(X)}, lengths=L)
     assert np.allclose(read(tmp_path / "v.npz"), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lengths.npy", "mask.npy", "num_frames.npy", "lengths.json"])
+def test_the_order_of_names_that_a_folder_is_read_in_is_said(tmp_path, name, recwarn):
+    path, stem = folder_of(tmp_path / "v"), name.partition(".")[0]
+    values = MASK if stem == "mask" else L
+    save = (lambda x: np.save(path / name, x)) if name.endswith("npy") else (
+        lambda x: (path / name).write_text(json.dumps(x.tolist())))  # fmt: skip
+    save(values)
+    with pytest.warns(RerankWarning, match=rf"{name}: has no ids, .* names .*'v0', 'v1', 'v2'"):
+        assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    # Where any order says the same there is nothing to say, nor where it has ids.
+    recwarn.clear()
+    save(values[[2] * N])
+    read(path)
+    (path / name).unlink()
+    by_id = {item: values[at].tolist() for at, item in enumerate(IDS)}
+    (path / f"{'mask' if stem == 'mask' else 'lengths'}.json").write_text(json.dumps(by_id))
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    assert not recwarn
 
 
 def test_truth_values_of_all_items_are_asked_about(tmp_path):

@@ -193,3 +193,29 @@ def test_parts_without_tables_have_the_ids_that_are_given(tmp_path, parts):
             read_embeddings(path)
         with pytest.raises(FormatError, match="ids for the"):
             read_embeddings(path, ids=[*ids[:count], "more"])
+
+
+@pytest.mark.parametrize("fixed", [-1, 4])
+@pytest.mark.parametrize("name", ["mask", "video_mask", "padding_mask"])
+def test_lists_of_truth_values_beside_frames_are_a_mask_as_integers_are(tmp_path, name, fixed):
+    frames = np.random.default_rng(0).normal(size=(N, 4, 3)).astype("f4")
+    lengths = np.arange(N) % 3 + 2
+    mask = np.arange(4) < lengths[:, None]
+    frames[~mask] *= 30
+    found = []
+    for kind in (pa.int8(), pa.bool_()):
+        said = (~mask if "padding" in name else mask).tolist()
+        column = pa.array(said, pa.list_(pa.bool_(), fixed)).cast(pa.list_(kind, fixed))
+        table = pa.table({"ids": IDS, "emb": pa.array(frames.tolist()), name: column})
+        parquet.write_table(table, tmp_path / "v.parquet")
+        found.append(read_embeddings(tmp_path / "v.parquet", pool="mean").vectors)
+    assert np.array_equal(*found)
+    units = frames / np.linalg.norm(frames, axis=-1, keepdims=True)
+    kept = zip(units, mask, strict=True)
+    assert np.allclose(found[1], [u[m].mean(axis=0) for u, m in kept], atol=1e-6)
+    # Truth values of another number say nothing of frames, as many as each item has.
+    other = pa.array([[True] * (4 - at % 3) for at in range(N)])
+    table = pa.table({"ids": IDS, "emb": pa.array(frames.tolist()), "is_key": other})
+    parquet.write_table(table, tmp_path / "v.parquet")
+    assert np.allclose(read_embeddings(tmp_path / "v.parquet", pool="mean").vectors,
+                       units.mean(axis=1), atol=1e-6)  # fmt: skip

@@ -278,3 +278,15 @@ def test_a_matrix_without_names_is_what_a_ground_truth_of_names_is_told_of(tmp_p
         )
     out, _ = run(*words, *said["--text-ids"], *said["--video-ids"], cwd=tmp_path)
     assert "t2v" in out
+
+
+def test_every_command_says_that_numbers_beside_frames_end_in_zeros(tmp_path):
+    x = np.random.default_rng(0).normal(size=(6, 5, 4)).astype("f4")
+    scores = np.where(np.arange(5) < np.arange(6)[:, None] % 4 + 2, 0.7, 0)
+    np.savez(tmp_path / "v.npz", embeddings=x, ids=[f"v{i}" for i in range(6)], scores=scores)
+    np.savez(tmp_path / "t.npz", embeddings=x.mean(1), ids=[f"t{i}" for i in range(6)])
+    (tmp_path / "gt.json").write_text(json.dumps({f"t{i}": f"v{i}" for i in range(6)}))
+    files = ["--videos", "v.npz", "--texts", "t.npz", "--pool", "mean"]
+    for words in (["eval", "--gt", "gt.json"], ["inspect"], ["apply", "--out", "o.h5"]):
+        out, err = run(*words, *files, cwd=tmp_path)
+        assert "'scores': its zeros (6, 5) may say which of the 5 frames" in out + err

@@ -100,10 +100,12 @@ def open_parquet(path: Path) -> Iterator[Container]:
             single = [column for column in schema if often[column.name] == 1]
         chunks = cache(partial(_chunks, path, file))
         alone = not _holds_vectors(single)
+        flags = any(_is_list(each.type) and _is_list(each.type.value_type) for each in single)
         columns = {
             each.name: _column(
                 path, file, each, chunks,
                 framed=each.name in VECTOR_NAMES or (alone and not is_something_else(each.name)),
+                flags=flags,
             )
             for each in single
         }  # fmt: skip
@@ -240,8 +242,18 @@ def _column(
     chunks: _Chunks,
     *,
     framed: bool,
+    flags: bool,
 ) -> Field:
-    """One column as an array: lists are the rows of a matrix, and lists of them frames."""
+    """One column as an array: lists are the rows of a matrix, and lists of them frames.
+
+    Args:
+        path: the file.
+        file: the same, opened.
+        column: what the file says of the column.
+        chunks: what it says of each group of rows.
+        framed: whether lists of lists may be frames here.
+        flags: whether lists of truth values may be masks, as beside frames.
+    """
     import pyarrow
     import pyarrow.types as types
 
@@ -254,7 +266,8 @@ def _column(
         inner = kind.value_type
         if framed and _is_list(inner) and types.is_floating(inner.value_type):
             return _frames(file, name, where, inner, partial(_check_declared, path, chunks, name))
-        if not (types.is_floating(inner) or types.is_integer(inner)):
+        of_flags = flags and types.is_boolean(inner) and _are_alike(file, name, where)
+        if not (types.is_floating(inner) or types.is_integer(inner) or of_flags):
             return _odd(where, (count,), f"lists of {inner}")
         dtype = np.dtype(inner.to_pandas_dtype())
         _check_declared(path, chunks, name, dtype.itemsize)
@@ -458,6 +471,15 @@ def _first_width(file: Any, name: str, where: str) -> tuple[int, int]:  # noqa: 
                 return at + int(there[0]), int(lengths[there[0]])
             at += len(batch)
     return 0, 0
+
+
+def _are_alike(file: Any, name: str, where: str) -> bool:  # noqa: ANN401  no stubs
+    """Whether all lists of a column have one length."""
+    count = int(file.metadata.num_rows)
+    seen: set[int] = set()
+    for _, part in _batches(file, name, 0, count, 65536, where):
+        seen.update(_lengths(part, where).tolist())
+    return len(seen) == 1
 
 
 def _batches(

@@ -11,6 +11,7 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankWarning
 from rerank.io.field import Field
 from rerank.io.files import named
+from rerank.io.frames.blanks import behind_blanks, behind_no_text
 from rerank.io.frames.mask_shapes import fits, numbers_of, zeros_outside
 from rerank.io.frames.mask_values import is_added, is_flags, kept_by, refuse_values
 from rerank.io.frames.meanings import (
@@ -103,9 +104,13 @@ def before_padding(name: str, rows: Sequence[np.ndarray] | np.ndarray) -> list[n
 def ask_by_values(name: str, found: Field, cube: Field) -> None:
     """Ask about an array with an unknown name whose values may say which frames count.
 
-    Numbers that are called something else, such as times, are warned of where they end in padding.
+    What stands for nothing, such as -1 or NaN, is asked about whatever it is called. Numbers that
+    are called something else, such as times, are warned of where they end in zeros.
     """
     n, frames, _ = cube.shape
+    if (there := behind_no_text(found, n, frames)) is not None:
+        _ask_of_blanks(found, "missing texts", there, cube)
+        return
     known = is_something_else(name)
     if fits(found, "lengths", n, frames):
         if not known and could_be_lengths(name, numbers_of(found).reshape(-1), np.full(n, frames)):
@@ -120,6 +125,12 @@ def ask_by_values(name: str, found: Field, cube: Field) -> None:
     if kept is not None:
         if weight or is_added(values) or (not known and could_be_masks(name, kept)):
             ask(name, found, "mask?", cube)
+        if not known or weight:
+            return
+        values = values.astype(np.float64)
+    if (there := behind_blanks(values)) is not None:
+        blank = "NaN" if np.isnan(values).any() else f"{values.min():g}"
+        _ask_of_blanks(found, blank, there, cube)
         return
     there = before_padding(name, values)
     if there is None or zeros_outside(cube, np.array(there)):
@@ -130,6 +141,22 @@ def ask_by_values(name: str, found: Field, cube: Field) -> None:
         f"{found.where}: {_of_padding(values, cube)}; all frames counted", RerankWarning,
         stacklevel=2,
     )  # fmt: skip
+
+
+def _ask_of_blanks(found: Field, blank: str, there: list[np.ndarray], cube: Field) -> None:
+    """Ask about numbers or texts that end in what stands for nothing."""
+    n, frames, _ = cube.shape
+    if zeros_outside(cube, np.array(there)):
+        return
+    fix = f"store x != {blank} as 'mask' ({n}, {frames})"
+    if blank == "NaN":
+        fix = f"store ~numpy.isnan(x) as 'mask' ({n}, {frames})"
+    elif blank == "missing texts":
+        fix = f"store a 'mask' ({n}, {frames}) with 1 for a frame that has a text"
+    raise FormatError(
+        f"{found.where}: its {blank} {found.shape} may say which of the {frames} frames of an item "
+        f"are padding; if they do, {fix}; if they do not, leave it out of this file"
+    )
 
 
 def _of_padding(values: np.ndarray, cube: Field) -> str:

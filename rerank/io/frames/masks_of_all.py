@@ -5,13 +5,14 @@
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rerank.core.errors import FormatError
+from rerank.core.errors import FormatError, RerankWarning
 from rerank.io.field import Field, in_memory
 from rerank.io.files import named, read_json, regular_file
 from rerank.io.formats.npy import npy_field
@@ -68,6 +69,8 @@ def said_of_all(path: Path, fields: Mapping[str, Field], items: Mapping[str, Fie
             item: _of_item(table.where, row, items[item])
             for item, row in zip(items, rows, strict=True)
         }
+        if path.is_dir():
+            _say_order(table.where, found, items)
         take(name, found, items, said)
     _refuse_unknown(fields, items)
     if path.is_dir():
@@ -92,6 +95,19 @@ def _check_order(where: str, ids: Sequence[str]) -> None:
             f"({named(list(ids[:3]))}) or of the numbers in these; store it by id: a dictionary "
             "lengths.json or mask.json in a folder of arrays"
         )
+
+
+def _say_order(where: str, found: Mapping[str, Field], items: Mapping[str, Field]) -> None:
+    """Say that what has no ids follows the sorted names, unless any order says the same."""
+    rows = [numbers_of(each).reshape(-1).tolist() for each in found.values()]
+    own = [[item.shape[-2]] if len(item.shape) > 1 else [1] for item in items.values()]
+    if rows in (own, rows[:1] * len(rows)):
+        return
+    warnings.warn(
+        f"{where}: has no ids, and is taken in the order of the sorted names of the items "
+        f"({named(list(items)[:3])}); if it has another, store it by id: a dictionary "
+        "lengths.json or mask.json there instead of it", RerankWarning, stacklevel=2,
+    )  # fmt: skip
 
 
 def _refuse_unknown(fields: Mapping[str, Field], items: Mapping[str, Field]) -> None:
@@ -122,8 +138,11 @@ def _take_files(path: Path, items: Mapping[str, Field], said: Told) -> None:
         if file.is_dir():
             found = _of_folder(file, items)
         elif file.suffix == ".json":
-            content = _by_id(file, read_json(file), items)
+            told = read_json(file)
+            content = _by_id(file, told, items)
             found = {item: _values(file, item, value) for item, value in content.items()}
+            if isinstance(told, list):
+                _say_order(str(file), found, items)
         else:
             raise FormatError(
                 f"{file}: may say which frames of the items in {path} count; store it there as "

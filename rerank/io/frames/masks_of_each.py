@@ -11,6 +11,7 @@ import numpy as np
 from rerank.core.errors import FormatError
 from rerank.io.container import LENGTH_NAMES, MASK_NAMES, Told
 from rerank.io.field import Field, in_memory
+from rerank.io.frames.blanks import behind_blanks
 from rerank.io.frames.doubts import before_padding, could_be_lengths, could_be_masks
 from rerank.io.frames.mask_shapes import fits, numbers_of
 from rerank.io.frames.mask_values import is_added, is_flags, kept_by
@@ -131,7 +132,9 @@ def said_of_items(
         meaning = meaning_of(name)
         if meaning in ("mask", "lengths", "padding"):
             take(name, held, items, said)
-        elif len(held) == len(items) and (is_weight(name) or not is_something_else(name)):
+        elif len(held) == len(items) and (
+            is_weight(name) or not is_something_else(name) or _end_in_blanks(held, items)
+        ):
             _ask_of_all(name, held, items, bounded=name in last)
     return said
 
@@ -182,6 +185,15 @@ def _added(name: str, held: Mapping[str, Field], items: Mapping[str, Field]) -> 
     parts = np.split(kept, np.cumsum([len(each) for each in values])[:-1])
     rows = zip(masks.items(), parts, strict=True)
     return {item_id: in_memory(part, found.where) for (item_id, found), part in rows}
+
+
+def _end_in_blanks(held: Mapping[str, Field], items: Mapping[str, Field]) -> bool:
+    """Whether numbers, one for each frame, end in what stands for nothing."""
+    if not all(found.shape == (_frames(items[item_id]),) for item_id, found in held.items()):
+        return False
+    values = [numbers_of(found) for found in held.values()]
+    flags = kept_by(np.concatenate(values)) is not None
+    return not flags and behind_blanks(values) is not None
 
 
 def _is_number(found: Field) -> bool:
@@ -254,7 +266,7 @@ def _ask_of_all(
         if not is_weight(name) and not is_added(together) and not could_be_masks(name, ones):
             return
         ways, word = [ones, [~each for each in ones]], "mask"
-    elif (there := before_padding(name, values)) is not None:
+    elif (there := behind_blanks(values) or before_padding(name, values)) is not None:
         ways, word = [there], "mask"
     else:
         return
