@@ -28,7 +28,7 @@ TABLES = {"qdrant": "collection", "lancedb": "table", "pgvector": "table"}
 
 @pytest.fixture(scope="module")
 def model():
-    return fit_model(IDS, GALLERY, BANK, method="sinkhorn", tau=0.05)
+    return fit_model(IDS, GALLERY, BANK, method="sinkhorn", tau=0.05, rho=1.0)
 
 
 @pytest.fixture(scope="module")
