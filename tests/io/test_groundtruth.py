@@ -810,6 +810,99 @@ def test_what_may_say_which_pairs_are_right_is_asked_about(tmp_path, form, name,
         assert rows(read_ground_truth(path, texts, videos)) == [[0], [1], [2]]
 
 
+def in_form(path, rows):
+    """Records in a file, by its ending."""
+    frame = pd.DataFrame(rows)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    elif path.suffix in (".csv", ".tsv"):
+        frame.to_csv(path, index=False, sep=",\t"[path.suffix == ".tsv"])
+    else:
+        frame.to_json(path, orient="records", lines=path.suffix == ".jsonl")
+    return path
+
+
+_FORMS = ["csv", "tsv", "json", "jsonl", "parquet"]
+
+
+@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [("type", "positive", "hard_negative"), ("class", "Exact", "Irrelevant"), ("esci", "E", "I"),
+     ("polarity", "+", "-"), ("used", "y", "n"), ("valid", "good", "bad"), ("votes", 5, 0),
+     ("similarity", 0.9, 0.1), ("order", 1, 2), ("zzz", "a", "b"), ("zzz", None, 0.5)],
+)  # fmt: skip
+def test_a_column_that_tells_pairs_of_a_text_apart_is_asked_about_by_any_name(
+    tmp_path, form, name, right, wrong
+):
+    texts, videos = [f"t{i}" for i in range(8)], [f"v{j}" for j in range(8)]
+    pairs = [(i, i) for i in range(8)] + [(i, (i + 3) % 8) for i in range(8)]
+
+    def value(row, i, j):
+        if right is None:  # scores, another for each pair
+            return wrong + row / 100
+        return right if i == j else wrong
+
+    rows_ = [{"query_id": texts[i], "video_id": videos[j], name: value(row, i, j)}
+             for row, (i, j) in enumerate(pairs)]  # fmt: skip
+    path = in_form(tmp_path / f"gt.{form}", rows_)
+    with pytest.raises(FormatError, match=f"'{name}' differs between the pairs of one text"):
+        read_ground_truth(path, texts, videos)
+    # What is printed works.
+    told = [{**each, "relevance": int(i == j)} for each, (i, j) in zip(rows_, pairs, strict=True)]
+    for each in told:
+        del each[name]
+    path = in_form(path, told)
+    assert rows(read_ground_truth(path, texts, videos)) == [[i] for i in range(8)]
+    path = in_form(path, [{k: x for k, x in each.items() if k != "relevance"} for each in told])
+    assert rows(read_ground_truth(path, texts, videos)) == [sorted({i, (i + 3) % 8})
+                                                            for i in range(8)]  # fmt: skip
+
+
+_OF_OTHERS = {
+    "row": lambda row, i, j: row, "category": lambda row, i, j: "abc"[j % 3],
+    "price": lambda row, i, j: 1.5 * j, "fps": lambda row, i, j: (25, 30)[j % 2],
+    "style": lambda row, i, j: "xyz"[i % 3], "words": lambda row, i, j: 3 + i,
+    "start": lambda row, i, j: 0.25 * (row % 7), "endTime": lambda row, i, j: row % 5,
+    "duration": lambda row, i, j: row % 3, "note": lambda row, i, j: f"note {row}",
+    "user_id": lambda row, i, j: row % 3, "same": lambda row, i, j: "all",
+    "Unnamed: 0": lambda row, i, j: row % 8 + i % 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.parametrize("name", list(_OF_OTHERS))
+def test_what_is_said_of_videos_texts_rows_and_times_is_no_judgement(tmp_path, form, name):
+    texts, videos = [f"t{i}" for i in range(8)], [f"v{j}" for j in range(8)]
+    pairs = [(i, i) for i in range(8)] + [(i, (i + 3) % 8) for i in range(8)]
+    path = in_form(tmp_path / f"gt.{form}", [
+        {"query_id": texts[i], "video_id": videos[j], name: _OF_OTHERS[name](row, i, j)}
+        for row, (i, j) in enumerate(pairs)
+    ])  # fmt: skip
+    assert rows(read_ground_truth(path, texts, videos)) == [sorted({i, (i + 3) % 8})
+                                                            for i in range(8)]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "parquet"])
+def test_lists_and_objects_beside_pairs_are_no_judgements(tmp_path, form):
+    texts, videos = ["t0", "t1"], ["v0", "v1"]
+    for value in (lambda i, j: [0, int(i == j)], lambda i, j: {"at": int(i == j)}):
+        path = in_form(tmp_path / f"gt.{form}", [
+            {"query_id": texts[i], "video_id": videos[j], "span": value(i, j)}
+            for i in range(2) for j in range(2)
+        ])  # fmt: skip
+        assert rows(read_ground_truth(path, texts, videos)) == [[0, 1], [0, 1]]
+
+
+def test_captions_that_several_videos_share_by_chance_are_not_asked_about(tmp_path):
+    videos = [f"v{j}" for j in range(12)]
+    lines = [f"v{j},{'a dog' if j < 4 else f'a cat {j}'},{('clean', 'raw')[j % 2]}"
+             for j in range(12)]  # fmt: skip
+    (tmp_path / "gt.csv").write_text("\n".join(["video_id,caption,source", *lines]))
+    texts = ["a dog", *(f"a cat {j}" for j in range(4, 12))]
+    assert rows(read_ground_truth(tmp_path / "gt.csv", texts, videos))[0] == [0, 1, 2, 3]
+
+
 _TYPES = {
     "bool": "bool_", "int8": "int8", "uint8": "uint8", "int64": "int64", "float16": "float16",
     "float32": "float32", "float64": "float64", "decimal": "decimal128", "string": "string",

@@ -28,12 +28,10 @@ from rerank.io.side_words import (
 )
 from rerank.io.splits import is_named_like_splits
 from rerank.io.truths.records import Reading, readings_of_records
-from rerank.io.truths.unsaid_labels import refuse_unsaid
+from rerank.io.truths.unsaid_labels import FEW, refuse_unsaid
 
 _Columns: TypeAlias = dict[str, Sequence[Any]]
 
-# A column with more different values says of no pair whether it is right, unless called so.
-_FEW = 4
 _LOOKED_AT = 20_000
 # Types that hold one value, or a list of one, in each row, beside text and numbers.
 _DECIMAL, _SINGLE = "of the type decimal", ("of the type", "lists of bool", "lists of decimal")
@@ -197,18 +195,22 @@ def _beside(path: Path, fields: Mapping[str, Field], columns: _Columns) -> _Colu
     header = list(columns)
     text, video = first_field(header, TEXT_FIELDS), first_field(header, VIDEO_FIELDS)
     found: _Columns = {}
+    pairs: list[tuple[str, str]] = []
+    if text and video and first_field(header, GRADE_FIELDS) is None:
+        first = (map(str, columns[side][:_LOOKED_AT]) for side in (text, video))
+        pairs = list(zip(*first, strict=True))
     for name, item in fields.items():
         values = None if name in columns else _singles(path, name, item)
         if values is None:
             continue
         counts = plain(name) in _ORDERS or is_named_like_splits(name)
-        if not counts and len(set(values[:_LOOKED_AT])) > _FEW:
+        many = not counts and len(set(values[:_LOOKED_AT])) > FEW
+        if many and (item.kind == "text" or _is_of_pairs(name)):
             continue
-        if not _is_of_pairs(name):
+        if not many and not _is_of_pairs(name):
             found[name] = values
-        elif text and video and first_field(header, GRADE_FIELDS) is None:
-            pairs = zip(columns[text], map(str, columns[video]), strict=True)
-            refuse_unsaid([{name: value} for value in values], pairs, str(path))
+        elif text and pairs:
+            refuse_unsaid([{name: x, text: ""} for x in values[:_LOOKED_AT]], pairs, str(path))
     return found
 
 
