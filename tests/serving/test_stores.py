@@ -93,7 +93,8 @@ def test_a_store_from_outside_the_package_is_one_file(tmp_path, model, best):
     (tmp_path / "run.py").write_text(
         "import sys, numpy as np, rerank\n"
         "from tests.serving.test_stores import BANK, GALLERY, IDS, named\n"
-        "model = rerank.fit(GALLERY, ids=IDS, bank_texts=BANK, method='sinkhorn', tau=.05, rho=1.0)\n"
+        "told = {'method': 'sinkhorn', 'tau': 0.05, 'rho': 1.0}\n"
+        "model = rerank.fit(GALLERY, ids=IDS, bank_texts=BANK, **told)\n"
         "made = model.export('textfile', sys.argv[1], digits=8)\n"
         "assert made.manifest['recall']['overlap'] == 1.0\n"
         "from pathlib import Path\nprint(named(Path(sys.argv[1])))\n"
