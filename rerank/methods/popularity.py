@@ -174,18 +174,13 @@ def of_others(
         hubs: whether a few items that are the best of most queries are taken for hubs, of which
             all queries tell, and not for items that so many want.
     """
-    but = _few_of_most(sim, *_most_chosen(sim, found)) if hubs else None
+    but = few_that_many_choose(sim, found) if hubs else None
     log_a, queries = shared_masses(sim, tau, found, but=but)
     left, votes = without_best(sim, log_a, found, but=but)
     rounds = 1 if but is None else _ROUNDS
     return popularity(
         left, t, found=found, log_a=log_a, queries=queries, votes=votes, rounds=rounds
     )[0]
-
-
-def few_that_many_choose(sim: Similarity, found: Masses) -> Tensor | None:
-    """(m,) bool: 2 % of the items, where these are the best of most queries; else None."""
-    return _few_of_most(sim, *_most_chosen(sim, found))
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,8 +249,9 @@ def votes_of_others(sim: Similarity, tau: float, t: float, found: Masses) -> tup
     return bias, replace(votes, constant=-mean)
 
 
-def _few_of_most(sim: Similarity, most: torch.return_types.topk, share: float) -> Tensor | None:
-    """See `few_that_many_choose`, from what `_most_chosen` found."""
+def few_that_many_choose(sim: Similarity, found: Masses) -> Tensor | None:
+    """(m,) bool: 2 % of the items, where these are the best of most queries; else None."""
+    most, share = _most_chosen(sim, found)
     if not share > _FIRST:
         return None
     held = torch.zeros(reduce.total_gallery(sim), dtype=torch.bool, device=sim.device)

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+import rerank
 from rerank.core.similarity import Dense, Pair
+from rerank.methods.bank_asking import Asking
 from rerank.methods.base import Bank
+from rerank.methods.equal_items import Judged
 from rerank.methods.sinkhorn import Sinkhorn
 
 M, D = 200, 64
@@ -132,3 +135,36 @@ def test_an_item_that_is_added_gets_what_it_would_have_had(share, count):
     if fit.term is not None:
         torch.testing.assert_close(fit.term.of(sim), fit.gallery_bias, atol=1e-5, rtol=0)
     assert fit.served().votes is None
+
+
+def test_a_bank_of_copies_is_one_query_and_fits():
+    bank, _, items, _ = past(1.0, 4)(0)
+    copied = Sinkhorn().fit(Bank(Pair(np.repeat(bank[:1], 12, 0), items)))
+    assert "1 bank queries" in copied.notes[-1]
+    few = Sinkhorn().fit(Bank(Pair(np.repeat(bank, 30, 0), items)))
+    assert few.facts["strength"] <= 4 / 34
+
+
+def test_every_bank_that_nothing_judges_is_told_of():
+    bank, _, items, _ = past(1.0, 1000)(0)
+    for sim in (Pair(bank, items), Dense(Pair(bank, items).scores())):
+        assert "rho=0 if they ask some far more than others" in Sinkhorn().fit(Bank(sim)).notes[0]
+
+
+def test_own_axes_have_no_say_where_many_queries_pay():
+    fits = Judged(gain=0.8, skill=2.0)
+    for many, weight in ((True, 1.0), (False, 0.0)):
+        seen = Asking(0.0, 0.9, 300, cost=1.5, many=many)
+        assert seen.told(fits, own=True).weight == weight
+    assert Asking(0.0, 0.9, 300, cost=1.5, many=True).told(fits, own=False).weight == 0
+
+
+def test_an_item_that_is_removed_and_added_again_ranks_as_before():
+    bank, queries, items, _ = past(0.2, 60)(0)
+    named = {f"v{i}": row for i, row in enumerate(items)}
+    model = rerank.fit(named, bank_texts=bank)
+    assert model.fitted.stages[-1].facts["uneven"] > 0.9
+    want = model.search(queries, k=5).ids
+    for i in range(0, M, 9):
+        again = model.remove([f"v{i}"]).add(items[i : i + 1], ids=[f"v{i}"])
+        assert (again.search(queries, k=5).ids == want).all()
