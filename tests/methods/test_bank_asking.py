@@ -143,6 +143,10 @@ def test_a_bank_of_copies_is_one_query_and_fits():
     assert "1 bank queries" in copied.notes[-1]
     few = Sinkhorn().fit(Bank(Pair(np.repeat(bank, 30, 0), items)))
     assert few.facts["strength"] <= 4 / 34
+    # Copies are each other's nearest, so that there is no spacing, and these are sure of items.
+    sure = np.eye(D, dtype="f4")
+    fit = Sinkhorn().fit(Bank(Pair(np.repeat(sure[:2], 5, 0), sure)))
+    assert fit.facts["strength"] <= 2 / 32
 
 
 def test_every_bank_that_nothing_judges_is_told_of():

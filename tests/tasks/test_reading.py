@@ -176,6 +176,20 @@ def test_a_matrix_stored_the_other_way_is_told_by_its_ground_truth(tmp_path):
     assert "--sims-rows" not in str(caught.value)
 
 
+def test_a_matrix_that_lacks_a_text_of_the_ground_truth_is_not_called_turned(tmp_path):
+    names = [f"t{i}" for i in range(N)]
+    scores = (TEXTS @ VIDEOS.T).astype("f4")
+    np.savez(tmp_path / "s.npz", sims=scores[:-1], text_ids=names[:-1], video_ids=IDS)
+    pairs = dict(zip(names, IDS, strict=True))
+    (tmp_path / "gt.json").write_text(json.dumps(pairs))
+    found = read_inputs(sims=tmp_path / "s.npz")
+    with pytest.raises(FormatError, match=f"'{names[-1]}' is not the id of a text") as caught:
+        read_truth(tmp_path / "gt.json", found)
+    assert "--sims-rows" not in str(caught.value)
+    truth = read_truth(tmp_path / "gt.json", found, allow_unjudged=True)
+    assert [IDS[x[0]] for x in truth.positives] == IDS[:-1]
+
+
 @pytest.mark.parametrize("name", ["dist", "distances", "distance_matrix"])
 @pytest.mark.parametrize("kind", ["npz", "json", "h5"])
 def test_a_matrix_called_distances_is_one_and_says_so(tmp_path, name, kind):
