@@ -113,6 +113,21 @@ def joined_torch(path: Path, name: str) -> str:
     )
 
 
+def joined_records(path: Path, box: str) -> str:
+    """Joins the records of a list in a file of torch.save, which are batches; this runs nothing.
+
+    `box` is the key of the list, "" where it is alone.
+    """
+    load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only=True)"
+    out = _text(free(path.with_suffix(".joined.pt")))
+    at = f"[{quoted(box)}]" if box else ""
+    return _command(
+        f"import torch; d = {load}{at}; "
+        f"torch.save({{k: torch.cat([r[k] for r in d]) if torch.is_tensor(d[0][k]) else "
+        f"[x for r in d for x in r[k]] for k in d[0]}}, {out})"
+    )
+
+
 def joined_arrays(path: Path) -> str:
     """Joins the arrays of an npz that are called by numbers, which are parts of one."""
     out = _text(free(path.with_suffix(".joined.npy")))

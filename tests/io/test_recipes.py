@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import itertools
 import json
 import os
 import pickle
@@ -482,6 +483,22 @@ def test_batches_in_a_list_are_joined_by_what_is_printed(tmp_path, called, cuts)
             assert found.ids == tuple(NAMES)
             np.testing.assert_array_equal(found.vectors, PARTS)
         joined.unlink()
+
+
+@pytest.mark.parametrize("box", ["", "batches"])
+def test_batches_that_are_records_are_joined_whole(tmp_path, box):
+    """`{"embeddings": ..., "ids": [...]}` of each batch, as a loop appends it."""
+    path, cuts = tmp_path / "v.pt", [0, 5, 9, len(PARTS)]
+    batches = [
+        {"embeddings": torch.from_numpy(PARTS[a:b].copy()), "ids": list(NAMES[a:b])}
+        for a, b in itertools.pairwise(cuts)
+    ]
+    torch.save({box: batches} if box else batches, path)
+    with pytest.raises(FormatError, match="join them: ") as caught:
+        read_embeddings(path)
+    found = read_embeddings(run_printed(caught.value, tmp_path))
+    assert found.ids == tuple(NAMES)
+    np.testing.assert_array_equal(found.vectors, PARTS)
 
 
 def test_what_are_no_parts_are_not_said_to_be_any(tmp_path):

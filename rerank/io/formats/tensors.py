@@ -26,6 +26,7 @@ from rerank.io.recipes import (
     from_torch_lists,
     from_torch_objects,
     is_old_torch,
+    joined_records,
     joined_torch,
 )
 from rerank.io.tensor_records import columns_of
@@ -195,6 +196,8 @@ def open_torch(path: Path) -> Iterator[Container]:
     box, parts, odd = records or ("", content, {})
     # Each part takes bytes in the file; more visits than bytes go round the same ones.
     _collect(path, "", parts, fields, depth=0, left=[path.stat().st_size])
+    if records is not None:
+        fields = {name: _joined_as_records(path, box, parts, item) for name, item in fields.items()}
     besides = {name: item.odd for name, item in fields.items() if item.odd in _NO_ARRAYS}
     fields = {name: item for name, item in fields.items() if name not in besides}
     if not fields and isinstance(content, dict | list | tuple) and content:
@@ -378,6 +381,9 @@ def _collect(
         fields[name] = empty_field(where, plain)
 
 
+_JOIN = "if they are parts of one, join them: "
+
+
 def _way_of_list(path: Path, name: str, value: Sequence[Any]) -> str:
     """What to do with a list: matrices of one width may be parts of one, such as batches."""
     made, join = from_torch_lists(path), _joining(path, name, value)
@@ -395,7 +401,24 @@ def _joining(path: Path, name: str, value: Sequence[Any]) -> str:
     known = not any(key.isdigit() for key in name.split("/"))
     if not (matrices and known) or len({part.shape[1] for part in value}) > 1:
         return ""
-    return f"if they are parts of one, join them: {joined_torch(path, name)}"
+    return f"{_JOIN}{joined_torch(path, name)}"
+
+
+def _joined_as_records(path: Path, box: str, columns: Any, item: Field) -> Field:  # noqa: ANN401
+    """A column of records, which are joined whole where all they hold are lists of rows."""
+    import torch
+
+    before, join, _ = item.fix.partition(_JOIN)
+    if not join:
+        return item
+    rows = all(
+        isinstance(x, list | tuple) or (isinstance(x, torch.Tensor) and x.dim())
+        for column in columns.values()
+        for x in column
+    )
+    if not rows:
+        return replace(item, fix=before.removesuffix("; "))
+    return replace(item, fix=before + join + joined_records(path, box))
 
 
 def _plain_word(value: object) -> str:
