@@ -30,6 +30,7 @@ from rerank.core.arrays import (
 from rerank.core.errors import NeedsEmbeddings, RerankError
 from rerank.core.exhausted import ran_out
 from rerank.core.handed import numbers_of
+from rerank.core.products import are_kept, keep, known
 from rerank.core.rows import Rows, StoredRows, mapped, ready
 from rerank.core.torch_state import usual_state
 from rerank.core.words import Metric, words_of
@@ -339,9 +340,16 @@ class Pair(Similarity):
         return Making(gallery.shape[0], widened, self.block_size)
 
     def block(self, rows: slice) -> Tensor:  # noqa: D102
-        queries, gallery = self.queries[rows], self.gallery
-        stored = isinstance(gallery, StoredRows)
-        block = gallery.inner(queries) if stored else inner(queries, gallery)
+        queries, gallery = self.queries, self.gallery
+        if isinstance(gallery, StoredRows):
+            block = gallery.inner(queries[rows])
+        elif self.block_size or isinstance(queries, StoredRows) or not are_kept(queries, gallery):
+            block = inner(queries[rows], gallery)
+        else:
+            whole = known(queries, gallery)
+            if whole is None:
+                whole = keep(queries, gallery, inner(queries, gallery))
+            block = whole[rows].clone(memory_format=torch.contiguous_format)
         return self.corrected(block, rows)
 
     def map(self, matrix: Tensor, *, renormalise: bool = True) -> "Pair":

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from rerank.core import nouns
+from rerank.core import nouns, products
 from rerank.core.errors import RerankError
 from rerank.core.similarity import Pair, Similarity
 from rerank.core.wording import label, option
@@ -205,6 +205,7 @@ def default_method(both: Mapping[Name, Direction]) -> str:
 
 
 @one_plan.sharing()
+@products.keeping()
 def fit(
     both: Mapping[Name, Direction],
     method: str | None = None,

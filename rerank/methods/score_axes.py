@@ -73,7 +73,9 @@ def axes_of(left: Tensor, right: Tensor | None, *, copies: bool) -> tuple[Tensor
         size, turn = torch.linalg.eigh(inner(right.T, right.T).double())
         short = short @ (turn * size.clamp_min(0).sqrt())
     if not copies:
+        # Single precision tells copies from what is near.
         unit = short / torch.linalg.vector_norm(short, dim=1, keepdim=True).clamp_min(1e-300)
+        unit = unit.float()
         again = (inner(unit, unit) > 1 - COPY).tril(-1).any(dim=1)
         short, left = short[~again], left[~again]
     tall = short.shape[0] > short.shape[1]

@@ -138,6 +138,8 @@ def some_queries(sim: Similarity, places: Tensor) -> Similarity:
     Places count over all processes; where queries are split each keeps its own of them.
     """
     places = mine(sim, places)
+    if isinstance(sim, Pair | Dense) and _all_of(places, sim.shape[0]):
+        return replace(sim, query_mass=None)
     changes = {"left": None if sim.left is None else sim.left[places], "query_mass": None}
     if isinstance(sim, Pair):
         return replace(sim, queries=sim.queries[places], **changes)
@@ -185,15 +187,26 @@ def sampled(sim: Similarity, count: int) -> Similarity:
 
 def corner(sim: Similarity, queries: Tensor, places: Tensor) -> Tensor:
     """(a, b) scores of the queries and items at some places over all processes, to all of them."""
-    some = some_queries(sim, queries)
-    out = taken(some, torch.arange(some.shape[0]), places).scores()
+    out = _corner(sim, queries, places).scores()
     return comm.gather_rows(out) if sim.shard == "queries" else out
 
 
 def corner_sides(sim: Pair, queries: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     """((a, d), (b, d)) what `corner` is the products of, corrections as further dimensions."""
-    some = some_queries(sim, queries)
-    out = taken(some, torch.arange(some.shape[0]), places)
+    out = _corner(sim, queries, places)
     assert isinstance(out, Pair)
     left, right = out.augmented()
     return (comm.gather_rows(left) if sim.shard == "queries" else left), right
+
+
+def _corner(sim: Similarity, queries: Tensor, places: Tensor) -> Similarity:
+    """The queries of this process and the items at some places over all processes."""
+    some = some_queries(sim, queries)
+    if isinstance(some, Pair | Dense) and not sim.shard and _all_of(places, sim.shape[1]):
+        return some
+    return taken(some, torch.arange(some.shape[0]), places)
+
+
+def _all_of(places: Tensor, count: int) -> bool:
+    """Whether these are all places, in order: what is taken there is what there is."""
+    return len(places) == count and bool((places == torch.arange(count).to(places)).all())
