@@ -10,6 +10,7 @@ from torch import Tensor
 from rerank.core.arrays import HasArray, refuse_sparse
 from rerank.core.errors import RerankError
 from rerank.core.handed import array_conversion, numpy_of, table_conversion
+from rerank.io.column_names import odd_columns
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES
 from rerank.io.files import named, one_line
 from rerank.io.ids import check_ids, first_duplicate
@@ -201,6 +202,12 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
     if found is not None and list(found) == ["values"]:
         # Nor are other numbers beside those of a vector.
         numbers = [numbers[place] for place in found["values"]]
+    elif found is None and (out := odd_columns(numbers)):
+        raise RerankError(
+            f"{role}: got a DataFrame in which {named(out)} {'is' if len(out) == 1 else 'are'} "
+            "called otherwise than the other columns of numbers, and would be part of the vector; "
+            f"give df.drop(columns={out!r}), or an array with ids= if all columns are the vector"
+        )
     if len(numbers) > 1 or (numbers and not others):
         columns = [_numbers(table[by_name[name]], f"{role}: column {name!r}") for name in numbers]
         matrix = np.stack(columns, axis=1)

@@ -163,6 +163,27 @@ def from_bytes_column(path: Path, name: str) -> str:
     )
 
 
+def columns_in_order(path: Path, like: Path) -> str:
+    """Writes a table again with its columns in the order of those of another of its kind."""
+    out = free(path.with_suffix(f".ordered{path.suffix}"))
+    order = "o = [x for x in n if x in c] + [x for x in c if x not in n]; "
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return _command(
+            f"import pyarrow.parquet as q; t = q.read_table({_text(path)}); c = t.column_names; "
+            f"n = q.read_schema({_text(like)}).names; {order}q.write_table(t.select(o), "
+            f"{_text(out)})"
+        )
+    opened = f"encoding={quoted('utf-8-sig')}, newline={quoted('')}"
+    return _command(
+        f"import csv; f = lambda p: open(p, {opened}).read(); "
+        f"d = lambda t: max({quoted(',;|')} + chr(9), key=t.splitlines()[0].count); "
+        "r = lambda p: list(csv.reader(f(p).splitlines(True), delimiter=d(f(p)))); "
+        f"a = r({_text(path)}); c = a[0]; n = r({_text(like)})[0]; {order}"
+        f"csv.writer(open({_text(out)}, {quoted('w')}, newline={quoted('')}), "
+        f"delimiter=d(f({_text(path)}))).writerows([x[c.index(y)] for y in o] for x in a)"
+    )
+
+
 def from_numbers(path: Path) -> str:
     """Turns rows of numbers with blanks between them, as numpy.savetxt writes, into npy."""
     out = free(path.with_suffix(".npy"))

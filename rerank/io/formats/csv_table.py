@@ -305,7 +305,9 @@ class _Columns:
                 lambda piece: _numbers(piece, places),
             )  # fmt: skip
 
-        return Field(where, (self.count, len(places)), np.dtype(np.float64), blocks)
+        named_so = () if self.table.bare else tuple(self.table.header[place] for place in places)
+        shape = (self.count, len(places))
+        return Field(where, shape, np.dtype(np.float64), blocks, columns=named_so)
 
     def vectors(self, place: int, where: str) -> Field:
         """A column of lists of numbers."""

@@ -11,6 +11,7 @@ from rerank.io.frames.told_with import beside_rows
 from rerank.io.layouts.array_shapes import depth_of
 from rerank.io.layouts.divided_frames import frames_of_fewer_items
 from rerank.io.layouts.group_names import fields_below
+from rerank.io.layouts.odd_columns import ask_of_odd_columns
 from rerank.io.layouts.row_ids import (
     ids_if_they_fit,
     ids_of_own_side,
@@ -40,6 +41,8 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
             "store one row for each item"
         )
     item.check()
+    if item.columns:
+        ask_of_odd_columns(container, item, wanted)
     if (framed := frames_of_fewer_items(container, beside, item, wanted)) is not None:
         return framed
     found = None
