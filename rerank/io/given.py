@@ -15,6 +15,7 @@ from rerank.io.container import ID_NAMES, MORE_ID_NAMES
 from rerank.io.files import named, one_line
 from rerank.io.ids import check_ids, first_duplicate
 from rerank.io.number_columns import torn, vectors_among
+from rerank.io.split_flags import said_by_flags, word_of_flags
 from rerank.io.splits import counted_splits, is_named_like_splits, is_of_splits, kind_of_splits
 
 
@@ -222,11 +223,14 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
 def _refuse_splits(table: Any, columns: Mapping[str, Any], role: str) -> None:  # noqa: ANN401
     """Refuse the rows of several splits, which are never merged."""
     for name, column in columns.items():
-        named_so = is_named_like_splits(name) and not _holds_vectors(table[column])
+        named_so = is_named_like_splits(name) or word_of_flags(name)
+        named_so = named_so and not _holds_vectors(table[column])
         if not named_so and (_is_numeric(table[column]) or not _is_text(table[column])):
             continue
         values = [str(value) for value in _values(table[column])]
-        if is_of_splits(name, values):
+        flags = said_by_flags(name, values)
+        values = list(flags or values)
+        if flags or is_of_splits(name, values):
             is_first = f"df[{name!r}] == {_values(table[column])[0]!r}"
             one, every = f"df[{is_first}]", f"df.drop(columns={name!r})"
             if type(table).__module__.startswith("polars"):
