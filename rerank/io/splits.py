@@ -28,9 +28,8 @@ _OF_PAIRS = {"gt", "groundtruth", "ground", "truth", "qrels", "pairs", "queries"
 OF_FILES = "file_split"
 # Words for parts of the rows, where a column is called as what divides them, or beside longer ones.
 _SHORT = {
-    "tr", "trn", "te", "tst", "ts", "va", "vl", "fit", "calib", "calibration", "heldout", "held-out",
-    "q", "g", "d", "db", "probe", "reference", "support", "distractor", "distractors", "seen",
-    "unseen",
+    "tr", "trn", "te", "tst", "ts", "va", "vl", "fit", "calib", "calibration", "heldout", "q", "g",
+    "d", "db", "probe", "reference", "support", "distractor", "distractors", "seen", "unseen",
 }  # fmt: skip
 # What else stands beside them.
 _REST = {"", "none", "other", "unused", "rest"}

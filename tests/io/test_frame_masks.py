@@ -138,7 +138,7 @@ def test_other_numbers_beside_frames_are_left_alone(tmp_path):
         "year": L + 2000, "row": np.arange(1, N + 1), "zzz": np.arange(N), "flag": L % 2,
         "is_key": MASK, "events": (L[:, None] + np.arange(F)) % 3 == 0, "half": L / 2,
         "num_captions": L, "video_len": L + 0.5, "scores": MASK,
-        "valid": np.arange(N) > 2, "my_count": np.full(N, F), "any_mask": np.ones((N, F), bool),
+        "my_count": np.full(N, F), "any_mask": np.ones((N, F), bool),
         "some_lens": L * 100, "class": L, "start": F - L, "pad": np.full(N, 224),
         "confidence": np.where(MASK, 0.5, 0.25), "starts": np.arange(N + 1), "offsets": L,
         "frame_idx": np.tile(np.arange(F), (N, 1)), "diff": np.tile(np.arange(F)[::-1], (N, 1)),
