@@ -19,6 +19,7 @@ from rerank.io.ids import (
     read_sidecar,
 )
 from rerank.io.reading import ROWS
+from rerank.io.row_numbers import check_no_order
 from rerank.io.score_sides import (
     KNOWN,
     LISTS,
@@ -88,6 +89,9 @@ def both_ids(container: Container, stored: Field, shape: Sequence[int], said: Sa
     if (queries is None) != (gallery is None) and said.nothing and not found.row_wise:
         raise _one_side(container.path, found.where, here)
     check_places(container, lists, stored, said, named=said.stored_rows in found.ids)
+    if container.per_item and said.nothing:
+        for side, names in found.ids.items():
+            check_no_order(lists, stored, names, axis=int(side != said.stored_rows))
     return _both(found.ids, (n, m), said, given=queries is not None or gallery is not None)
 
 

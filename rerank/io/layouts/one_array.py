@@ -19,7 +19,7 @@ from rerank.io.layouts.row_ids import (
     refuse_without_ids,
 )
 from rerank.io.layouts.wanted import Wanted
-from rerank.io.row_numbers import check_order
+from rerank.io.row_numbers import check_no_order, check_order
 
 
 def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -> Found:
@@ -60,10 +60,18 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
         way = lambda name: f"{wanted.say('id_column', name)} in place of the ids given"  # noqa: E731
         check_order({**container.numbers, **siblings}, item, None if by_place else way)
     if found is not None:
+        if container.per_item and wanted.ids is None and wanted.id_column is None:
+            check_no_order(siblings, item, found[0], _way_to_say(container, siblings, wanted))
         return Found(item, *found)
     if by_place:
         return Found(item, tuple(map(str, range(item.shape[0]))), ids_given=False)
     refuse_without_ids(container, item, wanted, folder)
+
+
+def _way_to_say(container: Container, siblings: Mapping[str, Field], wanted: Wanted) -> str:
+    """How to say that the ids beside rows are theirs; "" where they are no array there."""
+    names = [name for tier in container.id_names for name in tier if name in siblings]
+    return wanted.say("id_column", names[0]) if names else ""
 
 
 def _names_one(
