@@ -710,3 +710,95 @@ def test_metadata_says_which_frames_count(tmp_path):
     del told["ids"]
     save_file(dict(zip(IDS, X, strict=True)), tmp_path / "v.safetensors", metadata=told)
     assert np.allclose(read(tmp_path / "v.safetensors"), EXPECTED, atol=1e-6)
+
+
+# --------------------------------------------------------- files beside one file of all frames
+
+BESIDE = {
+    "v_mask.npy": MASK, "v_lengths.npy": L, "v.mask.npy": MASK.astype("u1"), "v-mask.npy": MASK,
+    "v.lengths.npy": L, "v_frame_mask.npy": MASK, "mask_v.npy": MASK, "v_num_pad.npy": F - L,
+    "v_lengths.npz": L, "v_mask.npz": MASK, "v.npy.lengths.npy": L, "v_lengths.json": L,
+    "v_mask.json": MASK.astype(int), "v_lengths.txt": L, "v_mask.h5": MASK, "v_lens.pt": L,
+}  # fmt: skip
+
+
+def _save_beside(path, values):
+    if path.suffix == ".npy":
+        np.save(path, values)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(np.asarray(values).tolist()))
+    elif path.suffix == ".txt":
+        path.write_text("\n".join(map(str, values)))
+    else:
+        WRITERS[path.suffix[1:]](path, arr_0=np.asarray(values))
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "h5", "pt", "safetensors"])
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_mask_in_a_file_called_like_the_frames_is_taken(tmp_path, kind, name):
+    path = tmp_path / f"v.{kind}"
+    if kind == "npy":
+        np.save(path, X)
+        (tmp_path / "v.ids.txt").write_text("\n".join(IDS))
+    else:
+        WRITERS[kind](path, features=X, ids=IDS)
+    _save_beside(tmp_path / re.sub(r"^v\.npy", path.name, name), BESIDE[name])
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mask.npy", "lengths.npy", "num_frames.npy", "video_mask.npy"])
+def test_a_mask_in_a_file_of_no_frames_by_its_name_is_asked_about(tmp_path, name):
+    np.save(tmp_path / "v.npy", X)
+    (tmp_path / "v.ids.txt").write_text("\n".join(IDS))
+    np.save(tmp_path / name, MASK if "mask" in name else L)
+    with pytest.raises(FormatError, match="may say which of the frames in .* call it v_") as caught:
+        read(tmp_path / "v.npy")
+    way = re.search(r"call it (\S+?);", str(caught.value))[1]
+    (tmp_path / name).rename(tmp_path / way)
+    assert np.allclose(read(tmp_path / "v.npy"), EXPECTED, atol=1e-6)
+
+
+def test_a_mask_beside_features_of_that_side_is_taken(tmp_path):
+    np.save(tmp_path / "video_features.npy", X)
+    (tmp_path / "video_features.ids.txt").write_text("\n".join(IDS))
+    np.save(tmp_path / "video_mask.npy", MASK)
+    assert np.allclose(read(tmp_path / "video_features.npy"), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("v_mask.npy", "expected a mask"), ("v_mask.npz", "store one array there, or move it away"),
+     ("v_lengths.json", "store it as v_lengths.npy, or move it away"),
+     ("v_lengths.txt", "store it as v_lengths.npy, or move it away"),
+     ("v_lengths.csv", "store it as v_lengths.npy, or move it away")],
+)  # fmt: skip
+def test_a_mask_beside_frames_that_is_not_read_is_said(tmp_path, name, said):
+    np.savez(tmp_path / "v.npz", features=X, ids=IDS)
+    path = tmp_path / name
+    if path.suffix == ".npy":
+        np.save(path, MASK[:4])
+    elif path.suffix == ".npz":
+        np.savez(path, a=MASK, b=MASK)
+    else:
+        path.write_text("{}" if path.suffix == ".json" else "short\nlong")
+    with pytest.raises(FormatError, match=said):
+        read(tmp_path / "v.npz")
+
+
+def test_other_files_beside_frames_change_nothing(tmp_path):
+    every = np.array([units(x).mean(axis=0) for x in X])
+    np.savez(tmp_path / "v.npz", features=X, ids=IDS)
+    others = {
+        "w_mask.npy": MASK, "v_test_mask.npy": MASK, "v_text_mask.npy": MASK, "v_scores.npy": L,
+        "mask.npy": np.ones((N, F)), "lengths.npy": L * 10, "v_valid.npy": X, "vmask.npy": MASK,
+        "v_pad.npy": np.zeros((3, 4, 5)),
+    }  # fmt: skip
+    for name, values in others.items():
+        np.save(tmp_path / name, values)
+        found = read_embeddings(tmp_path / "v.npz", pool="mean", side="videos").vectors
+        assert np.allclose(found, every, atol=1e-6), name
+        (tmp_path / name).unlink()
+    # Nor do they say anything of vectors.
+    np.savez(tmp_path / "v.npz", features=X[:, 0], ids=IDS)
+    np.save(tmp_path / "v_mask.npy", MASK)
+    np.testing.assert_array_equal(read(tmp_path / "v.npz"), X[:, 0])

@@ -8,6 +8,7 @@ from rerank.io.container import Container, Found
 from rerank.io.field import Field, check_last_axis, check_matrix
 from rerank.io.frames.masks import of_these_frames
 from rerank.io.frames.pooling import one_matrix, pooled_cube
+from rerank.io.frames.side_files import of_side_files
 from rerank.io.frames.told_with import beside_rows
 from rerank.io.given_ids import check_given_ids
 from rerank.io.layouts.array_shapes import depth_of
@@ -32,6 +33,8 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
     # An array beside it is believed before an attribute of the same name.
     beside = of_these_frames(item, beside_rows(item, container.told(item)) | siblings, wanted.side)
     if depth_of(item) == 3 and item.kind == "float":
+        if wanted.pooling is not None and item.shape[1] > 1:
+            beside |= of_side_files(container.path, item, beside, wanted.side)
         rows = one_matrix(item, beside)
         if rows is None or _names_one(container, siblings, item, wanted):
             rows = pooled_cube(item, beside, wanted.pooling)
