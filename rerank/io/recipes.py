@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rerank.core.shell import word as typed_word
@@ -181,6 +182,28 @@ def columns_in_order(path: Path, like: Path) -> str:
         f"a = r({_text(path)}); c = a[0]; n = r({_text(like)})[0]; {order}"
         f"csv.writer(open({_text(out)}, {quoted('w')}, newline={quoted('')}), "
         f"delimiter=d(f({_text(path)}))).writerows([x[c.index(y)] for y in o] for x in a)"
+    )
+
+
+def by_sorted_names(file: Path, stem: str, others: Sequence[str]) -> str:
+    """Writes what stands in the order of the arrays in its folder as a dictionary by their names.
+
+    Args:
+        file: an array or a list.
+        stem: what the dictionary is called.
+        others: arrays there that are no items.
+    """
+    names = ", ".join(map(quoted, others))
+    read = f"json.load(open({_text(file)}))"
+    if file.suffix == ".npy":
+        read = f"n.load({_text(file)})"
+    old, out = free(file.with_name(f"{file.name}.old")), file.with_name(f"{stem}.json")
+    return _command(
+        f"import json, os, numpy as n; v = n.array({read}); "
+        f"k = sorted(x for x in os.listdir({_text(file.parent)}) if x.endswith({quoted('.npy')}) "
+        f"and x not in [{names}]); os.rename({_text(file)}, {_text(old)}); "
+        f"v = v.reshape(len(k), -1).astype(float).tolist(); json.dump({{x[:-4]: y if len(y) > 1 "
+        f"else y[0] for x, y in zip(k, v)}}, open({_text(out)}, {quoted('w')}))"
     )
 
 

@@ -319,7 +319,8 @@ OF_VIDEOS = (
     "scores_i2t", "score_matrix_i2t", "sims_v2t", "a2t", "audio_to_text", "img2txt_scores",
     "sim_image_to_text_1k", "v2t/sims", "vt", "it", "sim_vt", "sims_it", "v_t", "vXt", "video_text",
     "videos_x_texts", "image_text_logits", "img_txt", "vid_txt_sim", "VideoText",
-    "gallery_by_query", "video_caption_scores", "image_vs_text", "scores_video_rows", "rows_are_videos",
+    "gallery_by_query", "video_caption_scores", "image_vs_text", "scores_video_rows",
+    "rows_are_videos",
 )  # fmt: skip
 OF_TEXTS = (
     "t2v_sim", "logits_per_text", "text_to_audio", "per_caption_scores", "sims", "t2v/x", "tv",
