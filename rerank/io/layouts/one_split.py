@@ -45,5 +45,5 @@ def rows_of_one_split(container: Container, wanted: Wanted) -> tuple[Container, 
 
 
 def _after_the_likely(split: str) -> tuple[bool, bool, str]:
-    """Sorts a test split first, and rows that are called deleted last."""
-    return split.lower() != "test", split in LEFT_OUT, split
+    """Sorts a test split first, and rows that are called deleted, or not valid, last."""
+    return split.lower() != "test", split in {*LEFT_OUT, "not valid", "not kept"}, split
