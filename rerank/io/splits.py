@@ -171,6 +171,7 @@ def _side(value: str) -> str:
 
 def split_column(container: Container) -> tuple[str, tuple[str, ...]] | None:
     """What says of which split each row is, in words, and what it says; None without any."""
+    container = _of_its_group(container)
     columns = {**container.numbers, **container.fields}
     counts = {
         item.shape[0] for name, item in container.fields.items()
@@ -193,6 +194,18 @@ def split_column(container: Container) -> tuple[str, tuple[str, ...]] | None:
                 return "the names of its files say", values
             return f"its column {name!r} says", values
     return _by_lists(container, counts) if len(counts) == 1 else None
+
+
+def _of_its_group(container: Container) -> Container:
+    """The arrays of the one group that holds all, where these are rows with their names."""
+    tops = {name.partition("/")[0] for name in container.fields}
+    if len(tops) != 1 or not all("/" in name for name in container.fields):
+        return container
+    inside = {name.partition("/")[2]: item for name, item in container.fields.items()}
+    known = {name for tier in container.id_names for name in tier}
+    if any(name in known and is_list(item) for name, item in inside.items()):
+        return replace(container, fields=inside)
+    return container
 
 
 def _by_lists(container: Container, counts: set[int]) -> tuple[str, tuple[str, ...]] | None:

@@ -862,3 +862,25 @@ def test_other_files_beside_frames_change_nothing(tmp_path):
     np.savez(tmp_path / "v.npz", features=X[:, 0], ids=IDS)
     np.save(tmp_path / "v_mask.npy", MASK)
     np.testing.assert_array_equal(read(tmp_path / "v.npz"), X[:, 0])
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5", "pt", "safetensors"])
+@pytest.mark.parametrize("name", ["v_lengths.json", "v.mask.json", "v_lengths.csv"])
+def test_a_file_called_like_a_file_of_items_says_which_frames_count(tmp_path, kind, name):
+    path, arrays = tmp_path / f"v.{kind}", dict(zip(IDS, X, strict=True))
+    save_file(arrays, path) if kind == "safetensors" else WRITERS[kind](path, **arrays)
+    by_id = dict(zip(IDS, (MASK if "mask" in name else L).tolist(), strict=True))
+    if name.endswith("csv"):
+        text = "".join(f"{item},{n}\n" for item, n in by_id.items())
+    else:
+        text = json.dumps(by_id)
+    (tmp_path / name).write_text(text)
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    (tmp_path / name).unlink()
+    (tmp_path / "v_lengths.json").write_text(json.dumps(L.tolist()))
+    with pytest.raises(FormatError, match=r"store it there as v_lengths.json, a dictionary"):
+        read(path)
+    (tmp_path / "v_lengths.json").unlink()
+    np.save(tmp_path / "v_mask.npy", MASK)
+    with pytest.raises(FormatError, match=r"store it there as v_mask.json, a dictionary"):
+        read(path)

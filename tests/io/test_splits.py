@@ -347,3 +347,13 @@ def test_labels_that_speak_of_no_split_are_left_alone(tmp_path, kind):
         frame = _written(tmp_path / f"v.{kind}", kind, **{name: values})
         found = as_embeddings(frame) if kind == "frame" else read_embeddings(tmp_path / f"v.{kind}")
         assert len(found) == N and found.vectors.shape[1] == D, name
+
+
+@pytest.mark.parametrize("name", ["is_test", "split"])
+def test_rows_of_several_splits_in_the_one_group_of_a_file_are_asked_about(tmp_path, name):
+    truth = [i % 3 == 0 for i in range(N)]
+    kept = ["test" if x else "not test" for x in truth]
+    with h5py.File(tmp_path / "v.h5", "w") as f:
+        f["msrvtt/embeddings"], f["msrvtt/ids"] = X, IDS
+        f[f"msrvtt/{name}"] = truth if name == "is_test" else kept
+    _asked(lambda **said: read_embeddings(tmp_path / "v.h5", **said), kept)

@@ -23,6 +23,7 @@ from rerank.io.frames.mask_values import is_flags
 from rerank.io.frames.masks_of_each import is_frames, take
 from rerank.io.frames.meanings import is_file_of_frames, is_something_else, meaning_of
 from rerank.io.frames.shown_order import is_shown
+from rerank.io.frames.side_files import called_like
 from rerank.io.recipes import by_sorted_names
 from rerank.io.text_table import is_number, two_columns
 
@@ -82,8 +83,7 @@ def said_of_all(path: Path, fields: Mapping[str, Field], items: Mapping[str, Fie
         _check_shown(path, Path(table.where), found, own, items)
         _add(own, said)
     _refuse_unknown(fields, items)
-    if path.is_dir():
-        _take_files(path, items, said)
+    _take_files(path, items, said)
     return said
 
 
@@ -163,11 +163,15 @@ def _refuse_unknown(fields: Mapping[str, Field], items: Mapping[str, Field]) -> 
 
 
 def _take_files(path: Path, items: Mapping[str, Field], said: Told) -> None:
-    """What files in a folder of arrays say."""
-    for file in sorted(path.iterdir()):
-        name = file.stem
-        if name in items or not is_file_of_frames(name) or file.suffix == ".npy":
-            continue
+    """What files in a folder of arrays say, or those called like one file of them."""
+    if path.is_dir():
+        files = [
+            (file, file.stem) for file in sorted(path.iterdir())
+            if file.stem not in items and is_file_of_frames(file.stem) and file.suffix != ".npy"
+        ]  # fmt: skip
+    else:
+        files = called_like(path)
+    for file, name in files:
         own: Told = {}
         if file.is_dir():
             found = _of_folder(file, items)
@@ -175,15 +179,21 @@ def _take_files(path: Path, items: Mapping[str, Field], said: Told) -> None:
             told = read_json(file) if file.suffix == ".json" else _of_lines(file)
             content = _by_id(file, told, items)
             found = {item: _values(file, item, value) for item, value in content.items()}
+            if isinstance(told, list) and not path.is_dir():
+                raise FormatError(_by_ids(file, path))
             if isinstance(told, list):
                 take(name, found, items, own)
                 _check_shown(path, file, found, own, items)
         else:
-            raise FormatError(
-                f"{file}: may say which frames of the items in {path} count; store it there as "
-                f"{name}.json, a dictionary of each with its id, or move it away"
-            )
+            raise FormatError(_by_ids(file, path))
         take(name, found, items, said)
+
+
+def _by_ids(file: Path, path: Path) -> str:
+    return (
+        f"{file}: may say which frames of the items in {path} count; store it there as "
+        f"{file.stem}.json, a dictionary of each with its id, or move it away"
+    )
 
 
 def _of_lines(file: Path) -> dict[str, float]:

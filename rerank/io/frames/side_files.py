@@ -39,20 +39,25 @@ def of_side_files(
     if not path.is_file():
         return {}
     found: dict[str, Field] = {}
-    others = sorted(each for each in path.parent.iterdir() if each != path)
-    for file in others:
-        name = _said_of(path, file.stem)
-        if not is_file_of_frames(name) or not file.is_file() or _is_of_other(name, side):
+    for file, name in called_like(path):
+        if not file.is_file() or _is_of_other(name, side):
             continue
         if (item := _read(file, name)) is not None and name not in found:
             found[name] = item
     if found or any(is_file_of_frames(name) for name in beside):
         return found
-    for file in others:
+    for file in sorted(each for each in path.parent.iterdir() if each != path):
         name = file.stem
         if is_file_of_frames(name) and file.suffix == ".npy" and not _is_of_other(name, side):
             _ask(path, file, name, cube)
     return {}
+
+
+def called_like(path: Path) -> list[tuple[Path, str]]:
+    """Files and folders that are called like a file and what says which frames count: that word."""
+    others = sorted(each for each in path.parent.iterdir() if each != path)
+    found = [(file, _said_of(path, file.stem)) for file in others]
+    return [(file, name) for file, name in found if is_file_of_frames(name)]
 
 
 def _is_of_other(name: str, side: str) -> bool:
