@@ -380,8 +380,9 @@ def as_embeddings(
     groups = None
     if isinstance(anything, Embeddings):
         names, array, groups = anything.ids, anything.vectors, anything.group_ids
+        columns = anything.columns
     else:
-        names, array = taken_apart(anything, role)
+        names, array, columns = taken_apart(anything, role)
     if ids is not None:
         names = _names_of(ids, role)
     field = in_memory(array, role)
@@ -401,7 +402,7 @@ def as_embeddings(
         map_large=True,
         zero_rows=metric != "cosine",
     )
-    return Embeddings(made, vectors, role, groups, len(made), given)
+    return Embeddings(made, vectors, role, groups, len(made), given, columns)
 
 
 def convert_embeddings(

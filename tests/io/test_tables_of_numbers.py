@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import rerank
 from rerank.core import memory
 from rerank.core.errors import FormatError, RerankError
 from rerank.io import as_embeddings, read_embeddings, read_scores, text_table
@@ -428,3 +429,25 @@ def test_columns_of_two_tables_that_say_the_same_are_compared(tmp_path, ending, 
     files = ("--videos", f"v.{ending}", "--texts", f"t.{ending}")
     out, _ = run("eval", "--gt", "gt.json", *files, cwd=tmp_path)
     assert re.search(r"t2v.* 100\.0", out)
+
+
+@pytest.mark.parametrize("kind", ["frame", "csv"])
+def test_tables_in_memory_and_files_in_a_program_are_refused_alike(tmp_path, kind):
+    def sides(left, right):
+        _sides(tmp_path, "csv", left, right)
+        files = {role: tmp_path / f"{role[0]}.csv" for role in ("texts", "videos")}
+        if kind == "csv":
+            return files
+        return {role: pd.read_csv(path).set_index("id") for role, path in files.items()}
+
+    for left, right, said in (
+        (LETTERS, TURNED, "the same columns in another order"), (GAPS[3], GAPS[5], "other columns"),
+    ):  # fmt: skip
+        with pytest.raises(RerankError, match=said):
+            rerank.inspect(**sides(left, right))
+        assert rerank.inspect(**sides(left, left))["hubness"]
+    assert rerank.inspect(**sides(range_of("v"), range_of("t")))["hubness"]
+
+
+def range_of(stem):
+    return [f"{stem}{i}" for i in range(8)]
