@@ -47,6 +47,7 @@ class Embeddings:
         group_ids: (N,) what each row belongs to (the video of a caption), where the file says so.
         total_rows: rows in the file; more than N when a slice was read.
         ids_given: False where nothing names the rows; ids are then "0", "1", ...
+        columns: names of the dimensions, where these are columns of a table.
 
     >>> Embeddings(("a", "b"), np.ones((2, 3), np.float32), "v.h5")
     Embeddings(2 x 3 float32, ids 'a', 'b', from v.h5)
@@ -58,6 +59,7 @@ class Embeddings:
     group_ids: tuple[str, ...] | None = None
     total_rows: int = 0
     ids_given: bool = True
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_count(self.ids, len(self.vectors), self.source)
@@ -248,6 +250,7 @@ def read_embeddings(
             None if groups is None else groups[start:stop],
             count,
             found.ids_given,
+            found.rows.columns,
         )
         named_here = wanted.ids is not None or wanted.force_rows
         stated = None if named_here else container.content_sha256
@@ -377,8 +380,9 @@ def as_embeddings(
     groups = None
     if isinstance(anything, Embeddings):
         names, array, groups = anything.ids, anything.vectors, anything.group_ids
+        columns = anything.columns
     else:
-        names, array = taken_apart(anything, role)
+        names, array, columns = taken_apart(anything, role)
     if ids is not None:
         names = _names_of(ids, role)
     field = in_memory(array, role)
@@ -398,7 +402,7 @@ def as_embeddings(
         map_large=True,
         zero_rows=metric != "cosine",
     )
-    return Embeddings(made, vectors, role, groups, len(made), given)
+    return Embeddings(made, vectors, role, groups, len(made), given, columns)
 
 
 def convert_embeddings(

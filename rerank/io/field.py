@@ -52,6 +52,7 @@ class Field:
         odd: what it is, in words, where nothing here reads it.
         fix: how to store it so that it can be read, where that is known.
         code: code that reads text from what h5py gives as "{}", where that is no text yet.
+        columns: names of its columns, where these are columns of a table.
     """
 
     where: str
@@ -63,6 +64,7 @@ class Field:
     odd: str = ""
     fix: str = ""
     code: str = ""
+    columns: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Kind:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, SupportsFloat, runtime_checkable
+from typing import Any, NamedTuple, Protocol, SupportsFloat, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -10,10 +10,12 @@ from torch import Tensor
 from rerank.core.arrays import HasArray, refuse_sparse
 from rerank.core.errors import RerankError
 from rerank.core.handed import array_conversion, numpy_of, table_conversion
+from rerank.io.column_names import odd_columns
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES
 from rerank.io.files import named, one_line
 from rerank.io.ids import check_ids, first_duplicate
 from rerank.io.number_columns import torn, vectors_among
+from rerank.io.split_flags import said_by_flags, word_of_flags
 from rerank.io.splits import counted_splits, is_named_like_splits, is_of_splits, kind_of_splits
 
 
@@ -47,23 +49,28 @@ class _Nested(Protocol):
     inner: Any
 
 
-Taken = tuple[tuple[str, ...] | None, np.ndarray]
+class Taken(NamedTuple):
+    """Ids, where there are any, rows, and names of their columns, where these are of a table."""
+
+    ids: tuple[str, ...] | None
+    rows: np.ndarray
+    columns: tuple[str, ...] = ()
 
 
 def taken_apart(anything: object, role: str) -> Taken:
     """Ids, where there are any, and rows as a numpy array, 2-D or 3-D.
 
-    >>> taken_apart([[1, 2.5]], "texts")
-    (None, array([[1. , 2.5]]))
+    >>> taken_apart([[1, 2.5]], "texts").rows
+    array([[1. , 2.5]])
 
     Raises:
         RerankError: nothing that holds rows of numbers, or not plainly.
     """
     library = type(anything).__module__.partition(".")[0]
     if isinstance(anything, Tensor):
-        return None, _of_tensor(anything, role)
+        return Taken(None, _of_tensor(anything, role))
     if isinstance(anything, memoryview):
-        return None, _of_array(np.asarray(anything), role)
+        return Taken(None, _of_array(np.asarray(anything), role))
     if library in ("pandas", "polars"):
         return _of_table(anything, role)
     refuse_sparse(anything, role)
@@ -71,13 +78,13 @@ def taken_apart(anything: object, role: str) -> Taken:
         if not anything:
             raise RerankError(f"{role}: got an empty object, expected {{id: vector}}")
         ids = check_ids(list(anything), f"{role}: ids")
-        return ids, _stacked(list(anything.values()), role)
+        return Taken(ids, _stacked(list(anything.values()), role))
     if isinstance(anything, np.ndarray):
-        return None, _of_array(anything, role)
+        return Taken(None, _of_array(anything, role))
     if isinstance(anything, HasArray) and not isinstance(anything, str | bytes):
-        return None, _of_array(_as_numpy(anything, role), role)
+        return Taken(None, _of_array(_as_numpy(anything, role), role))
     if isinstance(anything, Sequence) and not isinstance(anything, str | bytes):
-        return None, _stacked(anything, role)
+        return Taken(None, _stacked(anything, role))
     raise RerankError(
         f"{role}: got {type(anything).__name__}, expected an array (n, d), a DataFrame, a list of "
         "vectors, {id: vector} or the path of a file"
@@ -163,7 +170,7 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
                           "x.collect()")  # fmt: skip
     index = _index_of(table)
     if not isinstance(table, _Frame):
-        return index, _vectors(table, role)
+        return Taken(index, _vectors(table, role))
     names = [str(name) for name in table.columns]
     again = first_duplicate(names)
     if again is not None:
@@ -188,7 +195,7 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
         )
     if lists or (len(others) == 1 and not numbers):
         # What stands beside a column of vectors is no part of it.
-        return ids, _vectors(table[by_name[(lists or others)[0]]], role)
+        return Taken(ids, _vectors(table[by_name[(lists or others)[0]]], role))
     texts = [name for name in others if _is_text(table[by_name[name]])]
     at = {name: place for place, name in enumerate(left)}
     odd = torn(left, [at[name] for name in numbers], [at[name] for name in texts])
@@ -201,10 +208,19 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
     if found is not None and list(found) == ["values"]:
         # Nor are other numbers beside those of a vector.
         numbers = [numbers[place] for place in found["values"]]
+    elif found is None and (out := odd_columns(numbers)):
+        raise RerankError(
+            f"{role}: got a DataFrame in which {named(out)} {'is' if len(out) == 1 else 'are'} "
+            "called otherwise than the other columns of numbers, and would be part of the vector; "
+            f"give df.drop(columns={out!r}), or an array with ids= if all columns are the vector"
+        )
     if len(numbers) > 1 or (numbers and not others):
         columns = [_numbers(table[by_name[name]], f"{role}: column {name!r}") for name in numbers]
         matrix = np.stack(columns, axis=1)
-        return ids, _of_array(matrix.astype(np.result_type(matrix.dtype, np.float32)), role)
+        rows = _of_array(matrix.astype(np.result_type(matrix.dtype, np.float32)), role)
+        # pandas counts columns that have no names.
+        counts = all(not isinstance(name, str) for name in table.columns)
+        return Taken(ids, rows, () if counts else tuple(numbers))
     way = "" if known else table_conversion(table)
     raise RerankError(
         f"{role}: got a DataFrame with the columns {named(names)}; expected columns of numbers, or "
@@ -215,11 +231,14 @@ def _of_table(table: Any, role: str) -> Taken:  # noqa: ANN401  pandas or polars
 def _refuse_splits(table: Any, columns: Mapping[str, Any], role: str) -> None:  # noqa: ANN401
     """Refuse the rows of several splits, which are never merged."""
     for name, column in columns.items():
-        named_so = is_named_like_splits(name) and not _holds_vectors(table[column])
+        named_so = is_named_like_splits(name) or word_of_flags(name)
+        named_so = named_so and not _holds_vectors(table[column])
         if not named_so and (_is_numeric(table[column]) or not _is_text(table[column])):
             continue
         values = [str(value) for value in _values(table[column])]
-        if is_of_splits(name, values):
+        flags = said_by_flags(name, values)
+        values = list(flags or values)
+        if flags or is_of_splits(name, values):
             is_first = f"df[{name!r}] == {_values(table[column])[0]!r}"
             one, every = f"df[{is_first}]", f"df.drop(columns={name!r})"
             if type(table).__module__.startswith("polars"):

@@ -22,6 +22,11 @@ def counted(names: Sequence[str]) -> dict[str, list[int]]:
     {'clip_': [0, 1], 'blip_': [2, 3]}
     >>> counted(["e0", "e1", "e10", "e2"]), counted(["e1", "e0"])
     ({}, {'e': [1, 0]})
+
+    Digits may be those of sixteen:
+
+    >>> len(counted([f"e{i:02x}" for i in range(40)] + ["year"])["e"])
+    40
     """
     found: dict[str, list[tuple[int, int]]] = {}
     for place, name in enumerate(names):
@@ -35,7 +40,25 @@ def counted(names: Sequence[str]) -> dict[str, list[int]]:
         rising = [number for number, _ in columns] == list(range(first, first + len(columns)))
         if rising and first in (0, 1) and len(columns) > 1:
             made[stem] = [place for _, place in columns]
-    return made
+    return _in_sixteens(names, made) if made else made
+
+
+def _in_sixteens(names: Sequence[str], runs: dict[str, list[int]]) -> dict[str, list[int]]:
+    """The same, where what counts goes on with digits of sixteen: e08, e09, e0a, ..., e0f, e10."""
+    for stem, run in runs.items():
+        digits = re.compile(rf"{re.escape(stem)}([0-9a-f]{{1,6}}|[0-9A-F]{{1,6}})")
+        found = sorted(
+            (int(match[1], 16), place)
+            for place, name in enumerate(names) if (match := digits.fullmatch(name))
+        )  # fmt: skip
+        places = [place for _, place in found]
+        numbers = [number for number, _ in found]
+        counts = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        if counts and numbers[0] in (0, 1) and set(run) < set(places):
+            # Those of ea0, ea1, ... are among them.
+            others = {name: each for name, each in runs.items() if set(places).isdisjoint(each)}
+            return {**others, stem: places}
+    return runs
 
 
 def vectors_among(names: Sequence[str]) -> Mapping[str, Sequence[int]] | None:

@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rerank.core.shell import word as typed_word
@@ -160,6 +161,49 @@ def from_bytes_column(path: Path, name: str) -> str:
         f"x = [n.frombuffer(b, n.float32) for b in t[{column}].to_pylist()]; "
         f"q.write_table(t.set_column(t.column_names.index({column}), {column}, "
         f"a.array(x, a.list_(a.float32()))), {_text(out)})"
+    )
+
+
+def columns_in_order(path: Path, like: Path) -> str:
+    """Writes a table again with its columns in the order of those of another of its kind."""
+    out = free(path.with_suffix(f".ordered{path.suffix}"))
+    order = "o = [x for x in n if x in c] + [x for x in c if x not in n]; "
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return _command(
+            f"import pyarrow.parquet as q; t = q.read_table({_text(path)}); c = t.column_names; "
+            f"n = q.read_schema({_text(like)}).names; {order}q.write_table(t.select(o), "
+            f"{_text(out)})"
+        )
+    opened = f"encoding={quoted('utf-8-sig')}, newline={quoted('')}"
+    return _command(
+        f"import csv; f = lambda p: open(p, {opened}).read(); "
+        f"d = lambda t: max({quoted(',;|')} + chr(9), key=t.splitlines()[0].count); "
+        "r = lambda p: list(csv.reader(f(p).splitlines(True), delimiter=d(f(p)))); "
+        f"a = r({_text(path)}); c = a[0]; n = r({_text(like)})[0]; {order}"
+        f"csv.writer(open({_text(out)}, {quoted('w')}, newline={quoted('')}), "
+        f"delimiter=d(f({_text(path)}))).writerows([x[c.index(y)] for y in o] for x in a)"
+    )
+
+
+def by_sorted_names(file: Path, stem: str, others: Sequence[str]) -> str:
+    """Writes what stands in the order of the arrays in its folder as a dictionary by their names.
+
+    Args:
+        file: an array or a list.
+        stem: what the dictionary is called.
+        others: arrays there that are no items.
+    """
+    names = ", ".join(map(quoted, others))
+    read = f"json.load(open({_text(file)}))"
+    if file.suffix == ".npy":
+        read = f"n.load({_text(file)})"
+    old, out = free(file.with_name(f"{file.name}.old")), file.with_name(f"{stem}.json")
+    return _command(
+        f"import json, os, numpy as n; v = n.array({read}); "
+        f"k = sorted(x for x in os.listdir({_text(file.parent)}) if x.endswith({quoted('.npy')}) "
+        f"and x not in [{names}]); os.rename({_text(file)}, {_text(old)}); "
+        f"v = v.reshape(len(k), -1).astype(float).tolist(); json.dump({{x[:-4]: y if len(y) > 1 "
+        f"else y[0] for x, y in zip(k, v)}}, open({_text(out)}, {quoted('w')}))"
     )
 
 

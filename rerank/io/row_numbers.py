@@ -1,5 +1,6 @@
 """Rows that say their own number, where nothing but their place in the file tells them apart."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -16,6 +17,56 @@ _NAMES = (
       for number in ("idx", "index", "row")),
 )  # fmt: skip
 
+# What a list is called that puts rows in another order; the other words say nothing more.
+_ORDERS = {
+    "perm", "permutation", "permutations", "order", "ordering", "sort", "sorted", "argsort",
+    "unsort", "unsorted", "inverse", "shuffle", "shuffled", "unshuffle", "restore", "reorder",
+}  # fmt: skip
+_AROUND = {
+    "idx", "idxs", "index", "indices", "indexes", "ids", "inv", "row", "rows", "of", "random",
+    "rand", "by", "new", "old", "original",
+}  # fmt: skip
+
+
+def is_order(name: str) -> bool:
+    """Whether a list of numbers is called what puts rows in another order.
+
+    >>> [is_order(name) for name in ("inv_perm", "sortIdx", "idx", "group_order", "rank")]
+    [True, True, False, False, False]
+    """
+    leaf = re.sub(r"([a-z])([A-Z])", r"\1_\2", name.rpartition("/")[2])
+    words = set(re.findall("[a-z]+", leaf.lower()))
+    return bool(words & _ORDERS) and words <= _ORDERS | _AROUND
+
+
+def check_no_order(
+    fields: Mapping[str, Field], rows: Field, ids: Sequence[str], way: str = "", axis: int = 0
+) -> None:
+    """Refuse a list of another order of rows that have ids: which of them are in it, is not said.
+
+    Args:
+        fields: the arrays beside the rows; columns of a table go with their rows.
+        rows: the vectors, or scores.
+        ids: of the rows.
+        way: how to say that the ids stand as the rows do.
+        axis: 1 for the columns of scores.
+
+    Raises:
+        FormatError: one such as 'perm' holds 0, 1, ... or 1, 2, ... in another order than the ids.
+    """
+    for name, item in fields.items():
+        if item is rows or not is_order(name):
+            continue
+        found = _other_order(item, rows.shape[axis])
+        if found is not None and found != tuple(ids):
+            what = "columns" if axis else "rows"
+            meant = f", or say that the ids stand as the {what} do: {way}" if way else ""
+            raise FormatError(
+                f"{rows.where}: beside its {what} and their ids {name!r} holds another order, "
+                f"{', '.join(found[:3])}, ..., and nothing says whether both are in it; store the "
+                f"{what} and the ids in one order and leave {name!r} out{meant}"
+            )
+
 
 def is_row_number(name: str) -> bool:
     """Whether a column is called as those are that number the rows of a table.
@@ -23,7 +74,7 @@ def is_row_number(name: str) -> bool:
     >>> is_row_number("Index"), is_row_number("f0")
     (True, False)
     """
-    return name in _NAMES or name.lower() in _NAMES
+    return name in _NAMES or name.lower() in _NAMES or is_order(name)
 
 
 def check_order(

@@ -9,6 +9,7 @@ from rerank.core.wording import either
 from rerank.io.container import LIST_NAMES, Container, contents, side_in
 from rerank.io.field import Field
 from rerank.io.files import PathLike
+from rerank.io.given_ids import check_given_ids
 from rerank.io.id_files import read_id_file
 from rerank.io.ids import (
     check_count,
@@ -19,6 +20,7 @@ from rerank.io.ids import (
     read_sidecar,
 )
 from rerank.io.reading import ROWS
+from rerank.io.row_numbers import check_no_order
 from rerank.io.score_sides import (
     KNOWN,
     LISTS,
@@ -88,6 +90,9 @@ def both_ids(container: Container, stored: Field, shape: Sequence[int], said: Sa
     if (queries is None) != (gallery is None) and said.nothing and not found.row_wise:
         raise _one_side(container.path, found.where, here)
     check_places(container, lists, stored, said, named=said.stored_rows in found.ids)
+    if container.per_item and said.nothing:
+        for side, names in found.ids.items():
+            check_no_order(lists, stored, names, axis=int(side != said.stored_rows))
     return _both(found.ids, (n, m), said, given=queries is not None or gallery is not None)
 
 
@@ -178,6 +183,17 @@ class _Names:
     def _open(self) -> list[str]:
         return [side for side in SIDES if side not in self.ids and side not in self._numbered]
 
+    def _check_own(self, side: str, name: str, source: str) -> None:
+        """Refuse names that were given in another order than those in the file."""
+        own = None
+        if self.row_wise:
+            found = _column_of_ids(self.container, self.lists, side)
+            own = found[1] if found is not None and side == self.said.stored_rows else None
+        elif (field := self._field_of(side, name)) is not None and is_names(field):
+            own = read_ids(field)
+        if own is not None:
+            check_given_ids(self.ids[side], own, source=source, where=self.stored.where)
+
     def look(self, side: str, name: str) -> None:
         """The names of a side: those given, those in the file, those in a side-car."""
         path = self.container.path
@@ -187,6 +203,7 @@ class _Names:
                 self._numbered.add(side)
                 return
             self._take(side, ids, str(given), name)
+            self._check_own(side, name, str(given))
             return
         if column is not None:
             item = _column(self.container, self.lists, column)
@@ -356,6 +373,12 @@ def _table_ids(
         where, called = str(container.path), said.column_of(side)
         if given is not None:
             ids = given_ids(given, side)
+            own = columns
+            if side == said.stored_rows:
+                names = _columns_of_names(container, fields, side)
+                own = read_ids(fields[names[0]]) if names else None
+            if ids is not None and own is not None:
+                check_given_ids(ids, own, source=str(given), where=where)
         elif called is not None:
             ids = read_ids(_column(container, fields, called))
         elif side != said.stored_rows:

@@ -4,7 +4,7 @@ Names count by their letters and digits in lower case; of several the first that
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -55,6 +55,21 @@ _VIDEO_WORD = "(vid|video|img|image|doc|document|item|clip|gallery|corpus|passag
 _ENDS = {
     "t": "text", "q": "text", "v": "video", "i": "video", "d": "video", "a": "video", "m": "video",
     **dict.fromkeys(("audio", "audios", "sound", "music", "motion"), "video"),
+}  # fmt: skip
+
+# Sides of a matrix by name; a clip and a product are other things as well.
+_MATRIX_SIDE = "(vid|video|img|image|doc|document|gallery|corpus|passage|audio)s?"
+_LETTERS = {"v": "video", "i": "image", "t": "text"}
+_SHORT_PAIRS = {
+    "vt": "video-text", "it": "video-text", "vxt": "video-text", "ixt": "video-text",
+    "tv": "text-video", "ti": "text-video", "txv": "text-video", "txi": "text-video",
+}  # fmt: skip
+_BETWEEN = {"x", "by", "vs", "times", "versus", "are"}
+_OF_SCORES = "sims?|scores?|logits?|similarit(y|ies)|matri(x|ces)|mat|dists?|distances?|s"
+# Words for what is of two sides and no matrix of them.
+_NO_MATRIX = {
+    "retrieval", "matching", "pairs", "pair", "dataset", "search", "alignment", "contrastive",
+    "model", "embeddings", "features", "mask", "ids", "joint", "cross",
 }  # fmt: skip
 
 _COLUMN = "(id|idx|index|row|name)?s?"
@@ -259,6 +274,11 @@ def direction_in(name: str) -> str:
     ['video-text', 'video-text', 'video-text']
     >>> [direction_in(name) for name in ("logits_per_image", "logits_per_text", "sims", "v2t_t2v")]
     ['video-text', 'text-video', '', '']
+
+    Two sides after each other are rows and columns:
+
+    >>> [direction_in(name) for name in ("videos_x_texts", "text_video", "sim_vt", "clip_text_sim")]
+    ['video-text', 'text-video', 'video-text', '']
     """
     words = re.findall("[a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
     parts = ["".join(words[at : at + many]) for many in (1, 3) for at in range(len(words))]
@@ -266,8 +286,28 @@ def direction_in(name: str) -> str:
         said_by_words(_end(after), other)
         for word, after in pairwise(words) if word == "per" for other in ("text", "video")
     ]  # fmt: skip
-    found = {*map(direction_of, parts), *per} - {""}
+    found = {*map(direction_of, parts), *per} - {""} or set(_rows_first(words))
     return found.pop() if len(found) == 1 else ""
+
+
+def _rows_first(words: Sequence[str]) -> Iterator[str]:
+    """The directions that two sides after each other say, of rows and of columns."""
+    if _NO_MATRIX.intersection(words):
+        return
+    alone = all(re.fullmatch(_OF_SCORES, word) or word in _SHORT_PAIRS for word in words)
+    for word in {*words, "".join(words)}:  # of vXt as well
+        if word in _SHORT_PAIRS and (alone or "v" in word):
+            yield _SHORT_PAIRS[word]
+    sides = [word for word in words if word not in _BETWEEN]
+    for left, right in pairwise(sides):
+        ends = [_LETTERS.get(end, end) for end in (left, right)]
+        if all(re.fullmatch(f"{_TEXT_WORD}|{_MATRIX_SIDE}", end) for end in ends):
+            audio = ["video" if end.startswith("audio") else end for end in ends]
+            if said := said_by_words(*audio):
+                yield said
+        side = left if right in ("rows", "row") else right if left == "rows" else ""
+        if re.fullmatch(f"{_TEXT_WORD}|{_MATRIX_SIDE}", side):
+            yield said_by_words(side, "text") or said_by_words(side, "video")
 
 
 def names_both(header: Sequence[str]) -> bool:

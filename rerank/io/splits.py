@@ -9,8 +9,10 @@ import numpy as np
 
 from rerank.io.container import Container
 from rerank.io.field import Field, afford
+from rerank.io.files import named
 from rerank.io.ids import is_list
 from rerank.io.side_words import sounds_like
+from rerank.io.split_flags import said_by_flags, said_by_lists, values_as_text, word_of_flags
 
 # Columns that name the split of a row, the first of them whatever its values are.
 _COLUMNS = ("split", "subset", "partition", "set", "phase", "fold")
@@ -24,6 +26,26 @@ _NUMBERED = re.compile(rf"({'|'.join(_COLUMNS)})\d{{1,3}}")
 _OF_PAIRS = {"gt", "groundtruth", "ground", "truth", "qrels", "pairs", "queries", "data", "labels"}
 # What a folder of tables says of its rows by the names of its files, as a column.
 OF_FILES = "file_split"
+# Words for parts of the rows, where a column is called as what divides them, or beside longer ones.
+_SHORT = {
+    "tr", "trn", "te", "tst", "ts", "va", "vl", "fit", "calib", "calibration", "heldout", "q", "g",
+    "d", "db", "probe", "reference", "support", "distractor", "distractors", "seen", "unseen",
+}  # fmt: skip
+# What else stands beside them.
+_REST = {"", "none", "other", "unused", "rest"}
+_STREAMS = {
+    "rgb", "flow", "optical_flow", "depth", "motion", "appearance", "audio", "visual", "text",
+    "video", "image", "spatial", "temporal", "ocr", "asr", "speech", "clip", "blip", "siglip",
+    "clap", "i3d", "c3d", "s3d", "vggish", "slowfast", "resnet", "dino", "bert", "vit",
+}  # fmt: skip
+_DIVIDES = {"role", "side", "part", "stage", "usage", "use", "purpose", "mode", "type", "kind"}
+_OF_STREAMS = {
+    "stream", "streams", "view", "modality", "branch", "backbone", "encoder", "model", "feature",
+    "feat", "feature_type", "feat_type", "channel",
+}  # fmt: skip
+# Whose words, whatever they are, say the part of a row; the name may end in one of the others.
+_SURE = ("split", "splits", "subset", "partition", "fold")
+_ENDS = ("id", "idx", "index", "name", "no", "num", "number", "label")
 _SOUNDS = re.compile("audios?|sounds?|speech", re.IGNORECASE)
 
 
@@ -33,8 +55,15 @@ def is_named_like_splits(name: str) -> bool:
     >>> is_named_like_splits("Split"), is_named_like_splits("embedding")
     (True, False)
     """
-    low = name[-12:].lower()
-    return low in _COLUMNS or low.endswith("_split")
+    return name.lower() in _COLUMNS or _is_sure(name)
+
+
+def _is_sure(name: str) -> bool:
+    """Whether a column is called as none is that does not divide the rows: cv_fold, split_id."""
+    words = re.findall("[a-z]+", name[-32:].lower())
+    while len(words) > 1 and words[-1] in _ENDS:
+        words.pop()
+    return bool(words) and (words[-1] in _SURE or words[-1] == "kfold")
 
 
 def is_of_splits(name: str, values: Sequence[str]) -> bool:
@@ -46,16 +75,36 @@ def is_of_splits(name: str, values: Sequence[str]) -> bool:
     (False, False)
     >>> is_of_splits("fold", ["1", "2"] * 2), is_of_splits("mode", ["train", "test"] * 2)
     (True, True)
+    >>> is_of_splits("role", ["q", "d"] * 2), is_of_splits("class", ["q", "d"] * 2)
+    (True, False)
+    >>> is_of_splits("stream", ["rgb", "flow"] * 2), is_of_splits("media", ["video", "image"] * 2)
+    (True, False)
     """
     name, different = name.lower(), set(values)
     if len(different) < 2:
         return False
     several = 2 * len(different) <= len(values)
-    if name == _COLUMNS[0] or name.endswith("_split"):
+    if _is_sure(name):
         return several or _are_known(different)
     if name in _COLUMNS:
-        return _are_known(different) or (several and all(map(str.isdecimal, different)))
-    return len(different) < len(values) and (_are_known(different) or _are_sides(different))
+        counted = several and all(map(str.isdecimal, different))
+        return counted or _are_known(different) or _are_parts(name, different)
+    return len(different) < len(values) and (
+        _are_known(different) or _are_sides(different) or _are_parts(name, different)
+    )
+
+
+def _are_parts(name: str, values: set[str]) -> bool:
+    """Whether words that are short, or of streams, say the part of a row, as the name does."""
+    low = {value.lower() for value in values}
+    divides = name in _DIVIDES or name in _COLUMNS
+    if {*map(_side, low)} in ({"texts"}, {"videos"}):
+        return False
+    if low <= _STREAMS and (name in _OF_STREAMS or low & {"rgb", "flow", "optical_flow"}):
+        return True
+    long = set(filter(is_split_word, low))
+    short = low - long - _REST
+    return short <= _SHORT and (bool(long) or (divides and bool(short)))
 
 
 def may_say_split(name: str, value: str) -> bool:
@@ -64,7 +113,8 @@ def may_say_split(name: str, value: str) -> bool:
     >>> may_say_split("mode", "test"), may_say_split("mode", "a"), may_say_split("split", "a")
     (True, False, True)
     """
-    return is_named_like_splits(name) or is_split_word(value) or bool(_side(value))
+    known = value.lower() in _SHORT | _REST | _STREAMS or is_split_word(value)
+    return is_named_like_splits(name) or known or bool(_side(value))
 
 
 def says_by_name(name: str, values: Sequence[str]) -> bool:
@@ -120,29 +170,63 @@ def _side(value: str) -> str:
 
 
 def split_column(container: Container) -> tuple[str, tuple[str, ...]] | None:
-    """The column that says of which split each row is, and what it says; None without one."""
+    """What says of which split each row is, in words, and what it says; None without any."""
+    container = _of_its_group(container)
     columns = {**container.numbers, **container.fields}
-    listed = [name for name, item in columns.items() if "/" not in name and _may_be(item)]
-    if not listed:
-        return None
     counts = {
         item.shape[0] for name, item in container.fields.items()
         if item.kind == "float" and len(item.shape) > 1 and "/" not in name
     }  # fmt: skip
+    listed = [
+        name for name, item in columns.items()
+        if "/" not in name and _may_be(item) and item.shape[0] in counts
+    ]  # fmt: skip
     for name in sorted(listed, key=lambda each: not is_named_like_splits(each)):
         item = columns[name]
-        if item.shape[0] not in counts:
+        flags = bool(word_of_flags(name))
+        if item.kind != "text" and not (flags or is_named_like_splits(name)):
             continue
-        if item.kind != "text" and not is_named_like_splits(name):
-            continue
-        values = _values(name, item)
-        if values and is_of_splits(name, values):
-            return name, values
-    return None
+        values = _values(name, item, flags=flags)
+        if flags and (said := said_by_flags(name, values)) is not None:
+            return f"its column {name!r} says", said
+        if values and item.dtype.kind != "b" and is_of_splits(name, values):
+            if name == OF_FILES:
+                return "the names of its files say", values
+            return f"its column {name!r} says", values
+    return _by_lists(container, counts) if len(counts) == 1 else None
+
+
+def _of_its_group(container: Container) -> Container:
+    """The arrays of the one group that holds all, where these are rows with their names."""
+    tops = {name.partition("/")[0] for name in container.fields}
+    if len(tops) != 1 or not all("/" in name for name in container.fields):
+        return container
+    inside = {name.partition("/")[2]: item for name, item in container.fields.items()}
+    known = {name for tier in container.id_names for name in tier}
+    if any(name in known and is_list(item) for name, item in inside.items()):
+        return replace(container, fields=inside)
+    return container
+
+
+def _by_lists(container: Container, counts: set[int]) -> tuple[str, tuple[str, ...]] | None:
+    """What lists of some of the rows say of each."""
+    (count,) = counts
+    ids = next(
+        (container.fields[name] for tier in container.id_names for name in tier
+         if name in container.fields and is_list(container.fields[name])
+         and max(container.fields[name].shape) == count), None,
+    )  # fmt: skip
+    of_matlab = container.path.suffix.lower() == ".mat"
+    found = said_by_lists(container.fields, count, ids, from_one=of_matlab)
+    if found is None:
+        return None
+    names, values = found
+    return f"its {named(names)} {'say' if len(names) > 1 else 'says'}", values
 
 
 def _may_be(item: Field) -> bool:
-    return item.kind in ("text", "integer", "float") and is_list(item) and bool(item.shape)
+    plain = item.kind in ("text", "integer", "float") or (item.dtype.kind == "b" and not item.odd)
+    return plain and is_list(item) and bool(item.shape)
 
 
 def counted_splits(values: Sequence[str]) -> str:
@@ -203,17 +287,14 @@ def _some_rows(item: Field, chosen: np.ndarray) -> Field:
     return replace(item, shape=(len(at), *item.shape[1:]), blocks=blocks, mapped=None)
 
 
-def _values(name: str, item: Field) -> tuple[str, ...]:
+def _values(name: str, item: Field, *, flags: bool) -> tuple[str, ...]:
     """What a column holds as text; nothing where that says of no split."""
     item.check()
     made: list[str] = []
-    for block in item.blocks(0, item.shape[0]):
-        for value in np.asarray(block).reshape(-1).tolist():
-            if isinstance(value, float) and value.is_integer():
-                value = int(value)
-            text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-            made.append("" if value is None else text)
-            if not may_say_split(name, made[-1]):
-                return ()
-        afford(64 * len(made), item.where, what="the column of splits")
+    for text in values_as_text(item):
+        made.append(text)
+        if not flags and not may_say_split(name, text):
+            return ()
+        if len(made) % 65536 == 0:
+            afford(64 * len(made), item.where, what="the column of splits")
     return tuple(made)

@@ -27,13 +27,13 @@ def table(path: Path, fields: Mapping[str, Field]) -> Container:
     numbers = _of_numbers(path, fields)
     if len(numbers) < 2 or "values" in fields:
         return Container(path, fields, per_item=False)
-    gathered = {"values": _side_by_side(path, [fields[name] for name in numbers])}
+    gathered = {"values": _side_by_side(path, fields, numbers)}
     found = vectors_among(numbers)
     vectors = None
     if found is not None:
         # Columns with the vectors that columns of numbers hold beside others.
         vectors = fields | {
-            name: _side_by_side(path, [fields[numbers[place]] for place in places])
+            name: _side_by_side(path, fields, [numbers[place] for place in places])
             for name, places in found.items()
         }
     return Container(
@@ -59,8 +59,9 @@ def _of_numbers(path: Path, fields: Mapping[str, Field]) -> list[str]:
     return [names[at] for at in sorted(found)]
 
 
-def _side_by_side(path: Path, columns: Sequence[Field]) -> Field:
+def _side_by_side(path: Path, fields: Mapping[str, Field], names: Sequence[str]) -> Field:
     """Columns of numbers as the columns of a matrix."""
+    columns = [fields[name] for name in names]
 
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         step = rows_per_block(8 * len(columns))
@@ -70,4 +71,7 @@ def _side_by_side(path: Path, columns: Sequence[Field]) -> Field:
             yield np.stack([part.astype(np.float64) for part in parts], axis=1)
 
     shape = (columns[0].shape[0], len(columns))
-    return Field(f"{path}: its columns of numbers", shape, np.dtype(np.float64), blocks)
+    return Field(
+        f"{path}: its columns of numbers", shape, np.dtype(np.float64), blocks,
+        columns=tuple(names),
+    )  # fmt: skip

@@ -63,7 +63,9 @@ def judge_model(
     asked = read_queries(queries, words[1], metric, said)
     x = each_through(heads_of(saved), asked.vectors, words[1]).to(target)
     check_queries(saved, x)
-    rows = align(saved, *read_gallery(saved, gallery, metric, said)) if gallery else held.gallery
+    rows = held.gallery
+    if gallery:
+        rows = align(saved, *read_gallery(saved, gallery, metric, said, asked))
     assert rows is not None and saved.gallery_ids is not None
     label, caution = label_of(saved, x)
     raw = Pair(x, rows.to(target), metric=metric)

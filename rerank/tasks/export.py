@@ -123,10 +123,10 @@ def export_files(
     metric = fitted.manifest["metric"]
     gallery, queries, words = sides(fitted.manifest["direction"], videos, texts)
     check_said(said, {"videos": videos, "texts": texts})
-    if gallery or held.gallery is None:
-        names, vectors = read_gallery(fitted, gallery, metric, said)
-        held = dataclasses.replace(held, gallery=align(fitted, names, vectors))
     asked = read_queries(queries, words[1], metric, said) if queries else None
+    if gallery or held.gallery is None:
+        names, vectors = read_gallery(fitted, gallery, metric, said, asked)
+        held = dataclasses.replace(held, gallery=align(fitted, names, vectors))
     made = export(
         held, out, to=to, queries=asked, query_side=query_side,
         centre=centre, recall=recall, effort=effort, replace=replace, force=force,

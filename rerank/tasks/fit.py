@@ -15,7 +15,7 @@ import torch
 
 from rerank import io
 from rerank.core import nouns
-from rerank.core.errors import FormatError, RerankError
+from rerank.core.errors import RerankError
 from rerank.core.nouns import counted
 from rerank.core.pairs import transpose_positives
 from rerank.core.rows import StoredRows
@@ -39,6 +39,7 @@ from rerank.tasks.read import (
     bytes_of,
     check_lengths,
     check_said,
+    check_widths,
     pick_device,
     read_role,
     right_answers,
@@ -340,13 +341,7 @@ def _read_sides(
     )  # fmt: skip
     assert gallery is not None and bank is not None
     if heads is None:
-        d = gallery.vectors.shape[1]
-        for side in (bank, other):
-            if side is not None and side.vectors.shape[1] != d:
-                raise FormatError(
-                    f"{side.source}: embeddings have d = {side.vectors.shape[1]} but "
-                    f"{gallery.source} has d = {d}; both must come from the same model"
-                )
+        check_widths(gallery, bank, other)
         if metric == "dot":
             check_lengths(bank, gallery)
             check_lengths(bank, other)

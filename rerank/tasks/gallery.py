@@ -13,6 +13,7 @@ from rerank.io.scratch import joined
 from rerank.methods.fusion import Blocks
 from rerank.methods.saved import Saved
 from rerank.serving.trained import heads_of, through
+from rerank.tasks.column_order import check_columns
 from rerank.tasks.fuse import read_rows
 from rerank.tasks.read import read_role
 
@@ -42,9 +43,10 @@ def read_queries(
 
 
 def read_gallery(
-    model: Saved, paths: Sequence[Path], metric: str, reading: Reading
-) -> tuple[tuple[str, ...], Tensor]:
-    """One gallery from one or more files, through the model's head."""
+    model: Saved, paths: Sequence[Path], metric: str, reading: Reading,
+    asked: Embeddings | None = None,
+) -> tuple[tuple[str, ...], Tensor]:  # fmt: skip
+    """One gallery from one or more files, through the model's head; `asked`: queries of it."""
     if not paths:
         raise RerankError("the gallery is missing: --videos, or --texts for v2t")
     word = "videos" if model.manifest["direction"] == "t2v" else "texts"
@@ -61,6 +63,10 @@ def read_gallery(
     widths = {part.vectors.shape[1] for part in parts}
     if len(widths) > 1:
         raise RerankError(f"{', '.join(map(str, paths))}: dimensions differ: {sorted(widths)}")
+    # Heads make one space of two.
+    compared = [asked] if asked is not None and heads_of(model) is None else []
+    for other in (*parts[1:], *compared):
+        check_columns(parts[0], other)
     vectors = parts[0].vectors
     if len(parts) > 1:
         dtype = np.result_type(*(part.vectors.dtype for part in parts))

@@ -33,6 +33,7 @@ from rerank.methods.directions import Groups
 from rerank.metrics.judge import text_answers
 from rerank.tasks.answer import caught
 from rerank.tasks.bank_ways import of_bank_alone, without_video
+from rerank.tasks.column_order import check_columns
 from rerank.tasks.shared_ids import said_of_shared, said_of_texts_among
 
 # So many queries tell whether the lowest scores are the best.
@@ -620,10 +621,10 @@ def _read_scores(
 
 
 def check_widths(reference: Embeddings, *others: Embeddings | None) -> None:
-    """Refuse embeddings of different models, as their dimensions show.
+    """Refuse embeddings of different models, as their dimensions and the names of these show.
 
     Raises:
-        FormatError: another dimension than that of `reference`.
+        FormatError: another dimension than that of `reference`, or columns with other names.
     """
     d = reference.vectors.shape[1]
     for other in others:
@@ -632,6 +633,8 @@ def check_widths(reference: Embeddings, *others: Embeddings | None) -> None:
                 f"{other.source}: embeddings have d = {other.vectors.shape[1]} but "
                 f"{reference.source} has d = {d}; both must come from the same model"
             )
+        if other is not None:
+            check_columns(reference, other)
 
 
 def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:

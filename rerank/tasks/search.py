@@ -101,7 +101,7 @@ def search_files(
         ids = fitted.gallery_ids
         rows = None if held is None else held.gallery
         if gallery or rows is None:
-            rows = align(fitted, *read_gallery(fitted, gallery, metric, said))
+            rows = align(fitted, *read_gallery(fitted, gallery, metric, said, asked))
         found = Searcher.of_aligned(fitted, rows).search(x, k)
     sure, facts = {}, {}
     if settings is not None and (confidence or threshold is not None):

@@ -34,6 +34,7 @@ from rerank.tasks import compare as comparing
 from rerank.tasks import inspect as inspecting
 from rerank.tasks import tune as tuning
 from rerank.tasks.apply import Ranking, Reranked
+from rerank.tasks.column_order import check_columns
 from rerank.tasks.confidence import Answers, answers_of
 from rerank.tasks.inspect import Inspection, read_directions
 from rerank.tasks.read import Inputs, bytes_of, pick_device, refuse_same, right_answers
@@ -574,6 +575,8 @@ def _read(
     read: dict[str, Any] = {role: found for role, (found, _) in held.items()}
     if scores is None:
         refuse_same(read["texts"], read["videos"])
+        for role in () if heads is not None else held.keys() - {"videos"}:
+            check_columns(read["videos"], read[role])
     if bank_gt is not None:
         if "bank_texts" not in read or "bank_videos" not in read:
             raise RerankError("bank_gt needs bank_texts and bank_videos, which it refers to")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import h5py
 import numpy as np
@@ -138,7 +139,7 @@ def test_other_numbers_beside_frames_are_left_alone(tmp_path):
         "year": L + 2000, "row": np.arange(1, N + 1), "zzz": np.arange(N), "flag": L % 2,
         "is_key": MASK, "events": (L[:, None] + np.arange(F)) % 3 == 0, "half": L / 2,
         "num_captions": L, "video_len": L + 0.5, "scores": MASK,
-        "valid": np.arange(N) > 2, "my_count": np.full(N, F), "any_mask": np.ones((N, F), bool),
+        "my_count": np.full(N, F), "any_mask": np.ones((N, F), bool),
         "some_lens": L * 100, "class": L, "start": F - L, "pad": np.full(N, 224),
         "confidence": np.where(MASK, 0.5, 0.25), "starts": np.arange(N + 1), "offsets": L,
         "frame_idx": np.tile(np.arange(F), (N, 1)), "diff": np.tile(np.arange(F)[::-1], (N, 1)),
@@ -387,8 +388,9 @@ TABLES = {"lengths": L, "num_frames": L.astype("f4"), "mask": MASK, "masks": MAS
 @pytest.mark.parametrize("name", list(TABLES))
 def test_one_array_says_which_frames_of_all_items_count(tmp_path, name, kind):
     path, arrays = tmp_path / f"v.{kind}", dict(zip(IDS, X, strict=True))
+    frames = np.where(MASK[..., None], X, 7.0)  # which shows the order
     if kind == "folder":
-        folder_of(path, **{name: TABLES[name]})
+        folder_of(path, frames, **{name: TABLES[name]})
     elif kind == "safetensors":
         save_file({key: np.array(x) for key, x in (arrays | {name: TABLES[name]}).items()}, path)
     else:
@@ -407,7 +409,7 @@ def test_one_array_says_which_frames_of_all_items_count(tmp_path, name, kind):
 @pytest.mark.parametrize("by_id", [True, False])
 def test_a_file_in_a_folder_says_which_frames_count(tmp_path, name, by_id):
     values = {"lengths": L, "video_mask": MASK, "num_pad": F - L}[name].tolist()
-    path = folder_of(tmp_path / "v")
+    path = folder_of(tmp_path / "v", X if by_id else np.where(MASK[..., None], X, 7.0))
     content = dict(zip(IDS, values, strict=True)) if by_id else values
     (path / f"{name}.json").write_text(json.dumps(content))
     (path / "meta.json").write_text("{}")
@@ -475,7 +477,7 @@ def test_a_few_matrices_with_lists_of_their_own_are_no_items(tmp_path):
     assert found.ids == tuple(few) and np.allclose(found.vectors, EXPECTED[:2], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["lengths.csv", "mask.npz", "num_frames.txt"])
+@pytest.mark.parametrize("name", ["lengths.tsv", "mask.npz", "num_frames.txt"])
 def test_a_file_of_another_kind_is_asked_about_and_the_way_out_works(tmp_path, name):
     path = folder_of(tmp_path / "v")
     (path / name).write_text("v0 3")
@@ -505,32 +507,90 @@ def test_the_order_of_names_is_not_guessed(tmp_path):
     assert np.allclose(read(tmp_path / "v.npz"), EXPECTED, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["lengths.npy", "mask.npy", "num_frames.npy", "lengths.json"])
-def test_the_order_of_names_that_a_folder_is_read_in_is_said(tmp_path, name, recwarn):
+def _saved_by_place(path, values):
+    if path.suffix == ".npy":
+        np.save(path, values)
+    else:
+        path.write_text(json.dumps(values.tolist()))
+
+
+@pytest.mark.parametrize("name", ["lengths.npy", "mask.npy", "num_frames.npy", "lengths.json",
+                                  "n_pad.npy", "padding_mask.npy"])  # fmt: skip
+def test_lengths_without_ids_in_a_folder_are_refused_and_the_ways_out_work(tmp_path, name):
     path, stem = folder_of(tmp_path / "v"), name.partition(".")[0]
-    values = MASK if stem == "mask" else L
-    save = (lambda x: np.save(path / name, x)) if name.endswith("npy") else (
-        lambda x: (path / name).write_text(json.dumps(x.tolist())))  # fmt: skip
-    save(values)
-    with pytest.warns(RerankWarning, match=rf"{name}: has no ids, .* names .*'v0', 'v1', 'v2'"):
-        assert np.allclose(read(path), EXPECTED, atol=1e-6)
-    # Where any order says the same there is nothing to say, nor where it has ids.
-    recwarn.clear()
-    save(values[[2] * N])
-    read(path)
-    (path / name).unlink()
+    values = TABLES[stem]
+    _saved_by_place(path / name, values)
+    with pytest.raises(FormatError, match=rf"{name}: has no ids, .* names .*'v0', 'v1', 'v2'") as e:
+        read(path)
+    recipe = str(e.value).partition("if that is its order: ")[2]
+    lines = re.search(r"in (\w+\.csv);", str(e.value))
+    word = re.search(r"a dictionary (\w+\.json)", str(e.value))[1]
+    subprocess.run(recipe, shell=True, check=True)
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
     by_id = {item: values[at].tolist() for at, item in enumerate(IDS)}
-    (path / f"{'mask' if stem == 'mask' else 'lengths'}.json").write_text(json.dumps(by_id))
+    (path / word).write_text(json.dumps(by_id))
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    (path / word).unlink()
+    assert (lines is None) is ("mask" in stem)
+    for header in ("", "id,length\n") if lines else ():
+        rows = "".join(f"{item},{n}\n" for item, n in reversed(by_id.items()))
+        (path / lines[1]).write_text(header + rows)
+        assert np.allclose(read(path), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lengths.npy", "mask.npy", "lengths.json", "n_pad.npy"])
+@pytest.mark.parametrize("padding", ["zeros", "one", "last"])
+def test_padding_shows_the_order_of_lengths_without_ids(tmp_path, name, padding, recwarn):
+    frames = np.array(X)
+    for item, n in zip(frames, L, strict=True):
+        item[n:] = {"zeros": 0.0, "one": 7.0, "last": item[n - 1]}[padding]
+    if padding == "last":
+        frames[1] = X[1]  # of one frame nothing is known
+        frames[1, 1:] = 0.0
+    path, values = folder_of(tmp_path / "v", frames), TABLES[name.partition(".")[0]]
+    _saved_by_place(path / name, values)
     assert np.allclose(read(path), EXPECTED, atol=1e-6)
     assert not recwarn
+    _saved_by_place(path / name, values[[3, 2, 0, 5, 1, 4]])
+    with pytest.raises(FormatError, match=f"{name}: has no ids, and nothing shows"):
+        read(path)
+
+
+def test_lengths_of_which_any_order_says_the_same_are_read(tmp_path, recwarn):
+    path = folder_of(tmp_path / "v")
+    np.save(path / "lengths.npy", np.full(N, 3))
+    assert np.allclose(read(path), [units(x[:3]).mean(axis=0) for x in X], atol=1e-6)
+    assert not recwarn
+
+
+@pytest.mark.parametrize("kind", ["h5", "safetensors"])
+def test_the_order_of_names_that_a_file_is_read_in_is_said(tmp_path, kind):
+    path, arrays = tmp_path / f"v.{kind}", dict(zip(IDS, X, strict=True)) | {"lengths": L}
+    save_file(arrays, path) if kind == "safetensors" else hdf5(path, **arrays)
+    with pytest.warns(RerankWarning, match="lengths.* has no ids, .* names .*'v0', 'v1', 'v2'"):
+        assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    arrays |= {f"{item}_length": np.array([n]) for item, n in zip(IDS, L, strict=True)}
+    del arrays["lengths"]
+    save_file(arrays, path) if kind == "safetensors" else hdf5(path, **arrays)
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("v0,3\nv1,x\n", "holds 'x'"), ("v0,3\nv0,3\n", "each id once"), ("v0,3\n", "nothing of 'v1'"),
+     ("v0,3,4\n", "is not an id and its number")],
+)  # fmt: skip
+def test_lines_of_ids_and_lengths_that_are_none_are_refused(tmp_path, text, said):
+    path = folder_of(tmp_path / "v")
+    (path / "lengths.csv").write_text(text)
+    with pytest.raises(FormatError, match=said):
+        read(path)
 
 
 def test_truth_values_of_all_items_are_asked_about(tmp_path):
     path = folder_of(tmp_path / "v", zzz=MASK)
     with pytest.raises(FormatError, match=r"zzz.npy: .* call it 'mask'"):
         read(path)
-    (path / "zzz.npy").rename(path / "mask.npy")
-    assert np.allclose(read(path), EXPECTED, atol=1e-6)
     path = folder_of(tmp_path / "w", zzz=np.tile(np.arange(F) % 2 == 0, (N, 1)))
     assert len(read(path)) == N
 
@@ -710,3 +770,117 @@ def test_metadata_says_which_frames_count(tmp_path):
     del told["ids"]
     save_file(dict(zip(IDS, X, strict=True)), tmp_path / "v.safetensors", metadata=told)
     assert np.allclose(read(tmp_path / "v.safetensors"), EXPECTED, atol=1e-6)
+
+
+# --------------------------------------------------------- files beside one file of all frames
+
+BESIDE = {
+    "v_mask.npy": MASK, "v_lengths.npy": L, "v.mask.npy": MASK.astype("u1"), "v-mask.npy": MASK,
+    "v.lengths.npy": L, "v_frame_mask.npy": MASK, "mask_v.npy": MASK, "v_num_pad.npy": F - L,
+    "v_lengths.npz": L, "v_mask.npz": MASK, "v.npy.lengths.npy": L, "v_lengths.json": L,
+    "v_mask.json": MASK.astype(int), "v_lengths.txt": L, "v_mask.h5": MASK, "v_lens.pt": L,
+}  # fmt: skip
+
+
+def _save_beside(path, values):
+    if path.suffix == ".npy":
+        np.save(path, values)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(np.asarray(values).tolist()))
+    elif path.suffix == ".txt":
+        path.write_text("\n".join(map(str, values)))
+    else:
+        WRITERS[path.suffix[1:]](path, arr_0=np.asarray(values))
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "h5", "pt", "safetensors"])
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_mask_in_a_file_called_like_the_frames_is_taken(tmp_path, kind, name):
+    path = tmp_path / f"v.{kind}"
+    if kind == "npy":
+        np.save(path, X)
+        (tmp_path / "v.ids.txt").write_text("\n".join(IDS))
+    else:
+        WRITERS[kind](path, features=X, ids=IDS)
+    _save_beside(tmp_path / re.sub(r"^v\.npy", path.name, name), BESIDE[name])
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mask.npy", "lengths.npy", "num_frames.npy", "video_mask.npy"])
+def test_a_mask_in_a_file_of_no_frames_by_its_name_is_asked_about(tmp_path, name):
+    np.save(tmp_path / "v.npy", X)
+    (tmp_path / "v.ids.txt").write_text("\n".join(IDS))
+    np.save(tmp_path / name, MASK if "mask" in name else L)
+    with pytest.raises(FormatError, match="may say which of the frames in .* call it v_") as caught:
+        read(tmp_path / "v.npy")
+    way = re.search(r"call it (\S+?);", str(caught.value))[1]
+    (tmp_path / name).rename(tmp_path / way)
+    assert np.allclose(read(tmp_path / "v.npy"), EXPECTED, atol=1e-6)
+
+
+def test_a_mask_beside_features_of_that_side_is_taken(tmp_path):
+    np.save(tmp_path / "video_features.npy", X)
+    (tmp_path / "video_features.ids.txt").write_text("\n".join(IDS))
+    np.save(tmp_path / "video_mask.npy", MASK)
+    assert np.allclose(read(tmp_path / "video_features.npy"), EXPECTED, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("v_mask.npy", "expected a mask"), ("v_mask.npz", "store one array there, or move it away"),
+     ("v_lengths.json", "store it as v_lengths.npy, or move it away"),
+     ("v_lengths.txt", "store it as v_lengths.npy, or move it away"),
+     ("v_lengths.csv", "store it as v_lengths.npy, or move it away")],
+)  # fmt: skip
+def test_a_mask_beside_frames_that_is_not_read_is_said(tmp_path, name, said):
+    np.savez(tmp_path / "v.npz", features=X, ids=IDS)
+    path = tmp_path / name
+    if path.suffix == ".npy":
+        np.save(path, MASK[:4])
+    elif path.suffix == ".npz":
+        np.savez(path, a=MASK, b=MASK)
+    else:
+        path.write_text("{}" if path.suffix == ".json" else "short\nlong")
+    with pytest.raises(FormatError, match=said):
+        read(tmp_path / "v.npz")
+
+
+def test_other_files_beside_frames_change_nothing(tmp_path):
+    every = np.array([units(x).mean(axis=0) for x in X])
+    np.savez(tmp_path / "v.npz", features=X, ids=IDS)
+    others = {
+        "w_mask.npy": MASK, "v_test_mask.npy": MASK, "v_text_mask.npy": MASK, "v_scores.npy": L,
+        "mask.npy": np.ones((N, F)), "lengths.npy": L * 10, "v_valid.npy": X, "vmask.npy": MASK,
+        "v_pad.npy": np.zeros((3, 4, 5)),
+    }  # fmt: skip
+    for name, values in others.items():
+        np.save(tmp_path / name, values)
+        found = read_embeddings(tmp_path / "v.npz", pool="mean", side="videos").vectors
+        assert np.allclose(found, every, atol=1e-6), name
+        (tmp_path / name).unlink()
+    # Nor do they say anything of vectors.
+    np.savez(tmp_path / "v.npz", features=X[:, 0], ids=IDS)
+    np.save(tmp_path / "v_mask.npy", MASK)
+    np.testing.assert_array_equal(read(tmp_path / "v.npz"), X[:, 0])
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5", "pt", "safetensors"])
+@pytest.mark.parametrize("name", ["v_lengths.json", "v.mask.json", "v_lengths.csv"])
+def test_a_file_called_like_a_file_of_items_says_which_frames_count(tmp_path, kind, name):
+    path, arrays = tmp_path / f"v.{kind}", dict(zip(IDS, X, strict=True))
+    save_file(arrays, path) if kind == "safetensors" else WRITERS[kind](path, **arrays)
+    by_id = dict(zip(IDS, (MASK if "mask" in name else L).tolist(), strict=True))
+    if name.endswith("csv"):
+        text = "".join(f"{item},{n}\n" for item, n in by_id.items())
+    else:
+        text = json.dumps(by_id)
+    (tmp_path / name).write_text(text)
+    assert np.allclose(read(path), EXPECTED, atol=1e-6)
+    (tmp_path / name).unlink()
+    (tmp_path / "v_lengths.json").write_text(json.dumps(L.tolist()))
+    with pytest.raises(FormatError, match=r"store it there as v_lengths.json, a dictionary"):
+        read(path)
+    (tmp_path / "v_lengths.json").unlink()
+    np.save(tmp_path / "v_mask.npy", MASK)
+    with pytest.raises(FormatError, match=r"store it there as v_mask.json, a dictionary"):
+        read(path)

@@ -8,7 +8,9 @@ import scipy.sparse
 import torch
 
 from rerank.core.errors import RerankError
-from rerank.io import as_embeddings, write_embeddings
+from rerank.io import as_embeddings, read_embeddings, read_scores, write_embeddings
+from tests.cli.test_cli import run
+from tests.io_writers import write_named
 
 X = np.random.default_rng(0).normal(size=(5, 3)).astype("f4")
 IDS = list("abcde")
@@ -238,3 +240,82 @@ def test_the_door_of_matrices_refuses_the_same(make, words):
 
     with pytest.raises(RerankError, match=rf"scores: .*{words}"):
         as_matrix(make(), "scores")
+
+
+# ------------------------------------------------------- ids that are given over those of a file
+
+NAMES = [f"v{i}" for i in range(5)]
+MOVED = [NAMES[i] for i in (3, 0, 4, 1, 2)]
+
+
+def _with_ids(path, ids, name="ids"):
+    if path.suffix == ".csv":
+        rows = [",".join([i, *map(repr, map(float, x))]) for i, x in zip(ids, X, strict=True)]
+        path.write_text("\n".join([f"{name},f0,f1,f2", *rows]))
+    elif path.suffix == ".npy":
+        np.save(path, X)
+        path.with_suffix(".ids.txt").write_text("\n".join(ids))
+    elif path.suffix == ".pt":
+        torch.save({"embeddings": torch.tensor(X), name: list(ids)}, path)
+    elif path.name == "canonical.h5":
+        write_embeddings(path, ids, X)
+    else:
+        write_named(path, {"embeddings": X, name: list(ids)})
+    return path
+
+
+@pytest.mark.parametrize("kind", ["v.npz", "v.h5", "v.pt", "v.csv", "v.npy", "canonical.h5"])
+@pytest.mark.parametrize("form", ["{}", "videos/{}.mp4"])
+def test_ids_given_in_another_order_than_the_own_are_refused(tmp_path, kind, form):
+    path, given = _with_ids(tmp_path / kind, NAMES), tmp_path / "given.txt"
+    given.write_text("\n".join(map(form.format, MOVED)))
+    for ids in (given, [*map(form.format, MOVED)]):
+        with pytest.raises(RerankError, match="another order than .* row 0 is 'v0' by its own and"):
+            read_embeddings(path, ids=ids)
+    given.write_text("\n".join(map(form.format, NAMES)))
+    assert read_embeddings(path, ids=given).ids == tuple(map(form.format, NAMES))
+    # Other names, also of some of them, and names in place of numbers are what the option is for.
+    for other in (["a", "b", "c", "d", "e"], [*NAMES[:3], "x", "y"]):
+        assert read_embeddings(path, ids=other).ids == tuple(other)
+    if kind != "v.csv":
+        _with_ids(path, [str(i) for i in range(5)])
+        numbers = ["3", "7", "0", "12", "9"]
+        assert read_embeddings(path, ids=numbers).ids == tuple(numbers)
+
+
+@pytest.mark.parametrize("name", ["qids", "video_ids", "vids"])
+def test_ids_of_a_side_are_its_own_too(tmp_path, name):
+    path = _with_ids(tmp_path / "v.npz", NAMES, name)
+    side = "texts" if name == "qids" else "videos"
+    with pytest.raises(RerankError, match="row 0 is 'v0' by its own and 'v3' by these"):
+        read_embeddings(path, ids=MOVED, side=side)
+
+
+@pytest.mark.parametrize("kind", ["s.npz", "s.h5", "s.csv"])
+@pytest.mark.parametrize("side", ["query_ids", "gallery_ids"])
+def test_names_of_scores_given_in_another_order_are_refused(tmp_path, kind, side):
+    path, given = tmp_path / kind, tmp_path / "given.txt"
+    scores = np.random.default_rng(1).normal(size=(5, 5))
+    own = {"query_ids": [f"t{i}" for i in range(5)], "gallery_ids": NAMES}
+    if kind == "s.csv":
+        rows = [",".join([t, *map(repr, map(float, x))])
+                for t, x in zip(own["query_ids"], scores, strict=True)]  # fmt: skip
+        path.write_text("\n".join([",".join(["query_id", *NAMES]), *rows]))
+    else:
+        write_named(path, {"scores": scores, **own})
+    moved = [own[side][i] for i in (3, 0, 4, 1, 2)]
+    given.write_text("\n".join(moved))
+    with pytest.raises(RerankError, match=f"row 0 is '{own[side][0]}' by its own and '{moved[0]}'"):
+        read_scores(path, **{side: given})
+    given.write_text("\n".join(own[side]))
+    assert read_scores(path, **{side: given}).gallery_ids == tuple(NAMES)
+
+
+def test_the_command_names_an_id_and_leaving_them_out_works(tmp_path):
+    _with_ids(tmp_path / "v.npz", NAMES)
+    np.savez(tmp_path / "t.npz", embeddings=X + 0.5, ids=[f"t{i}" for i in range(5)])
+    (tmp_path / "order.txt").write_text("\n".join(MOVED))
+    line = ["apply", "--videos", "v.npz", "--texts", "t.npz"]
+    _, err = run(*line, "--video-ids", "order.txt", cwd=tmp_path, code=2)
+    assert "than order.txt: row 0 is 'v0' by its own" in err and err.count("\n") == 1
+    run(*line, cwd=tmp_path)

@@ -345,3 +345,75 @@ def test_a_matrix_is_named_as_one_word_of_a_command(tmp_path):
     with typed(), pytest.raises(FormatError, match="could all be the scores") as caught:
         read_scores(tmp_path / "s.h5")
     assert shlex.split(str(caught.value).partition("--dataset ")[2])[0] == "my scores"
+
+
+# --------------------------------------------------- another order beside rows that have their ids
+
+ORDERS = ["perm", "order", "sort_idx", "inverse", "inv_perm", "argsort", "restore_idx", "sortOrder"]
+
+
+def _beside_ids(path, **lists):
+    arrays = {"embeddings": ROWS, **{name: np.asarray(each) for name, each in lists.items()}}
+    if path.suffix == ".safetensors":
+        save_file(arrays, path, metadata={"ids": json.dumps(IDS)})
+    elif path.suffix == ".pt":
+        torch.save({"ids": IDS, **{n: torch.tensor(x) for n, x in arrays.items()}}, path)
+    else:
+        write_named(path, {"ids": IDS, **arrays})
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5", "pt", "safetensors"])
+@pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.parametrize("first", [0, 1])
+def test_another_order_beside_rows_with_ids_is_asked_about(tmp_path, kind, name, first):
+    path = tmp_path / f"v.{kind}"
+    _beside_ids(path, **{name: ORDER + first})
+    with pytest.raises(FormatError, match=f"'{name}' holds another order, {ORDER[0] + first}, "):
+        read_embeddings(path)
+    if kind != "safetensors":
+        assert read_embeddings(path, id_column="ids").ids == tuple(IDS)
+    for order in (np.arange(12), np.maximum(ORDER, 1)):
+        _beside_ids(path, **{name: order + first})
+        assert read_embeddings(path).ids == tuple(IDS)
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5", "pt"])
+def test_numbers_of_rows_beside_their_ids_say_nothing(tmp_path, kind):
+    path = tmp_path / f"v.{kind}"
+    for name in ("index", "row", "idx", "rank", "label", "group", "video_order"):
+        _beside_ids(path, **{name: ORDER})
+        assert read_embeddings(path).ids == tuple(IDS)
+    write_named(tmp_path / "n.npz", {"embeddings": ROWS, "ids": ORDER, "order": ORDER})
+    assert read_embeddings(tmp_path / "n.npz").ids == tuple(map(str, ORDER))
+
+
+def test_another_order_in_a_table_goes_with_its_rows(tmp_path):
+    wide = {f"f{k}": ROWS[:, k] for k in range(4)}
+    frame = pd.DataFrame({"id": IDS, "order": ORDER, **wide})
+    frame.to_csv(tmp_path / "v.csv", index=False)
+    frame.to_parquet(tmp_path / "v.parquet")
+    for name in ("v.csv", "v.parquet"):
+        assert read_embeddings(tmp_path / name).ids == tuple(IDS)
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_another_order_beside_scores_with_ids_is_asked_about(tmp_path, kind, axis):
+    path, scores = tmp_path / f"s.{kind}", np.hstack([ROWS, ROWS])
+    lists = {"query_ids": IDS, "gallery_ids": [f"x{i}" for i in range(8)]}
+    order = ORDER if axis == 0 else np.random.default_rng(1).permutation(8)
+    write_named(path, {"scores": scores, **lists, "perm": order})
+    what = ("rows", "columns")[axis]
+    with pytest.raises(FormatError, match=f"beside its {what} and their ids 'perm' holds another"):
+        read_scores(path)
+    write_named(path, {"scores": scores, **lists, "perm": np.arange(len(order))})
+    assert read_scores(path).scores.shape == (12, 8)
+
+
+def test_the_way_out_of_another_order_works_as_printed(tmp_path):
+    _beside_ids(tmp_path / "v.npz", perm=ORDER)
+    np.savez(tmp_path / "t.npz", embeddings=ROWS + 0.1, ids=[f"t{i}" for i in range(12)])
+    line = ["apply", "--videos", "v.npz", "--texts", "t.npz"]
+    _, err = run(*line, cwd=tmp_path, code=2)
+    way = err.rpartition("as the rows do: ")[2].split()
+    run(*line, *way, cwd=tmp_path)

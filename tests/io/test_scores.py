@@ -317,9 +317,17 @@ def test_a_matrix_called_videos_to_texts_is_never_read_as_it_is(tmp_path, name):
 OF_VIDEOS = (
     "logits_per_image", "logits_per_video", "logits_per_audio", "perVideo", "v2t_sim", "simsI2T",
     "scores_i2t", "score_matrix_i2t", "sims_v2t", "a2t", "audio_to_text", "img2txt_scores",
-    "sim_image_to_text_1k", "v2t/sims",
+    "sim_image_to_text_1k", "v2t/sims", "vt", "it", "sim_vt", "sims_it", "v_t", "vXt", "video_text",
+    "videos_x_texts", "image_text_logits", "img_txt", "vid_txt_sim", "VideoText",
+    "gallery_by_query", "video_caption_scores", "image_vs_text", "scores_video_rows",
+    "rows_are_videos",
 )  # fmt: skip
-OF_TEXTS = ("t2v_sim", "logits_per_text", "text_to_audio", "per_caption_scores", "sims", "t2v/x")
+OF_TEXTS = (
+    "t2v_sim", "logits_per_text", "text_to_audio", "per_caption_scores", "sims", "t2v/x", "tv",
+    "text_video", "texts_x_videos", "text_image_logits", "query_gallery", "txv", "text_rows",
+    # Words that are of something else.
+    "clip_text_sim", "image_text_retrieval_scores", "do_it", "video_text_matching", "dot_product",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("holder", ["s.npz", "s.h5", "s.mat", "s.pt", "s.safetensors", "s.json"])
@@ -353,7 +361,8 @@ def test_of_two_directions_the_one_of_texts_is_offered(tmp_path):
     np.testing.assert_array_equal(found.scores, matrix())
 
 
-@pytest.mark.parametrize("stem", ["v2t", "sims_i2t", "video_to_text", "logitsPerImage"])
+@pytest.mark.parametrize("stem", ["v2t", "sims_i2t", "video_to_text", "logitsPerImage",
+                                  "vt", "videos_x_texts", "image_text_logits"])  # fmt: skip
 def test_a_square_matrix_in_a_file_that_is_called_videos_to_texts_is_asked_about(tmp_path, stem):
     x = matrix()[:, :5]
     for kind in ("npy", "npz", "pt", "csv"):

@@ -210,3 +210,150 @@ def test_a_dataframe_of_several_splits_is_refused_with_code_that_works(library, 
     assert as_embeddings(eval(one)).ids == tuple(i for i, s in zip(IDS, SPLIT, strict=True)
                                                  if s == "train")  # fmt: skip
     assert as_embeddings(eval(all_rows)).ids == tuple(IDS)
+
+
+# ------------------------------------------------------------- what else divides the rows of a file
+
+FLAGS = {
+    "is_test": ("test", "not test"), "test": ("test", "not test"), "valid": ("not valid", "valid"),
+    "deleted": ("not deleted", "deleted"), "isQuery": ("not query", "query"),
+    "train_mask": ("not train", "train"),
+}  # fmt: skip
+PARTS = {
+    "subset": ("dev", "tr"), "partition": ("eval", "fit"), "role": ("q", "d"), "cv_fold": (0, 1),
+    "stream": ("rgb", "flow"), "fold_id": ("a", "b"), "kind": ("flow", "rgb"),
+}  # fmt: skip
+KINDS = ["parquet", "csv", "words.csv", "jsonl", "npz", "h5", "pt", "safetensors", "frame"]
+
+
+def _written(path, kind, /, **columns):
+    """A file of rows with these columns beside them; of a frame, what is read."""
+    import pandas as pd
+    from safetensors.numpy import save_file
+
+    arrays = {name: np.array(values) for name, values in columns.items()}
+    if kind in ("parquet", "csv", "words.csv", "jsonl", "frame"):
+        frame = pd.DataFrame({"id": IDS, **columns})
+        if kind in ("csv", "words.csv"):
+            names = [f"f{i}" for i in range(D)] if kind == "csv" else ["Aa", "Ab", "Ba", "Bb"]
+            frame = pd.concat([frame, pd.DataFrame(X, columns=names)], axis=1)
+            frame.to_csv(path, index=False)
+            return
+        frame["embedding"] = X.tolist()
+        if kind == "parquet":
+            frame.to_parquet(path)
+        elif kind == "jsonl":
+            frame.to_json(path, orient="records", lines=True)
+        return frame
+    if kind == "npz":
+        np.savez(path, embeddings=X, ids=IDS, **arrays)
+    elif kind == "h5":
+        with h5py.File(path, "w") as f:
+            f["embeddings"], f["ids"] = X, IDS
+            for name, array in arrays.items():
+                f[name] = array.astype("S") if array.dtype.kind == "U" else array
+    elif kind == "pt":
+        words = {n: v if isinstance(v[0], str) else torch.tensor(v) for n, v in columns.items()}
+        torch.save({"embeddings": torch.tensor(X), "ids": IDS, **words}, path)
+    else:
+        numbers = {name: array for name, array in arrays.items() if array.dtype.kind != "U"}
+        save_file({"embeddings": X, **numbers}, path, metadata={"ids": json.dumps(IDS)})
+
+
+def _asked(read, kept, *, way=True):
+    with pytest.raises(RerankError, match="of several") as caught:
+        read()
+    if way:
+        word = re.search("dataset='(.*?)', or", str(caught.value))[1]
+        found = read(dataset=word)
+        assert found.ids == tuple(i for i, said in zip(IDS, kept, strict=True) if said == word)
+        rows = [i for i, said in enumerate(kept) if said == word]
+        np.testing.assert_allclose(found.vectors[:, :D], X[rows], rtol=1e-6)
+        assert read(dataset="/").ids == tuple(IDS)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["truth", "numbers", "words"])
+def test_truth_values_that_divide_the_rows_are_asked_about(tmp_path, name, kind, form):
+    path, truth = tmp_path / f"v.{kind}", [i % 3 == 0 for i in range(N)]
+    if form == "words" and kind == "safetensors":
+        return
+    values = {"truth": truth, "numbers": [*map(int, truth)],
+              "words": ["yes" if x else "no" for x in truth]}[form]  # fmt: skip
+    word = next(each for each in FLAGS[name] if "not" not in each)
+    kept = [word if x else f"not {word}" for x in truth]
+    frame = _written(path, kind, **{name: values})
+    if kind == "frame":
+        _asked(lambda: as_embeddings(frame), kept, way=False)
+        return
+    more = {"embedding_column": "values"} if kind == "words.csv" and form == "numbers" else {}
+    _asked(lambda **said: read_embeddings(path, **said, **more), kept, way=not more)
+    _written(path, kind, **{name: values[:1] * N})
+    assert len(read_embeddings(path, **more)) == N
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_by_other_words_are_asked_about(tmp_path, name, kind):
+    path, values = tmp_path / f"v.{kind}", list(PARTS[name]) * (N // 2)
+    if kind == "safetensors" and isinstance(values[0], str):
+        return
+    frame = _written(path, kind, **{name: values})
+    read = lambda **said: as_embeddings(frame) if kind == "frame" else read_embeddings(path, **said)  # noqa: E731
+    way = kind not in ("frame", "words.csv") or isinstance(values[0], str)
+    _asked(read, [*map(str, values)], way=way and kind != "frame")
+
+
+PLACES = {"train_idx": [7, 1, 2, 0, 5], "test_idx": [3, 4, 6]}
+LISTS = {
+    "both": (PLACES, "test"), "one": ({"test_indices": [3, 4, 6]}, "test"),
+    "words": ({"train": PLACES["train_idx"], "test": PLACES["test_idx"]}, "test"),
+    "names": ({"test_ids": [IDS[i] for i in (3, 4, 6)]}, "test"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lists", LISTS)
+@pytest.mark.parametrize("kind", ["npz", "h5", "pt", "safetensors"])
+def test_lists_of_some_rows_are_asked_about(tmp_path, lists, kind):
+    if lists == "names" and kind == "safetensors":
+        return
+    path, (arrays, word) = tmp_path / f"v.{kind}", LISTS[lists]
+    _written(path, kind, **arrays)
+    _asked(lambda **said: read_embeddings(path, **said),
+           [word if i in (3, 4, 6) else "" for i in range(N)])  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5", "pt"])
+def test_lists_of_all_rows_or_of_other_things_divide_nothing(tmp_path, kind):
+    path = tmp_path / f"v.{kind}"
+    for arrays in (
+        {"train_idx": list(range(N))}, {"test_idx": [3, 40]}, {"idx": [3, 4]},
+        {"classes": [1, 2, 3]}, {"test_ids": ["x", "y"]}, {"test_scores": [1, 2, 3]},
+    ):  # fmt: skip
+        _written(path, kind, **arrays)
+        assert len(read_embeddings(path)) == N
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl", "npz", "h5", "frame"])
+def test_labels_that_speak_of_no_split_are_left_alone(tmp_path, kind):
+    others = {
+        "class": ["q", "d"] * 6, "category": ["face", "scene"] * 6, "genre": ["a", "b"] * 6,
+        "type": ["spatial", "temporal"] * 6, "kind": ["none", "other"] * 6,
+        "is_good": [True, False] * 6, "nsfw": [0, 1] * 6, "has_audio": [True, False] * 6,
+        "source": ["youtube", "vimeo"] * 6, "test_score": [0, 1] * 6, "modality": ["video"] * N,
+    }  # fmt: skip
+    for name, values in others.items():
+        frame = _written(tmp_path / f"v.{kind}", kind, **{name: values})
+        found = as_embeddings(frame) if kind == "frame" else read_embeddings(tmp_path / f"v.{kind}")
+        assert len(found) == N and found.vectors.shape[1] == D, name
+
+
+@pytest.mark.parametrize("name", ["is_test", "split"])
+def test_rows_of_several_splits_in_the_one_group_of_a_file_are_asked_about(tmp_path, name):
+    truth = [i % 3 == 0 for i in range(N)]
+    kept = ["test" if x else "not test" for x in truth]
+    with h5py.File(tmp_path / "v.h5", "w") as f:
+        f["msrvtt/embeddings"], f["msrvtt/ids"] = X, IDS
+        f[f"msrvtt/{name}"] = truth if name == "is_test" else kept
+    _asked(lambda **said: read_embeddings(tmp_path / "v.h5", **said), kept)

@@ -1,14 +1,20 @@
 """Vectors as columns of numbers: other numbers beside them are no dimensions."""
 
 import csv
+import json
+import re
+import shlex
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import rerank
 from rerank.core import memory
-from rerank.core.errors import FormatError
+from rerank.core.errors import FormatError, RerankError
 from rerank.io import as_embeddings, read_embeddings, read_scores, text_table
+from tests.cli.test_cli import run
 
 N, D = 7, 5
 IDS = [f"v{i}" for i in range(N)]
@@ -285,3 +291,163 @@ def test_text_with_numbers_in_it_stays_text(tmp_path, cell):
     columns = {f"f{i}": ROWS[:, i] for i in range(D)}
     frame = pd.DataFrame({"id": IDS, **columns, "note": [cell] * N})
     check(write(frame, tmp_path / "w.csv", index=False))
+
+
+# ------------------------------------------------------------- what the names of the columns say
+
+NO_INDEX = {"csv": {"index": False}, "parquet": {}}
+CODES = [f"{a}{b}" for a in "AB" for b in "abc"]
+SIX = np.random.default_rng(3).normal(size=(N, 6)).astype("f4")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "npy", "folder", "frame"])
+@pytest.mark.parametrize("name", ["duration", "year", "start", "popularity"])
+@pytest.mark.parametrize("names", [CODES, ["f0", "f1", "f2", "f4", "f5", "f6"], list("abcdef")])
+def test_a_number_beside_a_vector_without_names_that_count_is_asked_about(
+    tmp_path, ending, name, names
+):
+    frame = pd.DataFrame(SIX, columns=names).assign(**{name: np.linspace(3, 90, N)}, id=IDS)
+    path = tmp_path / f"v.{ending}"
+
+    def read(**said):
+        if ending == "frame":
+            return as_embeddings(frame)
+        if ending == "npy":
+            np.save(path, frame.assign(id=np.array(IDS)).to_records(
+                index=False, column_dtypes={"id": "U4"}))  # fmt: skip
+        elif ending == "folder":
+            path.mkdir(exist_ok=True)
+            frame.to_parquet(path / "part-0.parquet")
+        else:
+            write(frame, path, **NO_INDEX[ending])
+        return read_embeddings(path, **said)
+
+    with pytest.raises(RerankError, match=f"'{name}' is called otherwise than .*other columns"):
+        read()
+    if ending != "frame":
+        assert read(embedding_column="values").vectors.shape == (N, 7)
+    frame = frame.drop(columns=name)
+    np.testing.assert_allclose(read().vectors, SIX, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [16, 40, 300])
+@pytest.mark.parametrize("form", ["e{:02x}", "e{:04X}", "{:x}_", "e{:x}"])
+@pytest.mark.parametrize("ending", ["csv", "parquet", "frame"])
+def test_columns_that_count_by_sixteens_are_all_dimensions(tmp_path, count, form, ending):
+    rows = np.random.default_rng(4).normal(size=(3, count))
+    names = [form.format(i) for i in range(count)]
+    frame = pd.DataFrame(rows, columns=names).assign(id=IDS[:3])
+    if "_" not in form:
+        frame = frame.assign(duration=[3.5, 60, 90])
+    path = tmp_path / f"v.{ending}"
+    if ending == "frame":
+        found = as_embeddings(frame)
+    else:
+        found = read_embeddings(write(frame, path, **NO_INDEX[ending]))
+    np.testing.assert_allclose(found.vectors, rows, rtol=1e-6)
+
+
+def test_parts_of_a_table_lose_what_one_table_loses(tmp_path):
+    frame = pd.DataFrame(ROWS, columns=[f"f{i}" for i in range(D)])
+    frame = frame.assign(duration=np.linspace(3, 90, N), id=IDS)
+    for part, rows in (("part-0", slice(0, 3)), ("part-1", slice(3, N))):
+        frame[rows].to_parquet(tmp_path / f"{part}.parquet")
+    check(tmp_path)
+
+
+def _sides(folder, ending, left, right):
+    """Two tables whose columns have these names; the names of the numbers of a vector are said."""
+    rng = np.random.default_rng(5)
+    videos = rng.normal(size=(9, 8))
+    texts = videos + 0.1 * rng.normal(size=videos.shape)
+    for name, rows, columns in (("v", videos, left), ("t", texts, right)):
+        at = [int(column.partition(":")[2] or place) for place, column in enumerate(columns)]
+        header = [column.partition(":")[0] for column in columns]
+        frame = pd.DataFrame(rows[:, at], columns=header)
+        frame = frame.assign(id=[f"{name}{i}" for i in range(9)])
+        write(frame, folder / f"{name}.{ending}", **NO_INDEX[ending])
+    (folder / "gt.json").write_text(json.dumps({f"t{i}": f"v{i}" for i in range(9)}))
+
+
+LETTERS = [f"{name}:{place}" for place, name in enumerate(["Aa", "Ab", "Ba", "Bb", "Ca", "Cb"])]
+TURNED = [LETTERS[i] for i in (3, 0, 5, 1, 4, 2)]
+GAPS = [[f"f{i}:{i}" for i in range(8) if i != gap] for gap in range(8)]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [(LETTERS, TURNED),
+     ([f"f{i}:{i}" for i in (0, 1, 3, 4, 6)], [f"f{i}:{i}" for i in (1, 0, 3, 4, 6)])],
+)  # fmt: skip
+def test_columns_of_two_tables_in_another_order_are_refused_and_the_way_out_works(
+    tmp_path, ending, left, right
+):
+    _sides(tmp_path, ending, left, right)
+    words = ("eval", "--gt", "gt.json", "--videos", f"v.{ending}", "--texts")
+    _, err = run(*words, f"t.{ending}", cwd=tmp_path, code=2)
+    assert "the same columns in another order" in err and err.count("\n") == 1
+    recipe = err.partition("put them in one order: ")[2].partition("; if they are meant")[0]
+    subprocess.run(recipe, shell=True, check=True, cwd=tmp_path)
+    out, _ = run(*words, f"t.ordered.{ending}", cwd=tmp_path)
+    assert re.search(r"t2v.* 100\.0", out)
+    convert = err.partition("meant place by place: rerank ")[2].partition(", which")[0]
+    run(*shlex.split(convert), cwd=tmp_path)
+    run(*words, "t.h5", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("left", "right"), [(GAPS[3], GAPS[5]), (GAPS[7], GAPS[0]), (GAPS[7], GAPS[2]),
+                        (LETTERS, [*LETTERS[:5], "Zz:7"])],
+)  # fmt: skip
+def test_other_columns_of_two_tables_are_refused_by_name(tmp_path, ending, left, right):
+    _sides(tmp_path, ending, left, right)
+    files = ("--videos", f"v.{ending}", "--texts", f"t.{ending}")
+    _, err = run("eval", "--gt", "gt.json", *files, cwd=tmp_path, code=2)
+    assert re.search(r"other columns: '\w+' is in one only, and '\w+' in the other", err)
+    bank = ("--bank-texts", f"t.{ending}", "--out", "m.safetensors")
+    _, err = run("fit", "--videos", f"v.{ending}", *bank, cwd=tmp_path, code=2)
+    assert "other columns" in err
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (LETTERS, LETTERS),
+        ([f"v{i}" for i in range(8)], [f"t{i}" for i in range(8)]),
+        ([f"{i}" for i in range(8)], [f"{i}:{i - 1}" for i in range(1, 9)]),
+        ([f"{i}" for i in range(6)], LETTERS),
+        ([f"video_{x}" for x in LETTERS], [f"text_{x}" for x in LETTERS]),
+        ([f"v_{i}:{i}" for i in (0, 1, 3, 4, 6)], [f"t_{i}:{i}" for i in (0, 1, 3, 4, 6)]),
+        ([f"e{i}" for i in range(8)], [f"e{i}:{i}" for i in (7, 2, 0, 1, 3, 4, 5, 6)]),
+    ],
+)  # fmt: skip
+def test_columns_of_two_tables_that_say_the_same_are_compared(tmp_path, ending, left, right):
+    _sides(tmp_path, ending, left, right)
+    files = ("--videos", f"v.{ending}", "--texts", f"t.{ending}")
+    out, _ = run("eval", "--gt", "gt.json", *files, cwd=tmp_path)
+    assert re.search(r"t2v.* 100\.0", out)
+
+
+@pytest.mark.parametrize("kind", ["frame", "csv"])
+def test_tables_in_memory_and_files_in_a_program_are_refused_alike(tmp_path, kind):
+    def sides(left, right):
+        _sides(tmp_path, "csv", left, right)
+        files = {role: tmp_path / f"{role[0]}.csv" for role in ("texts", "videos")}
+        if kind == "csv":
+            return files
+        return {role: pd.read_csv(path).set_index("id") for role, path in files.items()}
+
+    for left, right, said in (
+        (LETTERS, TURNED, "the same columns in another order"), (GAPS[3], GAPS[5], "other columns"),
+    ):  # fmt: skip
+        with pytest.raises(RerankError, match=said):
+            rerank.inspect(**sides(left, right))
+        assert rerank.inspect(**sides(left, left))["hubness"]
+    assert rerank.inspect(**sides(range_of("v"), range_of("t")))["hubness"]
+
+
+def range_of(stem):
+    return [f"{stem}{i}" for i in range(8)]

@@ -21,6 +21,7 @@ from rerank.io.formats.registry import file_format
 from rerank.io.number_columns import counted, torn, vectors_among
 from rerank.io.row_numbers import is_row_number
 from rerank.io.side_words import names_one_side
+from rerank.io.split_flags import word_of_flags
 from rerank.io.splits import is_named_like_splits
 from rerank.io.text_table import Piece, Rows, TextTable, is_number, open_table
 
@@ -97,7 +98,8 @@ def open_csv(path: Path) -> Iterator[Container]:
     numbering = {
         name: columns.matrix([place], f"{path}: column {named([name])}")
         for place, name in enumerate(header)
-        if place in gathered and (is_row_number(name) or is_named_like_splits(name))
+        if place in gathered
+        and (is_row_number(name) or is_named_like_splits(name) or word_of_flags(name))
     }  # fmt: skip
     if numbered is not None:
         numbering[header[0]] = numbered
@@ -305,7 +307,9 @@ class _Columns:
                 lambda piece: _numbers(piece, places),
             )  # fmt: skip
 
-        return Field(where, (self.count, len(places)), np.dtype(np.float64), blocks)
+        named_so = () if self.table.bare else tuple(self.table.header[place] for place in places)
+        shape = (self.count, len(places))
+        return Field(where, shape, np.dtype(np.float64), blocks, columns=named_so)
 
     def vectors(self, place: int, where: str) -> Field:
         """A column of lists of numbers."""

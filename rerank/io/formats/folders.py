@@ -133,7 +133,16 @@ def _parts(path: Path, tables: Sequence[Container]) -> Container:
     }
     if (splits := _splits_of(path, tables)) is not None:
         fields.setdefault(OF_FILES, splits)
-    return Container(path, fields, per_item=False, columns=tables[0].columns)
+    vectors = None
+    if tables[0].vectors is not None:
+        # Other numbers stand beside those of a vector.
+        first, parts = tables[0], [table.vectors or {} for table in tables]
+        gathered = [name for name, item in parts[0].items() if first.fields.get(name) is not item]
+        vectors = fields | {
+            name: _joined(f"{path}: its columns of numbers", [part[name] for part in parts])
+            for name in gathered
+        }
+    return Container(path, fields, per_item=False, columns=tables[0].columns, vectors=vectors)
 
 
 def _splits_of(path: Path, tables: Sequence[Container]) -> Field | None:
@@ -233,6 +242,7 @@ def _joined(where: str, fields: Sequence[Field]) -> Field:
         fields[0].check if len(fields) == 1 else _all_checks(fields),
         odd=fields[0].odd,
         fix=fields[0].fix,
+        columns=fields[0].columns,
     )
 
 

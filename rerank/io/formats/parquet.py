@@ -295,6 +295,8 @@ def _column(
     if types.is_integer(value) or types.is_floating(value):
         dtype = np.dtype(value.to_pandas_dtype())
         return Field(where, (count,), dtype, _values(file, name, where), check)
+    if types.is_boolean(value):
+        return Field(where, (count,), np.dtype(bool), _values(file, name, where), check)
     return _odd(where, (count,), f"of the type {kind}")
 
 

@@ -1,7 +1,8 @@
 """Which frames of items that are kept one by one are there: one array or file that speaks of all.
 
-`lengths (n,)` and `mask (n, frames)` lie beside the items, in their order; in a folder of
-`<id>.npy` also `lengths.json` and `mask.json`, by id or in that order, and `mask/<id>.npy`.
+`lengths (n,)` and `mask (n, frames)` lie beside the items, in their order, which in a folder of
+`<id>.npy` the frames have to show; there also `lengths.json`, `mask.json` and `lengths.csv` by id,
+and `mask/<id>.npy`.
 """
 
 import re
@@ -21,9 +22,17 @@ from rerank.io.frames.mask_shapes import fits, numbers_of
 from rerank.io.frames.mask_values import is_flags
 from rerank.io.frames.masks_of_each import is_frames, take
 from rerank.io.frames.meanings import is_file_of_frames, is_something_else, meaning_of
+from rerank.io.frames.shown_order import is_shown
+from rerank.io.frames.side_files import called_like
+from rerank.io.recipes import by_sorted_names
+from rerank.io.text_table import is_number, two_columns
 
 Told = dict[str, dict[str, Field]]
 
+# Files that keep their arrays in the order of their names.
+_BY_NAME = (".h5", ".hdf5", ".mat", ".safetensors")
+# So many files that are no items are named in a command.
+_FEW = 5
 _SURE = ("mask", "lengths", "padding")
 
 
@@ -69,12 +78,12 @@ def said_of_all(path: Path, fields: Mapping[str, Field], items: Mapping[str, Fie
             item: _of_item(table.where, row, items[item])
             for item, row in zip(items, rows, strict=True)
         }
-        if path.is_dir():
-            _say_order(table.where, found, items)
-        take(name, found, items, said)
+        own: Told = {}
+        take(name, found, items, own)
+        _check_shown(path, Path(table.where), found, own, items)
+        _add(own, said)
     _refuse_unknown(fields, items)
-    if path.is_dir():
-        _take_files(path, items, said)
+    _take_files(path, items, said)
     return said
 
 
@@ -97,17 +106,41 @@ def _check_order(where: str, ids: Sequence[str]) -> None:
         )
 
 
-def _say_order(where: str, found: Mapping[str, Field], items: Mapping[str, Field]) -> None:
-    """Say that what has no ids follows the sorted names, unless any order says the same."""
+def _check_shown(
+    path: Path, where: Path, found: Mapping[str, Field], said: Told, items: Mapping[str, Field]
+) -> None:
+    """Refuse what has no ids in a folder, unless any order says the same, or frames show it.
+
+    In a file that keeps its arrays by their names a person is told.
+    """
+    if not path.is_dir() and path.suffix.lower() not in _BY_NAME:
+        return
     rows = [numbers_of(each).reshape(-1).tolist() for each in found.values()]
     own = [[item.shape[-2]] if len(item.shape) > 1 else [1] for item in items.values()]
-    if rows in (own, rows[:1] * len(rows)):
+    if rows in (own, rows[:1] * len(rows)) or is_shown(said, items):
         return
-    warnings.warn(
-        f"{where}: has no ids, and is taken in the order of the sorted names of the items "
-        f"({named(list(items)[:3])}); if it has another, store it by id: a dictionary "
-        "lengths.json or mask.json there instead of it", RerankWarning, stacklevel=2,
-    )  # fmt: skip
+    order = f"the order of the sorted names of the items ({named(list(items)[:3])})"
+    if not path.is_dir():
+        warnings.warn(
+            f"{where}: has no ids, and is taken in {order}; if it has another, store one for each "
+            "item, called like the item and '_length' or '_mask'", RerankWarning, stacklevel=2,
+        )  # fmt: skip
+        return
+    stem = "mask" if meaning_of(where.stem) == "mask" else where.stem
+    ways = f"a dictionary {stem}.json of each with its id there instead of it"
+    if all(np.prod(each.shape) == 1 for each in found.values()):
+        ways += f", or lines of an id, a comma and its number in {stem}.csv"
+    others = [each.name for each in path.glob("*.npy") if each.stem not in items]
+    if list(items) == sorted(items, key=lambda item: f"{item}.npy") and len(others) <= _FEW:
+        ways += f"; if that is its order: {by_sorted_names(where, stem, others)}"
+    raise FormatError(
+        f"{where}: has no ids, and nothing shows that it stands in {order}; store it by id: {ways}"
+    )
+
+
+def _add(more: Told, said: Told) -> None:
+    for item, held in more.items():
+        said.setdefault(item, {}).update(held)
 
 
 def _refuse_unknown(fields: Mapping[str, Field], items: Mapping[str, Field]) -> None:
@@ -130,25 +163,51 @@ def _refuse_unknown(fields: Mapping[str, Field], items: Mapping[str, Field]) -> 
 
 
 def _take_files(path: Path, items: Mapping[str, Field], said: Told) -> None:
-    """What files in a folder of arrays say."""
-    for file in sorted(path.iterdir()):
-        name = file.stem
-        if name in items or not is_file_of_frames(name) or file.suffix == ".npy":
-            continue
+    """What files in a folder of arrays say, or those called like one file of them."""
+    if path.is_dir():
+        files = [
+            (file, file.stem) for file in sorted(path.iterdir())
+            if file.stem not in items and is_file_of_frames(file.stem) and file.suffix != ".npy"
+        ]  # fmt: skip
+    else:
+        files = called_like(path)
+    for file, name in files:
+        own: Told = {}
         if file.is_dir():
             found = _of_folder(file, items)
-        elif file.suffix == ".json":
-            told = read_json(file)
+        elif file.suffix in (".json", ".csv"):
+            told = read_json(file) if file.suffix == ".json" else _of_lines(file)
             content = _by_id(file, told, items)
             found = {item: _values(file, item, value) for item, value in content.items()}
+            if isinstance(told, list) and not path.is_dir():
+                raise FormatError(_by_ids(file, path))
             if isinstance(told, list):
-                _say_order(str(file), found, items)
+                take(name, found, items, own)
+                _check_shown(path, file, found, own, items)
         else:
-            raise FormatError(
-                f"{file}: may say which frames of the items in {path} count; store it there as "
-                f"{name}.json, a dictionary of each with its id, or move it away"
-            )
+            raise FormatError(_by_ids(file, path))
         take(name, found, items, said)
+
+
+def _by_ids(file: Path, path: Path) -> str:
+    return (
+        f"{file}: may say which frames of the items in {path} count; store it there as "
+        f"{file.stem}.json, a dictionary of each with its id, or move it away"
+    )
+
+
+def _of_lines(file: Path) -> dict[str, float]:
+    """The number of each id, in lines of both; a first line without a number is a header."""
+    rows = two_columns(file, "an id and its number")
+    if rows and not is_number(rows[0][1]):
+        rows = rows[1:]
+    odd = next((cell for _, cell in rows if not is_number(cell)), None)
+    if odd is not None:
+        raise FormatError(f"{file}: holds {named([odd])}, expected an id and a number in each line")
+    found = {item.strip(): float(cell) for item, cell in rows}
+    if len(found) < len(rows):
+        raise FormatError(f"{file}: has {len(rows)} lines for {len(found)} ids; give each id once")
+    return found
 
 
 def _of_folder(folder: Path, items: Mapping[str, Field]) -> dict[str, Field]:

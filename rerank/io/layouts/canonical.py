@@ -6,6 +6,7 @@ from rerank.io.container import SCHEMA, Container, Found, listing
 from rerank.io.field import check_matrix
 from rerank.io.files import named
 from rerank.io.frames.pooling import how_to_pool, pooled_offsets
+from rerank.io.given_ids import check_given_ids
 from rerank.io.ids import read_ids
 from rerank.io.layouts.row_ids import groups_of_rows, named_rows
 from rerank.io.layouts.wanted import Wanted
@@ -44,6 +45,7 @@ def canonical(container: Container, wanted: Wanted) -> Found:
         raise FormatError(f"{path}: says it is {SCHEMA}; {listing(container)}")
     where = fields["ids"].where
     if wanted.ids is not None:
+        check_given_ids(wanted.ids, ids, source=wanted.ids_from, where=str(path))
         ids, where = wanted.ids, "the file of ids"
     if wanted.force_rows:
         ids = tuple(map(str, range(rows.shape[0])))

@@ -6,8 +6,10 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.container import Container
+from rerank.io.ids import is_list
 from rerank.io.layouts.wanted import Wanted
-from rerank.io.splits import OF_FILES, counted_splits, kind_of_splits, only_rows, split_column
+from rerank.io.split_flags import LEFT_OUT
+from rerank.io.splits import counted_splits, kind_of_splits, only_rows, split_column
 
 
 def rows_of_one_split(container: Container, wanted: Wanted) -> tuple[Container, Wanted]:
@@ -19,17 +21,17 @@ def rows_of_one_split(container: Container, wanted: Wanted) -> tuple[Container, 
     found = split_column(container)
     if found is None:
         return container, wanted
-    name, values = found
+    who, values = found
     said = wanted.dataset
     if said == "/":
         return container, replace(wanted, dataset=None)
-    if said is None or said not in values or said in container.fields:
+    array = container.fields.get(said or "")
+    if said is None or said not in values or (array is not None and not is_list(array)):
         also = ""
         if said is not None:
             also = f", and the array with {wanted.say('embedding_column', said)}"
-        order = sorted(set(values), key=lambda split: (split.lower() != "test", split))
+        order = sorted(set(values), key=_after_the_likely)
         first = wanted.likely(order)
-        who = "the names of its files say" if name == OF_FILES else f"its column {name!r} says"
         raise FormatError(
             f"{container.path}: {who} that its rows are of several {kind_of_splits(values)}: "
             f"{counted_splits(values)}; say which is meant: {wanted.say('dataset', first)}, or "
@@ -40,3 +42,8 @@ def rows_of_one_split(container: Container, wanted: Wanted) -> tuple[Container, 
     if ids is not None and len(ids) == len(values):
         ids = tuple(each for each, kept in zip(ids, chosen, strict=True) if kept)
     return only_rows(container, chosen), replace(wanted, dataset=None, ids=ids)
+
+
+def _after_the_likely(split: str) -> tuple[bool, bool, str]:
+    """Sorts a test split first, and rows that are called deleted, or not valid, last."""
+    return split.lower() != "test", split in {*LEFT_OUT, "not valid", "not kept"}, split
