@@ -717,3 +717,42 @@ def test_lists_of_frames_beside_vectors_are_no_embeddings(tmp_path):
     read_embeddings(tmp_path / "v.parquet", pool="mean", embedding_column="clip")
     write_lists_of_frames(tmp_path / "v.json", frames, lengths=[1, 1, 2, 1])
     assert read_embeddings(tmp_path / "v.json", pool="mean").vectors.shape == (4, 4)
+
+
+@pytest.mark.parametrize("about", ["meta", "config", "info"])
+@pytest.mark.parametrize("leaf", ["embeddings", "feat", "clip"])
+def test_a_group_about_the_file_blocks_nothing(tmp_path, about, leaf):
+    x = vectors()
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file[f"visual/{leaf}"], file["visual/ids"] = x, IDS
+        file[f"{about}/fps"], file[f"{about}/mean"] = np.ones(N), x.mean(0)
+        file[f"{about}/model"] = "clip"
+        file["fps"] = np.full(N, 25.0)
+    found = read_embeddings(tmp_path / "v.h5")
+    assert found.ids == tuple(IDS)
+    np.testing.assert_array_equal(found.vectors, x)
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "pt"])
+@pytest.mark.parametrize("framed", [False, True])
+def test_a_number_of_each_item_beside_them_is_no_item(tmp_path, ending, framed):
+    x, ids = vectors(), [f"v{i}" for i in range(N)]
+    items = {
+        name: np.stack([row, row]) if framed else row for name, row in zip(ids, x, strict=True)
+    }
+    path = write_named(tmp_path / f"v.{ending}", items | {"fps": np.full(N, 25.0)})
+    found = read_embeddings(path, pool="mean", pool_raw=True)
+    assert found.ids == tuple(ids)
+    np.testing.assert_allclose(found.vectors, x, rtol=1e-6)
+
+
+def test_a_group_about_the_file_that_is_like_an_item_is_one(tmp_path):
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        for name in ("v0", "v1", "meta"):
+            file[f"{name}/feat"] = vectors()[0]
+    assert read_embeddings(tmp_path / "v.h5").ids == ("meta", "v0", "v1")
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file["feats/x"], file["meta/ids"] = vectors(), IDS
+        file["feats/mean"] = vectors()[0]
+    with pytest.raises(FormatError, match="'meta/ids'"):
+        read_embeddings(tmp_path / "w.h5")

@@ -19,6 +19,7 @@ from rerank.io.layouts.asked_about import (
 )
 from rerank.io.layouts.group_names import prefix_of, top_of
 from rerank.io.layouts.one_array import rows_and_ids
+from rerank.io.layouts.settings_groups import without_values
 from rerank.io.layouts.stacked_items import stacked_items
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.missing_items import with_whole_vectors
@@ -43,7 +44,7 @@ def locate_items(
     masks = called_like_items(fields, folder=path.is_dir())
     fields = {name: item for name, item in fields.items() if name not in masks}
     fields = without_axes_of_one(path, _without(fields, beside_items(fields)))
-    fields = with_whole_vectors(without_tables(fields))
+    fields = with_whole_vectors(without_values(without_tables(fields)))
     if group is None:
         refuse_collections(path, fields, wanted)
     arrays = {name: item for name, item in fields.items() if is_item(item)}
