@@ -14,7 +14,7 @@ from rerank.io import Embeddings, Norms, read_embeddings, read_scores, write_emb
 from rerank.io.layouts.locate import locate
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.opening import open_container
-from tests.io_writers import ARROW, IDS, LAYOUTS, N, in_order, vectors, write, write_named
+from tests.io_writers import ARROW, IDS, LAYOUTS, D, N, in_order, vectors, write, write_named
 
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
@@ -756,3 +756,38 @@ def test_a_group_about_the_file_that_is_like_an_item_is_one(tmp_path):
         file["feats/mean"] = vectors()[0]
     with pytest.raises(FormatError, match="'meta/ids'"):
         read_embeddings(tmp_path / "w.h5")
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "pt"])
+@pytest.mark.parametrize("framed", [False, True])
+def test_ids_beside_arrays_called_by_numbers_name_them(tmp_path, ending, framed):
+    x = np.random.default_rng(0).normal(size=(12, D)).astype("f4")
+    ids = [f"w{i}" for i in range(12)]
+    items = {str(i): np.stack([row, row]) if framed else row for i, row in enumerate(x)}
+    path = write_named(tmp_path / f"v.{ending}", items | {"ids": ids})
+    found = read_embeddings(path, pool="mean", pool_raw=True)
+    assert found.ids == tuple(ids)
+    np.testing.assert_allclose(found.vectors, x, rtol=1e-6)
+    path = write_named(tmp_path / f"twice.{ending}", items | {"ids": [*ids[:-1], "w0"]})
+    with pytest.raises(FormatError, match="the id 'w0' stands in row 0 and again in row 11"):
+        read_embeddings(path, pool="mean")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("ending", ["pt", "json"])
+@pytest.mark.parametrize("name", ["ids", "id2idx"])
+def test_a_dictionary_of_rows_beside_a_matrix_names_them(tmp_path, turned, ending, name):
+    order = [4, 2, 0, 6, 1, 3, 5]
+    rows = {IDS[row]: row for row in order}
+    held = {row: IDS[row] for row in range(N)} if turned else rows
+    path = tmp_path / f"v.{ending}"
+    if ending == "pt":
+        torch.save({"embeddings": torch.tensor(vectors()), name: held}, path)
+    else:
+        path.write_text(json.dumps({"embeddings": vectors().tolist(), name: held}))
+    if name != "ids":
+        with pytest.raises(FormatError, match="id_column='id2idx'"):
+            read_embeddings(path)
+    found = read_embeddings(path, id_column=name)
+    assert found.ids == tuple(IDS)
+    np.testing.assert_allclose(found.vectors, vectors())
