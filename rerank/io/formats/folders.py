@@ -17,6 +17,7 @@ from rerank.io.formats.npy import npy_field
 from rerank.io.formats.registry import file_format
 from rerank.io.frames.meanings import is_file_of_frames
 from rerank.io.ids import find_sidecar
+from rerank.io.recipes import from_arrow_folder
 from rerank.io.splits import OF_FILES, split_of_file
 
 _TIERS = (ID_NAMES, *MORE_ID_NAMES)
@@ -92,6 +93,13 @@ def open_folder(path: Path) -> Iterator[Container]:
             yield Container(path, fields)
         elif tables:
             yield _parts(path, [_table(stack, part) for part in tables])
+        elif any(path.glob("*.arrow")):
+            raise FormatError(
+                f"{path}: is a dataset that the library datasets saved; make it a table of "
+                f"parquet: {from_arrow_folder(path)}"
+            )
+        elif datasets := sorted(str(part.parent) for part in path.glob("*/state.json")):
+            raise FormatError(f"{path}: holds folders of datasets; name one of {_ways(datasets)}")
         elif (items := items_of_folder(path)) is not None:
             yield items
         elif below:
