@@ -791,3 +791,37 @@ def test_a_dictionary_of_rows_beside_a_matrix_names_them(tmp_path, turned, endin
     found = read_embeddings(path, id_column=name)
     assert found.ids == tuple(IDS)
     np.testing.assert_allclose(found.vectors, vectors())
+
+
+CLASSES = ["dog", "cat", "dog", "cow", "cat", "dog", "cow"]
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "pt", "parquet"])
+@pytest.mark.parametrize(
+    ("classes", "ids"),
+    [("label", "id"), ("names", "id"), ("name", "video_id"), ("keys", "image_id")],
+)
+def test_words_that_come_again_block_no_ids_that_name_every_row(tmp_path, ending, classes, ids):
+    path = tmp_path / f"v.{ending}"
+    if ending == "parquet":
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table({classes: CLASSES, "emb": vectors().tolist(), ids: IDS}), path)
+    else:
+        held = torch.tensor(vectors()) if ending == "pt" else vectors()
+        write_named(path, {classes: CLASSES, "embeddings": held, ids: IDS})
+    assert read_embeddings(path).ids == tuple(IDS)
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "pt", "parquet"])
+@pytest.mark.parametrize("named", [False, True])
+def test_words_that_come_again_are_not_said_to_be_ids(tmp_path, ending, named):
+    path, more = tmp_path / f"v.{ending}", {"video": IDS} if named else {}
+    if ending == "parquet":
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table({"label": CLASSES, "emb": vectors().tolist(), **more}), path)
+    else:
+        held = torch.tensor(vectors()) if ending == "pt" else vectors()
+        write_named(path, {"label": CLASSES, "embeddings": held, **more})
+    with pytest.raises(FormatError, match="there are no ids for its rows") as caught:
+        read_embeddings(path)
+    assert "label" not in str(caught.value) and ("'video'" in str(caught.value)) == named
