@@ -101,16 +101,19 @@ def _fields(first: Mapping[str, Any]) -> tuple[str, str, str]:
 def _names(record: object, field: str) -> list[str]:
     """The names in a list of a record; none where it holds anything else."""
     held = record.get(field) if isinstance(record, Mapping) else None
-    good = isinstance(held, list) and all(type(x) in (str, int) for x in held)
-    return [str(x) for x in held] if good else []
+    if not isinstance(held, list) or any(type(x) not in (str, int) for x in held):
+        return []
+    return [str(x) for x in held]
 
 
 def _value(record: object, field: str) -> str | int | None:
     """A place or a name; None for anything else."""
     value = record.get(field) if isinstance(record, Mapping) else None
+    if isinstance(value, bool):
+        return None
     if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if type(value) in (str, int) and value != "" else None
+        return int(value)
+    return value if isinstance(value, int) or (isinstance(value, str) and value) else None
 
 
 def _chosen(
