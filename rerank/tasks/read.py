@@ -514,8 +514,7 @@ def read_inputs(
         raise RerankError(f"{missing} is missing: give --videos and --texts, or --sims")
     check_said(said, {"texts": texts, "videos": videos, "bank_texts": bank_texts,
                       "bank_videos": bank_videos})  # fmt: skip
-    said, told = _own_arrays(videos, texts, said)
-    _check_sides(videos, texts, said)
+    said, told = _told_apart(videos, texts, said)
 
     files = {"texts": texts, "videos": videos, "bank_texts": bank_texts, "bank_videos": bank_videos}
     shared = {"texts", "bank_texts"} if sharded and not whole_bank else {"texts"} if sharded else ()
@@ -634,6 +633,17 @@ def check_widths(reference: Embeddings, *others: Embeddings | None) -> None:
                 f"{other.source}: embeddings have d = {other.vectors.shape[1]} but "
                 f"{reference.source} has d = {d}; both must come from the same model"
             )
+
+
+def _told_apart(videos: Path, texts: Path, reading: Reading) -> tuple[Reading, tuple[str, ...]]:
+    """What was said of two sides that are told apart, and a note of how.
+
+    Raises:
+        RerankError: one file for both, and nothing that tells the sides apart.
+    """
+    said, note = _own_arrays(videos, texts, reading)
+    _check_sides(videos, texts, said)
+    return said, note
 
 
 def _own_arrays(videos: Path, texts: Path, reading: Reading) -> tuple[Reading, tuple[str, ...]]:
