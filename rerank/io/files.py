@@ -27,7 +27,8 @@ from rerank.core.errors import FormatError, RerankError
 from rerank.core.exhausted import ran_out
 from rerank.core.shell import word as typed_word
 from rerank.io import cut
-from rerank.io.foreign_kinds import HEAD, HTML, POINTER, TAR, foreign_kind
+from rerank.io.foreign_kinds import ARROW, ARROW_STREAM, HEAD, HTML, POINTER, TAR, foreign_kind
+from rerank.io.recipes import from_arrow
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -170,6 +171,9 @@ def check_known(path: Path, found: str | None) -> None:
         raise FormatError(
             f"{path}: is {found} and not the file itself; get that, in its repository: git lfs pull"
         )
+    if found in (ARROW, ARROW_STREAM):
+        way = from_arrow(path, stream=found == ARROW_STREAM)
+        raise FormatError(f"{path}: is {found}; make it a table of parquet: {way}")
     if found is not None:
         raise FormatError(f"{path}: is {found}, which holds nothing to read; name another file")
 

@@ -7,6 +7,7 @@ from rerank.core.words import Side, words_of
 from rerank.io.files import regular_file, safely
 from rerank.io.frames.pooling import pooling
 from rerank.io.layouts.locate import locate
+from rerank.io.layouts.own_side import names_of_sides
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.opening import opener
 from rerank.io.reading import Reading, side_of
@@ -42,7 +43,8 @@ def look(path: Path, role: str = "", reading: Reading | None = None) -> None:
     with card.load()(path) as container:
         for field in container.fields.values():
             field.check()
-        if side in words_of(Side) and not said:
+        # Of a file of both sides the whole run knows whether it was given for both.
+        if side in words_of(Side) and not said and not names_of_sides(container):
             frames = pooling(reading.pool, raw=reading.pool_raw, where=str(path))
             locate(container, Wanted(pooling=frames, row_numbers=True, side=side))
 

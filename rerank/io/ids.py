@@ -22,6 +22,8 @@ _HEADER = re.compile(
     r"#?\s*([a-z]+[ _-]?)?(ids?|names?|keys?|file_?names?|paths?)|video|image|clip|query|caption",
     re.IGNORECASE,
 )
+# What dictionaries of rows are called: ids, id2idx, video_to_row.
+_OF_ROWS = re.compile(r"(.*[/_2])?(ids?|keys?|names?|idx|index|rows?)")
 # Larger whole numbers have neighbours that are written alike.
 _EXACT = 2.0**53
 
@@ -264,6 +266,24 @@ def _by_row(content: dict[str, Any]) -> list[Any] | None:
     ):
         return None
     return [content[row] for row in rows]
+
+
+def ids_by_row(name: str, content: object) -> list[Any] | None:
+    """The ids of a dictionary of rows, `{id: row}` or `{row: id}`, where its name may say ids.
+
+    >>> ids_by_row("ids", {"b": 1, "a": 0}), ids_by_row("id2idx", {0: "a", 1: "b"})
+    (['a', 'b'], ['a', 'b'])
+    >>> ids_by_row("ids", {"a": 0, "b": 2}), ids_by_row("counts", {"a": 0, "b": 1})
+    (None, None)
+    """
+    if not isinstance(content, dict) or len(content) < 2 or not _OF_ROWS.fullmatch(name.lower()):
+        return None
+    if all(type(value) is str for value in content.values()):
+        return _by_row({str(key): value for key, value in content.items()})
+    rows = [row for row in content.values() if type(row) is int]
+    if len(rows) < len(content) or sorted(rows) != list(range(len(rows))):
+        return None
+    return sorted(content, key=content.__getitem__)
 
 
 def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:

@@ -15,7 +15,7 @@ from rerank.io.frames.meanings import is_something_else, meaning_of
 
 _DIGITS = re.compile(r"\d+")
 # What speaks of a file as a whole.
-_SETTINGS = {
+SETTINGS = {
     "meta", "metadata", "info", "config", "attrs", "args", "params", "settings", "options", "note",
     "notes", "comment", "readme", "model", "schema", "dim", "dims", "size", "shape",
     "format", "created", "license", "history", "stats", "mean", "std", "norm", "fp16", "sha256",
@@ -43,7 +43,7 @@ class NamesOfItems:
         """Whether a name is built like them."""
         if _DIGITS.search(name) and _DIGITS.sub("0", name) in self.counted:
             return True
-        if name.lower() in _SETTINGS or is_something_else(name) or meaning_of(name):
+        if name.lower() in SETTINGS or is_something_else(name) or meaning_of(name):
             return False
         ending = PurePosixPath(name).suffix
         if ending and self.endings == {ending}:
@@ -111,7 +111,7 @@ def refuse_missing(container: Container, items: Mapping[str, Field]) -> None:
         if candidate not in items:
             held.setdefault(candidate, []).append("/".join(parts[depth:]))
     said = {each: _what(container, before + each, inside, after) for each, inside in held.items()}
-    empty = [each for each in held if said[each] == NOTHING and each.lower() not in _SETTINGS]
+    empty = [each for each in held if said[each] == NOTHING and each.lower() not in SETTINGS]
     found = empty or list(filter(NamesOfItems(items).has, held))
     if 0 < len(found) < len(items):
         raise FormatError(

@@ -207,6 +207,30 @@ def by_sorted_names(file: Path, stem: str, others: Sequence[str]) -> str:
     )
 
 
+def from_arrow(path: Path, *, stream: bool) -> str:
+    """Turns a table of Arrow, or a stream of one, into a table of parquet."""
+    out = _text(free(path.with_suffix(".parquet")))
+    read = f"f.read_table({_text(path)})"
+    if stream:
+        read = f"a.ipc.open_stream(open({_text(path)}, {quoted('rb')})).read_all()"
+    return _command(
+        f"import pyarrow as a, pyarrow.feather as f, pyarrow.parquet as q; "
+        f"q.write_table({read}, {out})"
+    )
+
+
+def from_arrow_folder(folder: Path) -> str:
+    """Turns the streams of Arrow in a folder, in the order of their names, into one of parquet."""
+    # What else lies there are remains of earlier steps.
+    called = "data-*.arrow" if any(folder.glob("data-*.arrow")) else "*.arrow"
+    parts = f"sorted(pathlib.Path({_text(folder)}).glob({quoted(called)}))"
+    return _command(
+        "import pathlib, pyarrow as a, pyarrow.parquet as q; q.write_table(a.concat_tables("
+        f"[a.ipc.open_stream(p.open({quoted('rb')})).read_all() for p in {parts}]), "
+        f"{_text(free(folder.with_name(f'{folder.name}.parquet')))})"
+    )
+
+
 def from_numbers(path: Path) -> str:
     """Turns rows of numbers with blanks between them, as numpy.savetxt writes, into npy."""
     out = free(path.with_suffix(".npy"))

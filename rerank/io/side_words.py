@@ -35,6 +35,22 @@ VIDEO_LISTS = (
     "gold", "golds", "goldids",
 )  # fmt: skip
 
+# Lists of what one of is right, beside an answer; those of the second kind are right without one.
+CANDIDATE_LISTS = (
+    "candidates", "options", "choices", "candidateids", "candidatevideos", "candidatevideoids",
+    "candidateimages", "candidateimageids", "candidateitems", "candidateitemids", "videos",
+    "images", "items", "texts",
+)  # fmt: skip
+NEUTRAL_LISTS = ("videoids", "imageids", "itemids", "docids", "corpusids", "galleryids")
+
+# Which of them is right: its place, or its name.
+_ANSWERS = ("answer", "correct", "gt", "gold", "positive", "target", "label", "right", "true")
+ANSWER_FIELDS = (
+    *(f"{word}{kind}" for word in _ANSWERS for kind in ("idx", "index", "place", "position")),
+    "answer", "answerid", "correctanswer", "correctoption", "correctchoice", "correct", "correctid",
+    "gold", "goldid", "target", "targetid", "positive", "positiveid", "label",
+)  # fmt: skip
+
 GRADE_FIELDS = (
     "relevance", "grade", "score", "rel", "label", "gain", "relevancescore", "escilabel",
     "judgment", "judgement", "grades", "rating", "relevant", "isrelevant", "match", "ismatch",
@@ -73,6 +89,12 @@ _NO_MATRIX = {
 }  # fmt: skip
 
 _COLUMN = "(id|idx|index|row|name)?s?"
+
+# Fields of triplets.
+_ITEM = "(video|image|item|doc|document|passage|clip)?(id|name)?s?"
+_POSITIVE = re.compile(f"pos(itive)?s?{_ITEM}")
+_NEGATIVE = re.compile(f"(hard)?neg(ative)?s?{_ITEM}\\d*")
+_ANCHOR = re.compile(r"anchor(text|caption|query|sentence)?(id)?s?")
 
 # An index, two sides and a grade.
 _MOST_COLUMNS = 4
@@ -178,6 +200,38 @@ def sides_in_words(header: Sequence[str]) -> tuple[str, str] | None:
     if not says:
         return None
     return (sides[0], sides[1]) if says == "text-video" else (sides[1], sides[0])
+
+
+def of_triplet(header: Sequence[str]) -> dict[str, str]:
+    """What the fields of a triplet are called otherwise: its text, and what is right for it.
+
+    >>> of_triplet(["anchor", "pos", "neg"]), of_triplet(["query_id", "positive", "negative"])
+    ({'anchor': 'query', 'pos': 'video_id'}, {})
+    """
+    words = {name: plain(name) for name in header}
+    anchor = next((name for name, word in words.items() if _ANCHOR.fullmatch(word)), None)
+    positive = next((name for name, word in words.items() if _POSITIVE.fullmatch(word)), None)
+    negative = any(map(_NEGATIVE.fullmatch, words.values()))
+    video = first_field(header, VIDEO_FIELDS)
+    made: dict[str, str] = {}
+    if anchor and (positive or video) and not first_field(header, (*TEXT_FIELDS, *CAPTION_FIELDS)):
+        made[anchor] = "query"
+    if positive and video is None and (anchor or negative):
+        made[positive] = "video_id"
+    return made
+
+
+def _of_choice(header: Sequence[str]) -> dict[str, str]:
+    """What a list of candidates with an answer beside it is called otherwise."""
+    listed = first_field(header, CANDIDATE_LISTS)
+    others = [name for name in header if name != listed]
+    graded = (name for name in others if plain(name).removesuffix("s") in GRADE_FIELDS)
+    answer = first_field(others, ANSWER_FIELDS) or next(graded, None)
+    if listed is None or answer is None:
+        return {}
+    sides = [name for name in header if name not in (listed, answer)]
+    of_video = first_field(sides, VIDEO_FIELDS) is not None
+    return {listed: "caption" if of_video else "video_id", answer: "answer"}
 
 
 def numbers_rows(name: str) -> bool:
@@ -312,6 +366,8 @@ def _rows_first(words: Sequence[str]) -> Iterator[str]:
 
 def names_both(header: Sequence[str]) -> bool:
     """Whether a header names a video, and a text or captions."""
+    called = of_triplet(header) or _of_choice(header)
+    header = [called.get(name, name) for name in header] if called else header
     video = first_field(header, VIDEO_FIELDS)
     rest = [name for name in header if name != video]
     numbered = [name for name in rest if _NUMBERED_CAPTION.fullmatch(plain(name))]

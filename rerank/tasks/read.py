@@ -24,6 +24,7 @@ from rerank.core.wording import either, label, option
 from rerank.io import Embeddings, Reading, ScoreMatrix
 from rerank.io.files import named, read_text, regular_file
 from rerank.io.layouts.locate import holds
+from rerank.io.layouts.own_side import names_of_sides
 from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, is_truth, side_of
@@ -514,14 +515,14 @@ def read_inputs(
         raise RerankError(f"{missing} is missing: give --videos and --texts, or --sims")
     check_said(said, {"texts": texts, "videos": videos, "bank_texts": bank_texts,
                       "bank_videos": bank_videos})  # fmt: skip
-    _check_sides(videos, texts, said)
+    said, told = _told_apart(videos, texts, said)
 
     files = {"texts": texts, "videos": videos, "bank_texts": bank_texts, "bank_videos": bank_videos}
     shared = {"texts", "bank_texts"} if sharded and not whole_bank else {"texts"} if sharded else ()
     # Nothing asks for names in a bank but its ground truth.
     bank_numbers = bank_gt is None or str(bank_gt) == "diagonal"
     held: dict[str, Embeddings] = {}
-    of_frames: list[str] = []
+    of_frames: list[str] = list(told)
     for role, path in files.items():
         if path is None:
             continue
@@ -635,6 +636,37 @@ def check_widths(reference: Embeddings, *others: Embeddings | None) -> None:
             )
         if other is not None:
             check_columns(reference, other)
+
+
+def _told_apart(videos: Path, texts: Path, reading: Reading) -> tuple[Reading, tuple[str, ...]]:
+    """What was said of two sides that are told apart, and a note of how.
+
+    Raises:
+        RerankError: one file for both, and nothing that tells the sides apart.
+    """
+    said, note = _own_arrays(videos, texts, reading)
+    _check_sides(videos, texts, said)
+    return said, note
+
+
+def _own_arrays(videos: Path, texts: Path, reading: Reading) -> tuple[Reading, tuple[str, ...]]:
+    """What was said, with the array of each side where one file has both by name; and a note."""
+    settings = ("dataset", "embedding_column")
+    if os.path.realpath(videos) != os.path.realpath(texts) or any(
+        reading.named(setting, side)[0] for setting in settings for side in ("videos", "texts")
+    ):
+        return reading, ()
+    with open_container(videos) as container:
+        own = names_of_sides(container)
+        setting = settings[0 if container.per_item else 1]
+    if not own:
+        return reading, ()
+    note = (
+        f"{videos}: has both sides; takes {named([own['texts']])} as the texts and "
+        f"{named([own['videos']])} as the videos, by their names"
+    )
+    names = tuple(f"{side}={name}" for side, name in own.items())
+    return replace(reading, **{setting: (*getattr(reading, setting), *names)}), (note,)
 
 
 def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:

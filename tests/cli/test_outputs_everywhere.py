@@ -238,7 +238,10 @@ def test_a_folder_that_is_no_input_is_the_fault_and_not_the_output_in_it(work):
     (work / "o.h5").touch()
     line = ["apply", "--texts", "t.h5", "--out", "o.h5", "--videos"]
     _, err = run(*line, ".", cwd=work, code=2)
-    assert err == ("error: .: is a directory; name the file inside it, or a folder of <id>.npy\n")
+    assert err == (
+        "error: .: is a directory; name the file inside it, or a folder of <id>.npy, .npz, "
+        ".pt, .h5, .safetensors or .json\n"
+    )
     (work / "v").mkdir()
     for i in range(N):
         np.save(work / "v" / f"v{i}.npy", np.ones(D))

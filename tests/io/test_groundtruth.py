@@ -1246,3 +1246,148 @@ def test_ids_that_are_paths_are_matched_without_their_folders_where_that_tells_a
 def test_names_that_only_their_folders_tell_apart_stay_apart(tmp_path):
     with pytest.raises(FormatError, match="neither the id of a text"):
         read(tmp_path, {"t0": "a/v0", "t1": "b/v0"}, texts=["t0", "t1"], videos=["c/v0", "c/v1"])
+
+
+# --- candidates, triplets and grades above 0 ------------------------------------------------
+
+
+def in_all_forms(tmp_path, records, ending):
+    """Records as one file of a kind; nothing where a table of text has no place for lists."""
+    path = tmp_path / f"gt.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(records), path)
+    elif ending == "csv":
+        pd.DataFrame(records).to_csv(path, index=False)
+    elif ending == "jsonl":
+        path.write_text("\n".join(map(json.dumps, records)))
+    else:
+        path.write_text(json.dumps(records))
+    return path
+
+
+CHOICES = [["v3", "v1"], ["v1", "v2", "v3"], ["v2", "v3"], ["v2", "v1"]]
+RIGHT = ["v1", "v2", "v3", "v2"]
+
+
+def choices(listed, answer, values, side="query_id"):
+    each = zip(TEXTS, CHOICES, values, strict=True)
+    return [{side: text, listed: names, answer: value} for text, names, value in each]
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "parquet"])
+@pytest.mark.parametrize("listed", ["candidates", "options", "video_ids", "candidate_videos"])
+@pytest.mark.parametrize("answer", ["answer", "answer_idx", "correct_idx", "gold", "target"])
+@pytest.mark.parametrize("told", ["place", "from one", "name"])
+def test_of_candidates_the_one_that_the_answer_says_is_right(
+    tmp_path, ending, listed, answer, told
+):
+    places = [names.index(name) for names, name in zip(CHOICES, RIGHT, strict=True)]
+    values = {"place": places, "from one": [at + 1 for at in places], "name": RIGHT}[told]
+    path = in_all_forms(tmp_path, choices(listed, answer, values), ending)
+    assert rows(read_ground_truth(path, TEXTS, VIDEOS)) == [[1], [2], [0], [2]]
+
+
+@pytest.mark.parametrize("ending", ["json", "parquet"])
+def test_of_candidates_with_labels_those_above_0_are_right(tmp_path, ending):
+    labels = [[int(x == y) for x in names] for names, y in zip(CHOICES, RIGHT, strict=True)]
+    path = in_all_forms(tmp_path, choices("candidates", "labels", labels), ending)
+    assert rows(read_ground_truth(path, TEXTS, VIDEOS)) == [[1], [2], [0], [2]]
+
+
+@pytest.mark.parametrize("listed", ["candidates", "captions"])
+def test_of_captions_of_a_video_the_one_that_the_answer_says_is_right(tmp_path, listed):
+    records = [
+        {"video_id": "v1", listed: ["a cat", "a dog"], "answer": 1},
+        {"video_id": "v2", listed: ["a cat", "a dog"], "answer": 0},
+    ]
+    truth = read(tmp_path, records, texts=["a dog", "a cat"], videos=["v1", "v2"])
+    assert rows(truth) == [[0], [1]]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([1, 2, 1, 1], r"the places 1, 2 under 'answer' may count from 0 or from 1"),
+        ([1, 1, 7, 0], r"entry 2 has 7 as its 'answer', which is neither one of its candidates"),
+        (["v1", "v2", "B", "v2"], "entry 2 has 'B' as its 'answer'"),
+        ([1, 1, None, 0], "entry 2 has no 'answer' as the first has"),
+    ],
+)
+@pytest.mark.parametrize("listed", ["candidates", "video_ids"])
+def test_an_answer_that_may_be_any_is_asked_about(tmp_path, listed, values, words):
+    with pytest.raises(FormatError, match=words):
+        read(tmp_path, choices(listed, "answer", values))
+
+
+def test_an_answer_that_may_be_a_name_or_a_place_is_asked_about(tmp_path):
+    records = [{"query_id": "t1", "candidates": [1, 0, 2], "answer": 1},
+               {"query_id": "t2", "candidates": [2, 1, 0], "answer": 0}]  # fmt: skip
+    with pytest.raises(FormatError, match="may be places or names"):
+        read(tmp_path, records, texts=["t1", "t2"], videos=["0", "1", "2"])
+
+
+@pytest.mark.parametrize("listed", ["captions", "texts"])
+@pytest.mark.parametrize("answer", ["label", "target"])
+def test_a_class_of_a_video_chooses_none_of_its_captions(tmp_path, listed, answer):
+    records = [{"video_id": name, listed: ["a cat", f"a dog {name}"], answer: at}
+               for at, name in enumerate(["v1", "v2"])]  # fmt: skip
+    texts = ["a cat", "a dog v1", "a dog v2"]
+    if listed == "texts":
+        with pytest.raises(FormatError, match="names no text"):
+            read(tmp_path, records, texts=texts, videos=["v1", "v2"])
+    else:
+        found = read(tmp_path, records, texts=texts, videos=["v1", "v2"])
+        assert rows(found) == [[0, 1], [0], [1]]
+
+
+def test_a_label_beside_videos_grades_all_or_is_asked_about(tmp_path):
+    assert rows(read(tmp_path, choices("video_ids", "label", [1, 1, 1, 1])))[0] == [0, 1]
+    with pytest.raises(FormatError, match="may say which of its 'video_ids' is right, or grade"):
+        read(tmp_path, choices("video_ids", "label", [1, 1, 0, 0]))
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("anchor", ["anchor", "anchor_text", "query", "text", "query_id"])
+@pytest.mark.parametrize(
+    ("positive", "negative"),
+    [("positive", "negative"), ("pos", "neg"), ("positives", "negatives"), ("pos_id", "neg_id"),
+     ("positive_video_id", "negative_video_id"), ("video_id", "hard_negative")],
+)  # fmt: skip
+@pytest.mark.parametrize("listed", [False, True])
+def test_triplets_are_pairs_of_what_is_right(tmp_path, ending, anchor, positive, negative, listed):
+    if listed and ending == "csv":
+        return
+    records = []
+    for text, right in zip(TEXTS, EXPECTED, strict=True):
+        names = [VIDEOS[row] for row in right]
+        others = [name for name in VIDEOS[:3] if name not in names]
+        if listed:
+            records.append({anchor: text, positive: names, negative: others})
+        else:
+            records += [{anchor: text, positive: x, negative: y} for x in names for y in others]
+    path = in_all_forms(tmp_path, records, ending)
+    assert rows(read_ground_truth(path, TEXTS, VIDEOS)) == EXPECTED
+
+
+MEASURED = "query_id,video_id,{}\nt1,v1,{}\nt1,v3,{}\nt2,v2,{}\nt3,v3,{}\n12,v2,{}\n"
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("score", 0.1, 0.9), ("rating", 1, 5)])
+def test_measured_grades_that_are_all_above_0_are_asked_about(tmp_path, name, low, high):
+    values = [high, low, high, high, high]
+    with pytest.raises(FormatError, match=f"its grades '{name}', such as {low:.1f}, {high:.1f} of"):
+        read(tmp_path, MEASURED.format(name, *values), name="gt.csv")
+    # Where one is not right the rest are, and whole scores are those of TREC.
+    values[1] = 0
+    assert rows(read(tmp_path, MEASURED.format(name, *values), name="gt.csv"))[0] == [1]
+    for right in (MEASURED.format("score", 2, 1, 1, 1, 1), MEASURED.format(name, *[high] * 5),
+                  MEASURED.format("relevance", high, low, high, high, high)):  # fmt: skip
+        assert rows(read(tmp_path, right, name="gt.csv"))[0] == [0, 1]
+
+
+def test_decimals_of_relevance_above_0_are_right_and_that_is_said(tmp_path):
+    truth = read(tmp_path, MEASURED.format("relevance_score", 0.9, 0.1, 1, 1, 1), name="gt.csv")
+    assert rows(truth)[0] == [0, 1]
+    assert "such as 0.1, 0.9 of one text, are all above 0, so every pair counts" in truth.notes[0]
+    truth = read(tmp_path, MEASURED.format("relevance_score", 0.9, 0, 1, 1, 1), name="gt.csv")
+    assert rows(truth)[0] == [1] and not truth.notes

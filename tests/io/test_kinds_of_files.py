@@ -328,6 +328,106 @@ def test_a_folder_of_one_array_for_each_id(tmp_path):
     np.testing.assert_allclose(found.vectors, expected, atol=1e-6)
 
 
+def folder_of(path, kind, arrays, name="features"):
+    """A folder with a file for each item; `bare` files hold an array without a name."""
+    path.mkdir()
+    for item, array in arrays.items():
+        bare, ending = kind.startswith("bare"), kind.rpartition(".")[2]
+        file = path / f"{item}.{ending}"
+        if ending == "npy":
+            np.save(file, array)
+        elif bare and ending in ("pt", "pth"):
+            torch.save(torch.tensor(array), file)
+        elif bare and ending == "npz":
+            np.savez(file, array)
+        elif bare and ending == "json":
+            file.write_text(json.dumps(array.tolist()))
+        else:
+            write_named(file, {name: array})
+    return path
+
+
+KINDS_OF_ITEMS = [
+    "bare.pt", "bare.pth", ".pt", ".h5", "bare.npz", ".npz", ".safetensors", "bare.json", ".json",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("framed", [False, True])
+@pytest.mark.parametrize("kind", KINDS_OF_ITEMS)
+def test_a_folder_with_a_file_for_each_item_is_read_as_one_of_numpy(tmp_path, kind, framed):
+    made = np.random.default_rng(0)
+    arrays = {name: made.normal(size=(i + 2, D) if framed else D) for i, name in enumerate(IDS)}
+    of_numpy = folder_of(tmp_path / "numpy", "npy", arrays)
+    folder = folder_of(tmp_path / "items", kind, arrays)
+    if framed:
+        with pytest.raises(FormatError, match="every item has several rows"):
+            read_embeddings(folder)
+        for path in (of_numpy, folder):
+            (path / "lengths.json").write_text(json.dumps(dict.fromkeys(IDS, 2)))
+    want, found = (read_embeddings(path, pool="mean") for path in (of_numpy, folder))
+    assert found.ids == want.ids == tuple(IDS)
+    np.testing.assert_allclose(found.vectors, want.vectors, rtol=1e-6)
+
+
+def test_what_is_told_of_an_item_in_its_file_counts_for_it(tmp_path):
+    frames = {name: np.random.default_rng(i).normal(size=(3, D)) for i, name in enumerate(IDS)}
+    want = [units(frames[name])[:2].mean(axis=0) for name in IDS]
+    by_mask = tmp_path / "mask"
+    by_mask.mkdir()
+    for name, array in frames.items():
+        np.savez(by_mask / f"{name}.npz", features=array, mask=[1, 1, 0], fps=25.0, title="a dog")
+    by_attribute = folder_of(tmp_path / "attribute", ".h5", frames)
+    for file in by_attribute.iterdir():
+        with h5py.File(file, "a") as f:
+            f["features"].attrs["num_frames"] = 2
+    for folder in (by_mask, by_attribute):
+        np.testing.assert_allclose(read_embeddings(folder, pool="mean").vectors, want, atol=1e-6)
+
+
+def test_several_arrays_in_the_file_of_each_item_are_asked_about(tmp_path):
+    folder = tmp_path / "items"
+    folder.mkdir()
+    for name, row in zip(IDS, rows(), strict=True):
+        np.savez(folder / f"{name}.npz", rgb=row, flow=-row)
+    with pytest.raises(FormatError, match=r"several arrays: 'flow', 'rgb'.*dataset='flow'"):
+        read_embeddings(folder)
+    np.testing.assert_array_equal(read_embeddings(folder, dataset="rgb").vectors, rows())
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "words"),
+    [
+        ("bare.json", '{"title": "a dog"}', "holds no vector, and 5 files beside it do"),
+        ("bare.json", "[0.5, 1", "is not valid JSON"),
+        ("bare.pt", "", "is empty"),
+        (".npz", "PK", "cut short|cannot be read"),
+    ],
+)
+def test_a_file_without_its_vector_is_named_and_no_item_is_left_out(tmp_path, kind, content, words):
+    folder = folder_of(tmp_path / "items", kind, dict(zip(IDS, rows(), strict=True)))
+    file = folder / f"v3.{kind.rpartition('.')[2]}"
+    file.write_text(content)
+    with pytest.raises(FormatError, match=rf"v3\..*({words})"):
+        read_embeddings(folder)
+
+
+def test_a_folder_of_other_files_is_no_folder_of_items(tmp_path):
+    for sides in ("two", "captions", "mixed"):
+        (tmp_path / sides).mkdir()
+    for side in ("texts", "videos"):
+        h5(tmp_path / "two" / f"{side}.h5", embeddings=rows(), ids=[f"{side}{i}" for i in IDS])
+        (tmp_path / "captions" / f"{side}.json").write_text('{"caption": "a dog"}')
+    np.savez(tmp_path / "mixed" / "v0.npz", rows()[0])
+    torch.save(torch.tensor(rows()[1]), tmp_path / "mixed" / "v1.pt")
+    for folder in ("two", "captions", "mixed"):
+        with pytest.raises(FormatError, match="is a directory; name the file inside it"):
+            read_embeddings(tmp_path / folder)
+    same = folder_of(tmp_path / "same", "bare.pt", dict(zip(IDS, rows(), strict=True)))
+    torch.save(torch.tensor(rows()[0]), same / "v3.pth")
+    with pytest.raises(FormatError, match=r"v3\.pth: has the name of another file"):
+        read_embeddings(same)
+
+
 # --- other programs ------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from rerank.io import Embeddings, Norms, read_embeddings, read_scores, write_emb
 from rerank.io.layouts.locate import locate
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.opening import open_container
-from tests.io_writers import ARROW, IDS, LAYOUTS, N, in_order, vectors, write, write_named
+from tests.io_writers import ARROW, IDS, LAYOUTS, D, N, in_order, vectors, write, write_named
 
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
@@ -717,3 +717,111 @@ def test_lists_of_frames_beside_vectors_are_no_embeddings(tmp_path):
     read_embeddings(tmp_path / "v.parquet", pool="mean", embedding_column="clip")
     write_lists_of_frames(tmp_path / "v.json", frames, lengths=[1, 1, 2, 1])
     assert read_embeddings(tmp_path / "v.json", pool="mean").vectors.shape == (4, 4)
+
+
+@pytest.mark.parametrize("about", ["meta", "config", "info"])
+@pytest.mark.parametrize("leaf", ["embeddings", "feat", "clip"])
+def test_a_group_about_the_file_blocks_nothing(tmp_path, about, leaf):
+    x = vectors()
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file[f"visual/{leaf}"], file["visual/ids"] = x, IDS
+        file[f"{about}/fps"], file[f"{about}/mean"] = np.ones(N), x.mean(0)
+        file[f"{about}/model"] = "clip"
+        file["fps"] = np.full(N, 25.0)
+    found = read_embeddings(tmp_path / "v.h5")
+    assert found.ids == tuple(IDS)
+    np.testing.assert_array_equal(found.vectors, x)
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "pt"])
+@pytest.mark.parametrize("framed", [False, True])
+def test_a_number_of_each_item_beside_them_is_no_item(tmp_path, ending, framed):
+    x, ids = vectors(), [f"v{i}" for i in range(N)]
+    items = {
+        name: np.stack([row, row]) if framed else row for name, row in zip(ids, x, strict=True)
+    }
+    path = write_named(tmp_path / f"v.{ending}", items | {"fps": np.full(N, 25.0)})
+    found = read_embeddings(path, pool="mean", pool_raw=True)
+    assert found.ids == tuple(ids)
+    np.testing.assert_allclose(found.vectors, x, rtol=1e-6)
+
+
+def test_a_group_about_the_file_that_is_like_an_item_is_one(tmp_path):
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        for name in ("v0", "v1", "meta"):
+            file[f"{name}/feat"] = vectors()[0]
+    assert read_embeddings(tmp_path / "v.h5").ids == ("meta", "v0", "v1")
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file["feats/x"], file["meta/ids"] = vectors(), IDS
+        file["feats/mean"] = vectors()[0]
+    with pytest.raises(FormatError, match="'meta/ids'"):
+        read_embeddings(tmp_path / "w.h5")
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "pt"])
+@pytest.mark.parametrize("framed", [False, True])
+def test_ids_beside_arrays_called_by_numbers_name_them(tmp_path, ending, framed):
+    x = np.random.default_rng(0).normal(size=(12, D)).astype("f4")
+    ids = [f"w{i}" for i in range(12)]
+    items = {str(i): np.stack([row, row]) if framed else row for i, row in enumerate(x)}
+    path = write_named(tmp_path / f"v.{ending}", items | {"ids": ids})
+    found = read_embeddings(path, pool="mean", pool_raw=True)
+    assert found.ids == tuple(ids)
+    np.testing.assert_allclose(found.vectors, x, rtol=1e-6)
+    path = write_named(tmp_path / f"twice.{ending}", items | {"ids": [*ids[:-1], "w0"]})
+    with pytest.raises(FormatError, match="the id 'w0' stands in row 0 and again in row 11"):
+        read_embeddings(path, pool="mean")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("ending", ["pt", "json"])
+@pytest.mark.parametrize("name", ["ids", "id2idx"])
+def test_a_dictionary_of_rows_beside_a_matrix_names_them(tmp_path, turned, ending, name):
+    order = [4, 2, 0, 6, 1, 3, 5]
+    rows = {IDS[row]: row for row in order}
+    held = {row: IDS[row] for row in range(N)} if turned else rows
+    path = tmp_path / f"v.{ending}"
+    if ending == "pt":
+        torch.save({"embeddings": torch.tensor(vectors()), name: held}, path)
+    else:
+        path.write_text(json.dumps({"embeddings": vectors().tolist(), name: held}))
+    if name != "ids":
+        with pytest.raises(FormatError, match="id_column='id2idx'"):
+            read_embeddings(path)
+    found = read_embeddings(path, id_column=name)
+    assert found.ids == tuple(IDS)
+    np.testing.assert_allclose(found.vectors, vectors())
+
+
+CLASSES = ["dog", "cat", "dog", "cow", "cat", "dog", "cow"]
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "pt", "parquet"])
+@pytest.mark.parametrize(
+    ("classes", "ids"),
+    [("label", "id"), ("names", "id"), ("name", "video_id"), ("keys", "image_id")],
+)
+def test_words_that_come_again_block_no_ids_that_name_every_row(tmp_path, ending, classes, ids):
+    path = tmp_path / f"v.{ending}"
+    if ending == "parquet":
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table({classes: CLASSES, "emb": vectors().tolist(), ids: IDS}), path)
+    else:
+        held = torch.tensor(vectors()) if ending == "pt" else vectors()
+        write_named(path, {classes: CLASSES, "embeddings": held, ids: IDS})
+    assert read_embeddings(path).ids == tuple(IDS)
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz", "pt", "parquet"])
+@pytest.mark.parametrize("named", [False, True])
+def test_words_that_come_again_are_not_said_to_be_ids(tmp_path, ending, named):
+    path, more = tmp_path / f"v.{ending}", {"video": IDS} if named else {}
+    if ending == "parquet":
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table({"label": CLASSES, "emb": vectors().tolist(), **more}), path)
+    else:
+        held = torch.tensor(vectors()) if ending == "pt" else vectors()
+        write_named(path, {"label": CLASSES, "embeddings": held, **more})
+    with pytest.raises(FormatError, match="there are no ids for its rows") as caught:
+        read_embeddings(path)
+    assert "label" not in str(caught.value) and ("'video'" in str(caught.value)) == named

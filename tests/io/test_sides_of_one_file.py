@@ -12,6 +12,7 @@ import torch
 from rerank.core.errors import FormatError
 from rerank.io import read_embeddings
 from tests.cli.test_cli import run
+from tests.io_writers import write_named
 
 ROWS = np.random.default_rng(0).normal(size=(6, 4)).astype("f4")
 TEXTS, VIDEOS = [f"t{i}" for i in range(6)], [f"v{i}" for i in range(6)]
@@ -235,3 +236,40 @@ def test_ids_of_another_group_are_not_taken(tmp_path):
         file["vids"] = VIDEOS
     found = read_embeddings(tmp_path / "x.h5", dataset="test/feat", side="videos")
     assert found.ids == tuple(VIDEOS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("h5", "videos texts"), ("npz", "video_embeddings text_embeddings"),
+     ("pt", "clip_video clip_text"), ("h5", "videos/embeddings texts/embeddings")],
+)  # fmt: skip
+def test_one_file_for_both_sides_gives_each_what_is_called_like_it(tmp_path, kind, names):
+    video, text = names.split()
+    ids = [f"{name.rpartition('/')[0]}/ids" if "/" in name else side
+           for name, side in ((video, "video_ids"), (text, "text_ids"))]  # fmt: skip
+    arrays = {video: -ROWS, text: ROWS, ids[0]: VIDEOS, ids[1]: TEXTS}
+    write_named(tmp_path / f"both.{kind}", arrays)
+    for side, rows, own in (("videos", -ROWS, VIDEOS), ("texts", ROWS, TEXTS)):
+        np.savez(tmp_path / f"{side}.npz", embeddings=rows, ids=own)
+    (tmp_path / "gt.json").write_text(json.dumps(dict(zip(TEXTS, VIDEOS, strict=True))))
+    both = ["--videos", f"both.{kind}", "--texts", f"both.{kind}"]
+    apart = ["--videos", "videos.npz", "--texts", "texts.npz"]
+    out, said = run("eval", *both, "--gt", "gt.json", "--json", cwd=tmp_path)
+    want, _ = run("eval", *apart, "--gt", "gt.json", "--json", cwd=tmp_path)
+    assert json.loads(out) == json.loads(want)
+    top = [name.partition("/")[0] for name in (text, video)]
+    note = f"has both sides; takes '{top[0]}' as the texts and '{top[1]}' as the videos"
+    assert note in said + out
+    # What is said of one file alone is asked about as before.
+    _, said = run("apply", *both[:2], *apart[2:], "--out", "o.h5", cwd=tmp_path, code=2)
+    assert "--dataset videos=" in said
+
+
+def test_one_file_for_both_sides_is_asked_about_where_its_names_do_not_tell(tmp_path):
+    np.savez(tmp_path / "both.npz", a=ROWS, b=-ROWS, text_ids=TEXTS, video_ids=VIDEOS)
+    both = ["--videos", "both.npz", "--texts", "both.npz"]
+    _, said = run("apply", *both, "--out", "o.h5", cwd=tmp_path, code=2)
+    assert "'a', 'b' could all be the embeddings" in said
+    np.savez(tmp_path / "both.npz", text=ROWS, video=-ROWS, image=ROWS + 1, ids=TEXTS)
+    _, said = run("apply", *both, "--out", "o.h5", cwd=tmp_path, code=2)
+    assert "could all be the embeddings" in said

@@ -8,6 +8,7 @@ import sys
 import h5py
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as parquet
 import pytest
 
@@ -170,3 +171,45 @@ def test_ids_of_mongodb_are_read(tmp_path, name, long, monkeypatch):
     found = read_embeddings(path, id_column="_id")
     assert list(found.ids) == ids and np.array_equal(found.vectors, ROWS)
     assert "name one with id_column" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "kind", ["file.arrow", "stream.arrow", "v.feather", "dataset", "called.pt"]
+)
+@pytest.mark.parametrize("use", ["embeddings", "truth"])
+def test_tables_of_arrow_are_made_parquet_by_the_recipe(tmp_path, kind, use):
+    columns = {"query_id": ["t0", "t1"], "video_id": ["v1", "v0"]}
+    if use == "embeddings":
+        columns = {"id": ["v1", "v0"], "embedding": [[1.0, 2.0], [3.0, 4.0]]}
+    table, path = pa.table(columns), tmp_path / kind
+    if kind == "v.feather":
+        feather.write_feather(table, str(path))
+    elif kind == "dataset":
+        path.mkdir()
+        for name, part in (("data-00000-of-00002", table[:1]), ("data-00001-of-00002", table[1:]),
+                           ("cache-5d1a", table[:1])):  # fmt: skip
+            with pa.ipc.new_stream(str(path / f"{name}.arrow"), table.schema) as out:
+                out.write_table(part)
+        (path / "state.json").write_text("{}")
+        with pytest.raises(FormatError, match=r"holds folders of datasets; name one of .*dataset"):
+            read_embeddings(tmp_path)
+    else:
+        new = pa.ipc.new_file if kind == "file.arrow" else pa.ipc.new_stream
+        with new(str(path), table.schema) as out:
+            out.write_table(table)
+    if use == "truth" and kind == "dataset":
+        return
+    with pytest.raises(FormatError, match="make it a table of parquet: ") as caught:
+        if use == "truth":
+            read_ground_truth(path, ["t0", "t1"], ["v0", "v1"])
+        else:
+            read_embeddings(path)
+    way = str(caught.value).partition("make it a table of parquet: ")[2]
+    subprocess.run([sys.executable, *shlex.split(way)[1:]], check=True, cwd=tmp_path)
+    made = path.with_suffix(".parquet")
+    if use == "truth":
+        found = read_ground_truth(made, ["t0", "t1"], ["v0", "v1"])
+        assert [list(rows) for rows in found.positives] == [[1], [0]]
+    else:
+        found = read_embeddings(made)
+        assert found.ids == ("v1", "v0") and found.vectors.tolist() == [[1.0, 2.0], [3.0, 4.0]]

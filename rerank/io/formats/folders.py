@@ -12,10 +12,12 @@ from rerank.core.shell import word
 from rerank.io.container import ID_NAMES, MORE_ID_NAMES, Container
 from rerank.io.field import Field
 from rerank.io.files import named, regular_file
+from rerank.io.formats.item_folders import items_of_folder
 from rerank.io.formats.npy import npy_field
 from rerank.io.formats.registry import file_format
 from rerank.io.frames.meanings import is_file_of_frames
 from rerank.io.ids import find_sidecar
+from rerank.io.recipes import from_arrow_folder
 from rerank.io.splits import OF_FILES, split_of_file
 
 _TIERS = (ID_NAMES, *MORE_ID_NAMES)
@@ -26,7 +28,7 @@ _PART = re.compile(r"(?P<kind>.+)_emb_(?P<number>\d+)\.npy")
 
 @file_format(
     "folder",
-    help="clip-retrieval, parts of a parquet table, or one <id>.npy for each item",
+    help="clip-retrieval, parts of a parquet table, or a file of one array for each item",
     folder=True,
     order=8,
 )
@@ -91,11 +93,21 @@ def open_folder(path: Path) -> Iterator[Container]:
             yield Container(path, fields)
         elif tables:
             yield _parts(path, [_table(stack, part) for part in tables])
+        elif any(path.glob("*.arrow")):
+            raise FormatError(
+                f"{path}: is a dataset that the library datasets saved; make it a table of "
+                f"parquet: {from_arrow_folder(path)}"
+            )
+        elif datasets := sorted(str(part.parent) for part in path.glob("*/state.json")):
+            raise FormatError(f"{path}: holds folders of datasets; name one of {_ways(datasets)}")
+        elif (items := items_of_folder(path)) is not None:
+            yield items
         elif below:
             raise FormatError(f"{path}: holds folders of arrays; name one of {named(below)}")
         else:
             raise FormatError(
-                f"{path}: is a directory; name the file inside it, or a folder of <id>.npy"
+                f"{path}: is a directory; name the file inside it, or a folder of "
+                "<id>.npy, .npz, .pt, .h5, .safetensors or .json"
             )
 
 

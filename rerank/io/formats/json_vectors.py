@@ -19,6 +19,7 @@ from rerank.io.files import foreign, named, parse_json, read_text
 from rerank.io.formats.registry import file_format
 from rerank.io.frames.meanings import is_something_else
 from rerank.io.frames.unlike_lengths import padded, widths_of
+from rerank.io.ids import ids_by_row
 from rerank.io.json_answers import raised, records_below
 from rerank.io.json_document import NotInPieces, Places, entries
 from rerank.io.json_records import (
@@ -390,7 +391,7 @@ def _named_field(path: Path, name: str, value: object) -> Field:
     """A value by its name; what is called labels and the like may be of any shape."""
     where = f"{path}: {named([name])}"
     try:
-        return _field(where, value)
+        return _field(where, ids_by_row(name, value) or value)
     except FormatError:
         if name in (*VECTOR_NAMES, *LIST_NAMES) or not is_something_else(name):
             raise

@@ -18,6 +18,7 @@ from rerank.io.formats.registry import file_format
 from rerank.io.formats.told_numbers import numbers_of_metadata
 from rerank.io.frames.meanings import is_something_else
 from rerank.io.frames.unlike_lengths import padded
+from rerank.io.ids import ids_by_row
 from rerank.io.pages import let_go, lies_in
 from rerank.io.pickle_parts import Walk, walk
 from rerank.io.recipes import (
@@ -339,6 +340,8 @@ def _collect(
     where = f"{path}: {named([name])}" if name else str(path)
     if isinstance(value, torch.Tensor):
         fields[name or "embeddings"] = _found_tensor(where, value, path)
+    elif (ids := ids_by_row(name, value)) is not None:
+        fields[name] = list_field(where, ids)
     elif isinstance(value, dict) and value and depth < _READ_DEPTH:
         for key, item in value.items():
             _collect(

@@ -17,6 +17,7 @@ from rerank.io.layouts.group_names import fields_below, without_one_group
 from rerank.io.layouts.many_arrays import locate_items
 from rerank.io.layouts.one_array import rows_and_ids
 from rerank.io.layouts.one_split import rows_of_one_split
+from rerank.io.layouts.settings_groups import only_matrix, without_settings
 from rerank.io.layouts.stacked_items import stacked_items
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.missing_items import with_whole_vectors
@@ -44,6 +45,9 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     name = wanted.dataset if wanted.dataset is not None else wanted.embedding_column
     if name is not None and not (container.boxed and container.boxed == name.strip("/")):
         return _chosen(container, name, wanted)
+    if container.per_item:
+        fields = without_settings(fields)
+        container = replace(container, fields=fields)
     if container.alike is not None and not any("/" in x or x in VECTOR_NAMES for x in fields):
         # What follows describes every array, and these would come to the same.
         refuse_parameters(container, wanted)
@@ -74,6 +78,8 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
     if len(floats) == 1 and is_rows(fields[floats[0]]) and has_many(fields[floats[0]].shape):
         # The only one, in a group.
         return rows_and_ids(container, floats[0], fields[floats[0]], wanted)
+    if (alone := only_matrix(fields)) is not None:
+        return rows_and_ids(container, alone, fields[alone], wanted)
     if len(arrays) > 1 and _have_lists(arrays, root):
         raise FormatError(
             f"{container.path}: {named(list(arrays))} could all be the embeddings "

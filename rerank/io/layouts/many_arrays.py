@@ -1,6 +1,7 @@
 """An array for each item, or a group for each: which arrays these are, and what names them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from rerank.core.errors import FormatError
 from rerank.io.axes import without_axes_of_one
@@ -9,6 +10,7 @@ from rerank.io.field import Field, check_matrix
 from rerank.io.files import named
 from rerank.io.frames.masks_of_all import without_tables
 from rerank.io.frames.masks_of_each import beside_items, called_like_items
+from rerank.io.ids import check_unique, read_ids
 from rerank.io.layouts.array_shapes import depth_of, few_matrices, is_item
 from rerank.io.layouts.asked_about import (
     ask_for_one_of_each,
@@ -19,9 +21,11 @@ from rerank.io.layouts.asked_about import (
 )
 from rerank.io.layouts.group_names import prefix_of, top_of
 from rerank.io.layouts.one_array import rows_and_ids
+from rerank.io.layouts.settings_groups import without_values
 from rerank.io.layouts.stacked_items import stacked_items
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.missing_items import with_whole_vectors
+from rerank.io.numbered_parts import NUMBER
 
 
 def locate_items(
@@ -43,9 +47,11 @@ def locate_items(
     masks = called_like_items(fields, folder=path.is_dir())
     fields = {name: item for name, item in fields.items() if name not in masks}
     fields = without_axes_of_one(path, _without(fields, beside_items(fields)))
-    fields = with_whole_vectors(without_tables(fields))
+    fields = with_whole_vectors(without_values(without_tables(fields)))
     if group is None:
         refuse_collections(path, fields, wanted)
+        if (named_so := _names_of_numbered(container, fields, wanted)) is not None:
+            return stacked_items(container, *named_so)
     arrays = {name: item for name, item in fields.items() if is_item(item)}
     matrices = [name for name in arrays if name in VECTOR_NAMES and depth_of(arrays[name]) > 1]
     if group is not None and len(matrices) == 1:
@@ -89,6 +95,28 @@ def locate_items(
             f"{_for_all(arrays, wanted)}"
         )
     return _nested(container, arrays, groups, wanted, named_group=group, above=prefix_of(group))
+
+
+def _names_of_numbered(
+    container: Container, fields: Mapping[str, Field], wanted: Wanted
+) -> tuple[dict[str, Field], Wanted] | None:
+    """Arrays that are called 0, 1, ... beside a list of their ids, and what names them; else None.
+
+    A list that was named is taken where it is one.
+    """
+    items = {name: item for name, item in fields.items() if NUMBER.fullmatch(name)}
+    known = [wanted.id_column] if wanted.id_column else [x for t in container.id_names for x in t]
+    named_so = [name for name in known if name in fields and name not in items]
+    if len(items) < 2 or not all(map(is_item, items.values())) or len(named_so) != 1:
+        return None
+    ids = fields[named_so[0]]
+    if wanted.ids is not None or wanted.force_rows or max(ids.shape, default=0) != len(items):
+        return None
+    if {str(at) for at in range(len(items))} != items.keys():
+        return None
+    names = read_ids(ids)
+    check_unique(names, ids.where)
+    return items, replace(wanted, ids=names, ids_from=ids.where)
 
 
 def _nested(

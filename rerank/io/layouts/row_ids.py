@@ -43,8 +43,8 @@ def ids_of_rows(
             )
         return named_rows(read_ids(field), item, field.where), groups_of_rows(groups, item)
     other_side = _of_the_other_side(siblings, item, wanted, container.id_names)
-    for tier in container.id_names:
-        present = [
+    tiers = [
+        [
             other
             for other in tier
             if other in siblings
@@ -52,8 +52,14 @@ def ids_of_rows(
             and other not in other_side
             and not _of_the_whole(other, siblings[other], item)
         ]
-        if present:
-            return _choose_ids(siblings, present, item, wanted, container)
+        for tier in container.id_names
+    ]
+    there = [present for present in tiers if present]
+    if there:
+        # Names that come again are those of classes, or of groups, where others name every row.
+        own = (x for x in there if not all(_repeats(siblings[name], item) for name in x))
+        present = there[0] if len(there) == 1 else next(own, there[0])
+        return _choose_ids(siblings, present, item, wanted, container)
     side = find_sidecar(container.path)
     if side is None:
         return _told_with(container, item, groups)
@@ -91,6 +97,16 @@ def _may_name(field: Field, item: Field) -> bool:
     """Whether an array is a list of text or whole numbers, one for each row of another."""
     listed = is_list(field) and max(field.shape) == item.shape[0]
     return listed and not field.odd and field.kind in ("text", "integer")
+
+
+def _repeats(field: Field, item: Field) -> bool:
+    """Whether a list, one entry for each row of an array, has an entry twice."""
+    if not _may_name(field, item):
+        return False
+    try:
+        return first_duplicate(read_ids(field)) is not None
+    except FormatError:
+        return False  # which is said where they are read
 
 
 def _of_the_whole(name: str, found: Field, item: Field) -> bool:
@@ -192,6 +208,7 @@ def refuse_without_ids(container: Container, item: Field, wanted: Wanted, folder
     fitting = [
         name for name, other in container.fields.items()
         if _may_name(other, item) and (other.kind == "text" or sounds_like(name))
+        and not _repeats(other, item)
     ]  # fmt: skip
     # Other groups have items of their own.
     fitting = [name for name in fitting if name.rpartition("/")[0] in ("", folder)] or fitting
@@ -205,7 +222,10 @@ def refuse_without_ids(container: Container, item: Field, wanted: Wanted, folder
         columns += "these are the ids, " if len(own) == 1 else "one of these is the ids, "
         columns += f"name it with {wanted.say('id_column', own[0] if sure else 'NAME')}"
     if not container.per_item and len(container.fields) > 1:
-        others = [name for name, other in container.fields.items() if not is_rows(other)]
+        others = [
+            name for name, other in container.fields.items()
+            if not is_rows(other) and not _repeats(other, item)
+        ]  # fmt: skip
         others.sort(key=lambda name: container.fields[name].kind != "text")
         others.sort(key=lambda name: bool(side) and sounds_like(name) not in ("", side))
         if others:

@@ -476,7 +476,8 @@ def _decide(
     if reading.fixed or direction != "auto":
         backwards = direction == "video-text" and reading.turns
         pairs = turned if backwards else reading.pairs
-        return Decision(pairs, reading.empty, listed=reading.listed)
+        said = (reading.doubt,) if reading.doubt else ()
+        return Decision(pairs, reading.empty, said, reading.listed)
     pairs = reading.pairs
     _, forward, backward, _ = _shares(reading, texts, videos, 1)
     if forward and backward and (forward == backward or forward < len(pairs)):

@@ -1,14 +1,20 @@
 """By which fields records of captions judge their pairs; some of the words say other things too."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from rerank.core.errors import FormatError
-from rerank.io.side_words import CAPTION_FIELDS, GRADE_FIELDS, TEXT_FIELDS, first_field
+from rerank.io.files import named
+from rerank.io.side_words import CAPTION_FIELDS, GRADE_FIELDS, TEXT_FIELDS, first_field, plain
 
 # Beside captions these may be classes of videos, or how good a caption is.
 _LOOSE = ("label", "score", "rating", "match")
+# What may be measured, or given on a scale on which the lowest is above 0.
+_MEASURED = ("score", "rating", "match", "label", "relevancescore", "relscore")
+_SCALES = ("rating", "label", "match")
+# Those that are of relevance may well be grades of what is right.
+_OF_RELEVANCE = ("relevancescore", "relscore")
 # Texts with several videos, of all, that show judgements of several degrees.
 _SEVERAL = 0.1
 
@@ -61,6 +67,47 @@ def _judges(
     if len(known) < len(grades) or len(known) <= 2 or len(right) == len(of_text):
         return True
     return sum(len(videos) > 1 for videos in of_text.values()) >= _SEVERAL * len(of_text)
+
+
+def refuse_measured(
+    field: str, graded: Iterable[tuple[str | None, str, float | None]], where: str
+) -> str:
+    """Refuse grades that are measured, or on a scale, all above 0: every pair would be right.
+
+    Whole numbers called scores or relevance are those of TREC, of which what is above 0 is right.
+    Of decimals that are called relevance this is what comes back, in a sentence.
+
+    Args:
+        field: what the grades are called.
+        graded: text, where it is known, video and grade of each pair.
+        where: the file.
+
+    Raises:
+        FormatError: they differ between the pairs of a text.
+    """
+    if plain(field) not in _MEASURED:
+        return ""
+    of_text: dict[str, dict[str, float]] = {}
+    whole = True
+    for text, video, grade in graded:
+        if grade is None:
+            continue
+        if grade <= 0:
+            return ""
+        whole = whole and grade.is_integer()
+        if text is not None:
+            of_text.setdefault(text, {})[video] = grade
+    unlike = next((x for x in of_text.values() if len(set(x.values())) > 1), None)
+    if unlike is None or (whole and plain(field) not in _SCALES):
+        return ""
+    shown = named(sorted(set(unlike.values())))
+    told = f"{where}: its grades {named([field])}, such as {shown} of one text, are all above 0"
+    if plain(field) in _OF_RELEVANCE:
+        return f"{told}, so every pair counts as right; write 0 where one is not"
+    raise FormatError(
+        f"{told}, so every pair would be right; write 0 where a pair is not right, or call it "
+        "relevance where all are right"
+    )
 
 
 def graded_captions(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -12,9 +12,12 @@ from rerank.core.errors import FormatError
 from rerank.io.field import Field, afford
 from rerank.io.files import named
 from rerank.io.side_words import (
+    ANSWER_FIELDS,
+    CANDIDATE_LISTS,
     CAPTION_FIELDS,
     GRADE_FIELDS,
     HEADERS,
+    NEUTRAL_LISTS,
     TEXT_FIELDS,
     VIDEO_FIELDS,
     VIDEO_LISTS,
@@ -94,6 +97,8 @@ def _columns(path: Path, fields: Mapping[str, Field]) -> _Columns:
     from rerank.io.ids import read_ids
 
     grade = first_field(fields, GRADE_FIELDS)
+    chosen = first_field(fields, (*CANDIDATE_LISTS, *NEUTRAL_LISTS, *CAPTION_FIELDS)) is not None
+    answers = {name for name in fields if chosen and plain(name) in ANSWER_FIELDS}
     columns: _Columns = {}
     for name, item in fields.items():
         if item.odd.startswith("lists of") and "string" in item.odd:
@@ -104,6 +109,8 @@ def _columns(path: Path, fields: Mapping[str, Field]) -> _Columns:
                 columns[name] = _values(item)
             elif name == grade:
                 columns[name] = _told(path, name)
+        elif name in answers and _is_plain(item) and item.kind == "integer":
+            columns[name] = _values(item)
         elif _is_plain(item) and item.kind in ("text", "integer") and _is_of_pairs(name):
             item.check()
             check_name(path, name)
@@ -115,11 +122,12 @@ def _columns(path: Path, fields: Mapping[str, Field]) -> _Columns:
             except FormatError:  # what is no id may say other things, or nothing of use
                 with contextlib.suppress(FormatError):
                     columns[name] = _values(item)
-    if first_field(columns, (*VIDEO_LISTS, *VIDEO_FIELDS)) is None:
+    sides = (*VIDEO_LISTS, *VIDEO_FIELDS, *CANDIDATE_LISTS)
+    if first_field([name for name in columns if name not in answers], sides) is None:
         numbers = [
             name for name, item in fields.items() if len(item.shape) == 2 and item.kind == "integer"
         ]
-        lists = first_field(numbers, (*VIDEO_LISTS, *VIDEO_FIELDS))
+        lists = first_field(numbers, sides)
         columns |= {} if lists is None else {lists: _told(path, lists)}
     if any(isinstance(of[0], list) for of in columns.values() if len(of)):
         # Grades of a list of videos are called so, or labels, scores, ...

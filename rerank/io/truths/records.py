@@ -24,6 +24,7 @@ from rerank.io.side_words import (
     first_field,
     names_both,
     numbers_rows,
+    of_triplet,
     says_rows,
     sides_in_words,
 )
@@ -35,7 +36,14 @@ from rerank.io.splits import (
     says_by_name,
 )
 from rerank.io.truths.bare_names import bare, without_ending, without_folder
-from rerank.io.truths.judgements import are_beside, graded_captions, judging_fields, one_of
+from rerank.io.truths.choices import with_answers
+from rerank.io.truths.judgements import (
+    are_beside,
+    graded_captions,
+    judging_fields,
+    one_of,
+    refuse_measured,
+)
 from rerank.io.truths.unsaid_labels import refuse_unsaid
 
 _NUMBER_FIELDS = ("commentnumber", "captionnumber", "sentencenumber", "captionindex")
@@ -80,6 +88,7 @@ class Reading:
         listed: whether its numbers are those of lists in the same file, not of rows elsewhere.
         counted: what the field of the first names is called, and that of the second, where they
             are called like numbers of rows; "" elsewhere.
+        doubt: what was taken for granted, in a sentence.
     """
 
     build: Callable[[int], list[Pair]]
@@ -96,6 +105,7 @@ class Reading:
     says: str = ""
     listed: bool = False
     counted: tuple[str, str] = ("", "")
+    doubt: str = ""
 
     @property
     def pairs(self) -> list[Pair]:
@@ -175,14 +185,14 @@ def readings_of_records(
     Readings are made as they are asked for: the first nearly always fits.
     """
     counted = _counted(records)
-    records = _one_each(_called_plainly(records))
+    records = _one_each(_called_plainly(with_answers(_without_triplets(records), where)))
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
-    found = _with_grades(records, found, f"{where}: {kind}")
+    found, doubt = _with_grades(records, found, f"{where}: {kind}")
     refuse_unsaid(records, ((_text_of(each), each.video) for each in found), where)
     parts, unnamed = _by_split(records, found)
     for split, part in parts.items():
         for each in _readings_of_some(part, how):
-            yield replace(each, split=split, unnamed=unnamed, counted=counted)
+            yield replace(each, split=split, unnamed=unnamed, counted=counted, doubt=doubt)
 
 
 def _counted(records: Sequence[Any]) -> tuple[str, str]:
@@ -193,17 +203,22 @@ def _counted(records: Sequence[Any]) -> tuple[str, str]:
     return text, video
 
 
-def _with_grades(records: Sequence[Any], found: Sequence[_Record], place: str) -> list[_Record]:
-    """Records with what they say of how right their pairs are."""
+def _with_grades(
+    records: Sequence[Any], found: Sequence[_Record], place: str
+) -> tuple[list[_Record], str]:
+    """Records with what they say of how right their pairs are, and what is to be said of that."""
     bare = [row for row, one in enumerate(found) if one.text is None]
     pairs = [(found[row].captions, found[row].video) for row in bare]
     of_captions = judging_fields([records[row] for row in bare], pairs, as_grade) if bare else ()
     made: list[_Record] = []
+    field = ""
     for row, one in enumerate(found):
         name = first_field(records[row], of_captions if one.text is None else GRADE_FIELDS)
         grade = None if name is None else as_grade(records[row][name], f"{place} {row}")
+        field = field or name or ""
         made.append(one if grade is None else one._replace(grade=grade))
-    return made
+    graded = ((_text_of(one), one.video, one.grade) for one in made)
+    return made, refuse_measured(field, graded, place.rpartition(": ")[0])
 
 
 def _text_of(record: _Record) -> str | None:
@@ -273,6 +288,18 @@ def _readings_of_some(found: Sequence[_Record], how: str) -> Iterator[Reading]:
                 yield each
     # What is not whole is the last to be believed.
     yield from lacking
+
+
+def _without_triplets(records: Sequence[Any]) -> Sequence[Any]:
+    """Triplets of a text, what is right and what is not, called as other records are."""
+    names = list(records[0]) if records and isinstance(records[0], dict) else []
+    if not (called := of_triplet(names)):
+        return records
+    return [
+        {called.get(name, name): value for name, value in each.items()}
+        if isinstance(each, dict) else each
+        for each in records
+    ]  # fmt: skip
 
 
 def _called_plainly(records: Sequence[Any]) -> Sequence[Any]:

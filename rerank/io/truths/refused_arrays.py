@@ -14,7 +14,15 @@ from rerank.core.wording import either
 from rerank.io.container import contents
 from rerank.io.field import Field
 from rerank.io.files import check_known, check_unpacked, one_line
-from rerank.io.foreign_kinds import HEAD, HTML, POINTER, TAR, foreign_kind
+from rerank.io.foreign_kinds import (
+    ARROW,
+    ARROW_STREAM,
+    HEAD,
+    HTML,
+    POINTER,
+    TAR,
+    foreign_kind,
+)
 from rerank.io.recipes import (
     is_old_torch,
     is_pickle,
@@ -79,7 +87,7 @@ def refuse_arrays(path: Path) -> None:
     if head.startswith(b"PK\x03\x04"):
         raise FormatError(_archive(path))
     found = next((what for magic, what in _OTHERS if head.startswith(magic)), foreign_kind(head))
-    if found not in (None, HTML, POINTER, TAR):
+    if found not in (None, HTML, POINTER, TAR, ARROW, ARROW_STREAM):
         raise FormatError(f"{path}: is {found}; {_KINDS}")
     check_unpacked(path, head)
     check_known(path, foreign_kind(head))

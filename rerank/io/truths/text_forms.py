@@ -11,6 +11,7 @@ from rerank.core.errors import FormatError
 from rerank.io.files import named
 from rerank.io.lines import lines_in
 from rerank.io.side_words import (
+    CANDIDATE_LISTS,
     CAPTION_FIELDS,
     GRADE_FIELDS,
     HEADERS,
@@ -101,7 +102,7 @@ def _refuse_lists(header: Sequence[str], text: str, delimiter: str, where: str) 
     Raises:
         FormatError: there is such a cell in the column of the videos.
     """
-    column = first_field(header, (*VIDEO_FIELDS, *VIDEO_LISTS))
+    column = first_field(header, (*VIDEO_FIELDS, *VIDEO_LISTS, *CANDIDATE_LISTS))
     if column is None or first_field(header, TEXT_FIELDS) is None or "[" not in text:
         return
     for number, row in enumerate(_rows(text, delimiter, where), start=1):
