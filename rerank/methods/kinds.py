@@ -432,7 +432,7 @@ def _as_scores(base: Tensor, reading: Reading, *, sharded: bool) -> Tensor:
 
 def _best(base: Tensor, reading: Reading, step: int, *, sharded: bool) -> Tensor:
     """(n, 1) or (1, m) what the best of every row, or column, is in the unit of the sums."""
-    axis = reading.verdict.axis
+    axis = 1 if reading.verdict.axis == 1 else 0
     found = []
     for block in base.split(step):
         scored = torch.where(_none(block, reading), 0, block.double())
