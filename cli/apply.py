@@ -16,6 +16,7 @@ from rerank_cli.options import (
     ModelWeights,
     Nouns,
     QueryGroups,
+    Rho,
     Sure,
     Threshold,
 )
@@ -38,9 +39,7 @@ def apply_command(
     heads: Heads = None,
     fitting: Fitting,
     k: K = None,
-    rho: Annotated[
-        float | None, typer.Option("--rho", help="Softness of the gallery marginal, 0 to 1.")
-    ] = None,
+    rho: Rho = None,
     belonging: Belonging,
     out: Annotated[Path, typer.Option("--out", "-o", help="Result file.")] = Path("reranked.h5"),
     scores: Annotated[

@@ -21,6 +21,7 @@ from rerank_cli.options import (
     Metric,
     ModelWeights,
     Nouns,
+    Rho,
     Sure,
 )
 
@@ -44,6 +45,7 @@ def fit_command(
     ] = "t2v",
     heads: Heads = None,
     fitting: Fitting,
+    rho: Rho = None,
     metric: Metric = "cosine",
     keep_bank: Annotated[
         bool, typer.Option("--keep-bank", help="Store the bank, so that the gallery can grow.")
@@ -72,7 +74,7 @@ def fit_command(
     from rerank.tasks.naming import calling, first
     from rerank_cli.console import emit, emit_json, progress, say
 
-    chosen = fitting.chosen()
+    chosen = fitting.chosen(rho=rho)
     named = calling(nouns, texts=first(texts, bank_texts), videos=first(videos, bank_videos))
     with limit(memory), progress(), named:
         said = task.fit_files(

@@ -136,6 +136,9 @@ Grouped: TypeAlias = Annotated[
 Tau: TypeAlias = Annotated[
     str | None, typer.Option("--tau", help="Temperature in score units, or 'auto'.")
 ]
+Rho: TypeAlias = Annotated[
+    float | None, typer.Option("--rho", help="Softness of the gallery marginal, 0 to 1.")
+]
 K: TypeAlias = Annotated[
     int | None, typer.Option("--k", help="Results per query, at most all items [default: 10].")
 ]

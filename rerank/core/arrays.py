@@ -281,7 +281,9 @@ def _named(x: Tensor) -> str:
     return str(x.dtype).removeprefix("torch.")
 
 
-def check_products(queries: Tensor, gallery: Tensor) -> None:
+def check_products(
+    queries: Tensor, gallery: Tensor, called: tuple[str, str] = ("queries", "gallery")
+) -> None:
     """Refuse rows whose inner products leave the range of their type, by name.
 
     Raises:
@@ -289,7 +291,7 @@ def check_products(queries: Tensor, gallery: Tensor) -> None:
     """
     if not len(queries) or not len(gallery):
         return  # a process may have no rows
-    sides = {"queries": queries, "gallery": gallery}
+    sides = dict(zip(called, (queries, gallery), strict=True))
     lengths, places = {}, {}
     for name, x in sides.items():
         norms = row_norms_or_zero(x)

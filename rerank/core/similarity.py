@@ -389,6 +389,40 @@ class Pair(Similarity):
         return held[rows] if thin is None else torch.cat([held[rows], thin[rows]], dim=1)
 
 
+def pair_called(
+    called: tuple[str, str], queries: ArrayLike | StoredRows, gallery: ArrayLike | StoredRows, *,
+    metric: Metric = "cosine", shard: Axis | None = None,
+) -> Pair:  # fmt: skip
+    """A `Pair` whose messages call the sides what the user calls them.
+
+    >>> pair_called(("bank_texts", "videos"), np.zeros((2, 3)), np.ones((2, 3)))
+    Traceback (most recent call last):
+    ...
+    rerank.core.errors.RerankError: bank_texts: row 0 is zero and has no direction; remove it or \
+use metric="dot"
+    """
+    try:
+        return Pair(queries, gallery, metric=metric, shard=shard)
+    except RerankError:
+        # Looked through again, one side after the other, under its own name.
+        sides = [
+            _side(x, what, no_rows=shard == axis)
+            for x, what, axis in zip(
+                (queries, gallery), called, ("queries", "gallery"), strict=True
+            )
+        ]
+        if sides[0].shape[1] != sides[1].shape[1]:
+            raise RerankError(
+                f"{called[0]}: got d = {sides[0].shape[1]}, but {called[1]} have d = "
+                f"{sides[1].shape[1]}; both must come from the same model"
+            ) from None
+        for x, what in zip(sides, called, strict=True):
+            ready(x, what, unit=metric == "cosine")
+        if metric == "dot":
+            check_products(sides[0][:], sides[1][:], called)
+        raise
+
+
 def place(sim: Similarity) -> Any:  # noqa: ANN401  anything that can be a key
     """Where the numbers of a similarity lie: the same for its transposed transposed.
 

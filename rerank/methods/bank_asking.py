@@ -7,7 +7,9 @@ equality wrong there:
   come do likewise, and popularity is then no error. It shows as it does among test queries
   (`rerank.methods.repeats`): equality costs their confidence (A), and axes that had no say gain
   little by it (`rerank.methods.equal_items`). Then the popularity with others is corrected alone,
-  which is hardly less where items are asked alike after all.
+  which is hardly less where items are asked alike after all. Axes of the scores themselves fit
+  queries of few items, and equality seems to gain by it; but a choice over half of them is then
+  hardly better than chance over the others, and the gain tells nothing.
 - They are few, and say too little of most items. So much of the correction is used:
 
     share = n / (n + 30)
@@ -39,6 +41,9 @@ _COST, _COST_OWN = (1.06, 1.12), (1.08, 1.14)
 # Gain in nats of rank above which equality is believed, and below which it is not: .2 and more
 # where it gains much on banks of other items; with axes of the scores, which fit them, .46.
 _GAIN, _GAIN_OWN = (0.2, 0.1), (0.42, 0.32)
+# By how much ranks must be below chance over own axes, before equality gains anything, for a gain
+# to tell: the bounds of test queries. And queries from which that is asked.
+_SKILL_OWN, _ENOUGH_OWN = (0.95, 0.75), (15, 30)
 # Queries for each item from which own axes need not be asked, and the A that tells then: 1.24 and
 # less on banks of other items, 1.43 and more with a tenth of the items asked.
 _MANY, _COST_MANY = 2, (1.26, 1.4)
@@ -69,7 +74,11 @@ class Asking:
     def told(self, axes: Judged, *, own: bool) -> "Asking":
         """The same with what such axes tell."""
         paid, gain = (_COST_OWN, _GAIN_OWN) if own else (_COST, _GAIN)
-        weight = ramp(self.cost, *paid) * ramp(axes.gain, *gain)
+        doubted = ramp(axes.gain, *gain)
+        if own:
+            enough = ramp(self.queries, *_ENOUGH_OWN)
+            doubted = max(doubted, enough * ramp(axes.skill - axes.gain, *_SKILL_OWN))
+        weight = ramp(self.cost, *paid) * doubted
         if own and self.many:
             # Few wanted items fit their own axes well.
             weight = max(weight, ramp(self.cost, *_COST_MANY))

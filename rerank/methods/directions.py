@@ -16,7 +16,7 @@ import torch
 from rerank.core import nouns
 from rerank.core.errors import RerankError
 from rerank.core.pairs import WORDS, transpose_positives
-from rerank.core.similarity import ArrayLike, Axis, Pair, Similarity
+from rerank.core.similarity import ArrayLike, Axis, Pair, Similarity, pair_called
 from rerank.core.wording import option
 from rerank.core.words import GroupsWord, Label, Metric, Name
 from rerank.methods.base import Bank
@@ -219,7 +219,7 @@ def from_embeddings(
     """
     split: Axis | None = "queries" if sharded else None
     split_bank = None if whole_bank else split
-    sim = Pair(texts, videos, metric=metric, shard=split)
+    sim = pair_called(("texts", "videos"), texts, videos, metric=metric, shard=split)
     if bank_texts is None and bank_videos is None:
         return from_scores(sim, groups=groups)
     texts_about, videos_about = _counts(
@@ -229,7 +229,9 @@ def from_embeddings(
     made: dict[Name, Direction] = {}
     pairs = None
     if bank_texts is not None and bank_videos is not None:
-        pairs = Pair(bank_texts, bank_videos, metric=metric, shard=split_bank)
+        pairs = pair_called(
+            ("bank_texts", "bank_videos"), bank_texts, bank_videos, metric=metric, shard=split_bank
+        )
     sides: tuple[tuple[Name, Pair, ArrayLike | None, ArrayLike | None], ...] = (
         ("t2v", sim, bank_texts, bank_videos),
         ("v2t", sim.T, bank_videos, bank_texts),
@@ -245,7 +247,10 @@ def from_embeddings(
             continue
         # Of text to video the bank's queries are split, of video to text the searched gallery.
         shard = split_bank if name == "t2v" else test.shard
-        bank_sim = Pair(queries, test.gallery, metric=metric, shard=shard)
+        asked, searched = WORDS[name]
+        bank_sim = pair_called(
+            (f"bank_{asked}", searched), queries, test.gallery, metric=metric, shard=shard
+        )
         label, warnings = _label(bank_sim, test)
         made[name] = Direction(
             name, test,

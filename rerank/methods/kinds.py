@@ -3,6 +3,7 @@
     similarities, logits, log-odds     S                      used as they are
     softmax (rows or columns)          log p
     probabilities (each pair its own)  log p - log(1 - p)
+    the same by their sums             log q - log(1 - q), q = p / the best of its row (or column)
     log-probabilities (the same)       log p - log(1 - p)
     distances (only where that is said) -d
     unscored                           -inf
@@ -85,6 +86,11 @@ class Reading:
     def sure(self) -> bool:
         """False where the numbers do not tell and the safest reading was taken."""
         return self.verdict.sure
+
+    @property
+    def divided(self) -> bool:
+        """Whether they are match probabilities that were divided by their sums."""
+        return self.kind == "probabilities" and self.verdict.axis is not None
 
     @property
     def as_they_are(self) -> bool:
@@ -250,7 +256,7 @@ def read(
     reading = reading_of(facts, scores_are=scores_are, unscored=unscored)
     if reading.as_they_are:
         return Dense(base, shard=shard), reading
-    out = _as_scores(base, reading)
+    out = _as_scores(base, reading, sharded=sharded)
     return Dense(out, unscored=True, shard=shard), _counted(reading, out, sharded=sharded)
 
 
@@ -296,7 +302,15 @@ def read_bank(scores: ArrayLike, beside: Reading) -> Dense:
     """
     numbers: Unscored = "none" if beside.unscored is None else beside.unscored
     try:
-        return read(scores, scores_are=beside.kind, unscored=numbers)[0]
+        if not beside.divided:
+            return read(scores, scores_are=beside.kind, unscored=numbers)[0]
+        base = as_matrix(scores, "scores")
+        found = reading_of(
+            _facts(base.cpu().numpy(), sharded=False), scores_are="softmax", unscored=numbers
+        )
+        verdict = replace(found.verdict, kind="probabilities")
+        out = _as_scores(base, replace(found, verdict=verdict), sharded=False)
+        return Dense(out, unscored=True)
     except RerankError as error:
         raise RerankError(f"bank {error}") from None
 
@@ -393,22 +407,40 @@ def reading_of(
 # ----------------------------------------------------------------------------------------- scores
 
 
-def _as_scores(base: Tensor, reading: Reading) -> Tensor:
+def _as_scores(base: Tensor, reading: Reading, *, sharded: bool) -> Tensor:
     """Scores in the log domain in fresh memory, -inf where there is none.
 
     Order within rows and columns is kept but for rounded zeros and ones, which stay tied.
     """
     out = torch.empty_like(base, memory_format=torch.contiguous_format)
     step = max(1, BLOCK_ELEMENTS // base.shape[1])
-    changed = reading.kind in _CHANGED
+    changed, best = reading.kind in _CHANGED, None
+    if reading.divided:
+        best = _best(base, reading, step, sharded=sharded)
     for start in range(0, len(base), step):
         block = base[start : start + step]
         none = _none(block, reading)
         if changed:
             some = -0.5 if reading.kind == "log-probabilities" else 0.5
-            block = _logarithms(torch.where(none, some, block.double()), reading.verdict)
+            block = torch.where(none, some, block.double())
+            if best is not None:
+                block = block / (best[start : start + step] if len(best) > 1 else best)
+            block = _logarithms(block, reading.verdict)
         out[start : start + step] = torch.where(none, -math.inf, block)
     return out
+
+
+def _best(base: Tensor, reading: Reading, step: int, *, sharded: bool) -> Tensor:
+    """(n, 1) or (1, m) what the best of every row, or column, is in the unit of the sums."""
+    axis = 1 if reading.verdict.axis == 1 else 0
+    found = []
+    for block in base.split(step):
+        scored = torch.where(_none(block, reading), 0, block.double())
+        found.append(scored.amax(dim=axis, keepdim=True))
+    best = torch.cat(found) if axis == 1 else torch.cat(found).amax(dim=0, keepdim=True)
+    if axis == 0 and sharded:
+        best = comm.all_max(best)
+    return torch.where(best > 0, best / reading.verdict.scale, 1.0)
 
 
 def _none(block: Tensor, reading: Reading) -> Tensor:
@@ -479,6 +511,14 @@ def _sentence(r: Reading) -> str:
         side = "rows" if v.axis == 1 else "columns"
         total = f"{v.scale:.10g}" if is_known(v.scale) else f"about {v.scale:.4g}"
         text = f"{side} sum to {total}: a softmax ({shown}logarithms are re-ranked{exact})"
+    elif r.divided:
+        side, line = ("rows", "row") if v.axis == 1 else ("columns", "column")
+        text = (
+            f"{side} sum to {v.scale:.10g}, and seem to be match probabilities divided by their "
+            f"sums, as many come near the best of their {line}, which counts as certain "
+            f"({shown}log-odds are re-ranked{exact}); not certain: "
+            f"{option('scores-are', 'softmax')} if they are one"
+        )
     elif r.kind == "probabilities":
         text = f"match probabilities, each pair its own ({shown}log-odds are re-ranked{exact})"
         if not r.sure:

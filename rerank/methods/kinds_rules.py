@@ -23,6 +23,12 @@ end alone, which is what lists of the best hold, has a skewness of at most 1.6 o
 more as log-odds than as they are, and of 2 where the tail is exponential; 1.8 to 4 on match
 probabilities. Lexical scores lean like probabilities, and lose next to nothing as log-odds.
 
+Lines that sum to one may be match probabilities that were divided by their sums. A softmax does not
+saturate: D(log q) / D(logit q) with q = p / best of the line is at most 1.23 on a softmax of any
+set at hand at any temperature, at any precision, and 2.3 and more on those of cap4video. They are
+read as match probabilities q: a best that was less than 1 is taken for surer than it was, which
+leaves it first.
+
 Where the ratio is in between or the rows lean, log-odds are taken, and it is said that this is not
 certain: read so, similarities lose at most half a point of R@1 (TF-IDF of captions, cosines
 stretched to 0..1: .1 to 1.2), while probabilities that are read as similarities lose 4 and more.
@@ -87,7 +93,8 @@ class Verdict:
     Attributes:
         kind: one of `KINDS`.
         unscored: the number that stands for "not scored", or None. -inf always does.
-        axis: 1 where rows of a softmax sum to one, 0 where columns do, else None.
+        axis: 1 where rows sum to one, 0 where columns do, else None: of a softmax, or of match
+            probabilities that were divided by their sums, whose best counts as 1.
         scale: 1, 100 for percent, or what else the lines of a softmax sum to.
         half_low: half a unit of the precision at 0, as a share: what a rounded 0 becomes.
         half_high: half a unit below 1: a rounded 1 becomes 1 - half_high, a rounded log 1
@@ -403,7 +410,10 @@ def _recognised(look: Look) -> Verdict:
     positive = low >= 0 and high > 0 and not look.decisions
     summed = _sums(look) if positive else None
     if summed is not None:
-        return _of_probabilities(Verdict("softmax", look.fill, *summed), look)
+        soft = _of_probabilities(Verdict("softmax", look.fill, *summed), look)
+        # A softmax does not saturate: whoever divided match probabilities by their sums did that.
+        divided = _saturates(look, soft)
+        return replace(soft, kind="probabilities", sure=False) if divided else soft
     if positive and high > _PERCENT:
         found = _of_another_unit(look)
         if found is not None:
@@ -607,6 +617,16 @@ def _spreads(lines: np.ndarray, found: Verdict) -> float | None:
     ends = [np.quantile(np.log(h[used]), [0.1, 0.9]) for h in tails]
     spread = [float(high - low) / 2.563 for low, high in ends]
     return spread[0] / max(spread[1], 1e-3)
+
+
+def _saturates(look: Look, found: Verdict) -> bool:
+    """Whether tails of lines that sum to one are alike as log-odds of p / best, not as log p."""
+    lines = look.live.picked if found.axis == 1 else look.live.panel.T
+    best = np.where(np.isfinite(lines), lines, 0).max(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(lines / np.where(best > 0, best, 1))
+    ratio = _spreads(logs, replace(_LOG, half_high=found.half_high))
+    return ratio is not None and ratio >= _CLEAR
 
 
 def _largest(lines: np.ndarray) -> np.ndarray:

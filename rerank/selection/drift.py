@@ -30,6 +30,7 @@ from rerank.core.similarity import Pair, Similarity
 from rerank.methods.base import Bank
 from rerank.passes import gallery as items
 from rerank.passes import reduce
+from rerank.selection.distinct import distinct_queries
 from rerank.selection.foreign import ENOUGH
 from rerank.selection.moments import FEWEST, Look, looks, moments_of
 
@@ -50,7 +51,7 @@ class Drift:
     """How a bank's correction suits the incoming queries.
 
     Attributes:
-        queries: how many there are.
+        queries: how many there are, copies that were seen as one.
         meetings: Q of each eighth of the correction, 0 to 1; empty for fewer than 10 queries.
         best: the strength of the least Q; 1 where there is none.
         least: the smallest strength that is not surely worse; 1 likewise.
@@ -126,7 +127,10 @@ def drift(bank: Bank, sim: Similarity, corrected: Corrected | None = None) -> Dr
     """
     total = reduce.total_queries(sim)
     _, spread = reduce.spread(sim)
-    some = items.some_queries(sim, _spaced(total, sim))
+    spaced = _spaced(total, sim)
+    places = distinct_queries(sim, spaced)
+    total -= len(spaced) - len(places)
+    some = items.some_queries(sim, places)
     look = None
     if isinstance(bank.sim, Pair) and isinstance(some, Pair) and bank.sim.shard != "queries":
         asked = comm.gather_rows(some.queries[:]) if sim.shard == "queries" else some.queries
@@ -150,7 +154,8 @@ def popularity_taken(bank: Bank) -> Corrected:
     strength of their own.
     """
     _, sigma = reduce.spread(bank.sim)
-    own = items.some_queries(bank.sim, _spaced(reduce.total_queries(bank.sim), bank.sim))
+    spaced = _spaced(reduce.total_queries(bank.sim), bank.sim)
+    own = items.some_queries(bank.sim, distinct_queries(bank.sim, spaced))
     if not sigma > 0:
         return lambda sim, _: sim
     rows = reduce.logsumexp(own, sigma, over="gallery")

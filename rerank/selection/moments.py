@@ -11,7 +11,8 @@ the principal axes A, and how queries that were not in the estimate lie in these
 
 wide and along are compared with those of held-out bank queries, two more AUC. Pairs of one batch
 estimate its distance without bias: no row is judged by itself. Rows that say the same (captions of
-one video) are no independent witnesses and are not paired.
+one video) are no independent witnesses and are not paired; copies count once on both sides, since
+one that was left out would lie where the others of its kind do (`rerank.selection.distinct`).
 
 A turned batch keeps its norms, and its mean where that is near zero: only where its length lies
 tells. Of queries that lie nearly alike in all directions (short captions) a turn leaves nothing
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor
 
 from rerank.core.rows import Rows, slices, thinned
+from rerank.selection.distinct import distinct_rows
 
 # A batch below this says too little.
 FEWEST = 30
@@ -99,8 +101,11 @@ def said(auc: float) -> str:
 
 
 def moments_of(queries: Rows) -> Moments:
-    """Moments of at most 20,000 evenly spaced rows, as they are compared (unit for cosine)."""
-    x = thinned(queries, _ROWS)
+    """Moments of at most 20,000 evenly spaced rows, as they are compared (unit for cosine).
+
+    Copies count once.
+    """
+    x = _once(thinned(queries, _ROWS))
     d = x.shape[1]
     total, square = np.zeros(d), np.zeros((d, d))
     for part in slices(len(x)):
@@ -117,6 +122,12 @@ def moments_of(queries: Rows) -> Moments:
     axes = (vectors[:, top] * np.sqrt(values[top] - rest)).T
     arrays = (mean, np.ascontiguousarray(axes), np.asarray(rest), *_held_out(x))
     return Moments(*(torch.from_numpy(a.astype(np.float32)) for a in arrays))
+
+
+def _once(rows: Rows) -> Rows:
+    """The same without copies."""
+    places = distinct_rows(rows)
+    return rows if len(places) == len(rows) else rows[places.to(rows.device)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,9 +252,9 @@ def _same(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def looks(found: Moments, queries: Rows) -> Look | None:
     """Whether a batch of queries looks like those that the moments are of.
 
-    Of fewer than 30 only `wide` is compared, by the mean of its logarithm: a single query of
-    another kind can lie beyond all that the bank has, but two of the same kind say nothing of how
-    a kind is spread.
+    Copies count once. Of fewer than 30 only `wide` is compared, by the mean of its logarithm: a
+    single query of another kind can lie beyond all that the bank has, but two of the same kind say
+    nothing of how a kind is spread.
 
     Args:
         found: moments of the bank's queries.
@@ -255,10 +266,10 @@ def looks(found: Moments, queries: Rows) -> Look | None:
     if not len(queries) or not len(found.pairs):
         return None
     units = _units_of(found)
-    rows = thinned(queries, _COMPARED)[:].cpu().double().numpy()
+    rows = _once(thinned(queries, _COMPARED))[:].cpu().double().numpy()
     wide, along = (torch.from_numpy(x) for x in units.lengths(rows))
     w = units.few()(rows)
-    if len(queries) < FEWEST:
+    if len(rows) < FEWEST:
         return _look_at_few(found, wide, w)
     products, n = _products(w)
     level, spread, held = found.pairs.double().tolist()

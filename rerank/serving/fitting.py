@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from rerank.core.errors import RerankError
-from rerank.core.similarity import ArrayLike, Pair, as_matrix
+from rerank.core.pairs import WORDS
+from rerank.core.similarity import ArrayLike, Pair, as_matrix, pair_called
 from rerank.core.words import Metric, Name
 from rerank.methods import engine
 from rerank.methods.base import Bank, FittedPipeline, Reranker, as_pipeline
@@ -73,7 +74,9 @@ def fit_model(
         raise RerankError(f"gallery: got {len(gallery_ids)} ids for {len(gallery)} rows")
     chosen = canonical(DEFAULT_METHOD if method is None else method)
     _check_servable(chosen)
-    sim, bank = _bank_of(gallery, bank_queries, bank_gallery, bank_positives, metric, device)
+    sim, bank = _bank_of(
+        gallery, bank_queries, bank_gallery, bank_positives, direction, metric, device
+    )
     asked: dict[Name, Direction] = {direction: Direction(direction, sim, bank)}
     judge = None
     if gate and (bank.pairs is not None or bank.positives is not None):
@@ -132,16 +135,20 @@ def fit_model(
 
 def _bank_of(
     gallery: ArrayLike, bank_queries: ArrayLike, bank_gallery: ArrayLike | None,
-    positives: tuple[np.ndarray, ...] | None, metric: Metric, device: str | torch.device | None,
+    positives: tuple[np.ndarray, ...] | None, direction: Name, metric: Metric,
+    device: str | torch.device | None,
 ) -> tuple[Pair, Bank]:  # fmt: skip
     """Bank queries x gallery, and the bank with its own gallery."""
+    words = WORDS[direction]
+    asks, owns = (f"bank_{word}" for word in words)
     # Made ready once, as `apply` does: dividing by the norm again differs in the last bit.
     rows, asked, own = (_on(x, device) for x in (gallery, bank_queries, bank_gallery))
-    searched = Pair(rows[:1], rows, metric=metric).gallery
-    sim = Pair(asked, searched, metric=metric)
+    searched = pair_called((words[1], words[1]), rows[:1], rows, metric=metric).gallery
+    sim = pair_called((asks, words[1]), asked, searched, metric=metric)
     if own is None:
         return sim, Bank(sim, positives=positives)
-    beside, pairs = Pair(own, searched, metric=metric), Pair(asked, own, metric=metric)
+    beside = pair_called((owns, words[1]), own, searched, metric=metric)
+    pairs = pair_called((asks, owns), asked, own, metric=metric)
     return sim, Bank(sim, gallery=beside, pairs=pairs, positives=positives)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.core.similarity import ArrayLike, Pair, as_matrix
+from rerank.core.similarity import ArrayLike, Pair, as_matrix, pair_called
 from rerank.core.wording import either, label
 from rerank.core.words import Metric
 from rerank.methods.base import Bank, Fitted, FittedPipeline, Reranker
@@ -66,7 +66,7 @@ def add_items(model: Saved, ids: Sequence[str], vectors: ArrayLike) -> Saved:
         raise RerankError(f"new items: got {len(names)} ids for {len(new)} rows")
     check_dimension(new, dimension_of(model), what="new items")
     metric: Metric = model.manifest["metric"]
-    sim: Any = Pair(bank, new, metric=metric)
+    sim: Any = pair_called(("the bank", "new items"), bank, new, metric=metric)
     banks = model.kept.get("bank.gallery")
     gallery: Any = None if banks is None else Pair(banks, new, metric=metric)
     stages: list[Fitted] = []

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from rerank.core.rows import Rows, ready
 from rerank.core.similarity import ArrayLike, as_matrix
+from rerank.core.wording import either
+from rerank.methods.base import FittedPipeline
 from rerank.methods.saved import Saved
 from rerank.selection.moments import FEWEST, Moments, looks
 
@@ -28,14 +30,30 @@ def from_kept(kept: Mapping[str, Tensor]) -> Moments | None:
 def look_at(saved: Saved, queries: ArrayLike) -> str:
     """What a person should know of 30 or more queries that lie elsewhere than the bank's.
 
-    A label "none" has no correction that could be wrong.
+    A model that leaves scores as they are has no correction that could be wrong.
     """
     found = from_kept(saved.kept)
-    if found is None or len(queries) < FEWEST or saved.fitted.label == "none":
+    if found is None or len(queries) < FEWEST or _leaves(saved.fitted):
         return ""
     unit = saved.manifest["metric"] == "cosine"
     rows: Rows = ready(as_matrix(queries, "queries"), "queries", unit=unit)
     look = looks(found, rows)
     if look is None or not look.different:
         return ""
-    return f"{look.sentence}: compare with the raw ranking before you trust the correction"
+    way = either(
+        "`rerank fit --method none --no-gate`", '`rerank.fit(..., method="none", gate=False)`'
+    )
+    return (
+        f"{look.sentence}: compare with the raw ranking, which {way} keeps, before you trust the "
+        "correction"
+    )
+
+
+def _leaves(fitted: FittedPipeline) -> bool:
+    """Whether no ranking is changed: nothing was fitted, or the same number for all items."""
+    if fitted.label == "none":
+        return True
+    if not fitted.foldable or fitted.map is not None:
+        return False
+    bias = fitted.gallery_bias
+    return bias is None or not bool((bias != bias[0]).any())

@@ -86,7 +86,7 @@ def other_videos(count: int, *, back: bool) -> Maker:
     return draw
 
 
-def past(how: float, count: int, items: int = 200) -> Maker:
+def past(how: float, count: int, items: int = 200, to_come: int = 200) -> Maker:
     """Past captions of 200 videos of MSVD, and 200 to come, drawn alike."""
     texts, videos, own = sides("msvd_aligned")
     of = rows_of(own)
@@ -100,7 +100,7 @@ def past(how: float, count: int, items: int = 200) -> Maker:
             held = [(left[item].pop(), item) for item in drawn if left[item]]
             return [row for row, _ in held], [item for _, item in held]
 
-        (queries, right), (bank, _) = asked(200), asked(count)
+        (queries, right), (bank, _) = asked(to_come), asked(count)
         return Draw(texts[bank], videos[some], texts[queries], np.array(right))
 
     return draw
@@ -152,6 +152,10 @@ def cases() -> Iterator[tuple[str, Maker]]:
         said = f"Zipf {how}" if how >= 0.6 else f"{how:.0%} asked"
         for count in (50, 300):
             yield f"msvd t2v, past queries, {said}, {count}", past(how, count)
+            if how <= 0.1:
+                for few in (how / 2, how):
+                    told = f"{round(100 * few)} of 100 asked, {count}"
+                    yield f"msvd t2v, past queries, {told}", past(few, count, 100, 40)
         for count in (50, 200):
             yield f"esc50 v2t, clips, {said}, {count}", clips(how, count)
 

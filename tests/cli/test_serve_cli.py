@@ -104,6 +104,29 @@ def test_fit_then_search_then_one_query_alone(files, rerank):
     assert named == [item["id"] for item in alone["results"][0]["items"]]
 
 
+def test_what_notes_of_fit_and_search_name_leaves_all_as_it_is(files, rerank):
+    write_embeddings(
+        "far.h5", [f"t{i}" for i in range(60)], QUERIES + 3 * np.eye(QUERIES.shape[1])[4]
+    )
+    search = "search --model m.safetensors --videos videos.h5 --texts far.h5 --k 3 --out "
+    said = rerank("fit --videos videos.h5 --bank-texts bank_texts.h5 --out m.safetensors")[2]
+    assert "say --rho 0 if" in said
+    note = rerank(search + "found.json")[2]
+    assert "`rerank fit --method none --no-gate`" in note
+    first = json.loads((files / "found.json").read_text())
+    left = []
+    for way in ("--rho 0", "--method none --no-gate"):
+        good(rerank(f"fit --videos videos.h5 --bank-texts bank_texts.h5 {way} --out m.safetensors"))
+        status, _, said = rerank(search + "found.json")
+        assert status == 0 and "look different" not in said
+        left.append(json.loads((files / "found.json").read_text()))
+    assert _items(left[0]) == _items(left[1]) != _items(first)
+
+
+def _items(found):
+    return re.findall(r"v\d+", json.dumps(found["t2v"] if "t2v" in found else found))
+
+
 @pytest.mark.parametrize("count", [1, 40])
 def test_queries_of_another_encoder_are_one_line(files, rerank, count):
     good(rerank(FIT))

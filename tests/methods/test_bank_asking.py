@@ -163,6 +163,19 @@ def test_own_axes_have_no_say_where_many_queries_pay():
     assert Asking(0.0, 0.9, 300, cost=1.5, many=True).told(fits, own=False).weight == 0
 
 
+def test_a_gain_over_own_axes_that_hardly_beat_chance_tells_nothing():
+    """Few wanted items fit their own axes; those of embeddings had no say and are believed."""
+    seen, gained = Asking(0.0, 0.9, 100, cost=1.5), 0.6
+    for left, weight in ((0.7, 1.0), (0.85, 0.5), (1.0, 0.0)):
+        axes = Judged(gain=gained, skill=gained + left)
+        assert seen.told(axes, own=True).weight == pytest.approx(weight)
+        assert seen.told(axes, own=False).weight == 0
+    # Few queries have few axes, and a weak model that loses nothing is left with equality.
+    axes = Judged(gain=gained, skill=gained)
+    assert Asking(0.0, 0.3, 15, cost=1.5).told(axes, own=True).weight == 0
+    assert Asking(0.0, 0.9, 100, cost=1.08).told(axes, own=True).weight == 0
+
+
 def test_an_item_that_is_removed_and_added_again_ranks_as_before():
     bank, queries, items, _ = past(0.2, 60)(0)
     named = {f"v{i}": row for i, row in enumerate(items)}

@@ -638,6 +638,48 @@ def test_order_is_kept():
 # ------------------------------------------------------------------------------------------ data
 
 
+def divided(p, axis, precision):
+    """Probabilities by the sums of their rows, or columns, at some precision."""
+    p = p / p.sum(axis=axis, keepdims=True)
+    made = {"float16": lambda: p.astype(np.float16), "bfloat16": lambda: bf16(p),
+            "percent": lambda: 100 * p, "5 decimals": lambda: np.round(p, 5)}  # fmt: skip
+    return made.get(precision, lambda: p)().astype(np.float32)
+
+
+@pytest.mark.parametrize("precision", ["", "float16", "bfloat16", "percent", "5 decimals"])
+@pytest.mark.parametrize("axis", [1, 0])
+def test_match_probabilities_by_their_sums_are_no_softmax(axis, precision):
+    """A softmax does not saturate; the best of every line stays its best, surely."""
+    _, p = match(S, tau=0.015, shift=-4.0)
+    x = divided(p, axis, precision)
+    found = read_kind(x)
+    assert found.divided and found.verdict.axis == axis and not found.sure
+    assert "divided by their sums" in found.why and 'scores_are="softmax"' in found.why
+    assert read_kind(x, scores_are="softmax").kind == "softmax"
+    made = scores_of(x).astype(np.float64)
+    q = x / x.max(axis=axis, keepdims=True)
+    some = (q < 0.5) & (q > 0.01)
+    np.testing.assert_allclose(made[some], np.log(q[some] / (1 - q[some])), rtol=1e-4, atol=1e-4)
+    beside = kinds.read_bank(x[:, ::-1].copy(), found).scores().numpy()
+    np.testing.assert_array_equal(beside[:, ::-1], made.astype(np.float32))
+    assert not read_kind(divided(Q.astype(np.float64) ** 0.1, axis, precision)).divided
+
+
+@needs_data
+@pytest.mark.parametrize("axis", [1, 0])
+def test_match_probabilities_of_the_data_by_their_sums_are_no_worse_than_raw(axis):
+    dense = np.load(DATA / "match_probabilities" / "dense.npy").astype(np.float32)
+    x = divided(dense, axis, "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = apply(scores=x)
+    for sims, got in ((dense, made.t2v), (dense.T, made.v2t)):
+        own = sims == sims.max(axis=1, keepdims=True)
+        raw = 100 * np.where(np.diag(own), 1 / own.sum(axis=1), 0).mean()
+        found = 100 * float((got.topk.indices[:, 0].numpy() == np.arange(len(x))).mean())
+        assert found > raw - 1.5
+
+
 @needs_data
 def test_match_probabilities_of_the_data():
     folder = DATA / "match_probabilities"

@@ -131,6 +131,36 @@ def test_clean_batches_do_not_alarm_and_shifted_ones_do():
     assert looks(kept, more[:0]) is None
 
 
+def _cosines(texts, videos):
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (texts, videos)]
+    return unit[0] @ unit[1].T
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_copies_count_once_in_a_bank_and_among_the_queries(rounded):
+    bank, _, texts, videos = (torch.from_numpy(x).float() for x in worlds(n=200))
+    bank, texts, videos = (x / x.norm(dim=1, keepdim=True) for x in (bank, texts, videos))
+
+    def often(x):
+        x = x.repeat(5, 1)
+        if not rounded:
+            return x
+        x[200:400], x[400:600] = x[200:400].half().float(), x[400:600].bfloat16().float()
+        return x
+
+    alone = drift(Bank(Pair(bank, videos)), Pair(texts, videos))
+    assert not alone.look.different
+    for held, asked in ((often(bank), texts), (bank, often(texts)), (often(bank), often(texts))):
+        look = looks(moments_of(held), asked)
+        assert look.auc == 0.5 and not look.different
+        for kind in (lambda sim: sim, lambda sim: Dense(sim.scores())):
+            made = drift(Bank(kind(Pair(held, videos))), kind(Pair(asked, videos)))
+            assert made.meetings == pytest.approx(alone.meetings, rel=1e-5 if not rounded else 1e-2)
+            assert made.sentence == "" and made.queries == 200
+    # A few queries, asked often, are few.
+    assert looks(moments_of(bank), often(texts[:6])) is None
+
+
 def test_rows_that_say_the_same_are_no_independent_witnesses():
     rng = np.random.default_rng(0)
     bank, more = (torch.from_numpy(rng.normal(size=(n, 40))) for n in (300, 240))
@@ -141,7 +171,7 @@ def test_rows_that_say_the_same_are_no_independent_witnesses():
 
 
 def test_a_search_says_that_a_batch_looks_different(tmp_path):
-    bank_texts, _, texts, videos = worlds()
+    bank_texts, bank_videos, texts, videos = worlds()
     model = rerank.fit(videos, bank_texts=bank_texts, method="sinkhorn")
     model.save(tmp_path / "m.safetensors")
     model = rerank.load(tmp_path / "m.safetensors")
@@ -150,6 +180,14 @@ def test_a_search_says_that_a_batch_looks_different(tmp_path):
     (note,) = model.search(shifted).notes
     assert "these queries look different from the bank's (AUC" in note
     assert model.search(shifted[:29]).notes == ()
+    # What the note names leaves all as it is, and has nothing to warn of; so does rho=0.
+    assert 'rerank.fit(..., method="none", gate=False)' in note
+    best = np.argsort(-_cosines(shifted, videos), axis=1)[:, :5]
+    known = {"bank_videos": bank_videos, "bank_gt": np.arange(N)}
+    for left in ({"method": "none", "gate": False, **known}, {"rho": 0}):
+        found = rerank.fit(videos, bank_texts=bank_texts, **left).search(shifted, k=5)
+        assert found.notes == ()
+        np.testing.assert_array_equal(found.ids.astype(int), best)
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.25])

@@ -192,9 +192,29 @@ def test_rows_too_long_for_inner_products_are_named_by_their_file(tmp_path, door
     typed = (door, "--videos", "v.h5", *given[door], "--metric", "dot")
     _, err = run(*typed, cwd=tmp_path, code=2)
     assert re.search(wanted, err), err
-    with pytest.raises(RerankError, match=f"gallery: row {row} has norm .*overflow"):
+    with pytest.raises(RerankError, match=f"videos: row {row} has norm .*overflow"):
         rerank.apply(TEXTS, longer, metric="dot")
     rerank.apply(TEXTS, longer, metric="cosine")
+
+
+@pytest.mark.parametrize("odd", [0, np.nan, np.inf, 1e30])
+def test_a_bad_row_is_of_the_side_that_holds_it(odd):
+    """Whatever a bank is compared with: its rows are none of the queries, nor of the gallery."""
+    given = {"texts": TEXTS, "videos": VIDEOS, "bank_texts": MANY[:40], "bank_videos": MANY[:40]}
+    long = {"metric": "dot"} if odd == 1e30 else {}
+    for bad in given:
+        sides = {**given, bad: given[bad].copy()}
+        sides[bad][7] = odd
+        with pytest.raises(RerankError, match=f"^{bad}: row 7 "):
+            rerank.apply(**sides, **long)
+        for direction, gallery in (("t2v", "videos"), ("v2t", "texts")):
+            if bad in ("texts", "videos") and bad != gallery:
+                continue
+            banks = {name: sides[name] for name in ("bank_texts", "bank_videos")}
+            with pytest.raises(RerankError, match=f"^{bad}: row 7 "):
+                rerank.fit(sides[gallery], direction=direction, **banks, **long)
+    with pytest.raises(RerankError, match="^bank_texts: got d = 5, but videos have d = 8"):
+        rerank.apply(TEXTS, VIDEOS, bank_texts=TEXTS[:, :5])
 
 
 def test_products_of_large_but_sound_size_rank_as_small_ones_do():
