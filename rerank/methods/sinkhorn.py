@@ -18,6 +18,7 @@ from rerank.methods.bank_asking import Asking, asking
 from rerank.methods.base import Bank, Fitted, Parts, Reranker, as_bank
 from rerank.methods.crowd import Crowd, crowd, overrides
 from rerank.methods.marginals import Choice, Masses, centred, choose, masses
+from rerank.methods.popular_choices import believed
 from rerank.methods.popularity import (
     Votes,
     normalised,
@@ -165,8 +166,7 @@ class Sinkhorn(Reranker):
             step=problem.step, init=problem.init, polish=not rough,
         )  # fmt: skip
         if not rough:
-            search.leave(problem.step)
-            one_plan.keep(problem.step if problem.serves_other else None)
+            problem.leave()
         solution = problem.unwound(solved)
         level, base = centred(solution.g, found.live_items, split=split)
         g, seen, few_wanted, asked, votes = solution.g, Repeats(0.0), Crowd(), Asking(), None
@@ -189,6 +189,7 @@ class Sinkhorn(Reranker):
                 ratio = partial(shared_items.shared, sim, found=found, copies=copies)
                 seen = from_shared_items(seen, found, shared=ratio)
                 few_wanted = crowd(sim, found) if seen.cost > COSTLY else few_wanted
+                seen, few_wanted = believed(sim, found, seen, few_wanted, copies=copies)
         elif bank.label == "inductive" and self.rho == "auto" and not (bank.judged or graph):
             asked = asking(sim, chosen, gallery_bias=level, found=found, others=others[0])
             for judge in _judges(sim, level, chosen, found, choice)[:1] if chosen.spacing else ():
@@ -291,6 +292,11 @@ class _Problem:
     popularity: Tensor | None = None
     turned: bool = False
     serves_other: bool = False
+
+    def leave(self) -> None:
+        """Leave the sweep to the lists of best items, and to the other direction."""
+        search.leave(self.step)
+        one_plan.keep(self.step if self.serves_other else None)
 
     def unwound(self, found: Solution) -> Solution:
         """The potentials of the scores as they were given."""

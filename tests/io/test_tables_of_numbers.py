@@ -199,7 +199,8 @@ def test_the_first_line_of_a_table_without_a_header_is_an_item(
         assert found.ids == tuple(ids)
         assert np.allclose(found.vectors, X)
         if label:
-            with pytest.raises(FormatError, match=f"'column {place}', 'column 5': name one"):
+            # Labels come again: only names can be ids.
+            with pytest.raises(FormatError, match=f"are 'column {place}': name one"):
                 read_embeddings(path)
 
 

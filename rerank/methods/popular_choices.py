@@ -1,0 +1,102 @@
+"""Whether items that many queries choose are chosen rightly, which says if asking may be uneven.
+
+What tells of uneven asking elsewhere also shows where a weak model has hubs. Rightly or wrongly
+chosen, scores that had no say in the choice tell:
+
+    S = U W      scores of some queries, centred both ways, over their principal axes
+    A, B         halves of the axes: of two neighbours in the spectrum one each, by a coin
+    j_i          the best item of query i over A;   c_i  how many queries choose it
+    e_i          1 if it is the best over B as well, less the share of the other queries whose best
+                 over B it is
+    ratio        mean of e over the .4 of the queries with the largest c, by that over the rest;
+                 A and B in turn, over many coins
+
+Where every item is wanted alike, of those that choose a popular one most are wrong: the ratio is
+.2 to .9. Where few items are wanted, those that choose these are right and others wrong: 1 and
+more. Near chance hubs agree as well (1.1 to 3.5 with R@1 of 5 to 10), and nothing is told.
+
+Asked only where one-to-one is possible: with several queries for each item popular choices are more
+often wrong also where half of the items are unasked.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rerank.core.arrays import inner
+from rerank.core.similarity import Similarity
+from rerank.methods.crowd import Crowd
+from rerank.methods.marginals import Masses
+from rerank.methods.repeats import Repeats, ramp
+from rerank.methods.score_axes import MOST_ITEMS, axes_of, centred_sides
+from rerank.methods.unseen_axes import parted
+
+# Queries for each item between which one-to-one is possible.
+_FEWEST, _MOST = 0.8, 1.5
+# The ratio up to which popular choices are wrong, and from which they may be right.
+_RATIO = (0.8, 0.95)
+# How often the axes are parted; the share of the queries whose choices are not popular.
+_COINS, _RARE = 4, 0.6
+
+
+def believed(
+    sim: Similarity, found: Masses, seen: Repeats, few_wanted: Crowd, *, copies: bool = False
+) -> tuple[Repeats, Crowd]:
+    """What was seen of uneven asking, as far as popular choices are right.
+
+    Args:
+        sim: (n, m) scores.
+        found: which queries and items are live.
+        seen: what queries and items show of it.
+        few_wanted: what their first choices show.
+        copies: whether exact copies of a query are queries of their own.
+    """
+    many = not _FEWEST * found.columns <= found.rows <= _MOST * found.columns
+    if not max(seen.weight, few_wanted.weight) or many or found.columns > MOST_ITEMS:
+        return seen, few_wanted
+    share = ramp(ratio(sim, found, copies=copies), *_RATIO)
+    return (
+        replace(seen, weight=share * seen.weight),
+        replace(few_wanted, weight=share * few_wanted.weight),
+    )
+
+
+def ratio(sim: Similarity, found: Masses, *, copies: bool = False, seed: int = 0) -> float:
+    """How much more often than rare choices popular ones are made again by other axes.
+
+    One where nothing is told. The same on every process.
+
+    Args:
+        sim: (n, m) scores.
+        found: which queries and items are live.
+        copies: whether exact copies of a query are queries of their own.
+        seed: of the coins.
+    """
+    axes, weights = axes_of(*centred_sides(sim, found), copies=copies)
+    coin = torch.Generator().manual_seed(seed)
+    total = torch.zeros(2, 2, dtype=torch.float64, device=axes.device)
+    for _ in range(_COINS):
+        best = [
+            inner(axes[:, half], weights[half].T).argmax(dim=1)
+            for half in parted(axes.shape[1], coin, device=axes.device)
+        ]
+        for one, other in (best, best[::-1]):
+            total += _agreement(one, other, weights.shape[1])
+    (popular, rare), (counted, others) = (total / (2 * _COINS)).tolist()
+    # As if one more of each did as all of them do, so that a few queries tell little.
+    alike = (popular + rare) / max(1.0, counted + others)
+    if not alike > 0:
+        return 1.0
+    return (popular + alike) / (counted + 1) * (others + 1) / max(rare + alike, 1e-9)
+
+
+def _agreement(one: Tensor, other: Tensor, items: int) -> Tensor:
+    """((sum of e of popular and of rare choices), (how many of each))."""
+    same = (one == other).double()
+    chosen, again = (torch.bincount(x, minlength=items).double() for x in (one, other))
+    beyond = same - (again[one] - same) / max(1, len(one) - 1)
+    often = chosen[one]
+    popular = often >= torch.quantile(often, _RARE)
+    parts = [beyond[popular].sum(), beyond[~popular].sum(), popular.sum(), (~popular).sum()]
+    return torch.stack([x.double() for x in parts]).view(2, 2)

@@ -1,0 +1,134 @@
+"""Hubs of a weak model are not taken for items that many want, and such items not for hubs."""
+
+import numpy as np
+import pytest
+import torch
+
+from rerank.core.similarity import Dense, Pair
+from rerank.methods import sinkhorn
+from rerank.methods.crowd import Crowd
+from rerank.methods.marginals import masses
+from rerank.methods.popular_choices import believed, ratio
+from rerank.methods.repeats import Repeats
+from rerank.methods.sinkhorn import Sinkhorn
+from rerank.methods.unseen_axes import parted
+from tests.methods.test_equal_items import recall
+from tests.methods.test_shared_items import world
+
+
+def words(m: int, n: int, asked: int, *, each: int, d: int, seed: int) -> tuple[Pair, torch.Tensor]:
+    """Texts of few words about long ones, over d axes of what words go together.
+
+    Items that hold the words of a topic are near all that is about it: hubs that stay when means
+    are taken out.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    count, topics = 600, 6
+    usual = 1 / torch.arange(1, count + 1).float()
+    topic = torch.stack([usual[torch.randperm(count, generator=draw)] for _ in range(topics)])
+    about = torch.rand(m, topics, generator=draw) ** 6 @ topic
+    length = torch.randint(10, 60, (m,), generator=draw)
+
+    def drawn(weights: torch.Tensor, size: int) -> torch.Tensor:
+        found = torch.multinomial(weights, size, replacement=True, generator=draw)
+        return torch.bincount(found, minlength=count).float()
+
+    items = torch.stack([drawn(about[j], int(length[j])) for j in range(m)])
+    own = (
+        torch.randperm(m, generator=draw)[:n]
+        if asked >= n
+        else torch.randint(asked, (n,), generator=draw)
+    )
+    texts = torch.stack([drawn(items[j], each) for j in own])
+    rare = (m / ((items > 0).sum(dim=0) + 1)).log().clamp_min(0)
+    sides = [(1 + x).log() * rare for x in (texts, items)]
+    sides = [x / x.norm(dim=1, keepdim=True).clamp_min(1e-9) for x in sides]
+    axes = torch.linalg.svd(torch.cat(sides), full_matrices=False)[2][:d].T
+    return Pair(*(x @ axes for x in sides)), own
+
+
+def by_formula(scores: np.ndarray) -> float:
+    """The ratio by loops over queries, in float64."""
+    s = scores - scores.mean(axis=1, keepdims=True)
+    s = s - s.mean(axis=0)
+    size, axes = np.linalg.eigh(s @ s.T)
+    axes = axes[:, ::-1][:, : int((size > 1e-6 * size[-1]).sum())]
+    coin, found = torch.Generator().manual_seed(0), ([], [])
+    n = len(s)
+    for _ in range(4):
+        best = []
+        for half in parted(axes.shape[1], coin, device=torch.device("cpu")):
+            part = axes[:, half.numpy()]
+            best.append((part @ (part.T @ s)).argmax(axis=1))
+        for one, other in (best, best[::-1]):
+            often = np.array([(one == j).sum() for j in one])
+            for i in range(n):
+                others = sum(other[k] == one[i] for k in range(n) if k != i) / (n - 1)
+                found[int(often[i] < np.quantile(often, 0.6))].append((one[i] == other[i]) - others)
+    alike = np.mean(found[0] + found[1])
+    popular, rare = ((np.sum(x) / 8 + alike) / (len(x) / 8 + 1) for x in found)
+    return popular / rare
+
+
+@pytest.mark.parametrize("asked", [90, 15])
+def test_the_ratio_is_that_of_the_formula(asked: int) -> None:
+    sim, _ = words(90, 90, asked, each=4, d=24, seed=0)
+    want = by_formula(sim.scores().double().numpy())
+    for same in (sim, Dense(sim.scores())):
+        assert ratio(same, masses(same)) == pytest.approx(want, rel=0.05)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("door", ["embeddings", "scores"])
+def test_a_weak_model_with_hubs_is_not_softened(
+    seed: int, door: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that tells of uneven asking fires here, and no pair is asked twice."""
+    sim, own = words(300, 300, 300, each=3, d=24, seed=seed)
+    given = sim if door == "embeddings" else Dense(sim.scores())
+    fit, equal = Sinkhorn().fit(given), Sinkhorn(rho=1.0).fit(given)
+    assert ratio(given, masses(given)) < 0.8
+    assert fit.form != "repeats"
+    assert recall(sim, own, fit.gallery_bias) >= recall(sim, own, equal.gallery_bias) - 1
+    monkeypatch.setattr(sinkhorn, "believed", lambda sim, found, seen, few, **_: (seen, few))
+    alone = Sinkhorn().fit(given)
+    assert alone.form == "repeats"
+    assert recall(sim, own, alone.gallery_bias) < recall(sim, own, equal.gallery_bias) - 4
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("door", ["embeddings", "scores"])
+@pytest.mark.parametrize(("m", "asked", "each"), [(300, 60, 10), (300, 20, 10), (400, 40, 6)])
+def test_items_that_many_want_keep_their_place(
+    m: int, asked: int, each: int, door: str, seed: int
+) -> None:
+    sim, own = words(m, m, asked, each=each, d=64, seed=seed)
+    given = sim if door == "embeddings" else Dense(sim.scores())
+    fit, equal = Sinkhorn().fit(given), Sinkhorn(rho=1.0).fit(given)
+    assert ratio(given, masses(given)) > 1
+    raw = recall(sim, own, 0.0)
+    assert recall(sim, own, equal.gallery_bias) < raw - 20
+    assert recall(sim, own, fit.gallery_bias) > raw - 3
+
+
+def test_it_is_asked_where_pairs_may_be_one_to_one() -> None:
+    seen, crowd = Repeats(0.8, 0.5, 1.3), Crowd(0.5, 0.4, 3)
+    sim, _ = words(300, 300, 300, each=3, d=24, seed=0)
+    assert [x.weight for x in believed(sim, masses(sim), seen, crowd)] == [0, 0]
+    for n, m in ((300, 150), (150, 300)):
+        part = Pair(sim.queries[:n], sim.gallery[:m])
+        assert believed(part, masses(part), seen, crowd) == (seen, crowd)
+    none = Repeats(0.0), Crowd()
+    assert believed(sim, masses(sim), *none) == none
+
+
+def test_near_chance_nothing_is_told() -> None:
+    draw = torch.Generator().manual_seed(0)
+    sim = Pair(torch.randn(60, 8, generator=draw), torch.randn(60, 8, generator=draw))
+    flat = Dense(torch.ones(60, 60))
+    assert 0.5 < ratio(sim, masses(sim)) and ratio(flat, masses(flat)) == 1
+
+
+def test_hubs_of_all_queries_are_gone_with_the_means() -> None:
+    sim, _ = world(300, 300, 300, noise=1.2, hubs=3, gap=2.5)
+    assert ratio(sim, masses(sim)) < 0.8
