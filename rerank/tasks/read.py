@@ -19,6 +19,7 @@ from rerank.core import comm
 from rerank.core.arrays import strained
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.pairs import Grades, as_grades, as_positives
+from rerank.core.shell import words
 from rerank.core.similarity import ArrayLike
 from rerank.core.wording import either, label, option
 from rerank.io import Embeddings, Reading, ScoreMatrix
@@ -515,14 +516,14 @@ def read_inputs(
         raise RerankError(f"{missing} is missing: give --videos and --texts, or --sims")
     check_said(said, {"texts": texts, "videos": videos, "bank_texts": bank_texts,
                       "bank_videos": bank_videos})  # fmt: skip
-    said, told = _told_apart(videos, texts, said)
+    _check_sides(videos, texts, said)
 
     files = {"texts": texts, "videos": videos, "bank_texts": bank_texts, "bank_videos": bank_videos}
     shared = {"texts", "bank_texts"} if sharded and not whole_bank else {"texts"} if sharded else ()
     # Nothing asks for names in a bank but its ground truth.
     bank_numbers = bank_gt is None or str(bank_gt) == "diagonal"
     held: dict[str, Embeddings] = {}
-    of_frames: list[str] = list(told)
+    of_frames: list[str] = []
     for role, path in files.items():
         if path is None:
             continue
@@ -638,37 +639,6 @@ def check_widths(reference: Embeddings, *others: Embeddings | None) -> None:
             check_columns(reference, other)
 
 
-def _told_apart(videos: Path, texts: Path, reading: Reading) -> tuple[Reading, tuple[str, ...]]:
-    """What was said of two sides that are told apart, and a note of how.
-
-    Raises:
-        RerankError: one file for both, and nothing that tells the sides apart.
-    """
-    said, note = _own_arrays(videos, texts, reading)
-    _check_sides(videos, texts, said)
-    return said, note
-
-
-def _own_arrays(videos: Path, texts: Path, reading: Reading) -> tuple[Reading, tuple[str, ...]]:
-    """What was said, with the array of each side where one file has both by name; and a note."""
-    settings = ("dataset", "embedding_column")
-    if os.path.realpath(videos) != os.path.realpath(texts) or any(
-        reading.named(setting, side)[0] for setting in settings for side in ("videos", "texts")
-    ):
-        return reading, ()
-    with open_container(videos) as container:
-        own = names_of_sides(container)
-        setting = settings[0 if container.per_item else 1]
-    if not own:
-        return reading, ()
-    note = (
-        f"{videos}: has both sides; takes {named([own['texts']])} as the texts and "
-        f"{named([own['videos']])} as the videos, by their names"
-    )
-    names = tuple(f"{side}={name}" for side, name in own.items())
-    return replace(reading, **{setting: (*getattr(reading, setting), *names)}), (note,)
-
-
 def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:
     """Refuse the same embeddings on both sides.
 
@@ -682,6 +652,14 @@ def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:
             return
     with open_container(videos) as container:
         several = [name for name, item in container.fields.items() if item.kind == "float"]
+        own, per_item = names_of_sides(container), container.per_item
+    if own:
+        way = "dataset" if per_item else "embedding-column"
+        ways = words(x for s in ("videos", "texts") for x in (f"--{way}", f"{s}={own[s]}"))
+        raise RerankError(
+            f"{videos}: has both sides, {named([own['videos']])} and {named([own['texts']])}; say "
+            f"which is which: {ways}"
+        )
     if len(several) > 1:
         # Which of them is which is asked when they are read, unless the file has a word for it.
         for side in ("texts", "videos"):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import h5py
 import numpy as np
@@ -243,7 +244,9 @@ def test_ids_of_another_group_are_not_taken(tmp_path):
     [("h5", "videos texts"), ("npz", "video_embeddings text_embeddings"),
      ("pt", "clip_video clip_text"), ("h5", "videos/embeddings texts/embeddings")],
 )  # fmt: skip
-def test_one_file_for_both_sides_gives_each_what_is_called_like_it(tmp_path, kind, names):
+def test_one_file_for_both_sides_is_asked_about_once_with_what_each_is_called(
+    tmp_path, kind, names
+):
     video, text = names.split()
     ids = [f"{name.rpartition('/')[0]}/ids" if "/" in name else side
            for name, side in ((video, "video_ids"), (text, "text_ids"))]  # fmt: skip
@@ -254,12 +257,12 @@ def test_one_file_for_both_sides_gives_each_what_is_called_like_it(tmp_path, kin
     (tmp_path / "gt.json").write_text(json.dumps(dict(zip(TEXTS, VIDEOS, strict=True))))
     both = ["--videos", f"both.{kind}", "--texts", f"both.{kind}"]
     apart = ["--videos", "videos.npz", "--texts", "texts.npz"]
-    out, said = run("eval", *both, "--gt", "gt.json", "--json", cwd=tmp_path)
+    _, said = run("eval", *both, "--gt", "gt.json", cwd=tmp_path, code=2)
+    assert "has both sides" in said
+    way = shlex.split(said.strip().partition("say which is which: ")[2])
+    out, _ = run("eval", *both, *way, "--gt", "gt.json", "--json", cwd=tmp_path)
     want, _ = run("eval", *apart, "--gt", "gt.json", "--json", cwd=tmp_path)
     assert json.loads(out) == json.loads(want)
-    top = [name.partition("/")[0] for name in (text, video)]
-    note = f"has both sides; takes '{top[0]}' as the texts and '{top[1]}' as the videos"
-    assert note in said + out
     # What is said of one file alone is asked about as before.
     _, said = run("apply", *both[:2], *apart[2:], "--out", "o.h5", cwd=tmp_path, code=2)
     assert "--dataset videos=" in said
