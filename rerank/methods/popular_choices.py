@@ -6,14 +6,18 @@ chosen, scores that had no say in the choice tell:
     S = U W      scores of some queries, centred both ways, over their principal axes
     A, B         halves of the axes: of two neighbours in the spectrum one each, by a coin
     j_i          the best item of query i over A;   c_i  how many queries choose it
-    e_i          1 if it is the best over B as well, less the share of the other queries whose best
-                 over B it is
+    e_i          (b - p) / (1 - p), with b = 1 if it is the best over B as well, else 0, and p the
+                 share of the other queries whose best over B it is
     ratio        mean of e over the .4 of the queries with the largest c, by that over the rest;
                  A and B in turn, over many coins
 
 Where every item is wanted alike, of those that choose a popular one most are wrong: the ratio is
 .2 to .9. Where few items are wanted, those that choose these are right and others wrong: 1 and
-more. Near chance hubs agree as well (1.1 to 3.5 with R@1 of 5 to 10), and nothing is told.
+more. Near chance hubs agree as well (1.1 to 3.5 with R@1 of 5 to 10), and nothing is told. Nor is
+it where a half of the axes says nothing of the other, so that choices seldom agree at all.
+
+Queries that are nearly certain of their items are believed in any case, and so are most of them
+where they choose the same few.
 
 Asked only where one-to-one is possible: with several queries for each item popular choices are more
 often wrong also where half of the items are unasked.
@@ -36,6 +40,12 @@ from rerank.methods.unseen_axes import parted
 _FEWEST, _MOST = 0.8, 1.5
 # The ratio up to which popular choices are wrong, and from which they may be right.
 _RATIO = (0.8, 0.95)
+# From where queries are so sure of their items that hubs do not explain it.
+_SURE = (0.92, 0.97)
+# The same of the share of the queries that choose the same few items.
+_CROWDED = (0.5, 0.6)
+# Mean of e up to which halves of the axes know nothing of each other, and from which they do.
+_ALIKE = (0.1, 0.15)
 # How often the axes are parted; the share of the queries whose choices are not popular.
 _COINS, _RARE = 4, 0.6
 
@@ -56,9 +66,14 @@ def believed(
     if not max(seen.weight, few_wanted.weight) or many or found.columns > MOST_ITEMS:
         return seen, few_wanted
     share = ramp(ratio(sim, found, copies=copies), *_RATIO)
+    # No reading of NaN, which stands for what was not needed.
+    sure, crowded = (
+        ramp(x, *limits) if x > 0 else 0.0
+        for x, limits in ((seen.sure, _SURE), (few_wanted.share, _CROWDED))
+    )
     return (
-        replace(seen, weight=share * seen.weight),
-        replace(few_wanted, weight=share * few_wanted.weight),
+        replace(seen, weight=max(share, sure) * seen.weight),
+        replace(few_wanted, weight=max(share, crowded) * few_wanted.weight),
     )
 
 
@@ -86,16 +101,19 @@ def ratio(sim: Similarity, found: Masses, *, copies: bool = False, seed: int = 0
     (popular, rare), (counted, others) = (total / (2 * _COINS)).tolist()
     # As if one more of each did as all of them do, so that a few queries tell little.
     alike = (popular + rare) / max(1.0, counted + others)
-    if not alike > 0:
+    told = ramp(alike, *_ALIKE)
+    if not told:
         return 1.0
-    return (popular + alike) / (counted + 1) * (others + 1) / max(rare + alike, 1e-9)
+    found = (popular + alike) / (counted + 1) * (others + 1) / max(rare + alike, 1e-9)
+    return 1 - told + told * found
 
 
 def _agreement(one: Tensor, other: Tensor, items: int) -> Tensor:
     """((sum of e of popular and of rare choices), (how many of each))."""
     same = (one == other).double()
     chosen, again = (torch.bincount(x, minlength=items).double() for x in (one, other))
-    beyond = same - (again[one] - same) / max(1, len(one) - 1)
+    chance = (again[one] - same) / max(1, len(one) - 1)
+    beyond = (same - chance) / (1 - chance).clamp_min(1e-9)
     often = chosen[one]
     popular = often >= torch.quantile(often, _RARE)
     parts = [beyond[popular].sum(), beyond[~popular].sum(), popular.sum(), (~popular).sum()]
