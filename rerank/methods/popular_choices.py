@@ -1,7 +1,8 @@
-"""Whether items that many queries choose are chosen rightly, which says if asking may be uneven.
+"""Whether items that many queries are sure of are chosen rightly.
 
-What tells of uneven asking elsewhere also shows where a weak model has hubs. Rightly or wrongly
-chosen, scores that had no say in the choice tell:
+Queries that are sure of their items tell of uneven asking (D in `rerank.methods.repeats`). A weak
+model with hubs makes them sure of these. Rightly or wrongly chosen, scores that had no say in the
+choice tell:
 
     S = U W      scores of some queries, centred both ways, over their principal axes
     A, B         halves of the axes: of two neighbours in the spectrum one each, by a coin
@@ -12,15 +13,10 @@ chosen, scores that had no say in the choice tell:
                  A and B in turn, over many coins
 
 Where every item is wanted alike, of those that choose a popular one most are wrong: the ratio is
-.2 to .9. Where few items are wanted, those that choose these are right and others wrong: 1 and
-more. Near chance hubs agree as well (1.1 to 3.5 with R@1 of 5 to 10), and nothing is told. Nor is
-it where a half of the axes says nothing of the other, so that choices seldom agree at all.
-
-Queries that are nearly certain of their items are believed in any case, and so are most of them
-where they choose the same few.
-
-Asked only where one-to-one is possible: with several queries for each item popular choices are more
-often wrong also where half of the items are unasked.
+.2 to .9. Where items are asked unevenly it is .3 to 1.5 and more, so it decides nothing alone. It
+is asked of what sure queries tell; what neighbours, crowds and unseen axes tell stands.
+Queries that are nearly certain are believed in any case. Where a half of the axes says nothing of
+the other, so that choices seldom agree at all, nothing is told.
 """
 
 from dataclasses import replace
@@ -30,7 +26,6 @@ from torch import Tensor
 
 from rerank.core.arrays import inner
 from rerank.core.similarity import Similarity
-from rerank.methods.crowd import Crowd
 from rerank.methods.marginals import Masses
 from rerank.methods.repeats import Repeats, ramp
 from rerank.methods.score_axes import MOST_ITEMS, axes_of, centred_sides
@@ -42,39 +37,27 @@ _FEWEST, _MOST = 0.8, 1.5
 _RATIO = (0.8, 0.95)
 # From where queries are so sure of their items that hubs do not explain it.
 _SURE = (0.92, 0.97)
-# The same of the share of the queries that choose the same few items.
-_CROWDED = (0.5, 0.6)
 # Mean of e up to which halves of the axes know nothing of each other, and from which they do.
 _ALIKE = (0.1, 0.15)
 # How often the axes are parted; the share of the queries whose choices are not popular.
 _COINS, _RARE = 4, 0.6
 
 
-def believed(
-    sim: Similarity, found: Masses, seen: Repeats, few_wanted: Crowd, *, copies: bool = False
-) -> tuple[Repeats, Crowd]:
-    """What was seen of uneven asking, as far as popular choices are right.
+def believed(sim: Similarity, found: Masses, seen: Repeats, *, copies: bool = False) -> Repeats:
+    """What sure queries show of uneven asking, as far as popular choices are right.
 
     Args:
         sim: (n, m) scores.
         found: which queries and items are live.
-        seen: what queries and items show of it.
-        few_wanted: what their first choices show.
+        seen: what queries show of it.
         copies: whether exact copies of a query are queries of their own.
     """
-    many = not _FEWEST * found.columns <= found.rows <= _MOST * found.columns
-    if not max(seen.weight, few_wanted.weight) or many or found.columns > MOST_ITEMS:
-        return seen, few_wanted
+    one_to_one = _FEWEST * found.columns <= found.rows <= _MOST * found.columns
+    told = seen.weight and seen.sure > 0 and one_to_one and found.columns <= MOST_ITEMS
+    if not told or seen.sure >= _SURE[1]:
+        return seen
     share = ramp(ratio(sim, found, copies=copies), *_RATIO)
-    # No reading of NaN, which stands for what was not needed.
-    sure, crowded = (
-        ramp(x, *limits) if x > 0 else 0.0
-        for x, limits in ((seen.sure, _SURE), (few_wanted.share, _CROWDED))
-    )
-    return (
-        replace(seen, weight=max(share, sure) * seen.weight),
-        replace(few_wanted, weight=max(share, crowded) * few_wanted.weight),
-    )
+    return replace(seen, weight=max(share, ramp(seen.sure, *_SURE)) * seen.weight)
 
 
 def ratio(sim: Similarity, found: Masses, *, copies: bool = False, seed: int = 0) -> float:
@@ -104,8 +87,7 @@ def ratio(sim: Similarity, found: Masses, *, copies: bool = False, seed: int = 0
     told = ramp(alike, *_ALIKE)
     if not told:
         return 1.0
-    found = (popular + alike) / (counted + 1) * (others + 1) / max(rare + alike, 1e-9)
-    return 1 - told + told * found
+    return 1 + told * ((popular + alike) / (counted + 1) * (others + 1) / (rare + alike) - 1)
 
 
 def _agreement(one: Tensor, other: Tensor, items: int) -> Tensor:

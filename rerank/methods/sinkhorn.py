@@ -176,6 +176,8 @@ class Sinkhorn(Reranker):
                 sim, tau, gallery_bias=level, found=found, duplicates=self.duplicates,
                 others=others[0],
             )  # fmt: skip
+            copies = self.duplicates == "count"
+            seen = seen if graph is not None else believed(sim, found, seen, copies=copies)
             # Where one side is longer, its rest wants nothing.
             if not seen.weight and abs(found.rows - found.columns) < _AS_MANY * found.rows:
                 seen = from_both_sides(
@@ -185,11 +187,9 @@ class Sinkhorn(Reranker):
             for judge in () if graph is not None else _judges(sim, level, chosen, found, choice):
                 seen = doubted(from_unseen_axes(seen, found, judge), found, judge)
             if graph is None:
-                copies = self.duplicates == "count"
                 ratio = partial(shared_items.shared, sim, found=found, copies=copies)
                 seen = from_shared_items(seen, found, shared=ratio)
                 few_wanted = crowd(sim, found) if seen.cost > COSTLY else few_wanted
-                seen, few_wanted = believed(sim, found, seen, few_wanted, copies=copies)
         elif bank.label == "inductive" and self.rho == "auto" and not (bank.judged or graph):
             asked = asking(sim, chosen, gallery_bias=level, found=found, others=others[0])
             for judge in _judges(sim, level, chosen, found, choice)[:1] if chosen.spacing else ():
@@ -533,6 +533,12 @@ def _sentences(
         rest = seen.weight < 1
         most = f"{seen.weight:.0%} of the correction is" if rest else "items are corrected"
         said.append(f"{seen.reason}, so {most} for popularity alone ({overrides()})")
+    elif choice.form == "equality" and not choice.note and seen.cost > COSTLY:
+        way = f"{option('rho', 0)} if many items have no query, which leaves all as it is"
+        said.append(
+            f"all items count as asked alike, which makes queries {1 - 1 / seen.cost:.0%} less "
+            f"sure of the first of them; say {way}"
+        )
     said += asked.sentences
     if solution.error > _UNCONVERGED:
         way = either("--tau", "tau or n_iters")
