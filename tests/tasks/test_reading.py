@@ -1,11 +1,14 @@
 """What the user says about files reaches the readers; what makes no sense is refused."""
 
 import json
+import re
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 import rerank
 from rerank import io
@@ -304,3 +307,58 @@ def test_every_command_says_that_numbers_beside_frames_end_in_zeros(tmp_path):
     for words in (["eval", "--gt", "gt.json"], ["inspect"], ["apply", "--out", "o.h5"]):
         out, err = run(*words, *files, cwd=tmp_path)
         assert "'scores': its zeros (6, 5) may say which of the 5 frames" in out + err
+
+
+def one_side(path, array, rows, ids, names):
+    """Rows and their ids under two names, in any kind of file."""
+    if path.suffix == ".parquet":
+        pd.DataFrame({ids: names, array: list(rows)}).to_parquet(path)
+    elif path.suffix == ".pt":
+        torch.save({array: torch.tensor(rows), ids: names}, path)
+    elif path.suffix == ".safetensors":
+        numbers = {ids: np.array([int(name[1:]) for name in names])}
+        save_file({array: rows, **numbers}, path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps({array: rows.tolist(), ids: names}))
+    else:
+        write_named(path, {array: rows, ids: names})
+    return path
+
+
+FILES = ["x.npz", "x.h5", "x.pt", "x.safetensors", "x.parquet", "x.json"]
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("arrays", [("text_features", "video_features"), ("embeddings",) * 2])
+def test_files_that_both_say_the_other_side_are_refused(tmp_path, kind, arrays):
+    names = [f"t{i}" for i in range(N)], [f"v{i + 50}" for i in range(N)]
+    texts = one_side(tmp_path / f"t{kind}", arrays[0], TEXTS, "text_ids", names[0])
+    videos = one_side(tmp_path / f"v{kind}", arrays[1], VIDEOS, "video_ids", names[1])
+    assert not read_inputs(texts=texts, videos=videos).of_frames
+    with pytest.raises(RerankError, match="seem to be swapped") as caught, typed():
+        read_inputs(texts=videos, videos=texts)
+    way = re.search(r"meant: (.*)$", str(caught.value))[1].split()
+    said = {"dataset": way[1::2]} if way[0] == "--dataset" else {"id_column": way[1::2]}
+    meant = Reading(**{name: tuple(each) for name, each in said.items()})
+    assert not read_inputs(texts=videos, videos=texts, reading=meant).of_frames
+
+
+def test_one_file_that_says_the_other_side_is_said(tmp_path):
+    plain = one_side(tmp_path / "p.npz", "embeddings", TEXTS, "ids", [f"t{i}" for i in range(N)])
+    for array, ids, names, said in (
+        ("video_features", "ids", [f"v{i}" for i in range(N)], True),
+        ("embeddings", "video_id", [f"v{i}" for i in range(N)], True),
+        # Captions that are called by their videos; a file that speaks of both; one that counts.
+        ("embeddings", "video_id", [f"t{i}" for i in range(N)], False),
+        ("text_features", "video_id", [f"v{i}" for i in range(N)], False),
+        ("embeddings", "ids", [f"v{i}" for i in range(N)], False),
+    ):
+        found = one_side(tmp_path / "v.npz", array, VIDEOS, ids, names)
+        notes = read_inputs(texts=found, videos=plain).of_frames
+        assert bool(notes) is said
+        assert not said or "is given as texts, and its 'video" in notes[0]
+    images = one_side(
+        tmp_path / "i.npz", "image_features", TEXTS, "image_ids", list("abcdefghijkl")
+    )
+    videos = one_side(tmp_path / "v.npz", "video_features", VIDEOS, "video_ids", IDS)
+    assert not read_inputs(texts=images, videos=videos).of_frames
