@@ -38,6 +38,7 @@ from rerank.tasks.bank_ways import of_bank_alone, without_video
 from rerank.tasks.column_order import check_columns
 from rerank.tasks.shared_ids import said_of_shared, said_of_texts_among
 from rerank.tasks.swapped_files import check_swapped
+from rerank.tasks.turned_scores import seem_turned
 
 # So many queries tell whether the lowest scores are the best.
 _TOLD_BY = 256
@@ -388,15 +389,28 @@ def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.
         if isinstance(error, UnfitError) and (way := _ids_wanted(inputs)):
             raise FormatError(f"{error}; {way}") from error
         raise
-    if inputs.scores is None or inputs.sharded or inputs.stored.reading.kind == "distances":
+    if inputs.scores is None or inputs.sharded:
         return truth
-    if not _right_are_lowest(inputs.stored.t2v.scores(), truth.positives):
-        return truth
-    note = (
-        f"{inputs.scores.source}: right pairs have the lowest score of their row, not the highest; "
-        "if the smallest is best, give --scores-are distances"
-    )
-    return replace(truth, notes=(*truth.notes, note))
+    if note := _against_scores(inputs.scores, inputs, truth.positives):
+        return replace(truth, notes=(*truth.notes, note))
+    return truth
+
+
+def _against_scores(held: ScoreMatrix, inputs: Inputs, positives: Sequence[np.ndarray]) -> str:
+    """What right pairs say against how scores were read, or ""."""
+    scores = inputs.stored.t2v.scores()
+    if inputs.stored.reading.kind != "distances" and _right_are_lowest(scores, positives):
+        return (
+            f"{held.source}: right pairs have the lowest score of their row, not the highest; if "
+            "the smallest is best, give --scores-are distances"
+        )
+    if held.reverse is None and seem_turned(scores, positives):
+        rows = "videos" if inputs.reading.sims_rows == "texts" else "texts"
+        return (
+            f"{held.source}: right pairs stand as by chance, and high if the rows are the {rows}; "
+            f"if they are, give {option('sims-rows', rows)}"
+        )
+    return ""
 
 
 def _refuse_turned_matrix(gt: Path, inputs: Inputs, what: str) -> None:

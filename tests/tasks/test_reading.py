@@ -19,6 +19,7 @@ from rerank.tasks.apply import apply_files
 from rerank.tasks.convert import convert_file
 from rerank.tasks.evaluate_files import judge_raw, judge_results
 from rerank.tasks.read import read_inputs, read_truth
+from rerank.tasks.turned_scores import seem_turned
 from tests.cli.test_cli import run
 from tests.io_writers import write_named
 
@@ -362,3 +363,54 @@ def test_one_file_that_says_the_other_side_is_said(tmp_path):
     )
     videos = one_side(tmp_path / "v.npz", "video_features", VIDEOS, "video_ids", IDS)
     assert not read_inputs(texts=images, videos=videos).of_frames
+
+
+def paired(seed, noise, n=40, hubs=0.0):
+    """A square matrix of texts x videos, the video of each text, and what some have more of."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n)
+    videos = rng.normal(size=(n, D))
+    texts = videos[order] + noise * rng.normal(size=(n, D))
+    more = hubs * rng.normal(size=n)
+    scores = texts @ videos.T / np.linalg.norm(texts, axis=1)[:, None] + more + more[order, None]
+    return (scores / np.linalg.norm(videos, axis=1)).astype("f4"), order
+
+
+def write_square(folder, scores, order):
+    ids = {
+        f"{side}_ids": [f"{side[0]}{i}" for i in range(len(order))] for side in ("text", "video")
+    }
+    np.savez(folder / "s.npz", sim_matrix=scores, **ids)
+    pairs = {f"t{i}": f"v{j}" for i, j in enumerate(order)}
+    (folder / "gt.json").write_text(json.dumps(pairs))
+
+
+@pytest.mark.parametrize("of", ["similarities", "distances"])
+@pytest.mark.parametrize(("seed", "noise"), [(0, 0.3), (1, 0.6), (2, 1.0)])
+def test_a_square_matrix_stored_the_other_way_is_told_by_its_right_pairs(tmp_path, of, seed, noise):
+    scores, order = paired(seed, noise)
+    for side, stored in (("texts", scores), ("videos", scores.T)):
+        write_square(tmp_path, 2 - stored if of == "distances" else stored, order)
+        line = ("eval", "--gt", "gt.json", "--sims", "s.npz", "--scores-are", of)
+        _, err = run(*line, cwd=tmp_path)
+        assert ("stand as by chance, and high if the rows are the" in err) is (side == "videos")
+        if side == "videos":
+            assert "if they are, give --sims-rows videos" in err
+        _, err = run(*line, "--sims-rows", "videos", cwd=tmp_path)
+        assert ("give --sims-rows texts" in err) is (side == "texts")
+
+
+def test_right_pairs_say_nothing_of_a_matrix_where_they_cannot(tmp_path):
+    """Of models of any strength, chance and hubs, of a few pairs and of the diagonal."""
+    for seed in range(200):
+        for noise, n, hubs in ((0.5, 40, 0), (4, 40, 3), (1e6, 30, 0), (1e6, 60, 5), (0.5, 15, 0)):
+            scores, order = paired(seed, noise, n, hubs)
+            assert not seem_turned(torch.from_numpy(scores), list(order[:, None]))
+            if n == 15 or noise > 100:
+                assert not seem_turned(torch.from_numpy(scores.T), list(order[:, None]))
+        # Most texts want the few videos that are high for all.
+        popular = np.random.default_rng(seed).integers(0, 5, size=40)
+        assert not seem_turned(
+            torch.from_numpy(paired(seed, 1e6, 40, 5)[0]), list(popular[:, None])
+        )
+    assert not seem_turned(torch.from_numpy(paired(0, 0.1)[0]), list(np.arange(40)[:, None]))
