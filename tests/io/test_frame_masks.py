@@ -132,6 +132,18 @@ def test_what_may_say_it_is_asked_about_and_the_way_out_works(tmp_path, name, ki
     assert np.allclose(read(path), EXPECTED, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("called", ["visual_output", "features", "clip"])
+@pytest.mark.parametrize(
+    ("name", "x"),
+    [("video_mask", MASK[..., None]), ("mask", MASK), ("pad_mask", ~MASK), ("lengths", L[:, None])],
+)
+def test_masks_and_lengths_of_floats_are_no_embeddings(tmp_path, kind, called, name, x):
+    path = tmp_path / f"v.{kind}"
+    WRITERS[kind](path, **{called: X, name: x.astype("f4")}, ids=IDS)
+    np.testing.assert_allclose(read_embeddings(path, pool="mean").vectors, EXPECTED, rtol=1e-5)
+
+
 SHARES = {
     "frame_ratio": L / F, "pad_ratio": 1 - L / F, "video_len": (L / F).astype("f4"),
     "valid_frac": (L / F)[:, None], "frame_percent": 100 * L / F,
