@@ -3,10 +3,12 @@
 import re
 from collections.abc import Sequence
 
+# The index of a table of pandas that has no name.
+OF_PANDAS = "__index_level_0__"
 # What columns are called that number rows; pandas calls one of a table in text by nothing.
 _NAMES = (
     "index", "idx", "row", "row_index", "row_idx", "row_id", "row_number", "indices", "indexes",
-    "__index_level_0__", "Unnamed: 0", "column 0", "order", "perm", "permutation", "sort_idx",
+    OF_PANDAS, "Unnamed: 0", "column 0", "order", "perm", "permutation", "sort_idx",
     "sort_index", "sort_order", "shuffle", "shuffle_idx", "position", "row_num", "row_no", "line",
     *(f"{of}_{number}" for of in ("emb", "embedding", "feat", "feature", "vector", "npy")
       for number in ("idx", "index", "row")),
