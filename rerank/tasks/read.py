@@ -37,7 +37,7 @@ from rerank.tasks.answer import caught
 from rerank.tasks.bank_ways import of_bank_alone, without_video
 from rerank.tasks.column_order import check_columns
 from rerank.tasks.shared_ids import said_of_shared, said_of_texts_among
-from rerank.tasks.swapped_files import check_swapped
+from rerank.tasks.swapped_files import said_of_sides
 from rerank.tasks.turned_scores import seem_turned
 
 # So many queries tell whether the lowest scores are the best.
@@ -550,14 +550,11 @@ def read_inputs(
         with caught() as warned:
             held[role] = read_role(path, role, said, metric=metric, rows=rows, row_numbers=free)
         of_frames += warned
-    for bank, roles in ((False, ("texts", "videos")), (True, ("bank_texts", "bank_videos"))):
-        if all(role in held for role in roles):
-            of_frames.append(check_swapped(*(held[role] for role in roles), bank=bank))
     found = Inputs(
         texts=held.get("texts"), videos=held.get("videos"),
         bank_texts=held.get("bank_texts"), bank_videos=held.get("bank_videos"),
         sharded=sharded, bank_gt=bank_gt, heads_file=heads, heads=_heads(heads),
-        of_frames=tuple(dict.fromkeys(filter(None, of_frames))), pool=said.pool,
+        of_frames=tuple(dict.fromkeys(of_frames + said_of_sides(held))), pool=said.pool,
         reading=said, row_numbers=numbers, whole_bank=whole_bank,
         of_ids="" if sharded or numbers else _of_shared(held["texts"], held["videos"], said),
     )  # fmt: skip

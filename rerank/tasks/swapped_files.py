@@ -1,9 +1,22 @@
 """Two files whose own names say that each was given for the other side."""
 
+from collections.abc import Mapping
+
 from rerank.core.errors import RerankError
 from rerank.core.shell import words
 from rerank.core.wording import either, label
 from rerank.io import Embeddings
+
+
+def said_of_sides(held: Mapping[str, Embeddings]) -> list[str]:
+    """What `check_swapped` says of the files of a run, and of its bank, by their roles."""
+    pairs = {False: ("texts", "videos"), True: ("bank_texts", "bank_videos")}
+    found = [
+        check_swapped(held[texts], held[videos], bank=bank)
+        for bank, (texts, videos) in pairs.items()
+        if texts in held and videos in held
+    ]
+    return [said for said in found if said]
 
 
 def check_swapped(texts: Embeddings, videos: Embeddings, *, bank: bool = False) -> str:
