@@ -227,9 +227,9 @@ def refuse_without_ids(container: Container, item: Field, wanted: Wanted, folder
             name for name, other in container.fields.items()
             if not is_rows(other) and not _repeats(other, item)
         ]  # fmt: skip
-        others.sort(key=lambda name: container.fields[name].kind != "text")
+        numbers = {name for name in others if container.fields[name].kind != "text"}
+        others.sort(key=lambda name: (name in numbers, name in numbers and name != OF_PANDAS))
         others.sort(key=lambda name: bool(side) and sounds_like(name) not in ("", side))
-        others.sort(key=lambda name: name != OF_PANDAS)
         if others:
             columns = f"; its other columns are {named(others)}: name one with "
             columns += wanted.say("id_column", OF_PANDAS if others[0] == OF_PANDAS else "NAME")
