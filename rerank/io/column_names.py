@@ -12,7 +12,7 @@ from os.path import commonprefix
 from rerank.io.files import named
 from rerank.io.frames.meanings import is_something_else, meaning_of
 from rerank.io.number_columns import counted
-from rerank.io.row_numbers import is_row_number
+from rerank.io.place_names import is_row_number
 
 # Fewer columns of one kind are no vector for certain.
 _FEW = 4

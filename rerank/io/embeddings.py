@@ -23,6 +23,7 @@ from rerank.io.given import names_given, taken_apart
 from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_ids, check_unique
 from rerank.io.layouts.locate import locate
+from rerank.io.layouts.said_side import SaidSide, said_side
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
@@ -48,6 +49,7 @@ class Embeddings:
         total_rows: rows in the file; more than N when a slice was read.
         ids_given: False where nothing names the rows; ids are then "0", "1", ...
         columns: names of the dimensions, where these are columns of a table.
+        said_side: the side that the names in the file say, where nothing was named by the user.
 
     >>> Embeddings(("a", "b"), np.ones((2, 3), np.float32), "v.h5")
     Embeddings(2 x 3 float32, ids 'a', 'b', from v.h5)
@@ -60,6 +62,7 @@ class Embeddings:
     total_rows: int = 0
     ids_given: bool = True
     columns: tuple[str, ...] = ()
+    said_side: SaidSide = SaidSide()
 
     def __post_init__(self) -> None:
         _check_count(self.ids, len(self.vectors), self.source)
@@ -251,6 +254,7 @@ def read_embeddings(
             count,
             found.ids_given,
             found.rows.columns,
+            SaidSide() if wanted.names_parts else said_side(container),
         )
         named_here = wanted.ids is not None or wanted.force_rows
         stated = None if named_here else container.content_sha256

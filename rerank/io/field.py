@@ -4,7 +4,9 @@ Arrays are read and checked block by block into the one array that is returned, 
 own size and a few megabytes; what is too large for that is mapped, where it lies or unpacked.
 """
 
+import base64
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -29,6 +31,10 @@ _SMALL = 64 << 20
 
 # How to call each sort of number in a refusal.
 _WORDS = {"i": "integers", "u": "integers", "b": "booleans"}
+
+
+# Numbers as text, at least four of them; words have blanks, and no such length.
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4}){5,}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
 def no_check() -> None:
@@ -229,7 +235,7 @@ def check_matrix(field: Field, what: str) -> None:
         )
     if field.kind != "float":
         if field.kind == "text":
-            fix = "turn it into lists of floats first, such as by .map(json.loads)"
+            fix = _numbers_in_text(field)
             raise FormatError(
                 f"{field.where}: holds {'bytes' if field.fix else 'text'}, but {what} are numbers; "
                 f"{field.fix or fix}"
@@ -248,6 +254,19 @@ def check_matrix(field: Field, what: str) -> None:
         )
     if 0 in field.shape:
         raise FormatError(f"{field.where}: is empty {field.shape}; write it again")
+
+
+def _numbers_in_text(field: Field) -> str:
+    """How a text for each row becomes numbers: base64 of float32, or lists that were printed."""
+    first = next(iter(field.blocks(0, min(1, field.shape[0]))), np.empty(0)) if field.shape else []
+    text = next(iter(np.asarray(first).reshape(-1).tolist()), "")
+    text = text.decode("latin1") if isinstance(text, bytes) else str(text)
+    if _BASE64.fullmatch(text) and len(base64.b64decode(text)) % 4 == 0:
+        return (
+            "each looks like the base64 of float32: turn it into a list of floats first, such as "
+            "by .map(lambda x: numpy.frombuffer(base64.b64decode(x), 'f4').tolist())"
+        )
+    return "turn it into lists of floats first, such as by .map(json.loads)"
 
 
 def _check_row(field: Field) -> None:

@@ -1,8 +1,10 @@
 """Files that only name rows: ids in lines, a JSON list, or a column of a table."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.core.wording import option
@@ -12,8 +14,12 @@ from rerank.io.files import named, read_text, regular_file
 from rerank.io.ids import check_ids, check_unique, first_duplicate, read_ids, read_sidecar
 from rerank.io.lines import lines_in
 from rerank.io.opening import open_container
+from rerank.io.place_names import may_say_places
 from rerank.io.row_numbers import check_order
-from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field
+from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field, sounds_like
+
+# Of more columns of numbers each is one of a vector.
+_WIDE = 64
 
 
 def read_id_file(path: Path, *, column: str | None = None, side: str = "") -> tuple[str, ...]:
@@ -72,14 +78,36 @@ def read_id_file(path: Path, *, column: str | None = None, side: str = "") -> tu
         named_so = container.fields[chosen]
         ids = read_ids(named_so)
         check_unique(ids, str(path))
-        check_order(_beside(container, named_so), replace(named_so, where=str(path)))
+        beside = _beside(container, named_so, side)
+        check_order(beside, replace(named_so, where=str(path)), asked=may_say_places)
     return ids
 
 
-def _beside(container: Container, ids: Field) -> dict[str, Field]:
-    """The columns beside that of the ids; not another one of the same."""
+def _beside(container: Container, ids: Field, side: str) -> dict[str, Field]:
+    """The columns beside that of the ids; not another one of the same, nor of the other side."""
+    values = container.fields.get("values")
+    parts = {
+        name: _column_of(values, place)
+        for place, name in enumerate(container.columns)
+        if values is not None and len(container.columns) < _WIDE
+    }
     found = {**container.numbers, **container.fields}
-    return {name: item for name, item in found.items() if item is not ids}
+    if container.columns:
+        found.pop("values", None)  # all of them as one array
+    return {
+        name: item for name, item in {**parts, **found}.items()
+        if item is not ids and (side_in(name) or sounds_like(name)) in ("", side)
+    }  # fmt: skip
+
+
+def _column_of(values: Field, place: int) -> Field:
+    """One of the columns of numbers that were gathered in an array."""
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        for block in values.blocks(start, stop):
+            yield block[:, place : place + 1]
+
+    return replace(values, shape=(values.shape[0], 1), blocks=blocks, mapped=None)
 
 
 def _called_like_ids(lists: Mapping[str, Field], side: str) -> list[str]:

@@ -4,7 +4,7 @@ Ids in a small file beside an array that has no room for them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,9 +13,10 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.core.wording import either
-from rerank.io.container import ID_NAMES, MORE_ID_NAMES
+from rerank.io.container import ID_NAMES, MORE_ID_NAMES, side_in
 from rerank.io.field import Field, afford
 from rerank.io.files import foreign, named, read_json, read_text, regular_file, safely
+from rerank.io.place_names import in_other_order, may_say_places
 
 # What a line says that is no id but the name of all.
 _HEADER = re.compile(
@@ -286,6 +287,22 @@ def ids_by_row(name: str, content: object) -> list[Any] | None:
     return sorted(content, key=content.__getitem__)
 
 
+def _check_lists(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse numbers of rows in another order beside a list of ids."""
+    lists = {name: x for name, x in content.items() if isinstance(x, list)}
+    for name, numbers in lists.items():
+        beside = any(len(x) == len(numbers) for other, x in lists.items() if other != name)
+        if not beside or not may_say_places(name) or name == "ids" or side_in(name):
+            continue
+        whole = all(type(x) is int for x in numbers)
+        if whole and len(numbers) > 1 and in_other_order(list(map(str, numbers))):
+            raise FormatError(
+                f"{path}: {name!r} beside its ids is {', '.join(map(str, numbers[:3]))}, ..., and "
+                f"nothing says whether the ids are in this order; sort them by {name!r}, or leave "
+                "it out if they stand as meant"
+            )
+
+
 def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """Ids, and the group of each where the file has it.
 
@@ -308,6 +325,8 @@ def read_sidecar(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     afford(2 * path.stat().st_size, str(path), what="JSON")
     content = read_json(path)
     groups = None
+    if isinstance(content, dict):
+        _check_lists(path, content)
     if isinstance(content, dict) and isinstance(content.get("ids"), list):
         if isinstance(content.get("group_ids"), list):
             groups = check_ids(content["group_ids"], f"{path}: group_ids")

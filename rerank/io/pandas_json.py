@@ -1,5 +1,6 @@
-"""Tables as pandas writes them in JSON, with `orient="split"` and `orient="table"`."""
+"""Tables as pandas writes them in JSON: by columns, with `orient="split"` and `orient="table"`."""
 
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 _NAMES = {"columns", "index", "data", "index_names", "column_names"}
@@ -48,3 +49,27 @@ def _with_schema(schema: object, rows: list[Any]) -> PandasTable | None:
     # An index with a name of its own is a column like others.
     columns = [name for name in names if name != "index" or name not in keys]
     return PandasTable(columns, [[row.get(name) for name in columns] for row in rows], index)
+
+
+def rows_of_columns(content: Mapping[str, Any], ids: Collection[str]) -> list[dict[str, Any]]:
+    """The rows of a table that is kept as `{column: {row: value}}`; none in any other object.
+
+    Args:
+        content: the object.
+        ids: what a column of ids is called; without one the rows are told by their own names.
+
+    >>> rows_of_columns({"id": {"0": "a"}, "emb": {"0": [1.0]}}, ["id"])
+    [{'id': 'a', 'emb': [1.0]}]
+    >>> rows_of_columns({"train": {"a": [1.0]}, "test": {"a": [1.0]}}, ["id"])
+    []
+    """
+    if len(content) < 2 or not all(isinstance(x, dict) and x for x in content.values()):
+        return []
+    columns: list[dict[str, Any]] = list(content.values())
+    rows = columns[0].keys()
+    if any(column.keys() != rows for column in columns):
+        return []
+    words = (name for name in content if name in ids)
+    if not any(all(isinstance(x, str | int) for x in content[name].values()) for name in words):
+        return []
+    return [{name: column[row] for name, column in content.items()} for row in rows]

@@ -91,8 +91,9 @@ def both_ids(container: Container, stored: Field, shape: Sequence[int], said: Sa
         raise _one_side(container.path, found.where, here)
     check_places(container, lists, stored, said, named=said.stored_rows in found.ids)
     if container.per_item and said.nothing:
-        for side, names in found.ids.items():
-            check_no_order(lists, stored, names, axis=int(side != said.stored_rows))
+        for side in found.ids:
+            axis = int(side != said.stored_rows)
+            check_no_order(lists, stored, found.ids.values(), axis=axis)
     return _both(found.ids, (n, m), said, given=queries is not None or gallery is not None)
 
 

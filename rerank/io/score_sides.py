@@ -17,8 +17,9 @@ from rerank.io.container import Container, side_in
 from rerank.io.field import Field
 from rerank.io.files import PathLike
 from rerank.io.ids import first_duplicate, is_list, read_ids
+from rerank.io.place_names import is_row_number
 from rerank.io.reading import ROWS
-from rerank.io.row_numbers import check_order, counts_rows, is_row_number
+from rerank.io.row_numbers import check_order, counts_rows
 from rerank.io.side_words import CAPTION_FIELDS, plain, said_by_words
 
 SIDES = ("texts", "videos")

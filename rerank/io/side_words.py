@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from rerank.io.row_numbers import is_row_number
+from rerank.io.place_names import is_row_number
 
 # What tables and records call the two sides, the captions and the grade: letters and digits of the
 # name, lower case; the first that is there counts.

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +46,14 @@ _OF_STREAMS = {
 # Whose words, whatever they are, say the part of a row; the name may end in one of the others.
 _SURE = ("split", "splits", "subset", "partition", "fold")
 _ENDS = ("id", "idx", "index", "name", "no", "num", "number", "label")
+# More words for sides, which are of anything else where a column is not called as what divides.
+_MORE_SIDES = {
+    **dict.fromkeys(("visual", "visuals", "vision", "photo", "photos", "picture", "pictures", "pic",
+                     "pics", "frame", "frames", "movie", "movies", "v", "i"), "videos"),
+    **dict.fromkeys(("language", "lang", "linguistic", "textual", "description", "descriptions",
+                     "desc", "title", "titles", "words", "t"), "texts"),
+}  # fmt: skip
+_HOLDS_SIDES = {"source", "origin", "tower", "media", "medium", "entity", "modal", "content"}
 _SOUNDS = re.compile("audios?|sounds?|speech", re.IGNORECASE)
 
 
@@ -79,6 +87,8 @@ def is_of_splits(name: str, values: Sequence[str]) -> bool:
     (True, False)
     >>> is_of_splits("stream", ["rgb", "flow"] * 2), is_of_splits("media", ["video", "image"] * 2)
     (True, False)
+    >>> [is_of_splits(name, ["vision", "language"] * 2) for name in ("data_type", "topic")]
+    [True, False]
     """
     name, different = name.lower(), set(values)
     if len(different) < 2:
@@ -89,9 +99,16 @@ def is_of_splits(name: str, values: Sequence[str]) -> bool:
     if name in _COLUMNS:
         counted = several and all(map(str.isdecimal, different))
         return counted or _are_known(different) or _are_parts(name, different)
+    sides = _are_sides(different, _MORE_SIDES if _holds_sides(name) else {})
     return len(different) < len(values) and (
-        _are_known(different) or _are_sides(different) or _are_parts(name, different)
+        _are_known(different) or sides or _are_parts(name, different)
     )
+
+
+def _holds_sides(name: str) -> bool:
+    """Whether a column is called as those are that say what each row is of."""
+    words = re.findall("[a-z]+", name)
+    return bool(words) and words[-1] in _DIVIDES | _OF_STREAMS | _HOLDS_SIDES
 
 
 def _are_parts(name: str, values: set[str]) -> bool:
@@ -114,7 +131,8 @@ def may_say_split(name: str, value: str) -> bool:
     (True, False, True)
     """
     known = value.lower() in _SHORT | _REST | _STREAMS or is_split_word(value)
-    return is_named_like_splits(name) or known or bool(_side(value))
+    more = value.lower() in _MORE_SIDES and _holds_sides(name.lower())
+    return is_named_like_splits(name) or known or more or bool(_side(value))
 
 
 def says_by_name(name: str, values: Sequence[str]) -> bool:
@@ -159,14 +177,23 @@ def _are_known(values: set[str]) -> bool:
     return all(map(is_split_word, values))
 
 
-def _are_sides(values: set[str]) -> bool:
+def _are_sides(values: set[str], more: Mapping[str, str]) -> bool:
     """Whether rows are of texts and of what is no text, or of sounds and of what is none."""
-    sides = set(map(_side, values))
+    sides = {_side(value) or more.get(value.lower(), "") for value in values}
     return "" not in sides and len(sides) > 1
 
 
 def _side(value: str) -> str:
     return "sounds" if _SOUNDS.fullmatch(value) else sounds_like(value)
+
+
+def side_of_part(value: str) -> str:
+    """The side that the word for a part of the rows says; "" for none.
+
+    >>> side_of_part("vision"), side_of_part("Caption"), side_of_part("test")
+    ('videos', 'texts', '')
+    """
+    return sounds_like(value) or _MORE_SIDES.get(value.lower(), "")
 
 
 def split_column(container: Container) -> tuple[str, tuple[str, ...]] | None:
@@ -245,7 +272,7 @@ def kind_of_splits(values: Sequence[str]) -> str:
     >>> kind_of_splits(["test", "train"]), kind_of_splits(["text", "video"])
     ('splits', 'sides')
     """
-    return "sides" if _are_sides(set(values)) else "splits"
+    return "sides" if _are_sides(set(values), _MORE_SIDES) else "splits"
 
 
 def only_rows(container: Container, chosen: np.ndarray) -> Container:

@@ -37,6 +37,8 @@ from rerank.tasks.answer import caught
 from rerank.tasks.bank_ways import of_bank_alone, without_video
 from rerank.tasks.column_order import check_columns
 from rerank.tasks.shared_ids import said_of_shared, said_of_texts_among
+from rerank.tasks.swapped_files import said_of_sides
+from rerank.tasks.turned_scores import seem_turned
 
 # So many queries tell whether the lowest scores are the best.
 _TOLD_BY = 256
@@ -71,7 +73,7 @@ class Inputs:
     bias: np.ndarray | None = None
     # What a person should know about ids that both sides have.
     of_ids: str = ""
-    # The same about what stands beside frames, or about their order.
+    # The same about what stands beside frames, or about their order, and whose side a file is.
     of_frames: tuple[str, ...] = ()
 
     @cached_property
@@ -387,15 +389,28 @@ def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.
         if isinstance(error, UnfitError) and (way := _ids_wanted(inputs)):
             raise FormatError(f"{error}; {way}") from error
         raise
-    if inputs.scores is None or inputs.sharded or inputs.stored.reading.kind == "distances":
+    if inputs.scores is None or inputs.sharded:
         return truth
-    if not _right_are_lowest(inputs.stored.t2v.scores(), truth.positives):
-        return truth
-    note = (
-        f"{inputs.scores.source}: right pairs have the lowest score of their row, not the highest; "
-        "if the smallest is best, give --scores-are distances"
-    )
-    return replace(truth, notes=(*truth.notes, note))
+    if note := _against_scores(inputs.scores, inputs, truth.positives):
+        return replace(truth, notes=(*truth.notes, note))
+    return truth
+
+
+def _against_scores(held: ScoreMatrix, inputs: Inputs, positives: Sequence[np.ndarray]) -> str:
+    """What right pairs say against how scores were read, or ""."""
+    scores = inputs.stored.t2v.scores()
+    if inputs.stored.reading.kind != "distances" and _right_are_lowest(scores, positives):
+        return (
+            f"{held.source}: right pairs have the lowest score of their row, not the highest; if "
+            "the smallest is best, give --scores-are distances"
+        )
+    if held.reverse is None and seem_turned(scores, positives):
+        rows = "videos" if inputs.reading.sims_rows == "texts" else "texts"
+        return (
+            f"{held.source}: right pairs stand as by chance, and high if the rows are the {rows}; "
+            f"if they are, give {option('sims-rows', rows)}"
+        )
+    return ""
 
 
 def _refuse_turned_matrix(gt: Path, inputs: Inputs, what: str) -> None:
@@ -539,8 +554,8 @@ def read_inputs(
         texts=held.get("texts"), videos=held.get("videos"),
         bank_texts=held.get("bank_texts"), bank_videos=held.get("bank_videos"),
         sharded=sharded, bank_gt=bank_gt, heads_file=heads, heads=_heads(heads),
-        of_frames=tuple(dict.fromkeys(of_frames)), pool=said.pool, whole_bank=whole_bank,
-        reading=said, row_numbers=numbers,
+        of_frames=tuple(dict.fromkeys(of_frames + said_of_sides(held))), pool=said.pool,
+        reading=said, row_numbers=numbers, whole_bank=whole_bank,
         of_ids="" if sharded or numbers else _of_shared(held["texts"], held["videos"], said),
     )  # fmt: skip
     if heads is None:

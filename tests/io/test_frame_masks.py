@@ -132,6 +132,43 @@ def test_what_may_say_it_is_asked_about_and_the_way_out_works(tmp_path, name, ki
     assert np.allclose(read(path), EXPECTED, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("called", ["visual_output", "features", "clip"])
+@pytest.mark.parametrize(
+    ("name", "x"),
+    [("video_mask", MASK[..., None]), ("mask", MASK), ("pad_mask", ~MASK), ("lengths", L[:, None])],
+)
+def test_masks_and_lengths_of_floats_are_no_embeddings(tmp_path, kind, called, name, x):
+    path = tmp_path / f"v.{kind}"
+    WRITERS[kind](path, **{called: X, name: x.astype("f4")}, ids=IDS)
+    np.testing.assert_allclose(read_embeddings(path, pool="mean").vectors, EXPECTED, rtol=1e-5)
+
+
+SHARES = {
+    "frame_ratio": L / F, "pad_ratio": 1 - L / F, "video_len": (L / F).astype("f4"),
+    "valid_frac": (L / F)[:, None], "frame_percent": 100 * L / F,
+    "padding": (1 - L / F).astype("f2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHARES)
+@pytest.mark.parametrize("kind", WRITERS)
+def test_shares_of_the_frames_are_asked_about_and_the_way_out_works(tmp_path, name, kind):
+    path, x = tmp_path / f"v.{kind}", SHARES[name]
+    WRITERS[kind](path, features=X, ids=IDS, **{name: x})
+    with pytest.raises(FormatError, match=f"{name}': its 6 numbers .* which share") as caught:
+        read_embeddings(path, pool="mean")
+    ways = re.search(r"store (numpy.*) as 'lengths', or (numpy.*) where it is", str(caught.value))
+    way = ways[1 + name.startswith("pad")]
+    lengths = eval(way, {"numpy": np, "x": x})
+    WRITERS[kind](path, features=X, ids=IDS, lengths=lengths)
+    np.testing.assert_allclose(read_embeddings(path, pool="mean").vectors, EXPECTED, rtol=1e-5)
+    blank = np.where(MASK[..., None], X, 0)
+    for cube, numbers in ((blank, x), (X, np.linspace(0.11, 0.93, N))):
+        WRITERS[kind](path, features=cube, ids=IDS, **{name: numbers})
+        assert len(read_embeddings(path, pool="mean")) == N
+
+
 def test_other_numbers_beside_frames_are_left_alone(tmp_path):
     every = np.array([units(x).mean(axis=0) for x in X])
     others = {

@@ -276,7 +276,25 @@ def _ids_written(path, order, name):
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
-@pytest.mark.parametrize("name", ["row", "index", "idx", "Row", "position", "feature_idx", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "row",
+        "index",
+        "idx",
+        "Row",
+        "position",
+        "feature_idx",
+        "",
+        "faiss_id",
+        "vector_id",
+        "rowid",
+        "pos",
+        "pointId",
+        "i",
+        "n",
+    ],
+)
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_table_of_ids_in_another_order_is_asked_about(tmp_path, kind, name, first):
     if name == "" and kind != "csv":
@@ -378,9 +396,9 @@ def test_another_order_beside_rows_with_ids_is_asked_about(tmp_path, kind, name,
 
 
 @pytest.mark.parametrize("kind", ["npz", "h5", "pt"])
-def test_numbers_of_rows_beside_their_ids_say_nothing(tmp_path, kind):
+def test_numbers_of_something_else_beside_rows_with_ids_say_nothing(tmp_path, kind):
     path = tmp_path / f"v.{kind}"
-    for name in ("index", "row", "idx", "rank", "label", "group", "video_order"):
+    for name in ("rank", "label", "group", "video_order"):
         _beside_ids(path, **{name: ORDER})
         assert read_embeddings(path).ids == tuple(IDS)
     write_named(tmp_path / "n.npz", {"embeddings": ROWS, "ids": ORDER, "order": ORDER})
@@ -417,3 +435,60 @@ def test_the_way_out_of_another_order_works_as_printed(tmp_path):
     _, err = run(*line, cwd=tmp_path, code=2)
     way = err.rpartition("as the rows do: ")[2].split()
     run(*line, *way, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("name", ["label", "num_frames", "rank", "text_idx"])
+def test_numbers_of_something_else_beside_ids_are_left(tmp_path, kind, name):
+    np.save(tmp_path / "v.npy", ROWS)
+    path = tmp_path / f"ids.{kind}"
+    if kind == "jsonl":
+        records = [{name: int(i), "video_id": f"v{i}"} for i in ORDER]
+        path.write_text("\n".join(map(json.dumps, records)))
+    else:
+        _ids_written(path, ORDER, name)
+    found = read_embeddings(tmp_path / "v.npy", ids=path, side="videos")
+    assert found.ids == tuple(f"v{i}" for i in ORDER)
+
+
+@pytest.mark.parametrize("file", ["ids.json", "v.ids.json"])
+@pytest.mark.parametrize("name", ["rows", "index", "faiss_id", "k"])
+def test_a_list_of_places_beside_a_list_of_ids_is_asked_about(tmp_path, file, name):
+    np.save(tmp_path / "v.npy", ROWS)
+    path = tmp_path / file
+    given = path if file == "ids.json" else None
+    path.write_text(json.dumps({"ids": IDS, name: ORDER.tolist()}))
+    with pytest.raises(FormatError, match=f"'{name}' beside its ids is .* sort them by '{name}'"):
+        read_embeddings(tmp_path / "v.npy", ids=given)
+    for other, numbers in (
+        (name, list(range(12))), ("group_ids", ORDER.tolist()), ("label", ORDER.tolist()),
+        (name, [0] * 12), (name, ORDER.tolist()[:5]),
+    ):  # fmt: skip
+        path.write_text(json.dumps({"ids": IDS, other: numbers}))
+        assert read_embeddings(tmp_path / "v.npy", ids=given).ids == tuple(IDS)
+
+
+@pytest.mark.parametrize("file", BESIDE)
+@pytest.mark.parametrize("name", ["row", "rows", "index", "indices", "idx", "faiss_id", "perm"])
+def test_places_beside_rows_that_have_ids_are_asked_about(tmp_path, file, name):
+    path = tmp_path / file
+
+    def write(beside):
+        if path.suffix == ".safetensors":
+            save_file({"embeddings": ROWS, "ids": np.arange(50, 62), **beside}, path)
+        elif path.suffix == ".pt":
+            lists = {key: torch.tensor(x) for key, x in beside.items()}
+            torch.save({"embeddings": torch.tensor(ROWS), "ids": IDS, **lists}, path)
+        elif path.suffix == ".json":
+            lists = {key: x.tolist() for key, x in beside.items()}
+            path.write_text(json.dumps({"embeddings": ROWS.tolist(), "ids": IDS, **lists}))
+        else:
+            write_named(path, {"embeddings": ROWS, "ids": IDS, **beside})
+
+    write({name: ORDER})
+    with pytest.raises(FormatError, match=f"'{name}' holds another order.*id_column='ids'"):
+        read_embeddings(path)
+    np.testing.assert_allclose(read_embeddings(path, id_column="ids").vectors, ROWS, rtol=1e-6)
+    for key, numbers in ((name, np.arange(12)), ("label", ORDER), ("num_frames", ORDER)):
+        write({key: numbers})
+        assert len(read_embeddings(path)) == 12

@@ -1,15 +1,19 @@
 """Checkpoints, tables of records and packed files: read, or called what they are."""
 
 import argparse
+import base64
 import bz2
 import gzip
+import json
 import lzma
+import re
 import shlex
 import subprocess
 import sys
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -217,3 +221,56 @@ def test_what_holds_next_to_nothing_is_not_unpacked(tmp_path):
     small = np.zeros((400, 1000), "f4")
     np.savez_compressed(tmp_path / "s.npz", embeddings=small, ids=range(400))
     assert len(read_embeddings(tmp_path / "s.npz", metric="dot")) == 400
+
+
+@pytest.mark.parametrize("column", ["id", "video_id", "names"])
+@pytest.mark.parametrize("index", [range(N), [3, 1, 0, 2, 5, 4], list("fedcba")])
+def test_a_table_that_pandas_wrote_by_columns_is_read(tmp_path, column, index):
+    lists = [row.tolist() for row in ROWS]
+    frame = pd.DataFrame({column: IDS, "emb": lists, "n": range(N)}, index=index)
+    frame.to_json(tmp_path / "v.json")
+    found = read_embeddings(tmp_path / "v.json")
+    assert found.ids == tuple(IDS)
+    np.testing.assert_allclose(found.vectors, ROWS, rtol=1e-6)
+
+
+def test_groups_of_vectors_are_no_columns_of_a_table(tmp_path):
+    vectors = dict(zip(IDS, ROWS.tolist(), strict=True))
+    for other in (vectors, {name: row[::-1] for name, row in vectors.items()}):
+        (tmp_path / "v.json").write_text(json.dumps({"id": vectors, "other": other}))
+        with pytest.raises(FormatError, match="dataset="):
+            read_embeddings(tmp_path / "v.json")
+        found = read_embeddings(tmp_path / "v.json", dataset="id")
+        assert sorted(found.ids) == sorted(IDS)
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "parquet", "csv"])
+def test_numbers_in_base64_are_said_with_a_line_that_reads_them(tmp_path, kind):
+    path = tmp_path / f"v.{kind}"
+    frame = pd.DataFrame({"id": IDS, "embedding": [base64.b64encode(x).decode() for x in ROWS]})
+
+    def write():
+        if kind.startswith("json"):
+            frame.to_json(path, orient="records", lines=kind == "jsonl")
+        else:
+            frame.to_parquet(path) if kind == "parquet" else frame.to_csv(path, index=False)
+
+    write()
+    with pytest.raises(FormatError, match="looks like the base64 of float32") as caught:
+        read_embeddings(path)
+    way = re.search(r"such as by (\.map.*)$", str(caught.value))[1]
+    frame["embedding"] = eval(f"x{way}", {"x": frame["embedding"], "numpy": np, "base64": base64})
+    write()
+    np.testing.assert_allclose(read_embeddings(path).vectors, ROWS, rtol=1e-6)
+    frame["embedding"] = ["a plain caption", *IDS[1:]]
+    write()
+    with pytest.raises(FormatError, match="json.loads|no embeddings"):
+        read_embeddings(path)
+
+
+def test_the_index_of_pandas_is_named_first_where_ids_are_wanted(tmp_path):
+    path, index = tmp_path / "v.parquet", [17, 3, 9, 40, 2, 8]
+    pd.DataFrame(ROWS, index=index, columns=list(map(str, range(D)))).to_parquet(path)
+    with pytest.raises(FormatError, match="id_column='__index_level_0__'"):
+        read_embeddings(path)
+    assert read_embeddings(path, id_column="__index_level_0__").ids == tuple(map(str, index))

@@ -122,6 +122,8 @@ def test_other_columns_are_no_splits(tmp_path):
 WORDS = {
     "mode": ("test", "train"), "type": ("test2014", "val2014"), "usage": ("dev", "Training"),
     "modality": ("video", "text"), "kind": ("audio", "caption"), "fold": (1, 2), "phase": (0, 1),
+    "data_type": ("vision", "language"), "source": ("photo", "description"), "role": ("v", "t"),
+    "media": ("visual", "caption"),
 }  # fmt: skip
 
 
@@ -184,18 +186,26 @@ def test_files_of_several_splits_in_one_folder_are_asked_about(tmp_path, names):
     assert read_embeddings(tmp_path).ids == tuple(IDS[:8])
 
 
+@pytest.mark.parametrize("words", [("vision", "language"), ("photo", "description"), ("v", "t")])
+def test_words_that_may_be_sides_are_left_where_the_column_is_of_something_else(tmp_path, words):
+    rows = {"id": IDS, "embedding": X.tolist(), "topic": list(words) * (N // 2)}
+    pq.write_table(pa.table(rows), tmp_path / "v.parquet")
+    assert read_embeddings(tmp_path / "v.parquet").ids == tuple(IDS)
+
+
 @pytest.mark.parametrize("side", ["texts", "videos"])
-def test_of_one_table_of_both_sides_the_own_side_is_offered(tmp_path, side):
+@pytest.mark.parametrize("words", [("caption", "video"), ("description", "photo")])
+def test_of_one_table_of_both_sides_the_own_side_is_offered(tmp_path, side, words):
     parquet(tmp_path / "both.parquet", SPLIT)
-    said = ["caption", "video"] * (N // 2)
+    said = list(words) * (N // 2)
     rows = {"id": IDS, "embedding": X.tolist(), "modality": said}
     pq.write_table(pa.table(rows), tmp_path / "both.parquet")
     other = {"texts": "videos", "videos": "texts"}[side]
     np.savez(tmp_path / "o.npz", embeddings=X, ids=IDS)
     line = ["apply", f"--{side}", "both.parquet", f"--{other}", "o.npz"]
     _, err = run(*line, cwd=tmp_path, code=2)
-    word = {"texts": "caption", "videos": "video"}[side]
-    assert "of several sides: 'caption' (6 rows), 'video' (6 rows)" in err
+    word = words[side == "videos"]
+    assert f"of several sides: '{words[0]}' (6 rows), '{words[1]}' (6 rows)" in err
     assert f"--dataset {side}={word}, or" in err
     run(*line, "--dataset", f"{side}={word}", cwd=tmp_path)
 

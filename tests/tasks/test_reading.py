@@ -1,11 +1,14 @@
 """What the user says about files reaches the readers; what makes no sense is refused."""
 
 import json
+import re
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 import rerank
 from rerank import io
@@ -16,6 +19,7 @@ from rerank.tasks.apply import apply_files
 from rerank.tasks.convert import convert_file
 from rerank.tasks.evaluate_files import judge_raw, judge_results
 from rerank.tasks.read import read_inputs, read_truth
+from rerank.tasks.turned_scores import seem_turned
 from tests.cli.test_cli import run
 from tests.io_writers import write_named
 
@@ -304,3 +308,109 @@ def test_every_command_says_that_numbers_beside_frames_end_in_zeros(tmp_path):
     for words in (["eval", "--gt", "gt.json"], ["inspect"], ["apply", "--out", "o.h5"]):
         out, err = run(*words, *files, cwd=tmp_path)
         assert "'scores': its zeros (6, 5) may say which of the 5 frames" in out + err
+
+
+def one_side(path, array, rows, ids, names):
+    """Rows and their ids under two names, in any kind of file."""
+    if path.suffix == ".parquet":
+        pd.DataFrame({ids: names, array: list(rows)}).to_parquet(path)
+    elif path.suffix == ".pt":
+        torch.save({array: torch.tensor(rows), ids: names}, path)
+    elif path.suffix == ".safetensors":
+        numbers = {ids: np.array([int(name[1:]) for name in names])}
+        save_file({array: rows, **numbers}, path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps({array: rows.tolist(), ids: names}))
+    else:
+        write_named(path, {array: rows, ids: names})
+    return path
+
+
+FILES = ["x.npz", "x.h5", "x.pt", "x.safetensors", "x.parquet", "x.json"]
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("arrays", [("text_features", "video_features"), ("embeddings",) * 2])
+def test_files_that_both_say_the_other_side_are_refused(tmp_path, kind, arrays):
+    names = [f"t{i}" for i in range(N)], [f"v{i + 50}" for i in range(N)]
+    texts = one_side(tmp_path / f"t{kind}", arrays[0], TEXTS, "text_ids", names[0])
+    videos = one_side(tmp_path / f"v{kind}", arrays[1], VIDEOS, "video_ids", names[1])
+    assert not read_inputs(texts=texts, videos=videos).of_frames
+    with pytest.raises(RerankError, match="seem to be swapped") as caught, typed():
+        read_inputs(texts=videos, videos=texts)
+    way = re.search(r"meant: (.*)$", str(caught.value))[1].split()
+    said = {"dataset": way[1::2]} if way[0] == "--dataset" else {"id_column": way[1::2]}
+    meant = Reading(**{name: tuple(each) for name, each in said.items()})
+    assert not read_inputs(texts=videos, videos=texts, reading=meant).of_frames
+
+
+def test_one_file_that_says_the_other_side_is_said(tmp_path):
+    plain = one_side(tmp_path / "p.npz", "embeddings", TEXTS, "ids", [f"t{i}" for i in range(N)])
+    for array, ids, names, said in (
+        ("video_features", "ids", [f"v{i}" for i in range(N)], True),
+        ("embeddings", "video_id", [f"v{i}" for i in range(N)], True),
+        # Captions that are called by their videos; a file that speaks of both; one that counts.
+        ("embeddings", "video_id", [f"t{i}" for i in range(N)], False),
+        ("text_features", "video_id", [f"v{i}" for i in range(N)], False),
+        ("embeddings", "ids", [f"v{i}" for i in range(N)], False),
+    ):
+        found = one_side(tmp_path / "v.npz", array, VIDEOS, ids, names)
+        notes = read_inputs(texts=found, videos=plain).of_frames
+        assert bool(notes) is said
+        assert not said or "is given as texts, and its 'video" in notes[0]
+    images = one_side(
+        tmp_path / "i.npz", "image_features", TEXTS, "image_ids", list("abcdefghijkl")
+    )
+    videos = one_side(tmp_path / "v.npz", "video_features", VIDEOS, "video_ids", IDS)
+    assert not read_inputs(texts=images, videos=videos).of_frames
+
+
+def paired(seed, noise, n=40, hubs=0.0):
+    """A square matrix of texts x videos, the video of each text, and what some have more of."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n)
+    videos = rng.normal(size=(n, D))
+    texts = videos[order] + noise * rng.normal(size=(n, D))
+    more = hubs * rng.normal(size=n)
+    scores = texts @ videos.T / np.linalg.norm(texts, axis=1)[:, None] + more + more[order, None]
+    return (scores / np.linalg.norm(videos, axis=1)).astype("f4"), order
+
+
+def write_square(folder, scores, order):
+    ids = {
+        f"{side}_ids": [f"{side[0]}{i}" for i in range(len(order))] for side in ("text", "video")
+    }
+    np.savez(folder / "s.npz", sim_matrix=scores, **ids)
+    pairs = {f"t{i}": f"v{j}" for i, j in enumerate(order)}
+    (folder / "gt.json").write_text(json.dumps(pairs))
+
+
+@pytest.mark.parametrize("of", ["similarities", "distances"])
+@pytest.mark.parametrize(("seed", "noise"), [(0, 0.3), (1, 0.6), (2, 1.0)])
+def test_a_square_matrix_stored_the_other_way_is_told_by_its_right_pairs(tmp_path, of, seed, noise):
+    scores, order = paired(seed, noise)
+    for side, stored in (("texts", scores), ("videos", scores.T)):
+        write_square(tmp_path, 2 - stored if of == "distances" else stored, order)
+        line = ("eval", "--gt", "gt.json", "--sims", "s.npz", "--scores-are", of)
+        _, err = run(*line, cwd=tmp_path)
+        assert ("stand as by chance, and high if the rows are the" in err) is (side == "videos")
+        if side == "videos":
+            assert "if they are, give --sims-rows videos" in err
+        _, err = run(*line, "--sims-rows", "videos", cwd=tmp_path)
+        assert ("give --sims-rows texts" in err) is (side == "texts")
+
+
+def test_right_pairs_say_nothing_of_a_matrix_where_they_cannot(tmp_path):
+    """Of models of any strength, chance and hubs, of a few pairs and of the diagonal."""
+    for seed in range(200):
+        for noise, n, hubs in ((0.5, 40, 0), (4, 40, 3), (1e6, 30, 0), (1e6, 60, 5), (0.5, 15, 0)):
+            scores, order = paired(seed, noise, n, hubs)
+            assert not seem_turned(torch.from_numpy(scores), list(order[:, None]))
+            if n == 15 or noise > 100:
+                assert not seem_turned(torch.from_numpy(scores.T), list(order[:, None]))
+        # Most texts want the few videos that are high for all.
+        popular = np.random.default_rng(seed).integers(0, 5, size=40)
+        assert not seem_turned(
+            torch.from_numpy(paired(seed, 1e6, 40, 5)[0]), list(popular[:, None])
+        )
+    assert not seem_turned(torch.from_numpy(paired(0, 0.1)[0]), list(np.arange(40)[:, None]))

@@ -24,6 +24,7 @@ from rerank.io.json_answers import raised, records_below
 from rerank.io.json_document import NotInPieces, Places, entries
 from rerank.io.json_records import (
     DEEPEST_GROUP,
+    IDS,
     are_records,
     boxed,
     by_one_name,
@@ -37,6 +38,7 @@ from rerank.io.json_records import (
     lacking,
     words_inside,
 )
+from rerank.io.pandas_json import rows_of_columns
 from rerank.io.text_table import lines_of, opener
 
 # More lists of rows in one object are the frames of its items.
@@ -124,6 +126,8 @@ def open_json(path: Path) -> Iterator[Container]:
 def _records_in(content: object) -> tuple[str, list[Any]] | None:
     """The records of a document or of lines, and the place of their list, where it has a name."""
     if isinstance(content, dict):
+        if rows := rows_of_columns(content, IDS):
+            return "", rows
         found = records_below(content) or boxed(content)
         return found and (found[0], raised(found[1]))
     return ("", raised(content)) if are_records(content) else None  # type: ignore[arg-type]

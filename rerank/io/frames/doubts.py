@@ -26,6 +26,7 @@ from rerank.io.frames.meanings import (
     says_last,
     says_number_of_padding,
 )
+from rerank.io.frames.shares import ask_of_shares
 
 
 def could_be_lengths(name: str, values: np.ndarray, frames: np.ndarray) -> bool:
@@ -113,8 +114,10 @@ def ask_by_values(name: str, found: Field, cube: Field) -> None:
         return
     known = is_something_else(name)
     if fits(found, "lengths", n, frames):
-        if not known and could_be_lengths(name, numbers_of(found).reshape(-1), np.full(n, frames)):
+        lengths = numbers_of(found).reshape(-1)
+        if not known and could_be_lengths(name, lengths, np.full(n, frames)):
             ask(name, found, "lengths?", cube)
+        ask_of_shares(name, found, lengths, cube)
         return
     if not fits(found, "mask", n, frames):
         if not known or is_place(name):
@@ -243,6 +246,7 @@ def _ask_of_numbers(
     sure = meaning == "lengths" or says_number_of_padding(name)
     most = np.inf if sure else frames
     if not ((lengths >= 0) & (lengths <= most) & (lengths == np.floor(lengths))).all():
+        ask_of_shares(name, found, lengths, cube)
         return
     absent, places = says_absent(name), np.arange(frames)
     last = says_last(name)

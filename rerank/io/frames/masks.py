@@ -80,6 +80,19 @@ def of_these_frames(item: Field, beside: Mapping[str, Field], side: str) -> dict
     return {name: found for name, found in beside.items() if not of_others(name, found)}
 
 
+def without_masks(arrays: Mapping[str, Field]) -> dict[str, Field]:
+    """Arrays without masks and lengths of floats, which fit frames among them and say it."""
+    cubes = [item for item in arrays.values() if _is_cube(item) and item.shape[2] > 1]
+
+    def says_it(name: str, found: Field) -> bool:
+        meaning = meaning_of(name)
+        return meaning in _SURE and any(
+            fits(found, meaning, *cube.shape[:2]) for cube in cubes if cube is not found
+        )
+
+    return {name: found for name, found in arrays.items() if not says_it(name, found)}
+
+
 def _is_cube(item: Field) -> bool:
     return item.kind == "float" and len(item.shape) == 3
 

@@ -7,6 +7,7 @@ from rerank.core.errors import FormatError
 from rerank.io.container import VECTOR_NAMES, Container, Found, listing, side_in
 from rerank.io.field import Field, check_matrix
 from rerank.io.files import named
+from rerank.io.frames.masks import without_masks
 from rerank.io.frames.masks_of_each import called_like_items
 from rerank.io.frames.meanings import meaning_of
 from rerank.io.ids import find_sidecar, is_list
@@ -54,7 +55,7 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
         return stacked_items(container, fields, wanted)
     masks = called_like_items(fields, folder=container.path.is_dir()) if container.per_item else ()
     root = {name: item for name, item in fields.items() if "/" not in name and name not in masks}
-    arrays = {name: item for name, item in root.items() if is_rows(item)}
+    arrays = without_masks({name: item for name, item in root.items() if is_rows(item)})
     called = [name for name in VECTOR_NAMES if name in root]
     good = [name for name in called if name in arrays]
     if len(good) == 1 and (side := side_in(good[0])):

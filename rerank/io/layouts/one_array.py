@@ -68,7 +68,7 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
         _check_given(container, siblings, item, wanted)
     if found is not None:
         if container.per_item and wanted.ids is None and wanted.id_column is None:
-            check_no_order(siblings, item, found[0], _way_to_say(container, siblings, wanted))
+            check_no_order(siblings, item, [found[0]], _way_to_say(container, siblings, wanted))
         return Found(item, *found)
     if by_place:
         return Found(item, tuple(map(str, range(item.shape[0]))), ids_given=False)

@@ -9,7 +9,13 @@ from rerank.io.container import Container
 from rerank.io.ids import is_list
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.split_flags import LEFT_OUT
-from rerank.io.splits import counted_splits, kind_of_splits, only_rows, split_column
+from rerank.io.splits import (
+    counted_splits,
+    kind_of_splits,
+    only_rows,
+    side_of_part,
+    split_column,
+)
 
 
 def rows_of_one_split(container: Container, wanted: Wanted) -> tuple[Container, Wanted]:
@@ -31,7 +37,8 @@ def rows_of_one_split(container: Container, wanted: Wanted) -> tuple[Container, 
         if said is not None:
             also = f", and the array with {wanted.say('embedding_column', said)}"
         order = sorted(set(values), key=_after_the_likely)
-        first = wanted.likely(order)
+        own = [word for word in order if wanted.side and side_of_part(word) == wanted.side]
+        first = own[0] if own else wanted.likely(order)
         raise FormatError(
             f"{container.path}: {who} that its rows are of several {kind_of_splits(values)}: "
             f"{counted_splits(values)}; say which is meant: {wanted.say('dataset', first)}, or "

@@ -21,6 +21,7 @@ from rerank.io.ids import (
 )
 from rerank.io.layouts.array_shapes import is_rows
 from rerank.io.layouts.wanted import Wanted
+from rerank.io.place_names import OF_PANDAS
 from rerank.io.row_numbers import check_order
 from rerank.io.side_words import side_of_ids, sounds_like
 
@@ -226,9 +227,10 @@ def refuse_without_ids(container: Container, item: Field, wanted: Wanted, folder
             name for name, other in container.fields.items()
             if not is_rows(other) and not _repeats(other, item)
         ]  # fmt: skip
-        others.sort(key=lambda name: container.fields[name].kind != "text")
+        numbers = {name for name in others if container.fields[name].kind != "text"}
+        others.sort(key=lambda name: (name in numbers, name in numbers and name != OF_PANDAS))
         others.sort(key=lambda name: bool(side) and sounds_like(name) not in ("", side))
         if others:
             columns = f"; its other columns are {named(others)}: name one with "
-            columns += wanted.say("id_column", "NAME")
+            columns += wanted.say("id_column", OF_PANDAS if others[0] == OF_PANDAS else "NAME")
     raise FormatError(f"{item.where}: there are no ids for its rows{columns}; {how_to_give_ids()}")

@@ -40,6 +40,12 @@ class Wanted:
     side: str = ""
     ids_from: str = "the ids given"
 
+    @property
+    def names_parts(self) -> bool:
+        """Whether the user named an array or a column of the file, or gave ids."""
+        named = (self.dataset, self.id_column, self.embedding_column, self.ids)
+        return self.force_rows or any(each is not None for each in named)
+
     def likely(self, names: Sequence[str]) -> str:
         """The name to print in an example: one that sounds like this side, else not the other.
 

@@ -14,7 +14,7 @@ from rerank.core.errors import FormatError
 from rerank.core.wording import either, option
 from rerank.io.files import PathLike, as_path, named, to_json, write_text
 from rerank.io.ids import check_unique
-from rerank.io.row_numbers import in_other_order
+from rerank.io.place_names import in_other_order
 from rerank.io.truths.bare_names import bare, barest, renamed, stem_of
 from rerank.io.truths.forms import readings_of
 from rerank.io.truths.pair_splits import Decision, UnfitError, Wanted, first_of_splits, of_one_split
