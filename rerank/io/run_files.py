@@ -29,6 +29,7 @@ from rerank.io.run_wrappers import (
     SCORES,
     is_one_list,
     list_of,
+    lists_beside,
     says_how_good,
     unwrapped,
 )
@@ -387,9 +388,13 @@ def _add_json(lists: _Lists, content: Any) -> None:  # noqa: ANN401  JSON is any
         _add_records(lists, content)
         return
     if "results" in content and isinstance(content["results"], list):
-        direction = content.get("direction", "")
         lists.label = str(content.get("label", ""))
-        _add_records(lists, ({"direction": direction, **each} for each in content["results"]))
+        said = {"direction": content.get("direction", "")}
+        found = lists_beside(content)
+        if found is None and not all(isinstance(x, Mapping) for x in content["results"]):
+            raise _no_queries(lists.where, content["results"])
+        records = content["results"] if found is None else found
+        _add_records(lists, ({**said, **each} for each in records))
         return
     content = unwrapped(content, lists.where)
     if isinstance(content, list):
@@ -397,11 +402,34 @@ def _add_json(lists: _Lists, content: Any) -> None:  # noqa: ANN401  JSON is any
         return
     if content and set(content) <= set(_DIRECTIONS):
         for direction, found in content.items():
-            for query, listed in found.items():
-                _add_list(lists, query, listed, direction)
+            _add_part(lists, found, direction)
         return
+    _add_part(lists, content, "")
+
+
+def _add_part(lists: _Lists, content: Any, direction: str) -> None:  # noqa: ANN401
+    """The lists of one direction: `{query: list}`, records, or queries with a list of each."""
+    found = lists_beside(content) if isinstance(content, Mapping) else content
+    if isinstance(found, list):
+        if not all(isinstance(x, Mapping) for x in found):
+            raise _no_queries(lists.where, found)
+        _add_records(lists, ({"direction": direction, **each} for each in found))
+        return
+    if not isinstance(content, Mapping):
+        raise FormatError(f"{lists.where}: {direction} is {named([content])}; {_EXPECTED}")
     for query, listed in content.items():
-        _add_list(lists, query, listed, "")
+        _add_list(lists, query, listed, direction)
+
+
+def _no_queries(where: str, results: Sequence[object]) -> FormatError:
+    """What is said of results that name no query."""
+    odd = next(each for each in results if not isinstance(each, Mapping))
+    what = "a list" if isinstance(odd, list) else named([odd])
+    return FormatError(
+        f"{where}: one of its {len(results)} results is {what}, and nothing says of which query; "
+        'expected {"queries": [names], "results": [the list of each]} of as many, or '
+        "{query: [items]}"
+    )
 
 
 def _add_list(lists: _Lists, query: object, listed: Any, direction: str) -> None:  # noqa: ANN401
@@ -520,7 +548,8 @@ def _goodness(
             "better, or distance where less is"
         )
     if place is None:
-        lists.unused.see(record, used, (record.get("direction"), query))
+        line = (str(record.get("direction") or ""), as_name(query, lists.where))
+        lists.unused.see(record, used, line)
     return None, place
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import re
 import subprocess
 import sys
@@ -9,9 +10,17 @@ import sys
 import numpy as np
 import pytest
 
-from rerank.core.errors import FormatError, RerankWarning
-from rerank.io import DirectionResult, read_rankings, write_results, write_topk
+from rerank.core.errors import FormatError, RerankError, RerankWarning
+from rerank.io import (
+    DirectionResult,
+    convert_ground_truth,
+    read_ground_truth,
+    read_rankings,
+    write_results,
+    write_topk,
+)
 from rerank.io.run_files import convert_rankings
+from rerank.tasks.evaluate_lists import judge_lists
 
 WANT = {"q1": ("b", "a"), "q2": ("c", "b")}
 SCORES = {"q1": (0.9, 0.5), "q2": (0.8, -0.1)}
@@ -515,3 +524,88 @@ def test_scores_that_rise_down_every_list_are_told_of(tmp_path, ending):
     # As it says.
     assert found([0.1, 0.4, 0.5], "distance").items[0] == ("v0", "v1", "v2")
     assert found([0.1, 0.4, 0.5], "distance").notes == ()
+
+
+BESIDE = {
+    "results": {"queries": ["q1", "q2"], "results": [["b", "a"], ["c", "b"]]},
+    "other words": {"name": "x", "qids": ["q1", "q2"], "rankings": [["b", "a"], ["c", "b"]]},
+    "scores": {
+        "query_ids": ["q1", "q2"], "ids": [["a", "b"], ["c", "b"]], "scores": [[1, 2], [4, 3]],
+    },
+    "distances": {
+        "queries": ["q1", "q2"], "results": [["b", "a"], ["b", "c"]], "distances": [[1, 2], [4, 3]],
+    },
+    "objects": {"queries": ["q1", "q2"], "results": [["b", "a"], [{"id": "c"}, {"id": "b"}]]},
+    "direction": {"t2v": {"queries": ["q1", "q2"], "results": [["b", "a"], ["c", "b"]]}},
+    "records of one": {"t2v": [{"query": q, "items": list(WANT[q])} for q in WANT]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", BESIDE)
+def test_queries_beside_a_list_of_each_are_read(tmp_path, form):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(BESIDE[form]))
+    found = read_rankings(path)[0]
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+    assert found.direction == ("t2v" if "t2v" in BESIDE[form] else "")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ({"results": [["a", "b"]]}, "one of its 1 results is a list, and nothing says of which"),
+        ({"results": ["a", "b"]}, "one of its 2 results is 'a', and nothing says of which query"),
+        ({"queries": ["q1", "q2"], "results": [["a"]]}, 'expected {"queries": .* of as many'),
+        ({"results": [None]}, "one of its 1 results is None"),
+        ({"t2v": [["a"]]}, "one of its 1 results is a list"),
+        ({"t2v": None}, "t2v is None"),
+        ([{"query_id": {}, "pos": 1, "id": "a"}], "is not an id"),
+    ],
+)
+def test_lists_of_nobody_knows_which_query_are_refused(tmp_path, content, what):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(FormatError, match=what):
+        read_rankings(path)
+
+
+ODD = (None, True, 0, -3, 2.5, 10**30, "", " ", "q1", "v1", "test", "a red car", [], {}, [[]])
+KEYS = (
+    "results", "queries", "t2v", "hits", "query_id", "video_id", "id", "score", "rank", "pos", "q1",
+    "test", "annotations", "images", "captions", "direction", "positives", "answer", "relevance",
+)  # fmt: skip
+
+
+def odd_document(r, deep=0):
+    """A small document of any shape."""
+    kind = r.random()
+    if deep > 3 or (deep and kind < 0.35):
+        return r.choice(ODD)
+    if kind < 0.5:
+        keys = r.sample(KEYS, r.randint(1, 3))
+        return [{key: odd_document(r, deep + 1) for key in keys} for _ in range(r.randint(1, 2))]
+    if kind < 0.7:
+        return [odd_document(r, deep + 1) for _ in range(r.randint(0, 3))]
+    return {key: odd_document(r, deep + 1) for key in r.sample(KEYS, r.randint(0, 3))}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", range(2))
+def test_documents_of_odd_shapes_are_read_or_refused_in_one_line(tmp_path, seed):
+    r = random.Random(seed)
+    odd, known, run = (tmp_path / name for name in ("odd.json", "gt.json", "run.json"))
+    known.write_text('{"q1": "v1"}')
+    run.write_text('{"q1": ["v1"]}')
+    for _ in range(100):
+        odd.write_text(json.dumps(odd_document(r)))
+        for act in (
+            lambda: judge_lists(known, odd),
+            lambda: judge_lists(odd, run),
+            lambda: read_ground_truth(odd, ["q1"], ["v1"]),
+            lambda: convert_ground_truth(odd, tmp_path / "o.json"),
+            lambda: convert_rankings(odd, tmp_path / "o.h5", queries="texts"),
+        ):
+            try:
+                act()
+            except RerankError as error:
+                assert "\n" not in str(error), odd.read_text()
