@@ -1391,3 +1391,63 @@ def test_decimals_of_relevance_above_0_are_right_and_that_is_said(tmp_path):
     assert "such as 0.1, 0.9 of one text, are all above 0, so every pair counts" in truth.notes[0]
     truth = read(tmp_path, MEASURED.format("relevance_score", 0.9, 0, 1, 1, 1), name="gt.csv")
     assert rows(truth)[0] == [1] and not truth.notes
+
+
+OF_TEXT = {"t1": "v1", "t2": "v2", "t3": "v3", "12": "v2"}
+OTHER = {"v1": "v2", "v2": "v3", "v3": "lonely"}
+
+
+def two_videos(right, other="video_id", text="text_id", **beside):
+    return [{text: t, other: OTHER[v], right: v, **beside} for t, v in OF_TEXT.items()]
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "parquet", "columns"])
+@pytest.mark.parametrize(
+    ("right", "other"),
+    [("gt_video", "video"), ("correct_video_id", "video_id"), ("targetVideo", "video"),
+     ("relevant_item", "item"), ("positive_image_id", "image_id"), ("true_video", "pred_video"),
+     ("gt_video_id", "top1_video_id"), ("video_gt", "retrieved_video")],
+)  # fmt: skip
+def test_the_video_that_is_called_right_is(tmp_path, ending, right, other):
+    records = two_videos(right, other)
+    if ending == "columns":
+        path = tmp_path / "gt.json"
+        path.write_text(json.dumps({k: [each[k] for each in records] for k in records[0]}))
+    else:
+        path = in_all_forms(tmp_path, records, ending)
+    truth = read_ground_truth(path, TEXTS, VIDEOS)
+    assert rows(truth) == [[1], [2], [0], [2]]
+    if other in ("video", "video_id"):
+        assert f"'{right}' is read as the right item, and '{other}' is not" in truth.notes[0]
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_the_right_one_of_two_videos_is_asked_about_where_nothing_says_it(tmp_path, ending):
+    for records, what in (
+        (two_videos("target_id"), "'target_id' and 'video_id' name different items in entry 0"),
+        (two_videos("gold_id", "video"), "'gold_id' and 'video' name different items"),
+        (two_videos("gt_video", relevance=1), "'gt_video' and 'video_id' name different items"),
+    ):
+        path = in_all_forms(tmp_path, records, ending)
+        with pytest.raises(FormatError, match=what):
+            read_ground_truth(path, TEXTS, VIDEOS)
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_a_second_video_leaves_a_right_one_alone(tmp_path, ending):
+    right = [{"text_id": t, "video_id": v} for t, v in OF_TEXT.items()]
+    for beside in (
+        {"pred_video_id": "v9"}, {"gt_video": 1}, {"target": "cat"}, {"correct_video": "true"},
+        {"target_id": 7},
+    ):  # fmt: skip
+        path = in_all_forms(tmp_path, [{**each, **beside} for each in right], ending)
+        truth = read_ground_truth(path, TEXTS, VIDEOS)
+        assert rows(truth) == [[1], [2], [0], [2]] and not truth.notes
+    # Candidates that are judged each.
+    judged = [
+        {"text_id": t, "video_id": x, "gt_video": v, "relevance": int(x == v)}
+        for t, v in OF_TEXT.items()
+        for x in VIDEOS
+    ]
+    path = in_all_forms(tmp_path, judged, ending)
+    assert rows(read_ground_truth(path, TEXTS, VIDEOS)) == [[1], [2], [0], [2]]

@@ -25,6 +25,7 @@ from rerank.io.side_words import (
     first_field,
     is_text_word,
     names_both,
+    names_right_item,
     names_sides,
     plain,
     said_by_words,
@@ -145,7 +146,7 @@ def _is_plain(item: Field) -> bool:
 def _is_of_pairs(name: str) -> bool:
     """Whether a column is called as a side, or as captions."""
     known = {*TEXT_FIELDS, *VIDEO_FIELDS, *CAPTION_FIELDS, "id"}
-    return plain(name) in known or any(caption_keys((name,)))
+    return plain(name) in known or names_right_item(name) or any(caption_keys((name,)))
 
 
 def _values(item: Field) -> list[Any]:

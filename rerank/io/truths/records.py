@@ -44,6 +44,7 @@ from rerank.io.truths.judgements import (
     one_of,
     refuse_measured,
 )
+from rerank.io.truths.right_items import with_right_items
 from rerank.io.truths.unsaid_labels import refuse_unsaid
 
 _NUMBER_FIELDS = ("commentnumber", "captionnumber", "sentencenumber", "captionindex")
@@ -184,10 +185,12 @@ def readings_of_records(
 
     Readings are made as they are asked for: the first nearly always fits.
     """
+    records, chosen = with_right_items(records, where)
     counted = _counted(records)
     records = _one_each(_called_plainly(with_answers(_without_triplets(records), where)))
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
     found, doubt = _with_grades(records, found, f"{where}: {kind}")
+    doubt = doubt or chosen
     refuse_unsaid(records, ((_text_of(each), each.video) for each in found), where)
     parts, unnamed = _by_split(records, found)
     for split, part in parts.items():
