@@ -19,7 +19,7 @@ from rerank.io.files import PathLike, named, parse_json, read_text, regular_file
 from rerank.io.formats.parquet import read_records
 from rerank.io.lines import lines_in, split_lines
 from rerank.io.results import DirectionResult, read_results, write_results
-from rerank.io.run_columns import PLACES, Unused, is_counted
+from rerank.io.run_columns import PLACES, Second, Unused, are_apart, is_counted, says_good
 from rerank.io.run_wrappers import (
     DISTANCES,
     ID_LISTS,
@@ -92,6 +92,7 @@ class _Lists:
     counted: str = ""
     runs: dict[str, None] = field(default_factory=dict)
     unused: Unused = field(default_factory=Unused)
+    second: Second = field(default_factory=Second)
     found: dict[str, dict[str, list[tuple[str, float | None, float]]]] = field(default_factory=dict)
 
     def add(
@@ -196,9 +197,27 @@ class _Lists:
             label=self.label,
             source=self.where,
             ranked=self.ranked,
-            notes=(*self.unused.notes(self.where), *rising),
+            notes=(
+                *self.unused.notes(self.where),
+                *self.second.notes(self.where),
+                *rising,
+                *self._unranked(found),
+            ),
             counted=self.counted,
         )
+
+    def _unranked(
+        self, found: Mapping[str, list[tuple[str, float | None, float]]]
+    ) -> tuple[str, ...]:
+        """What is said of ranks that contradict the scores, which count."""
+        for query, entries in found.items() if self.ranked else ():
+            known = [(score, -rank) for _, score, rank in entries if score not in (None, -math.inf)]
+            if are_apart(known):  # type: ignore[arg-type]
+                return (
+                    f"{self.where}: the ranks of {named([query])} contradict its scores, and the "
+                    "scores count; where the ranks are right, leave the scores out",
+                )
+        return ()
 
     def _check_rising(
         self, found: Mapping[str, list[tuple[str, float | None, float]]]
@@ -501,6 +520,11 @@ def _beside(lists: _Lists, record: Mapping[str, Any], query: str, nested: str) -
     if all(value is None for value in values):
         return names
     sign = -1 if str(key).lower().startswith(("dist", "_dist")) else 1
+    others = {
+        name: of
+        for name, of in record.items()
+        if name != key and says_good(str(name)) and isinstance(of, list) and len(of) == len(names)
+    }
     # Without a score: -inf, not scored.
     return [
         {
@@ -508,8 +532,9 @@ def _beside(lists: _Lists, record: Mapping[str, Any], query: str, nested: str) -
             "score": -math.inf
             if value is None
             else sign * lists.number(value, record[query], name),
+            **{other: of[row] for other, of in others.items()},
         }
-        for name, value in zip(names, values, strict=True)
+        for row, (name, value) in enumerate(zip(names, values, strict=True))
     ]
 
 
@@ -537,6 +562,11 @@ def _goodness(
     """
     score, far, rank = (first_field(record, names) for names in (SCORES, DISTANCES, RANKS))
     place = None if rank is None else record[rank]
+    if any(says_good(str(name)) for name in record if name not in (score, far, rank)) or (
+        score is not None and far is not None
+    ):
+        line = (str(record.get("direction") or ""), as_name(query, lists.where))
+        lists.second.see(record, (score, far, rank), line)
     if score is not None:
         return record[score], place
     if far is not None and record[far] is not None:

@@ -609,3 +609,67 @@ def test_documents_of_odd_shapes_are_read_or_refused_in_one_line(tmp_path, seed)
                 act()
             except RerankError as error:
                 assert "\n" not in str(error), odd.read_text()
+
+
+def scored(tmp_path, ending, names, rows):
+    """Lists with columns of numbers, as a file of a kind."""
+    path = tmp_path / f"run.{ending}"
+    names = ("query_id", "video_id", *names)
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    if ending == "parquet":
+        arrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        parquet.write_table(arrow.Table.from_pylist(records), path)
+    elif ending == "csv":
+        path.write_text("\n".join(",".join(map(str, row)) for row in (names, *rows)))
+    else:
+        text = map(json.dumps, records)
+        path.write_text("\n".join(text) if ending == "jsonl" else json.dumps(records))
+    return read_rankings(path)[0]
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("names", "a", "b"),
+    [(("score", "rerank_score"), (0.9, 0.1), (0.5, 0.7)),
+     (("score", "bm25_score"), (0.9, 3), (0.5, 7)),
+     (("rank", "clip_similarity"), (1, 0.1), (2, 0.7)),
+     (("distance", "l2_distance"), (0.1, 0.7), (0.5, 0.1)),
+     (("score", "distance"), (0.9, 0.7), (0.5, 0.1))],
+)  # fmt: skip
+def test_it_is_said_which_of_two_scores_counts(tmp_path, ending, names, a, b):
+    found = scored(tmp_path, ending, names, [("q1", "a", *a), ("q1", "b", *b)])
+    assert found.items == (("a", "b"),)
+    (note,) = found.notes
+    assert f"'{names[0]}' counts, and '{names[1]}', by which the list of 'q1' has another" in note
+    # Where both agree there is nothing to say.
+    both = [("q1", "a", a[0], b[1]), ("q1", "b", b[0], a[1])]
+    assert scored(tmp_path, ending, names, both).notes == ()
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "parquet"])
+def test_it_is_said_that_ranks_contradict_the_scores(tmp_path, ending):
+    said = [("q1", "a", 0.5, 1), ("q1", "b", 0.9, 2), ("q1", "c", 0.4, 3)]
+    found = scored(tmp_path, ending, ("score", "rank"), said)
+    assert found.items == (("b", "a", "c"),)
+    assert "the ranks of 'q1' contradict its scores, and the scores count" in found.notes[0]
+    even = [("q1", "a", 0.9, 2), ("q1", "b", 0.9, 1), ("q1", "c", 0.4, 3)]
+    assert scored(tmp_path, ending, ("score", "rank"), even).notes == ()
+
+
+def test_ranks_of_trec_that_contradict_the_scores_are_told_of(tmp_path):
+    path = tmp_path / "run.trec"
+    path.write_text("q1 Q0 b 1 0.5 x\nq1 Q0 a 2 0.9 x\n")
+    assert "the ranks of 'q1' contradict" in read_rankings(path)[0].notes[0]
+    trec(path)
+    assert read_rankings(path)[0].notes == ()
+
+
+def test_a_second_list_of_scores_is_told_of(tmp_path):
+    path = tmp_path / "run.json"
+    lists = {"query": "q1", "items": ["a", "b"], "scores": [0.9, 0.5], "rerank_scores": [0.1, 0.7]}
+    path.write_text(json.dumps([lists]))
+    found = read_rankings(path)[0]
+    assert found.items == (("a", "b"),)
+    assert "and 'rerank_scores', by which the list of 'q1'" in found.notes[0]
