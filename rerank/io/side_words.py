@@ -15,8 +15,8 @@ from rerank.io.row_numbers import is_row_number
 # name, lower case; the first that is there counts.
 TEXT_FIELDS = (
     "queryid", "textid", "captionid", "senid", "sentenceid", "sentid", "annotationid", "annid",
-    "descid", "qid", "key", "query", "textidx", "textindex", "queryidx", "queryindex", "textrow",
-    "queryrow",
+    "descid", "audiocapid", "qid", "key", "query", "textidx", "textindex", "queryidx", "queryindex",
+    "textrow", "queryrow",
 )  # fmt: skip
 
 VIDEO_FIELDS = (

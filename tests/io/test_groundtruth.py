@@ -1451,3 +1451,55 @@ def test_a_second_video_leaves_a_right_one_alone(tmp_path, ending):
     ]
     path = in_all_forms(tmp_path, judged, ending)
     assert rows(read_ground_truth(path, TEXTS, VIDEOS)) == [[1], [2], [0], [2]]
+
+
+SAID = [f"someone plays the guitar {i}" for i in range(4)]
+OF_CAPTION = [1, 2, 0, 2]
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "parquet"])
+@pytest.mark.parametrize("start", [30, "30"])
+def test_files_of_audiocaps_are_read_as_published(tmp_path, ending, start):
+    records = [
+        {"audiocap_id": 900 + i, "youtube_id": VIDEOS[j], "start_time": start, "caption": caption}
+        for i, (j, caption) in enumerate(zip(OF_CAPTION, SAID, strict=True))
+    ]
+    path = in_all_forms(tmp_path, records, ending)
+    numbers = [str(900 + i) for i in range(4)]
+    for texts in (numbers, SAID):
+        for videos in (VIDEOS, [f"{name}_30" for name in VIDEOS]):
+            assert rows(read_ground_truth(path, texts, videos)) == [[j] for j in OF_CAPTION]
+
+
+@pytest.mark.parametrize(
+    "line", ["{}\t00.01.5\t00:05\t1\t2\t{}", "{} 24.3 30.4##{}", "{}\t3\t7.5\t{}", "{}\t{}"]
+)
+def test_captions_behind_times_are_read(tmp_path, line):
+    each = list(zip(OF_CAPTION, SAID, strict=True))
+    text = "\n".join(line.format(VIDEOS[j], caption) for j, caption in each)
+    assert rows(read(tmp_path, text, name="gt.txt", texts=SAID)) == [[j] for j in OF_CAPTION]
+    # What is so already is no advice.
+    other = [f"{caption}!" for caption in SAID]
+    with pytest.raises(FormatError, match="no text is called 'someone .* 0' or 'v1#0'") as caught:
+        read(tmp_path, text, name="gt.txt", texts=other)
+    assert "by their captions" not in str(caught.value)
+    assert "call the texts" in str(pytest.raises(FormatError, read, tmp_path, text, name="g").value)
+
+
+@pytest.mark.parametrize("quoted", [json.dumps, str])
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "parquet"])
+def test_lists_that_stand_as_text_in_a_cell_are_read(tmp_path, ending, quoted):
+    shown = quoted if ending in ("csv", "parquet") else lambda values: values
+    of = {0: SAID[:2], 1: SAID[2:]}
+    records = [
+        {"raw": shown(found), "sentids": shown([10 * j + 1, 10 * j + 2]),
+         "filename": f"{VIDEOS[j]}.jpg"}
+        for j, found in of.items()
+    ]  # fmt: skip
+    path = in_all_forms(tmp_path, records, ending)
+    for texts in (SAID, ["1", "2", "11", "12"], ["v3#0", "v3#1", "v1#0", "v1#1"]):
+        assert rows(read_ground_truth(path, texts, VIDEOS)) == [[0], [0], [1], [1]]
+    lists = [{"query_id": t, "video_ids": shown(v)} for t, v in zip(TEXTS, [["v1"], ["v1", "v2"],
+             ["v3"], ["v2"]], strict=True)]  # fmt: skip
+    path = in_all_forms(tmp_path, lists, ending)
+    assert rows(read_ground_truth(path, TEXTS, VIDEOS)) == EXPECTED

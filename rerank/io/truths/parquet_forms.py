@@ -31,7 +31,8 @@ from rerank.io.side_words import (
     said_by_words,
 )
 from rerank.io.splits import is_named_like_splits
-from rerank.io.truths.records import Reading, readings_of_records
+from rerank.io.truths.listed_ids import with_lists
+from rerank.io.truths.records import ENDS, STARTS, Reading, readings_of_records
 from rerank.io.truths.unsaid_labels import FEW, refuse_unsaid
 
 _Columns: TypeAlias = dict[str, Sequence[Any]]
@@ -39,7 +40,7 @@ _Columns: TypeAlias = dict[str, Sequence[Any]]
 _LOOKED_AT = 20_000
 # Types that hold one value, or a list of one, in each row, beside text and numbers.
 _DECIMAL, _SINGLE = "of the type decimal", ("of the type", "lists of bool", "lists of decimal")
-_ORDERS = {"rank", "distance", "dist", "start", "end"}
+_ORDERS = {"rank", "distance", "dist", *STARTS, *ENDS}
 
 
 def parquet_readings(path: Path) -> Iterable[Reading]:
@@ -74,7 +75,7 @@ def parquet_readings(path: Path) -> Iterable[Reading]:
     if not counted and first_field(header, GRADE_FIELDS) is None:
         each = dict.fromkeys(each)  # ids that come again say nothing new; captions are counted
     rows = [dict(zip(header, row, strict=True)) for row in each]
-    return readings_of_records(rows, str(path), how="a table", kind="row")
+    return readings_of_records(with_lists(rows), str(path), how="a table", kind="row")
 
 
 def _may_name_sides(header: Sequence[str]) -> bool:
