@@ -350,7 +350,10 @@ def test_tables_of_shops_name_their_products_and_gains(tmp_path, header, grade):
     found = read_ground_truth(path, ["t0", "t1"], ["v0", "v1"])
     assert [list(x) for x in found.graded.grades] == [[1.0, 0.1], [0.01]]
     path.write_text(f"query_id,{header},{grade}\nt0,v1,Exact\n")
-    with pytest.raises(FormatError, match="'Exact' is not a grade; expected a number"):
+    with pytest.raises(
+        FormatError,
+        match="'Exact' is not a grade; expected a number: write one for each word, 0 where",
+    ):
         read_ground_truth(path, ["t0", "t1"], ["v0", "v1"])
 
 

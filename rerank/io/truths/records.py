@@ -170,7 +170,9 @@ def as_grade(value: object, where: str) -> float:
             "the pair out where nobody judged it"
         )
     if not abs(grade) < float("inf"):
-        raise FormatError(f"{where}: {named([value])} is not a grade; expected a number")
+        of_words = isinstance(value, str) and grade != grade  # not "inf"
+        way = ": write one for each word, 0 where a pair is not right" if of_words else ""
+        raise FormatError(f"{where}: {named([value])} is not a grade; expected a number{way}")
     return grade
 
 
