@@ -61,14 +61,7 @@ def table_readings(text: str, where: str) -> Iterable[Reading]:
         # Columns kept apart by blanks: no cell has one inside.
         delimiter, header = " ", blanks
         text = "\n".join(" ".join(line.split()) for line in lines)
-    listed = first_field(header, (*VIDEO_LISTS, *CANDIDATE_LISTS)) is not None and (
-        first_field(header, TEXT_FIELDS) is not None
-    )
-    if listed or (len(header) > 1 and names_both(header)):
-        rows = with_lists(_rows(text, delimiter, where))
-        _refuse_lists(header, rows, where)
-        listed = listed and bool(rows) and any(isinstance(x, list) for x in rows[0].values())
-    if listed or (len(header) > 1 and names_both(header)):
+    if (rows := _named_rows(header, text, delimiter, where)) is not None:
         return readings_of_records(rows, where, how="a table", kind="row")
     if any(map(numbers_rows, header)) and sides_in_words(header) is not None:
         rows = _rows(text, delimiter, where)
@@ -88,6 +81,20 @@ def table_readings(text: str, where: str) -> Iterable[Reading]:
         f"{where}: {columns if len(header) > 1 else qrels}; expected TREC qrels (query 0 item "
         f"grade), a table with a header that names query and video, such as {HEADERS}, or JSON"
     )
+
+
+def _named_rows(
+    header: Sequence[str], text: str, delimiter: str, where: str
+) -> Sequence[dict[str, Any]] | None:
+    """The rows of a table whose header names both sides, lists of videos too; None for others."""
+    both = len(header) > 1 and names_both(header)
+    lists = first_field(header, (*VIDEO_LISTS, *CANDIDATE_LISTS)) is not None
+    if not both and not (lists and first_field(header, TEXT_FIELDS) is not None):
+        return None
+    rows = with_lists(_rows(text, delimiter, where))
+    _refuse_lists(header, rows, where)
+    listed = any(isinstance(x, list) for row in rows[:1] for x in row.values())
+    return rows if both or listed else None
 
 
 def _remarks(lines: Sequence[str]) -> int:
