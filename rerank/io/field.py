@@ -250,7 +250,7 @@ def check_matrix(field: Field, what: str) -> None:
     if len(field.shape) != 2:
         raise FormatError(
             f"{field.where}: is {len(field.shape)}-D {field.shape}, but {what} are 2-D, "
-            "one row for each item"
+            f"one row for each item{_of_fewer_axes(field.shape) if what == 'embeddings' else ''}"
         )
     if 0 in field.shape:
         raise FormatError(f"{field.where}: is empty {field.shape}; write it again")
@@ -267,6 +267,17 @@ def _numbers_in_text(field: Field) -> str:
             "by .map(lambda x: numpy.frombuffer(base64.b64decode(x), 'f4').tolist())"
         )
     return "turn it into lists of floats first, such as by .map(json.loads)"
+
+
+def _of_fewer_axes(shape: tuple[int, ...]) -> str:
+    """How to store more than three axes; "" for fewer."""
+    if len(shape) < 4:
+        return ""
+    kept = (shape[0], *(count for count in shape[1:-1] if count != 1), shape[-1])
+    if len(kept) > 3:
+        return ", or 3-D with frames: (items, frames, numbers); store it so"
+    what = "frames" if len(kept) == 3 else "rows"
+    return f"; axes of 1 say nothing: store x.reshape{kept}, which are {what}"
 
 
 def _check_row(field: Field) -> None:

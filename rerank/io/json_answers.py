@@ -55,6 +55,8 @@ def raised(records: Sequence[Any]) -> list[Any]:
 
     >>> raised([{"id": "a", "vector": {"text": [1.0, 2.5]}, "payload": {"year": 7}}])
     [{'text': [1.0, 2.5], 'id': 'a'}]
+    >>> raised([{"id": 7, "vector": {"text": [1.0, 2.5]}, "payload": {"video": "v1"}}])
+    [{'payload': {'video': 'v1'}, 'text': [1.0, 2.5], 'id': 7}]
     >>> raised([{"custom_id": "q", "response": {"body": {"data": [{"embedding": [1.0, 2.5]}]}}}])
     [{'embedding': [1.0, 2.5], 'id': 'q'}]
     """
@@ -73,11 +75,22 @@ def _rows(record: object) -> list[dict[str, Any]]:
     found = _innermost(record)
     ours = _with_its_name(record, found[0]) if found else {}
     if len(found) < 2:
-        return [{**row, **ours, **_vectors(row)} for row in found]
+        said = _words_beside(record)
+        return [{**said, **row, **ours, **_vectors(row)} for row in found]
     if any(name in record for name in _REQUESTS):
         return [{**row, **ours, "id": f"{ours['id']}:{at}"} for at, row in enumerate(found)]
     # Parts of one item, such as its frames, are not told from items here.
     return [] if any(name in IDS for name in ours) else found
+
+
+def _words_beside(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The words in the objects of a record that hold no vectors, as a database keeps them."""
+    objects = {
+        name: {key: x for key, x in value.items() if isinstance(x, str)}
+        for name, value in record.items()
+        if isinstance(value, dict) and not holds_vectors(value)
+    }
+    return {name: words for name, words in objects.items() if words}
 
 
 def _innermost(value: dict[str, Any], depth: int = 0) -> list[dict[str, Any]]:

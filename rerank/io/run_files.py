@@ -19,7 +19,7 @@ from rerank.io.files import PathLike, named, parse_json, read_text, regular_file
 from rerank.io.formats.parquet import read_records
 from rerank.io.lines import lines_in, split_lines
 from rerank.io.results import DirectionResult, read_results, write_results
-from rerank.io.run_columns import PLACES, Unused, is_counted
+from rerank.io.run_columns import PLACES, Second, Unused, are_apart, is_counted, says_good
 from rerank.io.run_wrappers import (
     DISTANCES,
     ID_LISTS,
@@ -29,6 +29,7 @@ from rerank.io.run_wrappers import (
     SCORES,
     is_one_list,
     list_of,
+    lists_beside,
     says_how_good,
     unwrapped,
 )
@@ -91,6 +92,7 @@ class _Lists:
     counted: str = ""
     runs: dict[str, None] = field(default_factory=dict)
     unused: Unused = field(default_factory=Unused)
+    second: Second = field(default_factory=Second)
     found: dict[str, dict[str, list[tuple[str, float | None, float]]]] = field(default_factory=dict)
 
     def add(
@@ -195,9 +197,27 @@ class _Lists:
             label=self.label,
             source=self.where,
             ranked=self.ranked,
-            notes=(*self.unused.notes(self.where), *rising),
+            notes=(
+                *self.unused.notes(self.where),
+                *self.second.notes(self.where),
+                *rising,
+                *self._unranked(found),
+            ),
             counted=self.counted,
         )
+
+    def _unranked(
+        self, found: Mapping[str, list[tuple[str, float | None, float]]]
+    ) -> tuple[str, ...]:
+        """What is said of ranks that contradict the scores, which count."""
+        for query, entries in found.items() if self.ranked else ():
+            known = [(score, -rank) for _, score, rank in entries if score not in (None, -math.inf)]
+            if are_apart(known):  # type: ignore[arg-type]
+                return (
+                    f"{self.where}: the ranks of {named([query])} contradict its scores, and the "
+                    "scores count; where the ranks are right, leave the scores out",
+                )
+        return ()
 
     def _check_rising(
         self, found: Mapping[str, list[tuple[str, float | None, float]]]
@@ -387,9 +407,13 @@ def _add_json(lists: _Lists, content: Any) -> None:  # noqa: ANN401  JSON is any
         _add_records(lists, content)
         return
     if "results" in content and isinstance(content["results"], list):
-        direction = content.get("direction", "")
         lists.label = str(content.get("label", ""))
-        _add_records(lists, ({"direction": direction, **each} for each in content["results"]))
+        said = {"direction": content.get("direction", "")}
+        found = lists_beside(content)
+        if found is None and not all(isinstance(x, Mapping) for x in content["results"]):
+            raise _no_queries(lists.where, content["results"])
+        records = content["results"] if found is None else found
+        _add_records(lists, ({**said, **each} for each in records))
         return
     content = unwrapped(content, lists.where)
     if isinstance(content, list):
@@ -397,11 +421,34 @@ def _add_json(lists: _Lists, content: Any) -> None:  # noqa: ANN401  JSON is any
         return
     if content and set(content) <= set(_DIRECTIONS):
         for direction, found in content.items():
-            for query, listed in found.items():
-                _add_list(lists, query, listed, direction)
+            _add_part(lists, found, direction)
         return
+    _add_part(lists, content, "")
+
+
+def _add_part(lists: _Lists, content: Any, direction: str) -> None:  # noqa: ANN401
+    """The lists of one direction: `{query: list}`, records, or queries with a list of each."""
+    found = lists_beside(content) if isinstance(content, Mapping) else content
+    if isinstance(found, list):
+        if not all(isinstance(x, Mapping) for x in found):
+            raise _no_queries(lists.where, found)
+        _add_records(lists, ({"direction": direction, **each} for each in found))
+        return
+    if not isinstance(content, Mapping):
+        raise FormatError(f"{lists.where}: {direction} is {named([content])}; {_EXPECTED}")
     for query, listed in content.items():
-        _add_list(lists, query, listed, "")
+        _add_list(lists, query, listed, direction)
+
+
+def _no_queries(where: str, results: Sequence[object]) -> FormatError:
+    """What is said of results that name no query."""
+    odd = next(each for each in results if not isinstance(each, Mapping))
+    what = "a list" if isinstance(odd, list) else named([odd])
+    return FormatError(
+        f"{where}: one of its {len(results)} results is {what}, and nothing says of which query; "
+        'expected {"queries": [names], "results": [the list of each]} of as many, or '
+        "{query: [items]}"
+    )
 
 
 def _add_list(lists: _Lists, query: object, listed: Any, direction: str) -> None:  # noqa: ANN401
@@ -473,6 +520,11 @@ def _beside(lists: _Lists, record: Mapping[str, Any], query: str, nested: str) -
     if all(value is None for value in values):
         return names
     sign = -1 if str(key).lower().startswith(("dist", "_dist")) else 1
+    others = {
+        name: of
+        for name, of in record.items()
+        if name != key and says_good(str(name)) and isinstance(of, list) and len(of) == len(names)
+    }
     # Without a score: -inf, not scored.
     return [
         {
@@ -480,8 +532,9 @@ def _beside(lists: _Lists, record: Mapping[str, Any], query: str, nested: str) -
             "score": -math.inf
             if value is None
             else sign * lists.number(value, record[query], name),
+            **{other: of[row] for other, of in others.items()},
         }
-        for name, value in zip(names, values, strict=True)
+        for row, (name, value) in enumerate(zip(names, values, strict=True))
     ]
 
 
@@ -509,6 +562,11 @@ def _goodness(
     """
     score, far, rank = (first_field(record, names) for names in (SCORES, DISTANCES, RANKS))
     place = None if rank is None else record[rank]
+    if any(says_good(str(name)) for name in record if name not in (score, far, rank)) or (
+        score is not None and far is not None
+    ):
+        line = (str(record.get("direction") or ""), as_name(query, lists.where))
+        lists.second.see(record, (score, far, rank), line)
     if score is not None:
         return record[score], place
     if far is not None and record[far] is not None:
@@ -520,7 +578,8 @@ def _goodness(
             "better, or distance where less is"
         )
     if place is None:
-        lists.unused.see(record, used, (record.get("direction"), query))
+        line = (str(record.get("direction") or ""), as_name(query, lists.where))
+        lists.unused.see(record, used, line)
     return None, place
 
 

@@ -5,7 +5,14 @@ from typing import Any
 
 from rerank.core.errors import FormatError
 from rerank.io.files import named
-from rerank.io.side_words import TEXT_FIELDS, direction_of, first_field, plain
+from rerank.io.side_words import (
+    TEXT_FIELDS,
+    direction_of,
+    first_field,
+    is_text_word,
+    plain,
+    side_of_ids,
+)
 
 # What may list the items of one query.
 LISTS = (
@@ -108,3 +115,35 @@ def list_of(record: Mapping[str, Any], kinds: tuple[type, ...] = (list, Mapping)
         ),
         None,
     )  # fmt: skip
+
+
+def lists_beside(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Queries and the list of each, which stand beside each other, as records; None for others.
+
+    >>> lists_beside({"queries": ["q1"], "results": [["b", "a"]], "name": "bm25"})
+    [{'query_id': 'q1', 'items': ['b', 'a']}]
+    """
+    columns = {key: value for key, value in content.items() if isinstance(value, list) and value}
+    queries = [key for key, value in columns.items() if _names_queries(key) and _are_names(value)]
+    if len(queries) != 1:
+        return None
+    count = len(columns[queries[0]])
+    columns = {key: value for key, value in columns.items() if len(value) == count}
+    known = (*LISTS, *_WORDS, *ID_LISTS)
+    listed = [
+        key for word in known for key, value in columns.items()
+        if plain(key) == word and all(isinstance(x, list | Mapping) for x in value)
+    ]  # fmt: skip
+    if not listed:
+        return None
+    called = {queries[0]: "query_id", listed[0]: "items"}
+    rows = zip(*columns.values(), strict=True)
+    return [{called.get(k, k): x for k, x in zip(columns, row, strict=True)} for row in rows]
+
+
+def _names_queries(key: str) -> bool:
+    return is_text_word(key) or side_of_ids(key) == "texts"
+
+
+def _are_names(values: list[Any]) -> bool:
+    return all(isinstance(x, str | int) and not isinstance(x, bool) for x in values)

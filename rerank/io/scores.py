@@ -30,6 +30,7 @@ from rerank.io.numbered_parts import are_parts
 from rerank.io.opening import open_container
 from rerank.io.recipes import joined_arrays
 from rerank.io.score_ids import both_ids, cube_ids
+from rerank.io.score_names import likely_scores, refuse_ranking, said_direction
 from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids
 from rerank.io.side_words import direction_in
 
@@ -341,6 +342,8 @@ def _turned(sims_rows: str) -> bool:
 
 
 def _located(container: Container, dataset: str | None, said: SaidOfIds) -> _Located:
+    if dataset is None:
+        refuse_ranking(container)
     stored = item = _find(container, dataset)
     called = next((name for name, field in container.fields.items() if field is item), "")
     if not said.turned and (dataset is not None or item is not container.fields.get(_REVERSE)):
@@ -400,13 +403,13 @@ def _find(container: Container, dataset: str | None) -> Field:
         # Whatever is wrong with it is said when it is read.
         return next(iter(fields.values()))
     found = [name for name, item in fields.items() if item.kind == "float" and len(item.shape) == 2]
+    found = likely_scores(found)
     if len(found) == 1:
         return fields[found[0]]
     if found:
         parts = ""
         if are_parts(path, fields):
             parts = f"; if they are parts of one, join them: {joined_arrays(path)}"
-        found.sort(key=lambda name: _direction(name) == "video-text")
         raise FormatError(
             f"{path}: {named(found)} could all be the scores; name the right one 'scores' or give "
             f"{either(f'--dataset {word(found[0])}', f'dataset={found[0]!r}')}{parts}"
@@ -428,7 +431,7 @@ def _check_name(container: Container, item: Field, name: str) -> None:
     """
     if len(item.shape) != 2:
         return
-    said = _direction(name)
+    said = said_direction(name)
     lengths = lengths_of(container.fields)
     told = lengths[0] != lengths[1] and -1 not in lengths  # they say which side is which
     if said == "video-text" and not told:
@@ -444,12 +447,6 @@ def _check_name(container: Container, item: Field, name: str) -> None:
             f"{container.path}: is called so as if the rows of its scores were videos; give "
             f"{option('sims-rows', 'videos')}, or call the file otherwise if they are texts"
         )
-
-
-def _direction(name: str) -> str:
-    """The direction that the name of an array says, or of the group it lies in."""
-    head, _, leaf = name.rpartition("/")
-    return direction_in(leaf) or direction_in(head)
 
 
 def _transposed(item: Field) -> Field:

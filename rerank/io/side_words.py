@@ -15,8 +15,8 @@ from rerank.io.place_names import is_row_number
 # name, lower case; the first that is there counts.
 TEXT_FIELDS = (
     "queryid", "textid", "captionid", "senid", "sentenceid", "sentid", "annotationid", "annid",
-    "descid", "qid", "key", "query", "textidx", "textindex", "queryidx", "queryindex", "textrow",
-    "queryrow",
+    "descid", "audiocapid", "qid", "key", "query", "textidx", "textindex", "queryidx", "queryindex",
+    "textrow", "queryrow",
 )  # fmt: skip
 
 VIDEO_FIELDS = (
@@ -95,6 +95,13 @@ _ITEM = "(video|image|item|doc|document|passage|clip)?(id|name)?s?"
 _POSITIVE = re.compile(f"pos(itive)?s?{_ITEM}")
 _NEGATIVE = re.compile(f"(hard)?neg(ative)?s?{_ITEM}\\d*")
 _ANCHOR = re.compile(r"anchor(text|caption|query|sentence)?(id)?s?")
+
+# What a column of the right items is called beside one of others.
+_RIGHT = "gt|groundtruth|gold|true|correct|target|relevant|positive|expected"
+_RIGHT_ITEM = re.compile(
+    rf"({_RIGHT})(vid|video|img|image|doc|document|item|clip|passage|product|audio)(id|name|file)?"
+    r"|(video|vid|image|img|item)(id)?(gt|groundtruth)"
+)
 
 # An index, two sides and a grade.
 _MOST_COLUMNS = 4
@@ -234,6 +241,15 @@ def _of_choice(header: Sequence[str]) -> dict[str, str]:
     return {listed: "caption" if of_video else "video_id", answer: "answer"}
 
 
+def names_right_item(name: str) -> bool:
+    """Whether a column is called the right item of a text.
+
+    >>> [names_right_item(name) for name in ("gt_video", "correctVideoId", "pred_video", "video")]
+    [True, True, False, False]
+    """
+    return _RIGHT_ITEM.fullmatch(plain(name)) is not None
+
+
 def numbers_rows(name: str) -> bool:
     """Whether a column of a table is that of the numbers of its rows, as pandas writes it."""
     return not name or is_row_number(name)
@@ -368,7 +384,7 @@ def names_both(header: Sequence[str]) -> bool:
     """Whether a header names a video, and a text or captions."""
     called = of_triplet(header) or _of_choice(header)
     header = [called.get(name, name) for name in header] if called else header
-    video = first_field(header, VIDEO_FIELDS)
+    video = first_field(header, VIDEO_FIELDS) or next(filter(names_right_item, header), None)
     rest = [name for name in header if name != video]
     numbered = [name for name in rest if _NUMBERED_CAPTION.fullmatch(plain(name))]
     text = first_field(rest, (*TEXT_FIELDS, *CAPTION_FIELDS))

@@ -270,6 +270,29 @@ def test_words_that_are_kept_with_a_vector_may_be_its_id(tmp_path):
         same(tmp_path / "v.json", id_column="payload/video")
 
 
+@pytest.mark.parametrize(
+    ("vectors", "words"),
+    [("vector", "payload"), ("vectors", "properties"), ("vector", "properties")],
+)
+def test_words_that_are_kept_with_a_vector_of_a_name_may_be_its_id(tmp_path, vectors, words):
+    held = [
+        {"id": at, vectors: {"image": row}, words: {"video": v, "year": 7}}
+        for at, (v, row) in enumerate(PAIRS)
+    ]
+    path, lines = tmp_path / "v.json", tmp_path / "v.jsonl"
+    for content in (held, {"objects": held}, {"result": {"points": held}}):
+        path.write_text(json.dumps(content))
+        assert read_embeddings(path).ids == tuple("01234")
+        same(path, id_column=f"{words}/video")
+    lines.write_text("\n".join(map(json.dumps, held)))
+    same(lines, id_column=f"{words}/video")
+    # Of several names one is chosen.
+    several = [{**each, vectors: {"image": row, "text": row[::-1]}}
+               for each, (_, row) in zip(held, PAIRS, strict=True)]  # fmt: skip
+    path.write_text(json.dumps({"result": {"points": several}}))
+    same(path, id_column=f"{words}/video", dataset="image")
+
+
 @pytest.mark.parametrize("box", ["data", "records", "result"])
 @pytest.mark.parametrize(
     "aside",

@@ -350,7 +350,10 @@ def test_tables_of_shops_name_their_products_and_gains(tmp_path, header, grade):
     found = read_ground_truth(path, ["t0", "t1"], ["v0", "v1"])
     assert [list(x) for x in found.graded.grades] == [[1.0, 0.1], [0.01]]
     path.write_text(f"query_id,{header},{grade}\nt0,v1,Exact\n")
-    with pytest.raises(FormatError, match="'Exact' is not a grade; expected a number"):
+    with pytest.raises(
+        FormatError,
+        match="'Exact' is not a grade; expected a number: write one for each word, 0 where",
+    ):
         read_ground_truth(path, ["t0", "t1"], ["v0", "v1"])
 
 
@@ -1391,3 +1394,115 @@ def test_decimals_of_relevance_above_0_are_right_and_that_is_said(tmp_path):
     assert "such as 0.1, 0.9 of one text, are all above 0, so every pair counts" in truth.notes[0]
     truth = read(tmp_path, MEASURED.format("relevance_score", 0.9, 0, 1, 1, 1), name="gt.csv")
     assert rows(truth)[0] == [1] and not truth.notes
+
+
+OF_TEXT = {"t1": "v1", "t2": "v2", "t3": "v3", "12": "v2"}
+OTHER = {"v1": "v2", "v2": "v3", "v3": "lonely"}
+
+
+def two_videos(right, other="video_id", text="text_id", **beside):
+    return [{text: t, other: OTHER[v], right: v, **beside} for t, v in OF_TEXT.items()]
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "parquet", "columns"])
+@pytest.mark.parametrize(
+    ("right", "other"),
+    [("gt_video", "video"), ("correct_video_id", "video_id"), ("targetVideo", "video"),
+     ("relevant_item", "item"), ("positive_image_id", "image_id"), ("true_video", "pred_video"),
+     ("gt_video_id", "top1_video_id"), ("video_gt", "retrieved_video")],
+)  # fmt: skip
+def test_the_video_that_is_called_right_is(tmp_path, ending, right, other):
+    records = two_videos(right, other)
+    if ending == "columns":
+        path = tmp_path / "gt.json"
+        path.write_text(json.dumps({k: [each[k] for each in records] for k in records[0]}))
+    else:
+        path = in_all_forms(tmp_path, records, ending)
+    truth = read_ground_truth(path, TEXTS, VIDEOS)
+    assert rows(truth) == [[1], [2], [0], [2]]
+    if other in ("video", "video_id"):
+        assert f"'{right}' is read as the right item, and '{other}' is not" in truth.notes[0]
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_the_right_one_of_two_videos_is_asked_about_where_nothing_says_it(tmp_path, ending):
+    for records, what in (
+        (two_videos("target_id"), "'target_id' and 'video_id' name different items in entry 0"),
+        (two_videos("gold_id", "video"), "'gold_id' and 'video' name different items"),
+        (two_videos("gt_video", relevance=1), "'gt_video' and 'video_id' name different items"),
+    ):
+        path = in_all_forms(tmp_path, records, ending)
+        with pytest.raises(FormatError, match=what):
+            read_ground_truth(path, TEXTS, VIDEOS)
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_a_second_video_leaves_a_right_one_alone(tmp_path, ending):
+    right = [{"text_id": t, "video_id": v} for t, v in OF_TEXT.items()]
+    for beside in (
+        {"pred_video_id": "v9"}, {"gt_video": 1}, {"target": "cat"}, {"correct_video": "true"},
+        {"target_id": 7},
+    ):  # fmt: skip
+        path = in_all_forms(tmp_path, [{**each, **beside} for each in right], ending)
+        truth = read_ground_truth(path, TEXTS, VIDEOS)
+        assert rows(truth) == [[1], [2], [0], [2]] and not truth.notes
+    # Candidates that are judged each.
+    judged = [
+        {"text_id": t, "video_id": x, "gt_video": v, "relevance": int(x == v)}
+        for t, v in OF_TEXT.items()
+        for x in VIDEOS
+    ]
+    path = in_all_forms(tmp_path, judged, ending)
+    assert rows(read_ground_truth(path, TEXTS, VIDEOS)) == [[1], [2], [0], [2]]
+
+
+SAID = [f"someone plays the guitar {i}" for i in range(4)]
+OF_CAPTION = [1, 2, 0, 2]
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "parquet"])
+@pytest.mark.parametrize("start", [30, "30"])
+def test_files_of_audiocaps_are_read_as_published(tmp_path, ending, start):
+    records = [
+        {"audiocap_id": 900 + i, "youtube_id": VIDEOS[j], "start_time": start, "caption": caption}
+        for i, (j, caption) in enumerate(zip(OF_CAPTION, SAID, strict=True))
+    ]
+    path = in_all_forms(tmp_path, records, ending)
+    numbers = [str(900 + i) for i in range(4)]
+    for texts in (numbers, SAID):
+        for videos in (VIDEOS, [f"{name}_30" for name in VIDEOS]):
+            assert rows(read_ground_truth(path, texts, videos)) == [[j] for j in OF_CAPTION]
+
+
+@pytest.mark.parametrize(
+    "line", ["{}\t00.01.5\t00:05\t1\t2\t{}", "{} 24.3 30.4##{}", "{}\t3\t7.5\t{}", "{}\t{}"]
+)
+def test_captions_behind_times_are_read(tmp_path, line):
+    each = list(zip(OF_CAPTION, SAID, strict=True))
+    text = "\n".join(line.format(VIDEOS[j], caption) for j, caption in each)
+    assert rows(read(tmp_path, text, name="gt.txt", texts=SAID)) == [[j] for j in OF_CAPTION]
+    # What is so already is no advice.
+    other = [f"{caption}!" for caption in SAID]
+    with pytest.raises(FormatError, match="no text is called 'someone .* 0' or 'v1#0'") as caught:
+        read(tmp_path, text, name="gt.txt", texts=other)
+    assert "by their captions" not in str(caught.value)
+    assert "call the texts" in str(pytest.raises(FormatError, read, tmp_path, text, name="g").value)
+
+
+@pytest.mark.parametrize("quoted", [json.dumps, str])
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "parquet"])
+def test_lists_that_stand_as_text_in_a_cell_are_read(tmp_path, ending, quoted):
+    shown = quoted if ending in ("csv", "parquet") else lambda values: values
+    of = {0: SAID[:2], 1: SAID[2:]}
+    records = [
+        {"raw": shown(found), "sentids": shown([10 * j + 1, 10 * j + 2]),
+         "filename": f"{VIDEOS[j]}.jpg"}
+        for j, found in of.items()
+    ]  # fmt: skip
+    path = in_all_forms(tmp_path, records, ending)
+    for texts in (SAID, ["1", "2", "11", "12"], ["v3#0", "v3#1", "v1#0", "v1#1"]):
+        assert rows(read_ground_truth(path, texts, VIDEOS)) == [[0], [0], [1], [1]]
+    lists = [{"query_id": t, "video_ids": shown(v)} for t, v in zip(TEXTS, [["v1"], ["v1", "v2"],
+             ["v3"], ["v2"]], strict=True)]  # fmt: skip
+    path = in_all_forms(tmp_path, lists, ending)
+    assert rows(read_ground_truth(path, TEXTS, VIDEOS)) == EXPECTED

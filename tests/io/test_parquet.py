@@ -219,3 +219,14 @@ def test_lists_of_truth_values_beside_frames_are_a_mask_as_integers_are(tmp_path
     parquet.write_table(table, tmp_path / "v.parquet")
     assert np.allclose(read_embeddings(tmp_path / "v.parquet", pool="mean").vectors,
                        units.mean(axis=1), atol=1e-6)  # fmt: skip
+
+
+def test_keys_of_clip_retrieval_that_repeat_leave_the_paths(tmp_path):
+    np.save(tmp_path / "img_emb_0.npy", vectors())
+    paths = [f"{name}.jpg" for name in IDS]
+    for keys, want in ((["0"] * N, paths), ([str(row) for row in range(N)], None)):
+        table = pa.table({"image_path": paths, "key": keys})
+        parquet.write_table(table, tmp_path / "metadata_0.parquet")
+        ids = read_embeddings(tmp_path).ids
+        assert ids == tuple(want or keys)
+        assert read_embeddings(tmp_path, id_column="image_path").ids == tuple(paths)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import re
 import subprocess
 import sys
@@ -9,9 +10,17 @@ import sys
 import numpy as np
 import pytest
 
-from rerank.core.errors import FormatError, RerankWarning
-from rerank.io import DirectionResult, read_rankings, write_results, write_topk
+from rerank.core.errors import FormatError, RerankError, RerankWarning
+from rerank.io import (
+    DirectionResult,
+    convert_ground_truth,
+    read_ground_truth,
+    read_rankings,
+    write_results,
+    write_topk,
+)
 from rerank.io.run_files import convert_rankings
+from rerank.tasks.evaluate_lists import judge_lists
 
 WANT = {"q1": ("b", "a"), "q2": ("c", "b")}
 SCORES = {"q1": (0.9, 0.5), "q2": (0.8, -0.1)}
@@ -515,3 +524,152 @@ def test_scores_that_rise_down_every_list_are_told_of(tmp_path, ending):
     # As it says.
     assert found([0.1, 0.4, 0.5], "distance").items[0] == ("v0", "v1", "v2")
     assert found([0.1, 0.4, 0.5], "distance").notes == ()
+
+
+BESIDE = {
+    "results": {"queries": ["q1", "q2"], "results": [["b", "a"], ["c", "b"]]},
+    "other words": {"name": "x", "qids": ["q1", "q2"], "rankings": [["b", "a"], ["c", "b"]]},
+    "scores": {
+        "query_ids": ["q1", "q2"], "ids": [["a", "b"], ["c", "b"]], "scores": [[1, 2], [4, 3]],
+    },
+    "distances": {
+        "queries": ["q1", "q2"], "results": [["b", "a"], ["b", "c"]], "distances": [[1, 2], [4, 3]],
+    },
+    "objects": {"queries": ["q1", "q2"], "results": [["b", "a"], [{"id": "c"}, {"id": "b"}]]},
+    "direction": {"t2v": {"queries": ["q1", "q2"], "results": [["b", "a"], ["c", "b"]]}},
+    "records of one": {"t2v": [{"query": q, "items": list(WANT[q])} for q in WANT]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", BESIDE)
+def test_queries_beside_a_list_of_each_are_read(tmp_path, form):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(BESIDE[form]))
+    found = read_rankings(path)[0]
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+    assert found.direction == ("t2v" if "t2v" in BESIDE[form] else "")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ({"results": [["a", "b"]]}, "one of its 1 results is a list, and nothing says of which"),
+        ({"results": ["a", "b"]}, "one of its 2 results is 'a', and nothing says of which query"),
+        ({"queries": ["q1", "q2"], "results": [["a"]]}, 'expected {"queries": .* of as many'),
+        ({"results": [None]}, "one of its 1 results is None"),
+        ({"t2v": [["a"]]}, "one of its 1 results is a list"),
+        ({"t2v": None}, "t2v is None"),
+        ([{"query_id": {}, "pos": 1, "id": "a"}], "is not an id"),
+    ],
+)
+def test_lists_of_nobody_knows_which_query_are_refused(tmp_path, content, what):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(FormatError, match=what):
+        read_rankings(path)
+
+
+ODD = (None, True, 0, -3, 2.5, 10**30, "", " ", "q1", "v1", "test", "a red car", [], {}, [[]])
+KEYS = (
+    "results", "queries", "t2v", "hits", "query_id", "video_id", "id", "score", "rank", "pos", "q1",
+    "test", "annotations", "images", "captions", "direction", "positives", "answer", "relevance",
+)  # fmt: skip
+
+
+def odd_document(r, deep=0):
+    """A small document of any shape."""
+    kind = r.random()
+    if deep > 3 or (deep and kind < 0.35):
+        return r.choice(ODD)
+    if kind < 0.5:
+        keys = r.sample(KEYS, r.randint(1, 3))
+        return [{key: odd_document(r, deep + 1) for key in keys} for _ in range(r.randint(1, 2))]
+    if kind < 0.7:
+        return [odd_document(r, deep + 1) for _ in range(r.randint(0, 3))]
+    return {key: odd_document(r, deep + 1) for key in r.sample(KEYS, r.randint(0, 3))}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", range(2))
+def test_documents_of_odd_shapes_are_read_or_refused_in_one_line(tmp_path, seed):
+    r = random.Random(seed)
+    odd, known, run = (tmp_path / name for name in ("odd.json", "gt.json", "run.json"))
+    known.write_text('{"q1": "v1"}')
+    run.write_text('{"q1": ["v1"]}')
+    for _ in range(100):
+        odd.write_text(json.dumps(odd_document(r)))
+        for act in (
+            lambda: judge_lists(known, odd),
+            lambda: judge_lists(odd, run),
+            lambda: read_ground_truth(odd, ["q1"], ["v1"]),
+            lambda: convert_ground_truth(odd, tmp_path / "o.json"),
+            lambda: convert_rankings(odd, tmp_path / "o.h5", queries="texts"),
+        ):
+            try:
+                act()
+            except RerankError as error:
+                assert "\n" not in str(error), odd.read_text()
+
+
+def scored(tmp_path, ending, names, rows):
+    """Lists with columns of numbers, as a file of a kind."""
+    path = tmp_path / f"run.{ending}"
+    names = ("query_id", "video_id", *names)
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    if ending == "parquet":
+        arrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        parquet.write_table(arrow.Table.from_pylist(records), path)
+    elif ending == "csv":
+        path.write_text("\n".join(",".join(map(str, row)) for row in (names, *rows)))
+    else:
+        text = map(json.dumps, records)
+        path.write_text("\n".join(text) if ending == "jsonl" else json.dumps(records))
+    return read_rankings(path)[0]
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("names", "a", "b"),
+    [(("score", "rerank_score"), (0.9, 0.1), (0.5, 0.7)),
+     (("score", "bm25_score"), (0.9, 3), (0.5, 7)),
+     (("rank", "clip_similarity"), (1, 0.1), (2, 0.7)),
+     (("distance", "l2_distance"), (0.1, 0.7), (0.5, 0.1)),
+     (("score", "distance"), (0.9, 0.7), (0.5, 0.1))],
+)  # fmt: skip
+def test_it_is_said_which_of_two_scores_counts(tmp_path, ending, names, a, b):
+    found = scored(tmp_path, ending, names, [("q1", "a", *a), ("q1", "b", *b)])
+    assert found.items == (("a", "b"),)
+    (note,) = found.notes
+    assert f"'{names[0]}' counts, and '{names[1]}', by which the list of 'q1' has another" in note
+    # Where both agree there is nothing to say.
+    both = [("q1", "a", a[0], b[1]), ("q1", "b", b[0], a[1])]
+    assert scored(tmp_path, ending, names, both).notes == ()
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "parquet"])
+def test_it_is_said_that_ranks_contradict_the_scores(tmp_path, ending):
+    said = [("q1", "a", 0.5, 1), ("q1", "b", 0.9, 2), ("q1", "c", 0.4, 3)]
+    found = scored(tmp_path, ending, ("score", "rank"), said)
+    assert found.items == (("b", "a", "c"),)
+    assert "the ranks of 'q1' contradict its scores, and the scores count" in found.notes[0]
+    even = [("q1", "a", 0.9, 2), ("q1", "b", 0.9, 1), ("q1", "c", 0.4, 3)]
+    assert scored(tmp_path, ending, ("score", "rank"), even).notes == ()
+
+
+def test_ranks_of_trec_that_contradict_the_scores_are_told_of(tmp_path):
+    path = tmp_path / "run.trec"
+    path.write_text("q1 Q0 b 1 0.5 x\nq1 Q0 a 2 0.9 x\n")
+    assert "the ranks of 'q1' contradict" in read_rankings(path)[0].notes[0]
+    trec(path)
+    assert read_rankings(path)[0].notes == ()
+
+
+def test_a_second_list_of_scores_is_told_of(tmp_path):
+    path = tmp_path / "run.json"
+    lists = {"query": "q1", "items": ["a", "b"], "scores": [0.9, 0.5], "rerank_scores": [0.1, 0.7]}
+    path.write_text(json.dumps([lists]))
+    found = read_rankings(path)[0]
+    assert found.items == (("a", "b"),)
+    assert "and 'rerank_scores', by which the list of 'q1'" in found.notes[0]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rerank.core.errors import FormatError
+from rerank.core.wording import typed
 from rerank.io import convert_scores, read_scores
 
 QUERIES, GALLERY = list("abcde"), list("uvwxyz")
@@ -752,3 +753,51 @@ def test_a_name_that_says_distances_is_believed(tmp_path, name, turned):
     assert read_scores(tmp_path / "s.npz").is_of_distances is turned
     np.save(tmp_path / f"{name}.npy", scores)
     assert read_scores(tmp_path / f"{name}.npy").is_of_distances is turned
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "names", [("text_id", "video_id", "score"), ("query", "image", "similarity"),
+              ("qid", "docid", "bm25_score", "rank")],
+)  # fmt: skip
+def test_a_ranking_is_no_matrix_of_scores(tmp_path, kind, names):
+    pandas = pytest.importorskip("pandas")
+    rows = [(q, g, 0.5 + i, 1) for i, q in enumerate(QUERIES) for g in GALLERY]
+    table = pandas.DataFrame([row[: len(names)] for row in rows], columns=names)
+    path = tmp_path / f"long.{kind}"
+    if kind == "parquet":
+        table.to_parquet(path)
+    elif kind in ("csv", "tsv"):
+        table.to_csv(path, index=False, sep="\t" if kind == "tsv" else ",")
+    else:
+        table.to_json(path, orient="records", lines=kind == "jsonl")
+    said = f"'{names[0]}' and '{names[1]}' with its '{names[2]}', .* reads it with --results"
+    with pytest.raises(FormatError, match=said):
+        read_scores(path)
+
+
+@pytest.mark.parametrize("kind", ["h5", "npz"])
+def test_embeddings_beside_scores_are_not_taken_for_them(tmp_path, kind):
+    path = tmp_path / f"out.{kind}"
+    held = {"image_embeds": matrix()[:, :4], "text_embeds": matrix()[:, :4],
+            "logits_per_image": matrix(), "logits_per_text": matrix()}  # fmt: skip
+
+    def write(names):
+        if kind == "npz":
+            np.savez(path, **{name: held[name] for name in names})
+            return
+        with h5py.File(path, "w") as f:
+            for name in names:
+                f[name] = held[name]
+
+    write(held)
+    said = "'logits_per_text', 'logits_per_image' could all .* give --dataset logits_per_text"
+    with typed(), pytest.raises(FormatError, match=said):
+        read_scores(path)
+    assert read_scores(path, dataset="logits_per_text").scores.shape == (5, 6)
+    write([name for name in held if name != "logits_per_image"])
+    np.testing.assert_array_equal(read_scores(path).scores, matrix())
+    # Where nothing is called scores it is asked.
+    write(["text_embeds", "image_embeds"])
+    with pytest.raises(FormatError, match="could all be the scores"):
+        read_scores(path)

@@ -210,7 +210,6 @@ def open_clip_retrieval(path: Path) -> Iterator[Container]:
                     fields[name] = _joined(
                         f"{path}: column {named([name])}", [t.fields[name] for t in tables]
                     )
-                break
         yield Container(path, fields, per_item=False)
 
 

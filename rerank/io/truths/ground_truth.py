@@ -18,6 +18,7 @@ from rerank.io.place_names import in_other_order
 from rerank.io.truths.bare_names import bare, barest, renamed, stem_of
 from rerank.io.truths.forms import readings_of
 from rerank.io.truths.pair_splits import Decision, UnfitError, Wanted, first_of_splits, of_one_split
+from rerank.io.truths.records import BY_CAPTION as _BY_CAPTION
 from rerank.io.truths.records import Pair, Reading, renamed_reading
 
 # What may be left out of names, for those that fit in no other way.
@@ -604,6 +605,14 @@ def _unknown(
     """Why no pair of a reading has two names that are known; it is the nearest of several."""
     pair = reading.build(1)[0]
     if reading.captions and pair.second in videos:
+        if any(" " in name for name in [*texts][:20]):
+            by_caption = next((one for one in readings if one.how.endswith(_BY_CAPTION)), reading)
+            return (
+                "looks like lines of the id of a video and a caption, and no text is called "
+                f"{named([by_caption.build(1)[0].first])} or {named([pair.first])} (texts are "
+                f"{named(list(texts)[:2])}, ...): write the captions alike, or give a table with "
+                "the header caption,video_id"
+            )
         return (
             "looks like lines of the id of a video and a caption, and no text is called "
             f"{named([pair.first])} (texts are {named(list(texts)[:2])}, ...): call the texts "

@@ -25,12 +25,14 @@ from rerank.io.side_words import (
     first_field,
     is_text_word,
     names_both,
+    names_right_item,
     names_sides,
     plain,
     said_by_words,
 )
 from rerank.io.splits import is_named_like_splits
-from rerank.io.truths.records import Reading, readings_of_records
+from rerank.io.truths.listed_ids import with_lists
+from rerank.io.truths.records import ENDS, STARTS, Reading, readings_of_records
 from rerank.io.truths.unsaid_labels import FEW, refuse_unsaid
 
 _Columns: TypeAlias = dict[str, Sequence[Any]]
@@ -38,7 +40,7 @@ _Columns: TypeAlias = dict[str, Sequence[Any]]
 _LOOKED_AT = 20_000
 # Types that hold one value, or a list of one, in each row, beside text and numbers.
 _DECIMAL, _SINGLE = "of the type decimal", ("of the type", "lists of bool", "lists of decimal")
-_ORDERS = {"rank", "distance", "dist", "start", "end"}
+_ORDERS = {"rank", "distance", "dist", *STARTS, *ENDS}
 
 
 def parquet_readings(path: Path) -> Iterable[Reading]:
@@ -73,7 +75,7 @@ def parquet_readings(path: Path) -> Iterable[Reading]:
     if not counted and first_field(header, GRADE_FIELDS) is None:
         each = dict.fromkeys(each)  # ids that come again say nothing new; captions are counted
     rows = [dict(zip(header, row, strict=True)) for row in each]
-    return readings_of_records(rows, str(path), how="a table", kind="row")
+    return readings_of_records(with_lists(rows), str(path), how="a table", kind="row")
 
 
 def _may_name_sides(header: Sequence[str]) -> bool:
@@ -145,7 +147,7 @@ def _is_plain(item: Field) -> bool:
 def _is_of_pairs(name: str) -> bool:
     """Whether a column is called as a side, or as captions."""
     known = {*TEXT_FIELDS, *VIDEO_FIELDS, *CAPTION_FIELDS, "id"}
-    return plain(name) in known or any(caption_keys((name,)))
+    return plain(name) in known or names_right_item(name) or any(caption_keys((name,)))
 
 
 def _values(item: Field) -> list[Any]:

@@ -44,15 +44,24 @@ from rerank.io.truths.judgements import (
     one_of,
     refuse_measured,
 )
+from rerank.io.truths.listed_ids import with_own_ids
+from rerank.io.truths.right_items import with_right_items
 from rerank.io.truths.unsaid_labels import refuse_unsaid
 
 _NUMBER_FIELDS = ("commentnumber", "captionnumber", "sentencenumber", "captionindex")
 
 _YES_NO = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 
+# Where the part of a video begins and ends.
+STARTS = ("start", "starttime", "starts", "startsec", "startseconds")
+ENDS = ("end", "endtime", "ends", "endsec", "endseconds")
+
 _OF_PAIRS = (*TEXT_FIELDS, *VIDEO_FIELDS, *CAPTION_FIELDS, *GRADE_FIELDS)
 
 _COUNTED = re.compile(r"\s*\d{1,18}\s*")
+
+# How readings end whose texts are called by their captions.
+BY_CAPTION = ", texts by their caption"
 
 # Lines that tell what a file without a header is.
 LOOKED_AT = 200
@@ -161,7 +170,9 @@ def as_grade(value: object, where: str) -> float:
             "the pair out where nobody judged it"
         )
     if not abs(grade) < float("inf"):
-        raise FormatError(f"{where}: {named([value])} is not a grade; expected a number")
+        of_words = isinstance(value, str) and grade != grade  # not "inf"
+        way = ": write one for each word, 0 where a pair is not right" if of_words else ""
+        raise FormatError(f"{where}: {named([value])} is not a grade; expected a number{way}")
     return grade
 
 
@@ -184,10 +195,13 @@ def readings_of_records(
 
     Readings are made as they are asked for: the first nearly always fits.
     """
+    records, chosen = with_right_items(records, where)
     counted = _counted(records)
+    records = with_own_ids(records)
     records = _one_each(_called_plainly(with_answers(_without_triplets(records), where)))
     found = [_record(record, f"{where}: {kind} {row}") for row, record in enumerate(records)]
     found, doubt = _with_grades(records, found, f"{where}: {kind}")
+    doubt = doubt or chosen
     refuse_unsaid(records, ((_text_of(each), each.video) for each in found), where)
     parts, unnamed = _by_split(records, found)
     for split, part in parts.items():
@@ -369,18 +383,25 @@ def _record(record: object, place: str) -> _Record:
             f"caption among {named(list(record))}"
         )
     number = first_field(record, _NUMBER_FIELDS)
-    start, end = first_field(record, ("start",)), first_field(record, ("end",))
     name = as_name(record[video], place)
-    clip = (f"{name}_{record[start]}_{record[end]}",) if start and end else ()
     return _Record(
         name,
         None if text is None else as_name(record[text], place),
         captions,
         None,
-        clip,
+        _clips(name, record),
         int(record[number]) if number and _COUNTED.fullmatch(str(record[number])) else None,
         place.rpartition(": ")[2],
     )
+
+
+def _clips(name: str, record: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a part of a video is called: video_start, and video_start_end."""
+    start, end = first_field(record, STARTS), first_field(record, ENDS)
+    if start is None:
+        return ()
+    alone = f"{name}_{record[start]}"
+    return (alone,) if end is None else (alone, f"{alone}_{record[end]}")
 
 
 def renamed_reading(one: Reading, change: Callable[[str], str]) -> Reading | None:
@@ -409,7 +430,8 @@ _VIDEO_NAMES: dict[str, Callable[[_Record], str | None]] = {
     ", videos without folder and ending": lambda record: without_ending(
         without_folder(record.video)
     ),
-    ", videos as video_start_end": lambda record: record.others[0] if record.others else None,
+    ", videos as video_start_end": lambda record: record.others[1] if record.others[1:] else None,
+    ", videos as video_start": lambda record: record.others[0] if record.others else None,
     ", images by the number in their name": _coco_number,
 }
 
@@ -464,9 +486,7 @@ def _namings(records: Sequence[_Record], videos: Sequence[str], how: str) -> lis
     by_caption: Callable[[int], list[Pair]] = lambda step: [  # noqa: E731
         Pair(caption, videos[i], records[i].grade) for i, caption, _ in numbered[::step]
     ]
-    readings.append(
-        Reading(by_caption, count, fixed=True, turns=False, how=f"{how}, texts by their caption")
-    )
+    readings.append(Reading(by_caption, count, fixed=True, turns=False, how=f"{how}{BY_CAPTION}"))
     # One text for a video: the paragraph of all its captions goes by the name of the video.
     right = (
         name

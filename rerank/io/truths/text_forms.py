@@ -26,6 +26,7 @@ from rerank.io.side_words import (
     sides_in_words,
 )
 from rerank.io.text_table import SEPARATOR
+from rerank.io.truths.listed_ids import with_lists
 from rerank.io.truths.records import (
     LOOKED_AT,
     Pair,
@@ -37,6 +38,9 @@ from rerank.io.truths.records import (
 
 # A list of names or of numbers.
 _LIST_IN_A_CELL = re.compile(r"""\[\s*(['"].*['"]|\d+(\s*,\s*\d+)*)\s*\]""")
+
+# Two or more times before a caption, as LSMDC and Charades-STA have them.
+_TIMES = re.compile(r"(?P<times>[\d.:]+([\t ]+[\d.:]+)+)(##|\t)")
 
 _LOOKS_LIKE_CAPTIONS = "lines of the id of a video and a caption"
 
@@ -57,9 +61,7 @@ def table_readings(text: str, where: str) -> Iterable[Reading]:
         # Columns kept apart by blanks: no cell has one inside.
         delimiter, header = " ", blanks
         text = "\n".join(" ".join(line.split()) for line in lines)
-    _refuse_lists(header, text, delimiter, where)
-    if len(header) > 1 and names_both(header):
-        rows = _rows(text, delimiter, where)
+    if (rows := _named_rows(header, text, delimiter, where)) is not None:
         return readings_of_records(rows, where, how="a table", kind="row")
     if any(map(numbers_rows, header)) and sides_in_words(header) is not None:
         rows = _rows(text, delimiter, where)
@@ -81,6 +83,20 @@ def table_readings(text: str, where: str) -> Iterable[Reading]:
     )
 
 
+def _named_rows(
+    header: Sequence[str], text: str, delimiter: str, where: str
+) -> Sequence[dict[str, Any]] | None:
+    """The rows of a table whose header names both sides, lists of videos too; None for others."""
+    both = len(header) > 1 and names_both(header)
+    lists = first_field(header, (*VIDEO_LISTS, *CANDIDATE_LISTS)) is not None
+    if not both and not (lists and first_field(header, TEXT_FIELDS) is not None):
+        return None
+    rows = with_lists(_rows(text, delimiter, where))
+    _refuse_lists(header, rows, where)
+    listed = any(isinstance(x, list) for row in rows[:1] for x in row.values())
+    return rows if both or listed else None
+
+
 def _remarks(lines: Sequence[str]) -> int:
     """How many lines stand before a table: "sep=;" of spreadsheets, and remarks without columns.
 
@@ -96,17 +112,17 @@ def _remarks(lines: Sequence[str]) -> int:
     return count if apart else 0
 
 
-def _refuse_lists(header: Sequence[str], text: str, delimiter: str, where: str) -> None:
-    """Refuse several names in one cell, written as a list of Python or JSON.
+def _refuse_lists(header: Sequence[str], rows: Sequence[dict[str, Any]], where: str) -> None:
+    """Refuse several names in one cell, where other cells of the column hold one.
 
     Raises:
         FormatError: there is such a cell in the column of the videos.
     """
     column = first_field(header, (*VIDEO_FIELDS, *VIDEO_LISTS, *CANDIDATE_LISTS))
-    if column is None or first_field(header, TEXT_FIELDS) is None or "[" not in text:
+    if column is None or first_field(header, TEXT_FIELDS) is None:
         return
-    for number, row in enumerate(_rows(text, delimiter, where), start=1):
-        if _LIST_IN_A_CELL.fullmatch(row[column]):
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row[column], str) and _LIST_IN_A_CELL.fullmatch(row[column]):
             raise FormatError(
                 f"{where}: row {number} has the list {named([row[column]])} in the column "
                 f"{named([column])}; write a row for each pair, with a query_id and a video_id"
@@ -225,6 +241,10 @@ def _video_and_caption(line: str) -> dict[str, str] | None:
         return None
     record = {"video_id": line[: mark.start()].strip().rstrip(":").strip('"')}
     caption = line[mark.end() :].strip()
+    if timed := _TIMES.match(caption):
+        start, end, *_ = timed.group("times").split()
+        record |= {"start": start, "end": end}
+        caption = caption[timed.end() :].strip()
     number, tab, rest = caption.partition("\t")
     if tab and number.strip().isdecimal():
         record["caption_number"], caption = number.strip(), rest.strip()
