@@ -75,7 +75,7 @@ def one(tmp_path):
 
 def test_both_sides_of_one_file_are_told_apart_by_name(one):
     path = one / "both.h5"
-    with pytest.raises(RerankError, match=r"dataset='text_features'"):
+    with pytest.raises(RerankError, match=r"--dataset texts=text_features"):
         read_inputs(texts=path, videos=path)
     with pytest.raises(RerankError, match="the same embeddings"):
         read_inputs(texts=path, videos=path, reading=Reading(dataset=("text_features",)))
