@@ -662,13 +662,16 @@ def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:
     """
     if os.path.realpath(videos) != os.path.realpath(texts):
         return
-    for setting in ("dataset", "embedding_column"):
-        if reading.named(setting, "videos")[0] != reading.named(setting, "texts")[0]:
-            return
+    said = {
+        setting: [reading.named(setting, side)[0] for side in ("videos", "texts")]
+        for setting in ("dataset", "embedding_column")
+    }
+    if any(one != other for one, other in said.values()):
+        return
     with open_container(videos) as container:
         several = [name for name, item in container.fields.items() if item.kind == "float"]
         own, per_item = names_of_sides(container), container.per_item
-    if own:
+    if own and not any(map(any, said.values())):
         way = "dataset" if per_item else "embedding-column"
         ways = words(x for s in ("videos", "texts") for x in (f"--{way}", f"{s}={own[s]}"))
         raise RerankError(
