@@ -95,7 +95,7 @@ def _agreement(one: Tensor, other: Tensor, items: int) -> Tensor:
     same = (one == other).double()
     chosen, again = (torch.bincount(x, minlength=items).double() for x in (one, other))
     chance = (again[one] - same) / max(1, len(one) - 1)
-    beyond = (same - chance) / (1 - chance).clamp_min(1e-9)
+    beyond = (same - chance) / (1 - chance).clamp_min(1 / max(1, len(one)))
     often = chosen[one]
     popular = often >= torch.quantile(often, _RARE)
     parts = [beyond[popular].sum(), beyond[~popular].sum(), popular.sum(), (~popular).sum()]
