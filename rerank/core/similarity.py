@@ -395,7 +395,7 @@ def pair_called(
 ) -> Pair:  # fmt: skip
     """A `Pair` whose messages call the sides what the user calls them.
 
-    >>> pair_called(("bank_texts", "videos"), np.zeros((2, 3)), np.ones((2, 3)))
+    >>> pair_called(("bank_texts", "videos"), torch.zeros(2, 3), torch.ones(2, 3))
     Traceback (most recent call last):
     ...
     rerank.core.errors.RerankError: bank_texts: row 0 is zero and has no direction; remove it or \
