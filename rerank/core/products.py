@@ -1,7 +1,8 @@
 """Products of small embeddings, kept while many passes ask for the same ones.
 
-A fit of a thousand queries and items makes thirty passes over the same few matrices. Each is made
-whole once; a pass copies its rows. Larger ones are made block by block whenever they are asked for.
+A fit of a thousand queries and items makes thirty passes over a few matrices, several over each in
+turn. That is made whole once; a pass copies its rows. Larger ones are made block by block whenever
+they are asked for.
 """
 
 from collections.abc import Iterator
@@ -11,17 +12,17 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-# Numbers of one product, and products at a time: the scores and their other direction.
-MOST, _COUNT = 2**21, 2
+# Numbers of a product that is kept.
+MOST = 2**21
 
-# Both sides and their products. Sides that are held keep others from taking their place in memory.
+# Both sides and their product. Sides that are held keep others from taking their place in memory.
 _Kept: TypeAlias = tuple[Tensor, Tensor, Tensor]
 _KEPT: ContextVar[list[_Kept] | None] = ContextVar("rerank_products", default=None)
 
 
 @contextmanager
 def keeping() -> Iterator[None]:
-    """Inside, products of small embeddings are made once."""
+    """Inside, the product of small embeddings that was asked for last is kept."""
     token = _KEPT.set([])
     try:
         yield
@@ -35,9 +36,12 @@ def are_kept(queries: Tensor, gallery: Tensor) -> bool:
 
 
 def known(queries: Tensor, gallery: Tensor) -> Tensor | None:
-    """(n, m) products of (n, d) and (m, d) rows, where they are kept; not to be written into."""
+    """(n, m) products of (n, d) and (m, d) rows, where they are kept; not to be written into.
+
+    What is kept else makes room.
+    """
     kept, wanted = _KEPT.get() or [], (queries, gallery)
-    for at, (*sides, product) in enumerate(kept):
+    for *sides, product in kept:
         if all(
             one is other
             or (
@@ -47,15 +51,14 @@ def known(queries: Tensor, gallery: Tensor) -> Tensor | None:
             )
             for one, other in zip(sides, wanted, strict=True)
         ):
-            kept.append(kept.pop(at))
             return product
+    kept.clear()
     return None
 
 
 def keep(queries: Tensor, gallery: Tensor, product: Tensor) -> Tensor:
-    """The product, which takes the place of that which was not asked for longest."""
+    """The product, kept from now on."""
     kept = _KEPT.get()
     if kept is not None:
-        del kept[: max(0, len(kept) + 1 - _COUNT)]
-        kept.append((queries, gallery, product))
+        kept[:] = [(queries, gallery, product)]
     return product
