@@ -33,13 +33,12 @@ from rerank.serving.matching import with_manifest
 from rerank.serving.model import Model, named_vectors
 from rerank.serving.trained import kept_heads, load_heads_from, through
 from rerank.tasks.answer import Answer
+from rerank.tasks.comparable import check_lengths, check_widths
 from rerank.tasks.fuse import read_fused, read_rows
 from rerank.tasks.models import Paths, one_path, paths_of, several
 from rerank.tasks.read import (
     bytes_of,
-    check_lengths,
     check_said,
-    check_widths,
     pick_device,
     read_role,
     right_answers,

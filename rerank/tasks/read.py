@@ -3,8 +3,7 @@
 import hashlib
 import math
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +15,6 @@ import torch
 
 from rerank import io
 from rerank.core import comm
-from rerank.core.arrays import strained
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.pairs import Grades, as_grades, as_positives
 from rerank.core.shell import words
@@ -35,15 +33,13 @@ from rerank.methods.directions import Groups
 from rerank.metrics.judge import text_answers
 from rerank.tasks.answer import caught
 from rerank.tasks.bank_ways import of_bank_alone, without_video
-from rerank.tasks.column_order import check_columns
+from rerank.tasks.comparable import check_lengths, check_widths
 from rerank.tasks.shared_ids import said_of_shared, said_of_texts_among
-from rerank.tasks.swapped_files import said_of_sides
+from rerank.tasks.swapped_files import check_captions, said_of_sides
 from rerank.tasks.turned_scores import seem_turned
 
 # So many queries tell whether the lowest scores are the best.
 _TOLD_BY = 256
-# What captions of a video are called: video#0, video_0, video-0.
-_NUMBERED = re.compile(r"(.+)[#_-]\d+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -560,7 +556,7 @@ def read_inputs(
     )  # fmt: skip
     if heads is None:
         check_widths(_given(found.videos), found.texts, found.bank_texts, found.bank_videos)
-    _check_captions(_given(found.texts), _given(found.videos))
+    check_captions(_given(found.texts), _given(found.videos))
     if metric == "dot" and heads is None:
         _check_all_lengths(found, held)
     if bank_gt is None:
@@ -589,34 +585,6 @@ def _of_shared(texts: Embeddings, videos: Embeddings, said: Reading) -> str:
     return said_of_shared(texts, videos, said) or said_of_texts_among(texts, videos)
 
 
-def check_lengths(
-    *sides: Embeddings | None, highest: Callable[[Embeddings], float] = lambda x: x.norms.max
-) -> None:
-    """Refuse rows too long or short for inner products of two sides, by file and row.
-
-    Args:
-        sides: both; nothing is looked at where one is not there.
-        highest: the largest norm of a side, where this process has not all of its rows.
-
-    Raises:
-        FormatError: such a row.
-    """
-    held = [side for side in sides if side is not None]
-    if len(held) < len(sides):
-        return
-    lengths = {str(number): highest(side) for number, side in enumerate(held)}
-    dtypes = [torch.from_numpy(np.empty(0, side.vectors.dtype)).dtype for side in held]
-    said = strained(lengths, torch.promote_types(*dtypes))
-    if said is None:
-        return
-    which, how = said
-    side, norm = held[int(which)], lengths[which]
-    row = "a row"
-    if side.norms.max == norm:
-        row = f"row {side.longest} (id {named([side.ids[side.longest]])})"
-    raise FormatError(f"{side.source}: {row} has norm {norm:.1e}, {how}")
-
-
 def _read_scores(
     sims: Path, bank_sims: Path | None, said: Reading, *, sharded: bool, scores_are: str,
     unscored: str | None, row_numbers: bool,
@@ -635,23 +603,6 @@ def _read_scores(
         scores=scores, sharded=sharded, reading=said, bank_scores=bank, row_numbers=row_numbers,
         scores_are=kinds.as_scores_are(scores_are), unscored=value,
     )  # fmt: skip
-
-
-def check_widths(reference: Embeddings, *others: Embeddings | None) -> None:
-    """Refuse embeddings of different models, as their dimensions and the names of these show.
-
-    Raises:
-        FormatError: another dimension than that of `reference`, or columns with other names.
-    """
-    d = reference.vectors.shape[1]
-    for other in others:
-        if other is not None and other.vectors.shape[1] != d:
-            raise FormatError(
-                f"{other.source}: embeddings have d = {other.vectors.shape[1]} but "
-                f"{reference.source} has d = {d}; both must come from the same model"
-            )
-        if other is not None:
-            check_columns(reference, other)
 
 
 def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:
@@ -686,46 +637,6 @@ def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:
         f"--videos and --texts are the same embeddings, {videos}; give each side its own (or its "
         "own array: --dataset videos=NAME --dataset texts=NAME)"
     )
-
-
-def refuse_same(texts: Embeddings, videos: Embeddings) -> None:
-    """Refuse the same embeddings as texts and as videos, of which every one finds itself.
-
-    Raises:
-        RerankError: they are the same.
-    """
-    if (
-        texts.vectors.shape == videos.vectors.shape
-        and np.array_equal(texts.vectors[:1], videos.vectors[:1])
-        and np.array_equal(texts.vectors, videos.vectors)
-    ):
-        raise RerankError(
-            f"{texts.source} and {videos.source} hold the same embeddings; give "
-            f"{either('--texts and --videos', 'texts and videos')} each its own"
-        )
-
-
-def _check_captions(texts: Embeddings, videos: Embeddings) -> None:
-    """Refuse sides that are the same, or that their ids show to be swapped.
-
-    Raises:
-        RerankError: the same embeddings, or most videos are called like captions `x#0, x#1` of
-            texts x.
-    """
-    if not (len(texts) == texts.total_rows and len(videos) == videos.total_rows):
-        return  # a share of them says nothing
-    refuse_same(texts, videos)
-    names = set(texts.ids)
-    captions = [
-        name
-        for name in videos.ids
-        if (found := _NUMBERED.fullmatch(name)) is not None and found[1] in names
-    ]
-    if 2 * len(captions) > len(videos.ids) and not names & set(videos.ids):
-        raise RerankError(
-            f"--videos and --texts seem to be swapped: {captions[0]!r} of {videos.source} is "
-            f"called like a caption of a text of {texts.source}"
-        )
 
 
 def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool) -> ScoreMatrix:

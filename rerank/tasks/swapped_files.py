@@ -1,11 +1,17 @@
-"""Two files whose own names say that each was given for the other side."""
+"""Two files that were given for each other's side, or of which one was given for both."""
 
+import re
 from collections.abc import Mapping
+
+import numpy as np
 
 from rerank.core.errors import RerankError
 from rerank.core.shell import words
 from rerank.core.wording import either, label
 from rerank.io import Embeddings
+
+# What captions of a video are called: video#0, video_0, video-0.
+_NUMBERED = re.compile(r"(.+)[#_-]\d+")
 
 
 def said_of_sides(held: Mapping[str, Embeddings]) -> list[str]:
@@ -67,3 +73,43 @@ def _typed(texts: Embeddings, videos: Embeddings) -> str:
         )
     ]
     return words(typed)
+
+
+def refuse_same(texts: Embeddings, videos: Embeddings) -> None:
+    """Refuse the same embeddings as texts and as videos, of which every one finds itself.
+
+    Raises:
+        RerankError: they are the same.
+    """
+    if (
+        texts.vectors.shape == videos.vectors.shape
+        and np.array_equal(texts.vectors[:1], videos.vectors[:1])
+        and np.array_equal(texts.vectors, videos.vectors)
+    ):
+        raise RerankError(
+            f"{texts.source} and {videos.source} hold the same embeddings; give "
+            f"{either('--texts and --videos', 'texts and videos')} each its own"
+        )
+
+
+def check_captions(texts: Embeddings, videos: Embeddings) -> None:
+    """Refuse sides that are the same, or that their ids show to be swapped.
+
+    Raises:
+        RerankError: the same embeddings, or most videos are called like captions `x#0, x#1` of
+            texts x.
+    """
+    if not (len(texts) == texts.total_rows and len(videos) == videos.total_rows):
+        return  # a share of them says nothing
+    refuse_same(texts, videos)
+    names = set(texts.ids)
+    captions = [
+        name
+        for name in videos.ids
+        if (found := _NUMBERED.fullmatch(name)) is not None and found[1] in names
+    ]
+    if 2 * len(captions) > len(videos.ids) and not names & set(videos.ids):
+        raise RerankError(
+            f"--videos and --texts seem to be swapped: {captions[0]!r} of {videos.source} is "
+            f"called like a caption of a text of {texts.source}"
+        )

@@ -37,7 +37,8 @@ from rerank.tasks.apply import Ranking, Reranked
 from rerank.tasks.column_order import check_columns
 from rerank.tasks.confidence import Answers, answers_of
 from rerank.tasks.inspect import Inspection, read_directions
-from rerank.tasks.read import Inputs, bytes_of, pick_device, refuse_same, right_answers
+from rerank.tasks.read import Inputs, bytes_of, pick_device, right_answers
+from rerank.tasks.swapped_files import refuse_same
 
 # Above this many scores a saved result keeps the matrix only where it is asked for.
 _KEPT_SCORES = 4_000_000
