@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ import torch
 
 from rerank.core.similarity import Dense, Pair
 from rerank.methods import sinkhorn
-from rerank.methods.marginals import masses
+from rerank.methods.crowd import Crowd
+from rerank.methods.marginals import Choice, masses
 from rerank.methods.popular_choices import believed, ratio
+from rerank.methods.potentials import Solution
 from rerank.methods.repeats import Repeats
 from rerank.methods.sinkhorn import Sinkhorn
 from rerank.methods.unseen_axes import parted
@@ -133,9 +136,15 @@ def test_items_that_many_want_keep_their_place(
 
 def test_what_equality_costs_many_queries_is_said_with_the_way_out() -> None:
     """Five hundred pairs and more had no note, however unevenly items were asked."""
-    sim, _ = words(520, 520, 520, each=2, d=32, seed=0, topics=80, length=100)
-    fit = Sinkhorn().fit(sim)
-    assert fit.marginals and "rho=0" in fit.marginals[0]
+    none = torch.zeros(1)
+    solved = Solution(none, none, 1, 0.0, none, none)
+    said = partial(sinkhorn._sentences, solution=solved, few_wanted=Crowd(), one_topic=0.0)
+    (told,) = said(Choice("equality"), Repeats(0.0, 0.9, 1.25))
+    assert "20% less sure" in told and "rho=0" in told
+    assert said(Choice("equality"), Repeats(0.0, 0.9, 1.05)) == ()
+    assert said(Choice("equality"), Repeats(0.0)) == ()
+    (own,) = said(Choice("equality", 1.0, "counted"), Repeats(0.0, 0.9, 1.25))
+    assert own == "counted"
     clear = Dense(
         torch.randn(520, 520, generator=torch.Generator().manual_seed(0)) + 8 * torch.eye(520)
     )
