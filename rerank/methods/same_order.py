@@ -99,11 +99,8 @@ def same_order(one: Similarity, other: Similarity, *, seed: int = 0) -> SameOrde
     a, b = _residual(a, kept), _residual(b, kept)
     found = _correlation(a, b)
     tied, size = n == m, (len(rows), len(columns))
-    far = torch.tensor([_correlation(a, b[p][:, q]) for p, q in _permuted(size, tied, generator)])
-    local = [
-        torch.tensor([_correlation(a, b[p][:, q]) for p, q in orders])
-        for orders in _neighbours(size, tied, generator)
-    ]
+    far = _correlations(a, b, _permuted(size, tied, generator))
+    local = [_correlations(a, b, orders) for orders in _neighbours(size, tied, generator)]
     near = max(float(r.mean()) for r in local)
     chance, deviation = float(far.max()), float(far.std())
     spread = max(deviation, *(float(r.std(correction=0)) for r in local[: len(_WINDOWS)]))
@@ -150,7 +147,7 @@ def _correlation(a: Tensor, b: Tensor) -> float:
 
 
 def _correlations(a: Tensor, b: Tensor, orders: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Of the first with the second in other orders."""
+    """The first with the second in other orders."""
     return torch.tensor([_correlation(a, b[p][:, q]) for p, q in orders])
 
 
