@@ -1139,6 +1139,41 @@ RANKS = {
 }
 
 
+def fused(*added: int, depth: int = 10_000, items: int = 50) -> np.ndarray:
+    """Reciprocal ranks of several searches, added up."""
+    rng = np.random.default_rng(3)
+    scores = [cosines(60, items) + rng.normal(size=(60, items)) for _ in added]
+    ranks = [(-s).argsort(1).argsort(1) + 1 for s in scores]
+    parts = [np.where(r <= depth, 1 / (c + r), 0) for c, r in zip(added, ranks, strict=True)]
+    return np.add.reduce(parts).astype(np.float32)
+
+
+FUSED = {
+    "two": fused(60, 60),
+    "three": fused(60, 60, 60),
+    "without 60": fused(0, 0),
+    "turned": fused(60, 60, items=70).T,
+    "best 20 of each": fused(60, 60, depth=20, items=90),
+}
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_fused_ranks_are_told_to_be_no_scores(name):
+    found = kinds.read_both(FUSED[name])
+    assert "they look like ranks" in found.sentence
+    assert found.reading.kind in AS_THEY_ARE
+    shaken = FUSED[name] * (1 + 0.01 * np.random.default_rng(1).normal(size=FUSED[name].shape))
+    assert "ranks" not in kinds.read_both(shaken).sentence
+
+
+@pytest.mark.parametrize("items", [18, 24, 60])
+def test_shares_are_never_taken_for_fused_ranks(items):
+    # With so many items 1 is a sum of reciprocal ranks too.
+    flat = np.exp(4 * cosines(60, items))
+    scores = flat / flat.sum(axis=1, keepdims=True)
+    assert "ranks" not in kinds.read_both(scores).sentence
+
+
 @pytest.mark.parametrize("name", RANKS)
 def test_ranks_are_told_to_be_no_scores(name):
     scores = RANKS[name]
