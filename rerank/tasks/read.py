@@ -92,9 +92,10 @@ class Inputs:
         """What a person should know about the names of rows and columns."""
         if self.of_ids or self.of_frames:
             return (*self.of_frames, *filter(None, (self.of_ids,)))
-        if self.scores is None or self.row_numbers or not self.scores.of_numbered:
+        if self.scores is None:
             return ()
-        return (self.scores.of_numbered,)
+        numbered = "" if self.row_numbers else self.scores.of_numbered
+        return tuple(filter(None, (self.scores.of_turned, numbered)))
 
     @property
     def said_of_files(self) -> tuple[str, ...]:

@@ -246,6 +246,21 @@ def test_every_command_says_that_columns_are_called_by_their_numbers(tmp_path):
     assert said not in err
 
 
+def test_every_command_says_that_a_matrix_was_turned_by_its_name(tmp_path):
+    np.savez(tmp_path / "s.npz", v2t=VIDEOS @ TEXTS.T)
+    said = "s.npz: 'v2t' is turned, as by its name its rows are videos; --sims-rows videos says"
+    gt = ["--gt", "diagonal"]
+    for words in (
+        ["eval", *gt], ["compare", *gt, "--methods", "nnn"], ["apply", "--out", "o.h5", "--force"],
+        ["tune", *gt, "--out", "o.json", "--folds", "2", "--method", "csls"], ["inspect"],
+    ):  # fmt: skip
+        out, err = run(words[0], "--sims", "s.npz", *words[1:], cwd=tmp_path)
+        assert said in err + out
+        out, err = run(words[0], "--sims", "s.npz", *words[1:], "--sims-rows", "videos",
+                       cwd=tmp_path)  # fmt: skip
+        assert said not in err + out
+
+
 def test_tuning_says_which_split_it_read_and_how_many_texts_it_left_out(tmp_path):
     write_named(tmp_path / "t.npz", {"embeddings": TEXTS, "ids": [f"t{i}" for i in range(N)]})
     write_named(tmp_path / "v.npz", {"embeddings": VIDEOS, "ids": IDS})

@@ -22,6 +22,7 @@ from rerank.io.layouts.settings_groups import only_matrix, without_settings
 from rerank.io.layouts.stacked_items import stacked_items
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.missing_items import with_whole_vectors
+from rerank.io.numbered_parts import or_joined
 from rerank.io.splits import split_column
 
 
@@ -86,6 +87,7 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
             f"{container.path}: {named(list(arrays))} could all be the embeddings "
             f"({listing(container)}); name one: "
             f"{wanted.say(_option(container), wanted.likely(sorted(arrays)))}"
+            f"{or_joined(container)}"
         )
     if (inside := _only_group(fields)) is not None:
         return locate(replace(container, fields=inside), wanted)
