@@ -41,8 +41,8 @@ def parts_in(fields: Mapping[str, Field]) -> Parts | None:
     >>> one, two = (Field("", (n, 4), np.dtype("f4"), none) for n in (3, 2))
     >>> ids = Field("", (5,), np.dtype(object), none)
     >>> found = parts_in({"batch_0": one, "batch_1": two, "ids": ids})
-    >>> found is not None and list(found.lists)
-    True
+    >>> None if found is None else list(found.lists)
+    ['ids']
     >>> parts_in({"video_0": one, "video_1": two}) is None
     True
     """

@@ -29,7 +29,7 @@ from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.numbered_parts import or_joined
 from rerank.io.opening import open_container
 from rerank.io.score_ids import both_ids, cube_ids
-from rerank.io.score_names import likely_scores, refuse_ranking, said_direction
+from rerank.io.score_names import likely_scores, refuse_ranking, said_direction, way_of_ranking
 from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids
 from rerank.io.side_words import direction_in
 
@@ -432,12 +432,9 @@ def _find(container: Container, dataset: str | None) -> Field:
             f"{either(f'--dataset {word(found[0])}', f'dataset={found[0]!r}')}"
             f"{or_joined(container)}"
         )
-    ranking = ""
-    if fields and all(item.odd.startswith("{") for item in fields.values()):
-        ranking = "; {query: {item: score}} is a ranking: rerank eval --results reads it"
     raise FormatError(
         f"{path}: holds {named(sorted(fields)) or 'nothing'}; expected a 2-D float array "
-        f"'scores'{ranking}"
+        f"'scores'{way_of_ranking(container)}"
     )
 
 
