@@ -4,6 +4,7 @@ import gzip
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -438,7 +439,7 @@ def test_names_of_rows_and_columns_by_other_words(tmp_path, names):
 
 def test_a_ranking_in_place_of_scores_is_named(tmp_path):
     (tmp_path / "s.json").write_text(json.dumps({t: dict.fromkeys(VIDEOS, 0.5) for t in TEXTS}))
-    with pytest.raises(FormatError, match="rerank eval --results reads it"):
+    with pytest.raises(FormatError, match="is a ranking: rerank eval reads it with --results"):
         read_scores(tmp_path / "s.json")
 
 
@@ -506,3 +507,24 @@ def test_names_that_print_alike_say_how_they_differ(tmp_path, video, said, hint)
     with pytest.raises(FormatError) as caught:
         read_ground_truth(tmp_path / "gt.json", ["t0"], [video])
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("orient", ["columns", "index"])
+@pytest.mark.parametrize("more", [{}, {"caption": list("abcd")}])
+def test_labels_of_pandas_that_count_the_rows_are_no_ids(tmp_path, orient, more):
+    """As in a table without ids: nothing says what the rows are, unless they have labels."""
+    path = tmp_path / "v.json"
+    rows = np.random.default_rng(0).normal(size=(4, 6)).astype("f4")
+    table = pd.DataFrame({"embedding": rows.tolist(), **more})
+    table.to_json(path, orient=orient)
+    with pytest.raises(FormatError, match="there are no ids for its rows"):
+        read_embeddings(path)
+    found = read_embeddings(path, ids="rows")
+    assert found.ids == tuple("0123") and np.allclose(found.vectors, rows)
+    names = ["d", "a", "c", "b"]
+    assert read_embeddings(path, ids=names).ids == tuple(names)
+    table.index = pd.Index(names)
+    table.to_json(path, orient="index")
+    found = read_embeddings(path, dataset="embedding")
+    order = [found.ids.index(name) for name in names]
+    assert np.allclose(found.vectors[order], rows)
