@@ -37,7 +37,7 @@ from rerank.io.run_wrappers import (
     says_how_good,
     unwrapped,
 )
-from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field, plain, says_rows
+from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field, plain, refers_to_rows
 from rerank.io.text_table import read_table
 from rerank.io.truths.records import as_name
 
@@ -534,7 +534,7 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
             item = _item_field(record, query)
             if item is None:
                 raise _no_columns(lists.where, record)
-            lists.counted = item if says_rows(item) else ""
+            lists.counted = item if refers_to_rows(item) else ""
             known = _goodness(lists, record, record[query], (query, item))
             lists.add(record[query], record[item], *known, direction)
 
