@@ -2,13 +2,16 @@
 
 import gzip
 import json
+import re
+import uuid
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from rerank.core.errors import FormatError
+from rerank.core.errors import FormatError, RerankWarning
 from rerank.io import read_embeddings, read_ground_truth, read_scores
 from rerank.io.formats import json_vectors
 from rerank.io.id_files import read_id_file
@@ -528,3 +531,35 @@ def test_labels_of_pandas_that_count_the_rows_are_no_ids(tmp_path, orient, more)
     found = read_embeddings(path, dataset="embedding")
     order = [found.ids.index(name) for name in names]
     assert np.allclose(found.vectors[order], rows)
+
+
+@pytest.mark.parametrize("key", ["numbers", "uuids"])
+@pytest.mark.parametrize("around", ["payload", "properties", "metadata"])
+def test_names_in_the_payload_of_points_that_have_numbers_are_told_of(tmp_path, key, around):
+    """A number of a point is no name that a ground truth speaks of, in most stores."""
+    path = tmp_path / "points.json"
+    ids = [7 + 3 * i if key == "numbers" else str(uuid.UUID(int=i)) for i in range(4)]
+
+    def written(**more):
+        points = [
+            {"id": i, "vector": [1.0, 0.5 * row], around: {n: x[row] for n, x in more.items()}}
+            for row, i in enumerate(ids)
+        ]
+        path.write_text(json.dumps({"result": {"points": points}}))
+
+    names = ["d", "a", "c", "b"]
+    written(video_id=names, title=["x"] * 4)
+    with pytest.warns(RerankWarning, match=f"'{around}/video_id' names each, such as 'd'") as said:
+        assert read_embeddings(path).ids == tuple(map(str, ids))
+    way = re.search("id_column='(.*?)', else id_column='(.*?)'", str(said[0].message))
+    with warnings.catch_warnings(action="error"):
+        assert read_embeddings(path, id_column=way[1]).ids == tuple(names)
+        assert read_embeddings(path, id_column=way[2]).ids == tuple(map(str, ids))
+        # Nothing that names each.
+        for more in ({"title": names}, {"video_id": ["a", "a", "b", "c"]}, {"year": [1, 2, 3, 4]}):
+            written(**more)
+            read_embeddings(path)
+        # Names of their own.
+        ids = ["p1", "p2", "p3", "p4"]
+        written(video_id=names)
+        assert read_embeddings(path).ids == tuple(ids)
