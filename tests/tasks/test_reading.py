@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import h5py
 import numpy as np
@@ -357,6 +358,32 @@ def test_files_that_both_say_the_other_side_are_refused(tmp_path, kind, arrays):
     said = {"dataset": way[1::2]} if way[0] == "--dataset" else {"id_column": way[1::2]}
     meant = Reading(**{name: tuple(each) for name, each in said.items()})
     assert not read_inputs(texts=videos, videos=texts, reading=meant).of_frames
+
+
+def test_every_door_refuses_files_that_both_say_the_other_side(tmp_path):
+    """The commands of models and the functions of Python, given paths, as `rerank apply`."""
+    names = [f"t{i}" for i in range(N)], [f"v{i}" for i in range(N)]
+    texts = one_side(tmp_path / "t.npz", "text_features", TEXTS, "ids", names[0])
+    videos = one_side(tmp_path / "v.npz", "video_features", VIDEOS, "ids", names[1])
+    (tmp_path / "gt.json").write_text(json.dumps(dict(zip(*names, strict=True))))
+    for call in (
+        rerank.apply,
+        rerank.inspect,
+        partial(rerank.compare, gt=str(tmp_path / "gt.json")),
+    ):
+        with pytest.raises(RerankError, match="seem to be swapped"):
+            call(str(videos), str(texts))
+    rerank.apply(str(texts), str(videos))
+    gt = ["--gt", "gt.json"]
+    _, err = run("fit", "--videos", "t.npz", "--bank-texts", "v.npz", "--out", "m.safetensors",
+                 cwd=tmp_path, code=2)  # fmt: skip
+    assert "--videos and --bank-texts seem to be swapped" in err
+    run("fit", "--videos", "v.npz", "--bank-texts", "t.npz", "--out", "m.safetensors", cwd=tmp_path)
+    for words in (["search", "--model", "m.safetensors"], ["eval", "--model", "m.safetensors", *gt],
+                  ["train", *gt, "--out", "h.safetensors"]):  # fmt: skip
+        _, err = run(*words, "--texts", "v.npz", "--videos", "t.npz", cwd=tmp_path, code=2)
+        assert "--videos and --texts seem to be swapped" in err, words
+    run("search", "--model", "m.safetensors", "--texts", "t.npz", "--videos", "v.npz", cwd=tmp_path)
 
 
 def test_one_file_that_says_the_other_side_is_said(tmp_path):
