@@ -458,11 +458,12 @@ def _add_part(lists: _Lists, content: Any, direction: str) -> None:  # noqa: ANN
 
 def _held(content: Mapping[str, Any]) -> str:
     """What stands in an object, a few of it."""
-    kinds = ((list, "a list"), (Mapping, "an object"))
-    found = [
-        f"{named([key])} ({next((f'{a} of {len(x)}' for k, a in kinds if isinstance(x, k)), x)})"
-        for key, x in islice(content.items(), _FEW)
-    ]
+    found = []
+    for key, value in islice(content.items(), _FEW):
+        what = named([value])
+        if isinstance(value, list | Mapping):
+            what = f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
+        found.append(f"{named([key])} ({what})")
     more = f" and {len(content) - _FEW} more" if len(content) > _FEW else ""
     return ", ".join(found) + more
 
