@@ -1,6 +1,7 @@
 """Embeddings with their ids: read from any file people have, written as the canonical one."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rerank.core.errors import FormatError, RerankError
+from rerank.core.errors import FormatError, RerankError, RerankWarning
 from rerank.core.handed import readable
 from rerank.core.words import Metric, words_of
 from rerank.io.container import SCHEMA, Found
@@ -23,6 +24,7 @@ from rerank.io.given import names_given, taken_apart
 from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_ids, check_unique
 from rerank.io.layouts.locate import locate
+from rerank.io.layouts.other_ids import said_of_deeper_ids
 from rerank.io.layouts.said_side import SaidSide, said_side
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.opening import open_container
@@ -234,6 +236,8 @@ def read_embeddings(
     wanted = _wanted(path, said)
     with open_container(as_path(path, "read_embeddings")) as container:
         found = locate(container, wanted)
+        if note := said_of_deeper_ids(container, found, wanted):
+            warnings.warn(note, RerankWarning, stacklevel=2)
         count = found.rows.shape[0]
         start, stop = bounds(rows, count, str(path))
         vectors = read_matrix(

@@ -9,6 +9,7 @@ from rerank.io.frames.pooling import pooling
 from rerank.io.layouts.locate import locate
 from rerank.io.layouts.own_side import names_of_sides
 from rerank.io.layouts.wanted import Wanted
+from rerank.io.one_file import same_for_both
 from rerank.io.opening import opener
 from rerank.io.reading import Reading, side_of
 from rerank.io.truths.forms import readings_of
@@ -47,6 +48,16 @@ def look(path: Path, role: str = "", reading: Reading | None = None) -> None:
         if side in words_of(Side) and not said and not names_of_sides(container):
             frames = pooling(reading.pool, raw=reading.pool_raw, where=str(path))
             locate(container, Wanted(pooling=frames, row_numbers=True, side=side))
+
+
+def look_at_sides(videos: Path, texts: Path, reading: Reading) -> None:
+    """Say at once that one file of one array was given for both sides, where that opens quickly.
+
+    Raises:
+        RerankError: it was.
+    """
+    if not opener(videos).facts.heavy:
+        same_for_both(videos, texts, reading)
 
 
 def look_at_truth(path: Path) -> None:

@@ -21,6 +21,7 @@ from rerank.io.recipes import (
     is_old_torch,
     is_pickle,
 )
+from rerank.io.run_lines import are_run_lines, said_of_run
 from rerank.io.text_table import is_number
 from rerank.io.word_lines import has_named_vectors
 
@@ -79,6 +80,8 @@ def opener(path: Path) -> Card[FormatFacts]:
     if card is None and path.suffix.lower() in PICKLES:
         card = _misnamed(path, head)
     own = card is not None and not text and called not in _BINARY
+    if is_text and told is None and not own and are_run_lines(head.decode("utf-8-sig", "replace")):
+        raise FormatError(said_of_run(path))
     if is_text and told is None and not own and _has_blanks(head):
         raise FormatError(
             f"{path}: holds rows of numbers with blanks between them; make it an array: "

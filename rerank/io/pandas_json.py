@@ -1,7 +1,9 @@
 """Tables as pandas writes them in JSON: by columns, with `orient="split"` and `orient="table"`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
+
+from rerank.io.container import VECTOR_NAMES
 
 _NAMES = {"columns", "index", "data", "index_names", "column_names"}
 
@@ -56,20 +58,53 @@ def rows_of_columns(content: Mapping[str, Any], ids: Collection[str]) -> list[di
 
     Args:
         content: the object.
-        ids: what a column of ids is called; without one the rows are told by their own names.
+        ids: what a column of ids is called; without one the rows are told by their own names, which
+            are none where they merely count from 0 beside a column of vectors.
 
     >>> rows_of_columns({"id": {"0": "a"}, "emb": {"0": [1.0]}}, ["id"])
     [{'id': 'a', 'emb': [1.0]}]
     >>> rows_of_columns({"train": {"a": [1.0]}, "test": {"a": [1.0]}}, ["id"])
     []
+    >>> rows_of_columns({"emb": {"0": [1.0], "1": [2.0]}}, ["id"])
+    [{'emb': [1.0]}, {'emb': [2.0]}]
     """
-    if len(content) < 2 or not all(isinstance(x, dict) and x for x in content.values()):
+    if not content or not all(isinstance(x, dict) and x for x in content.values()):
         return []
     columns: list[dict[str, Any]] = list(content.values())
     rows = columns[0].keys()
     if any(column.keys() != rows for column in columns):
         return []
     words = (name for name in content if name in ids)
-    if not any(all(isinstance(x, str | int) for x in content[name].values()) for name in words):
+    numbered = count_rows(rows) and not {*content}.isdisjoint(VECTOR_NAMES)
+    if not numbered and not any(
+        all(isinstance(x, str | int) for x in content[name].values()) for name in words
+    ):
         return []
     return [{name: column[row] for name, column in content.items()} for row in rows]
+
+
+def rows_of_labels(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a table that is kept as `{row: {column: value}}`, where its rows have no names.
+
+    These merely count from 0 then, as pandas counts them.
+
+    >>> rows_of_labels({"0": {"emb": [1.0]}, "1": {"emb": [2.0]}})
+    [{'emb': [1.0]}, {'emb': [2.0]}]
+    >>> rows_of_labels({"v0": {"emb": [1.0]}, "v1": {"emb": [2.0]}})
+    []
+    """
+    rows = list(content.values())
+    if not count_rows(content) or not all(isinstance(row, dict) for row in rows):
+        return []
+    alike = all(row.keys() == rows[0].keys() for row in rows)
+    return rows if alike and not rows[0].keys().isdisjoint(VECTOR_NAMES) else []
+
+
+def count_rows(names: Iterable[str]) -> bool:
+    """Whether two names or more are 0, 1, 2, ... in this order.
+
+    >>> count_rows(["0", "1"]), count_rows(["1", "0"]), count_rows(["0"])
+    (True, False, False)
+    """
+    found = list(names)
+    return len(found) > 1 and found == [str(row) for row in range(len(found))]

@@ -129,13 +129,11 @@ def joined_records(path: Path, box: str) -> str:
     )
 
 
-def joined_arrays(path: Path) -> str:
-    """Joins the arrays of an npz that are called by numbers, which are parts of one."""
-    out = _text(free(path.with_suffix(".joined.npy")))
-    number = f"lambda k: int(k.rpartition({quoted('_')})[2])"
+def joined_parts(path: Path) -> str:
+    """Joins the arrays of a file that are called by numbers, which are parts of one, as HDF5."""
+    out = _text(free(path.with_suffix(".joined.h5")))
     return _command(
-        f"import numpy as n; d = n.load({_text(path)}); "
-        f"n.save({out}, n.concatenate([d[k] for k in sorted(d.files, key={number})]))"
+        f"from rerank.io.numbered_parts import join_parts; join_parts({_text(path)}, {out})"
     )
 
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from rerank.io.formats.parquet import read_records
 from rerank.io.lines import lines_in, split_lines
 from rerank.io.results import DirectionResult, read_results, write_results
 from rerank.io.run_columns import PLACES, Second, Unused, are_apart, is_counted, says_good
+from rerank.io.run_lines import are_run_lines
 from rerank.io.run_wrappers import (
     DISTANCES,
     ID_LISTS,
@@ -27,13 +29,15 @@ from rerank.io.run_wrappers import (
     RANKS,
     RUNS,
     SCORES,
+    is_no_list,
     is_one_list,
     list_of,
     lists_beside,
+    queries_beside,
     says_how_good,
     unwrapped,
 )
-from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field, plain, says_rows
+from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field, plain, refers_to_rows
 from rerank.io.text_table import read_table
 from rerank.io.truths.records import as_name
 
@@ -46,6 +50,11 @@ _EXPECTED = (
     "gallery_id and score, lines of query, item and rank (MS MARCO), JSON {query: {item: score}} "
     "or {query: [items]}, or a file of rerank search or apply"
 )
+_BESIDE = (
+    'expected {"queries": [names], "results": [the list of each]} of as many, or {query: [items]}'
+)
+# Of what a file holds so many are named.
+_FEW = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,7 +311,7 @@ def read_rankings(path: PathLike) -> tuple[RankedLists, ...]:
         return lists.lists()
     lines = lines_in(text, path)
     bare = _bare(lines, path)
-    if suffix in (".csv", ".tsv") and not bare:
+    if suffix in (".csv", ".tsv") and not bare and not are_run_lines("\n".join(lines[:3])):
         header, rows = read_table(text, str(path))
         _add_records(lists, (dict(zip(header, row, strict=True)) for row in rows))
         return lists.lists()
@@ -403,21 +412,18 @@ def _item_field(record: Iterable[Any], query: str) -> str | None:
 
 
 def _add_json(lists: _Lists, content: Any) -> None:  # noqa: ANN401  JSON is any of six types
+    content = unwrapped(content, lists.where) if isinstance(content, Mapping) else content
     if isinstance(content, list):
         _add_records(lists, content)
         return
-    if "results" in content and isinstance(content["results"], list):
+    if isinstance(content.get("results"), list):
         lists.label = str(content.get("label", ""))
         said = {"direction": content.get("direction", "")}
         found = lists_beside(content)
         if found is None and not all(isinstance(x, Mapping) for x in content["results"]):
-            raise _no_queries(lists.where, content["results"])
+            raise _no_queries(lists.where, content, "results")
         records = content["results"] if found is None else found
         _add_records(lists, ({**said, **each} for each in records))
-        return
-    content = unwrapped(content, lists.where)
-    if isinstance(content, list):
-        _add_records(lists, content)
         return
     if content and set(content) <= set(_DIRECTIONS):
         for direction, found in content.items():
@@ -431,24 +437,53 @@ def _add_part(lists: _Lists, content: Any, direction: str) -> None:  # noqa: ANN
     found = lists_beside(content) if isinstance(content, Mapping) else content
     if isinstance(found, list):
         if not all(isinstance(x, Mapping) for x in found):
-            raise _no_queries(lists.where, found)
+            raise _no_queries(lists.where, {"": found}, "")
         _add_records(lists, ({"direction": direction, **each} for each in found))
         return
     if not isinstance(content, Mapping):
         raise FormatError(f"{lists.where}: {direction} is {named([content])}; {_EXPECTED}")
+    if queries_beside(content) and any(
+        isinstance(x, list) and x and all(isinstance(y, list | Mapping) for y in x)
+        for x in content.values()
+    ):
+        raise FormatError(f"{lists.where}: holds {_held(content)}; {_beside_wanted(content)}")
     for query, listed in content.items():
+        if is_no_list(listed):
+            raise FormatError(
+                f"{lists.where}: {named([query])} is no query with its items, and holds "
+                f"{_held(listed)}; {_beside_wanted(listed)}"
+            )
         _add_list(lists, query, listed, direction)
 
 
-def _no_queries(where: str, results: Sequence[object]) -> FormatError:
-    """What is said of results that name no query."""
-    odd = next(each for each in results if not isinstance(each, Mapping))
+def _held(content: Mapping[str, Any]) -> str:
+    """What stands in an object, a few of it."""
+    found = []
+    for key, value in islice(content.items(), _FEW):
+        what = named([value])
+        if isinstance(value, list | Mapping):
+            what = f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
+        found.append(f"{named([key])} ({what})")
+    more = f" and {len(content) - _FEW} more" if len(content) > _FEW else ""
+    return ", ".join(found) + more
+
+
+def _beside_wanted(content: Mapping[str, Any]) -> str:
+    return _BESIDE if queries_beside(content) or "results" in content else _EXPECTED
+
+
+def _no_queries(where: str, content: Mapping[str, Any], key: str) -> FormatError:
+    """What is said of results that name no query, or of queries without results."""
+    results, queries = content[key], queries_beside(content)
+    odd = next((each for each in results if not isinstance(each, Mapping)), None)
     what = "a list" if isinstance(odd, list) else named([odd])
-    return FormatError(
-        f"{where}: one of its {len(results)} results is {what}, and nothing says of which query; "
-        'expected {"queries": [names], "results": [the list of each]} of as many, or '
-        "{query: [items]}"
-    )
+    said = f"one of its {len(results)} results is {what}, and nothing says of which query"
+    if queries is not None:
+        said = (
+            f"has {len(content[queries])} names in {queries!r} beside {len(results)} entries in "
+            f"{key!r}"
+        )
+    return FormatError(f"{where}: {said}; {_BESIDE}")
 
 
 def _add_list(lists: _Lists, query: object, listed: Any, direction: str) -> None:  # noqa: ANN401
@@ -485,6 +520,9 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
         if direction not in ("", *_DIRECTIONS):
             raise FormatError(f"{lists.where}: direction {named([direction])}, expected t2v or v2t")
         query = first_field(record, TEXT_FIELDS)
+        if query is None and (several := lists_beside(record)):
+            _add_records(lists, ({"direction": direction, **each} for each in several))
+            continue
         if query is None:
             raise _no_columns(lists.where, record)
         nested = list_of(record)
@@ -497,7 +535,7 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
             item = _item_field(record, query)
             if item is None:
                 raise _no_columns(lists.where, record)
-            lists.counted = item if says_rows(item) else ""
+            lists.counted = item if refers_to_rows(item) else ""
             known = _goodness(lists, record, record[query], (query, item))
             lists.add(record[query], record[item], *known, direction)
 

@@ -52,6 +52,8 @@ def unwrapped(content: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401  J
         FormatError: several runs, of which nobody knows which is meant.
     """
     for _ in range(_DEEP):
+        if isinstance(content.get("results"), list):
+            return content
         inside = _unwrapped_once(content, where)
         if inside is content or not isinstance(inside, Mapping):
             return inside
@@ -61,8 +63,13 @@ def unwrapped(content: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401  J
 
 def _unwrapped_once(content: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
     parts = [key for key, value in content.items() if _holds_queries(key, value)]
-    beside = [value for key, value in content.items() if key not in parts]
-    if not parts or any(isinstance(value, Mapping | list) and value for value in beside):
+    sure = [key for key in parts if _names_its_queries(content[key])]
+    parts = sure or parts
+    beside = [
+        value for key, value in content.items()
+        if key not in parts and not (isinstance(value, list) and _names_queries(key))
+    ]  # fmt: skip
+    if not parts or (not sure and any(isinstance(x, Mapping | list) and x for x in beside)):
         return content
     if len(parts) == 1 and direction_of(parts[0]) == "":
         return content[parts[0]]
@@ -76,20 +83,33 @@ def _holds_queries(key: str, value: object) -> bool:
     """Whether something holds the lists of queries, and is not the list of one."""
     told = plain(key) in _WORDS or direction_of(key) != ""
     if isinstance(value, list):
-        # Records that name their query each; those of one list name items alone.
-        return (
-            told
-            and bool(value)
-            and all(
-                isinstance(x, Mapping) and first_field(x, TEXT_FIELDS) is not None for x in value
-            )
-        )
+        # Those of one list name items alone.
+        return told and _names_its_queries(value)
+    if _names_its_queries(value):
+        return True
     if not isinstance(value, Mapping) or not value or is_one_list(value):
         return False
     inside = list(value.values())
     if all(isinstance(x, Mapping) for x in inside):
         return told or not any(says_how_good(x) for x in inside)
     return told and all(isinstance(x, Mapping | list) for x in inside)
+
+
+def _names_its_queries(value: object) -> bool:
+    """Whether records name their query each, or queries and the list of each stand side by side."""
+    if isinstance(value, Mapping):
+        inside = value.get("results")
+        records = inside if isinstance(inside, list) else ()
+        return lists_beside(value) is not None or bool(records and _names_its_queries(records))
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(x, Mapping)
+            and (first_field(x, TEXT_FIELDS) is not None or lists_beside(x) is not None)
+            for x in value
+        )
+    )
 
 
 def says_how_good(entry: Mapping[str, Any]) -> bool:
@@ -100,6 +120,26 @@ def says_how_good(entry: Mapping[str, Any]) -> bool:
 def is_one_list(value: Mapping[str, Any]) -> bool:
     """Whether an object holds the list of one query: `{"ids": [...], "scores": [...]}`."""
     return list_of(value, (list,)) is not None
+
+
+def is_no_list(listed: object) -> bool:
+    """Whether an object in the place of the list of one query holds lists or objects of its own.
+
+    >>> is_no_list({"ids": ["a"], "scores": [1]}), is_no_list({"a": {"score": 0.5}})
+    (False, False)
+    >>> is_no_list({"results": [["a", "b"], ["c"]]}), is_no_list({"q1": {"a": 0.5}})
+    (True, True)
+    """
+    if not isinstance(listed, Mapping):
+        return False
+    if is_one_list(listed):
+        entries = listed[list_of(listed, (list,)) or ""]
+        return any(isinstance(x, list) and [isinstance(y, str) for y in x[1:]] != [False]
+                   for x in entries)  # fmt: skip
+    return any(
+        isinstance(x, list) or (isinstance(x, Mapping) and not says_how_good(x))
+        for x in listed.values()
+    )
 
 
 def list_of(record: Mapping[str, Any], kinds: tuple[type, ...] = (list, Mapping)) -> str | None:
@@ -124,10 +164,11 @@ def lists_beside(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     [{'query_id': 'q1', 'items': ['b', 'a']}]
     """
     columns = {key: value for key, value in content.items() if isinstance(value, list) and value}
-    queries = [key for key, value in columns.items() if _names_queries(key) and _are_names(value)]
-    if len(queries) != 1:
+    queries = queries_beside(content)
+    if queries is None:
         return None
-    count = len(columns[queries[0]])
+    columns = {**columns, queries: _names_in(columns[queries])}
+    count = len(columns[queries])
     columns = {key: value for key, value in columns.items() if len(value) == count}
     known = (*LISTS, *_WORDS, *ID_LISTS)
     listed = [
@@ -136,14 +177,28 @@ def lists_beside(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     ]  # fmt: skip
     if not listed:
         return None
-    called = {queries[0]: "query_id", listed[0]: "items"}
+    called = {queries: "query_id", listed[0]: "items"}
     rows = zip(*columns.values(), strict=True)
     return [{called.get(k, k): x for k, x in zip(columns, row, strict=True)} for row in rows]
+
+
+def queries_beside(content: Mapping[str, Any]) -> str | None:
+    """The one list of names of queries in an object; None where there is none, or several."""
+    found = [
+        key for key, value in content.items()
+        if isinstance(value, list) and _names_queries(key) and _names_in(value)
+    ]  # fmt: skip
+    return found[0] if len(found) == 1 else None
 
 
 def _names_queries(key: str) -> bool:
     return is_text_word(key) or side_of_ids(key) == "texts"
 
 
-def _are_names(values: list[Any]) -> bool:
-    return all(isinstance(x, str | int) and not isinstance(x, bool) for x in values)
+def _names_in(values: list[Any]) -> list[Any]:
+    """The names in a list, also of records that name a query each; none where one is no name."""
+    ids = (*TEXT_FIELDS, "id")
+    fields = [first_field(x, ids) if isinstance(x, Mapping) else None for x in values]
+    names = [x if field is None else x[field] for x, field in zip(values, fields, strict=True)]
+    good = all(isinstance(x, str | int) and not isinstance(x, bool) for x in names)
+    return names if good else []

@@ -9,7 +9,8 @@ from rerank.io.container import Container
 from rerank.io.field import Field
 from rerank.io.files import named
 from rerank.io.run_columns import says_good
-from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, direction_in, first_field
+from rerank.io.run_wrappers import LISTS
+from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, direction_in, first_field, plain
 
 _EMBEDDINGS = re.compile(r"embed|embs?(\b|_|$)|feat|hidden|pooler|vectors?(\b|_|$)")
 _SCORES = re.compile(r"logits?|sims?(\b|_|$)|similarit|scores?")
@@ -36,6 +37,25 @@ def refuse_ranking(container: Container) -> None:
             f"with its {named([good])}, which is a ranking and no matrix of scores; "
             f"rerank eval reads it with --results {word(str(container.path))}"
         )
+
+
+def way_of_ranking(container: Container) -> str:
+    """The end of a message about a file without a matrix that may be a ranking; "" for others."""
+    fields, reads = container.fields, "rerank eval reads it with --results"
+    found = [*map(plain, fields)]
+    if fields and all(item.odd.startswith("{") for item in fields.values()):
+        what = "; {query: {item: score}} is a ranking: "
+    elif (
+        container.per_item
+        and fields
+        and all(item.kind == "text" and len(item.shape) == 1 for item in fields.values())
+    ):
+        what = "; if it is {query: [items]}, a ranking: "
+    elif first_field(fields, TEXT_FIELDS) and any(name in LISTS for name in found):
+        what = "; a list of items for each query is a ranking: "
+    else:
+        return ""
+    return f"{what}{reads} {word(str(container.path))}"
 
 
 def _is_column(item: Field) -> bool:

@@ -26,11 +26,10 @@ from rerank.io.field import (
 )
 from rerank.io.files import PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
-from rerank.io.numbered_parts import are_parts
+from rerank.io.numbered_parts import or_joined
 from rerank.io.opening import open_container
-from rerank.io.recipes import joined_arrays
 from rerank.io.score_ids import both_ids, cube_ids
-from rerank.io.score_names import likely_scores, refuse_ranking, said_direction
+from rerank.io.score_names import likely_scores, refuse_ranking, said_direction, way_of_ranking
 from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids
 from rerank.io.side_words import direction_in
 
@@ -73,6 +72,7 @@ class ScoreMatrix:
         called: the name of its array, "" where it has none.
         numbered: "texts" or "videos", the side that is called by its numbers, where the file names
             the other side only and nothing was said; else "".
+        turned_by_name: the array that was turned because of its name alone, else "".
 
     >>> ScoreMatrix(np.ones((2, 3), np.float32), ("a", "b"), ("x", "y", "z"), "s.npz")
     ScoreMatrix(2 x 3 float32, from s.npz)
@@ -87,6 +87,7 @@ class ScoreMatrix:
     reverse: np.ndarray | None = None
     called: str = ""
     numbered: str = ""
+    turned_by_name: str = ""
 
     def __repr__(self) -> str:
         n, m = self.scores.shape
@@ -97,6 +98,11 @@ class ScoreMatrix:
     def of_numbered(self) -> str:
         """What a person should know about a side that has no names, or ""."""
         return _of_numbered(self.source, self.numbered)
+
+    @property
+    def of_turned(self) -> str:
+        """What a person should know about a matrix that was turned, or ""."""
+        return _of_turned(self.source, self.turned_by_name)
 
     @property
     def is_of_distances(self) -> bool:
@@ -128,6 +134,7 @@ class _Located:
     reverse: Field | None
     called: str = ""
     numbered: str = ""
+    turned_by_name: str = ""
 
 
 def read_scores(
@@ -197,6 +204,7 @@ def read_scores(
     return ScoreMatrix(
         scores, found.query_ids[start:stop], found.gallery_ids, str(path), found.given,
         found.rows.shape[0], reverse, found.called, found.numbered,
+        found.turned_by_name,
     )  # fmt: skip
 
 
@@ -207,6 +215,16 @@ def _of_numbered(source: PathLike, side: str) -> str:
     return (
         f"{source}: names no {side}, which are called by their numbers, 0, 1, ...; if they have "
         f"names, give them with {file}"
+    )
+
+
+def _of_turned(source: PathLike, name: str) -> str:
+    if not name:
+        return ""
+    return (
+        f"{source}: {name!r} is turned, as by its name its rows are videos; "
+        f"{option('sims-rows', 'videos')} says that they are, and if they are texts, call it "
+        "'scores'"
     )
 
 
@@ -303,8 +321,8 @@ def convert_scores(
     said = said_of_ids(query_ids, gallery_ids, id_column, turned=_turned(sims_rows))
     with open_container(Path(source)) as container:
         found = _located(container, dataset, said)
-        if found.numbered:
-            note = _of_numbered(source, found.numbered)
+        notes = _of_turned(source, found.turned_by_name), _of_numbered(source, found.numbered)
+        for note in filter(None, notes):
             warnings.warn(note, RerankWarning, stacklevel=2)
         shape = (found.rows.shape[0], found.rows.shape[1])
         parts = {"scores": found.rows}
@@ -370,16 +388,18 @@ def _located(container: Container, dataset: str | None, said: SaidOfIds) -> _Loc
                 f"{container.path}: holds both t2v and v2t, of which t2v has the texts as rows; "
                 f"leave out {option('sims-rows')}"
             )
+    turned_by_name = ""
     if item is container.fields.get(_REVERSE) and dataset is None:
         # The other direction alone: its rows are the videos.
         item, said = _transposed(item), replace(said, stored_rows="videos")
+        turned_by_name = "" if _lengths_tell(container) else _REVERSE
     queries, gallery, given, numbered = both_ids(container, stored, item.shape, said)
     kept = _kept(container, item.shape[0])
     if kept is not None:
         item, queries = _rows_of(item, kept), tuple(queries[i] for i in kept)
         if reverse is not None:
             reverse = _transposed(_rows_of(_transposed(reverse), kept))
-    return _Located(item, queries, gallery, given, reverse, called, numbered)
+    return _Located(item, queries, gallery, given, reverse, called, numbered, turned_by_name)
 
 
 def _find(container: Container, dataset: str | None) -> Field:
@@ -407,19 +427,14 @@ def _find(container: Container, dataset: str | None) -> Field:
     if len(found) == 1:
         return fields[found[0]]
     if found:
-        parts = ""
-        if are_parts(path, fields):
-            parts = f"; if they are parts of one, join them: {joined_arrays(path)}"
         raise FormatError(
             f"{path}: {named(found)} could all be the scores; name the right one 'scores' or give "
-            f"{either(f'--dataset {word(found[0])}', f'dataset={found[0]!r}')}{parts}"
+            f"{either(f'--dataset {word(found[0])}', f'dataset={found[0]!r}')}"
+            f"{or_joined(container)}"
         )
-    ranking = ""
-    if fields and all(item.odd.startswith("{") for item in fields.values()):
-        ranking = "; {query: {item: score}} is a ranking: rerank eval --results reads it"
     raise FormatError(
         f"{path}: holds {named(sorted(fields)) or 'nothing'}; expected a 2-D float array "
-        f"'scores'{ranking}"
+        f"'scores'{way_of_ranking(container)}"
     )
 
 
@@ -432,9 +447,7 @@ def _check_name(container: Container, item: Field, name: str) -> None:
     if len(item.shape) != 2:
         return
     said = said_direction(name)
-    lengths = lengths_of(container.fields)
-    told = lengths[0] != lengths[1] and -1 not in lengths  # they say which side is which
-    if said == "video-text" and not told:
+    if said == "video-text" and not _lengths_tell(container):
         raise FormatError(
             f"{item.where}: is called so as if its rows were videos; give "
             f"{option('sims-rows', 'videos')}, or call it 'scores' if they are texts"
@@ -447,6 +460,12 @@ def _check_name(container: Container, item: Field, name: str) -> None:
             f"{container.path}: is called so as if the rows of its scores were videos; give "
             f"{option('sims-rows', 'videos')}, or call the file otherwise if they are texts"
         )
+
+
+def _lengths_tell(container: Container) -> bool:
+    """Whether ids of both sides say by their numbers which side is which."""
+    texts, videos = lengths_of(container.fields)
+    return texts != videos and -1 not in (texts, videos)
 
 
 def _transposed(item: Field) -> Field:

@@ -201,7 +201,7 @@ def sides_in_words(header: Sequence[str]) -> tuple[str, str] | None:
     """
     if len(header) > _MOST_COLUMNS:
         return None
-    left = [name for name in header if not numbers_rows(name)]
+    left = [name for name in header if not counts_own_rows(name)]
     sides = [name for name in left if first_field([name], GRADE_FIELDS) is None]
     says = said_by_words(*sides) if len(sides) == 2 else ""
     if not says:
@@ -250,8 +250,12 @@ def names_right_item(name: str) -> bool:
     return _RIGHT_ITEM.fullmatch(plain(name)) is not None
 
 
-def numbers_rows(name: str) -> bool:
-    """Whether a column of a table is that of the numbers of its rows, as pandas writes it."""
+def counts_own_rows(name: str) -> bool:
+    """Whether a column counts the rows of its own table, as the index of pandas: "", "index".
+
+    >>> counts_own_rows(""), counts_own_rows("index"), counts_own_rows("video_index")
+    (True, True, False)
+    """
     return not name or is_row_number(name)
 
 
@@ -302,13 +306,15 @@ def side_of_ids(name: str) -> str:
     return "videos" if re.fullmatch(f"{_VIDEO_WORD}(id|name)s?|vids?", leaf) else ""
 
 
-def says_rows(name: str) -> bool:
-    """Whether the field of a side is called like numbers of rows.
+def refers_to_rows(name: str) -> bool:
+    """Whether the field of a side tells its items by rows of another table: "video_index".
 
-    >>> says_rows("video_index"), says_rows("textIdx"), says_rows("video_id")
+    >>> refers_to_rows("video_index"), refers_to_rows("textIdx"), refers_to_rows("video_id")
     (True, True, False)
+    >>> refers_to_rows("index")
+    False
     """
-    return plain(name).endswith(("idx", "index", "row"))
+    return not counts_own_rows(name) and plain(name).endswith(("idx", "index", "row"))
 
 
 def sounds_like(name: str) -> str:

@@ -5,6 +5,7 @@ learned travel inside the model file and are applied to everything that is read.
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 from rerank import io
 from rerank.core import nouns
-from rerank.core.errors import RerankError
+from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.nouns import counted
 from rerank.core.pairs import transpose_positives
 from rerank.core.rows import StoredRows
@@ -44,6 +45,7 @@ from rerank.tasks.read import (
     right_answers,
 )
 from rerank.tasks.settings import settings_over
+from rerank.tasks.swapped_files import said_of_sides
 
 
 @usual_state()
@@ -339,6 +341,9 @@ def _read_sides(
         for k, (role, paths) in enumerate(roles.items())
     )  # fmt: skip
     assert gallery is not None and bank is not None
+    files = zip(roles, (gallery, bank, other), strict=True)
+    for note in said_of_sides({role: held for role, held in files if held is not None}):
+        warnings.warn(note, RerankWarning, stacklevel=2)
     if heads is None:
         check_widths(gallery, bank, other)
         if metric == "dot":

@@ -1,12 +1,13 @@
 """What the serving commands read: queries, and galleries of one or more files, for a model."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from rerank.core.errors import RerankError
+from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.rows import slices
 from rerank.io import Embeddings, Reading
 from rerank.io.scratch import joined
@@ -16,6 +17,7 @@ from rerank.serving.trained import heads_of, through
 from rerank.tasks.column_order import check_columns
 from rerank.tasks.fuse import read_rows
 from rerank.tasks.read import read_role
+from rerank.tasks.swapped_files import said_of_sides
 
 
 def sides(
@@ -60,6 +62,8 @@ def read_gallery(
         seen: set[str] = set()
         twice = next(name for name in ids if name in seen or seen.add(name))
         raise RerankError(f"{', '.join(map(str, paths))}: {twice!r} is in more than one of them")
+    if asked is not None:
+        _check_sides(word, parts, asked)
     widths = {part.vectors.shape[1] for part in parts}
     if len(widths) > 1:
         raise RerankError(f"{', '.join(map(str, paths))}: dimensions differ: {sorted(widths)}")
@@ -73,3 +77,15 @@ def read_gallery(
         blocks = (part.vectors[s].astype(dtype) for part in parts for s in slices(len(part)))
         vectors = joined(blocks, (len(ids), *widths), ", ".join(map(str, paths)))
     return ids, through(heads_of(model), vectors, word)
+
+
+def _check_sides(word: str, gallery: Sequence[Embeddings], asked: Embeddings) -> None:
+    """Refuse a gallery and queries that both say the other side; warn where one does.
+
+    Raises:
+        RerankError: they do.
+    """
+    other = "texts" if word == "videos" else "videos"
+    for part in gallery:
+        for note in said_of_sides({word: part, other: asked}):
+            warnings.warn(note, RerankWarning, stacklevel=2)

@@ -17,14 +17,13 @@ from rerank import io
 from rerank.core import comm
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.pairs import Grades, as_grades, as_positives
-from rerank.core.shell import words
 from rerank.core.similarity import ArrayLike
 from rerank.core.wording import either, label, option
 from rerank.io import Embeddings, Reading, ScoreMatrix
 from rerank.io.files import named, read_text, regular_file
 from rerank.io.layouts.locate import holds
-from rerank.io.layouts.own_side import names_of_sides
 from rerank.io.lines import lines_in
+from rerank.io.one_file import said_to_be_same, same_for_both
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, is_truth, side_of
 from rerank.io.truths.pair_splits import UnfitError
@@ -92,9 +91,10 @@ class Inputs:
         """What a person should know about the names of rows and columns."""
         if self.of_ids or self.of_frames:
             return (*self.of_frames, *filter(None, (self.of_ids,)))
-        if self.scores is None or self.row_numbers or not self.scores.of_numbered:
+        if self.scores is None:
             return ()
-        return (self.scores.of_numbered,)
+        numbered = "" if self.row_numbers else self.scores.of_numbered
+        return tuple(filter(None, (self.scores.of_turned, numbered)))
 
     @property
     def said_of_files(self) -> tuple[str, ...]:
@@ -611,32 +611,12 @@ def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:
     Raises:
         RerankError: one file for both, and nothing that tells the sides apart.
     """
-    if os.path.realpath(videos) != os.path.realpath(texts):
+    if not same_for_both(videos, texts, reading):
         return
-    said = {
-        setting: [reading.named(setting, side)[0] for side in ("videos", "texts")]
-        for setting in ("dataset", "embedding_column")
-    }
-    if any(one != other for one, other in said.values()):
-        return
-    with open_container(videos) as container:
-        several = [name for name, item in container.fields.items() if item.kind == "float"]
-        own, per_item = names_of_sides(container), container.per_item
-    if own and not any(map(any, said.values())):
-        way = "dataset" if per_item else "embedding-column"
-        ways = words(x for s in ("videos", "texts") for x in (f"--{way}", f"{s}={own[s]}"))
-        raise RerankError(
-            f"{videos}: has both sides, {named([own['videos']])} and {named([own['texts']])}; say "
-            f"which is which: {ways}"
-        )
-    if len(several) > 1:
-        # Which of them is which is asked when they are read, unless the file has a word for it.
-        for side in ("texts", "videos"):
-            read_role(videos, side, reading, rows=slice(0, 1), row_numbers=True, metric="dot")
-    raise RerankError(
-        f"--videos and --texts are the same embeddings, {videos}; give each side its own (or its "
-        "own array: --dataset videos=NAME --dataset texts=NAME)"
-    )
+    # Which of them is which is asked when they are read, unless the file has a word for it.
+    for side in ("texts", "videos"):
+        read_role(videos, side, reading, rows=slice(0, 1), row_numbers=True, metric="dot")
+    raise said_to_be_same(videos)
 
 
 def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool) -> ScoreMatrix:

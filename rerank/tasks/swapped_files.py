@@ -15,23 +15,29 @@ _NUMBERED = re.compile(r"(.+)[#_-]\d+")
 
 
 def said_of_sides(held: Mapping[str, Embeddings]) -> list[str]:
-    """What `check_swapped` says of the files of a run, and of its bank, by their roles."""
-    pairs = {False: ("texts", "videos"), True: ("bank_texts", "bank_videos")}
-    found = [
-        check_swapped(held[texts], held[videos], bank=bank)
-        for bank, (texts, videos) in pairs.items()
-        if texts in held and videos in held
-    ]
+    """What `check_swapped` says of the files of a run, and of its bank, by their roles.
+
+    A bank that has one side alone is compared with the other side of the run.
+    """
+    texts = [role for role in ("texts", "bank_texts") if role in held]
+    videos = [role for role in ("videos", "bank_videos") if role in held]
+    pairs = [
+        (one, other) for one in texts for other in videos
+        if one.startswith("bank") == other.startswith("bank") or len(texts) == 1 == len(videos)
+    ]  # fmt: skip
+    found = [check_swapped(held[x], held[y], options=(x, y)) for x, y in pairs]
     return [said for said in found if said]
 
 
-def check_swapped(texts: Embeddings, videos: Embeddings, *, bank: bool = False) -> str:
+def check_swapped(
+    texts: Embeddings, videos: Embeddings, *, options: tuple[str, str] = ("texts", "videos")
+) -> str:
     """Refuse files that both say the other side; what to know where one does and one says nothing.
 
     Args:
         texts: those given as texts.
         videos: those given as videos.
-        bank: whether they are those of a bank.
+        options: what they were given as.
 
     Returns:
         A warning, or "".
@@ -40,11 +46,11 @@ def check_swapped(texts: Embeddings, videos: Embeddings, *, bank: bool = False) 
         RerankError: the arrays or ids of each are called like those of the other side.
     """
     one, other = texts.said_side, videos.said_side
-    options = [f"{'bank-' * bank}{side}" for side in ("texts", "videos")]
+    names = [option.replace("_", "-") for option in options]
     if (one.side, other.side) == ("videos", "texts"):
         way = either(_typed(texts, videos), "give the arrays and ids themselves")
         raise RerankError(
-            f"{label(options[1])} and {label(options[0])} seem to be swapped: {texts.source}, "
+            f"{label(names[1])} and {label(names[0])} seem to be swapped: {texts.source}, "
             f"given as texts, has {one.name!r}, and {videos.source}, given as videos, has "
             f"{other.name!r}; swap them, or if they stand as meant: {way}"
         )
@@ -57,7 +63,7 @@ def check_swapped(texts: Embeddings, videos: Embeddings, *, bank: bool = False) 
             given = "texts" if held is texts else "videos"
             return (
                 f"{held.source}: is given as {given}, and its {said.name!r} is called like those "
-                f"of {wrong}; swap {label(options[1])} and {label(options[0])} if that is not meant"
+                f"of {wrong}; swap {label(names[1])} and {label(names[0])} if that is not meant"
             )
     return ""
 

@@ -1,6 +1,7 @@
 """`rerank train` on files: read, check, train, keep what is best, and say what happened."""
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from rerank import io
 from rerank.core import comm, nouns
-from rerank.core.errors import FormatError, RerankError
+from rerank.core.errors import FormatError, RerankError, RerankWarning
 from rerank.core.nouns import counted
 from rerank.core.shell import words as typed_words
 from rerank.io import tensorfile
@@ -19,6 +20,7 @@ from rerank.io.files import beside, named
 from rerank.io.identify import LOG, PAIR_SCORES
 from rerank.metrics.ranks import summary
 from rerank.tasks.read import check_said, read_role
+from rerank.tasks.swapped_files import said_of_sides
 from rerank.train import checkpoint as checkpoints
 from rerank.train.data import PairedData, paired, split_by_video
 from rerank.train.logs import TensorBoardLog, write_jsonl
@@ -164,6 +166,8 @@ def read_split(
         )
         for path, role in ((files.texts, "texts"), (files.videos, "videos"))
     )  # fmt: skip
+    for note in said_of_sides({"texts": texts, "videos": videos}):
+        warnings.warn(note, RerankWarning, stacklevel=2)
     truth = io.read_ground_truth(
         files.gt, texts.ids, videos.ids, allow_unjudged=True, **said.of_truth(f"{prefix}gt")
     )

@@ -38,7 +38,7 @@ from rerank.tasks.column_order import check_columns
 from rerank.tasks.confidence import Answers, answers_of
 from rerank.tasks.inspect import Inspection, read_directions
 from rerank.tasks.read import Inputs, bytes_of, pick_device, right_answers
-from rerank.tasks.swapped_files import refuse_same
+from rerank.tasks.swapped_files import refuse_same, said_of_sides
 
 # Above this many scores a saved result keeps the matrix only where it is asked for.
 _KEPT_SCORES = 4_000_000
@@ -576,6 +576,8 @@ def _read(
     read: dict[str, Any] = {role: found for role, (found, _) in held.items()}
     if scores is None:
         refuse_same(read["texts"], read["videos"])
+        for note in said_of_sides({role: x for role, (x, _) in held.items()}):
+            warnings.warn(note, RerankWarning, stacklevel=3)
         for role in () if heads is not None else held.keys() - {"videos"}:
             check_columns(read["videos"], read[role])
     if bank_gt is not None:

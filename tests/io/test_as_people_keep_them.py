@@ -2,12 +2,16 @@
 
 import gzip
 import json
+import re
+import uuid
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from rerank.core.errors import FormatError
+from rerank.core.errors import FormatError, RerankWarning
 from rerank.io import read_embeddings, read_ground_truth, read_scores
 from rerank.io.formats import json_vectors
 from rerank.io.id_files import read_id_file
@@ -438,7 +442,7 @@ def test_names_of_rows_and_columns_by_other_words(tmp_path, names):
 
 def test_a_ranking_in_place_of_scores_is_named(tmp_path):
     (tmp_path / "s.json").write_text(json.dumps({t: dict.fromkeys(VIDEOS, 0.5) for t in TEXTS}))
-    with pytest.raises(FormatError, match="rerank eval --results reads it"):
+    with pytest.raises(FormatError, match="is a ranking: rerank eval reads it with --results"):
         read_scores(tmp_path / "s.json")
 
 
@@ -506,3 +510,56 @@ def test_names_that_print_alike_say_how_they_differ(tmp_path, video, said, hint)
     with pytest.raises(FormatError) as caught:
         read_ground_truth(tmp_path / "gt.json", ["t0"], [video])
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("orient", ["columns", "index"])
+@pytest.mark.parametrize("more", [{}, {"caption": list("abcd")}])
+def test_labels_of_pandas_that_count_the_rows_are_no_ids(tmp_path, orient, more):
+    """As in a table without ids: nothing says what the rows are, unless they have labels."""
+    path = tmp_path / "v.json"
+    rows = np.random.default_rng(0).normal(size=(4, 6)).astype("f4")
+    table = pd.DataFrame({"embedding": rows.tolist(), **more})
+    table.to_json(path, orient=orient)
+    with pytest.raises(FormatError, match="there are no ids for its rows"):
+        read_embeddings(path)
+    found = read_embeddings(path, ids="rows")
+    assert found.ids == tuple("0123") and np.allclose(found.vectors, rows)
+    names = ["d", "a", "c", "b"]
+    assert read_embeddings(path, ids=names).ids == tuple(names)
+    table.index = pd.Index(names)
+    table.to_json(path, orient="index")
+    found = read_embeddings(path, dataset="embedding")
+    order = [found.ids.index(name) for name in names]
+    assert np.allclose(found.vectors[order], rows)
+
+
+@pytest.mark.parametrize("key", ["numbers", "uuids"])
+@pytest.mark.parametrize("around", ["payload", "properties", "metadata"])
+def test_names_in_the_payload_of_points_that_have_numbers_are_told_of(tmp_path, key, around):
+    """A number of a point is no name that a ground truth speaks of, in most stores."""
+    path = tmp_path / "points.json"
+    ids = [7 + 3 * i if key == "numbers" else str(uuid.UUID(int=i)) for i in range(4)]
+
+    def written(**more):
+        points = [
+            {"id": i, "vector": [1.0, 0.5 * row], around: {n: x[row] for n, x in more.items()}}
+            for row, i in enumerate(ids)
+        ]
+        path.write_text(json.dumps({"result": {"points": points}}))
+
+    names = ["d", "a", "c", "b"]
+    written(video_id=names, title=["x"] * 4)
+    with pytest.warns(RerankWarning, match=f"'{around}/video_id' names each, such as 'd'") as said:
+        assert read_embeddings(path).ids == tuple(map(str, ids))
+    way = re.search("id_column='(.*?)', else id_column='(.*?)'", str(said[0].message))
+    with warnings.catch_warnings(action="error"):
+        assert read_embeddings(path, id_column=way[1]).ids == tuple(names)
+        assert read_embeddings(path, id_column=way[2]).ids == tuple(map(str, ids))
+        # Nothing that names each.
+        for more in ({"title": names}, {"video_id": ["a", "a", "b", "c"]}, {"year": [1, 2, 3, 4]}):
+            written(**more)
+            read_embeddings(path)
+        # Names of their own.
+        ids = ["p1", "p2", "p3", "p4"]
+        written(video_id=names)
+        assert read_embeddings(path).ids == tuple(ids)

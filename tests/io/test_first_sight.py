@@ -1,6 +1,7 @@
 """Files that cannot be right are told quickly, in little memory, and before torch is loaded."""
 
 import json
+import re
 import shlex
 import struct
 import subprocess
@@ -296,3 +297,42 @@ def test_the_advice_of_python_and_numpy_is_not_passed_on(tmp_path):
     with pytest.raises(FormatError, match=r"its header has more than 10,000 characters") as error:
         read_embeddings(tmp_path / "v.npy")
     assert "allow_pickle" not in str(error.value)
+
+
+_COMMAND_WITHOUT_TORCH = """
+import sys
+from rerank_cli.app import main
+sys.argv[0] = "rerank"
+try:
+    main()
+finally:
+    assert "torch" not in sys.modules
+"""
+_SIDES = ["--texts", "t.npz", "--videos", "v.npz"]
+_AT_ONCE = {
+    "no such file": ["apply", "--texts", "t.npz", "--videos", "none.h5"],
+    "No such option: --methd": ["apply", *_SIDES, "--methd", "none"],
+    "are the same embeddings": ["apply", "--texts", "v.npz", "--videos", "v.npz"],
+    "the ending '.abc' is not known": ["apply", "--texts", "t.npz", "--videos", "x.abc"],
+    "are written as HDF5": ["apply", *_SIDES, "--out", "x.json"],
+    "the folder '.*' does not exist": ["apply", *_SIDES, "--out", "none/x.h5"],
+    "are written as JSON": ["tune", *_SIDES, "--gt", "gt.json", "--out", "x.h5"],
+    "none.txt: no such file": ["apply", *_SIDES, "--video-ids", "none.txt"],
+    "none.npy: no such file": ["apply", *_SIDES, "--bias", "none.npy"],
+    "none.csv: no such file": ["apply", *_SIDES, "--query-groups", "none.csv"],
+    "none.h5: no such file": ["plan", "--texts", "none.h5", "--videos", "v.npz"],
+}
+
+
+@pytest.mark.parametrize("said", _AT_ONCE)
+def test_a_command_that_cannot_be_meant_is_answered_before_torch_is_loaded(tmp_path, said):
+    for side in "tv":
+        np.savez(tmp_path / f"{side}.npz", embeddings=np.eye(4) + ord(side), ids=list("abcd"))
+    (tmp_path / "x.abc").write_text("a")
+    (tmp_path / "gt.json").write_text('{"a": "a"}')
+    done = subprocess.run(
+        [sys.executable, "-c", _COMMAND_WITHOUT_TORCH, *_AT_ONCE[said]],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert re.search(said, done.stderr) and len(done.stderr.splitlines()) == 1, done.stderr

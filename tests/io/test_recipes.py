@@ -501,11 +501,43 @@ def test_batches_that_are_records_are_joined_whole(tmp_path, box):
     np.testing.assert_array_equal(found.vectors, PARTS)
 
 
+@pytest.mark.parametrize("named", ["alone", "each", "all"])
+@pytest.mark.parametrize("called", ["batch_{}", "chunk{}", "emb_part_{:05d}", "features_{}", "{}"])
+@pytest.mark.parametrize("kind", ["h5", "npz", "safetensors", "pt"])
+def test_numbered_parts_of_any_file_are_joined_by_what_is_printed(tmp_path, kind, called, named):
+    """In the order of their numbers, with the lists of names beside them."""
+    if named != "alone" and (kind == "safetensors" or called == "{}"):
+        return  # No text in the one; names of the arrays in the other.
+    path, rows = tmp_path / f"v.{kind}", np.arange(48.0, dtype="f4").reshape(24, 2) + 1
+    ids = np.array([f"v{i}" for i in range(24)])
+    parts = [slice(i, i + 2) for i in range(0, 24, 2)]
+    arrays = {called.format(i): rows[part] for i, part in enumerate(parts)}
+    if named == "each":
+        arrays |= {f"ids_{i}": ids[part] for i, part in enumerate(parts)}
+    elif named == "all":
+        arrays["ids"] = ids
+    write_named(
+        path,
+        {
+            k: v.tolist() if v.dtype.kind == "U" and kind in ("h5", "pt") else v
+            for k, v in arrays.items()
+        },
+    )
+    with pytest.raises(FormatError, match="join them: ") as caught:
+        read_embeddings(path)
+    joined = run_printed(caught.value, tmp_path)
+    found = read_embeddings(joined, **({"ids": ids.tolist()} if named == "alone" else {}))
+    assert found.ids == tuple(ids.tolist())
+    np.testing.assert_array_equal(found.vectors, rows)
+
+
 def test_what_are_no_parts_are_not_said_to_be_any(tmp_path):
     np.savez(tmp_path / "v.npz", a=PARTS, b=PARTS)
-    np.savez(tmp_path / "w.npz", PARTS[:5], PARTS[5:], ids=NAMES)
+    np.savez(tmp_path / "w.npz", PARTS[:5], PARTS[5:], ids=NAMES[:5])
     np.savez(tmp_path / "x.npz", PARTS[:5], PARTS[5:, :1])
-    for name in "vwx":
+    np.savez(tmp_path / "y.npz", video_0=PARTS[:5], video_1=PARTS[5:])
+    np.savez(tmp_path / "z.npz", batch_0=PARTS[:5], batch_2=PARTS[5:])
+    for name in "vwxyz":
         for read in (read_embeddings, read_scores):
             with pytest.raises(FormatError) as caught:
                 read(tmp_path / f"{name}.npz")

@@ -14,8 +14,10 @@ from rerank.core.errors import FormatError, RerankError, RerankWarning
 from rerank.io import (
     DirectionResult,
     convert_ground_truth,
+    read_embeddings,
     read_ground_truth,
     read_rankings,
+    read_scores,
     write_results,
     write_topk,
 )
@@ -73,7 +75,8 @@ def frame(path):
 
 
 FOREIGN = {
-    "run.trec": trec, "run.txt": trec, "ranx.json": ranx, "names.json": names, "n.json": nested,
+    "run.trec": trec, "run.txt": trec, "run.tsv": trec, "run.csv": trec, "run": trec,
+    "ranx.json": ranx, "names.json": names, "n.json": nested,
     "records.json": records, "lines.jsonl": lines, "table.csv": table, "tabs.tsv": tabs,
     "ranx.parquet": frame,
 }  # fmt: skip
@@ -673,3 +676,83 @@ def test_a_second_list_of_scores_is_told_of(tmp_path):
     found = read_rankings(path)[0]
     assert found.items == (("a", "b"),)
     assert "and 'rerank_scores', by which the list of 'q1'" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", ["run.trec", "x.run", "run.txt", "run.tsv", "run.csv", "run"])
+def test_a_run_in_the_place_of_arrays_names_the_command_that_reads_it(tmp_path, name):
+    trec(tmp_path / name)
+    for read in (read_scores, read_embeddings):
+        with pytest.raises(FormatError) as caught:
+            read(tmp_path / name)
+        assert "TREC run, which are a ranking" in str(caught.value)
+        named = str(caught.value).partition("--results ")[2].partition(" --gt")[0]
+        assert read_rankings(named)[0].query_ids == ("q2", "q1")
+
+
+@pytest.mark.parametrize("name", ["ranx.json", "names.json", "lines.jsonl"])
+def test_other_rankings_in_the_place_of_scores_name_the_option_that_reads_them(tmp_path, name):
+    FOREIGN[name](tmp_path / name)
+    with pytest.raises(FormatError, match=f"ranking: rerank eval reads it with .*{name}"):
+        read_scores(tmp_path / name)
+
+
+def test_columns_of_text_and_qrels_are_not_called_runs(tmp_path):
+    path = tmp_path / "x.csv"
+    for text in ("a,b\nx,y\nz,w\n", "q1 0 v1 1\nq2 0 v2 1\n", "q1 Q0 v1 first 0.5 x\n"):
+        path.write_text(text)
+        with pytest.raises(FormatError) as caught:
+            read_scores(path)
+        assert "ranking" not in str(caught.value)
+
+
+SIDE_BY_SIDE = {"queries": list(WANT), "results": [list(x) for x in WANT.values()]}
+OF_RECORDS = [{"query_id": q, "results": list(x)} for q, x in WANT.items()]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"data": SIDE_BY_SIDE},
+        {"payload": {"response": SIDE_BY_SIDE}},
+        {"status": "ok", "data": SIDE_BY_SIDE, "meta": {"k": 2}},
+        {"data": {**SIDE_BY_SIDE, "scores": [list(x) for x in SCORES.values()]}},
+        {"data": {**SIDE_BY_SIDE, "queries": [{"id": q, "text": "a dog"} for q in WANT]}},
+        {"data": [SIDE_BY_SIDE]},
+        {"data": {"results": OF_RECORDS}, "count": 2},
+        {"meta": {"k": 2}, "data": OF_RECORDS},
+        {"data": {"queries": list(WANT), "results": {q: list(x) for q, x in WANT.items()}}},
+        {"data": {"queries": list(WANT), "results": [{"ids": list(x)} for x in WANT.values()]}},
+    ],
+)
+def test_queries_and_their_lists_are_found_in_what_is_around_them(tmp_path, content):
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    (found,) = read_rankings(tmp_path / "r.json")
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            {"data": {**SIDE_BY_SIDE, "queries": ["q1"]}},
+            "'queries' .a list of 1., 'results' .a list of",
+        ),
+        (
+            {"data": {"results": SIDE_BY_SIDE["results"]}},
+            "'data' is no query .*'results' .a list of 2.",
+        ),
+        (
+            {**SIDE_BY_SIDE, "queries": ["q1"]},
+            "has 1 names in 'queries' beside 2 entries in 'results'",
+        ),
+        (
+            {"data": {"queries": ["q1", "q2"], "odd": SIDE_BY_SIDE["results"]}},
+            "'odd' .a list of 2.",
+        ),
+    ],
+)
+def test_queries_without_their_lists_are_named_with_what_was_found(tmp_path, content, said):
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    with pytest.raises(FormatError, match=f"{said}.*expected .*queries.: .names., .results") as e:
+        read_rankings(tmp_path / "r.json")
+    assert "\n" not in str(e.value)

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from rerank.core.errors import FormatError
+from rerank.core.errors import FormatError, RerankWarning
 from rerank.core.wording import typed
 from rerank.io import convert_scores, read_scores
 
@@ -801,3 +801,20 @@ def test_embeddings_beside_scores_are_not_taken_for_them(tmp_path, kind):
     write(["text_embeds", "image_embeds"])
     with pytest.raises(FormatError, match="could all be the scores"):
         read_scores(path)
+
+
+def test_a_matrix_that_is_turned_by_its_name_alone_is_said_to_be(tmp_path):
+    """Ids whose numbers say which side is which need no word, nor does who said it."""
+    path, x = tmp_path / "v.npz", matrix()
+    np.savez(path, v2t=x)
+    said = read_scores(path).of_turned
+    assert "'v2t' is turned" in said and "sims_rows" in said and "'scores'" in said
+    assert read_scores(path, sims_rows="videos").of_turned == ""
+    np.testing.assert_array_equal(read_scores(path, sims_rows="videos").scores, x.T)
+    with pytest.warns(RerankWarning, match="'v2t' is turned"):
+        convert_scores(path, tmp_path / "v.h5")
+    np.savez(path, v2t=x, query_ids=list(map(str, range(x.shape[1]))), gallery_ids=range(len(x)))
+    assert x.shape[0] != x.shape[1] and read_scores(path).of_turned == ""
+    for names in ({"scores": x}, {"t2v": x}, {"t2v": x, "v2t": x.T}):
+        np.savez(path, **names)
+        assert read_scores(path).of_turned == ""

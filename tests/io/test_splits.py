@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import sys
 
 import h5py
 import numpy as np
@@ -367,3 +368,39 @@ def test_rows_of_several_splits_in_the_one_group_of_a_file_are_asked_about(tmp_p
         f["msrvtt/embeddings"], f["msrvtt/ids"] = X, IDS
         f[f"msrvtt/{name}"] = truth if name == "is_test" else kept
     _asked(lambda **said: read_embeddings(tmp_path / "v.h5", **said), kept)
+
+
+TWICE = [*IDS[: N // 2], *IDS[: N // 2]]
+TELL = {
+    "model": ["clip-b32", "mine"], "layerIdx": [11, 12], "kind": ["full", "crop"],
+    "lang": ["en", "de"], "version": ["v1", "v2"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TELL)
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl", "npz", "h5", "pt"])
+def test_several_vectors_of_an_id_are_asked_about_and_one_of_them_is_taken(
+    tmp_path, monkeypatch, kind, name
+):
+    monkeypatch.setattr(sys.modules[__name__], "IDS", TWICE)
+    path, words = tmp_path / f"v.{kind}", [str(each) for each in TELL[name]]
+    _written(path, kind, **{name: np.repeat(TELL[name], N // 2).tolist()})
+    with pytest.raises(RerankError, match=f"several vectors of an id, such as 'v0'.*{name}") as e:
+        read_embeddings(path, pool="mean")
+    assert re.search("dataset='(.*?)'", str(e.value))[1] in words
+    for at, word in enumerate(words):
+        found, rows = read_embeddings(path, dataset=word), slice(at * N // 2, (at + 1) * N // 2)
+        assert found.ids == tuple(TWICE[rows])
+        np.testing.assert_allclose(found.vectors[:, :D], X[rows], rtol=1e-6)
+    # One word of all, another word, and ids from elsewhere are as they were.
+    for said in ({name: [TELL[name][0]] * N}, {"caption_no": [0] * 6 + [1] * 6}):
+        _written(path, kind, **said)
+        with pytest.raises(RerankError, match="stands in row 0 and again in row 6"):
+            read_embeddings(path)
+
+
+@pytest.mark.parametrize("name", TELL)
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl", "npz", "h5", "pt"])
+def test_a_model_or_a_kind_of_each_of_different_items_divides_nothing(tmp_path, kind, name):
+    _written(tmp_path / f"v.{kind}", kind, **{name: TELL[name] * (N // 2)})
+    assert read_embeddings(tmp_path / f"v.{kind}").ids == tuple(IDS)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import h5py
 import numpy as np
@@ -246,6 +247,21 @@ def test_every_command_says_that_columns_are_called_by_their_numbers(tmp_path):
     assert said not in err
 
 
+def test_every_command_says_that_a_matrix_was_turned_by_its_name(tmp_path):
+    np.savez(tmp_path / "s.npz", v2t=VIDEOS @ TEXTS.T)
+    said = "s.npz: 'v2t' is turned, as by its name its rows are videos; --sims-rows videos says"
+    gt = ["--gt", "diagonal"]
+    for words in (
+        ["eval", *gt], ["compare", *gt, "--methods", "nnn"], ["apply", "--out", "o.h5", "--force"],
+        ["tune", *gt, "--out", "o.json", "--folds", "2", "--method", "csls"], ["inspect"],
+    ):  # fmt: skip
+        out, err = run(words[0], "--sims", "s.npz", *words[1:], cwd=tmp_path)
+        assert said in err + out
+        out, err = run(words[0], "--sims", "s.npz", *words[1:], "--sims-rows", "videos",
+                       cwd=tmp_path)  # fmt: skip
+        assert said not in err + out
+
+
 def test_tuning_says_which_split_it_read_and_how_many_texts_it_left_out(tmp_path):
     write_named(tmp_path / "t.npz", {"embeddings": TEXTS, "ids": [f"t{i}" for i in range(N)]})
     write_named(tmp_path / "v.npz", {"embeddings": VIDEOS, "ids": IDS})
@@ -342,6 +358,32 @@ def test_files_that_both_say_the_other_side_are_refused(tmp_path, kind, arrays):
     said = {"dataset": way[1::2]} if way[0] == "--dataset" else {"id_column": way[1::2]}
     meant = Reading(**{name: tuple(each) for name, each in said.items()})
     assert not read_inputs(texts=videos, videos=texts, reading=meant).of_frames
+
+
+def test_every_door_refuses_files_that_both_say_the_other_side(tmp_path):
+    """The commands of models and the functions of Python, given paths, as `rerank apply`."""
+    names = [f"t{i}" for i in range(N)], [f"v{i}" for i in range(N)]
+    texts = one_side(tmp_path / "t.npz", "text_features", TEXTS, "ids", names[0])
+    videos = one_side(tmp_path / "v.npz", "video_features", VIDEOS, "ids", names[1])
+    (tmp_path / "gt.json").write_text(json.dumps(dict(zip(*names, strict=True))))
+    for call in (
+        rerank.apply,
+        rerank.inspect,
+        partial(rerank.compare, gt=str(tmp_path / "gt.json")),
+    ):
+        with pytest.raises(RerankError, match="seem to be swapped"):
+            call(str(videos), str(texts))
+    rerank.apply(str(texts), str(videos))
+    gt = ["--gt", "gt.json"]
+    _, err = run("fit", "--videos", "t.npz", "--bank-texts", "v.npz", "--out", "m.safetensors",
+                 cwd=tmp_path, code=2)  # fmt: skip
+    assert "--videos and --bank-texts seem to be swapped" in err
+    run("fit", "--videos", "v.npz", "--bank-texts", "t.npz", "--out", "m.safetensors", cwd=tmp_path)
+    for words in (["search", "--model", "m.safetensors"], ["eval", "--model", "m.safetensors", *gt],
+                  ["train", *gt, "--out", "h.safetensors"]):  # fmt: skip
+        _, err = run(*words, "--texts", "v.npz", "--videos", "t.npz", cwd=tmp_path, code=2)
+        assert "--videos and --texts seem to be swapped" in err, words
+    run("search", "--model", "m.safetensors", "--texts", "t.npz", "--videos", "v.npz", cwd=tmp_path)
 
 
 def test_one_file_that_says_the_other_side_is_said(tmp_path):

@@ -20,6 +20,7 @@ from rerank.io.files import named
 from rerank.io.formats.registry import file_format
 from rerank.io.number_columns import counted, torn, vectors_among
 from rerank.io.place_names import says_places
+from rerank.io.several_vectors import tells_vectors_apart
 from rerank.io.side_words import names_one_side
 from rerank.io.split_flags import word_of_flags
 from rerank.io.splits import is_named_like_splits
@@ -99,7 +100,10 @@ def open_csv(path: Path) -> Iterator[Container]:
         name: columns.matrix([place], f"{path}: column {named([name])}")
         for place, name in enumerate(header)
         if place in gathered
-        and (says_places(name) or is_named_like_splits(name) or word_of_flags(name))
+        and (
+            says_places(name) or is_named_like_splits(name) or word_of_flags(name)
+            or tells_vectors_apart(name)
+        )
     }  # fmt: skip
     if numbered is not None:
         numbering[header[0]] = numbered

@@ -38,7 +38,7 @@ from rerank.io.json_records import (
     lacking,
     words_inside,
 )
-from rerank.io.pandas_json import rows_of_columns
+from rerank.io.pandas_json import rows_of_columns, rows_of_labels
 from rerank.io.text_table import lines_of, opener
 
 # More lists of rows in one object are the frames of its items.
@@ -126,7 +126,7 @@ def open_json(path: Path) -> Iterator[Container]:
 def _records_in(content: object) -> tuple[str, list[Any]] | None:
     """The records of a document or of lines, and the place of their list, where it has a name."""
     if isinstance(content, dict):
-        if rows := rows_of_columns(content, IDS):
+        if rows := rows_of_columns(content, IDS) or rows_of_labels(content):
             return "", rows
         found = records_below(content) or boxed(content)
         return found and (found[0], raised(found[1]))

@@ -14,6 +14,7 @@ from rerank.io.ids import is_list
 from rerank.io.layouts.array_shapes import depth_of, few_matrices, is_rows
 from rerank.io.layouts.group_names import prefix_of
 from rerank.io.layouts.wanted import Wanted
+from rerank.io.numbered_parts import or_joined
 
 # The ends of names in a state_dict and in an optimizer.
 _PARAMETER = re.compile(r"(^|[./])(weight|bias|running_(mean|var)|in_proj_\w+|exp_avg(_sq)?)$")
@@ -32,7 +33,7 @@ def refuse_parameters(container: Container, wanted: Wanted) -> None:
         )
 
 
-def refuse_collections(path: Path, fields: Mapping[str, Field], wanted: Wanted) -> None:
+def refuse_collections(container: Container, fields: Mapping[str, Field], wanted: Wanted) -> None:
     """Refuse groups each of which holds embeddings with their ids: train, test, image, text."""
     tops: dict[str, dict[str, Field]] = {}
     for name, item in fields.items():
@@ -49,8 +50,8 @@ def refuse_collections(path: Path, fields: Mapping[str, Field], wanted: Wanted) 
         return
     sizes = [f"{top!r} ({contents(tops[top])})" for top in whole[:4]]
     raise FormatError(
-        f"{path}: holds several groups with embeddings and ids: {', '.join(sizes)}; say which one "
-        f"is meant: {wanted.say('dataset', wanted.likely(whole))}"
+        f"{container.path}: holds several groups with embeddings and ids: {', '.join(sizes)}; say "
+        f"which one is meant: {wanted.say('dataset', wanted.likely(whole))}{or_joined(container)}"
     )
 
 

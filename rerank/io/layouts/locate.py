@@ -22,6 +22,8 @@ from rerank.io.layouts.settings_groups import only_matrix, without_settings
 from rerank.io.layouts.stacked_items import stacked_items
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.missing_items import with_whole_vectors
+from rerank.io.numbered_parts import or_joined
+from rerank.io.several_vectors import several_of_each
 from rerank.io.splits import split_column
 
 
@@ -86,6 +88,7 @@ def locate(container: Container, wanted: Wanted | None = None) -> Found:
             f"{container.path}: {named(list(arrays))} could all be the embeddings "
             f"({listing(container)}); name one: "
             f"{wanted.say(_option(container), wanted.likely(sorted(arrays)))}"
+            f"{or_joined(container)}"
         )
     if (inside := _only_group(fields)) is not None:
         return locate(replace(container, fields=inside), wanted)
@@ -180,8 +183,8 @@ def holds(container: Container, dataset: str) -> bool:
     False
     """
     name = dataset.strip("/")
-    found = split_column(container)
-    if found is not None and name in found[1]:
+    found = split_column(container) or several_of_each(container)
+    if found is not None and name in found[-1]:
         return True
     return name == (container.boxed or None) or any(
         key == name or key.startswith(f"{name}/") or key.endswith(f"/{name}") or name == ""

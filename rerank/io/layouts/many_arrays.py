@@ -25,7 +25,7 @@ from rerank.io.layouts.settings_groups import without_values
 from rerank.io.layouts.stacked_items import stacked_items
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.missing_items import with_whole_vectors
-from rerank.io.numbered_parts import NUMBER
+from rerank.io.numbered_parts import NUMBER, or_joined
 
 
 def locate_items(
@@ -49,7 +49,7 @@ def locate_items(
     fields = without_axes_of_one(path, _without(fields, beside_items(fields)))
     fields = with_whole_vectors(without_values(without_tables(fields)))
     if group is None:
-        refuse_collections(path, fields, wanted)
+        refuse_collections(container, fields, wanted)
         if (named_so := _names_of_numbered(container, fields, wanted)) is not None:
             return stacked_items(container, *named_so)
     arrays = {name: item for name, item in fields.items() if is_item(item)}
@@ -75,7 +75,9 @@ def locate_items(
         ask_for_one_of_few(path, fields, wanted, group)
         ask_for_one_of_each(path, fields, arrays, wanted)
         refuse_other_type(path, fields, arrays)
-        raise FormatError(f"{path}: no embeddings found; {listing(container)}")
+        raise FormatError(
+            f"{path}: no embeddings found; {listing(container)}{or_joined(container)}"
+        )
     groups: dict[str, list[str]] = {}
     for name in arrays:
         head, slash, leaf = name.rpartition("/")

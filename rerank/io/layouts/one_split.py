@@ -6,8 +6,10 @@ import numpy as np
 
 from rerank.core.errors import FormatError
 from rerank.io.container import Container
+from rerank.io.files import named
 from rerank.io.ids import is_list
 from rerank.io.layouts.wanted import Wanted
+from rerank.io.several_vectors import several_of_each
 from rerank.io.split_flags import LEFT_OUT
 from rerank.io.splits import (
     counted_splits,
@@ -24,12 +26,15 @@ def rows_of_one_split(container: Container, wanted: Wanted) -> tuple[Container, 
     Raises:
         FormatError: rows of several splits, and no word on which is meant.
     """
-    found = split_column(container)
-    if found is None:
+    found, several = split_column(container), None
+    elsewhere = wanted.force_rows or wanted.ids is not None
+    if found is None and not (elsewhere and wanted.dataset is None):
+        several = several_of_each(container, wanted.id_column)
+    if found is None and several is None:
         return container, wanted
-    who, values = found
+    who, values = found or ("", several[2] if several else ())
     said = wanted.dataset
-    if said == "/":
+    if said == "/" and several is None:
         return container, replace(wanted, dataset=None)
     array = container.fields.get(said or "")
     if said is None or said not in values or (array is not None and not is_list(array)):
@@ -39,6 +44,12 @@ def rows_of_one_split(container: Container, wanted: Wanted) -> tuple[Container, 
         order = sorted(set(values), key=_after_the_likely)
         own = [word for word in order if wanted.side and side_of_part(word) == wanted.side]
         first = own[0] if own else wanted.likely(order)
+        if several is not None:
+            raise FormatError(
+                f"{container.path}: has several vectors of an id, such as {named([several[1]])}, "
+                f"and its column {several[0]!r} tells them apart: {counted_splits(values)}; say "
+                f"which is meant: {wanted.say('dataset', first)}{also}"
+            )
         raise FormatError(
             f"{container.path}: {who} that its rows are of several {kind_of_splits(values)}: "
             f"{counted_splits(values)}; say which is meant: {wanted.say('dataset', first)}, or "

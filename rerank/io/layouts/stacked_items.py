@@ -18,8 +18,7 @@ from rerank.io.layouts.streams import refuse_streams
 from rerank.io.layouts.summaries import refuse_summaries
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.missing_items import refuse_missing
-from rerank.io.numbered_parts import NUMBER, are_parts
-from rerank.io.recipes import joined_arrays
+from rerank.io.numbered_parts import NUMBER, or_joined
 
 
 def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> Found:
@@ -50,12 +49,12 @@ def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Want
             raise FormatError(
                 f"{path}: holds the matrices {contents(by_id)}; if one of them is the embeddings, "
                 f"name it: {wanted.say('dataset', next(full, wanted.likely(ids)))}; if each is "
-                f"the frames of one item, {how_to_pool()}{_if_parts(container, by_id)}"
+                f"the frames of one item, {how_to_pool()}{or_joined(container)}"
             )
         many = next(name for name, item in by_id.items() if has_frames([item.shape]))
         raise FormatError(
             f"{path}: every item has several rows (frames), such as {named([many])} with "
-            f"{by_id[many].shape[-2]}; {how_to_pool()}{_if_parts(container, by_id)}"
+            f"{by_id[many].shape[-2]}; {how_to_pool()}{or_joined(container)}"
         )
     refuse_missing(container, by_id)
     ids = check_ids(ids, str(path))
@@ -67,13 +66,6 @@ def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Want
         said = _said(container, held) if framed else {}
         rows = stacked(Path(path), held, wanted.pooling, said)
     return Found(rows, _named_again(ids, wanted, path))
-
-
-def _if_parts(container: Container, by_id: Mapping[str, Field]) -> str:
-    """What to do with matrices that are called by numbers, where they are parts of one."""
-    if len(by_id) < len(container.fields) or not are_parts(container.path, container.fields):
-        return ""
-    return f"; if they are parts of one, join them: {joined_arrays(container.path)}"
 
 
 def _said(container: Container, items: Mapping[str, Field]) -> dict[str, dict[str, Field]]:

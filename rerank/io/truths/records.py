@@ -21,11 +21,11 @@ from rerank.io.side_words import (
     VIDEO_FIELDS,
     VIDEO_LISTS,
     captions_of,
+    counts_own_rows,
     first_field,
     names_both,
-    numbers_rows,
     of_triplet,
-    says_rows,
+    refers_to_rows,
     sides_in_words,
 )
 from rerank.io.splits import (
@@ -213,7 +213,7 @@ def _counted(records: Sequence[Any]) -> tuple[str, str]:
     """The fields of text and video that are called like numbers of rows."""
     names = list(records[0]) if records and isinstance(records[0], dict) else []
     found = (first_field(names, fields) or "" for fields in (TEXT_FIELDS, VIDEO_FIELDS))
-    text, video = (x if says_rows(x) else "" for x in found)
+    text, video = (x if refers_to_rows(x) else "" for x in found)
     return text, video
 
 
@@ -327,7 +327,7 @@ def _called_plainly(records: Sequence[Any]) -> Sequence[Any]:
     text, video = sides
     # A query is an id, or the caption itself.
     called = {text: "query", video: "video_id"}
-    left = {name: called.get(name, name) for name in names if not numbers_rows(name)}
+    left = {name: called.get(name, name) for name in names if not counts_own_rows(name)}
     return [{new: each[name] for name, new in left.items()} for each in records]
 
 

@@ -18,9 +18,9 @@ from rerank.io.side_words import (
     TEXT_FIELDS,
     VIDEO_FIELDS,
     VIDEO_LISTS,
+    counts_own_rows,
     first_field,
     names_both,
-    numbers_rows,
     plain,
     said_by_words,
     sides_in_words,
@@ -63,7 +63,7 @@ def table_readings(text: str, where: str) -> Iterable[Reading]:
         text = "\n".join(" ".join(line.split()) for line in lines)
     if (rows := _named_rows(header, text, delimiter, where)) is not None:
         return readings_of_records(rows, where, how="a table", kind="row")
-    if any(map(numbers_rows, header)) and sides_in_words(header) is not None:
+    if any(map(counts_own_rows, header)) and sides_in_words(header) is not None:
         rows = _rows(text, delimiter, where)
         return readings_of_records(rows, where, how="a table", kind="row")
     readings: list[Reading] = []

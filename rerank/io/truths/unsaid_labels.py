@@ -13,8 +13,8 @@ from rerank.io.side_words import (
     TEXT_FIELDS,
     VIDEO_FIELDS,
     VIDEO_LISTS,
+    counts_own_rows,
     first_field,
-    numbers_rows,
     plain,
 )
 from rerank.io.splits import is_named_like_splits, is_of_splits
@@ -88,7 +88,7 @@ def _is_known(name: str, values: Sequence[str]) -> bool:
 
 def _may_judge(name: str, values: Sequence[str]) -> bool:
     """Whether a column is of a few values, or of numbers, and of nothing else by its name."""
-    rows = numbers_rows(name) and plain(name) not in ("order", "position")
+    rows = counts_own_rows(name) and plain(name) not in ("order", "position")
     if rows or plain(name) in _SIDES or is_of_splits(name, values):
         return False
     if _TIME.fullmatch(re.sub(r"([a-z])([A-Z])", r"\1_\2", name)):
