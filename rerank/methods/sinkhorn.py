@@ -189,7 +189,7 @@ class Sinkhorn(Reranker):
             if graph is None:
                 ratio = partial(shared_items.shared, sim, found=found, copies=copies)
                 seen = from_shared_items(seen, found, shared=ratio)
-                few_wanted = crowd(sim, found) if seen.cost > COSTLY else few_wanted
+                few_wanted = crowd(sim, found, copies=copies) if seen.cost > COSTLY else few_wanted
         elif bank.label == "inductive" and self.rho == "auto" and not (bank.judged or graph):
             asked = asking(sim, chosen, gallery_bias=level, found=found, others=others[0])
             for judge in _judges(sim, level, chosen, found, choice)[:1] if chosen.spacing else ():

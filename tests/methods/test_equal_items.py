@@ -119,7 +119,7 @@ def test_few_queries_that_share_items_are_not_given_one_each(
     (said,) = fit.marginals
     assert "beyond what hubs explain" in said
     # What axes without a say tell of it, where a few items are no crowd.
-    monkeypatch.setattr(sinkhorn, "crowd", lambda *_: Crowd())
+    monkeypatch.setattr(sinkhorn, "crowd", lambda *_, **__: Crowd())
     fit = Sinkhorn().fit(sim)
     assert fit.form == "repeats" and recall(sim, own, fit.gallery_bias) > raw - 3
     assert "share items" in fit.marginals[0]
