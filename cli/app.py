@@ -138,6 +138,7 @@ def _called(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             if command.__name__ not in _LIGHT:
                 check_room()
+                _look_at_settings(given)
                 _look(given)
                 _look_at_output(command.__name__, given.get("out"))
             made = {
@@ -199,6 +200,17 @@ def _look(given: Mapping[str, Any]) -> None:
     for videos, texts in zip(*(_listed(given.get(x)) for x in ("videos", "texts")), strict=False):
         if isinstance(videos, Path) and isinstance(texts, Path):
             look_at_sides(videos, texts, reading)
+
+
+def _look_at_settings(given: Mapping[str, Any]) -> None:
+    """Say what is wrong with a setting whatever the data are."""
+    from rerank.methods.as_typed import check_typed
+
+    tau = given.get("tau")  # a number where it is the temperature of a loss
+    check_typed(
+        methods=given.get("methods") or given.get("method"), rho=given.get("rho"),
+        k=given.get("k"), tau=tau if isinstance(tau, str) else None,
+    )  # fmt: skip
 
 
 def _listed(paths: Any) -> list[Any]:  # noqa: ANN401  a path, several, or none

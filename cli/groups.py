@@ -160,7 +160,7 @@ class Fitting:
         Raises:
             RerankError: a temperature that is none.
         """
-        from rerank.tasks.read import parse_tau
+        from rerank.methods.as_typed import parse_tau
 
         given = {"method": self.method, "tau": parse_tau(self.tau), **more}
         return {name: value for name, value in given.items() if value is not None}

@@ -32,6 +32,7 @@ from rerank.methods import registry as presets
 from rerank.methods.base import LABELS
 from rerank.methods.directions import Direction
 from rerank.methods.engine import Fit
+from rerank.methods.as_typed import parse_tau
 from rerank.metrics import crossfit, hubness, protocols
 from rerank.metrics.browse import Lists, lists_of
 from rerank.metrics.figures import DEFAULT, Figure, find_all
@@ -43,7 +44,6 @@ from rerank.tasks.compare_page import facts_of_files, page_of
 from rerank.tasks.costs import with_memory
 from rerank.tasks.inspect import read_directions
 from rerank.tasks.read import (
-    parse_tau,
     pick_device,
     read_inputs,
     read_truth,

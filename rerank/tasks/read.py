@@ -187,23 +187,6 @@ def _given(embeddings: Embeddings | None) -> Embeddings:
     return embeddings
 
 
-def parse_tau(text: str | None) -> float | str | None:
-    """A temperature as typed: a positive number or "auto".
-
-    Raises:
-        RerankError: anything else.
-    """
-    if text is None or text == "auto":
-        return text
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not (value > 0 and value != float("inf")):
-        raise RerankError(f"--tau: got {text!r}, expected a positive number or 'auto'")
-    return value
-
-
 def pick_device(name: str) -> torch.device:
     """The device that a name stands for; "auto" takes a GPU where there is one.
 

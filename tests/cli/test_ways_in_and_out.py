@@ -67,6 +67,17 @@ def shared_by_all(depth, count):
         ("convert twice.json out.h5 --side texts", "the id 'a' stands in row 0 and again"),
         ("convert dag.pt out.h5 --what scores", "dag.pt: holds the same parts again and again"),
         ("convert cut.json out.json --what ground-truth", "cut.json: is not valid JSON"),
+        ("apply --videos videos.h5 --texts texts.h5 --method fu", "method: got 'fu', expected one"),
+        ("apply --videos videos.h5 --texts texts.h5 --rho 7", "rho: got 7.0, expected between 0"),
+        ("apply --videos videos.h5 --texts texts.h5 --tau x", "--tau: got 'x', expected a posit"),
+        ("apply --videos videos.h5 --texts texts.h5 --k 0", "k: got 0, expected at least 1"),
+        ("plan --videos 9 --texts 9 --method csls+em", "'em' rewrites embeddings and must come"),
+        ("compare --gt gt.json --videos videos.h5 --texts texts.h5 --methods nnn,no", "got 'no'"),
+        (
+            "tune --gt gt.json --videos videos.h5 --texts texts.h5 --out s.json --method no",
+            "method: got 'no'",
+        ),
+        ("fit --videos videos.h5 --bank-texts bank_texts.h5 --rho -1", "rho: got -1.0, expected"),
     ],
 )
 def test_bad_inputs_are_told_before_torch_is_loaded(work, typed, said):
