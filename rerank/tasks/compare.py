@@ -29,10 +29,10 @@ from rerank.io.files import atomic_path
 from rerank.io.identify import PAGE
 from rerank.methods import engine
 from rerank.methods import registry as presets
+from rerank.methods.as_typed import parse_tau
 from rerank.methods.base import LABELS
 from rerank.methods.directions import Direction
 from rerank.methods.engine import Fit
-from rerank.methods.as_typed import parse_tau
 from rerank.metrics import crossfit, hubness, protocols
 from rerank.metrics.browse import Lists, lists_of
 from rerank.metrics.figures import DEFAULT, Figure, find_all
