@@ -1,9 +1,10 @@
-"""R@1 where queries want few of the items, by scores and by embeddings, nothing said.
+"""R@1 where queries want few of the items, and where it only seems so; nothing said.
 
     RERANK_DATA=... python tests/bench/few_items_table.py
 
 All captions of k of m videos of MSVD; c captions each of k videos against all 670; and queries that
-are texts of k of the 500 images of COCO with noise. Pooled over draws of 1,000 queries and more.
+are texts of k of the 500 images of COCO with noise. And all wanted: videos of MSVD among captions
+of each, which outnumber them. Pooled over draws of 1,000 queries and more.
 "equality" asks all items alike (room for one, where queries are fewer); then the default on the
 matrix of scores and on the embeddings.
 """
@@ -32,16 +33,19 @@ SOME = ((1, 20), (2, 10), (3, 10), (5, 10), (10, 10), (10, 20), (20, 5), (20, 10
 NOISY = ((50, 3), (50, 10), (250, 5), (500, 5), (500, 10), (500, 25), (500, 100))
 NOISE = 0.8
 
-# Queries, items, and the item of each query.
+# Captions of each video that videos choose among.
+EACH = (1, 2, 3, 5, 8)
+
+# Queries, items, and (n, m) which belong together.
 Draw = tuple[Tensor, Tensor, Tensor]
 
 
 def line(name: str, draws: Iterator[Draw]) -> str:
     """One kind of data."""
     found: list[list[Tensor]] = [[], [], [], []]
-    for queries, items, own in draws:
+    for queries, items, right in draws:
         sim = Pair(queries, items)
-        scores, right = sim.scores(), own[:, None] == torch.arange(len(items))
+        scores = sim.scores()
         fits = [Sinkhorn().fit(x) for x in (Dense(scores), sim)]
         tau = next((x.tau for x in fits if math.isfinite(x.tau)), 1.0)
         for kept, bias in zip(
@@ -79,20 +83,30 @@ def captions() -> Iterator[str]:
             place = torch.full((len(videos),), -1)
             place[some[:k]] = torch.arange(k)
             rows = (place[own] >= 0).nonzero()[:, 0]
-            yield texts[rows], videos[some], place[own[rows]]
+            yield texts[rows], videos[some], place[own[rows]][:, None] == torch.arange(m)
 
     def each_of(k: int, c: int) -> Iterator[Draw]:
         for seed in seeds(k * c):
             draw = torch.Generator().manual_seed(seed)
             some = torch.randperm(len(videos), generator=draw)[:k]
-            mine = [(own == video).nonzero()[:, 0] for video in some]
-            rows = torch.cat([x[torch.randperm(len(x), generator=draw)[:c]] for x in mine])
-            yield texts[rows], videos, own[rows]
+            rows = of_each(some, c, draw)
+            yield texts[rows], videos, own[rows, None] == torch.arange(len(videos))
+
+    def of_each(some: Tensor, c: int, draw: torch.Generator) -> Tensor:
+        mine = [(own == video).nonzero()[:, 0] for video in some]
+        return torch.cat([x[torch.randperm(len(x), generator=draw)[:c]] for x in mine])
+
+    def among(c: int) -> Iterator[Draw]:
+        for seed in range(2):
+            rows = of_each(torch.arange(len(videos)), c, torch.Generator().manual_seed(seed))
+            yield videos, texts[rows], torch.arange(len(videos))[:, None] == own[rows]
 
     for m, k in WHOLE:
         yield line(f"msvd, all captions of {k} of {m} videos", all_of(m, k))
     for k, c in SOME:
         yield line(f"msvd, {c} captions of {k} of 670 videos", each_of(k, c))
+    for c in EACH:
+        yield line(f"msvd, 670 videos among {c} captions of each", among(c))
 
 
 def noisy() -> Iterator[str]:
@@ -105,7 +119,8 @@ def noisy() -> Iterator[str]:
             own = torch.randperm(len(images), generator=draw)[:k]
             own = own[torch.randint(k, (n,), generator=draw)]
             noise = torch.randn(n, texts.shape[1], generator=draw) / texts.shape[1] ** 0.5
-            yield unit(texts[own] + NOISE * noise), images, own
+            right = own[:, None] == torch.arange(len(images))
+            yield unit(texts[own] + NOISE * noise), images, right
 
     for n, k in NOISY:
         yield line(f"coco500, {n} noisy texts of {k} images", of(n, k))
