@@ -4,7 +4,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from rerank.io.opening import open_container
 from rerank.io.recipes import joined_arrays
 from rerank.io.score_ids import both_ids, cube_ids
 from rerank.io.score_names import likely_scores, refuse_ranking, said_direction
-from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids
+from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids, way_to_name
 from rerank.io.side_words import direction_in
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
@@ -73,6 +73,8 @@ class ScoreMatrix:
         called: the name of its array, "" where it has none.
         numbered: "texts" or "videos", the side that is called by its numbers, where the file names
             the other side only and nothing was said; else "".
+        passed: lists of other names in the file that fit a side without any: what they are called,
+            and which sides they fit.
 
     >>> ScoreMatrix(np.ones((2, 3), np.float32), ("a", "b"), ("x", "y", "z"), "s.npz")
     ScoreMatrix(2 x 3 float32, from s.npz)
@@ -87,6 +89,7 @@ class ScoreMatrix:
     reverse: np.ndarray | None = None
     called: str = ""
     numbered: str = ""
+    passed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         n, m = self.scores.shape
@@ -96,7 +99,7 @@ class ScoreMatrix:
     @property
     def of_numbered(self) -> str:
         """What a person should know about a side that has no names, or ""."""
-        return _of_numbered(self.source, self.numbered)
+        return _of_numbered(self.source, self.numbered) or _of_passed(self.source, self.passed)
 
     @property
     def is_of_distances(self) -> bool:
@@ -128,6 +131,7 @@ class _Located:
     reverse: Field | None
     called: str = ""
     numbered: str = ""
+    passed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_scores(
@@ -196,7 +200,7 @@ def read_scores(
             reverse = _read(other, found.gallery_ids, found.query_ids, None, nan=nan)
     return ScoreMatrix(
         scores, found.query_ids[start:stop], found.gallery_ids, str(path), found.given,
-        found.rows.shape[0], reverse, found.called, found.numbered,
+        found.rows.shape[0], reverse, found.called, found.numbered, found.passed,
     )  # fmt: skip
 
 
@@ -207,6 +211,24 @@ def _of_numbered(source: PathLike, side: str) -> str:
     return (
         f"{source}: names no {side}, which are called by their numbers, 0, 1, ...; if they have "
         f"names, give them with {file}"
+    )
+
+
+def _of_passed(source: PathLike, passed: Mapping[str, tuple[str, ...]]) -> str:
+    if not passed:
+        return ""
+    sides = {side for fits in passed.values() for side in fits}
+    open_ = " and ".join(side for side in ("texts", "videos") if side in sides)
+    ways = [
+        f"{way_to_name(side, name)} if it names the {side}"
+        for name, fits in passed.items()
+        for side in fits
+    ]
+    both = all(len(fits) == 1 for fits in passed.values()) and len(sides) == len(ways) == 2
+    them = f"{named(list(passed))} {'was' if len(passed) == 1 else 'were'}"
+    return (
+        f"{source}: its {open_} are called by their numbers, 0, 1, ..., and {them} passed over; "
+        f"give {(', and ' if both else ', or ').join(ways)}"
     )
 
 
@@ -303,8 +325,8 @@ def convert_scores(
     said = said_of_ids(query_ids, gallery_ids, id_column, turned=_turned(sims_rows))
     with open_container(Path(source)) as container:
         found = _located(container, dataset, said)
-        if found.numbered:
-            note = _of_numbered(source, found.numbered)
+        note = _of_numbered(source, found.numbered) or _of_passed(source, found.passed)
+        if note:
             warnings.warn(note, RerankWarning, stacklevel=2)
         shape = (found.rows.shape[0], found.rows.shape[1])
         parts = {"scores": found.rows}
@@ -373,13 +395,14 @@ def _located(container: Container, dataset: str | None, said: SaidOfIds) -> _Loc
     if item is container.fields.get(_REVERSE) and dataset is None:
         # The other direction alone: its rows are the videos.
         item, said = _transposed(item), replace(said, stored_rows="videos")
-    queries, gallery, given, numbered = both_ids(container, stored, item.shape, said)
+    ids = both_ids(container, stored, item.shape, said)
+    queries, gallery = ids.texts, ids.videos
     kept = _kept(container, item.shape[0])
     if kept is not None:
         item, queries = _rows_of(item, kept), tuple(queries[i] for i in kept)
         if reverse is not None:
             reverse = _transposed(_rows_of(_transposed(reverse), kept))
-    return _Located(item, queries, gallery, given, reverse, called, numbered)
+    return _Located(item, queries, gallery, ids.given, reverse, called, ids.numbered, ids.passed)
 
 
 def _find(container: Container, dataset: str | None) -> Field:

@@ -92,9 +92,24 @@ class Inputs:
         """What a person should know about the names of rows and columns."""
         if self.of_ids or self.of_frames:
             return (*self.of_frames, *filter(None, (self.of_ids,)))
-        if self.scores is None or self.row_numbers or not self.scores.of_numbered:
+        if self.scores is None or self.row_numbers:
             return ()
-        return (self.scores.of_numbered,)
+        return tuple(filter(None, (self.scores.of_numbered, self._of_bank_columns)))
+
+    @property
+    def _of_bank_columns(self) -> str:
+        """What a person should know of columns of a bank that were matched by their places."""
+        bank, scores = self.bank_scores, self.scores
+        if bank is None or scores is None or not scores.ids_given:
+            return ""
+        passed = [name for name, sides in bank.passed.items() if "videos" in sides]
+        if not passed:
+            return ""
+        return (
+            f"{bank.source}: its columns were taken in the order of {scores.source}, and "
+            f"{named(passed)}, of which nothing says that it names them, passed over; if it does, "
+            "call it gallery_ids"
+        )
 
     @property
     def said_of_files(self) -> tuple[str, ...]:
@@ -654,6 +669,8 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
         bank = io.read_scores(path, **options)
     except FormatError as error:
         raise of_bank_alone(error, path, scores.source, options) from None
+    if scores.ids_given:
+        bank = _with_same_names(path, bank, scores, options)
     if bank.ids_given and scores.ids_given and bank.gallery_ids != scores.gallery_ids:
         place = {name: column for column, name in enumerate(bank.gallery_ids)}
         odd = next((name for name in scores.gallery_ids if name not in place), None)
@@ -668,6 +685,19 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
             f"{option('sims-rows', 'videos')} if it is stored the other way"
         )
         raise of_bank_alone(found, path, scores.source, options)
+    return bank
+
+
+def _with_same_names(
+    path: Path, bank: ScoreMatrix, scores: ScoreMatrix, options: Mapping[str, Any]
+) -> ScoreMatrix:
+    """Scores of a bank, with a list as the names of its columns that holds those of the scores."""
+    for name, sides in bank.passed.items():
+        if "videos" in sides:
+            columns = {**options["id_column"], "videos": name}
+            found = io.read_scores(path, **{**options, "id_column": columns})
+            if set(found.gallery_ids) >= set(scores.gallery_ids):
+                return found
     return bank
 
 
