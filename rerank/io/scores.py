@@ -13,6 +13,7 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankError, RerankWarning
 from rerank.core.shell import word
 from rerank.core.wording import either, option
+from rerank.io.caption_masks import captions_there
 from rerank.io.container import Container
 from rerank.io.field import (
     Field,
@@ -46,16 +47,6 @@ SCORES_SCHEMA = "rerank-scores/1"
 _DISTANCES = re.compile(r"(cos|cosine|l2|pair|sq)?(distances?|dists?|distmat)|l2|euclidean|costs?")
 _TURNED = re.compile(r"neg.*|minus|inv.*|sims?|similarit.*|scores?")
 _MASKS = ("query_mask", "text_mask", "caption_mask", "mask")
-# How many captions each video of a block has, and where its last one stands among all.
-_COUNTS = (
-    "lengths",
-    "length",
-    "num_captions",
-    "n_captions",
-    "captions_per_video",
-    "caption_counts",
-)
-_ENDS = ("cut_off_points", "cut_off_points_", "cutoff_points")
 
 
 @dataclass(frozen=True, eq=False)
@@ -529,37 +520,6 @@ def _kept(container: Container, count: int) -> np.ndarray | None:
     return None
 
 
-def _kept_captions(container: Container, videos: int, captions: int) -> np.ndarray:
-    """(videos x captions,) whether a caption is there, as a mask or a count beside a block says."""
-    kept = np.ones(videos * captions, dtype=bool)
-    whole = (videos, captions), (videos, captions, 1), (videos * captions,), (1, videos * captions)
-    for name in _MASKS:
-        field = container.fields.get(name)
-        if field is None:
-            continue
-        if field.shape not in whole:
-            raise FormatError(
-                f"{field.where}: is {field.describe()}, but there are {videos} videos with up to "
-                f"{captions} captions; expected a mask ({videos}, {captions}) of the captions that "
-                "are there"
-            )
-        kept &= read_array(field, booleans=True).reshape(-1) != 0
-    for name in (*_COUNTS, *_ENDS):
-        field = container.fields.get(name)
-        if field is None or field.kind != "integer" or field.shape not in ((videos,), (videos, 1)):
-            continue
-        counts = read_array(field).reshape(-1).astype(np.int64)
-        if name in _ENDS:
-            counts = np.diff(counts, prepend=-1)
-        if counts.min() < 1 or counts.max() > captions:
-            raise FormatError(
-                f"{field.where}: says that videos have {counts.min()} to {counts.max()} captions, "
-                f"and the block has room for {captions}; check it, or leave it out of this file"
-            )
-        kept &= (np.arange(captions) < counts[:, None]).reshape(-1)
-    return kept
-
-
 def _is_padding(lines: np.ndarray) -> np.ndarray:
     """(rows,) whether a row of a cube holds one number only: -inf, NaN, or what else pads it."""
     same = (lines == lines[:, :1]) | (np.isnan(lines) & np.isnan(lines[:, :1]))
@@ -587,7 +547,9 @@ def _captions(container: Container, cube: Field, said: SaidOfIds) -> _Located:
         kept.append(at + np.flatnonzero(~_is_padding(lines)))
         at += len(lines)
     rows = np.concatenate(kept)
-    rows = rows[_kept_captions(container, videos, captions)[rows]]
+    present = np.zeros(videos * captions, dtype=bool)
+    present[rows] = True
+    rows = rows[captions_there(container.fields, cube, captions, present)[rows]]
     if not len(rows):
         raise FormatError(f"{cube.where}: is padding everywhere; check what wrote it")
     queries, gallery = cube_ids(container, cube, (len(rows), items), said)
