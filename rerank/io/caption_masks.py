@@ -75,6 +75,16 @@ def captions_there(
     return np.ones(present.shape, bool) if there is None else there.reshape(-1)
 
 
+def is_caption_mask(name: str) -> bool:
+    """Whether an array is called a mask of captions.
+
+    >>> is_caption_mask("query_masks"), is_caption_mask("video_mask"), is_caption_mask("valid")
+    (True, False, False)
+    """
+    leaf = name.rpartition("/")[2]
+    return bool(_CAPTIONS & set(words_in(leaf))) and _as_of_frames(leaf, {}) == "frame_mask"
+
+
 def _as_of_frames(name: str, used: Mapping[str, Field]) -> str:
     """What an array would be called beside frames.
 

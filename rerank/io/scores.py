@@ -13,10 +13,11 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankError, RerankWarning
 from rerank.core.shell import word
 from rerank.core.wording import either, option
-from rerank.io.caption_masks import captions_there
+from rerank.io.caption_masks import captions_there, is_caption_mask
 from rerank.io.container import Container
 from rerank.io.field import (
     Field,
+    Missing,
     afford,
     bounds,
     check_matrix,
@@ -95,12 +96,7 @@ class ScoreMatrix:
     @property
     def is_of_distances(self) -> bool:
         """Whether its name, or that of its file, says that the smallest numbers are the best."""
-        name = self.called.rpartition("/")[2]
-        if name in ("", "embeddings"):  # an array alone, which has no name of its own
-            name = Path(self.source).stem
-        words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
-        turned = any(map(_TURNED.fullmatch, words))
-        return not turned and any(map(_DISTANCES.fullmatch, words))
+        return _is_of_distances(self.called, self.source)
 
     @cached_property
     def content_sha256(self) -> str:
@@ -135,6 +131,7 @@ def read_scores(
     gallery_ids: PathLike | None = None,
     id_column: str | Mapping[str, str] | None = None,
     nan: bool = False,
+    inf: bool = False,
 ) -> ScoreMatrix:
     r"""Read a matrix of scores, queries x gallery, from any kind of file of arrays.
 
@@ -172,6 +169,7 @@ def read_scores(
         id_column: the array or column with the names of what is stored as rows, or
             `{"texts": name, "videos": name}`, of which each may be left out.
         nan: NaN stands for "not scored", as -inf does.
+        inf: so does +inf, as it does among distances, also where the array is called so.
 
     Returns:
         The scores, float32 (also for float16 files) or float64, in native byte order.
@@ -184,15 +182,25 @@ def read_scores(
     with open_container(as_path(path, "read_scores")) as container:
         found = _located(container, dataset, said)
         start, stop = bounds(rows, found.rows.shape[0], found.rows.where)
-        scores = _read(found.rows, found.query_ids, found.gallery_ids, (start, stop), nan=nan)
+        missing = _missing(nan=nan, inf=inf or _is_of_distances(found.called, str(path)))
+        scores = _read(found.rows, found.query_ids, found.gallery_ids, (start, stop), missing)
         reverse = None
         other = _own_reverse(found)
         if other is not None:
-            reverse = _read(other, found.gallery_ids, found.query_ids, None, nan=nan)
+            reverse = _read(other, found.gallery_ids, found.query_ids, None, missing)
     return ScoreMatrix(
         scores, found.query_ids[start:stop], found.gallery_ids, str(path), found.given,
         found.rows.shape[0], reverse, found.called, found.numbered, found.passed,
     )  # fmt: skip
+
+
+def _is_of_distances(called: str, source: str) -> bool:
+    name = called.rpartition("/")[2]
+    if name in ("", "embeddings"):  # an array alone, which has no name of its own
+        name = Path(source).stem
+    words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    turned = any(map(_TURNED.fullmatch, words))
+    return not turned and any(map(_DISTANCES.fullmatch, words))
 
 
 def _of_numbered(source: PathLike, side: str) -> str:
@@ -242,7 +250,7 @@ def _own_reverse(found: _Located) -> Field | None:
 
 def _read(
     item: Field, queries: tuple[str, ...], gallery: tuple[str, ...], rows: tuple[int, int] | None,
-    *, nan: bool,
+    missing: Missing,
 ) -> np.ndarray:  # fmt: skip
     return read_matrix(
         item,
@@ -250,8 +258,15 @@ def _read(
         rows=rows,
         row_name=lambda row: f"{row} (query {named([queries[row]])})",
         column_name=lambda column: f"{column} (item {named([gallery[column]])})",
-        missing="nan" if nan else "-inf",
+        missing=missing,
     )
+
+
+def _missing(*, nan: bool, inf: bool) -> Missing:
+    """What stands for "not scored"."""
+    if inf:
+        return "nan or inf" if nan else "inf"
+    return "nan" if nan else "-inf"
 
 
 def hash_scores(
@@ -324,14 +339,14 @@ def convert_scores(
         if found.reverse is not None:
             parts = {"t2v": found.rows, "v2t": found.reverse}
         nan = unscored is not None and math.isnan(unscored)
+        far = unscored == math.inf or _is_of_distances(found.called, str(source))
+        missing = _missing(nan=nan, inf=far)
         with create_hdf5(target) as out:
             out.attribute("rerank_schema", SCORES_SCHEMA)
             for name, item in parts.items():
                 dtype = np.dtype(f"f{item.dtype.itemsize}")
                 made = out.dataset(name, (item.shape[0], item.shape[1]), dtype)
-                for at, block in checked_blocks(
-                    item, what="scores", row_name=str, missing="nan" if nan else "-inf"
-                ):
+                for at, block in checked_blocks(item, what="scores", row_name=str, missing=missing):
                     if unscored is not None:
                         none = np.isnan(block) if nan else block == block.dtype.type(unscored)
                         block = np.where(none, block.dtype.type(-np.inf), block)
@@ -496,11 +511,14 @@ def _rows_of(item: Field, kept: np.ndarray) -> Field:
 
 def _kept(container: Container, count: int) -> np.ndarray | None:
     """Rows that a mask keeps; None without one."""
-    for name in _MASKS:
+    others = [name for name in container.fields if is_caption_mask(name)]
+    for name in dict.fromkeys((*_MASKS, *others)):
         field = container.fields.get(name)
         if field is None:
             continue
         flat = field.shape in ((count,), (count, 1), (1, count))
+        if not flat and name not in _MASKS:
+            continue
         if not flat and name != "mask" and len(field.shape) == 1:
             raise FormatError(
                 f"{field.where}: says of {field.shape[0]} queries whether they count, and "

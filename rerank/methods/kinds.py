@@ -254,6 +254,10 @@ def read(
         # From here on the largest is best; an infinite distance is no score.
         base = -base
         unscored = -unscored if isinstance(unscored, float | int) else unscored
+    if unscored == math.inf or (scores_are == "distances" and bool((base == math.inf).any())):
+        # Either infinity may be said, and stands for no distance.
+        base = base.masked_fill(base == math.inf, -math.inf)
+        unscored = -math.inf if unscored == math.inf else unscored
     facts = facts_of(base.cpu().numpy(), sharded=sharded)
     reading = reading_of(facts, scores_are=scores_are, unscored=unscored)
     if reading.as_they_are:

@@ -364,10 +364,10 @@ def _options(reading: Reading, path: Path, role: str) -> dict[str, Any]:
 
 
 def read_matrix(
-    path: Path, reading: Reading, *, rows: slice | None = None, nan: bool = False
+    path: Path, reading: Reading, *, rows: slice | None = None, nan: bool = False, inf: bool = False
 ) -> ScoreMatrix:
-    """Read a matrix of scores, texts x videos, as the user said; `nan`: NaN is "not scored"."""
-    return io.read_scores(path, rows=rows, nan=nan, **_score_options(reading))
+    """Read a matrix of scores, texts x videos, as the user said; `nan`, `inf`: "not scored"."""
+    return io.read_scores(path, rows=rows, nan=nan, inf=inf, **_score_options(reading))
 
 
 def _score_options(reading: Reading) -> dict[str, Any]:
@@ -606,12 +606,16 @@ def _read_scores(
 ) -> Inputs:  # fmt: skip
     """Read a matrix, of several processes a share of its rows, and the scores of a bank."""
     value = kinds.parse_unscored(unscored)
-    nan = isinstance(value, float) and math.isnan(value)
+    none = {
+        "nan": isinstance(value, float) and math.isnan(value),
+        "inf": scores_are == "distances" or value == math.inf,
+    }
     rows = None
     if sharded:
-        rows = comm.my_rows(read_matrix(sims, said, rows=slice(0, 1), nan=nan).total_rows)
-    scores = io.read_scores(sims, rows=rows, nan=nan, **_score_options(said))
-    bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said, nan=nan)
+        rows = comm.my_rows(read_matrix(sims, said, rows=slice(0, 1), **none).total_rows)
+    scores = io.read_scores(sims, rows=rows, **none, **_score_options(said))
+    none["inf"] |= scores_are == "auto" and scores.is_of_distances
+    bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said, none)
     if scores_are == "auto" and scores.is_of_distances:
         scores_are = "distances"
     return Inputs(
@@ -654,7 +658,9 @@ def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:
     )
 
 
-def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool) -> ScoreMatrix:
+def _bank_scores(
+    path: Path, scores: ScoreMatrix, reading: Reading, none: Mapping[str, bool]
+) -> ScoreMatrix:
     """Scores of bank texts against the same videos, their columns in the same order.
 
     Raises:
@@ -664,7 +670,7 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
     if name is not None and not own:
         with open_container(path) as container:
             name = name if holds(container, name) else None
-    options = {"nan": nan, **_bank_options(reading, path, name)}
+    options = {**none, **_bank_options(reading, path, name)}
     try:
         bank = io.read_scores(path, **options)
     except FormatError as error:
@@ -841,7 +847,7 @@ def sizes(
     """
     said = reading or Reading()
     if sims is not None:
-        found = read_matrix(sims, said, rows=slice(0, 1))
+        found = read_matrix(sims, said, rows=slice(0, 1), nan=True, inf=True)
         return found.total_rows, len(found.gallery_ids), 0
     if texts is None or videos is None:
         raise RerankError("give --texts and --videos")
