@@ -20,7 +20,7 @@ from rerank.io.files import BLOCK_BYTES, ArrayHash, named
 from rerank.io.scratch import Scratch
 
 Kind: TypeAlias = Literal["float", "integer", "text", "other"]
-Missing: TypeAlias = Literal["", "-inf", "nan"]
+Missing: TypeAlias = Literal["", "-inf", "nan", "inf", "nan or inf"]
 
 # Deflate cannot shrink anything by more than this factor; what declares more is not data.
 MAX_RATIO = 1032
@@ -310,7 +310,7 @@ def read_matrix(
         map_large: a matrix that `memory.is_large` is neither widened nor held: it is looked
             through and mapped, from its own file or, where that cannot be, from an unpacked one.
         zero_rows: whether a row of zeros may pass.
-        missing: what may stand for "not there": nothing, -inf, or -inf and NaN.
+        missing: what may stand for "not there": nothing, -inf, or -inf and also NaN, +inf, or both.
 
     Returns:
         (stop - start, d) float16, float32 or float64.
@@ -330,7 +330,7 @@ def read_matrix(
     def look(at: int, part: np.ndarray) -> None:
         found = _first_bad(part, zero_rows=zero_rows)
         if found is not None and missing:
-            part = _present(part, nan=missing == "nan")
+            part = _present(part, missing)
             found = _first_bad(part, zero_rows=zero_rows)
         if found is not None:
             _refuse(field, what, part, at, found, row_name=row_name, column_name=column_name)
@@ -375,7 +375,7 @@ def checked_blocks(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Blocks of a matrix and the number of their first row, checked as by `read_matrix`.
 
-    With `missing` NaN or -inf is a value: a pair that has no score.
+    With `missing` NaN or an infinity is a value: a pair that has no score.
 
     Raises:
         FormatError: see `read_matrix`.
@@ -386,7 +386,7 @@ def checked_blocks(
         looked = block
         found = _first_bad(looked, zero_rows=zero_rows)
         if found is not None and missing:
-            looked = _present(block, nan=missing == "nan")
+            looked = _present(block, missing)
             found = _first_bad(looked, zero_rows=zero_rows)
         if found is not None:
             _refuse(field, what, looked, at, found, row_name=row_name, column_name=str)
@@ -491,9 +491,10 @@ def _read(field: Field, start: int, stop: int) -> Iterator[tuple[int, np.ndarray
         )
 
 
-def _present(part: np.ndarray, *, nan: bool) -> np.ndarray:
+def _present(part: np.ndarray, missing: Missing) -> np.ndarray:
     """A copy with a number where "not there" may stand."""
-    none = np.isneginf(part) | (np.isnan(part) & nan)
+    none = np.isinf(part) if missing.endswith("inf") and missing != "-inf" else np.isneginf(part)
+    none |= np.isnan(part) & missing.startswith("nan")
     return np.where(none, part.dtype.type(1), part)
 
 
@@ -546,6 +547,9 @@ def _refuse(
     reason = f"{what} have to be finite; compute this row again or leave the item out"
     if value == "NaN" and what == "scores":
         reason += f"; if NaN means 'not scored', say so: {either('--unscored nan', 'nan=True')}"
-    if value != "NaN" and field.dtype.itemsize == 2:
+    if value == "+infinity" and what == "scores":
+        way = either("--scores-are distances or --unscored inf", "inf=True")
+        reason += f"; if it means 'not scored', as among distances, say so: {way}"
+    if value != "NaN" and field.dtype.itemsize == 2 and what != "scores":
         reason = "float16 ends at 65504, so larger numbers became infinite; save float32"
     raise FormatError(f"{place}: {value} in column {column_name(column)}: {reason}")

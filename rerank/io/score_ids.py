@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rerank.core.errors import FormatError
@@ -34,8 +35,10 @@ from rerank.io.score_sides import (
     check_rows,
     is_names,
     named_so,
+    stored_turned,
     way_to_name,
 )
+from rerank.io.side_words import axis_of_list, side_of_ids, side_of_list
 
 # Names of something, which do not say of what.
 _BARE = tuple(name for name in LIST_NAMES if name not in KNOWN)
@@ -50,12 +53,15 @@ class BothIds(NamedTuple):
         given: whether the file has names of one side at least.
         numbered: the side that is called by its numbers, where only the other has names and
             nobody said so; else "".
+        passed: lists of other names that fit a side without any: what they are called, and which
+            sides they fit.
     """
 
     texts: tuple[str, ...]
     videos: tuple[str, ...]
     given: bool
     numbered: str
+    passed: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 def both_ids(container: Container, stored: Field, shape: Sequence[int], said: SaidOfIds) -> BothIds:
@@ -86,15 +92,18 @@ def both_ids(container: Container, stored: Field, shape: Sequence[int], said: Sa
         found.take_column()
     else:
         found.take_bare()
+        found.take_spoken()
     queries, gallery = found.ids.get("texts"), found.ids.get("videos")
+    passed = {} if found.row_wise else found.passed()
     if (queries is None) != (gallery is None) and said.nothing and not found.row_wise:
-        raise _one_side(container.path, found.where, here)
+        raise _one_side(container.path, found.where, here, passed)
     check_places(container, lists, stored, said, named=said.stored_rows in found.ids)
     if container.per_item and said.nothing:
         for side in found.ids:
             axis = int(side != said.stored_rows)
             check_no_order(lists, stored, found.ids.values(), axis=axis)
-    return _both(found.ids, (n, m), said, given=queries is not None or gallery is not None)
+    both = _both(found.ids, (n, m), said, given=queries is not None or gallery is not None)
+    return both._replace(passed=passed)
 
 
 def _both(
@@ -124,18 +133,24 @@ def cube_ids(
     for side in SIDES:
         found.look(side, LISTS[side])
     found.take_bare()
+    found.take_spoken()
     return found.ids.get("texts"), found.ids.get("videos")
 
 
-def _one_side(path: Path, where: Mapping[str, str], here: Sequence[str]) -> FormatError:
+def _one_side(
+    path: Path, where: Mapping[str, str], here: Sequence[str], passed: Mapping[str, tuple[str, ...]]
+) -> FormatError:
     (side,) = where
     missing = here[SIDES.index(OTHER[side])]
     there = where[side]
     call = LISTS[OTHER[side]]
     rows = either(f"--{OTHER[side][:-1]}-ids rows", f'{call}="rows"')
+    fits = next((name for name, sides in passed.items() if OTHER[side] in sides), None)
+    way = "give both or neither"
+    if fits is not None:
+        way = f"{way_to_name(OTHER[side], fits)} if {fits!r} names these"
     return FormatError(
-        f"{path}: has {there} but no {missing}; give both or neither, or {rows} where those are "
-        "numbers"
+        f"{path}: has {there} but no {missing}; {way}, or {rows} where those are numbers"
     )
 
 
@@ -212,7 +227,8 @@ class _Names:
             return
         field = None if self.row_wise else self._field_of(side, name)
         if field is not None:
-            self._take(side, read_ids(field), field.where, name)
+            own = next((key for key, item in self.lists.items() if item is field), name)
+            self._take(side, read_ids(field), field.where, own)
         elif (sidecar := find_sidecar(path, name=name)) is not None:
             self._take(side, read_sidecar(sidecar)[0], str(sidecar), name)
 
@@ -279,6 +295,61 @@ class _Names:
                     f"give both: {', '.join(self._ways(name, source))}, or {self._numbers()}"
                 )
             self._take(fits[0], ids, where, name)
+
+    def take_spoken(self) -> None:
+        """Lists whose names tell a side in other words, where both sides have names then.
+
+        Raises:
+            FormatError: each fits the other side, in a matrix that is stored the other way.
+        """
+        sides = self._open
+        if not sides:
+            return
+        spoken = {side: self._spoken(side, self.counts[side]) for side in sides}
+        if all(spoken.values()):
+            for side, name in spoken.items():
+                field = self.lists[name]
+                self._take(side, read_ids(field), field.where, name)
+        elif len(sides) == len(SIDES) and self.said.nothing and not self.said.turned:
+            turned = {side: self._spoken(side, self.counts[OTHER[side]]) for side in sides}
+            if all(turned.values()):
+                n, m = (self.counts[side] for side in SIDES)
+                found = {turned[x]: (x, self.counts[OTHER[x]]) for x in SIDES}
+                raise stored_turned(self.stored, (n, m), found)
+
+    def _spoken(self, side: str, count: int) -> str:
+        """The one list of so many names that is called as those of a side; "" for none."""
+        axis = int(side != self.said.stored_rows)
+        found = [
+            name for name in self._free()
+            if (side_of_list(name) == side or axis_of_list(name) == axis)
+            and max(self.lists[name].shape, default=0) == count
+            and first_duplicate(read_ids(self.lists[name])) is None
+        ]  # fmt: skip
+        found = [name for name in found if side_of_ids(name)] or found
+        same = {read_ids(self.lists[name]) for name in found}
+        return found[0] if len(same) == 1 else ""
+
+    def _free(self) -> Iterator[str]:
+        """Lists of names that name no side yet; numbers only where they are called ids."""
+        used = {*self.where.values(), *self.said.columns.values()}
+        for name, field in self.lists.items():
+            called_ids = side_of_ids(name) != "" or axis_of_list(name) is not None
+            if name not in used and is_names(field) and not field.odd:
+                if field.kind == "text" or called_ids:
+                    yield name
+
+    def passed(self) -> dict[str, tuple[str, ...]]:
+        """Lists of as many different names as a side without any has, and which sides they fit."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name in self._free():
+            field = self.lists[name]
+            fits = tuple(x for x in self._open if self.counts[x] == max(field.shape, default=0))
+            if field.kind == "text" and fits:
+                ids = read_ids(field)
+                if first_duplicate(ids) is None and ids not in self.ids.values():
+                    found[name] = fits
+        return found
 
     def _bare(self) -> Iterator[tuple[str, int, Field | Path]]:
         """Names that do not say of what: what they are called, how many, and the list."""

@@ -122,7 +122,7 @@ def called(
     names = {s: name for s in SIDES if (name := _name_of(lists, LISTS[s])) is not None}
     if said.stored_rows == "texts":
         if said.nothing and (found := _askew(lists, _with_maybe(lists, names, shape), shape)):
-            raise _stored_turned(stored, shape, found)
+            raise stored_turned(stored, shape, found)
         return usual
     found = _askew(lists, names, shape)
     # What a user says of a list is believed before its name.
@@ -169,9 +169,10 @@ def _with_maybe(
     return {}
 
 
-def _stored_turned(
+def stored_turned(
     stored: Field, shape: tuple[int, int], found: Mapping[str, tuple[str, int]]
 ) -> FormatError:
+    """An error about a matrix whose lists, by name their side and how many, fit the other sides."""
     ways = [f"give {option('sims-rows', 'videos')}"]
     if len(found) == 1:
         ((name, (side, _)),) = found.items()

@@ -4,7 +4,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,9 +13,11 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankError, RerankWarning
 from rerank.core.shell import word
 from rerank.core.wording import either, option
+from rerank.io.caption_masks import captions_there, is_caption_mask
 from rerank.io.container import Container
 from rerank.io.field import (
     Field,
+    Missing,
     afford,
     bounds,
     check_matrix,
@@ -30,7 +32,7 @@ from rerank.io.numbered_parts import or_joined
 from rerank.io.opening import open_container
 from rerank.io.score_ids import both_ids, cube_ids
 from rerank.io.score_names import likely_scores, refuse_ranking, said_direction, way_of_ranking
-from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids
+from rerank.io.score_sides import LISTS, SaidOfIds, lengths_of, said_of_ids, way_to_name
 from rerank.io.side_words import direction_in
 
 # What people call a matrix of scores, texts x videos, in the order in which they are believed.
@@ -45,16 +47,6 @@ SCORES_SCHEMA = "rerank-scores/1"
 _DISTANCES = re.compile(r"(cos|cosine|l2|pair|sq)?(distances?|dists?|distmat)|l2|euclidean|costs?")
 _TURNED = re.compile(r"neg.*|minus|inv.*|sims?|similarit.*|scores?")
 _MASKS = ("query_mask", "text_mask", "caption_mask", "mask")
-# How many captions each video of a block has, and where its last one stands among all.
-_COUNTS = (
-    "lengths",
-    "length",
-    "num_captions",
-    "n_captions",
-    "captions_per_video",
-    "caption_counts",
-)
-_ENDS = ("cut_off_points", "cut_off_points_", "cutoff_points")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +65,8 @@ class ScoreMatrix:
         numbered: "texts" or "videos", the side that is called by its numbers, where the file names
             the other side only and nothing was said; else "".
         turned_by_name: the array that was turned because of its name alone, else "".
+        passed: lists of other names in the file that fit a side without any: what they are called,
+            and which sides they fit.
 
     >>> ScoreMatrix(np.ones((2, 3), np.float32), ("a", "b"), ("x", "y", "z"), "s.npz")
     ScoreMatrix(2 x 3 float32, from s.npz)
@@ -88,6 +82,7 @@ class ScoreMatrix:
     called: str = ""
     numbered: str = ""
     turned_by_name: str = ""
+    passed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         n, m = self.scores.shape
@@ -97,7 +92,7 @@ class ScoreMatrix:
     @property
     def of_numbered(self) -> str:
         """What a person should know about a side that has no names, or ""."""
-        return _of_numbered(self.source, self.numbered)
+        return _of_numbered(self.source, self.numbered) or _of_passed(self.source, self.passed)
 
     @property
     def of_turned(self) -> str:
@@ -107,12 +102,7 @@ class ScoreMatrix:
     @property
     def is_of_distances(self) -> bool:
         """Whether its name, or that of its file, says that the smallest numbers are the best."""
-        name = self.called.rpartition("/")[2]
-        if name in ("", "embeddings"):  # an array alone, which has no name of its own
-            name = Path(self.source).stem
-        words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
-        turned = any(map(_TURNED.fullmatch, words))
-        return not turned and any(map(_DISTANCES.fullmatch, words))
+        return _is_of_distances(self.called, self.source)
 
     @cached_property
     def content_sha256(self) -> str:
@@ -135,6 +125,7 @@ class _Located:
     called: str = ""
     numbered: str = ""
     turned_by_name: str = ""
+    passed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_scores(
@@ -147,6 +138,7 @@ def read_scores(
     gallery_ids: PathLike | None = None,
     id_column: str | Mapping[str, str] | None = None,
     nan: bool = False,
+    inf: bool = False,
 ) -> ScoreMatrix:
     r"""Read a matrix of scores, queries x gallery, from any kind of file of arrays.
 
@@ -184,6 +176,7 @@ def read_scores(
         id_column: the array or column with the names of what is stored as rows, or
             `{"texts": name, "videos": name}`, of which each may be left out.
         nan: NaN stands for "not scored", as -inf does.
+        inf: so does +inf, as it does among distances, also where the array is called so.
 
     Returns:
         The scores, float32 (also for float16 files) or float64, in native byte order.
@@ -196,16 +189,26 @@ def read_scores(
     with open_container(as_path(path, "read_scores")) as container:
         found = _located(container, dataset, said)
         start, stop = bounds(rows, found.rows.shape[0], found.rows.where)
-        scores = _read(found.rows, found.query_ids, found.gallery_ids, (start, stop), nan=nan)
+        missing = _missing(nan=nan, inf=inf or _is_of_distances(found.called, str(path)))
+        scores = _read(found.rows, found.query_ids, found.gallery_ids, (start, stop), missing)
         reverse = None
         other = _own_reverse(found)
         if other is not None:
-            reverse = _read(other, found.gallery_ids, found.query_ids, None, nan=nan)
+            reverse = _read(other, found.gallery_ids, found.query_ids, None, missing)
     return ScoreMatrix(
         scores, found.query_ids[start:stop], found.gallery_ids, str(path), found.given,
-        found.rows.shape[0], reverse, found.called, found.numbered,
-        found.turned_by_name,
+        found.rows.shape[0], reverse, found.called, found.numbered, found.turned_by_name,
+        found.passed,
     )  # fmt: skip
+
+
+def _is_of_distances(called: str, source: str) -> bool:
+    name = called.rpartition("/")[2]
+    if name in ("", "embeddings"):  # an array alone, which has no name of its own
+        name = Path(source).stem
+    words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    turned = any(map(_TURNED.fullmatch, words))
+    return not turned and any(map(_DISTANCES.fullmatch, words))
 
 
 def _of_numbered(source: PathLike, side: str) -> str:
@@ -228,6 +231,24 @@ def _of_turned(source: PathLike, name: str) -> str:
     )
 
 
+def _of_passed(source: PathLike, passed: Mapping[str, tuple[str, ...]]) -> str:
+    if not passed:
+        return ""
+    sides = {side for fits in passed.values() for side in fits}
+    open_ = " and ".join(side for side in ("texts", "videos") if side in sides)
+    ways = [
+        f"{way_to_name(side, name)} if it names the {side}"
+        for name, fits in passed.items()
+        for side in fits
+    ]
+    both = all(len(fits) == 1 for fits in passed.values()) and len(sides) == len(ways) == 2
+    them = f"{named(list(passed))} {'was' if len(passed) == 1 else 'were'}"
+    return (
+        f"{source}: its {open_} are called by their numbers, 0, 1, ..., and {them} passed over; "
+        f"give {(', and ' if both else ', or ').join(ways)}"
+    )
+
+
 def _own_reverse(found: _Located) -> Field | None:
     """The matrix of the other direction, unless it is the transpose of the first."""
     if found.reverse is None:
@@ -247,7 +268,7 @@ def _own_reverse(found: _Located) -> Field | None:
 
 def _read(
     item: Field, queries: tuple[str, ...], gallery: tuple[str, ...], rows: tuple[int, int] | None,
-    *, nan: bool,
+    missing: Missing,
 ) -> np.ndarray:  # fmt: skip
     return read_matrix(
         item,
@@ -255,8 +276,15 @@ def _read(
         rows=rows,
         row_name=lambda row: f"{row} (query {named([queries[row]])})",
         column_name=lambda column: f"{column} (item {named([gallery[column]])})",
-        missing="nan" if nan else "-inf",
+        missing=missing,
     )
+
+
+def _missing(*, nan: bool, inf: bool) -> Missing:
+    """What stands for "not scored"."""
+    if inf:
+        return "nan or inf" if nan else "inf"
+    return "nan" if nan else "-inf"
 
 
 def hash_scores(
@@ -321,7 +349,10 @@ def convert_scores(
     said = said_of_ids(query_ids, gallery_ids, id_column, turned=_turned(sims_rows))
     with open_container(Path(source)) as container:
         found = _located(container, dataset, said)
-        notes = _of_turned(source, found.turned_by_name), _of_numbered(source, found.numbered)
+        notes = (
+            _of_turned(source, found.turned_by_name),
+            _of_numbered(source, found.numbered) or _of_passed(source, found.passed),
+        )
         for note in filter(None, notes):
             warnings.warn(note, RerankWarning, stacklevel=2)
         shape = (found.rows.shape[0], found.rows.shape[1])
@@ -329,14 +360,14 @@ def convert_scores(
         if found.reverse is not None:
             parts = {"t2v": found.rows, "v2t": found.reverse}
         nan = unscored is not None and math.isnan(unscored)
+        far = unscored == math.inf or _is_of_distances(found.called, str(source))
+        missing = _missing(nan=nan, inf=far)
         with create_hdf5(target) as out:
             out.attribute("rerank_schema", SCORES_SCHEMA)
             for name, item in parts.items():
                 dtype = np.dtype(f"f{item.dtype.itemsize}")
                 made = out.dataset(name, (item.shape[0], item.shape[1]), dtype)
-                for at, block in checked_blocks(
-                    item, what="scores", row_name=str, missing="nan" if nan else "-inf"
-                ):
+                for at, block in checked_blocks(item, what="scores", row_name=str, missing=missing):
                     if unscored is not None:
                         none = np.isnan(block) if nan else block == block.dtype.type(unscored)
                         block = np.where(none, block.dtype.type(-np.inf), block)
@@ -393,13 +424,16 @@ def _located(container: Container, dataset: str | None, said: SaidOfIds) -> _Loc
         # The other direction alone: its rows are the videos.
         item, said = _transposed(item), replace(said, stored_rows="videos")
         turned_by_name = "" if _lengths_tell(container) else _REVERSE
-    queries, gallery, given, numbered = both_ids(container, stored, item.shape, said)
+    ids = both_ids(container, stored, item.shape, said)
+    queries, gallery = ids.texts, ids.videos
     kept = _kept(container, item.shape[0])
     if kept is not None:
         item, queries = _rows_of(item, kept), tuple(queries[i] for i in kept)
         if reverse is not None:
             reverse = _transposed(_rows_of(_transposed(reverse), kept))
-    return _Located(item, queries, gallery, given, reverse, called, numbered, turned_by_name)
+    return _Located(
+        item, queries, gallery, ids.given, reverse, called, ids.numbered, turned_by_name, ids.passed
+    )
 
 
 def _find(container: Container, dataset: str | None) -> Field:
@@ -501,11 +535,14 @@ def _rows_of(item: Field, kept: np.ndarray) -> Field:
 
 def _kept(container: Container, count: int) -> np.ndarray | None:
     """Rows that a mask keeps; None without one."""
-    for name in _MASKS:
+    others = [name for name in container.fields if is_caption_mask(name)]
+    for name in dict.fromkeys((*_MASKS, *others)):
         field = container.fields.get(name)
         if field is None:
             continue
         flat = field.shape in ((count,), (count, 1), (1, count))
+        if not flat and name not in _MASKS:
+            continue
         if not flat and name != "mask" and len(field.shape) == 1:
             raise FormatError(
                 f"{field.where}: says of {field.shape[0]} queries whether they count, and "
@@ -523,37 +560,6 @@ def _kept(container: Container, count: int) -> np.ndarray | None:
                 raise FormatError(f"{field.where}: leaves no query; check the mask")
             return None if mask.all() else np.flatnonzero(mask)
     return None
-
-
-def _kept_captions(container: Container, videos: int, captions: int) -> np.ndarray:
-    """(videos x captions,) whether a caption is there, as a mask or a count beside a block says."""
-    kept = np.ones(videos * captions, dtype=bool)
-    whole = (videos, captions), (videos, captions, 1), (videos * captions,), (1, videos * captions)
-    for name in _MASKS:
-        field = container.fields.get(name)
-        if field is None:
-            continue
-        if field.shape not in whole:
-            raise FormatError(
-                f"{field.where}: is {field.describe()}, but there are {videos} videos with up to "
-                f"{captions} captions; expected a mask ({videos}, {captions}) of the captions that "
-                "are there"
-            )
-        kept &= read_array(field, booleans=True).reshape(-1) != 0
-    for name in (*_COUNTS, *_ENDS):
-        field = container.fields.get(name)
-        if field is None or field.kind != "integer" or field.shape not in ((videos,), (videos, 1)):
-            continue
-        counts = read_array(field).reshape(-1).astype(np.int64)
-        if name in _ENDS:
-            counts = np.diff(counts, prepend=-1)
-        if counts.min() < 1 or counts.max() > captions:
-            raise FormatError(
-                f"{field.where}: says that videos have {counts.min()} to {counts.max()} captions, "
-                f"and the block has room for {captions}; check it, or leave it out of this file"
-            )
-        kept &= (np.arange(captions) < counts[:, None]).reshape(-1)
-    return kept
 
 
 def _is_padding(lines: np.ndarray) -> np.ndarray:
@@ -583,7 +589,9 @@ def _captions(container: Container, cube: Field, said: SaidOfIds) -> _Located:
         kept.append(at + np.flatnonzero(~_is_padding(lines)))
         at += len(lines)
     rows = np.concatenate(kept)
-    rows = rows[_kept_captions(container, videos, captions)[rows]]
+    present = np.zeros(videos * captions, dtype=bool)
+    present[rows] = True
+    rows = rows[captions_there(container.fields, cube, captions, present)[rows]]
     if not len(rows):
         raise FormatError(f"{cube.where}: is padding everywhere; check what wrote it")
     queries, gallery = cube_ids(container, cube, (len(rows), items), said)

@@ -306,6 +306,46 @@ def side_of_ids(name: str) -> str:
     return "videos" if re.fullmatch(f"{_VIDEO_WORD}(id|name)s?|vids?", leaf) else ""
 
 
+# What else lists beside scores are called, and the words around their side that say no more.
+_OTHER_TEXTS = "prompt|description|utterance"
+_OTHER_VIDEOS = "audio|sound|music|song|photo|picture|movie|did"
+_OF_LIST = "id|ids|name|names|list|key|keys|path|paths|file|files|filename|filenames|stem|stems"
+_AROUND_LIST = "test|val|eval|all|my|the|of|for|str"
+
+
+def side_of_list(name: str) -> str:
+    """The side whose names a list beside scores is said to hold; "" where it says none or both.
+
+    >>> [side_of_list(name) for name in ("txt_ids", "test_video_names", "products", "audioFiles")]
+    ['texts', 'videos', 'videos', 'videos']
+    >>> [side_of_list(name) for name in ("gt_video_ids", "text_lengths", "video_text", "x")]
+    ['', '', '', '']
+    """
+    leaf = re.sub(r"([a-z])([A-Z])", r"\1_\2", name.rpartition("/")[2]).lower()
+    words = [word for word in re.findall("[a-z]+", leaf) if not re.fullmatch(_AROUND_LIST, word)]
+    left = [word for word in words if not re.fullmatch(_OF_LIST, word)] or words
+    if len(left) != 1:
+        return ""
+    word = left[0]
+    for side, others in (("texts", _OTHER_TEXTS), ("videos", _OTHER_VIDEOS)):
+        if re.fullmatch(f"({others})s?(id|name|path|file)?s?", word):
+            return side
+    return "" if refers_to_rows(word) else sounds_like(word)
+
+
+def axis_of_list(name: str) -> int | None:
+    """0 for a list that is said to name what is stored as rows, 1 for columns.
+
+    >>> [axis_of_list(name) for name in ("rownames", "col_labels", "x")]
+    [0, 1, None]
+    """
+    kinds = "(id|name|label|key)?s?"
+    for axis, words in enumerate(("row", "col|column")):
+        if re.fullmatch(f"({words})s?{kinds}", plain(name.rpartition("/")[2])):
+            return axis
+    return None
+
+
 def refers_to_rows(name: str) -> bool:
     """Whether the field of a side tells its items by rows of another table: "video_index".
 

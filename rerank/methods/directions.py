@@ -20,7 +20,8 @@ from rerank.core.similarity import ArrayLike, Axis, Pair, Similarity, pair_calle
 from rerank.core.wording import option
 from rerank.core.words import GroupsWord, Label, Metric, Name
 from rerank.methods.base import Bank
-from rerank.methods.kinds import Scores, read_bank
+from rerank.methods.kinds import Scores
+from rerank.methods.kinds_beside import read_bank
 from rerank.passes import reduce
 
 
@@ -136,11 +137,16 @@ def from_matrix(
     Raises:
         RerankError: see `from_scores`.
     """
-    beside = None if bank is None else read_bank(bank, stored.reading)
+    found = None if bank is None else read_bank(bank, stored)
+    beside = None if found is None else found.sim
     if device is not None:
         stored = stored.to(torch.device(device))
         beside = None if beside is None else replace(beside, base=beside.base.to(device))
-    return from_scores(stored.t2v, stored.v2t, groups=groups, scored=stored.scored, bank=beside)
+    both = from_scores(stored.t2v, stored.v2t, groups=groups, scored=stored.scored, bank=beside)
+    if found is not None and found.said:
+        to = both["t2v"]
+        both["t2v"] = replace(to, warnings=(*to.warnings, *found.said))
+    return both
 
 
 def _unused(groups: Groups, n: int, m: int) -> tuple[str, ...]:

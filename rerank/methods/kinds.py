@@ -34,13 +34,13 @@ from rerank.methods.kinds_sums import is_known
 
 SCORES_ARE = words_of(ScoresAre)
 # Kinds whose numbers are not the scores that are ranked.
-_CHANGED = ("softmax", "probabilities", "log-probabilities")
+CHANGED = ("softmax", "probabilities", "log-probabilities")
 # A number, or "none": every number is a score.
 Unscored: TypeAlias = float | Literal["none"] | None
 
 __all__ = [
-    "KINDS", "SCORES_ARE", "Reading", "Scores", "Unscored", "as_scores_are",
-    "parse_unscored", "read", "read_bank", "read_both", "reading_of",
+    "CHANGED", "KINDS", "SCORES_ARE", "Reading", "Scores", "Unscored", "as_scores", "as_scores_are",
+    "facts_of", "parse_unscored", "read", "read_both", "reading_of",
 ]  # fmt: skip
 
 
@@ -95,7 +95,7 @@ class Reading:
     @property
     def as_they_are(self) -> bool:
         """Whether the scores are the numbers themselves, all of them."""
-        plain = self.kind not in _CHANGED
+        plain = self.kind not in CHANGED
         return plain and not self.minus_inf and not self.padded and self.unscored is None
 
     @property
@@ -135,6 +135,7 @@ class Scores:
         v2t: videos x texts, where that direction has a matrix of its own.
         reading_v2t: of the second.
         turned: whether the second was given as texts x videos.
+        said: the number that was said to stand for "not scored", see `read`.
     """
 
     t2v: Dense
@@ -142,6 +143,7 @@ class Scores:
     v2t: Dense | None = None
     reading_v2t: Reading | None = None
     turned: bool = False
+    said: Unscored = None
 
     def as_dict(self) -> dict[str, Any]:
         """Facts for a manifest."""
@@ -252,11 +254,15 @@ def read(
         # From here on the largest is best; an infinite distance is no score.
         base = -base
         unscored = -unscored if isinstance(unscored, float | int) else unscored
-    facts = _facts(base.cpu().numpy(), sharded=sharded)
+    if unscored == math.inf or (scores_are == "distances" and bool((base == math.inf).any())):
+        # Either infinity may be said, and stands for no distance.
+        base = base.masked_fill(base == math.inf, -math.inf)
+        unscored = -math.inf if unscored == math.inf else unscored
+    facts = facts_of(base.cpu().numpy(), sharded=sharded)
     reading = reading_of(facts, scores_are=scores_are, unscored=unscored)
     if reading.as_they_are:
         return Dense(base, shard=shard), reading
-    out = _as_scores(base, reading, sharded=sharded)
+    out = as_scores(base, reading, sharded=sharded)
     return Dense(out, unscored=True, shard=shard), _counted(reading, out, sharded=sharded)
 
 
@@ -283,7 +289,7 @@ def read_both(
     first, second = _two(scores)
     sim, reading = read(first, scores_are=scores_are, unscored=unscored, sharded=sharded)
     if second is None:
-        return Scores(sim, reading)
+        return Scores(sim, reading, said=unscored)
     if sharded:
         raise RerankError("two matrices, t2v and v2t, need one process; run without torchrun")
     back = as_matrix(second, "v2t")
@@ -291,28 +297,7 @@ def read_both(
     back_sim, back_reading = read(
         back.T.contiguous() if turned else back, scores_are=scores_are, unscored=unscored
     )
-    return Scores(sim, reading, back_sim, back_reading, turned)
-
-
-def read_bank(scores: ArrayLike, beside: Reading) -> Dense:
-    """Scores of bank queries against the same items, taken for what the first matrix was.
-
-    Raises:
-        RerankError: no such numbers.
-    """
-    numbers: Unscored = "none" if beside.unscored is None else beside.unscored
-    try:
-        if not beside.divided:
-            return read(scores, scores_are=beside.kind, unscored=numbers)[0]
-        base = as_matrix(scores, "scores")
-        found = reading_of(
-            _facts(base.cpu().numpy(), sharded=False), scores_are="softmax", unscored=numbers
-        )
-        verdict = replace(found.verdict, kind="probabilities")
-        out = _as_scores(base, replace(found, verdict=verdict), sharded=False)
-        return Dense(out, unscored=True)
-    except RerankError as error:
-        raise RerankError(f"bank {error}") from None
+    return Scores(sim, reading, back_sim, back_reading, turned, unscored)
 
 
 def _two(
@@ -357,7 +342,8 @@ def _alike(a: Tensor, b: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([x, y]))[0, 1])
 
 
-def _facts(scores: np.ndarray, *, sharded: bool) -> Facts:
+def facts_of(scores: np.ndarray, *, sharded: bool = False) -> Facts:
+    """Facts of a matrix, or of all processes' shares of its rows."""
     if not sharded:
         return collect(scores)
     counts = comm.gather_counts(len(scores))
@@ -407,14 +393,14 @@ def reading_of(
 # ----------------------------------------------------------------------------------------- scores
 
 
-def _as_scores(base: Tensor, reading: Reading, *, sharded: bool) -> Tensor:
+def as_scores(base: Tensor, reading: Reading, *, sharded: bool = False) -> Tensor:
     """Scores in the log domain in fresh memory, -inf where there is none.
 
     Order within rows and columns is kept but for rounded zeros and ones, which stay tied.
     """
     out = torch.empty_like(base, memory_format=torch.contiguous_format)
     step = max(1, BLOCK_ELEMENTS // base.shape[1])
-    changed, best = reading.kind in _CHANGED, None
+    changed, best = reading.kind in CHANGED, None
     if reading.divided:
         best = _best(base, reading, step, sharded=sharded)
     for start in range(0, len(base), step):

@@ -23,7 +23,12 @@ _CALLED = re.compile(
     r"(?:give )?((?:(?:sims_rows|query_ids|gallery_ids|id_column|dataset)="
     r"(?:\"[^\"]*\"|'[^']*'|\{[^}]*\})(?:, (?=query_ids|gallery_ids|sims_rows|id_column))?)+)"
 )
-_OPTIONS = {"dataset": "--dataset", "sims_rows": "--sims-rows", "nan": "--unscored"}
+_OPTIONS = {
+    "dataset": "--dataset",
+    "sims_rows": "--sims-rows",
+    "nan": "--unscored",
+    "inf": "--unscored",
+}
 
 
 def of_bank_alone(
@@ -123,9 +128,9 @@ def _write(path: Path, said: Mapping[str, Any], way: str) -> str:
     head = words(["rerank", "convert", str(path), _out(path), "--what", "scores"])
     typed, called = [head], [repr(str(path)), repr(_out(path))]
     for name, value in given.items():
-        nan = name == "nan"
-        typed.append(words([_OPTIONS[name], "nan" if nan else value]))
-        called.append("unscored=float('nan')" if nan else f"{name}={value!r}")
+        number = name in ("nan", "inf")
+        typed.append(words([_OPTIONS[name], name if number else value]))
+        called.append(f"unscored=float({name!r})" if number else f"{name}={value!r}")
     return either(
         " ".join(filter(None, [*typed, way.strip()])),
         f"rerank.io.convert_scores({', '.join(filter(None, [*called, way]))})",

@@ -93,8 +93,25 @@ class Inputs:
             return (*self.of_frames, *filter(None, (self.of_ids,)))
         if self.scores is None:
             return ()
-        numbered = "" if self.row_numbers else self.scores.of_numbered
-        return tuple(filter(None, (self.scores.of_turned, numbered)))
+        turned = self.scores.of_turned
+        if self.row_numbers:
+            return tuple(filter(None, (turned,)))
+        return tuple(filter(None, (turned, self.scores.of_numbered, self._of_bank_columns)))
+
+    @property
+    def _of_bank_columns(self) -> str:
+        """What a person should know of columns of a bank that were matched by their places."""
+        bank, scores = self.bank_scores, self.scores
+        if bank is None or scores is None or not scores.ids_given:
+            return ""
+        passed = [name for name, sides in bank.passed.items() if "videos" in sides]
+        if not passed:
+            return ""
+        return (
+            f"{bank.source}: its columns were taken in the order of {scores.source}, and "
+            f"{named(passed)}, of which nothing says that it names them, passed over; if it does, "
+            "call it gallery_ids"
+        )
 
     @property
     def said_of_files(self) -> tuple[str, ...]:
@@ -332,10 +349,10 @@ def _options(reading: Reading, path: Path, role: str) -> dict[str, Any]:
 
 
 def read_matrix(
-    path: Path, reading: Reading, *, rows: slice | None = None, nan: bool = False
+    path: Path, reading: Reading, *, rows: slice | None = None, nan: bool = False, inf: bool = False
 ) -> ScoreMatrix:
-    """Read a matrix of scores, texts x videos, as the user said; `nan`: NaN is "not scored"."""
-    return io.read_scores(path, rows=rows, nan=nan, **_score_options(reading))
+    """Read a matrix of scores, texts x videos, as the user said; `nan`, `inf`: "not scored"."""
+    return io.read_scores(path, rows=rows, nan=nan, inf=inf, **_score_options(reading))
 
 
 def _score_options(reading: Reading) -> dict[str, Any]:
@@ -574,12 +591,16 @@ def _read_scores(
 ) -> Inputs:  # fmt: skip
     """Read a matrix, of several processes a share of its rows, and the scores of a bank."""
     value = kinds.parse_unscored(unscored)
-    nan = isinstance(value, float) and math.isnan(value)
+    none = {
+        "nan": isinstance(value, float) and math.isnan(value),
+        "inf": scores_are == "distances" or value == math.inf,
+    }
     rows = None
     if sharded:
-        rows = comm.my_rows(read_matrix(sims, said, rows=slice(0, 1), nan=nan).total_rows)
-    scores = io.read_scores(sims, rows=rows, nan=nan, **_score_options(said))
-    bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said, nan=nan)
+        rows = comm.my_rows(read_matrix(sims, said, rows=slice(0, 1), **none).total_rows)
+    scores = io.read_scores(sims, rows=rows, **none, **_score_options(said))
+    none["inf"] |= scores_are == "auto" and scores.is_of_distances
+    bank = None if bank_sims is None else _bank_scores(bank_sims, scores, said, none)
     if scores_are == "auto" and scores.is_of_distances:
         scores_are = "distances"
     return Inputs(
@@ -602,7 +623,9 @@ def _check_sides(videos: Path, texts: Path, reading: Reading) -> None:
     raise said_to_be_same(videos)
 
 
-def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool) -> ScoreMatrix:
+def _bank_scores(
+    path: Path, scores: ScoreMatrix, reading: Reading, none: Mapping[str, bool]
+) -> ScoreMatrix:
     """Scores of bank texts against the same videos, their columns in the same order.
 
     Raises:
@@ -612,11 +635,13 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
     if name is not None and not own:
         with open_container(path) as container:
             name = name if holds(container, name) else None
-    options = {"nan": nan, **_bank_options(reading, path, name)}
+    options = {**none, **_bank_options(reading, path, name)}
     try:
         bank = io.read_scores(path, **options)
     except FormatError as error:
         raise of_bank_alone(error, path, scores.source, options) from None
+    if scores.ids_given:
+        bank = _with_same_names(path, bank, scores, options)
     if bank.ids_given and scores.ids_given and bank.gallery_ids != scores.gallery_ids:
         place = {name: column for column, name in enumerate(bank.gallery_ids)}
         odd = next((name for name in scores.gallery_ids if name not in place), None)
@@ -631,6 +656,19 @@ def _bank_scores(path: Path, scores: ScoreMatrix, reading: Reading, *, nan: bool
             f"{option('sims-rows', 'videos')} if it is stored the other way"
         )
         raise of_bank_alone(found, path, scores.source, options)
+    return bank
+
+
+def _with_same_names(
+    path: Path, bank: ScoreMatrix, scores: ScoreMatrix, options: Mapping[str, Any]
+) -> ScoreMatrix:
+    """Scores of a bank, with a list as the names of its columns that holds those of the scores."""
+    for name, sides in bank.passed.items():
+        if "videos" in sides:
+            columns = {**options["id_column"], "videos": name}
+            found = io.read_scores(path, **{**options, "id_column": columns})
+            if set(found.gallery_ids) >= set(scores.gallery_ids):
+                return found
     return bank
 
 
@@ -774,7 +812,7 @@ def sizes(
     """
     said = reading or Reading()
     if sims is not None:
-        found = read_matrix(sims, said, rows=slice(0, 1))
+        found = read_matrix(sims, said, rows=slice(0, 1), nan=True, inf=True)
         return found.total_rows, len(found.gallery_ids), 0
     if texts is None or videos is None:
         raise RerankError("give --texts and --videos")

@@ -602,7 +602,7 @@ def _numbers(count: int) -> tuple[str, ...]:
 
 def _matrix(scores: Any) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matrix or a path
     if isinstance(scores, str | Path):
-        found = io.read_scores(scores)
+        found = io.read_scores(scores, inf=True)  # among distances, which is told later
         return (found.scores, found.reverse), found
     refuse_sparse(scores, "scores")
     if isinstance(scores, Mapping) and set(scores) == {"t2v", "v2t"}:

@@ -723,6 +723,15 @@ def test_a_mask_of_more_than_rows_is_refused(tmp_path, name, shape):
         np.testing.assert_array_equal(read_scores(tmp_path / "s.npz").scores, scores[kept])
 
 
+@pytest.mark.parametrize("name", ["query_masks", "cap_mask", "sentence_masks"])
+def test_a_mask_of_the_rows_of_a_matrix_by_another_name_is_taken(tmp_path, name):
+    scores, kept = np.random.default_rng(0).random((12, 9)).astype("f4"), np.arange(12) % 3 > 0
+    np.savez(tmp_path / "s.npz", sims=scores, **{name: kept}, video_mask=np.ones(9) > 2)
+    np.testing.assert_array_equal(read_scores(tmp_path / "s.npz").scores, scores[kept])
+    np.savez(tmp_path / "s.npz", sims=scores, **{name: np.ones((12, 30))})  # of the words of texts
+    np.testing.assert_array_equal(read_scores(tmp_path / "s.npz").scores, scores)
+
+
 def test_what_stands_beside_a_block_says_which_captions_are_there(tmp_path):
     rng = np.random.default_rng(0)
     block = rng.random((6, 4, 6)).astype("f4")

@@ -15,6 +15,7 @@ from rerank.core.similarity import Dense
 from rerank.io import read_scores
 from rerank.methods import kinds
 from rerank.methods.kinds import parse_unscored, read_both, reading_of
+from rerank.methods.kinds_beside import read_bank
 from rerank.methods.kinds_facts import collect, merge
 from rerank.metrics import hubness
 from rerank.passes import reduce
@@ -660,7 +661,7 @@ def test_match_probabilities_by_their_sums_are_no_softmax(axis, precision):
     q = x / x.max(axis=axis, keepdims=True)
     some = (q < 0.5) & (q > 0.01)
     np.testing.assert_allclose(made[some], np.log(q[some] / (1 - q[some])), rtol=1e-4, atol=1e-4)
-    beside = kinds.read_bank(x[:, ::-1].copy(), found).scores().numpy()
+    beside = read_bank(x[:, ::-1].copy(), read_both(x)).sim.scores().numpy()
     np.testing.assert_array_equal(beside[:, ::-1], made.astype(np.float32))
     assert not read_kind(divided(Q.astype(np.float64) ** 0.1, axis, precision)).divided
 
