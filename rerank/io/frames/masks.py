@@ -58,6 +58,19 @@ def frames_there(cube: Field, beside: Mapping[str, Field]) -> np.ndarray | None:
     return None
 
 
+def named_sure(beside: Mapping[str, Field], n: int, frames: int) -> list[str]:
+    """Arrays that say, by their names, which of (n, frames) count; in words."""
+
+    def does(name: str, found: Field) -> bool:
+        meaning = meaning_of(name)
+        fit = fits(found, meaning, n, frames) or fits(found, "lengths", n, frames)
+        return meaning in _SURE and fit
+
+    return [
+        found.where.rpartition(": ")[2] for name, found in beside.items() if does(name, found)
+    ] or ["what lies beside it"]
+
+
 def of_these_frames(item: Field, beside: Mapping[str, Field], side: str) -> dict[str, Field]:
     """What stands beside frames, without masks and lengths of other frames there.
 
@@ -137,8 +150,12 @@ def _sure(of_side: Mapping[str, Field], cube: Field, side: str) -> list[Source]:
     return sources
 
 
-def _strictly(found: Field, cube: Field, *, masks: bool) -> np.ndarray:
-    """What an array says whose name leaves no doubt: it fits, or it is refused."""
+def _strictly(found: Field, cube: Field, *, masks: bool) -> np.ndarray | None:
+    """What an array says whose name leaves no doubt: it fits, or it is refused.
+
+    None of numbers of frames of whole videos, of which a few are kept. One item alone does not
+    show whether they are.
+    """
     n, frames, _ = cube.shape
     if masks and fits(found, "mask", n, frames):
         values = numbers_of(found)
@@ -151,6 +168,8 @@ def _strictly(found: Field, cube: Field, *, masks: bool) -> np.ndarray:
         return kept.reshape(n, frames)
     if fits(found, "lengths", n, frames):
         lengths = numbers_of(found).reshape(-1)
+        if n > 1 and (lengths >= frames).all() and (lengths > frames).any():
+            return None
         if (lengths > frames).any() or (lengths < 1).any():
             row = int(np.flatnonzero((lengths > frames) | (lengths < 1))[0])
             raise FormatError(
