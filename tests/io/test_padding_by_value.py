@@ -118,7 +118,9 @@ def test_zeros_in_front_with_lengths_of_all_that_follow_are_no_contradiction(tmp
         assert np.allclose(read(tmp_path / "v.npz"), EXPECTED, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["num_frames", "n_frames", "lengths", "total_frames", "frames"])
+@pytest.mark.parametrize(
+    "name", ["num_frames", "n_frames", "frame_counts", "total_frames", "frames"]
+)
 def test_counts_of_whole_videos_say_nothing_of_the_frames_that_are_kept(tmp_path, name):
     npz(tmp_path / "v.npz", features=padded(0), ids=IDS, **{name: L * 30 + 100})
     assert np.allclose(read(tmp_path / "v.npz"), EXPECTED, atol=1e-6)

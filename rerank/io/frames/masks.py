@@ -14,7 +14,12 @@ from rerank.io.frames.contradictions import Source, agreed
 from rerank.io.frames.doubts import ask, ask_by_values, ask_of_bounds
 from rerank.io.frames.mask_shapes import fits, numbers_of, zeros_outside
 from rerank.io.frames.mask_values import is_added, kept_by, refuse_values
-from rerank.io.frames.meanings import Meaning, meaning_of, says_number_of_padding
+from rerank.io.frames.meanings import (
+    Meaning,
+    counts_of_videos,
+    meaning_of,
+    says_number_of_padding,
+)
 
 _SURE: tuple[Meaning, ...] = ("mask", "lengths", "padding")
 
@@ -123,7 +128,9 @@ def _sure(of_side: Mapping[str, Field], cube: Field, side: str) -> list[Source]:
     def add(name: str, wanted: Meaning, *, strict: bool = False) -> None:
         found = of_side[name]
         if strict and not sources:
-            there = _strictly(found, cube, masks=wanted == "mask")
+            there = None
+            if not (counts_of_videos(name) and _of_whole_videos(found, n, frames)):
+                there = _strictly(found, cube, masks=wanted == "mask")
         else:
             there = _taken(name, found, wanted, cube) if fits(found, wanted, n, frames) else None
         if there is not None:
@@ -150,12 +157,15 @@ def _sure(of_side: Mapping[str, Field], cube: Field, side: str) -> list[Source]:
     return sources
 
 
-def _strictly(found: Field, cube: Field, *, masks: bool) -> np.ndarray | None:
-    """What an array says whose name leaves no doubt: it fits, or it is refused.
+def _of_whole_videos(found: Field, n: int, frames: int) -> bool:
+    """Whether numbers of all items are of more frames than are kept; one does not show it."""
+    if n < 2 or not fits(found, "lengths", n, frames):
+        return False
+    return bool((numbers_of(found) >= frames).all() and (numbers_of(found) > frames).any())
 
-    None of numbers of frames of whole videos, of which a few are kept. One item alone does not
-    show whether they are.
-    """
+
+def _strictly(found: Field, cube: Field, *, masks: bool) -> np.ndarray:
+    """What an array says whose name leaves no doubt: it fits, or it is refused."""
     n, frames, _ = cube.shape
     if masks and fits(found, "mask", n, frames):
         values = numbers_of(found)
@@ -168,8 +178,6 @@ def _strictly(found: Field, cube: Field, *, masks: bool) -> np.ndarray | None:
         return kept.reshape(n, frames)
     if fits(found, "lengths", n, frames):
         lengths = numbers_of(found).reshape(-1)
-        if n > 1 and (lengths >= frames).all() and (lengths > frames).any():
-            return None
         if (lengths > frames).any() or (lengths < 1).any():
             row = int(np.flatnonzero((lengths > frames) | (lengths < 1))[0])
             raise FormatError(

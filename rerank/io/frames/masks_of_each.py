@@ -18,6 +18,7 @@ from rerank.io.frames.mask_values import is_added, is_flags, kept_by
 from rerank.io.frames.masks import says_something
 from rerank.io.frames.meanings import (
     NUMBER_OF_PADDING,
+    counts_of_videos,
     end_of,
     is_something_else,
     is_weight,
@@ -150,7 +151,7 @@ def take(
     Raises:
         FormatError: it may say something else.
     """
-    if meaning_of(name) == "lengths" and _of_whole_videos(held, items):
+    if counts_of_videos(name) and _of_whole_videos(held, items):
         return
     numbers = meaning_of(name) == "padding" and all(map(_is_number, held.values()))
     if numbers and not says_number_of_padding(name) and len(held) == len(items):

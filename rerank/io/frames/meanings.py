@@ -197,6 +197,15 @@ def is_place(name: str) -> bool:
     return bool(said & (_PLACES - {"row"})) and said <= _PLACES | frames
 
 
+def counts_of_videos(name: str) -> bool:
+    """Whether numbers are called counts of frames, which may be those of whole videos.
+
+    >>> [counts_of_videos(name) for name in ("num_frames", "frame_counts", "lengths")]
+    [True, True, False]
+    """
+    return meaning_of(name) == "lengths" and bool(_COUNT_WORDS & set(words_in(name)))
+
+
 def is_frame_number(name: str) -> bool:
     """Whether numbers, one for each row, are called the place of a frame among those of its item.
 
