@@ -20,6 +20,7 @@ from rerank.io.formats.parquet import read_records
 from rerank.io.lines import lines_in, split_lines
 from rerank.io.results import DirectionResult, read_results, write_results
 from rerank.io.run_columns import PLACES, Second, Unused, are_apart, is_counted, says_good
+from rerank.io.run_sides import item_field, query_field, rows_of_pandas
 from rerank.io.run_wrappers import (
     DISTANCES,
     ID_LISTS,
@@ -30,10 +31,11 @@ from rerank.io.run_wrappers import (
     is_one_list,
     list_of,
     lists_beside,
+    lists_of_no_query,
     says_how_good,
     unwrapped,
 )
-from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field, plain, says_rows
+from rerank.io.side_words import VIDEO_FIELDS, first_field, plain, says_rows
 from rerank.io.text_table import read_table
 from rerank.io.truths.records import as_name
 
@@ -391,20 +393,20 @@ def _judge(where: str, columns: Mapping[str, bool]) -> None:
     Raises:
         FormatError: it has none of queries, or none of items.
     """
-    query = first_field(columns, TEXT_FIELDS)
+    query = query_field(columns)
     listed = any(plain(name) in (*LISTS, *ID_LISTS) and lists for name, lists in columns.items())
-    if query is None or not (listed or _item_field(columns, query)):
+    if query is None or not (listed or item_field(columns, query)):
         raise _no_columns(where, columns)
-
-
-def _item_field(record: Iterable[Any], query: str) -> str | None:
-    """The field of a record that names the item."""
-    return first_field([k for k in record if k != query], ("galleryid", *VIDEO_FIELDS, "id"))
 
 
 def _add_json(lists: _Lists, content: Any) -> None:  # noqa: ANN401  JSON is any of six types
     if isinstance(content, list):
+        if content and all(isinstance(x, list) for x in content):
+            raise _no_queries(lists.where, content)
         _add_records(lists, content)
+        return
+    if (rows := rows_of_pandas(content)) is not None:
+        _add_records(lists, rows)
         return
     if "results" in content and isinstance(content["results"], list):
         lists.label = str(content.get("label", ""))
@@ -436,6 +438,11 @@ def _add_part(lists: _Lists, content: Any, direction: str) -> None:  # noqa: ANN
         return
     if not isinstance(content, Mapping):
         raise FormatError(f"{lists.where}: {direction} is {named([content])}; {_EXPECTED}")
+    if (key := lists_of_no_query(content)) is not None:
+        raise FormatError(
+            f"{lists.where}: {named([key])} holds {len(content[key])} lists, and nothing says of "
+            'which queries; add their names beside it as "query_ids", one for each list'
+        )
     for query, listed in content.items():
         _add_list(lists, query, listed, direction)
 
@@ -484,7 +491,7 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
         direction = record.get("direction") or ""
         if direction not in ("", *_DIRECTIONS):
             raise FormatError(f"{lists.where}: direction {named([direction])}, expected t2v or v2t")
-        query = first_field(record, TEXT_FIELDS)
+        query = query_field(record)
         if query is None:
             raise _no_columns(lists.where, record)
         nested = list_of(record)
@@ -494,7 +501,7 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
             listed = _beside(lists, record, query, nested)
             _add_list(lists, record[query], listed, direction)
         else:
-            item = _item_field(record, query)
+            item = item_field(record, query)
             if item is None:
                 raise _no_columns(lists.where, record)
             lists.counted = item if says_rows(item) else ""

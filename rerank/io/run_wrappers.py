@@ -5,8 +5,8 @@ from typing import Any
 
 from rerank.core.errors import FormatError
 from rerank.io.files import named
+from rerank.io.run_sides import query_field
 from rerank.io.side_words import (
-    TEXT_FIELDS,
     direction_of,
     first_field,
     is_text_word,
@@ -36,6 +36,12 @@ _WORDS = {
     *LISTS, "run", "runs", "rankings", "data", "lists", "records", "test", "rows", "output",
     "outputs", "result", "prediction", "retrieval", "retrievals", "response", "responses",
 }  # fmt: skip
+# What stands beside rankings and holds none.
+_BESIDE = {
+    "metric", "metrics", "figures", "measures", "eval", "evaluation", "config", "settings", "args",
+    "params", "parameters", "meta", "metadata", "info", "model", "stats", "summary", "timing",
+    "timings", "times",
+}  # fmt: skip
 _DEEP = 4
 _DIRECTIONS = {"text-video": "t2v", "video-text": "v2t"}
 
@@ -61,7 +67,9 @@ def unwrapped(content: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401  J
 
 def _unwrapped_once(content: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
     parts = [key for key, value in content.items() if _holds_queries(key, value)]
-    beside = [value for key, value in content.items() if key not in parts]
+    beside = [
+        value for key, value in content.items() if key not in parts and plain(key) not in _BESIDE
+    ]
     if not parts or any(isinstance(value, Mapping | list) and value for value in beside):
         return content
     if len(parts) == 1 and direction_of(parts[0]) == "":
@@ -80,9 +88,7 @@ def _holds_queries(key: str, value: object) -> bool:
         return (
             told
             and bool(value)
-            and all(
-                isinstance(x, Mapping) and first_field(x, TEXT_FIELDS) is not None for x in value
-            )
+            and all(isinstance(x, Mapping) and query_field(x) is not None for x in value)
         )
     if not isinstance(value, Mapping) or not value or is_one_list(value):
         return False
@@ -139,6 +145,18 @@ def lists_beside(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     called = {queries[0]: "query_id", listed[0]: "items"}
     rows = zip(*columns.values(), strict=True)
     return [{called.get(k, k): x for k, x in zip(columns, row, strict=True)} for row in rows]
+
+
+def lists_of_no_query(content: Mapping[str, Any]) -> str | None:
+    """The field of an object that holds lists of items and nothing that names their queries.
+
+    >>> lists_of_no_query({"ids": [["a"], ["b"]], "distances": [[0.1], [0.2]]})
+    'ids'
+    """
+    key = list_of(content, (list,))
+    if key is None or not content[key] or any(map(_names_queries, content)):
+        return None
+    return key if all(isinstance(x, list) for x in content[key]) else None
 
 
 def _names_queries(key: str) -> bool:
