@@ -75,8 +75,8 @@ class Container:
             attributes, by their names.
         told: an array -> numbers that are told with it and are no arrays.
         alike: all arrays as the rows of one, where each is a vector of one length, named by its id.
-        numbers: columns of a table in text that may number its rows, or say the split of each, by
-            their names; its columns of numbers are no arrays of their own.
+        numbers: columns of a table in text that may number its rows or their frames, or say the
+            split of each, by their names; its columns of numbers are no arrays of their own.
         boxed: the list that its records stand in, where that has a name.
         besides: what is no array, in words, by its name: groups without anything, numbers, text.
     """

@@ -22,6 +22,7 @@ from rerank.io.lines import lines_in, split_lines
 from rerank.io.results import DirectionResult, read_results, write_results
 from rerank.io.run_columns import PLACES, Second, Unused, are_apart, is_counted, says_good
 from rerank.io.run_lines import are_run_lines
+from rerank.io.run_sides import item_field, query_field, rows_of_pandas
 from rerank.io.run_wrappers import (
     DISTANCES,
     ID_LISTS,
@@ -33,11 +34,12 @@ from rerank.io.run_wrappers import (
     is_one_list,
     list_of,
     lists_beside,
+    lists_of_no_query,
     queries_beside,
     says_how_good,
     unwrapped,
 )
-from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, first_field, plain, refers_to_rows
+from rerank.io.side_words import VIDEO_FIELDS, first_field, plain, refers_to_rows
 from rerank.io.text_table import read_table
 from rerank.io.truths.records import as_name
 
@@ -400,21 +402,21 @@ def _judge(where: str, columns: Mapping[str, bool]) -> None:
     Raises:
         FormatError: it has none of queries, or none of items.
     """
-    query = first_field(columns, TEXT_FIELDS)
+    query = query_field(columns)
     listed = any(plain(name) in (*LISTS, *ID_LISTS) and lists for name, lists in columns.items())
-    if query is None or not (listed or _item_field(columns, query)):
+    if query is None or not (listed or item_field(columns, query)):
         raise _no_columns(where, columns)
-
-
-def _item_field(record: Iterable[Any], query: str) -> str | None:
-    """The field of a record that names the item."""
-    return first_field([k for k in record if k != query], ("galleryid", *VIDEO_FIELDS, "id"))
 
 
 def _add_json(lists: _Lists, content: Any) -> None:  # noqa: ANN401  JSON is any of six types
     content = unwrapped(content, lists.where) if isinstance(content, Mapping) else content
     if isinstance(content, list):
+        if content and all(isinstance(x, list) for x in content):
+            raise _no_queries(lists.where, content)
         _add_records(lists, content)
+        return
+    if (rows := rows_of_pandas(content)) is not None:
+        _add_records(lists, rows)
         return
     if isinstance(content.get("results"), list):
         lists.label = str(content.get("label", ""))
@@ -447,6 +449,11 @@ def _add_part(lists: _Lists, content: Any, direction: str) -> None:  # noqa: ANN
         for x in content.values()
     ):
         raise FormatError(f"{lists.where}: holds {_held(content)}; {_beside_wanted(content)}")
+    if (key := lists_of_no_query(content)) is not None:
+        raise FormatError(
+            f"{lists.where}: {named([key])} holds {len(content[key])} lists, and nothing says of "
+            'which queries; add their names beside it as "query_ids", one for each list'
+        )
     for query, listed in content.items():
         if is_no_list(listed):
             raise FormatError(
@@ -519,7 +526,7 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
         direction = record.get("direction") or ""
         if direction not in ("", *_DIRECTIONS):
             raise FormatError(f"{lists.where}: direction {named([direction])}, expected t2v or v2t")
-        query = first_field(record, TEXT_FIELDS)
+        query = query_field(record)
         if query is None and (several := lists_beside(record)):
             _add_records(lists, ({"direction": direction, **each} for each in several))
             continue
@@ -532,7 +539,7 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
             listed = _beside(lists, record, query, nested)
             _add_list(lists, record[query], listed, direction)
         else:
-            item = _item_field(record, query)
+            item = item_field(record, query)
             if item is None:
                 raise _no_columns(lists.where, record)
             lists.counted = item if refers_to_rows(item) else ""

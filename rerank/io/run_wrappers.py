@@ -5,6 +5,7 @@ from typing import Any
 
 from rerank.core.errors import FormatError
 from rerank.io.files import named
+from rerank.io.run_sides import query_field
 from rerank.io.side_words import (
     TEXT_FIELDS,
     direction_of,
@@ -35,6 +36,12 @@ RANKS = ("rank", "position", "place")
 _WORDS = {
     *LISTS, "run", "runs", "rankings", "data", "lists", "records", "test", "rows", "output",
     "outputs", "result", "prediction", "retrieval", "retrievals", "response", "responses",
+}  # fmt: skip
+# What stands beside rankings and holds none.
+_BESIDE = {
+    "metric", "metrics", "figures", "measures", "eval", "evaluation", "config", "settings", "args",
+    "params", "parameters", "meta", "metadata", "info", "model", "stats", "summary", "timing",
+    "timings", "times",
 }  # fmt: skip
 _DEEP = 4
 _DIRECTIONS = {"text-video": "t2v", "video-text": "v2t"}
@@ -67,7 +74,8 @@ def _unwrapped_once(content: Mapping[str, Any], where: str) -> Any:  # noqa: ANN
     parts = sure or parts
     beside = [
         value for key, value in content.items()
-        if key not in parts and not (isinstance(value, list) and _names_queries(key))
+        if key not in parts and plain(key) not in _BESIDE
+        and not (isinstance(value, list) and _names_queries(key))
     ]  # fmt: skip
     if not parts or (not sure and any(isinstance(x, Mapping | list) and x for x in beside)):
         return content
@@ -105,8 +113,7 @@ def _names_its_queries(value: object) -> bool:
         isinstance(value, list)
         and bool(value)
         and all(
-            isinstance(x, Mapping)
-            and (first_field(x, TEXT_FIELDS) is not None or lists_beside(x) is not None)
+            isinstance(x, Mapping) and (query_field(x) is not None or lists_beside(x) is not None)
             for x in value
         )
     )
@@ -189,6 +196,18 @@ def queries_beside(content: Mapping[str, Any]) -> str | None:
         if isinstance(value, list) and _names_queries(key) and _names_in(value)
     ]  # fmt: skip
     return found[0] if len(found) == 1 else None
+
+
+def lists_of_no_query(content: Mapping[str, Any]) -> str | None:
+    """The field of an object that holds lists of items and nothing that names their queries.
+
+    >>> lists_of_no_query({"ids": [["a"], ["b"]], "distances": [[0.1], [0.2]]})
+    'ids'
+    """
+    key = list_of(content, (list,))
+    if key is None or not content[key] or any(map(_names_queries, content)):
+        return None
+    return key if all(isinstance(x, list) for x in content[key]) else None
 
 
 def _names_queries(key: str) -> bool:

@@ -20,12 +20,12 @@ TEXT_FIELDS = (
 )  # fmt: skip
 
 VIDEO_FIELDS = (
-    "videoid", "corpusid", "itemid", "galleryid", "imageid", "docid", "documentid", "clipid",
-    "video", "vid", "image", "imagename", "videoname", "filename", "img", "imgid", "item", "doc",
-    "passageid", "pid", "videopath", "imagepath", "path", "ytid", "youtubeid", "audio", "audioid",
-    "targetid", "target", "clip", "productid", "product", "sku", "asin", "gold", "goldid",
-    "positive", "positiveid", "videoidx", "videoindex", "imageidx", "imageindex", "itemidx",
-    "itemindex", "videorow", "imagerow", "itemrow",
+    "videoid", "corpusid", "itemid", "galleryid", "imageid", "docid", "docno", "documentid",
+    "clipid", "video", "vid", "image", "imagename", "videoname", "filename", "img", "imgid", "item",
+    "doc", "passageid", "pid", "videopath", "imagepath", "path", "ytid", "youtubeid", "audio",
+    "audioid", "targetid", "target", "clip", "productid", "product", "sku", "asin", "gold",
+    "goldid", "positive", "positiveid", "videoidx", "videoindex", "imageidx", "imageindex",
+    "itemidx", "itemindex", "videorow", "imagerow", "itemrow",
 )  # fmt: skip
 
 # Lists of the videos of one text.
@@ -282,13 +282,22 @@ def is_text_word(name: str) -> bool:
     return re.fullmatch(_TEXT_WORD + _COLUMN, plain(name)) is not None
 
 
+def is_video_word(name: str) -> bool:
+    """Whether a list or a column is called as items are.
+
+    >>> is_video_word("images"), is_video_word("clip_id"), is_video_word("queries")
+    (True, True, False)
+    """
+    return said_by_words("text", name) == "text-video"
+
+
 def names_one_side(name: str) -> bool:
     """Whether a column is called as the ids of one side are.
 
     >>> names_one_side("vid"), names_one_side("qid"), names_one_side("video_length")
     (True, True, False)
     """
-    if is_text_word(name) or said_by_words("text", name) == "text-video":
+    if is_text_word(name) or is_video_word(name):
         return True
     ids = plain(name).endswith(("id", "idx", "index"))
     return ids and plain(name) in (*TEXT_FIELDS, *VIDEO_FIELDS)
@@ -364,7 +373,7 @@ def sounds_like(name: str) -> str:
     ['texts', 'videos', 'videos', '']
     """
     words = "texts" if is_text_word(name) else ""
-    videos = "videos" if said_by_words("text", name) == "text-video" else ""
+    videos = "videos" if is_video_word(name) else ""
     return side_of_ids(name) or words or videos
 
 

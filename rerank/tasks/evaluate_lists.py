@@ -19,6 +19,7 @@ from rerank.io.truths.pair_splits import ALL
 from rerank.metrics.figures import DEFAULT, Figure, find_all
 from rerank.metrics.judge import Judgement, judge
 from rerank.tasks.judged import Judged
+from rerank.tasks.list_names import as_named
 
 # How many places figures without a number behind an @ look at.
 _DEPTHS = {"RSum": 10, "geo": 10}
@@ -55,7 +56,8 @@ def judge_lists(
     labels: dict[str, str] = {}
     notes: list[str] = []
     truth: io.GroundTruth | None = None
-    for lists in io.read_rankings(results):
+    for stored in io.read_rankings(results):
+        lists = as_named(gt, stored)
         seen = _orient(gt, lists, said)
         notes += _without_list(gt, results, seen.without, allowed=allow_unjudged)
         texts, videos = lists.query_ids, seen.gallery

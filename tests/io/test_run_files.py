@@ -572,6 +572,65 @@ def test_lists_of_nobody_knows_which_query_are_refused(tmp_path, content, what):
         read_rankings(path)
 
 
+SIDES = [("text", "video"), ("caption", "image"), ("qid", "docno"), ("sentence", "clips"),
+         ("queries", "gallery"), ("texts", "videos"), ("text_name", "video_name")]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "json", "jsonl", "columns", "split"])
+@pytest.mark.parametrize("sides", SIDES)
+def test_a_table_names_its_sides_as_ground_truths_do(tmp_path, sides, kind):
+    names = (*sides, "score")
+    rows = [dict(zip(names, row, strict=True)) for row in reversed(ROWS)]
+    path = tmp_path / f"run.{kind}"
+    if kind == "parquet":
+        pa = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pa.Table.from_pylist(rows), path)
+    elif kind in ("csv", "tsv"):
+        lines = [names, *(row.values() for row in rows)]
+        path.write_text("\n".join((",\t"[kind == "tsv"]).join(map(str, line)) for line in lines))
+    elif kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        numbered = {name: {str(i): row[name] for i, row in enumerate(rows)} for name in names}
+        table = {"columns": names, "data": [list(row.values()) for row in rows]}
+        made = {"json": rows, "columns": numbered, "split": table}[kind]
+        path.with_suffix(".json").write_text(json.dumps(made))
+        path = path.with_suffix(".json")
+    found = read_rankings(path)[0]
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+
+
+def test_a_text_beside_an_id_is_that_of_an_item(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps([{"text": "a red car", "id": "v1", "score": 0.5}]))
+    with pytest.raises(FormatError, match="its fields are 'text', 'id', 'score'"):
+        read_rankings(path)
+
+
+@pytest.mark.parametrize("beside", ["metrics", "config", "Evaluation"])
+def test_a_run_in_a_word_is_read_whatever_is_said_beside_it(tmp_path, beside):
+    path = tmp_path / "run.json"
+    inside = {q: {i: s for p, i, s in ROWS if p == q} for q in WANT}
+    path.write_text(json.dumps({"run": inside, beside: {"R@1": 0.5, "t2v": {"R@5": 1}}}))
+    found = read_rankings(path)[0]
+    assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+
+
+def test_an_answer_of_a_store_without_queries_is_told_how_to_name_them(tmp_path):
+    path = tmp_path / "run.json"
+    answer = {
+        "ids": list(WANT.values()),
+        "distances": [[1 - s for s in x] for x in SCORES.values()],
+    }
+    for odd in (answer, {**answer, "documents": None, "metadatas": None}):
+        path.write_text(json.dumps(odd))
+        with pytest.raises(FormatError, match=r"'ids' holds 2 lists.*add .* as \"query_ids\""):
+            read_rankings(path)
+        path.write_text(json.dumps({**odd, "query_ids": list(WANT)}))
+        found = read_rankings(path)[0]
+        assert dict(zip(found.query_ids, found.items, strict=True)) == WANT
+
+
 ODD = (None, True, 0, -3, 2.5, 10**30, "", " ", "q1", "v1", "test", "a red car", [], {}, [[]])
 KEYS = (
     "results", "queries", "t2v", "hits", "query_id", "video_id", "id", "score", "rank", "pos", "q1",

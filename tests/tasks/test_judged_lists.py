@@ -192,3 +192,33 @@ def test_eval_names_a_number_that_may_mean_not_scored(work, tmp_path, fill, said
     notes = " ".join(judge_raw(**raw, scores_are=said).notes)
     assert f"{fill} stands in {100 * gone.mean():.3g} % of the pairs" in notes
     assert "stands in" not in " ".join(judge_raw(**raw, scores_are=said, unscored="none").notes)
+
+
+@pytest.mark.parametrize("side", ["t2v", "v2t"])
+@pytest.mark.parametrize("ending", ["{}.mp4", "clips/{}.mp4"])
+@pytest.mark.parametrize("where", ["run", "gt"])
+def test_names_that_fit_without_endings_and_folders_are_matched_so(work, side, ending, where):
+    run = json.loads(run_of(work, "plain.json", 10, side).read_text())
+    gt = json.loads((work / "gt.json").read_text())
+    want = judge_lists(work / "gt.json", work / "plain.json").after[side].table()
+    if where == "gt":
+        gt = {text: ending.format(video) for text, video in gt.items()}
+    elif side == "v2t":
+        run = {ending.format(video): found for video, found in run.items()}
+    else:
+        run = {q: {ending.format(v): s for v, s in found.items()} for q, found in run.items()}
+    io.write_json(work / "ended.json", run)
+    io.write_json(work / "ended_gt.json", gt)
+    found = judge_lists(work / "ended_gt.json", work / "ended.json")
+    assert found.after[side].table() == pytest.approx(want, nan_ok=True)
+    said = "folders and file endings" if "/" in ending else "file endings"
+    assert any(f"without {said}" in note for note in found.notes)
+
+
+def test_names_that_would_be_one_are_left_as_they_are(work):
+    run = json.loads(run_of(work, "plain.json", 10).read_text())
+    twice = {q: {f"{v}.{kind}": 1 for v in list(x)[:2] for kind in ("mp4", "avi")}
+             for q, x in run.items()}  # fmt: skip
+    io.write_json(work / "twice.json", twice)
+    notes = judge_lists(work / "gt.json", work / "twice.json").notes
+    assert any("none of its items" in note for note in notes)

@@ -18,6 +18,7 @@ from rerank.io.container import ID_NAMES, MORE_ID_NAMES, Container
 from rerank.io.field import Field
 from rerank.io.files import named
 from rerank.io.formats.registry import file_format
+from rerank.io.frames.meanings import is_frame_number
 from rerank.io.number_columns import counted, torn, vectors_among
 from rerank.io.place_names import says_places
 from rerank.io.several_vectors import tells_vectors_apart
@@ -29,6 +30,10 @@ from rerank.io.text_table import Piece, Rows, TextTable, is_number, open_table
 _COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
 # Fewer numbers in a cell are no vector for certain.
 _FEW = 8
+# What numbers beside vectors may say of the rows, by their names.
+_SAYS_OF_ROWS = (
+    says_places, is_named_like_splits, word_of_flags, is_frame_number, tells_vectors_apart,
+)  # fmt: skip
 _ID_NAMES = {name for tier in (ID_NAMES, *MORE_ID_NAMES) for name in tier}
 
 
@@ -100,10 +105,7 @@ def open_csv(path: Path) -> Iterator[Container]:
         name: columns.matrix([place], f"{path}: column {named([name])}")
         for place, name in enumerate(header)
         if place in gathered
-        and (
-            says_places(name) or is_named_like_splits(name) or word_of_flags(name)
-            or tells_vectors_apart(name)
-        )
+        and any(says(name) for says in _SAYS_OF_ROWS)
     }  # fmt: skip
     if numbered is not None:
         numbering[header[0]] = numbered

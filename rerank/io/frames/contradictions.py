@@ -1,4 +1,4 @@
-"""Two arrays that say which frames count, and say it differently."""
+"""Two arrays that say which frames count differently; or one, and padding by its values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from rerank.core.errors import FormatError
 from rerank.io.field import Field
 from rerank.io.frames.mask_shapes import zeros_outside
 from rerank.io.frames.meanings import Meaning, is_of_words
+from rerank.io.frames.one_number import is_blank
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,8 @@ def agreed(sources: Sequence[Source], cube: Field, side: str) -> np.ndarray:
     Raises:
         FormatError: two that differ where there are frames.
     """
-    first, *others = sources
+    # A count that leaves nothing out may be that of whole videos.
+    first, *others = sorted(sources, key=lambda x: x.meaning != "mask" and bool(x.there.all()))
     for other in others:
         # Tokens are those of a text that stands beside these frames.
         if side != "texts" and is_of_words(other.name) != is_of_words(first.name):
@@ -55,6 +57,39 @@ def agreed(sources: Sequence[Source], cube: Field, side: str) -> np.ndarray:
             f"{cube.shape[1]} frames of row {row}; leave the one that is wrong out of this file"
         )
     return first.there
+
+
+def refuse_swapped(frames: np.ndarray, there: np.ndarray, where: str, said: Sequence[str]) -> None:
+    """Refuse what keeps padding at an end of an item and leaves out frames that are none.
+
+    Padding is what `one_number.is_blank` says. Lengths do so where padding stands in front.
+
+    Args:
+        frames: (f, d) of one item.
+        there: (f,) which of them are kept.
+        where: the file and the item.
+        said: the arrays that say it, in words.
+
+    Raises:
+        FormatError: it does.
+    """
+    if there.all():
+        return
+    blank = is_blank(frames)
+    real = np.flatnonzero(~blank)
+    if not len(real):
+        return
+    ends = np.ones(len(blank), bool)
+    ends[real[0] : real[-1] + 1] = False
+    kept, left = np.flatnonzero(ends & there), int((~blank & ~there).sum())
+    if len(kept) and left:
+        way, name = "start" if kept[0] < real[0] else "end", " and ".join(said)
+        raise FormatError(
+            f"{where}: its frames at the {way} are {frames[kept[0], 0]:g} throughout, as padding "
+            f"is; {name} keeps {len(kept)} of these and leaves out {left} of the others; leave "
+            f"{name} out of this file if that is padding, or store a 'mask' with 1 for a frame "
+            "that counts"
+        )
 
 
 def _differ(one: Source, other: Source, cube: Field) -> bool:

@@ -14,7 +14,12 @@ from rerank.io.frames.contradictions import Source, agreed
 from rerank.io.frames.doubts import ask, ask_by_values, ask_of_bounds
 from rerank.io.frames.mask_shapes import fits, numbers_of, zeros_outside
 from rerank.io.frames.mask_values import is_added, kept_by, refuse_values
-from rerank.io.frames.meanings import Meaning, meaning_of, says_number_of_padding
+from rerank.io.frames.meanings import (
+    Meaning,
+    counts_of_videos,
+    meaning_of,
+    says_number_of_padding,
+)
 
 _SURE: tuple[Meaning, ...] = ("mask", "lengths", "padding")
 
@@ -56,6 +61,19 @@ def frames_there(cube: Field, beside: Mapping[str, Field]) -> np.ndarray | None:
         if name not in asked:
             ask_by_values(name, found, cube)
     return None
+
+
+def named_sure(beside: Mapping[str, Field], n: int, frames: int) -> list[str]:
+    """Arrays that say, by their names, which of (n, frames) count; in words."""
+
+    def does(name: str, found: Field) -> bool:
+        meaning = meaning_of(name)
+        fit = fits(found, meaning, n, frames) or fits(found, "lengths", n, frames)
+        return meaning in _SURE and fit
+
+    return [
+        found.where.rpartition(": ")[2] for name, found in beside.items() if does(name, found)
+    ] or ["what lies beside it"]
 
 
 def of_these_frames(item: Field, beside: Mapping[str, Field], side: str) -> dict[str, Field]:
@@ -110,7 +128,9 @@ def _sure(of_side: Mapping[str, Field], cube: Field, side: str) -> list[Source]:
     def add(name: str, wanted: Meaning, *, strict: bool = False) -> None:
         found = of_side[name]
         if strict and not sources:
-            there = _strictly(found, cube, masks=wanted == "mask")
+            there = None
+            if not (counts_of_videos(name) and _of_whole_videos(found, n, frames)):
+                there = _strictly(found, cube, masks=wanted == "mask")
         else:
             there = _taken(name, found, wanted, cube) if fits(found, wanted, n, frames) else None
         if there is not None:
@@ -135,6 +155,13 @@ def _sure(of_side: Mapping[str, Field], cube: Field, side: str) -> list[Source]:
             if side or side_in(name) != "texts":
                 add(name, wanted)
     return sources
+
+
+def _of_whole_videos(found: Field, n: int, frames: int) -> bool:
+    """Whether numbers of all items are of more frames than are kept; one does not show it."""
+    if n < 2 or not fits(found, "lengths", n, frames):
+        return False
+    return bool((numbers_of(found) >= frames).all() and (numbers_of(found) > frames).any())
 
 
 def _strictly(found: Field, cube: Field, *, masks: bool) -> np.ndarray:

@@ -18,6 +18,7 @@ from rerank.io.frames.mask_values import is_added, is_flags, kept_by
 from rerank.io.frames.masks import says_something
 from rerank.io.frames.meanings import (
     NUMBER_OF_PADDING,
+    counts_of_videos,
     end_of,
     is_something_else,
     is_weight,
@@ -150,6 +151,8 @@ def take(
     Raises:
         FormatError: it may say something else.
     """
+    if counts_of_videos(name) and _of_whole_videos(held, items):
+        return
     numbers = meaning_of(name) == "padding" and all(map(_is_number, held.values()))
     if numbers and not says_number_of_padding(name) and len(held) == len(items):
         if all(np.isin(numbers_of(found), (0, 1)).all() for found in held.values()):
@@ -194,6 +197,14 @@ def _end_in_blanks(held: Mapping[str, Field], items: Mapping[str, Field]) -> boo
     values = [numbers_of(found) for found in held.values()]
     flags = kept_by(np.concatenate(values)) is not None
     return not flags and behind_blanks(values) is not None
+
+
+def _of_whole_videos(held: Mapping[str, Field], items: Mapping[str, Field]) -> bool:
+    """Whether numbers are of as many frames as every item has, or more."""
+    if not all(map(_is_number, held.values())):
+        return False
+    counts = [(numbers_of(x).reshape(-1)[0], _frames(items[i])) for i, x in held.items()]
+    return all(count >= frames for count, frames in counts)
 
 
 def _is_number(found: Field) -> bool:

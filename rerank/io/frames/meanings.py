@@ -43,6 +43,8 @@ _BOUNDS = {"starts": "ends", "start": "end", "begin": "end", "first": "last", "f
 # How the last frame that counts is called, and what a place is called.
 _LAST = {"last", "final", "eos", "eot", "stop", "end", "ends", "max"}
 _AT = {"idx", "index", "indices", "pos", "position", "positions", "place"}
+# What one of several rows of an item is called.
+_PARTS = {"frame", "clip", "segment", "shot", "chunk", "window"}
 _OF_WORDS = {"text", "txt", "caption", "query", "sentence", "sen", "token", "tokens"}
 # What numbers beside frames are called that say nothing of frames.
 _SOMETHING_ELSE = _OTHER_COUNTS | {
@@ -193,6 +195,25 @@ def is_place(name: str) -> bool:
     said = set(words_in(name))
     frames = _OF_FRAMES - _OTHER_COUNTS - _SOMETHING_ELSE
     return bool(said & (_PLACES - {"row"})) and said <= _PLACES | frames
+
+
+def counts_of_videos(name: str) -> bool:
+    """Whether numbers are called counts of frames, which may be those of whole videos.
+
+    >>> [counts_of_videos(name) for name in ("num_frames", "frame_counts", "lengths")]
+    [True, True, False]
+    """
+    return meaning_of(name) == "lengths" and bool(_COUNT_WORDS & set(words_in(name)))
+
+
+def is_frame_number(name: str) -> bool:
+    """Whether numbers, one for each row, are called the place of a frame among those of its item.
+
+    >>> is_frame_number("frame"), is_frame_number("frame_idx"), is_frame_number("num_frames")
+    (True, True, False)
+    """
+    said = set(words_in(name))
+    return bool(said & _PARTS) and said <= _PARTS | _AT | {"id", "no", "num", "number", "video"}
 
 
 def is_weight(name: str) -> bool:

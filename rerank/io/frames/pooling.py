@@ -2,7 +2,7 @@
 
 Frames are normalised first, as CLIP4Clip does (Luo et al., 2021, `_mean_pooling_for_similarity`),
 unless they are to be pooled as stored. Padded frames take no part: those that a mask or a length
-leaves out, and those of zeros.
+leaves out, those of zeros, and those of one other number throughout.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +15,10 @@ from rerank.core.errors import FormatError
 from rerank.core.wording import option
 from rerank.io.field import MAX_RATIO, Field, afford, check_matrix, read_array, rows_per_block
 from rerank.io.files import foreign, named
+from rerank.io.frames.contradictions import refuse_swapped
 from rerank.io.frames.mask_shapes import as_cube
-from rerank.io.frames.masks import frames_there, says_something
+from rerank.io.frames.masks import frames_there, named_sure, says_something
+from rerank.io.frames.one_number import Padding, of_one_number
 
 
 def how_to_pool() -> str:
@@ -40,37 +42,76 @@ class Pooling:
     how: str = "mean"
     raw: bool = False
 
-    def of(self, parts: Iterator[np.ndarray], width: int, where: str) -> np.ndarray:
+    def of(
+        self,
+        parts: Iterator[np.ndarray],
+        width: int,
+        where: str,
+        padding: Padding | None = None,
+    ) -> np.ndarray:
         """One row (1, d) of frames that come in blocks (f, d); frames of zeros are padding.
 
         >>> x = np.array([[3.0, 0], [0, 4], [0, 0]])
         >>> Pooling("mean").of(iter([x]), 2, "x"), Pooling("max", raw=True).of(iter([x]), 2, "x")
         (array([[0.5, 0.5]]), array([[3., 4.]]))
 
+        Args:
+            parts: blocks of the frames of one item.
+            width: d.
+            where: the file and the item, for messages.
+            padding: what other items of the array showed.
+
         Raises:
             FormatError: no frame is there.
         """
-        total = np.zeros(width)
-        if self.how == "max":
-            total -= np.inf
-        count = 0
+        usual, alike = _Pooled(self.how, width), _Pooled(self.how, width)
+        numbers: set[float] = set()
         for part in parts:
             block = part.astype(np.float64)
             norms = np.linalg.norm(block, axis=1, keepdims=True)
-            # A frame of NaN has no norm above zero and is none of padding: it is refused later.
-            there = ~(norms[:, 0] == 0)
+            there = norms[:, 0] != 0
             block = block[there]
+            one = of_one_number(block)
+            numbers |= set(block[one, 0].tolist())
             if not self.raw:
                 with np.errstate(invalid="ignore"):
                     block /= norms[there]
-            count += len(block)
-            if self.how == "max":
-                total = np.maximum(total, block.max(axis=0, initial=-np.inf))
-            else:
-                total += block.sum(axis=0)
-        if not count:
+            alike.add(block[one])
+            usual.add(block[~one])
+        padding = Padding() if padding is None else padding
+        if alike.count and not padding.is_left_out(numbers, others=usual.count, where=where):
+            usual.join(alike)
+        elif usual.count:
+            padding.saw_frames()
+        if not usual.count:
             raise FormatError(f"{where}: has no frames, or only padding; leave the item out")
-        return (total if self.how == "max" else total / count)[None, :]
+        return usual.row()
+
+
+class _Pooled:
+    """Frames on their way to one vector."""
+
+    def __init__(self, how: str, width: int) -> None:
+        self.how = how
+        self.count = 0
+        self.total = np.full(width, -np.inf if how == "max" else 0.0)
+
+    def add(self, block: np.ndarray) -> None:
+        """Frames (f, d)."""
+        self.count += len(block)
+        if self.how == "max":
+            self.total = np.maximum(self.total, block.max(axis=0, initial=-np.inf))
+        else:
+            self.total += block.sum(axis=0)
+
+    def join(self, other: "_Pooled") -> None:
+        """The frames of another as well."""
+        self.add(other.total[None, :])
+        self.count += other.count - 1
+
+    def row(self) -> np.ndarray:
+        """(1, d)."""
+        return (self.total if self.how == "max" else self.total / self.count)[None, :]
 
 
 def pooling(pool: str | None, *, raw: bool, where: str) -> Pooling | None:
@@ -109,10 +150,13 @@ def pooled_offsets(frames: Field, offsets: Field, ids: tuple[str, ...], pooling:
             "the item out"
         )
 
+    padding = Padding()
+
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         for row in range(start, stop):
             parts = _frames_between(frames, int(ends[row]), int(ends[row + 1]))
-            yield pooling.of(parts, frames.shape[1], f"{frames.where}: item {named([ids[row]])}")
+            where = f"{frames.where}: item {named([ids[row]])}"
+            yield pooling.of(parts, frames.shape[1], where, padding)
 
     return Field(frames.where, (len(ids), frames.shape[1]), frames.dtype, blocks, frames.check)
 
@@ -137,6 +181,7 @@ def pooled_cube(cube: Field, beside: Mapping[str, Field], pooling: Pooling | Non
         )
     afford(8 * frames * width, cube.where, what="a single item")
     mask = None if pooling is None else frames_there(cube, beside)
+    padding = Padding()
 
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         row = start
@@ -146,8 +191,11 @@ def pooled_cube(cube: Field, beside: Mapping[str, Field], pooling: Pooling | Non
                 row += len(block)
                 continue
             for item in block:
-                there = item if mask is None else item[mask[row]]
-                yield pooling.of(iter([there]), width, f"{cube.where}: row {row}")
+                where, there = f"{cube.where}: row {row}", item
+                if mask is not None:
+                    refuse_swapped(item, mask[row], where, named_sure(beside, n, frames))
+                    there = item[mask[row]]
+                yield pooling.of(iter([there]), width, where, padding)
                 row += 1
 
     return Field(cube.where, (n, width), cube.dtype, blocks, cube.check)
@@ -205,12 +253,15 @@ def stacked(
     # Where some have several frames, a single one is a frame as well.
     framed = pooling is not None and has_frames([item.shape for _, item in items])
 
+    padding = Padding()
+
     def row(item_id: str, item: Field) -> np.ndarray:
         if framed and pooling is not None:
             parts = _frames_between(item, 0, item.shape[0])
             if said := (beside or {}).get(item_id):
-                parts = _kept(parts, frames_there(as_cube(item), said))
-            return pooling.of(parts, width, item.where)
+                there = frames_there(as_cube(item), said)
+                parts = _kept(parts, there, item.where, named_sure(said, 1, item.shape[0]))
+            return pooling.of(parts, width, item.where, padding)
         return np.concatenate(list(item.blocks(0, item.shape[0]))).reshape(1, width)
 
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
@@ -251,12 +302,16 @@ def _flat(item: Field) -> Field:
     return Field(item.where, (rows, width), item.dtype, blocks, item.check, odd=item.odd)
 
 
-def _kept(parts: Iterator[np.ndarray], there: np.ndarray | None) -> Iterator[np.ndarray]:
+def _kept(
+    parts: Iterator[np.ndarray], there: np.ndarray | None, where: str, said: Sequence[str]
+) -> Iterator[np.ndarray]:
     """Frames of one item that are there."""
-    at = 0
-    for part in parts:
-        yield part if there is None else part[there[0, at : at + len(part)]]
-        at += len(part)
+    if there is None:
+        yield from parts
+        return
+    frames = np.concatenate(list(parts))
+    refuse_swapped(frames, there[0], where, said)
+    yield frames[there[0]]
 
 
 def _frames_between(frames: Field, start: int, stop: int) -> Iterator[np.ndarray]:

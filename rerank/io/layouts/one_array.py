@@ -11,14 +11,17 @@ from rerank.io.frames.pooling import one_matrix, pooled_cube
 from rerank.io.frames.side_files import of_side_files
 from rerank.io.frames.told_with import beside_rows
 from rerank.io.given_ids import check_given_ids
+from rerank.io.ids import check_unique
 from rerank.io.layouts.array_shapes import depth_of
 from rerank.io.layouts.divided_frames import frames_of_fewer_items
 from rerank.io.layouts.group_names import fields_below
 from rerank.io.layouts.odd_columns import ask_of_odd_columns
+from rerank.io.layouts.repeated_ids import frames_by_repeated_ids
 from rerank.io.layouts.row_ids import (
     ids_if_they_fit,
     ids_of_own_side,
     ids_of_rows,
+    names_of_rows,
     refuse_without_ids,
 )
 from rerank.io.layouts.wanted import Wanted
@@ -52,7 +55,12 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
         return framed
     found = None
     if not wanted.force_rows:
-        found = ids_of_rows(container, siblings, item, wanted)
+        names = names_of_rows(container, siblings, item, wanted)
+        if names is not None:
+            if framed := frames_by_repeated_ids(container, siblings, item, names, wanted):
+                return framed
+            check_unique(names.ids, names.where)
+            found = names.ids, names.groups
         if found is None and folder:
             found = ids_of_rows(container, container.fields, item, wanted)
         found = found or ids_of_own_side(siblings, item, wanted)

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
@@ -28,13 +29,39 @@ from rerank.io.side_words import side_of_ids, sounds_like
 Ids = tuple[tuple[str, ...], tuple[str, ...] | None]
 
 
+@dataclass(frozen=True)
+class Named:
+    """What names rows, as it is stored: a name may come again.
+
+    Attributes:
+        ids: as many as there are rows.
+        where: what they were read from.
+        groups: the group of every row, where a file says it.
+    """
+
+    ids: tuple[str, ...]
+    where: str
+    groups: tuple[str, ...] | None
+
+
 def ids_of_rows(
     container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
 ) -> Ids | None:
     """Ids and groups: those that were given, those in the file, those in a side-car."""
+    found = names_of_rows(container, siblings, item, wanted)
+    if found is None:
+        return None
+    check_unique(found.ids, found.where)
+    return found.ids, found.groups
+
+
+def names_of_rows(
+    container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
+) -> Named | None:
+    """What `ids_of_rows` checks for names that come again."""
     groups = siblings.get("group_ids")
     if wanted.ids is not None:
-        return named_rows(wanted.ids, item, wanted.ids_from), groups_of_rows(groups, item)
+        return _named(wanted.ids, item, wanted.ids_from, groups)
     if wanted.id_column is not None:
         elsewhere = {**container.numbers, **container.fields}.get(wanted.id_column)
         field = siblings.get(wanted.id_column.strip("/"), elsewhere)
@@ -42,7 +69,7 @@ def ids_of_rows(
             raise FormatError(
                 f"{container.path}: there is no {wanted.id_column!r}; it holds {contents(siblings)}"
             )
-        return named_rows(read_ids(field), item, field.where), groups_of_rows(groups, item)
+        return _named(read_ids(field), item, field.where, groups)
     other_side = _of_the_other_side(siblings, item, wanted, container.id_names)
     tiers = [
         [
@@ -68,7 +95,13 @@ def ids_of_rows(
     ids, labels = read_sidecar(side)
     if labels is not None:
         check_count(labels, item.shape[0], str(side), item.where)
-    return named_rows(ids, item, str(side)), labels
+    check_count(ids, item.shape[0], str(side), item.where)
+    return Named(ids, str(side), labels)
+
+
+def _named(ids: tuple[str, ...], item: Field, where: str, groups: Field | None) -> Named:
+    check_count(ids, item.shape[0], where, item.where)
+    return Named(ids, where, groups_of_rows(groups, item))
 
 
 def ids_of_own_side(siblings: Mapping[str, Field], item: Field, wanted: Wanted) -> Ids | None:
@@ -125,12 +158,12 @@ def ids_if_they_fit(
         return None
 
 
-def _told_with(container: Container, item: Field, groups: Field | None) -> Ids | None:
+def _told_with(container: Container, item: Field, groups: Field | None) -> Named | None:
     """Ids of attributes or metadata, where the array is read as it is stored."""
     for name, found in container.attached(item).items():
         count = max(found.shape, default=0)
         if is_list(found) and count == item.shape[0]:
-            return named_rows(read_ids(found), item, found.where), groups_of_rows(groups, item)
+            return _named(read_ids(found), item, found.where, groups)
         # Under other names there may be those of the columns, or of anything.
         if name.endswith("ids") and found.shape:
             check_count([""] * count, item.shape[0], found.where, item.where)
@@ -157,7 +190,7 @@ def _choose_ids(
     item: Field,
     wanted: Wanted,
     container: Container,
-) -> Ids:
+) -> Named:
     """The one array of ids; of several only those that name every row once can be it."""
     usable = [
         name
@@ -183,7 +216,7 @@ def _choose_ids(
         )
     name = next(iter(unique or lists))
     groups = siblings.get("group_ids")
-    return named_rows(lists[name], item, siblings[name].where), groups_of_rows(groups, item)
+    return _named(lists[name], item, siblings[name].where, groups)
 
 
 def groups_of_rows(groups: Field | None, rows: Field) -> tuple[str, ...] | None:

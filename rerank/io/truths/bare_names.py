@@ -49,6 +49,10 @@ def barest(name: str) -> str:
     return bare(without_folder(name) or name)
 
 
+# What may be left out of names, for those that fit in no other way.
+CHANGES = ((bare, "file endings"), (barest, "folders and file endings"))
+
+
 def stem_of(name: str) -> str:
     """What a name says without a number at its end and the ending of a file.
 

@@ -15,14 +15,12 @@ from rerank.core.wording import either, option
 from rerank.io.files import PathLike, as_path, named, to_json, write_text
 from rerank.io.ids import check_unique
 from rerank.io.place_names import in_other_order
-from rerank.io.truths.bare_names import bare, barest, renamed, stem_of
+from rerank.io.truths.bare_names import CHANGES, renamed, stem_of
 from rerank.io.truths.forms import readings_of
 from rerank.io.truths.pair_splits import Decision, UnfitError, Wanted, first_of_splits, of_one_split
 from rerank.io.truths.records import BY_CAPTION as _BY_CAPTION
 from rerank.io.truths.records import Pair, Reading, renamed_reading
 
-# What may be left out of names, for those that fit in no other way.
-_CHANGES = ((bare, "file endings"), (barest, "folders and file endings"))
 # So many pairs tell one reading from another.
 _SAMPLE = 20_000
 # And so many where only a reading with many pairs that fit is looked for: so many of them are seen.
@@ -221,7 +219,7 @@ def read_ground_truth(
     try:
         found = fitting(texts, videos, None)
     except UnfitError:
-        for change, without in _CHANGES:
+        for change, without in CHANGES:
             named_so = renamed(texts, change), renamed(videos, change)
             if named_so == (None, None):
                 continue
