@@ -409,14 +409,13 @@ def _judge(where: str, columns: Mapping[str, bool]) -> None:
 
 
 def _add_json(lists: _Lists, content: Any) -> None:  # noqa: ANN401  JSON is any of six types
-    content = unwrapped(content, lists.where) if isinstance(content, Mapping) else content
+    if isinstance(content, Mapping):
+        rows = rows_of_pandas(content)
+        content = unwrapped(content, lists.where) if rows is None else rows
     if isinstance(content, list):
         if content and all(isinstance(x, list) for x in content):
-            raise _no_queries(lists.where, content)
+            raise _no_queries(lists.where, {"": content}, "")
         _add_records(lists, content)
-        return
-    if (rows := rows_of_pandas(content)) is not None:
-        _add_records(lists, rows)
         return
     if isinstance(content.get("results"), list):
         lists.label = str(content.get("label", ""))
