@@ -526,7 +526,8 @@ def _add_records(lists: _Lists, records: Iterable[Any]) -> None:
         if direction not in ("", *_DIRECTIONS):
             raise FormatError(f"{lists.where}: direction {named([direction])}, expected t2v or v2t")
         query = query_field(record)
-        if query is None and (several := lists_beside(record)):
+        named_one = query is not None and not isinstance(record[query], list)
+        if not named_one and (several := lists_beside(record)):
             _add_records(lists, ({"direction": direction, **each} for each in several))
             continue
         if query is None:
