@@ -15,7 +15,14 @@ import torch
 from torch import Tensor
 
 from rerank.core.errors import RerankError
-from rerank.core.handed import array_conversion, conversion, is_table, readable, table_conversion
+from rerank.core.handed import (
+    array_conversion,
+    conversion,
+    is_table,
+    of_nullable,
+    readable,
+    table_conversion,
+)
 from rerank.core.wording import option
 
 ArrayLike: TypeAlias = np.ndarray | Tensor
@@ -63,7 +70,7 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool
     if not isinstance(x, np.ndarray | Tensor):
         x = _as_array(x, what)
     if isinstance(x, np.ndarray):
-        x = _of_numpy(x, what, scores=what in _OF_SCORES)
+        x = _of_numpy(x, what)
     else:
         x = readable(x, what, scores=what in _OF_SCORES)
     if x.is_floating_point() and x.dtype not in _REAL:
@@ -86,13 +93,17 @@ def as_matrix(x: ArrayLike, what: str, *, keep_half: bool = False, no_rows: bool
     return x
 
 
-def _of_numpy(x: np.ndarray, what: str, *, scores: bool) -> Tensor:
-    """A tensor over an array of floats, of which byte order and strides may be any."""
-    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
-        fill = "-np.inf" if scores else "0"
+def _refuse_masked(x: object, what: str, way: str) -> None:
+    if isinstance(x, np.ma.MaskedArray | np.ma.core.MaskedConstant) and np.ma.is_masked(x):
+        fill = "-np.inf" if what in _OF_SCORES else "0"
         raise RerankError(
-            f"{what}: got a masked array with masked values; fill them: x.filled({fill})"
+            f"{what}: got a masked array with masked values; fill them: {way.format(fill)}"
         )
+
+
+def _of_numpy(x: np.ndarray, what: str) -> Tensor:
+    """A tensor over an array of floats, of which byte order and strides may be any."""
+    _refuse_masked(x, what, "x.filled({})")
     if not x.dtype.isnative or any(stride < 0 for stride in x.strides):
         x = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
     if x.dtype in (np.dtype("u2"), np.dtype("V2")):
@@ -166,6 +177,7 @@ def _as_array(x: object, what: str) -> np.ndarray:
 
 def _row(row: object, what: str) -> object:
     """A row of a list, as numpy reads it."""
+    _refuse_masked(row, what, "numpy.ma.stack(x).filled({})")
     if isinstance(row, Tensor):
         row = readable(row, what)
         if row.dtype.is_complex:
@@ -180,6 +192,8 @@ def _of_table(made: np.ndarray, table: object, what: str) -> np.ndarray:
     """What numpy made of a table; what is no matrix of floats is refused in the table's words."""
     if made.dtype.kind == "f" or not is_table(table):
         return made
+    if (floats := of_nullable(table)) is not None:
+        return floats
     way = table_conversion(table)
     raise RerankError(
         f"{what}: got a {type(table).__name__} of dtype {made.dtype}, expected real floating "

@@ -201,6 +201,25 @@ def is_table(anything: object) -> bool:
     return type(anything).__module__.partition(".")[0] in ("pandas", "polars")
 
 
+def of_nullable(table: Any) -> np.ndarray | None:  # noqa: ANN401  pandas or polars
+    """Floats of a frame of pandas whose types could say that some are missing, and none is.
+
+    None for any other table: numpy makes objects of `Float32` and `float32[pyarrow]`.
+    """
+    if not hasattr(table, "columns") or type(table).__module__.partition(".")[0] != "pandas":
+        return None
+    kinds = [str(kind).lower() for kind in table.dtypes]
+    if not kinds or not all(kind.startswith(_FLOATS) for kind in kinds):
+        return None
+    if bool(table.isna().to_numpy().any()):
+        return None
+    wide = any("64" in kind or kind.startswith("double") for kind in kinds)
+    return np.ascontiguousarray(table.to_numpy(dtype=np.float64 if wide else np.float32))
+
+
+_FLOATS = ("float", "double", "halffloat")
+
+
 def table_conversion(table: Any) -> str:  # noqa: ANN401  pandas or polars
     """How to make a matrix of floats of a table or a column, which was tried; "" where none is."""
     ways: dict[str, Callable[[], object]] = {}

@@ -93,11 +93,7 @@ def taken_apart(anything: object, role: str) -> Taken:
 
 def _of_array(array: np.ndarray, role: str) -> np.ndarray:
     if isinstance(array, np.ma.MaskedArray):
-        if np.ma.is_masked(array):
-            raise RerankError(
-                f"{role}: got a masked array with masked values, which have no place here; fill "
-                "it: x.filled(value)"
-            )
+        _refuse_masked(array, role, "it: x.filled(value)")
         array = np.asarray(array)
     if array.dtype == object:
         if array.ndim == 1 and len(array):
@@ -112,6 +108,13 @@ def _of_array(array: np.ndarray, role: str) -> np.ndarray:
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         array = array.astype(np.float64)
     return np.asarray(array)
+
+
+def _refuse_masked(array: object, role: str, way: str) -> None:
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise RerankError(
+            f"{role}: got a masked array with masked values, which have no place here; fill {way}"
+        )
 
 
 def _expected(array: np.ndarray) -> str:
@@ -142,6 +145,7 @@ def _stacked(items: Sequence[Any], role: str) -> np.ndarray:
     for row, item in enumerate(items):
         if isinstance(item, Tensor):
             item = numpy_of(item, f"{role}: row {row}")
+        _refuse_masked(item, f"{role}: row {row}", "each: row.filled(value)")
         try:
             # Whole numbers in lists are meant as numbers; arrays have a type of their own.
             array = np.asarray(item, dtype=None if isinstance(item, HasArray) else np.float64)

@@ -8,7 +8,9 @@ from rerank.core.shell import word
 from rerank.io.container import Container
 from rerank.io.field import Field
 from rerank.io.files import named
+from rerank.io.ids import first_duplicate, is_list, read_ids
 from rerank.io.run_columns import says_good
+from rerank.io.run_sides import item_field, query_field
 from rerank.io.run_wrappers import LISTS
 from rerank.io.side_words import TEXT_FIELDS, VIDEO_FIELDS, direction_in, first_field, plain
 
@@ -25,18 +27,37 @@ def refuse_ranking(container: Container) -> None:
         FormatError: it holds such rows.
     """
     fields = container.fields
+    if any(not _is_column(item) for item in fields.values()):
+        return
     text = first_field(fields, TEXT_FIELDS)
     video = first_field([name for name in fields if name != text], VIDEO_FIELDS)
-    if text is None or video is None or any(not _is_column(item) for item in fields.values()):
+    way = f"rerank eval reads it with --results {word(str(container.path))}"
+    if text is None or video is None:
+        text, video = _of_pairs(container)
+        if (query := query_field(fields)) is None or item_field(list(fields), query) is None:
+            way = f"call these query_id and video_id, and {way}"
+    if not text or not video:
         return
     numbers = [*container.columns, *(x for x, item in fields.items() if item.kind != "text")]
     good = next((x for x in numbers if says_good(x) and x not in (text, video)), None)
     if good is not None and len(container.columns) <= _MOST_COLUMNS:
         raise FormatError(
             f"{container.path}: has a row for each pair of {named([text])} and {named([video])} "
-            f"with its {named([good])}, which is a ranking and no matrix of scores; "
-            f"rerank eval reads it with --results {word(str(container.path))}"
+            f"with its {named([good])}, which is a ranking and no matrix of scores; {way}"
         )
+
+
+def _of_pairs(container: Container) -> tuple[str, str]:
+    """Two columns of names, each of which come again and no two together; else ("", "")."""
+    own = {id(item): name for name, item in container.fields.items() if item.kind == "text"}
+    columns = [name for name in own.values() if is_list(container.fields[name])]
+    if len(columns) != 2:
+        return "", ""
+    one, other = (read_ids(container.fields[name]) for name in columns)
+    if len(set(zip(one, other, strict=False))) < len(one) or len(one) != len(other):
+        return "", ""
+    again = first_duplicate(one) is not None and first_duplicate(other) is not None
+    return (columns[0], columns[1]) if again else ("", "")
 
 
 def way_of_ranking(container: Container) -> str:

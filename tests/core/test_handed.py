@@ -279,3 +279,37 @@ def test_a_column_of_tensors_holds_vectors():
     frame = pandas.DataFrame({"id": ["a"], "e": [torch.ones(3).to(torch.float8_e4m3fn)]})
     with pytest.raises(RerankError, match=r"row 0: got torch\.float8_e4m3fn.*\.float\(\)"):
         rerank.as_embeddings(frame)
+
+
+@pytest.mark.parametrize("rows", [list, tuple])
+def test_masks_of_rows_in_a_list_are_seen_as_those_of_one_array_are(rows):
+    """What lies below a mask is no number, and what is printed fills it."""
+    mask = RNG.random(S.shape) < 0.1
+    held = rows(np.ma.array(x, mask=m) for x, m in zip(S, mask, strict=True))
+    with pytest.raises(RerankError, match="scores: .*masked values; fill them") as caught:
+        rerank.rerank(held)
+    way = str(caught.value).partition("fill them: ")[2]
+    filled = eval(way, {"numpy": np, "np": np, "x": held})
+    np.testing.assert_array_equal(filled == -np.inf, mask)
+    masked = [np.ma.array(x, mask=x > 0.5) for x in X]
+    for texts in (rows(masked), dict(enumerate(masked))):
+        with pytest.raises(RerankError, match="texts: row 0: got a masked array"):
+            rerank.apply(texts, V)
+    rerank.apply(rows(np.ma.array(x) for x in X), V)
+    as_matrix(rows(np.ma.array(x) for x in S), "scores")
+
+
+@pytest.mark.parametrize("kind", ["Float32", "Float64", "float[pyarrow]", "double[pyarrow]"])
+def test_frames_of_pandas_that_could_miss_numbers_and_miss_none_are_read(kind):
+    pandas = pytest.importorskip("pandas")
+    if "pyarrow" in kind:
+        pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame(S.astype("f8")).astype(kind)
+    want = rerank.rerank(S if kind in ("Float32", "float[pyarrow]") else S.astype("f8"))
+    np.testing.assert_allclose(rerank.rerank(frame).to_numpy(), want, rtol=1e-5)
+    mixed = frame.copy()
+    mixed[0] = mixed[0].astype("f4")
+    assert as_matrix(mixed, "scores").shape == S.shape
+    frame.iloc[0, 0] = pandas.NA
+    with pytest.raises(RerankError, match="of dtype object"):
+        rerank.rerank(frame)

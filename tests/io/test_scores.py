@@ -11,6 +11,7 @@ import pytest
 from rerank.core.errors import FormatError, RerankWarning
 from rerank.core.wording import typed
 from rerank.io import convert_scores, read_scores
+from rerank.io.run_files import read_rankings
 
 QUERIES, GALLERY = list("abcde"), list("uvwxyz")
 
@@ -767,7 +768,8 @@ def test_a_name_that_says_distances_is_believed(tmp_path, name, turned):
 @pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet"])
 @pytest.mark.parametrize(
     "names", [("text_id", "video_id", "score"), ("query", "image", "similarity"),
-              ("qid", "docid", "bm25_score", "rank")],
+              ("qid", "docid", "bm25_score", "rank"), ("text", "video", "score"),
+              ("caption", "image", "cosine"), ("qid", "docno", "score"), ("user", "film", "score")],
 )  # fmt: skip
 def test_a_ranking_is_no_matrix_of_scores(tmp_path, kind, names):
     pandas = pytest.importorskip("pandas")
@@ -781,8 +783,13 @@ def test_a_ranking_is_no_matrix_of_scores(tmp_path, kind, names):
     else:
         table.to_json(path, orient="records", lines=kind == "jsonl")
     said = f"'{names[0]}' and '{names[1]}' with its '{names[2]}', .* reads it with --results"
-    with pytest.raises(FormatError, match=said):
+    with pytest.raises(FormatError, match=said) as caught:
         read_scores(path)
+    if "call these" in str(caught.value):  # what is printed reads it
+        assert names[0] == "user" and "call these query_id and video_id" in str(caught.value)
+        return
+    (found,) = read_rankings(path)
+    assert found.query_ids == tuple(QUERIES) and set(found.items[0]) == set(GALLERY)
 
 
 @pytest.mark.parametrize("kind", ["h5", "npz"])
