@@ -57,7 +57,7 @@ def captions_there(
         leaf = name.rpartition("/")[2]
         shaped = _flat(item, videos, captions)
         if _ENDS.fullmatch(leaf) and fits(item, "lengths", videos, captions):
-            beside[f"num_frames_{len(beside)}"] = _counts_of_ends(item, room)
+            beside[f"frame_lengths_{len(beside)}"] = _counts_of_ends(item, room)
         elif leaf in _SURE and not fits(shaped, "mask", videos, captions):
             raise FormatError(
                 f"{item.where}: is {item.describe()}, but there are {videos} videos with up to "
@@ -89,7 +89,7 @@ def _as_of_frames(name: str, used: Mapping[str, Field]) -> str:
     """What an array would be called beside frames.
 
     >>> [_as_of_frames(name, {}) for name in ("query_masks", "num_captions", "cap_len")]
-    ['frame_mask', 'num_frames', 'frame_lengths']
+    ['frame_mask', 'lengths', 'frame_lengths']
     >>> _as_of_frames("video_mask", {}), _as_of_frames("labels", {})
     ('other video_mask', 'labels')
     """
@@ -101,7 +101,7 @@ def _as_of_frames(name: str, used: Mapping[str, Field]) -> str:
         usual = {"mask": "frame_mask", "lengths": "frame_lengths", "padding": "padding_mask"}
         counted = {"num", "n", "nb", "count", "counts", "number"} & set(words)
         if name in _COUNTS or (counted and _CAPTIONS & set(words)):
-            made = "num_frames"
+            made = "lengths"  # of captions, never of whole videos
         elif meaning_of(made) in usual and "frame" in made:
             made = usual[meaning_of(made)]
         elif name not in (*MASK_NAMES, *LENGTH_NAMES) and not _CAPTIONS & set(words):
