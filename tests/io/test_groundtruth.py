@@ -1506,3 +1506,45 @@ def test_lists_that_stand_as_text_in_a_cell_are_read(tmp_path, ending, quoted):
              ["v3"], ["v2"]], strict=True)]  # fmt: skip
     path = in_all_forms(tmp_path, lists, ending)
     assert rows(read_ground_truth(path, TEXTS, VIDEOS)) == EXPECTED
+
+
+NUMBERS = {"v3": [3], "v1": [1, 2], "v2": [2, 12], "lonely": []}
+
+
+def listed(path, sides, of):
+    """One entry for a video, with the list of its texts, in any kind of file."""
+    entries = [{sides[0]: video, sides[1]: texts} for video, texts in of.items() if texts]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(entries), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, entries)))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(entries))
+    else:
+        pd.DataFrame(entries).to_csv(path, index=path.stem == "indexed")
+
+
+@pytest.mark.parametrize("sides", [("video", "texts"), ("video_id", "query_ids"),
+                                   ("image", "queries"), ("video_id", "text_ids")])  # fmt: skip
+@pytest.mark.parametrize("name", ["gt.json", "gt.jsonl", "gt.csv", "indexed.csv", "gt.parquet"])
+@pytest.mark.parametrize("numbers", [True, False])
+def test_a_video_with_the_list_of_its_texts_is_read_whatever_their_ids_are(
+    tmp_path, numbers, name, sides
+):
+    texts = [each.removeprefix("t") if numbers else each for each in TEXTS]
+    of = {
+        video: [each if numbers else TEXTS[texts_of.index(each)] for each in found]
+        for texts_of in [[1, 2, 3, 12]] for video, found in NUMBERS.items()
+    }  # fmt: skip
+    listed(tmp_path / name, sides, of)
+    found = read_ground_truth(tmp_path / name, texts, VIDEOS)
+    assert rows(found) == EXPECTED
+
+
+def test_cells_that_hold_several_names_and_are_no_lists_are_named(tmp_path):
+    path = tmp_path / "gt.csv"
+    path.write_text('video_id,query_ids\nv1,"t1,t2"\nv2,"t2,12"\nv3,t3\n')
+    with pytest.raises(FormatError, match="'t1,t2' is not the id of a text"):
+        read_ground_truth(path, TEXTS, VIDEOS)
+    path.write_text('videos,queries\nv1,"a man, asleep"\nv2,a dog\n')
+    assert rows(read_ground_truth(path, ["a dog", "a man, asleep"], ["v1", "v2"])) == [[1], [0]]

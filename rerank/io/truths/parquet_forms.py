@@ -131,6 +131,10 @@ def _columns(path: Path, fields: Mapping[str, Field]) -> _Columns:
         ]
         lists = first_field(numbers, sides)
         columns |= {} if lists is None else {lists: _told(path, lists)}
+    if not any(map(is_text_word, columns)) and first_field(columns, TEXT_FIELDS) is None:
+        # Texts whose ids are numbers, as lists.
+        lists = [name for name, item in fields.items() if _is_of_numbers(item)]
+        columns |= {name: _told(path, name) for name in lists if is_text_word(name)}
     if any(isinstance(of[0], list) for of in columns.values() if len(of)):
         # Grades of a list of videos are called so, or labels, scores, ...
         for name, item in fields.items():
@@ -142,6 +146,13 @@ def _columns(path: Path, fields: Mapping[str, Field]) -> _Columns:
 
 def _is_plain(item: Field) -> bool:
     return not item.odd and len(item.shape) == 1
+
+
+def _is_of_numbers(item: Field) -> bool:
+    """Whether a column holds lists of whole numbers, of one length or of several."""
+    if item.odd:
+        return item.odd.startswith("lists of") and "int" in item.odd
+    return len(item.shape) == 2 and item.kind == "integer"
 
 
 def _is_of_pairs(name: str) -> bool:

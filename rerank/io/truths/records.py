@@ -328,7 +328,17 @@ def _called_plainly(records: Sequence[Any]) -> Sequence[Any]:
     # A query is an id, or the caption itself.
     called = {text: "query", video: "video_id"}
     left = {name: called.get(name, name) for name in names if not counts_own_rows(name)}
-    return [{new: each[name] for name, new in left.items()} for each in records]
+    return [
+        {new: _in_words(each[name]) if name == text else each[name] for name, new in left.items()}
+        for each in records
+    ]
+
+
+def _in_words(value: Any) -> Any:  # noqa: ANN401  anything at all
+    """A list of whole numbers, which name texts as well as words do, as words; else what it is."""
+    if isinstance(value, list) and value and all(type(each) is int for each in value):
+        return list(map(str, value))
+    return value
 
 
 def _one_each(records: Sequence[Any]) -> Sequence[Any]:

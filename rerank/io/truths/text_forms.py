@@ -63,8 +63,8 @@ def table_readings(text: str, where: str) -> Iterable[Reading]:
         text = "\n".join(" ".join(line.split()) for line in lines)
     if (rows := _named_rows(header, text, delimiter, where)) is not None:
         return readings_of_records(rows, where, how="a table", kind="row")
-    if any(map(counts_own_rows, header)) and sides_in_words(header) is not None:
-        rows = _rows(text, delimiter, where)
+    rows = _rows_of_words(header, text, delimiter, where)
+    if rows is not None:
         return readings_of_records(rows, where, how="a table", kind="row")
     readings: list[Reading] = []
     qrels = _qrels(lines, where)
@@ -95,6 +95,28 @@ def _named_rows(
     _refuse_lists(header, rows, where)
     listed = any(isinstance(x, list) for row in rows[:1] for x in row.values())
     return rows if both or listed else None
+
+
+def _rows_of_words(
+    header: Sequence[str], text: str, delimiter: str, where: str
+) -> Sequence[dict[str, Any]] | None:
+    """The rows of a table whose header names both sides in other words, where lines do not show.
+
+    Those are rows that are numbered, and cells that hold lists, or what keeps columns apart.
+    """
+    if sides_in_words(header) is None:
+        return None
+    if any(map(counts_own_rows, header)):
+        return with_lists(_rows(text, delimiter, where))
+    if '"' not in text and "[" not in text:
+        return None
+    try:
+        rows = with_lists(_rows(text, delimiter, where))
+    except FormatError:
+        return None  # which lines may show
+    cells = [cell for row in rows for cell in row.values()]
+    odd = any(isinstance(cell, list) or delimiter in cell for cell in cells)
+    return rows if odd else None
 
 
 def _remarks(lines: Sequence[str]) -> int:
