@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
+from rerank.core import memory
 from rerank.core.errors import FormatError, RerankError
 from rerank.core.exhausted import ran_out
 from rerank.core.shell import word as typed_word
@@ -255,7 +256,17 @@ def parse_json(text: str, where: str) -> Any:  # noqa: ANN401  JSON is any of si
 
 
 def read_json(path: PathLike) -> Any:  # noqa: ANN401  JSON is any of six types
-    """The content of a JSON file; see `parse_json`."""
+    """The content of a JSON file; see `parse_json`.
+
+    Raises:
+        FormatError: more than memory holds, or see `parse_json`.
+    """
+    need, room = 2 * regular_file(path).stat().st_size, memory.budget()
+    if need > room:
+        raise FormatError(
+            f"{path}: its text takes {need:,} bytes of memory, more than the {room:,} that this "
+            "run may use; is it the right file?"
+        )
     return parse_json(read_text(path), str(path))
 
 
@@ -348,9 +359,12 @@ def check_place(path: PathLike | None) -> None:
     path = Path(path)
     target = _target_of(path)
     temporary = _temporary_of(target)
+    remove_dead(target)
     try:
-        created(temporary, target)
-        temporary.unlink(missing_ok=True)
+        try:
+            created(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(path, error) from error
 

@@ -46,6 +46,11 @@ SCHEMA = "rerank-export/2"
 # Name of the table that needs no word in the side-car's name.
 DEFAULT_TABLE = "gallery"
 _TRIES = 5
+# What every manifest says.
+_NEEDED = (
+    "to", "store", "server", "label", "trained", "direction", "gallery", "fitted", "hash", "effort",
+    "recall",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -131,6 +136,10 @@ def read_side_car(path: Path) -> Exported:
         manifest = json.loads(str(arrays["manifest"]))
         if manifest["schema"] != SCHEMA:
             raise ValueError(f"schema {manifest['schema']!r}, expected {SCHEMA!r}")
+        if lacks := [name for name in _NEEDED if name not in manifest]:
+            raise ValueError(f"its manifest has no {lacks[0]!r}")
+        if manifest["direction"] not in ("t2v", "v2t"):
+            raise ValueError(f"direction {manifest['direction']!r}, expected 't2v' or 'v2t'")
         if arrays["ids"].dtype.kind != "U":
             raise ValueError(f"ids of the type {arrays['ids'].dtype}")
         ids = check_ids(arrays["ids"], str(path))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from rerank.core.errors import FormatError
 from rerank.core.rows import Rows, ready
 from rerank.core.similarity import ArrayLike, as_matrix
 from rerank.core.wording import either
@@ -21,10 +22,20 @@ def to_kept(moments: Moments) -> dict[str, Tensor]:
 
 
 def from_kept(kept: Mapping[str, Tensor]) -> Moments | None:
-    """The inverse; None where a model holds none, such as one of a bank of one query."""
+    """The inverse; None where a model holds none, such as one of a bank of one query.
+
+    Raises:
+        FormatError: tensors of shapes that moments do not have.
+    """
     if any(_PREFIX + name not in kept for name in _FIELDS):
         return None
-    return Moments(*(kept[_PREFIX + name] for name in _FIELDS))
+    found = Moments(*(kept[_PREFIX + name] for name in _FIELDS))
+    sizes = {len(x) if x.ndim == 1 else -1 for x in (found.wide, found.along)}
+    held = found.pairs.shape in ((0,), (3,)) and len(sizes) == 1 and -1 not in sizes
+    plain = found.mean.ndim == 1 and found.axes.ndim == 2 and found.rest.ndim == 0
+    if not (held and plain and found.axes.shape[1] == len(found.mean)):
+        raise FormatError("the moments of the bank in this model do not fit together; fit again")
+    return found
 
 
 def look_at(saved: Saved, queries: ArrayLike) -> str:

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from rerank.core.errors import FormatError, RerankError
-from rerank.io import atomic_path, read_json, sha256_of, sha256_of_file, write_json, write_text
+from rerank.core.memory import limit
+from rerank.io import (
+    atomic_path,
+    files,
+    read_json,
+    sha256_of,
+    sha256_of_file,
+    write_json,
+    write_text,
+)
 
 
 def names(folder):
@@ -126,3 +135,26 @@ def test_hash_of_a_file(tmp_path):
     assert sha256_of_file(tmp_path / "a").startswith("ba7816bf")
     with pytest.raises(FormatError, match="no such file"):
         sha256_of_file(tmp_path / "b")
+
+
+def test_a_text_that_memory_does_not_hold_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "settings.json"
+    with path.open("wb") as file:
+        file.truncate(10**9)
+    with limit("100MB"), pytest.raises(FormatError, match="its text takes 2,000,000,000 bytes"):
+        read_json(path)
+
+
+def test_looking_whether_an_output_has_a_place_leaves_nothing(tmp_path, monkeypatch):
+    made = files.created
+
+    def interrupted(temporary, target):
+        made(temporary, target)
+        raise KeyboardInterrupt
+
+    dead = tmp_path / f".x.{files.owner().partition('-')[0]}-{2**22 + 1}-0123456789ab.tmp.h5"
+    dead.touch()
+    monkeypatch.setattr(files, "created", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.check_place(tmp_path / "x.h5")
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,7 @@
 """Every export, searched in the store itself, returns the exact top 10 of the rewritten matrix."""
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -283,6 +285,24 @@ def test_a_side_car_whose_ids_name_nobody_is_refused(tmp_path, model, ids):
     with path.open("wb") as file:
         np.savez(file, **held)
     with pytest.raises(FormatError, match="not the side-car|unique"):
+        read_side_car(path)
+
+
+@pytest.mark.parametrize(("name", "value", "said"), [
+    ("direction", None, "its manifest has no 'direction'"),
+    ("direction", "up", "direction 'up', expected 't2v' or 'v2t'"),
+    ("recall", None, "its manifest has no 'recall'"),
+])  # fmt: skip
+def test_a_side_car_that_lacks_what_every_one_says_is_refused(tmp_path, model, name, value, said):
+    export(model, IDS, GALLERY, tmp_path / "i", to="npy", queries=QUERIES)
+    path = side_car(tmp_path / "i")
+    with np.load(path) as found:
+        held = dict(found)
+    manifest = {**json.loads(str(held["manifest"])), name: value}
+    manifest = {key: x for key, x in manifest.items() if key != name or x is not None}
+    with path.open("wb") as file:
+        np.savez(file, **{**held, "manifest": np.array(json.dumps(manifest))})
+    with pytest.raises(FormatError, match=re.escape(said)):
         read_side_car(path)
 
 

@@ -1,8 +1,10 @@
 """A model file keeps where its bank's queries lie."""
 
 import numpy as np
+import pytest
 import torch
 
+from rerank.core.errors import FormatError
 from rerank.core.rows import StoredRows
 from rerank.methods.saved import read_model, save
 from rerank.selection.moments import moments_of
@@ -44,3 +46,14 @@ def test_a_model_holds_the_moments_of_its_bank_not_the_bank(tmp_path):
     assert not any(len(t) == len(bank) and t.ndim == 2 for t in model.kept.values() if t.ndim)
     assert from_kept({}) is None
     assert to_kept(found).keys() <= model.kept.keys()
+
+
+@pytest.mark.parametrize(("name", "shape"), [
+    ("pairs", (2,)), ("pairs", (3, 1)), ("mean", (7,)), ("axes", (8,)), ("rest", (1,)),
+    ("wide", (5,)), ("along", (101, 1)),
+])  # fmt: skip
+def test_moments_of_shapes_that_they_do_not_have_are_refused(name, shape):
+    kept = to_kept(moments_of(torch.randn(50, 8, generator=torch.Generator().manual_seed(0))))
+    assert from_kept(kept) is not None
+    with pytest.raises(FormatError, match="do not fit together; fit again"):
+        from_kept({**kept, f"bank.moments.{name}": torch.zeros(shape)})
