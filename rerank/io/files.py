@@ -29,6 +29,7 @@ from rerank.core.exhausted import ran_out
 from rerank.core.shell import word as typed_word
 from rerank.io import cut
 from rerank.io.foreign_kinds import ARROW, ARROW_STREAM, HEAD, HTML, POINTER, TAR, foreign_kind
+from rerank.io.interrupts import signals_wait
 from rerank.io.recipes import from_arrow
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -270,7 +271,8 @@ def read_json(path: PathLike) -> Any:  # noqa: ANN401  JSON is any of six types
     return parse_json(read_text(path), str(path))
 
 
-def _cannot_write(path: Path, error: OSError) -> FormatError:
+def cannot_write(path: Path, error: OSError) -> FormatError:
+    """The error of an output that the system does not take."""
     if error.errno in _NO_ROOM:
         return FormatError(
             f"{path}: cannot be written: no room on this disk (or a size limit is reached); "
@@ -282,17 +284,23 @@ def _cannot_write(path: Path, error: OSError) -> FormatError:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path, *, like: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(
+    path: str | Path, *, like: Path | None = None, called: Path | None = None
+) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends well, and leaves no trace else.
 
-    It has the permissions of another one, `like`, where that is there.
+    It has the permissions of another one, `like`, where that is there, and is `called` in errors
+    by another name, where it has one.
     """
-    with atomic_path(Path(path), like=like) as temporary, temporary.open("wb") as file:
+    placed = atomic_path(Path(path), like=like, called=called)
+    with placed as temporary, temporary.open("wb") as file:
         yield file
 
 
 @contextlib.contextmanager
-def atomic_path(path: PathLike, *, like: Path | None = None) -> Iterator[Path]:
+def atomic_path(
+    path: PathLike, *, like: Path | None = None, called: Path | None = None
+) -> Iterator[Path]:
     """A temporary path in the same folder that takes the place of `path` when the body succeeds.
 
     At every moment `path` is the old file or the whole new one. The body writes the temporary
@@ -303,6 +311,7 @@ def atomic_path(path: PathLike, *, like: Path | None = None) -> Iterator[Path]:
     Args:
         path: where the file shall lie in the end.
         like: a file whose permissions it gets, where that is there; `path` by default.
+        called: its name in errors; `path` by default.
 
     Yields:
         The temporary path, an empty file of the same suffix.
@@ -316,20 +325,18 @@ def atomic_path(path: PathLike, *, like: Path | None = None) -> Iterator[Path]:
     remove_dead(target)
     temporary = _temporary_of(target)
     try:
-        created(temporary, target if like is None else like)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    cut.temporary(temporary, there=True)
-    try:
+        with signals_wait():
+            created(temporary, target if like is None else like)
+            cut.temporary(temporary, there=True)
         yield temporary
         with temporary.open("rb+") as written:
             sync(written.fileno())
         temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
+        remove(temporary)
+        raise cannot_write(path if called is None else called, error) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
         raise
     finally:
         cut.temporary(temporary, there=False)
@@ -361,12 +368,13 @@ def check_place(path: PathLike | None) -> None:
     temporary = _temporary_of(target)
     remove_dead(target)
     try:
-        try:
-            created(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with signals_wait():
+            try:
+                created(temporary, target)
+            finally:
+                remove(temporary)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def _target_of(path: Path) -> Path:
@@ -421,6 +429,15 @@ def created(temporary: Path, target: Path) -> None:
             os.fchmod(handle, mode)
     finally:
         os.close(handle)
+
+
+def remove(temporary: Path) -> None:
+    """Remove a temporary file or folder, if it is there; an interrupt waits until it is gone."""
+    with signals_wait():
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
 
 
 def beside(path: Path, ending: str) -> Path:

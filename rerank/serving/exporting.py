@@ -128,16 +128,19 @@ def export(
     names = saved.gallery_ids
     stamp = _stamp(names, items.numpy())
     with sidecar.staged(store, out, replace=replace) as place:
-        place.store.write(place.target, items.numpy(), names, stamp=stamp)
+        with sidecar.written_by(to, out):
+            place.store.write(place.target, items.numpy(), names, stamp=stamp)
 
         def overlap(effort: int | None) -> float:
-            found = place.store.search(place.target, asked, truth.k, effort=effort)
+            with sidecar.written_by(to, out):
+                found = place.store.search(place.target, asked, truth.k, effort=effort)
             return truth.overlap(found.rows)
 
         efforts = store.efforts(len(items)) if effort is None else (effort,)
         reached = reach(overlap, efforts, recall)
         if reached.effort is not None:
-            place.store.settle(place.target, reached.effort)
+            with sidecar.written_by(to, out):
+                place.store.settle(place.target, reached.effort)
         manifest = {
             "schema": SCHEMA,
             "to": to,

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import secrets
-import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,15 +21,19 @@ from typing import Any
 import numpy as np
 
 from rerank.core.errors import FormatError, RerankError
+from rerank.core.exhausted import ran_out
 from rerank.core.wording import option
 from rerank.io.files import (
     beside,
+    cannot_write,
     created,
     foreign,
     is_of_the_dead,
     locked,
+    no_room,
     one_line,
     owner,
+    remove,
     remove_dead,
     replacing,
     sync,
@@ -278,7 +281,7 @@ def staged(store: Store, out: Path, *, replace: bool) -> Iterator[Staged]:
         try:
             yield Staged(held, out, lambda: store.publish(out, held.table_name))
         except BaseException:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception), signals_wait():
                 held.drop(out)
             raise
         return
@@ -289,18 +292,40 @@ def staged(store: Store, out: Path, *, replace: bool) -> Iterator[Staged]:
     remove_dead(real)
     temporary = temporary_beside(real)
     try:
-        if folder:
-            temporary.mkdir()
-        elif real.exists():
-            created(temporary, real)
+        with signals_wait():
+            if folder:
+                temporary.mkdir()
+            elif real.exists():
+                created(temporary, real)
         yield Staged(store, temporary, lambda: _renamed(temporary, real))
     except OSError as error:
-        raise FormatError(f"{out}: cannot be written ({error.strerror or error})") from error
+        raise cannot_write(out, error) from error
     finally:
-        if folder:
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        remove(temporary)
+
+
+@contextlib.contextmanager
+def written_by(to: str, out: Path) -> Iterator[None]:
+    """Turns what the library of a store raises while it writes into one error.
+
+    Keep the body down to calls of the store.
+
+    Args:
+        to: name of the store.
+        out: the export.
+    """
+    try:
+        yield
+    except (RerankError, OSError):
+        raise  # an `OSError` becomes one in `staged`
+    except Exception as error:
+        if ran_out(error):
+            raise no_room(out) from error
+        reason = one_line(error) or type(error).__name__
+        raise FormatError(
+            f"{out}: {to} cannot write it: {reason}; see that the disk has room, or choose another "
+            f"place or store, such as {option('to')} npy"
+        ) from error
 
 
 def _renamed(temporary: Path, out: Path) -> None:
@@ -327,23 +352,23 @@ def commit(
         publish: gives the index its name, at once.
         fingerprint: of what lies at `out` now.
     """
-    waiting = pending(out, table, exported.manifest["hash"])
+    waiting, side = pending(out, table, exported.manifest["hash"]), side_car(out, table)
     try:
-        with replacing(waiting, like=side_car(out, table)) as file:
+        with replacing(waiting, like=side, called=side) as file:
             file.write(to_bytes(exported, dimension))
         # One at a time: the side-car that is renamed last is that of the last index. A database
         # goes on where an interrupt stops waiting for it, so there both have their names first.
         with locked(out.parent), signals_wait():
             publish()
             with contextlib.suppress(FileNotFoundError):  # a reader was faster
-                waiting.replace(side_car(out, table))
+                waiting.replace(side)
     except BaseException:
         # It may have happened all the same; the side-car goes only where it surely has not.
         with contextlib.suppress(Exception):
             if fingerprint() == exported.manifest["hash"]:
-                waiting.replace(side_car(out, table))
+                waiting.replace(side)
             else:
-                waiting.unlink(missing_ok=True)
+                remove(waiting)
         raise
     _sync(out.parent)
     with contextlib.suppress(Exception):

@@ -1,5 +1,6 @@
 """A signal in the middle of a file leaves the old one, wherever Python happened to answer it."""
 
+import os
 import signal
 import threading
 
@@ -9,7 +10,7 @@ import pytest
 
 from rerank.core.errors import FormatError
 from rerank.io import DirectionResult, read_results, write_results
-from rerank.io.files import atomic_path
+from rerank.io.files import atomic_path, check_place
 from rerank.io.formats import hdf5
 from rerank.io.interrupts import signals_wait
 
@@ -125,3 +126,34 @@ def test_a_file_of_the_same_name_elsewhere_is_one(tmp_path):
         with h5py.File(temporary, "w") as file:
             file["x"] = 1
     assert (place / "stdout").exists()
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("name", ["open", "close", "unlink", "fsync", "replace"])
+@pytest.mark.parametrize("which", [1, 2])
+def test_nothing_is_left_by_a_signal_at_any_call(
+    tmp_path, raising, monkeypatch, name, which, after
+):
+    """Before a call or after it, an old file or a new one is there, and no other."""
+    path, made, calls = tmp_path / "x.json", getattr(os, name), []
+
+    def call(*given, **more):
+        calls.append(given)
+        if now := len(calls) == which and not after:
+            signal.raise_signal(signal.SIGINT)
+        done = made(*given, **more)
+        if len(calls) == which and not now:
+            signal.raise_signal(signal.SIGINT)
+        return done
+
+    path.write_text("old")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, name, call)
+        try:
+            check_place(path)
+            with atomic_path(path) as temporary:
+                temporary.write_text("new")
+        except KeyboardInterrupt:
+            pass
+    assert [each.name for each in tmp_path.iterdir()] == ["x.json"]
+    assert path.read_text() in ("old", "new")

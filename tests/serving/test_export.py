@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,21 @@ def test_exact_search_finds_the_exact_top_10(tmp_path, model, small, to, side):
     assert back.ids == ids and back.manifest == made.manifest
     assert torch.equal(back.folding.queries(QUERIES), made.folding.queries(QUERIES))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "out.npz", "out.query.py"]
+
+
+@pytest.mark.parametrize("to", [name for name in STORES if name != "pgvector"])
+@pytest.mark.parametrize("size", [100, 1500, 4200])
+def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, small, to, size):
+    """A limit on the size of files stands in for the disk."""
+    pytest.importorskip(LIBRARIES[to])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        with pytest.raises(FormatError, match="cannot be written: no room|cannot write it:.*room"):
+            export(small, small.gallery_ids, GALLERY[:60], tmp_path / "out", to=to)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("to", list(STORES))

@@ -30,8 +30,12 @@ class Npy(BaseStore):
 
     def write(self, target: Path, vectors: np.ndarray, ids: Sequence[str], *, stamp: str) -> None:
         """See `Store`."""
+        vectors = np.ascontiguousarray(vectors)
+        header = np.lib.format.header_data_from_array_1_0(vectors)
+        # `np.save` has a buffer of its own, whose last bytes a full disk loses without a word.
         with target.open("wb") as file:
-            np.save(file, np.ascontiguousarray(vectors))
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(vectors.data)
 
     def search(
         self, target: Path, queries: np.ndarray, k: int, *, effort: int | None = None
