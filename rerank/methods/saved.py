@@ -162,6 +162,7 @@ def read_model(path: str | Path) -> Saved:
         if fitted.label != document["label"]:
             raise ValueError(f"label {document['label']!r} is not that of its stages")
         _check_numbers(tensors)
+        _check_kept(model)
         bias = fitted.gallery_bias
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise FormatError(
@@ -181,6 +182,18 @@ def _check_numbers(tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name} is {tuple(tensor.shape)} {tensor.dtype}, expected rows")
         if name.endswith(".hashes") and (tensor.ndim != 1 or tensor.dtype != torch.int64):
             raise ValueError(f"{name} is {tuple(tensor.shape)} {tensor.dtype}, expected hashes")
+
+
+def _check_kept(model: Saved) -> None:
+    """Whoever wrote the file: what is kept of the items and of the bank belongs to all of them."""
+    kept, ids = model.kept, model.gallery_ids
+    if "gallery" in model.manifest and "gallery.hashes" not in kept:
+        raise ValueError("gallery.hashes is missing")
+    for name in ("gallery.hashes", "gallery.vectors"):
+        if ids is not None and name in kept and len(kept[name]) != len(ids):
+            raise ValueError(f"{len(kept[name])} rows of {name} for {len(ids)} items")
+    if "bank.queries" in kept and len(kept["bank.queries"]) != len(kept["bank.hashes"]):
+        raise ValueError(f"{len(kept['bank.hashes'])} hashes for another number of bank queries")
 
 
 def _flatten(fitted: Fitted) -> Iterator[Fitted]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import rerank
 from rerank.core.errors import FormatError
 from rerank.core.rows import StoredRows
 from rerank.methods.saved import read_model, save
@@ -57,3 +58,31 @@ def test_moments_of_shapes_that_they_do_not_have_are_refused(name, shape):
     assert from_kept(kept) is not None
     with pytest.raises(FormatError, match="do not fit together; fit again"):
         from_kept({**kept, f"bank.moments.{name}": torch.zeros(shape)})
+
+
+@pytest.mark.parametrize("way", ["dropped", "cut"])
+@pytest.mark.parametrize("keep_bank", [False, True])
+def test_what_a_model_keeps_belongs_to_all_of_its_items(tmp_path, way, keep_bank):
+    rng = np.random.default_rng(0)
+    gallery, bank = (rng.normal(size=(n, 8)).astype("f4") for n in (20, 40))
+    ids = [f"v{i}" for i in range(20)]
+    path = tmp_path / "m.safetensors"
+    fitted = rerank.fit(gallery, ids=ids, bank_texts=bank, tau=0.05, keep_bank=keep_bank)
+    fitted.save(path)
+    good = read_model(path)
+    tried = [x for x in good.kept if x.endswith((".hashes", ".queries", ".vectors"))]
+    refused = []
+    for name in tried:
+        kept = dict(good.kept)
+        if way == "cut":
+            kept[name] = kept[name][:-1].clone()
+        else:
+            del kept[name]
+        save(path, good.fitted, gallery_ids=ids, manifest=good.manifest, kept=kept)
+        try:
+            rerank.load(path).with_gallery(gallery, ids=ids).search(bank)
+        except FormatError as error:
+            assert "not a model this version can read" in str(error)
+            refused.append(name)
+    assert "gallery.hashes" in refused
+    assert way == "dropped" or not keep_bank or {"bank.queries", "bank.hashes"} & set(refused)
