@@ -11,6 +11,7 @@ import contextlib
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ from rerank.io import cut
 from rerank.io.container import LIST_NAMES, Container
 from rerank.io.field import NOTHING, Field, afford, empty_field, list_field, rows_per_block
 from rerank.io.files import PathLike, atomic_path, foreign, named, parse_json, regular_file
-from rerank.io.formats.hdf5_guard import GuardedFile, check_size, text_attribute
+from rerank.io.formats.hdf5_guard import (
+    GuardedFile,
+    check_size,
+    is_unwritten,
+    text_attribute,
+)
 from rerank.io.formats.octave import text_of
 from rerank.io.formats.registry import file_format
 from rerank.io.formats.told_numbers import numbers_of_attributes
@@ -34,6 +40,8 @@ _MAX_DEPTH = 32
 _MOST_BYTES = 64 << 20
 # MATLAB keeps what belongs to cells and structures apart.
 _REFERENCED = ("#refs#", "#subsystem#")
+# What to do about a dataset that was created and no more.
+_FILL = "write its values, or leave it out of the file"
 _TRANSPOSED = "MATLAB_class"
 # Octave makes a group of each variable: its type, and its value with columns first.
 _VARIABLE = "OCTAVE_NEW_FORMAT"
@@ -221,6 +229,10 @@ def _field(dataset: h5py.Dataset, where: str, path: Path, *, octave: bool) -> Fi
     turned = _TRANSPOSED in dataset.attrs
     if h5py.check_ref_dtype(dtype) is h5py.Reference and turned:
         return _cells(dataset, where, extents)
+    odd, fix = _oddness(dtype)
+    if not odd and is_unwritten(dataset):
+        what = "a dataset that declares values and was never filled"
+        return replace(empty_field(where, what, _FILL), shape=extents)
     if (codes := h5py.check_enum_dtype(dtype)) is not None:
         return _enum(dataset, where, path, {code: name for name, code in codes.items()})
     odd, fix = _oddness(dtype)
