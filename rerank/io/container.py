@@ -80,6 +80,8 @@ class Container:
             split of each, by their names; its columns of numbers are no arrays of their own.
         boxed: the list that its records stand in, where that has a name.
         besides: what is no array, in words, by its name: groups without anything, numbers, text.
+        nested: whether it is a table that is kept by the names of its columns and of its rows, as
+            rankings are too.
     """
 
     path: Path
@@ -97,6 +99,7 @@ class Container:
     numbers: Mapping[str, Field] = field(default_factory=dict)
     besides: Mapping[str, str] = field(default_factory=dict)
     boxed: str = ""
+    nested: bool = False
 
 
 @dataclass(frozen=True, eq=False)
