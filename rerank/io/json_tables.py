@@ -132,8 +132,12 @@ def _of_objects(content: Mapping[str, Any]) -> Columns | None:
         return None
     if any(isinstance(x, dict | list) for each in inside for x in each.values()):
         return None
-    by_column = {name: list(each.values()) for name, each in content.items()}
-    by_row = {name: [each[name] for each in inside] for name in names}
+    by_column: dict[str, list[Any]] = {}
+    by_row: dict[str, list[Any]] = {}
+    if counted(list(content)):
+        by_column = {name: list(each.values()) for name, each in content.items()}
+    if counted(list(names)):  # else nothing is held twice
+        by_row = {name: [each[name] for each in inside] for name in names}
     outer, inner = (_counts_as(each) if hold_vectors(each) else 0 for each in (by_column, by_row))
     # Of names that count and of numbers, the numbers may be those of the rows.
     unclear = (outer, inner) == (0, 1) and counted(list(content)) and hold_vectors(by_column)
