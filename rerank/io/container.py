@@ -73,12 +73,15 @@ class Container:
             from other columns of numbers; None: all.
         attached: an array -> lists of ids that are told with it and are no arrays, such as
             attributes, by their names.
+        noted: the same of lists of names that are not called as ids usually are.
         told: an array -> numbers that are told with it and are no arrays.
         alike: all arrays as the rows of one, where each is a vector of one length, named by its id.
         numbers: columns of a table in text that may number its rows or their frames, or say the
             split of each, by their names; its columns of numbers are no arrays of their own.
         boxed: the list that its records stand in, where that has a name.
         besides: what is no array, in words, by its name: groups without anything, numbers, text.
+        nested: whether it is a table that is kept by the names of its columns and of its rows, as
+            rankings are too.
     """
 
     path: Path
@@ -91,10 +94,12 @@ class Container:
     vectors: Mapping[str, Field] | None = None
     alike: Field | None = None
     attached: Callable[[Field], Mapping[str, Field]] = nothing_attached
+    noted: Callable[[Field], Mapping[str, Field]] = nothing_attached
     told: Callable[[Field], Told] = nothing_attached
     numbers: Mapping[str, Field] = field(default_factory=dict)
     besides: Mapping[str, str] = field(default_factory=dict)
     boxed: str = ""
+    nested: bool = False
 
 
 @dataclass(frozen=True, eq=False)

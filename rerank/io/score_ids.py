@@ -163,7 +163,11 @@ def _beside(container: Container, stored: Field) -> dict[str, Field]:
         for name, item in container.fields.items()
         if folder and name.startswith(f"{folder}/")
     }
-    lists = {**container.fields, **container.attached(stored), **near}
+    noted = {
+        name: item for name, item in container.noted(stored).items()
+        if max(item.shape, default=0) in stored.shape
+    }  # fmt: skip
+    lists = {**noted, **container.fields, **container.attached(stored), **near}
     return {name: item for name, item in lists.items() if item is not stored}
 
 

@@ -21,12 +21,18 @@ _MOST_COLUMNS = 4
 
 
 def refuse_ranking(container: Container) -> None:
-    """Refuse rows of a text, a video and a score, which are a ranking and no matrix.
+    """Refuse rows of a text, a video and a score, and scores by query, which are a ranking.
 
     Raises:
         FormatError: it holds such rows.
     """
     fields = container.fields
+    if container.nested:
+        raise FormatError(
+            f"{container.path}: holds objects in an object: {{query: {{item: score}}}} is a "
+            f"ranking: rerank eval reads it with --results {word(str(container.path))}; of a "
+            "matrix, which may be written either way, write rows (to_json(orient='split'))"
+        )
     if any(not _is_column(item) for item in fields.values()):
         return
     text = first_field(fields, TEXT_FIELDS)

@@ -391,7 +391,7 @@ def _turned(sims_rows: str) -> bool:
 
 
 def _located(container: Container, dataset: str | None, said: SaidOfIds) -> _Located:
-    if dataset is None:
+    if dataset is None or container.nested:
         refuse_ranking(container)
     stored = item = _find(container, dataset)
     called = next((name for name, field in container.fields.items() if field is item), "")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rerank.core.errors import RerankError
+from rerank.core.errors import FormatError, RerankError
 from rerank.core.similarity import ArrayLike
 from rerank.core.wording import either, label, option
 from rerank.core.words import Metric, QuerySide, Space
@@ -273,7 +273,10 @@ def extend(
     rows = exported.folding.gallery(vectors, None if bias is None else bias[-len(ids) :])
     store: Store = make_store("faiss", **exported.manifest["store"])
     with sidecar.staged(store, out, replace=True) as place:
-        place.target.write_bytes(add_rows(out, rows.numpy()))
+        held, grown_index = add_rows(out, rows.numpy())
+        if held != len(exported.ids):
+            raise FormatError(_of_other_items(out, held, exported))
+        place.target.write_bytes(grown_index)
         manifest = {
             **exported.manifest,
             "gallery": dict(saved.manifest["gallery"]),
@@ -323,10 +326,27 @@ def search_export(
             asked = np.ascontiguousarray(exported.folding.queries(queries).numpy())
             with foreign(out, "the index that its side-car describes"):
                 hits = store.search(out, asked, k, effort=effort or exported.manifest["effort"])
+                whole = _is_of(hits, exported)
         # What was replaced meanwhile is read again, so that ids and rows are of one export.
         if _stat(out) == before or last:
+            if not whole:
+                raise FormatError(_of_other_items(out, hits.items, exported))
             return exported, _checked(hits, asked, exported, store.space)
     raise AssertionError("unreachable")
+
+
+def _is_of(hits: Hits, exported: Exported) -> bool:
+    """Whether a store holds as many items as its side-car names, and found no others."""
+    count = len(exported.ids)
+    return hits.items in (None, count) and bool((hits.rows < count).all())
+
+
+def _of_other_items(out: Path, items: int | None, exported: Exported) -> str:
+    held = "other items" if items in (None, len(exported.ids)) else f"{items:,} items"
+    return (
+        f"{out}: holds {held}, and its side-car names {len(exported.ids):,}; one of the two was "
+        "changed since, export again"
+    )
 
 
 def _checked(hits: Hits, asked: np.ndarray, exported: Exported, space: Space) -> TopK:

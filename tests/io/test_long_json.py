@@ -46,7 +46,18 @@ SHAPES = {
     "too large": {"a": [1.5, 10**400]},
     "infinite": {"ids": ["a", "b"], "embeddings": [[1.5, 2], [1, 2]]},
     "a word": "word",
-}
+    "a table of names beside rows": {
+        "columns": [0, 2, 1], "index": IDS, "data": FLOATS,
+    },
+    "one of numbered rows": {"columns": ["f1", "f0", "f2"], "index": [3, 1], "data": FLOATS[:2]},
+    "one with ids": {
+        "columns": ["id", "0", "1"], "index": [0, 1], "data": [["a", 0.5, 1.5], ["b", 1.0, 2.5]],
+    },
+    "a table by columns": {"0": {"a": 0.5, "b": 1.5}, "1": {"a": 1.0, "b": 2.5}},
+    "a table by rows": {"a": {"f0": 0.5, "f1": 1.5}, "b": {"f0": 1.0, "f1": 2.5}},
+    "rows of a table": [{"id": "a", "f0": 0.5, "f1": 1.5}, {"id": "b", "f0": 1.0, "f1": 2.5}],
+    "numbers beside vectors": {"a": [0.5, 1.5], "b": [1.0, 2.5], "config": {"x0": 0.5, "x1": 1.5}},
+}  # fmt: skip
 DUMPED = {
     "plain": json.dumps,
     "as it is": lambda x: json.dumps(x, ensure_ascii=False),

@@ -3,11 +3,13 @@
 import json
 import re
 import shlex
+from itertools import cycle
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from rerank import io
 from rerank.core.errors import FormatError
@@ -30,6 +32,15 @@ def keep(path, scores, **lists):
     content = {"scores": scores, **lists}
     if path.suffix == ".npz":
         np.savez(path, **content)
+    elif path.suffix == ".safetensors":
+        said = {name: json.dumps(np.asarray(item).tolist()) for name, item in lists.items()}
+        save_file({"scores": np.ascontiguousarray(scores)}, path, metadata=said)
+    elif ".attributes" in path.suffixes:
+        with h5py.File(path, "w") as file:
+            file["x/scores"] = scores
+            places = (file["x/scores"], file)  # of the matrix, and of the file
+            for (name, item), place in zip(lists.items(), cycle(places), strict=False):
+                place.attrs[name] = item
     elif path.suffix == ".h5":
         with h5py.File(path, "w") as file:
             for name, item in content.items():
@@ -41,8 +52,8 @@ def keep(path, scores, **lists):
     return path
 
 
-@pytest.mark.parametrize("ending", ["npz", "h5", "pt", "json"])
-@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize("ending", ["npz", "h5", "pt", "json", "attributes.h5", "safetensors"])
+@pytest.mark.parametrize("words", [*WORDS, ("row_ids", "col_ids"), ("rows", "columns")])
 def test_two_lists_whose_names_tell_the_sides_name_them(tmp_path, words, ending):
     path = keep(tmp_path / f"s.{ending}", SIMS, **dict(zip(words, (TEXTS, VIDEOS), strict=True)))
     found = io.read_scores(path)
@@ -69,13 +80,14 @@ def test_a_matrix_that_is_stored_the_other_way_is_told_by_them(tmp_path, words):
     assert (list(found.query_ids), list(found.gallery_ids)) == (TEXTS, VIDEOS)
 
 
-def test_lists_that_name_nothing_are_passed_over(tmp_path):
+@pytest.mark.parametrize("ending", ["npz", "attributes.h5", "safetensors"])
+def test_lists_that_name_nothing_are_passed_over(tmp_path, ending):
     """Names that come again, other numbers of them, and what is called by both sides or neither."""
     odd = {
         "text_names": ["a"] * N, "video_names": VIDEOS[:5], "gt_video_ids": VIDEOS + TEXTS[:M],
         "text_lengths": np.arange(N), "clips": np.arange(M),
     }  # fmt: skip
-    found = io.read_scores(keep(tmp_path / "s.npz", SIMS, **odd))
+    found = io.read_scores(keep(tmp_path / f"s.{ending}", SIMS, **odd))
     assert not found.ids_given and "'gt_video_ids' was passed over" in found.of_numbered
 
 
@@ -131,3 +143,20 @@ def test_a_list_beside_a_bank_that_fits_its_columns_is_said(tmp_path):
     _, err = run("apply", "--sims", "s.npz", "--bank-sims", "b.npz", "--out", "o.h5", "--force",
                  cwd=tmp_path)  # fmt: skip
     assert "its columns were" not in err
+
+
+@pytest.mark.parametrize("lists", [{"videos": ["a title"]}, {"queries": "[1, 2"}, {"rows": N}])
+def test_attributes_that_name_nothing_block_no_good_file(tmp_path, lists):
+    """One of another length, text that is no list, and a number."""
+    found = io.read_scores(keep(tmp_path / "s.attributes.h5", SIMS, **lists))
+    assert not found.ids_given and found.scores.shape == (N, M)
+
+
+@pytest.mark.parametrize("ending", ["attributes.h5", "safetensors"])
+def test_ids_of_embeddings_that_are_told_with_them_are_found_and_can_be_named(tmp_path, ending):
+    """What is printed reads them."""
+    path = tmp_path / f"v.{ending}"
+    assert io.read_embeddings(keep(path, SIMS, ids=TEXTS)).ids == tuple(TEXTS)
+    with pytest.raises(FormatError, match="name it with id_column='clip_names'"):
+        io.read_embeddings(keep(path, SIMS, clip_names=TEXTS))
+    assert io.read_embeddings(path, id_column="clip_names").ids == tuple(TEXTS)

@@ -11,6 +11,7 @@ import contextlib
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,18 @@ from h5py import h5d, h5o  # pyright: ignore[reportAttributeAccessIssue]  compil
 
 from rerank.core.errors import FormatError
 from rerank.io import cut
-from rerank.io.container import LIST_NAMES, Container
-from rerank.io.field import NOTHING, Field, afford, empty_field, list_field, rows_per_block
-from rerank.io.files import PathLike, atomic_path, foreign, named, parse_json, regular_file
-from rerank.io.formats.hdf5_guard import GuardedFile, check_size, text_attribute
+from rerank.io.container import Container
+from rerank.io.field import NOTHING, Field, afford, empty_field, rows_per_block
+from rerank.io.files import PathLike, atomic_path, foreign, named, regular_file
+from rerank.io.formats.hdf5_guard import (
+    GuardedFile,
+    check_size,
+    is_unwritten,
+    text_attribute,
+)
 from rerank.io.formats.octave import text_of
 from rerank.io.formats.registry import file_format
+from rerank.io.formats.told_lists import ids_of_attributes, names_of_attributes
 from rerank.io.formats.told_numbers import numbers_of_attributes
 from rerank.io.interrupts import signals_wait
 
@@ -34,6 +41,8 @@ _MAX_DEPTH = 32
 _MOST_BYTES = 64 << 20
 # MATLAB keeps what belongs to cells and structures apart.
 _REFERENCED = ("#refs#", "#subsystem#")
+# What to do about a dataset that was created and no more.
+_FILL = "write its values, or leave it out of the file"
 _TRANSPOSED = "MATLAB_class"
 # Octave makes a group of each variable: its type, and its value with columns first.
 _VARIABLE = "OCTAVE_NEW_FORMAT"
@@ -83,37 +92,11 @@ def open_hdf5_container(path: Path) -> Iterator[Container]:
             fields,
             schema=text_attribute(file, "rerank_schema", path),
             content_sha256=text_attribute(file, "content_sha256", path),
-            attached=lambda item: _attached(file, name_of[item.where], path),
+            attached=lambda item: ids_of_attributes(file, name_of[item.where], path),
+            noted=lambda item: names_of_attributes(file, name_of.get(item.where, ""), path),
             told=lambda item: numbers(name_of[item.where]),
             besides=dict.fromkeys(empty, NOTHING),
         )
-
-
-def _attached(file: h5py.File, name: str, path: Path) -> dict[str, Field]:
-    """Lists of ids in the attributes of an array, of the groups it lies in, and of the file."""
-    found: dict[str, Field] = {}
-    places = [name.rsplit("/", depth)[0] for depth in range(name.count("/") + 1)]
-    for place in (*places, "/"):
-        with foreign(path, "HDF5"):
-            attributes = file[place].attrs
-            for key in LIST_NAMES:
-                if key not in found and key in attributes:
-                    where = f"{path}: attribute {named([key])}"
-                    found |= _list_in(attributes, key, where)
-    return found
-
-
-def _list_in(attributes: h5py.AttributeManager, key: str, where: str) -> dict[str, Field]:
-    """One attribute as a list, read when it is asked for; a text may hold a list in JSON."""
-    told = attributes.get_id(key)
-    if told.shape == () and h5py.check_string_dtype(told.dtype) is not None:
-        text = attributes[key]
-        text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-        return {key: list_field(where, parse_json(text, where))} if text[:1] == "[" else {}
-    if told.shape is None or len(told.shape) not in (1, 2) or _oddness(told.dtype)[0]:
-        return {}
-    rows = lambda start, stop: iter([np.asarray(attributes[key])[start:stop]])  # noqa: E731
-    return {key: Field(where, told.shape, told.dtype, rows)}
 
 
 def _is_matlab_4(head: bytes) -> bool:
@@ -221,9 +204,12 @@ def _field(dataset: h5py.Dataset, where: str, path: Path, *, octave: bool) -> Fi
     turned = _TRANSPOSED in dataset.attrs
     if h5py.check_ref_dtype(dtype) is h5py.Reference and turned:
         return _cells(dataset, where, extents)
+    odd, fix = _oddness(dtype)
+    if not odd and is_unwritten(dataset):
+        what = "a dataset that declares values and was never filled"
+        return replace(empty_field(where, what, _FILL), shape=extents)
     if (codes := h5py.check_enum_dtype(dtype)) is not None:
         return _enum(dataset, where, path, {code: name for name, code in codes.items()})
-    odd, fix = _oddness(dtype)
     if (turned or octave) and dtype.kind in "iufb" and len(extents) > 1:
         return Field(
             where,

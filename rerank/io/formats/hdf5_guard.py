@@ -231,6 +231,25 @@ def check_size(dataset: h5py.Dataset, where: str, path: Path) -> None:
         check_lengths(dataset, where, path)
 
 
+def is_unwritten(dataset: h5py.Dataset) -> bool:
+    """Whether a dataset has a size, and nothing was ever written into it.
+
+    HDF5 gives zeros for it, which nobody measured. Where its place in the file is damaged, that is
+    for `check_size` to say, of a dataset that is used.
+    """
+    if not dataset.size:
+        return False
+    seen: list[int] = []
+    try:
+        layout = dataset.id.get_create_plist().get_layout()
+        if layout != h5d.CHUNKED:
+            return layout == h5d.CONTIGUOUS and dataset.id.get_offset() is None
+        dataset.id.chunk_iter(lambda chunk: seen.append(chunk.size) or 1)  # one is enough
+    except Exception:  # noqa: BLE001  of any kind, as damage has it
+        return False
+    return not seen
+
+
 def _too_much(where: str, declared: int, there: int) -> FormatError:
     return FormatError(
         f"{where}: declares {declared:,} bytes, but the file has only {there:,} for it; it is "

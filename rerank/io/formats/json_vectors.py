@@ -38,8 +38,10 @@ from rerank.io.json_records import (
     lacking,
     words_inside,
 )
+from rerank.io.json_tables import columns_of, hold_vectors, names_of_rows, split_in_fields
 from rerank.io.pandas_json import rows_of_columns, rows_of_labels
 from rerank.io.text_table import lines_of, opener
+from rerank.io.typed_table import table
 
 # More lists of rows in one object are the frames of its items.
 _MOST_LISTS = 8
@@ -103,6 +105,9 @@ def open_json(path: Path) -> Iterator[Container]:
         content = parse_json(text, str(path))
         if path.suffix.lower() == ".jsonl" and not is_document(content):
             content = [content]
+    if (columns := columns_of(content)) is not None:
+        yield _table(path, *columns)
+        return
     box, content = _records_in(content) or ("", content)
     if isinstance(content, list) and content and _is_matrix(content):
         content = {"values": content}
@@ -113,6 +118,10 @@ def open_json(path: Path) -> Iterator[Container]:
         odd = lacking(path, records)
         names = [name for name in records[0] if all(name in row for row in records)]
         content = {name: [row[name] for row in records] for name in names if name not in odd}
+        if hold_vectors(content):
+            found = _table(path, content)
+            yield replace(found, fields=found.fields | odd)
+            return
         content |= words_inside(records)
     if not isinstance(content, dict):
         raise FormatError(
@@ -121,6 +130,12 @@ def open_json(path: Path) -> Iterator[Container]:
         )
     fields = {name: _named_field(path, name, value) for name, value in _flat(content)}
     yield Container(path, fields | odd, per_item=per_item, boxed=box)
+
+
+def _table(path: Path, columns: Mapping[str, list[Any]], nested: bool = False) -> Container:
+    """A table of which columns of numbers are the vectors; names of rows are believed last."""
+    found = table(path, {name: _named_field(path, name, x) for name, x in columns.items()})
+    return replace(found, id_names=(*found.id_names, names_of_rows(columns)), nested=nested)
 
 
 def _records_in(content: object) -> tuple[str, list[Any]] | None:
@@ -203,7 +218,7 @@ def _in_pieces(path: Path, stream: IO[bytes]) -> Container | None:
     places: dict[str, Places] = {}
     vectors, widths = Places(stream, where), array("q")
     fields: dict[str, Field | int] = {}
-    size, plain = 0, True
+    size, plain, nested = 0, True, 0
     try:
         for entry in entries(path):
             name, value = "values" if entry.key is None else entry.key, entry.value
@@ -218,6 +233,8 @@ def _in_pieces(path: Path, stream: IO[bytes]) -> Container | None:
                 continue
             if isinstance(value, dict) and (has_vectors(value) or holds_vectors(value)):
                 return None
+            inner = value.values() if isinstance(value, dict) else [[]]
+            nested += not any(isinstance(each, dict | list) for each in inner)
             plain = plain and not (isinstance(value, list) and value) and is_aside(name, value, 0)
             if _is_vector(value) and float in map(type, value):
                 if max(value) > _MOST or min(value) < -_MOST:
@@ -233,7 +250,8 @@ def _in_pieces(path: Path, stream: IO[bytes]) -> Container | None:
     except NotInPieces:
         return None
     of_records = any(isinstance(found, _Records) for found in lists.values())
-    if not fields or (of_records and not (plain and len(lists) == 1)):
+    # Objects in an object without a list may be a table.
+    if nested == len(fields) or (of_records and not (plain and len(lists) == 1)):
         return None
     for name, found in lists.items():
         if isinstance(found, _Records):
@@ -241,6 +259,8 @@ def _in_pieces(path: Path, stream: IO[bytes]) -> Container | None:
             return made and replace(made, boxed="" if fields.keys() == {"values"} else name)
         fields[name] = found.field(places[name].values)
     members, alike = _Members(where, fields, vectors, widths), None
+    if (split := split_in_fields(path, members)) is not None:
+        return split
     if len(widths) == len(fields) and min(widths) == max(widths):
         alike = _matrix(where, (len(widths), widths[0]), vectors.values)
     else:

@@ -15,6 +15,7 @@ from rerank.io.container import LIST_NAMES, Container
 from rerank.io.field import NOTHING, Field, empty_field, list_field, rows_per_block
 from rerank.io.files import check_whole, foreign, named, parse_json
 from rerank.io.formats.registry import file_format
+from rerank.io.formats.told_lists import names_of_metadata
 from rerank.io.formats.told_numbers import numbers_of_metadata
 from rerank.io.frames.meanings import is_something_else
 from rerank.io.frames.unlike_lengths import padded
@@ -94,7 +95,9 @@ def open_safetensors(path: Path) -> Iterator[Container]:
                 fields[name] = _tensor_field(where, shape, probe.dtype, rows, path)
         more = lambda item: _lists_in(metadata, path, LIST_NAMES)  # noqa: ARG005, E731
         told = lambda item: numbers_of_metadata(metadata, path)  # noqa: ARG005, E731
-        yield Container(path, _lists_in(metadata, path) | fields, attached=more, told=told)
+        noted = lambda item: names_of_metadata(metadata, path)  # noqa: ARG005, E731
+        lists = _lists_in(metadata, path)
+        yield Container(path, lists | fields, attached=more, noted=noted, told=told)
 
 
 def _lists_in(

@@ -5,6 +5,7 @@ It lies in the group of the item (`v0/features`, `v0/mask`), in a group of its o
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -122,8 +123,9 @@ def said_of_items(
         told: by id what is told with them and is no array.
 
     Raises:
-        FormatError: something that every item has may say it.
+        FormatError: something that every item has may say it, or says it and cannot be read.
     """
+    _check_read(fields, items)
     said: dict[str, dict[str, Field]] = {}
     companions = of_each(told or {}, items)
     for name, held in _companions(fields, items).items():
@@ -138,6 +140,20 @@ def said_of_items(
         ):
             _ask_of_all(name, held, items, bounded=name in last)
     return said
+
+
+def _check_read(fields: Mapping[str, Field], items: Mapping[str, Field]) -> None:
+    """Refuse a mask or lengths of an item that are there and cannot be read."""
+    for name, held in _companions(fields, items, unread=True).items():
+        meaning = meaning_of(name)
+        for item_id, found in held.items():
+            there = meaning in ("mask", "lengths", "padding") and found.shape
+            numbers = replace(found, odd="", dtype=np.dtype(np.float64))
+            if there and fits(numbers, meaning, 1, _frames(items[item_id])):
+                raise FormatError(
+                    f"{found.where}: is {found.describe()}, and says which frames count; "
+                    f"{found.fix or 'store numbers'}"
+                )
 
 
 def take(
@@ -212,9 +228,15 @@ def _is_number(found: Field) -> bool:
 
 
 def _companions(
-    fields: Mapping[str, Field], items: Mapping[str, Field]
+    fields: Mapping[str, Field], items: Mapping[str, Field], *, unread: bool = False
 ) -> dict[str, dict[str, Field]]:
-    """What lies beside items and could be a mask or a length: by its name, then by id."""
+    """What lies beside items and could be a mask or a length: by its name, then by id.
+
+    Args:
+        fields: all arrays of a file.
+        items: the frames of each id.
+        unread: whether those are meant that nothing here reads.
+    """
     # Of what was made of an array the place is that of the array.
     ids = {item.where: item_id for item_id, item in items.items()}
     places = {name: ids[field.where] for name, field in fields.items() if field.where in ids}
@@ -225,7 +247,8 @@ def _companions(
     below = {name.partition("/")[2]: item_id for name, item_id in places.items()} if kinds else {}
     found: dict[str, dict[str, Field]] = {}
     for name, field in fields.items():
-        if name in places or field.odd or field.dtype.kind not in "iubf":
+        numbers = not field.odd and field.dtype.kind in "iubf"
+        if name in places or not (field.odd if unread else numbers):
             continue
         head, slash, leaf = name.rpartition("/")
         kind, _, rest = name.partition("/")

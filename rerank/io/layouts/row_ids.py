@@ -66,6 +66,8 @@ def names_of_rows(
         elsewhere = {**container.numbers, **container.fields}.get(wanted.id_column)
         field = siblings.get(wanted.id_column.strip("/"), elsewhere)
         if field is None:
+            field = {**container.noted(item), **container.attached(item)}.get(wanted.id_column)
+        if field is None:
             raise FormatError(
                 f"{container.path}: there is no {wanted.id_column!r}; it holds {contents(siblings)}"
             )
@@ -239,8 +241,9 @@ def refuse_without_ids(container: Container, item: Field, wanted: Wanted, folder
     """Refuse rows without ids, with what beside them may be the ids."""
     columns = ""
     side = _side_of_rows(container.fields, item, wanted)
+    lists = {**container.fields, **container.noted(item)}
     fitting = [
-        name for name, other in container.fields.items()
+        name for name, other in lists.items()
         if _may_name(other, item) and (other.kind == "text" or sounds_like(name))
         and not _repeats(other, item)
     ]  # fmt: skip

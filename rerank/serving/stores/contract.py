@@ -28,10 +28,12 @@ class Hits:
         rows: (n, k) int64 row numbers, best first; -1 where fewer were found.
         scores: (n, k) higher is better: inner products for the space "ip", cosines for "cosine",
             minus squared distances for "l2".
+        items: how many items the store holds; None where it does not say.
     """
 
     rows: np.ndarray
     scores: np.ndarray
+    items: int | None = None
 
 
 class Store(Protocol):
@@ -195,7 +197,7 @@ def brute_force(vectors: np.ndarray, queries: np.ndarray, k: int, space: Space) 
     if space == "l2":
         scores = 2 * scores - (vectors**2).sum(axis=1) - (queries**2).sum(axis=1)[:, None]
     rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return Hits(rows, np.take_along_axis(scores, rows, axis=1))
+    return Hits(rows, np.take_along_axis(scores, rows, axis=1), len(vectors))
 
 
 def arrow_table(vectors: np.ndarray, ids: Sequence[str], stamp: str = "") -> Any:  # noqa: ANN401

@@ -81,16 +81,17 @@ class Faiss(BaseStore):
     ) -> Hits:
         """See `Store`."""
         index = read_index(target)
+        k = min(k, max(1, index.ntotal))  # fewer than the side-car names are refused by who asked
         if self.index == "flat":
             items = torch.from_numpy(index.reconstruct_n(0, index.ntotal))
             found = exact_topk(torch.from_numpy(queries), items, k)
-            return Hits(found.indices.numpy(), found.scores.numpy())
+            return Hits(found.indices.numpy(), found.scores.numpy(), index.ntotal)
         if effort is not None:
             self._set(index, effort)
         each = [index.search(np.ascontiguousarray(row[None]), k) for row in queries]
         scores = np.concatenate([scores for scores, _ in each])
         rows = np.concatenate([rows for _, rows in each])
-        return Hits(rows, -scores if self.space == "l2" else scores)
+        return Hits(rows, -scores if self.space == "l2" else scores, index.ntotal)
 
     def efforts(self, m: int) -> tuple[int, ...]:
         """See `Store`: an ivf that reads all its lists is exact."""
@@ -124,11 +125,12 @@ def lists(m: int) -> int:
     return max(1, min(int(4 * m**0.5), m // 39))
 
 
-def add_rows(target: Path, vectors: np.ndarray) -> bytes:
-    """The bytes of an index with more items; the file itself stays as it is."""
+def add_rows(target: Path, vectors: np.ndarray) -> tuple[int, bytes]:
+    """How many items an index has, and its bytes with more; the file itself stays as it is."""
     index = read_index(target)
+    held = int(index.ntotal)
     index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-    return faiss_module().serialize_index(index).tobytes()
+    return held, faiss_module().serialize_index(index).tobytes()
 
 
 def read_index(path: Path) -> Any:  # noqa: ANN401  a FAISS index

@@ -86,7 +86,7 @@ class Lancedb(BaseStore):
             rows.append(found["position"].to_pylist())
             distances = found["_distance"].to_numpy()
             scores.append(-distances if self.space == "l2" else 1 - distances)
-        return Hits(np.array(rows, dtype=np.int64), np.array(scores))
+        return Hits(np.array(rows, dtype=np.int64), np.array(scores), table.count_rows())
 
     def snippet(self, target: str) -> str:
         """See `Store`."""

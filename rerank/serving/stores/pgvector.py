@@ -132,10 +132,11 @@ class Pgvector(BaseStore):
         with self._connection() as connection:
             for query in queries:
                 found.append(connection.execute(statement, (_text(query),)).fetchall())
+            items = connection.execute(f"SELECT count(*) FROM {self._name}").fetchone()[0]
         rows = np.array([[hit[0] for hit in row] for row in found], dtype=np.int64)
         distances = np.array([[hit[1] for hit in row] for row in found])
         scores = {"ip": -distances, "cosine": 1 - distances, "l2": -(distances**2)}
-        return Hits(rows, scores[self.space])
+        return Hits(rows, scores[self.space], items)
 
     def snippet(self, target: str) -> str:
         """See `Store`."""

@@ -150,9 +150,10 @@ class Qdrant(BaseStore):
                 ).points
                 for query in queries
             ]
+            items = client.count(self.collection, exact=True).count
         scores = np.array([[point.score for point in row] for row in found])
         rows = np.array([[point.id for point in row] for row in found], dtype=np.int64)
-        return Hits(rows, -(scores**2) if self.space == "l2" else scores)
+        return Hits(rows, -(scores**2) if self.space == "l2" else scores, items)
 
     def snippet(self, target: str) -> str:
         """See `Store`."""

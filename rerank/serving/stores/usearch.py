@@ -65,7 +65,7 @@ class Usearch(BaseStore):
             rows[i, :count] = found.keys
             distances = np.asarray(found.distances, dtype=np.float32)
             scores[i, :count] = -distances if self.space == "l2" else 1 - distances
-        return Hits(rows, scores)
+        return Hits(rows, scores, len(index))
 
     def _read(self, target: Path) -> Any:  # noqa: ANN401  a usearch index
         found = library("usearch.index", "usearch").Index.restore(str(target))
