@@ -141,6 +141,27 @@ def test_inspect_looks_for_hubs_of_a_bank_of_scores(files):
     )
 
 
+def test_inspect_says_of_a_bank_what_apply_warns_of(files):
+    """Another size, a number for "not scored", texts that are in both; nothing of a good bank."""
+    hidden = np.where(np.random.default_rng(1).random(BANK_SIMS.shape) < 0.3, -100, BANK_SIMS)
+    np.save(files / "s.npy", SIMS)
+    for bank, said in (
+        (100 * BANK_SIMS, "as if of another kind or unit"),
+        (hidden, "-100 = not scored"),
+        (np.concatenate([SIMS[:5], BANK_SIMS]), "5 of 40 test queries are also in the bank"),
+        (BANK_SIMS, ""),
+    ):
+        np.save(files / "b.npy", bank)
+        both = {"sims": files / "s.npy", "bank_sims": files / "b.npy"}
+        warned = apply_files(**both, out=files / "o.h5").warnings
+        want = [x for x in warned if x.startswith("t2v")]
+        assert [said in x for x in want] == ([True] if said else [])
+        notes = inspect_files(**both).get("notes", [])
+        assert [x for x in notes if x.startswith(("t2v", "v2t"))] == want
+    found = rerank.inspect(TEXTS, VIDEOS, bank_texts=np.concatenate([TEXTS[:5], BANK]))
+    assert any("5 of 40 test queries" in x for x in found["notes"])
+
+
 TURNED = {"scores": BANK_SIMS.T}
 ODD_BANKS = {
     "turned": {**TURNED, "video_ids": [f"v{j}" for j in range(M)], "query_ids": list(range(B))},
