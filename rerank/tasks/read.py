@@ -26,6 +26,7 @@ from rerank.io.lines import lines_in
 from rerank.io.one_file import said_to_be_same, same_for_both
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, is_truth, side_of
+from rerank.io.swapped_files import check_captions, said_of_sides
 from rerank.io.truths.pair_splits import UnfitError
 from rerank.methods import kinds
 from rerank.methods.directions import Groups
@@ -34,7 +35,6 @@ from rerank.tasks.answer import caught
 from rerank.tasks.bank_ways import of_bank_alone, without_video
 from rerank.tasks.comparable import check_lengths, check_widths
 from rerank.tasks.shared_ids import said_of_shared, said_of_texts_among
-from rerank.tasks.swapped_files import check_captions, said_of_sides
 from rerank.tasks.turned_scores import seem_turned
 
 # So many queries tell whether the lowest scores are the best.

@@ -23,6 +23,7 @@ from rerank.core.similarity import ArrayLike, Similarity, as_matrix
 from rerank.core.torch_state import usual_state
 from rerank.core.words import Metric, Name, Ties
 from rerank.io.files import PathLike
+from rerank.io.swapped_files import refuse_same, said_of_sides
 from rerank.methods.directions import Direction
 from rerank.metrics.judge import Evaluation, latex_rows
 from rerank.metrics.judge import evaluate as judged
@@ -38,7 +39,6 @@ from rerank.tasks.column_order import check_columns
 from rerank.tasks.confidence import Answers, answers_of
 from rerank.tasks.inspect import Inspection, read_directions
 from rerank.tasks.read import Inputs, bytes_of, pick_device, right_answers
-from rerank.tasks.swapped_files import refuse_same, said_of_sides
 
 # Above this many scores a saved result keeps the matrix only where it is asked for.
 _KEPT_SCORES = 4_000_000
