@@ -265,3 +265,33 @@ def test_a_bank_is_mended_in_python_as_it_is_printed(files):
     assert eval(call, {"convert_scores": io.convert_scores}) == (B, M)
     found = read_inputs(sims=files / "s.npz", bank_sims=files / "odd.scores.h5")
     np.testing.assert_array_equal(found.bank_scores.scores, BANK_SIMS)
+
+
+@pytest.mark.parametrize("said", [float("nan"), "nan"])
+def test_nan_is_not_scored_in_files_as_in_arrays(tmp_path, said):
+    """Where it is said, in Python as on the command line, of the scores and of their bank."""
+    hidden = RNG.random(SIMS.shape) < 0.3
+    scores, bank = np.where(hidden, np.nan, SIMS), BANK_SIMS.copy()
+    bank[0, 0] = np.nan
+    np.save(tmp_path / "s.npy", scores)
+    np.save(tmp_path / "b.npy", bank)
+    files = {"scores": str(tmp_path / "s.npy"), "bank_scores": tmp_path / "b.npy"}
+    want = rerank.apply(
+        scores=np.where(hidden, -np.inf, SIMS),
+        bank_scores=np.where(np.isnan(bank), -np.inf, bank), method="sinkhorn",
+    )  # fmt: skip
+    for given in (files, {"scores": scores, "bank_scores": bank}):
+        found = rerank.apply(**given, method="sinkhorn", unscored=said)
+        torch.testing.assert_close(found.t2v.sim.scores(), want.t2v.sim.scores())
+        assert not torch.isfinite(found.t2v.sim.scores()[torch.tensor(hidden)]).any()
+    one = rerank.apply(**files, method="qb-norm", unscored=said)
+    one.save(tmp_path / "o.h5", scores=False)
+    assert judge_results(None, tmp_path / "o.h5", hubs=True).hubness
+    torch.testing.assert_close(
+        rerank.rerank(torch.tensor(scores), unscored=said),
+        rerank.rerank(torch.tensor(scores), unscored=float("nan")),
+    )
+    with pytest.raises(RerankError, match="unscored: got 'x', expected a number, nan"):
+        rerank.apply(scores=files["scores"], unscored="x")
+    with pytest.raises(RerankError, match="NaN"):
+        rerank.apply(scores=files["scores"])
