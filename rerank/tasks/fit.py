@@ -341,7 +341,8 @@ def _read_sides(
     free = bank_gt is None or str(bank_gt) == "diagonal"
     gallery, bank, other = (
         None if (path := one_path(paths)) is None
-        else read_role(path, role, said, metric=metric, row_numbers=free and k > 0)
+        else read_role(path, role, said, metric=metric, row_numbers=free and k > 0,
+                       named_by=bank_gt if k else None)
         for k, (role, paths) in enumerate(roles.items())
     )  # fmt: skip
     assert gallery is not None and bank is not None

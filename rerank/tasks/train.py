@@ -162,7 +162,7 @@ def read_split(
     texts, videos = (
         read_role(
             path, role if not prefix else f"{prefix}{role}", said, metric="dot",
-            row_numbers=diagonal,
+            row_numbers=diagonal, named_by=files.gt,
         )
         for path, role in ((files.texts, "texts"), (files.videos, "videos"))
     )  # fmt: skip

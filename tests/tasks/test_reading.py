@@ -425,6 +425,19 @@ def test_models_in_python_look_at_the_sides_of_files_as_commands_do(tmp_path):
     assert err.count("'text_features' is called like those of texts") == 1
 
 
+def test_a_ground_truth_may_name_items_that_are_called_as_parts_are(tmp_path):
+    ids = [f"part_{i}" for i in range(N)]
+    frames = {name: np.repeat(VIDEOS[i : i + 1], 3, 0) for i, name in enumerate(ids)}
+    np.savez(tmp_path / "v.npz", **frames)
+    io.write_embeddings(tmp_path / "t.h5", [f"t{i}" for i in range(N)], TEXTS)
+    io.write_json(tmp_path / "gt.json", {f"t{i}": name for i, name in enumerate(ids)})
+    sides = ["--texts", "t.h5", "--videos", "v.npz", "--pool", "mean"]
+    run("eval", *sides, "--gt", "gt.json", cwd=tmp_path)
+    _, err = run("eval", *sides, "--gt", "diagonal", cwd=tmp_path, code=2)
+    assert "say so: --dataset videos=/; if they are parts of one, join them: " in err
+    run("eval", *sides, "--gt", "diagonal", "--dataset", "videos=/", cwd=tmp_path)
+
+
 def test_one_file_that_says_the_other_side_is_said(tmp_path):
     plain = one_side(tmp_path / "p.npz", "embeddings", TEXTS, "ids", [f"t{i}" for i in range(N)])
     for array, ids, names, said in (
