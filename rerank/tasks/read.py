@@ -551,9 +551,8 @@ def read_inputs(
             rows = comm.my_rows(one.total_rows)
         free, truth = (bank_numbers, bank_gt) if role.startswith("bank") else (numbers, gt)
         with caught() as warned:
-            held[role] = read_role(
-                path, role, said, metric=metric, rows=rows, row_numbers=free, named_by=truth
-            )
+            held[role] = read_role(path, role, said, metric=metric, rows=rows, row_numbers=free,
+                                   named_by=truth)  # fmt: skip
         of_frames += warned
     found = Inputs(
         texts=held.get("texts"), videos=held.get("videos"),
