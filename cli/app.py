@@ -33,6 +33,7 @@ with ending_at_once():
     import typer.core
     import typer.main
 
+    from rerank_cli.console import noting
     from rerank_cli.early import look_early
     from rerank_cli.examples import epilog
     from rerank_cli.groups import spread
@@ -142,7 +143,8 @@ def _called(command: Callable[..., Any]) -> Callable[..., Any]:
                 name: kind(**{part: given.pop(part) for part in parts})
                 for name, (kind, parts) in groups.items()
             }
-            return command(**given, **made)
+            with noting():
+                return command(**given, **made)
         except (KeyboardInterrupt, Exception) as error:
             # A library that is interrupted while it is imported raises what it likes.
             if not isinstance(error, KeyboardInterrupt) and not _interrupted.is_set():

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +14,19 @@ from typing import Any, Protocol, runtime_checkable
 def say(text: str) -> None:
     """A message for a person, to stderr; what would act on the terminal is escaped."""
     sys.stderr.write(_harmless(text) + "\n")
+
+
+@contextmanager
+def noting() -> Iterator[None]:
+    """What readers of files would warn of in Python is said once the command has done its work."""
+    from rerank.core.errors import RerankWarning
+
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", RerankWarning)
+        yield
+    said = (str(item.message) for item in found if issubclass(item.category, RerankWarning))
+    for text in dict.fromkeys(said):
+        say(f"note: {text}")
 
 
 def emit(text: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 # Options of files of arrays, of other files, and of ground truths, that are read.
 _ARRAYS = ("videos", "texts", "sims", "bank_videos", "bank_texts", "bank_sims")
-_FILES = ("model", "heads", "settings", "bias", "captions", "query_groups", "text_ids", "video_ids")
+_FILES = ("model", "heads", "settings", "bias", "captions", "query_groups", "text_ids", "video_ids",
+          "results", "remove")  # fmt: skip
 # What stands in the place of such a file.
 _NO_FILES = ("ids", "rows")
 _TRUTHS = ("gt", "bank_gt", "val_gt", "test_gt")
@@ -21,6 +22,9 @@ _WRITTEN = {
     "apply_command": "rerank-results/1", "tune_command": "rerank-settings/1",
     "fit_command": "rerank/fitted",
 }  # fmt: skip
+
+# Whose output is a folder, which is made.
+_FOLDERS = ("demo_command",)
 
 
 def look_early(command: str, given: Mapping[str, Any]) -> None:
@@ -35,7 +39,16 @@ def look_early(command: str, given: Mapping[str, Any]) -> None:
     """
     look_at_settings(given)
     look_at_files(given)
-    look_at_output(command, given.get("out"))
+    out, report = given.get("out"), given.get("report")
+    if isinstance(out, Path) and isinstance(report, Path) and {out, report} & _around(out, report):
+        return  # one in the other, which is said with both names
+    look_at_output(command, out)
+    look_at_output("", given.get("target"))
+    look_at_output("", report)
+
+
+def _around(*paths: Path) -> set[Path]:
+    return {folder for path in paths for folder in path.parents}
 
 
 def look_at_files(given: Mapping[str, Any]) -> None:
@@ -49,6 +62,8 @@ def look_at_files(given: Mapping[str, Any]) -> None:
     if isinstance(source := given.get("source"), Path) and given.get("what") in _CONVERTED:
         role = _CONVERTED[given["what"]]
         given = {**given, given.get("side") or role if role == "videos" else role: source}
+    elif isinstance(source, Path):
+        given = {**given, "results": source}
     for role in (*_ARRAYS, *_FILES, *_TRUTHS):
         paths = given.get(role)
         for path in paths if isinstance(paths, list) else [paths]:
@@ -68,6 +83,7 @@ def look_at_files(given: Mapping[str, Any]) -> None:
 
 def look_at_settings(given: Mapping[str, Any]) -> None:
     """Say what is wrong with a setting whatever the data are."""
+    from rerank.core import memory
     from rerank.methods.as_typed import check_typed
 
     tau = given.get("tau")  # a number where it is the temperature of a loss
@@ -75,6 +91,8 @@ def look_at_settings(given: Mapping[str, Any]) -> None:
         methods=given.get("methods") or given.get("method"), rho=given.get("rho"),
         k=given.get("k"), tau=tau if isinstance(tau, str) else None,
     )  # fmt: skip
+    if given.get("memory") is not None:
+        memory.parse(given["memory"])
 
 
 def _listed(paths: Any) -> list[Any]:  # noqa: ANN401  a path, several, or none
@@ -100,4 +118,5 @@ def look_at_output(command: str, out: Any) -> None:  # noqa: ANN401  whatever an
         return  # what is there is said with the inputs
     if command in _WRITTEN:
         check_ending(out, f"--out {out}", _WRITTEN[command])
+    if command not in _FOLDERS:
         check_place(out)

@@ -1,5 +1,6 @@
 """What is wrong with a file at first sight, said before anything heavy is loaded."""
 
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from rerank.io.frames.pooling import pooling
 from rerank.io.layouts.locate import locate
 from rerank.io.layouts.own_side import names_of_sides
 from rerank.io.layouts.wanted import Wanted
+from rerank.io.numbered_parts import SeemsParts
 from rerank.io.one_file import same_for_both
 from rerank.io.opening import opener
 from rerank.io.reading import Reading, side_of
@@ -47,7 +49,8 @@ def look(path: Path, role: str = "", reading: Reading | None = None) -> None:
         # Of a file of both sides the whole run knows whether it was given for both.
         if side in words_of(Side) and not said and not names_of_sides(container):
             frames = pooling(reading.pool, raw=reading.pool_raw, where=str(path))
-            locate(container, Wanted(pooling=frames, row_numbers=True, side=side))
+            with suppress(SeemsParts):  # the ground truth may name them
+                locate(container, Wanted(pooling=frames, row_numbers=True, side=side))
 
 
 def look_at_sides(videos: Path, texts: Path, reading: Reading) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from rerank.core.errors import FormatError
 from rerank.io.container import VECTOR_NAMES, Container
 from rerank.io.field import Field
+from rerank.io.files import named
 from rerank.io.ids import is_list, read_ids
 from rerank.io.recipes import joined_parts
 
@@ -69,6 +70,38 @@ def parts_in(fields: Mapping[str, Field]) -> Parts | None:
         if [max(item.shape) if _is_names(item) else -1 for item in found] != rows:
             return None
     return Parts(tuple(main[i] for i in order), {_own_name(x, lists): f for x, f in lists.items()})
+
+
+class SeemsParts(FormatError):
+    """Frames of items that are called as parts of one array are.
+
+    Attributes:
+        names: what they are called.
+    """
+
+    def __init__(self, message: str, names: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.names = names
+
+
+def refuse_pooled_parts(container: Container, names: tuple[str, ...], way: str) -> None:
+    """Refuse to pool arrays that are called as parts of one; those of plain numbers name items.
+
+    Args:
+        container: the file.
+        names: of the arrays that would be pooled.
+        way: what says that each is the frames of one item.
+
+    Raises:
+        SeemsParts: they are.
+    """
+    joined = or_joined(container)
+    if joined and not all(NUMBER.fullmatch(name) for name in names):
+        raise SeemsParts(
+            f"{container.path}: {named(names)} are called as parts of one array are, and each "
+            f"would become one vector; if each is the frames of one item, say so: {way}{joined}",
+            names,
+        )
 
 
 def or_joined(container: Container) -> str:

@@ -194,8 +194,8 @@ def _plain(reading: Reading) -> bool:
     return plain and reading.kind != "distances" and reading.verdict.also is None
 
 
-def parse_unscored(text: str | None) -> Unscored:
-    """What `--unscored` says: a number, nan, -inf, or "none".
+def parse_unscored(text: str | float | None) -> Unscored:
+    """What `--unscored` says: a number, nan, -inf, or "none"; numbers are what they are.
 
     >>> parse_unscored("-1e9"), parse_unscored("none"), parse_unscored(None)
     (-1000000000.0, 'none', None)
@@ -203,8 +203,8 @@ def parse_unscored(text: str | None) -> Unscored:
     Raises:
         RerankError: anything else.
     """
-    if text is None or text == "none":
-        return text
+    if text == "none" or not isinstance(text, str):
+        return text  # type: ignore[return-value]
     try:
         return float(text)
     except ValueError:
@@ -286,6 +286,7 @@ def read_both(
     Raises:
         RerankError: see `read`; two matrices that do not fit together.
     """
+    unscored = parse_unscored(unscored)
     first, second = _two(scores)
     sim, reading = read(first, scores_are=scores_are, unscored=unscored, sharded=sharded)
     if second is None:

@@ -7,24 +7,26 @@ model.save("m.safetensors"); model.export("faiss", "videos.faiss")
 rerank.load("m.safetensors").search(new_texts)
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rerank.core.arrays import pandas_module
-from rerank.core.errors import RerankError
+from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.handed import readable
 from rerank.core.similarity import ArrayLike, Pair, Similarity, as_matrix
 from rerank.core.torch_state import usual_state
 from rerank.core.wording import either
-from rerank.core.words import Label, Metric
-from rerank.io import held
+from rerank.core.words import Label, Metric, Side
+from rerank.io import Embeddings, held
+from rerank.io.swapped_files import said_of_one
 from rerank.methods import saved as files
 from rerank.methods.base import FittedPipeline
 from rerank.methods.confidence import Confidence, Sure
@@ -167,7 +169,7 @@ class Model:
         return self.saved.manifest["metric"]
 
     @cached_property
-    def _words(self) -> tuple[str, str]:
+    def _words(self) -> tuple[Side, Side]:
         """What the gallery and the queries are."""
         t2v = self.saved.manifest["direction"] == "t2v"
         return ("videos", "texts") if t2v else ("texts", "videos")
@@ -201,7 +203,10 @@ class Model:
             RerankError: items that are missing, new, or other than when the model was fitted.
         """
         check_served(self.saved)
-        names, vectors = named_vectors(gallery, ids, self.saved.gallery_ids, self.metric)
+        word = self._words[0]
+        names, vectors, _ = named_vectors(
+            gallery, ids, self.saved.gallery_ids, self.metric, side=word
+        )
         x = through(self._heads, vectors, self._words[0])
         return replace(self, gallery=align(self.saved, names, x))
 
@@ -265,9 +270,15 @@ class Model:
         """Names and rows of queries, those of several models joined."""
         check_served(self.saved)
         if self.blocks is not None and isinstance(queries, list | tuple):
-            parts = [named_vectors(x, None, None, self.metric) for x in queries]
-            return parts[0][0], self.blocks.join([vectors for _, vectors in parts])
-        return named_vectors(queries, None, None, self.metric)
+            parts = [self._read_queries(x) for x in queries]
+            return parts[0].names, self.blocks.join([part.vectors for part in parts])
+        asked = self._read_queries(queries)
+        return asked.names, asked.vectors
+
+    def _read_queries(self, queries: Any) -> "Named":  # noqa: ANN401  embeddings
+        asked = named_vectors(queries, None, None, self.metric, side=self._words[1])
+        _say(said_of_one(asked.held, self._words[1], beside=self.saved.gallery_ids))
+        return asked
 
     def _queries(self, queries: Any) -> Tensor:  # noqa: ANN401  embeddings
         return self._seen(self._asked(queries)[1])
@@ -309,7 +320,8 @@ class Model:
                 ids that are there already.
         """
         check_served(self.saved)
-        names, vectors = named_vectors(items, ids, None, self.metric)
+        names, vectors, read = named_vectors(items, ids, None, self.metric, side=self._words[0])
+        _say(said_of_one(read, self._words[0], beside=None))
         if names is None:
             raise RerankError(
                 "add: the new items have no names; give them: model.add(vectors, ids=[...])"
@@ -399,13 +411,29 @@ def load(path: str | Path) -> Model:
     return Model(replace(read, kept=kept), gallery)
 
 
+class Named(NamedTuple):
+    """Names and rows of embeddings as they are computed with, and what was read."""
+
+    names: Sequence[str] | None
+    vectors: ArrayLike
+    held: Embeddings
+
+
+def _say(said: str) -> None:
+    """Warn whoever called the model."""
+    if said:
+        warnings.warn(said, RerankWarning, stacklevel=4)
+
+
 def named_vectors(
     given: Any,  # noqa: ANN401  embeddings of any kind
     ids: Sequence[str] | None,
     otherwise: Sequence[str] | None,
     metric: str,
-) -> tuple[Any, ArrayLike]:
-    """(ids, vectors) of embeddings as people have them; `otherwise` names those without ids.
+    *,
+    side: Side,
+) -> Named:
+    """Embeddings as people have them; `otherwise` names those without ids, `side` says the side.
 
     Raises:
         RerankError: what is no embeddings, or as many ids as do not fit.
@@ -414,8 +442,9 @@ def named_vectors(
         given = readable(given, "embeddings")
     if isinstance(given, torch.Tensor | np.ndarray) and given.ndim == 1:
         given = given[None]
-    found, vectors = held(given, ids=ids, metric=metric)
+    role = side if isinstance(given, str | Path) else "embeddings"
+    found, vectors = held(given, role=role, ids=ids, metric=metric)
     names = found.ids if found.ids_given or ids is not None else otherwise
     if names is not None and len(names) != len(vectors):
         raise RerankError(f"got {len(names)} ids for {len(vectors)} rows of embeddings")
-    return names, as_matrix(vectors, "embeddings", keep_half=True)
+    return Named(names, as_matrix(vectors, "embeddings", keep_half=True), found)

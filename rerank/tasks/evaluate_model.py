@@ -11,7 +11,7 @@ from rerank.metrics.figures import DEFAULT, find_all
 from rerank.serving.matching import align, check_queries, check_served, label_of
 from rerank.serving.model import load
 from rerank.serving.trained import each_through, heads_of
-from rerank.tasks.gallery import read_gallery, read_queries, sides
+from rerank.tasks.gallery import look_at_side, read_gallery, read_queries, sides
 from rerank.tasks.judged import Asked, Judged
 from rerank.tasks.read import check_said, pick_device
 
@@ -64,6 +64,7 @@ def judge_model(
     x = each_through(heads_of(saved), asked.vectors, words[1]).to(target)
     check_queries(saved, x)
     rows = held.gallery
+    look_at_side(asked, words[1], gallery, saved.gallery_ids)
     if gallery:
         rows = align(saved, *read_gallery(saved, gallery, metric, said, asked))
     assert rows is not None and saved.gallery_ids is not None

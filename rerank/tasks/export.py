@@ -19,7 +19,7 @@ from rerank.serving.snippets import command, snippet_path, snippet_text
 from rerank.serving.stores.registry import make_store
 from rerank.serving.trained import HEADS
 from rerank.tasks.answer import Answer
-from rerank.tasks.gallery import read_gallery, read_queries, sides
+from rerank.tasks.gallery import look_at_side, read_gallery, read_queries, sides
 from rerank.tasks.read import check_said
 
 
@@ -127,6 +127,8 @@ def export_files(
     if gallery or held.gallery is None:
         names, vectors = read_gallery(fitted, gallery, metric, said, asked)
         held = dataclasses.replace(held, gallery=align(fitted, names, vectors))
+    elif asked is not None:
+        look_at_side(asked, words[1], (), fitted.gallery_ids)
     made = export(
         held, out, to=to, queries=asked, query_side=query_side,
         centre=centre, recall=recall, effort=effort, replace=replace, force=force,

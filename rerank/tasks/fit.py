@@ -24,14 +24,15 @@ from rerank.core.shell import words as typed_words
 from rerank.core.similarity import Pair
 from rerank.core.torch_state import usual_state
 from rerank.core.wording import label, option
-from rerank.core.words import NAMES, Metric, Name
+from rerank.core.words import NAMES, Metric, Name, Side
 from rerank.io.reading import ROWS
+from rerank.io.swapped_files import said_of_sides
 from rerank.methods.fusion import Blocks, Weights
 from rerank.methods.saved import KIND, Saved
 from rerank.passes import reduce
 from rerank.serving.fitting import fit_model
 from rerank.serving.matching import with_manifest
-from rerank.serving.model import Model, named_vectors
+from rerank.serving.model import Model, Named, named_vectors
 from rerank.serving.trained import kept_heads, load_heads_from, through
 from rerank.tasks.answer import Answer
 from rerank.tasks.comparable import check_lengths, check_widths
@@ -45,7 +46,6 @@ from rerank.tasks.read import (
     right_answers,
 )
 from rerank.tasks.settings import settings_over
-from rerank.tasks.swapped_files import said_of_sides
 
 
 @usual_state()
@@ -111,19 +111,23 @@ def fit(
     if direction not in NAMES:
         raise RerankError(f"direction: got {direction!r}, expected 't2v' or 'v2t'")
     bank, other = (bank_texts, bank_videos) if direction == "t2v" else (bank_videos, bank_texts)
-    words = ("videos", "texts") if direction == "t2v" else ("texts", "videos")
+    words: tuple[Side, Side] = ("videos", "texts") if direction == "t2v" else ("texts", "videos")
     if bank is None:
         raise RerankError(
             f"fit: bank_{words[1]} is missing: unseen queries are served by biases from a bank of "
             f"other {words[1]}; to re-rank known queries use rerank.apply"
         )
-    names, vectors = named_vectors(gallery, ids, None, metric)
+    searched = named_vectors(gallery, ids, None, metric, side=words[0])
+    names, vectors = searched.names, searched.vectors
     if names is None:
         names = [str(row) for row in range(len(vectors))]
-    bank_names, bank_vectors = named_vectors(bank, None, None, metric)
-    sides = [(bank_names, bank_vectors)]
+    sides = [named_vectors(bank, None, None, metric, side=words[1])]
     if other is not None:
-        sides.append(named_vectors(other, None, None, metric))
+        sides.append(named_vectors(other, None, None, metric, side=words[0]))
+    roles = (words[0], f"bank_{words[1]}", f"bank_{words[0]}")
+    read = dict(zip(roles, (part.held for part in (searched, *sides)), strict=False))
+    for note in said_of_sides(read, called={words[0]: "gallery"}):
+        warnings.warn(note, RerankWarning, stacklevel=3)
     positives = None if bank_gt is None else _positives(bank_gt, sides, direction)
     data = None if heads is None else bytes_of(Path(heads))
     trained = None if data is None else load_heads_from(data)
@@ -131,8 +135,8 @@ def fit(
     saved = fit_model(
         names,
         x,
-        through(trained, bank_vectors, words[1]),
-        bank_gallery=None if other is None else through(trained, sides[1][1], words[0]),
+        through(trained, sides[0].vectors, words[1]),
+        bank_gallery=None if other is None else through(trained, sides[1].vectors, words[0]),
         bank_positives=positives,
         direction=direction,
         method=method,
@@ -154,13 +158,13 @@ def fit(
 
 def _positives(
     truth: Any,  # noqa: ANN401  a path, or rows for every text
-    sides: Sequence[tuple[Any, Any]],
+    sides: Sequence[Named],
     direction: Name,
 ) -> tuple[np.ndarray, ...]:
     """For every bank query the rows of the bank's gallery that are right."""
     if len(sides) < 2:
         raise RerankError("bank_gt needs bank_texts and bank_videos, which it refers to")
-    numbered = [[str(r) for r in range(len(v))] if ids is None else ids for ids, v in sides]
+    numbered = [[str(r) for r in range(len(v))] if ids is None else ids for ids, v, _ in sides]
     texts, videos = numbered if direction == "t2v" else numbered[::-1]
     positives, _ = right_answers(truth, texts, videos)
     return positives if direction == "t2v" else transpose_positives(positives, len(videos))
@@ -337,7 +341,8 @@ def _read_sides(
     free = bank_gt is None or str(bank_gt) == "diagonal"
     gallery, bank, other = (
         None if (path := one_path(paths)) is None
-        else read_role(path, role, said, metric=metric, row_numbers=free and k > 0)
+        else read_role(path, role, said, metric=metric, row_numbers=free and k > 0,
+                       named_by=bank_gt if k else None)
         for k, (role, paths) in enumerate(roles.items())
     )  # fmt: skip
     assert gallery is not None and bank is not None

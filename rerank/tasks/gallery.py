@@ -1,7 +1,7 @@
 """What the serving commands read: queries, and galleries of one or more files, for a model."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +9,21 @@ from torch import Tensor
 
 from rerank.core.errors import RerankError, RerankWarning
 from rerank.core.rows import slices
+from rerank.core.words import Side
 from rerank.io import Embeddings, Reading
 from rerank.io.scratch import joined
+from rerank.io.swapped_files import said_of_one, said_of_sides
 from rerank.methods.fusion import Blocks
 from rerank.methods.saved import Saved
 from rerank.serving.trained import heads_of, through
 from rerank.tasks.column_order import check_columns
 from rerank.tasks.fuse import read_rows
 from rerank.tasks.read import read_role
-from rerank.tasks.swapped_files import said_of_sides
 
 
 def sides(
     direction: str, videos: Sequence[Path], texts: Sequence[Path]
-) -> tuple[Sequence[Path], Sequence[Path], tuple[str, str]]:
+) -> tuple[Sequence[Path], Sequence[Path], tuple[Side, Side]]:
     """(gallery files, query files, their words) of a direction."""
     if direction == "t2v":
         return videos, texts, ("videos", "texts")
@@ -44,6 +45,21 @@ def read_queries(
     return read_role(paths[0], word, reading, metric=metric)
 
 
+def look_at_side(
+    held: Embeddings, word: Side, beside: Sequence[Path], ids: Collection[str] | None
+) -> None:
+    """Warn of a file that says the other side, where no files of that are read beside it.
+
+    Args:
+        held: what the file holds.
+        word: the side that it was given as.
+        beside: files of the other side, with which it is compared when they are read.
+        ids: of the other side, where they are known.
+    """
+    if not beside and (said := said_of_one(held, word, beside=ids)):
+        warnings.warn(said, RerankWarning, stacklevel=2)
+
+
 def read_gallery(
     model: Saved, paths: Sequence[Path], metric: str, reading: Reading,
     asked: Embeddings | None = None,
@@ -51,7 +67,7 @@ def read_gallery(
     """One gallery from one or more files, through the model's head; `asked`: queries of it."""
     if not paths:
         raise RerankError("the gallery is missing: --videos, or --texts for v2t")
-    word = "videos" if model.manifest["direction"] == "t2v" else "texts"
+    word: Side = "videos" if model.manifest["direction"] == "t2v" else "texts"
     if "blocks" in model.manifest:
         blocks = Blocks.from_dict(model.manifest["blocks"])
         joint = read_rows(paths, blocks, reading=reading, word=word)
@@ -64,6 +80,9 @@ def read_gallery(
         raise RerankError(f"{', '.join(map(str, paths))}: {twice!r} is in more than one of them")
     if asked is not None:
         _check_sides(word, parts, asked)
+    else:
+        for part in parts:
+            look_at_side(part, word, (), None)
     widths = {part.vectors.shape[1] for part in parts}
     if len(widths) > 1:
         raise RerankError(f"{', '.join(map(str, paths))}: dimensions differ: {sorted(widths)}")

@@ -223,11 +223,16 @@ def inspect_directions(
                 checks += look_at(embeddings, called, metric)
     checks += [order_check(order) for order in orders]
     found["checks"] = [asdict(check) for check in checks]
-    if inputs.said_of_files:
-        found["notes"] = list(inputs.said_of_files)
+    if said := (*inputs.said_of_files, *_said_of_bank(both)):
+        found["notes"] = list(said)
     if orders:
         found["models"] = [order.as_dict() for order in orders]
     return found
+
+
+def _said_of_bank(both: Mapping[Name, Direction]) -> list[str]:
+    """What `apply` warns of a bank; a direction without one has nothing to say of it."""
+    return [f"{name}: {said}" for name, d in both.items() if d.bank for said in d.warnings]
 
 
 def order_check(order: Order) -> Check:

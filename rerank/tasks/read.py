@@ -23,9 +23,11 @@ from rerank.io import Embeddings, Reading, ScoreMatrix
 from rerank.io.files import named, read_text, regular_file
 from rerank.io.layouts.locate import holds
 from rerank.io.lines import lines_in
+from rerank.io.numbered_parts import SeemsParts
 from rerank.io.one_file import said_to_be_same, same_for_both
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, is_truth, side_of
+from rerank.io.swapped_files import check_captions, said_of_sides
 from rerank.io.truths.pair_splits import UnfitError
 from rerank.methods import kinds
 from rerank.methods.directions import Groups
@@ -34,7 +36,6 @@ from rerank.tasks.answer import caught
 from rerank.tasks.bank_ways import of_bank_alone, without_video
 from rerank.tasks.comparable import check_lengths, check_widths
 from rerank.tasks.shared_ids import said_of_shared, said_of_texts_among
-from rerank.tasks.swapped_files import check_captions, said_of_sides
 from rerank.tasks.turned_scores import seem_turned
 
 # So many queries tell whether the lowest scores are the best.
@@ -319,6 +320,7 @@ def read_role(
     metric: str = "cosine",
     rows: slice | None = None,
     row_numbers: bool = False,
+    named_by: Path | None = None,
 ) -> Embeddings:
     """Read the embeddings of a role, "texts", "bank_videos" ..., as the user said.
 
@@ -331,11 +333,18 @@ def read_role(
         metric: "cosine" or "dot".
         rows: a share of them.
         row_numbers: whether the numbers of the rows may be their ids.
+        named_by: a ground truth, which may name items that are called as parts of one array are.
     """
-    return io.read_embeddings(
-        path, rows=rows, metric=metric, row_numbers=row_numbers, side=side_of(role),
-        **_options(reading, path, role),
-    )  # fmt: skip
+    given = {**_options(reading, path, role), "metric": metric, "side": side_of(role)}
+    try:
+        return io.read_embeddings(path, rows=rows, row_numbers=row_numbers, **given)
+    except SeemsParts as error:
+        if named_by is None or str(named_by) == "diagonal":
+            raise
+        document = bytes_of(named_by)
+        if not all(name.encode() in document for name in error.names[:2]):
+            raise
+    return io.read_embeddings(path, rows=rows, row_numbers=row_numbers, **{**given, "dataset": "/"})
 
 
 def _options(reading: Reading, path: Path, role: str) -> dict[str, Any]:
@@ -525,11 +534,9 @@ def read_inputs(
     if videos is None or texts is None:
         missing = "--texts" if videos is not None else "--videos"
         raise RerankError(f"{missing} is missing: give --videos and --texts, or --sims")
-    check_said(said, {"texts": texts, "videos": videos, "bank_texts": bank_texts,
-                      "bank_videos": bank_videos})  # fmt: skip
-    _check_sides(videos, texts, said)
-
     files = {"texts": texts, "videos": videos, "bank_texts": bank_texts, "bank_videos": bank_videos}
+    check_said(said, files)
+    _check_sides(videos, texts, said)
     shared = {"texts", "bank_texts"} if sharded and not whole_bank else {"texts"} if sharded else ()
     # Nothing asks for names in a bank but its ground truth.
     bank_numbers = bank_gt is None or str(bank_gt) == "diagonal"
@@ -542,9 +549,10 @@ def read_inputs(
         if role in shared:
             one = read_role(path, role, said, metric=metric, rows=slice(0, 1), row_numbers=True)
             rows = comm.my_rows(one.total_rows)
-        free = bank_numbers if role.startswith("bank") else numbers
+        free, truth = (bank_numbers, bank_gt) if role.startswith("bank") else (numbers, gt)
         with caught() as warned:
-            held[role] = read_role(path, role, said, metric=metric, rows=rows, row_numbers=free)
+            held[role] = read_role(path, role, said, metric=metric, rows=rows, row_numbers=free,
+                                   named_by=truth)  # fmt: skip
         of_frames += warned
     found = Inputs(
         texts=held.get("texts"), videos=held.get("videos"),

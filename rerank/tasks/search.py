@@ -22,7 +22,7 @@ from rerank.serving.sidecar import Exported
 from rerank.serving.trained import each_through, heads_of
 from rerank.serving.watch import look_at
 from rerank.tasks.answer import Answer
-from rerank.tasks.gallery import read_gallery, read_queries, sides
+from rerank.tasks.gallery import look_at_side, read_gallery, read_queries, sides
 from rerank.tasks.read import check_said
 
 # Results per query where nobody asks for a number and there are as many items.
@@ -82,6 +82,8 @@ def search_files(
     about = held.saved.manifest if held is not None else exported.manifest  # type: ignore[union-attr]
     blocks = Blocks.from_dict(about["blocks"]) if "blocks" in about else None
     asked = read_queries(queries, words[1], metric, said, blocks)
+    searched = exported.ids if exported is not None else fitted.gallery_ids  # type: ignore[union-attr]
+    look_at_side(asked, words[1], gallery, searched)
     x = each_through(heads_of(fitted), asked.vectors, words[1])
     warnings = []
     label = str(exported.manifest["label"]) if exported is not None else "none"
@@ -90,7 +92,6 @@ def search_files(
         label, caution = label_of(fitted, x)
         warnings = [note for note in (caution, look_at(fitted, x)) if note]
     if k is None:
-        searched = exported.ids if exported is not None else fitted.gallery_ids  # type: ignore[union-attr]
         k = min(_USUAL_K, len(searched or ()))
     if exported is not None:
         assert index is not None

@@ -18,9 +18,9 @@ from rerank.core.shell import words as typed_words
 from rerank.io import tensorfile
 from rerank.io.files import beside, named
 from rerank.io.identify import LOG, PAIR_SCORES
+from rerank.io.swapped_files import said_of_sides
 from rerank.metrics.ranks import summary
 from rerank.tasks.read import check_said, read_role
-from rerank.tasks.swapped_files import said_of_sides
 from rerank.train import checkpoint as checkpoints
 from rerank.train.data import PairedData, paired, split_by_video
 from rerank.train.logs import TensorBoardLog, write_jsonl
@@ -162,7 +162,7 @@ def read_split(
     texts, videos = (
         read_role(
             path, role if not prefix else f"{prefix}{role}", said, metric="dot",
-            row_numbers=diagonal,
+            row_numbers=diagonal, named_by=files.gt,
         )
         for path, role in ((files.texts, "texts"), (files.videos, "videos"))
     )  # fmt: skip

@@ -4,6 +4,7 @@ Arrays, frames, lists, `Embeddings` or paths in; each verb reads its arguments a
 task of the same name.
 """
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,9 @@ from rerank.core.similarity import ArrayLike, Similarity, as_matrix
 from rerank.core.torch_state import usual_state
 from rerank.core.words import Metric, Name, Ties
 from rerank.io.files import PathLike
+from rerank.io.swapped_files import refuse_same, said_of_sides
 from rerank.methods.directions import Direction
+from rerank.methods.kinds import parse_unscored
 from rerank.metrics.judge import Evaluation, latex_rows
 from rerank.metrics.judge import evaluate as judged
 from rerank.metrics.tables import Comparison
@@ -38,7 +41,6 @@ from rerank.tasks.column_order import check_columns
 from rerank.tasks.confidence import Answers, answers_of
 from rerank.tasks.inspect import Inspection, read_directions
 from rerank.tasks.read import Inputs, bytes_of, pick_device, right_answers
-from rerank.tasks.swapped_files import refuse_same, said_of_sides
 
 # Above this many scores a saved result keeps the matrix only where it is asked for.
 _KEPT_SCORES = 4_000_000
@@ -333,9 +335,12 @@ def apply(
         raise RerankError("method: got data, expected a name; apply(texts, videos, method='...')")
     if isinstance(device, str):
         device = pick_device(device)
+    if "unscored" in settings:
+        settings["unscored"] = parse_unscored(settings["unscored"])
     inputs, arrays = _read(
         scores=scores, bank_scores=bank_scores, bank_gt=bank_gt, metric=metric, heads=heads,
         texts=texts, videos=videos, bank_texts=bank_texts, bank_videos=bank_videos,
+        nan=_is_nan(settings.get("unscored")),
     )  # fmt: skip
     if k is None:
         k = task.usual_k(len(inputs.text_ids), len(inputs.video_ids))
@@ -354,7 +359,12 @@ def apply(
         "gate": gate, "device": str(device or "cpu"), "pool": None,
         "scores_are": "auto", "unscored": None, "groups": "auto",
         **({} if bias is None else {"bias": _said_bias(bias), "bias_weight": bias_weight}),
-        **{key: value for key, value in settings.items() if value is not None},
+        **{
+            # JSON has a word for NaN only as text.
+            key: str(value) if _is_nan(value) else value
+            for key, value in settings.items()
+            if value is not None
+        },
     }  # fmt: skip
     names = (inputs.text_ids, inputs.video_ids)
     t2v = Side(**vars(found.t2v), query_ids=names[0], gallery_ids=names[1])
@@ -561,6 +571,7 @@ def _read(
     bank_gt: Any = None,  # noqa: ANN401
     metric: Metric = "cosine",
     heads: str | Path | None = None,
+    nan: bool = False,
     **roles: Any,  # noqa: ANN401  embeddings in any form
 ) -> tuple[Inputs, dict[str, Any]]:
     """Everything with its ids, and the arrays to compute with, by the names that `apply` has."""
@@ -586,9 +597,9 @@ def _read(
         positives, _ = right_answers(bank_gt, read["bank_texts"].ids, read["bank_videos"].ids)
         read["bank_positives"] = arrays["bank_positives"] = positives
     if scores is not None:
-        arrays["scores"], read["scores"] = _matrix(scores)
+        arrays["scores"], read["scores"] = _matrix(scores, nan=nan)
     if bank_scores is not None:
-        bank, read["bank_scores"] = _matrix(bank_scores)
+        bank, read["bank_scores"] = _matrix(bank_scores, nan=nan)
         arrays["bank_scores"] = bank[0] if isinstance(bank, tuple) else bank
     if heads is None:
         return Inputs(**read), arrays
@@ -600,15 +611,15 @@ def _numbers(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _matrix(scores: Any) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matrix or a path
+def _matrix(scores: Any, *, nan: bool) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matrix or a path
     if isinstance(scores, str | Path):
-        found = io.read_scores(scores, inf=True)  # among distances, which is told later
+        found = io.read_scores(scores, nan=nan, inf=True)  # among distances, which is told later
         return (found.scores, found.reverse), found
     refuse_sparse(scores, "scores")
     if isinstance(scores, Mapping) and set(scores) == {"t2v", "v2t"}:
         scores = scores["t2v"], scores["v2t"]
     if isinstance(scores, tuple) and len(scores) == 2 and not is_rows(scores):
-        (first, found), (second, other) = _matrix(scores[0]), _matrix(scores[1])
+        (first, found), (second, other) = (_matrix(each, nan=nan) for each in scores)
         return (first, second), replace(found, reverse=other.scores)
     if isinstance(scores, Tensor):
         scores = readable(scores, "scores", scores=True)
@@ -624,6 +635,10 @@ def _matrix(scores: Any) -> tuple[Any, io.ScoreMatrix]:  # noqa: ANN401  a matri
     return scores, io.ScoreMatrix(
         shown, _numbers(n), _numbers(m), "scores", ids_given=False, total_rows=n
     )
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _said_bias(bias: Any) -> str:  # noqa: ANN401

@@ -77,6 +77,16 @@ def shared_by_all(depth, count):
             "tune --gt gt.json --videos videos.h5 --texts texts.h5 --out s.json --method no",
             "method: got 'no'",
         ),
+        ("eval --gt gt.json --results none.h5", "none.h5: no such file"),
+        ("convert none.trec out.h5 --what results", "none.trec: no such file"),
+        ("convert videos.h5 no/out.h5", "no/out.h5"),
+        ("apply --videos videos.h5 --texts texts.h5 --report no/a.html", "no/a.html"),
+        (
+            "compare --gt gt.json --videos videos.h5 --texts texts.h5 --report no/a.html",
+            "no/a.html",
+        ),
+        ("train --gt gt.json --videos videos.h5 --texts texts.h5 --out no/h.st", "no/h.st"),
+        ("inspect --videos videos.h5 --texts texts.h5 --memory x", "memory: got 'x', expected"),
         ("fit --videos videos.h5 --bank-texts bank_texts.h5 --rho -1", "rho: got -1.0, expected"),
     ],
 )

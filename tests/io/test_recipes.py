@@ -531,6 +531,32 @@ def test_numbered_parts_of_any_file_are_joined_by_what_is_printed(tmp_path, kind
     np.testing.assert_array_equal(found.vectors, rows)
 
 
+@pytest.mark.parametrize("called", ["batch_{}", "chunk{}", "features_{}"])
+@pytest.mark.parametrize("kind", ["h5", "npz"])
+@pytest.mark.parametrize("count", [3, 12])
+def test_parts_are_not_pooled_as_frames_without_a_word(tmp_path, kind, called, count):
+    rows = np.arange(96.0, dtype="f4").reshape(48, 2) + 1
+    arrays = {called.format(i): x for i, x in enumerate(np.split(rows, count))}
+    write_named(tmp_path / f"v.{kind}", arrays)
+    with pytest.raises(
+        FormatError, match="called as parts of one array are.*join them: "
+    ) as caught:
+        read_embeddings(tmp_path / f"v.{kind}", pool="mean")
+    assert "say so: dataset='/'; if" in str(caught.value)
+    found = read_embeddings(tmp_path / f"v.{kind}", pool="mean", dataset="/")
+    assert sorted(found.ids) == sorted(arrays)
+    joined = read_embeddings(run_printed(caught.value, tmp_path), row_numbers=True)
+    np.testing.assert_array_equal(joined.vectors, rows)
+
+
+@pytest.mark.parametrize("called", ["{}", "arr_{}", "video_{}", "v{}"])
+def test_items_that_are_counted_are_pooled(tmp_path, called):
+    rows = np.arange(96.0, dtype="f4").reshape(48, 2) + 1
+    arrays = {called.format(i): x for i, x in enumerate(np.split(rows, 12))}
+    np.savez(tmp_path / "v.npz", **arrays)
+    assert len(read_embeddings(tmp_path / "v.npz", pool="mean")) == 12
+
+
 def test_what_are_no_parts_are_not_said_to_be_any(tmp_path):
     np.savez(tmp_path / "v.npz", a=PARTS, b=PARTS)
     np.savez(tmp_path / "w.npz", PARTS[:5], PARTS[5:], ids=NAMES[:5])

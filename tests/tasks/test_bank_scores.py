@@ -141,6 +141,27 @@ def test_inspect_looks_for_hubs_of_a_bank_of_scores(files):
     )
 
 
+def test_inspect_says_of_a_bank_what_apply_warns_of(files):
+    """Another size, a number for "not scored", texts that are in both; nothing of a good bank."""
+    hidden = np.where(np.random.default_rng(1).random(BANK_SIMS.shape) < 0.3, -100, BANK_SIMS)
+    np.save(files / "s.npy", SIMS)
+    for bank, said in (
+        (100 * BANK_SIMS, "as if of another kind or unit"),
+        (hidden, "-100 = not scored"),
+        (np.concatenate([SIMS[:5], BANK_SIMS]), "5 of 40 test queries are also in the bank"),
+        (BANK_SIMS, ""),
+    ):
+        np.save(files / "b.npy", bank)
+        both = {"sims": files / "s.npy", "bank_sims": files / "b.npy"}
+        warned = apply_files(**both, out=files / "o.h5").warnings
+        want = [x for x in warned if x.startswith("t2v")]
+        assert [said in x for x in want] == ([True] if said else [])
+        notes = inspect_files(**both).get("notes", [])
+        assert [x for x in notes if x.startswith(("t2v", "v2t"))] == want
+    found = rerank.inspect(TEXTS, VIDEOS, bank_texts=np.concatenate([TEXTS[:5], BANK]))
+    assert any("5 of 40 test queries" in x for x in found["notes"])
+
+
 TURNED = {"scores": BANK_SIMS.T}
 ODD_BANKS = {
     "turned": {**TURNED, "video_ids": [f"v{j}" for j in range(M)], "query_ids": list(range(B))},
@@ -244,3 +265,33 @@ def test_a_bank_is_mended_in_python_as_it_is_printed(files):
     assert eval(call, {"convert_scores": io.convert_scores}) == (B, M)
     found = read_inputs(sims=files / "s.npz", bank_sims=files / "odd.scores.h5")
     np.testing.assert_array_equal(found.bank_scores.scores, BANK_SIMS)
+
+
+@pytest.mark.parametrize("said", [float("nan"), "nan"])
+def test_nan_is_not_scored_in_files_as_in_arrays(tmp_path, said):
+    """Where it is said, in Python as on the command line, of the scores and of their bank."""
+    hidden = RNG.random(SIMS.shape) < 0.3
+    scores, bank = np.where(hidden, np.nan, SIMS), BANK_SIMS.copy()
+    bank[0, 0] = np.nan
+    np.save(tmp_path / "s.npy", scores)
+    np.save(tmp_path / "b.npy", bank)
+    files = {"scores": str(tmp_path / "s.npy"), "bank_scores": tmp_path / "b.npy"}
+    want = rerank.apply(
+        scores=np.where(hidden, -np.inf, SIMS),
+        bank_scores=np.where(np.isnan(bank), -np.inf, bank), method="sinkhorn",
+    )  # fmt: skip
+    for given in (files, {"scores": scores, "bank_scores": bank}):
+        found = rerank.apply(**given, method="sinkhorn", unscored=said)
+        torch.testing.assert_close(found.t2v.sim.scores(), want.t2v.sim.scores())
+        assert not torch.isfinite(found.t2v.sim.scores()[torch.tensor(hidden)]).any()
+    one = rerank.apply(**files, method="qb-norm", unscored=said)
+    one.save(tmp_path / "o.h5", scores=False)
+    assert judge_results(None, tmp_path / "o.h5", hubs=True).hubness
+    torch.testing.assert_close(
+        rerank.rerank(torch.tensor(scores), unscored=said),
+        rerank.rerank(torch.tensor(scores), unscored=float("nan")),
+    )
+    with pytest.raises(RerankError, match="unscored: got 'x', expected a number, nan"):
+        rerank.apply(scores=files["scores"], unscored="x")
+    with pytest.raises(RerankError, match="NaN"):
+        rerank.apply(scores=files["scores"])

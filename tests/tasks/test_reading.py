@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from functools import partial
 
 import h5py
@@ -13,7 +14,7 @@ from safetensors.numpy import save_file
 
 import rerank
 from rerank import io
-from rerank.core.errors import FormatError, RerankError
+from rerank.core.errors import FormatError, RerankError, RerankWarning
 from rerank.core.wording import typed
 from rerank.io import Reading
 from rerank.tasks.apply import apply_files
@@ -384,6 +385,57 @@ def test_every_door_refuses_files_that_both_say_the_other_side(tmp_path):
         _, err = run(*words, "--texts", "v.npz", "--videos", "t.npz", cwd=tmp_path, code=2)
         assert "--videos and --texts seem to be swapped" in err, words
     run("search", "--model", "m.safetensors", "--texts", "t.npz", "--videos", "v.npz", cwd=tmp_path)
+
+
+def test_models_in_python_look_at_the_sides_of_files_as_commands_do(tmp_path):
+    names = [f"t{i}" for i in range(N)], [f"v{i}" for i in range(N)]
+    texts = str(one_side(tmp_path / "t.npz", "text_features", TEXTS, "ids", names[0]))
+    videos = str(one_side(tmp_path / "v.npz", "video_features", VIDEOS, "ids", names[1]))
+    plain = str(one_side(tmp_path / "p.npz", "embeddings", TEXTS, "ids", names[0]))
+    more = str(one_side(tmp_path / "m.npz", "text_features", VIDEOS[:3], "ids", ["a", "b", "c"]))
+    with pytest.raises(RerankError, match="gallery and bank_texts seem to be swapped"):
+        rerank.fit(texts, bank_texts=videos)
+    with pytest.raises(RerankError, match="bank_videos and gallery seem to be swapped"):
+        rerank.fit(videos, bank_videos=texts, direction="v2t")
+    with pytest.warns(RerankWarning, match="is given as videos, and its 'text_features'"):
+        rerank.fit(texts, bank_texts=plain)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RerankWarning)
+        model = rerank.fit(videos, bank_texts=texts)
+        for asked in (texts, plain, VIDEOS):
+            model.search(asked, k=2)
+        # Captions that are called by their videos.
+        called = one_side(tmp_path / "c.npz", "embeddings", TEXTS, "video_ids", names[1])
+        model.search(str(called), k=2)
+    for call in (partial(model.search, k=2), model.fold):
+        with pytest.warns(RerankWarning, match="is given as texts, and its 'video_features'"):
+            call(videos)
+    with pytest.warns(RerankWarning, match="'text_features' is called like those of texts; give"):
+        model.add(more)
+    model.save(tmp_path / "m.safetensors")
+    for words in (
+        ["search", "--texts", "v.npz"],
+        ["eval", "--gt", "diagonal", "--texts", "v.npz"],
+        ["update", "--videos", "m.npz"],
+    ):
+        _, err = run(words[0], "--model", "m.safetensors", *words[1:], cwd=tmp_path)
+        assert err.count(" is called like those of ") == 1, words
+    _, err = run("fit", "--videos", "t.npz", "--bank-texts", "p.npz", "--out", "o.safetensors",
+                 cwd=tmp_path)  # fmt: skip
+    assert err.count("'text_features' is called like those of texts") == 1
+
+
+def test_a_ground_truth_may_name_items_that_are_called_as_parts_are(tmp_path):
+    ids = [f"part_{i}" for i in range(N)]
+    frames = {name: np.repeat(VIDEOS[i : i + 1], 3, 0) for i, name in enumerate(ids)}
+    np.savez(tmp_path / "v.npz", **frames)
+    io.write_embeddings(tmp_path / "t.h5", [f"t{i}" for i in range(N)], TEXTS)
+    io.write_json(tmp_path / "gt.json", {f"t{i}": name for i, name in enumerate(ids)})
+    sides = ["--texts", "t.h5", "--videos", "v.npz", "--pool", "mean"]
+    run("eval", *sides, "--gt", "gt.json", cwd=tmp_path)
+    _, err = run("eval", *sides, "--gt", "diagonal", cwd=tmp_path, code=2)
+    assert "say so: --dataset videos=/; if they are parts of one, join them: " in err
+    run("eval", *sides, "--gt", "diagonal", "--dataset", "videos=/", cwd=tmp_path)
 
 
 def test_one_file_that_says_the_other_side_is_said(tmp_path):

@@ -18,7 +18,7 @@ from rerank.io.layouts.streams import refuse_streams
 from rerank.io.layouts.summaries import refuse_summaries
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.missing_items import refuse_missing
-from rerank.io.numbered_parts import NUMBER, or_joined
+from rerank.io.numbered_parts import NUMBER, or_joined, refuse_pooled_parts
 
 
 def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Wanted) -> Found:
@@ -56,6 +56,8 @@ def stacked_items(container: Container, by_id: Mapping[str, Field], wanted: Want
             f"{path}: every item has several rows (frames), such as {named([many])} with "
             f"{by_id[many].shape[-2]}; {how_to_pool()}{or_joined(container)}"
         )
+    if has_frames(shapes) and not wanted.names_parts:
+        refuse_pooled_parts(container, ids, wanted.say("dataset", "/"))
     refuse_missing(container, by_id)
     ids = check_ids(ids, str(path))
     check_unique(ids, str(path))

@@ -1,23 +1,27 @@
 """Two files that were given for each other's side, or of which one was given for both."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from rerank.core.errors import RerankError
 from rerank.core.shell import words
 from rerank.core.wording import either, label
-from rerank.io import Embeddings
+from rerank.core.words import Side
+from rerank.io.embeddings import Embeddings
 
 # What captions of a video are called: video#0, video_0, video-0.
 _NUMBERED = re.compile(r"(.+)[#_-]\d+")
 
 
-def said_of_sides(held: Mapping[str, Embeddings]) -> list[str]:
+def said_of_sides(
+    held: Mapping[str, Embeddings], *, called: Mapping[str, str] | None = None
+) -> list[str]:
     """What `check_swapped` says of the files of a run, and of its bank, by their roles.
 
-    A bank that has one side alone is compared with the other side of the run.
+    A bank that has one side alone is compared with the other side of the run. `called` has the
+    words of a caller for its roles, where it says them otherwise.
     """
     texts = [role for role in ("texts", "bank_texts") if role in held]
     videos = [role for role in ("videos", "bank_videos") if role in held]
@@ -25,7 +29,11 @@ def said_of_sides(held: Mapping[str, Embeddings]) -> list[str]:
         (one, other) for one in texts for other in videos
         if one.startswith("bank") == other.startswith("bank") or len(texts) == 1 == len(videos)
     ]  # fmt: skip
-    found = [check_swapped(held[x], held[y], options=(x, y)) for x, y in pairs]
+    words = called or {}
+    found = [
+        check_swapped(held[x], held[y], options=(words.get(x, x), words.get(y, y)))
+        for x, y in pairs
+    ]
     return [said for said in found if said]
 
 
@@ -66,6 +74,32 @@ def check_swapped(
                 f"of {wrong}; swap {label(names[1])} and {label(names[0])} if that is not meant"
             )
     return ""
+
+
+def said_of_one(
+    held: Embeddings, given: Side, *, beside: Collection[str] | None, called: str = ""
+) -> str:
+    """What to know of a file whose other side was read before, as by a model, where it says that.
+
+    Args:
+        held: what the file holds.
+        given: the side that it was given as.
+        beside: ids of the other side; None where they are not known, so that ids say nothing.
+        called: what it was given as, where a caller has another word for it.
+
+    Returns:
+        A warning, or "".
+    """
+    said = held.said_side
+    if said.side in ("", given):
+        return ""
+    # Texts may be called by the videos that they belong to.
+    if not said.of_rows and (beside is None or set(held.ids) & set(beside)):
+        return ""
+    return (
+        f"{held.source}: is given as {called or given}, and its {said.name!r} is called like those "
+        f"of {said.side}; give the {given} if that is not meant"
+    )
 
 
 def _typed(texts: Embeddings, videos: Embeddings) -> str:
