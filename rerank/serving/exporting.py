@@ -30,7 +30,7 @@ from rerank.serving.matching import align, check_dimension, check_queries
 from rerank.serving.recall import Truth, measured_with, reach
 from rerank.serving.sidecar import DEFAULT_TABLE, SCHEMA, Exported, holds_export, side_car
 from rerank.serving.snippets import snippet_path, snippet_text
-from rerank.serving.stores.contract import Hits, Store, TableStore
+from rerank.serving.stores.contract import Hits, Store, TableStore, check_finite
 from rerank.serving.stores.registry import STORES, make_store
 
 RECALL = 0.99
@@ -157,14 +157,12 @@ def export(
             "effort": reached.effort,
             "effort_name": store.effort_name,
             "recall": {
-                "k": truth.k,
-                "queries": len(sample),
-                "queries_from": source,
+                "k": truth.k, "queries": len(sample), "queries_from": source,
                 "overlap": reached.overlap,
                 "wanted": recall if store.effort_name and effort is None else None,
             },
             **folding_settings(folding),
-        }
+        }  # fmt: skip
         exported = Exported(names, folding, manifest, head or {})
         sidecar.commit(
             out, table, exported, vectors.shape[1], publish=place.publish,
@@ -326,6 +324,7 @@ def search_export(
             asked = np.ascontiguousarray(exported.folding.queries(queries).numpy())
             with foreign(out, "the index that its side-car describes"):
                 hits = store.search(out, asked, k, effort=effort or exported.manifest["effort"])
+                check_finite(hits.scores[hits.rows >= 0])
                 whole = _is_of(hits, exported)
         # What was replaced meanwhile is read again, so that ids and rows are of one export.
         if _stat(out) == before or last:

@@ -188,7 +188,14 @@ def rising(first: int, last: int) -> tuple[int, ...]:
 
 
 def brute_force(vectors: np.ndarray, queries: np.ndarray, k: int, space: Space) -> Hits:
-    """Every item compared by the measure of a space; ties go to the lower row."""
+    """Every item compared by the measure of a space; ties go to the lower row.
+
+    Raises:
+        ValueError: vectors that are no rows of finite floats.
+    """
+    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise ValueError(f"it holds {vectors.dtype} of shape {vectors.shape}, not rows of floats")
+    check_finite(vectors)
     # Each query by itself, so that the batch changes no last bit.
     scores = np.stack([vectors @ query for query in queries])
     if space == "cosine":
@@ -198,6 +205,16 @@ def brute_force(vectors: np.ndarray, queries: np.ndarray, k: int, space: Space) 
         scores = 2 * scores - (vectors**2).sum(axis=1) - (queries**2).sum(axis=1)[:, None]
     rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return Hits(rows, np.take_along_axis(scores, rows, axis=1), len(vectors))
+
+
+def check_finite(numbers: np.ndarray) -> None:
+    """Refuse an index with what nothing compares with.
+
+    Raises:
+        ValueError: NaN or an infinity.
+    """
+    if not np.isfinite(numbers).all():
+        raise ValueError("it holds NaN or infinite numbers")
 
 
 def arrow_table(vectors: np.ndarray, ids: Sequence[str], stamp: str = "") -> Any:  # noqa: ANN401

@@ -12,7 +12,7 @@ from rerank.core.errors import FormatError
 from rerank.core.words import Space
 from rerank.passes.topk import faiss_module
 from rerank.serving.searcher import exact_topk
-from rerank.serving.stores.contract import BaseStore, Hits, rising
+from rerank.serving.stores.contract import BaseStore, Hits, check_finite, rising
 from rerank.serving.stores.registry import store
 
 # Up to here an index is built on one thread, so that the same input gives the same file.
@@ -81,9 +81,15 @@ class Faiss(BaseStore):
     ) -> Hits:
         """See `Store`."""
         index = read_index(target)
+        faiss = faiss_module()
+        made = faiss.METRIC_L2 if self.index == "ivf" else faiss.METRIC_INNER_PRODUCT
+        if index.metric_type != made:
+            raise ValueError("it compares by another measure than it was made for")
         k = min(k, max(1, index.ntotal))  # fewer than the side-car names are refused by who asked
         if self.index == "flat":
-            items = torch.from_numpy(index.reconstruct_n(0, index.ntotal))
+            vectors = index.reconstruct_n(0, index.ntotal)
+            check_finite(vectors)
+            items = torch.from_numpy(vectors)
             found = exact_topk(torch.from_numpy(queries), items, k)
             return Hits(found.indices.numpy(), found.scores.numpy(), index.ntotal)
         if effort is not None:
