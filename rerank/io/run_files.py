@@ -175,6 +175,7 @@ class _Lists:
     def _one(
         self, direction: str, found: Mapping[str, list[tuple[str, float | None, float]]]
     ) -> RankedLists:
+        found, alike = self._alike(found)
         rising = self._check_rising(found)
         items, scores = [], []
         for query, entries in found.items():
@@ -211,11 +212,28 @@ class _Lists:
             notes=(
                 *self.unused.notes(self.where),
                 *self.second.notes(self.where),
+                *alike,
                 *rising,
                 *self._unranked(found),
             ),
             counted=self.counted,
         )
+
+    def _alike(
+        self, found: Mapping[str, list[tuple[str, float | None, float]]]
+    ) -> tuple[Mapping[str, list[tuple[str, float | None, float]]], tuple[str, ...]]:
+        """Entries without scores that are one number throughout, if ranks say more; a note."""
+        scores = {score for entries in found.values() for _, score, _ in entries}
+        if len(scores) > 1 or None in scores or min(map(len, found.values())) < _SHORTEST:
+            return found, ()
+        said = f"{self.where}: all scores are {next(iter(scores)):g}"
+        if not self.ranked:
+            return found, (
+                f"{said}, so all items of a query are tied; where their order is the ranking, give "
+                "ranks, or lists of items without scores",
+            )
+        ranks = {query: [(name, None, rank) for name, _, rank in x] for query, x in found.items()}
+        return ranks, (f"{said}, so the ranks count",)
 
     def _unranked(
         self, found: Mapping[str, list[tuple[str, float | None, float]]]

@@ -35,7 +35,7 @@ DISTANCES = ("distance", "dist")
 RANKS = ("rank", "position", "place")
 _WORDS = {
     *LISTS, "run", "runs", "rankings", "data", "lists", "records", "test", "rows", "output",
-    "outputs", "result", "prediction", "retrieval", "retrievals", "response", "responses",
+    "outputs", "result", "default", "prediction", "retrieval", "retrievals", "response", "responses",
 }  # fmt: skip
 # What stands beside rankings and holds none.
 _BESIDE = {
@@ -43,6 +43,7 @@ _BESIDE = {
     "params", "parameters", "meta", "metadata", "info", "model", "stats", "summary", "timing",
     "timings", "times",
 }  # fmt: skip
+_ABOUT = ("meta", "metadata", "info", "config")  # as in `mteb_model_meta`
 _DEEP = 4
 _DIRECTIONS = {"text-video": "t2v", "video-text": "v2t"}
 
@@ -74,7 +75,7 @@ def _unwrapped_once(content: Mapping[str, Any], where: str) -> Any:  # noqa: ANN
     parts = sure or parts
     beside = [
         value for key, value in content.items()
-        if key not in parts and plain(key) not in _BESIDE
+        if key not in parts and plain(key) not in _BESIDE and not plain(key).endswith(_ABOUT)
         and not (isinstance(value, list) and _names_queries(key))
     ]  # fmt: skip
     if not parts or (not sure and any(isinstance(x, Mapping | list) and x for x in beside)):

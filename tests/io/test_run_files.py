@@ -815,3 +815,26 @@ def test_queries_without_their_lists_are_named_with_what_was_found(tmp_path, con
     with pytest.raises(FormatError, match=f"{said}.*expected .*queries.: .names., .results") as e:
         read_rankings(tmp_path / "r.json")
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("how", ["trec", "lists"])
+def test_one_score_for_all_items_says_nothing(tmp_path, how):
+    path = tmp_path / "run.txt"
+    order = {"a": ["v2", "v0", "v1"], "b": ["v1", "v2", "v0"]}
+    if how == "trec":
+        path.write_text("".join(f"{q} Q0 {v} {r} 0 x\n" for q, x in order.items()
+                                for r, v in enumerate(x)))  # fmt: skip
+    else:
+        path.write_text(json.dumps({q: [{"id": v, "score": 1.0} for v in x]
+                                    for q, x in order.items()}))  # fmt: skip
+    found = read_rankings(path)[0]
+    words = "all scores are 0, so the ranks count" if how == "trec" else "all items of a query are "
+    assert any(words in note for note in found.notes)
+    assert found.items == (("v2", "v0", "v1"), ("v1", "v2", "v0"))
+    assert (len(set(found.scores[0])) == 3) == (how == "trec")
+
+
+def test_what_mteb_writes_around_its_predictions_is_left_out(tmp_path):
+    path, run = tmp_path / "run.json", {"q1": {"a": 0.5, "b": 0.9}, "q2": {"a": 0.7, "b": 0.1}}
+    path.write_text(json.dumps({"mteb_model_meta": {"name": "x"}, "default": {"test": run}}))
+    assert read_rankings(path)[0].items == (("b", "a"), ("a", "b"))
