@@ -6,6 +6,7 @@ import pytest
 
 from rerank.core.errors import FormatError
 from rerank.io.embeddings import read_embeddings
+from rerank.io.first_look import look
 
 ROWS = np.arange(20, dtype="f4").reshape(5, 4) + 1
 FRAMES = np.arange(60, dtype="f4").reshape(5, 3, 4) + 1
@@ -23,6 +24,7 @@ UNUSED = {
     "train_idx": ((3,), "i8", {}),
     "video_ids": ((5,), TEXT, {}),
     "extra": ((1 << 40, 4), "f4", {}),
+    "notes": ((5,), h5py.vlen_dtype(np.float32), {}),
 }
 
 
@@ -32,6 +34,7 @@ def test_what_was_never_filled_blocks_no_good_file(tmp_path, name):
     with h5py.File(tmp_path / "v.h5", "w") as file:
         file["embeddings"], file["ids"] = ROWS, IDS
         file.create_dataset(name, shape, dtype, **how)
+    look(tmp_path / "v.h5", "videos")
     found = read_embeddings(tmp_path / "v.h5")
     assert found.ids == tuple(IDS)
     np.testing.assert_array_equal(found.vectors, ROWS)

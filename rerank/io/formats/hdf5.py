@@ -205,7 +205,7 @@ def _field(dataset: h5py.Dataset, where: str, path: Path, *, octave: bool) -> Fi
     if h5py.check_ref_dtype(dtype) is h5py.Reference and turned:
         return _cells(dataset, where, extents)
     odd, fix = _oddness(dtype)
-    if not odd and is_unwritten(dataset):
+    if is_unwritten(dataset):
         what = "a dataset that declares values and was never filled"
         return replace(empty_field(where, what, _FILL), shape=extents)
     if (codes := h5py.check_enum_dtype(dtype)) is not None:
