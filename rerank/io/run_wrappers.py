@@ -35,7 +35,8 @@ DISTANCES = ("distance", "dist")
 RANKS = ("rank", "position", "place")
 _WORDS = {
     *LISTS, "run", "runs", "rankings", "data", "lists", "records", "test", "rows", "output",
-    "outputs", "result", "default", "prediction", "retrieval", "retrievals", "response", "responses",
+    "outputs", "result", "default", "prediction", "retrieval", "retrievals", "response",
+    "responses",
 }  # fmt: skip
 # What stands beside rankings and holds none.
 _BESIDE = {

@@ -39,6 +39,16 @@ def _words(name: str) -> list[str]:
     return re.findall("[a-z]+", leaf.replace("held_out", "heldout").replace("hold_out", "holdout"))
 
 
+def is_split(name: str) -> bool:
+    """Whether a name is that of a split, such as of the rows for tests.
+
+    >>> is_split("test"), is_split("Train_set"), is_split("v0")
+    (True, True, False)
+    """
+    words = [word for word in _words(name) if word not in _ROUND]
+    return len(words) == 1 and words[0] in _SPLITS
+
+
 def word_of_flags(name: str) -> str:
     """What truth values say of a row by their name: of which split it is; "" for anything else.
 

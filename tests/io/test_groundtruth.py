@@ -1548,3 +1548,15 @@ def test_cells_that_hold_several_names_and_are_no_lists_are_named(tmp_path):
         read_ground_truth(path, TEXTS, VIDEOS)
     path.write_text('videos,queries\nv1,"a man, asleep"\nv2,a dog\n')
     assert rows(read_ground_truth(path, ["a dog", "a man, asleep"], ["v1", "v2"])) == [[1], [0]]
+
+
+def test_a_table_that_names_one_side_is_told_how_to_name_the_other(tmp_path):
+    rows = ["filename,fold,target,category", "1-a.wav,1,0,dog", "2-b.wav,2,1,rain"]
+    (tmp_path / "gt.csv").write_text("\n".join(rows))
+    names = ["dog", "rain"], ["1-a.wav", "2-b.wav"]
+    with pytest.raises(FormatError, match="names one side, 'filename'; call .* texts 'query_id'"):
+        read_ground_truth(tmp_path / "gt.csv", *names)
+    rows[0] = rows[0].replace("category", "query_id")
+    (tmp_path / "gt.csv").write_text("\n".join(rows))
+    found = read_ground_truth(tmp_path / "gt.csv", *names)
+    assert [x.tolist() for x in found.positives] == [[0], [1]]

@@ -825,3 +825,15 @@ def test_words_that_come_again_are_not_said_to_be_ids(tmp_path, ending, named):
     with pytest.raises(FormatError, match="there are no ids for its rows") as caught:
         read_embeddings(path)
     assert "label" not in str(caught.value) and ("'video'" in str(caught.value)) == named
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_splits_of_both_sides_in_one_file_are_told_by_name(tmp_path, turned):
+    rows = np.random.default_rng(0).normal(size=(6, 4))
+    names = [(split, side) for side in ("video", "text") for split in ("train", "test")]
+    np.savez(tmp_path / "d.npz", **{"_".join(x[::-1] if turned else x): rows for x in names})
+    side = "video_test" if turned else "test_video"
+    with pytest.raises(FormatError, match=f"of each split and side.*dataset='{side}'"):
+        read_embeddings(tmp_path / "d.npz", side="videos")
+    found = read_embeddings(tmp_path / "d.npz", dataset=side, row_numbers=True)
+    assert found.vectors.shape == (6, 4)

@@ -7,6 +7,7 @@ from pathlib import Path
 from rerank.core.errors import FormatError
 from rerank.io.files import named
 from rerank.io.layouts.wanted import Wanted
+from rerank.io.split_flags import is_split
 
 _MARKS = re.compile("[_.-]")
 # What arrays of one item are called.
@@ -32,6 +33,13 @@ def refuse_streams(path: Path, ids: Sequence[str], wanted: Wanted) -> None:
         if streams:
             plain = "" in streams
             beside = " beside the item itself" if plain else ""
+            stems = {stem for stem, _ in _parts(ids, last=last)}
+            if all(map(is_split, stems)):
+                tested = [x for x in ids if "test" in x.lower()] or list(ids)
+                raise FormatError(
+                    f"{path}: holds {named(ids)}, a part of each split and side; name the one that "
+                    f"is meant: {wanted.say('dataset', wanted.likely(tested))}"
+                )
             raise FormatError(
                 f"{path}: holds {named(sorted(streams - {''}))} of every item{beside} "
                 f"({named(_of_one(ids, last=last))}, ...); save the arrays of one of them in a "

@@ -77,6 +77,13 @@ def table_readings(text: str, where: str) -> Iterable[Reading]:
     if readings:
         return readings
     columns = f"its first line, {named(header)}, does not name a query and a video"
+    sides = ((VIDEO_FIELDS, "texts", "query_id"), (TEXT_FIELDS, "videos", "video_id"))
+    for fields, lacking, called in sides:
+        if len(header) > 1 and (known := first_field(header, fields)) is not None:
+            raise FormatError(
+                f"{where}: its first line, {named(header)}, names one side, {known!r}; call the "
+                f"column that holds the ids of the {lacking} {called!r}"
+            )
     raise FormatError(
         f"{where}: {columns if len(header) > 1 else qrels}; expected TREC qrels (query 0 item "
         f"grade), a table with a header that names query and video, such as {HEADERS}, or JSON"
