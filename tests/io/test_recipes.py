@@ -25,6 +25,7 @@ from rerank.io.recipes import from_pickle
 from rerank.io.unpickled import save_plain
 from tests.cli.test_cli import run
 from tests.io_writers import write_named
+from tests.reliability.child import python
 
 ROWS = np.arange(6.0).reshape(3, 2) + 1
 NAMED = {f"v{i}": row for i, row in enumerate(ROWS)}
@@ -95,7 +96,7 @@ def test_the_recipe_is_printed_so_that_a_shell_can_run_it(tmp_path, name):
     before = set(tmp_path.iterdir())
     words = shlex.split(command)
     assert words[0] == "python"
-    subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, check=True)
+    python(*words[1:], folder=tmp_path)
     (made,) = set(tmp_path.iterdir()) - before
     found = read_embeddings(made, row_numbers=True)
     np.testing.assert_array_equal(found.vectors, ROWS.astype(found.vectors.dtype))
@@ -151,7 +152,7 @@ def test_the_recipe_keeps_frames_of_several_lengths(tmp_path, name, kind):
     with pytest.raises(FormatError) as caught:
         read_embeddings(path, pool="mean")
     words = shlex.split(str(caught.value).partition("python -c ")[2])
-    subprocess.run([sys.executable, "-c", *words], cwd=tmp_path, check=True)
+    python("-c", *words, folder=tmp_path)
     (made,) = set(tmp_path.iterdir()) - {path}
     found = read_embeddings(made, pool="mean", pool_raw=True)
     assert found.ids == tuple(ids)
@@ -341,7 +342,7 @@ def test_the_recipe_for_a_ground_truth_gives_one_that_is_read(tmp_path, name):
     before = set(tmp_path.iterdir())
     _, *words = shlex.split(said[said.index("python -c") :])
     if "'" in name:
-        subprocess.run([sys.executable, *words], cwd=tmp_path, check=True)
+        python(*words, folder=tmp_path)
     else:
         exec(words[1], {})  # noqa: S102  the same code without another start of Python
     (made,) = set(tmp_path.iterdir()) - before
@@ -386,7 +387,7 @@ def test_row_numbers_are_read_as_the_recipe_says(tmp_path):
                  cwd=tmp_path, code=2)  # fmt: skip
     assert "to be read with --text-ids rows --video-ids rows: " in err
     _, *words = shlex.split(err[err.index("python -c") :])
-    subprocess.run([sys.executable, *words], cwd=tmp_path, check=True)
+    python(*words, folder=tmp_path)
     out = run("eval", "--texts", "t.h5", "--videos", "v.h5", "--gt", "gt.tsv", "--text-ids",
                  "rows", "--video-ids", "rows", cwd=tmp_path)[0]  # fmt: skip
     assert "100.0" in out
@@ -451,7 +452,7 @@ def run_printed(error, at):
     """Run the command of a message that joins parts; what it writes."""
     code = re.search(r" -c '([^']*)'", str(error).partition("join them: ")[2])[1]
     written = re.findall(r'"([^"]*[.]joined[.]\w+)"', code)
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=at)
+    python("-c", code, folder=at)
     return at / written[0]
 
 

@@ -114,6 +114,25 @@ _NURSERY: list[subprocess.Popen[str]] = []
 
 def rerank(*arguments: object, folder: Path, stdout: Path | None = None, memory: int = 0) -> Ended:
     """The command line in a process of its own, started in a folder; see `nursery`."""
+    return _asked(
+        {"arguments": [str(a) for a in arguments], "folder": str(folder), "room": memory,
+         "stdout": None if stdout is None else str(stdout)}
+    )  # fmt: skip
+
+
+def python(*words: object, folder: Path | None = None) -> None:
+    """`python -c CODE ARGUMENTS` in a process of its own, as a message prints it.
+
+    It starts with what the nursery has imported, so that many of them take little time.
+    """
+    flag, code, *arguments = map(str, words)
+    assert flag == "-c", words
+    ended = _asked({"code": code, "arguments": arguments, "folder": str(folder or Path.cwd()),
+                    "room": 0, "stdout": None})  # fmt: skip
+    assert ended.status == 0, ended
+
+
+def _asked(asked: dict[str, Any]) -> Ended:
     if not _NURSERY:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         _NURSERY.append(subprocess.Popen(
@@ -122,8 +141,6 @@ def rerank(*arguments: object, folder: Path, stdout: Path | None = None, memory:
             start_new_session=True,
         ))  # fmt: skip
         atexit.register(close_nursery)
-    asked = {"arguments": [str(a) for a in arguments], "folder": str(folder), "room": memory,
-             "stdout": None if stdout is None else str(stdout)}  # fmt: skip
     process = _NURSERY[0]
     assert process.stdin is not None and process.stdout is not None
     try:

@@ -13,10 +13,14 @@ from tests.reliability.child import forked, room
 
 
 def command(asked: dict) -> None:
-    """One run of the command line, as it was asked for."""
+    """One run of the command line, or of a line of Python, as it was asked for."""
     from rerank_cli.app import main
 
     os.chdir(asked["folder"])
+    if "code" in asked:
+        sys.argv = ["-c", *asked["arguments"]]
+        exec(asked["code"], {"__name__": "__main__"})  # noqa: S102  the line that is tested
+        return
     sys.argv = ["rerank", *asked["arguments"]]
     if asked["room"]:
         room(asked["room"])
