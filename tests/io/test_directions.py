@@ -7,6 +7,7 @@ import pytest
 
 from rerank.core.errors import FormatError
 from rerank.io import read_ground_truth
+from tests.reliability.child import python
 
 # Numbers on both sides, so that every pair could be read either way round.
 TEXTS, VIDEOS = [str(i) for i in range(6)], [str(i) for i in range(6)]
@@ -262,8 +263,6 @@ def test_the_diagonal_of_captions():
 def test_the_recipe_for_a_pickled_truth_works(tmp_path, protocol):
     import pickle
     import shlex
-    import subprocess
-    import sys
 
     path = tmp_path / "raw captions.pkl"
     content = {"a": [["a", "dog"], ["runs"]], "b": [["b"]]}
@@ -274,15 +273,13 @@ def test_the_recipe_for_a_pickled_truth_works(tmp_path, protocol):
             read_ground_truth(wrong, ["a#0"], ["a"])
         message = str(caught.value)
         command = shlex.split(message[message.index("python -c") :])
-        subprocess.run([sys.executable, *command[1:]], check=True)
+        python(*command[1:])
         truth = read_ground_truth(wrong.with_suffix(".json"), ["a#0", "b#0", "a#1"], ["b", "a"])
         assert positives(truth) == {0: 1, 1: 0, 2: 1}
 
 
 def test_the_recipe_for_an_archive_works(tmp_path):
     import shlex
-    import subprocess
-    import sys
 
     np.savez(tmp_path / "gt.npz", v=np.array([5, 6]), q=np.array([1, 2]))
     with pytest.raises(
@@ -291,7 +288,7 @@ def test_the_recipe_for_an_archive_works(tmp_path):
         read_ground_truth(tmp_path / "gt.npz", ["1", "2"], ["5", "6"])
     message = str(caught.value)
     command = shlex.split(message[message.index("python -c") :])
-    subprocess.run([sys.executable, *command[1:]], check=True)
+    python(*command[1:])
     assert positives(read_ground_truth(tmp_path / "gt.tsv", ["2", "1"], ["5", "6"])) == {0: 1, 1: 0}
 
 

@@ -17,6 +17,7 @@ import torch
 from rerank.core.errors import FormatError
 from rerank.io import read_embeddings, read_ground_truth
 from rerank.io.first_look import look, look_at_truth
+from tests.reliability.child import python
 
 _WITHOUT_TORCH = """
 import sys
@@ -143,7 +144,7 @@ def test_lists_of_numbers_saved_by_torch_are_told_with_a_recipe(tmp_path, how):
         return
     assert "holds numbers in lists, and no tensors; make arrays of it: " in said
     words = shlex.split(said[said.index("python -c") :])
-    subprocess.run([sys.executable, *words[1:]], check=True)
+    python(*words[1:])
     found = read_embeddings(tmp_path / "v.plain.npz", row_numbers=True)
     np.testing.assert_array_equal(found.vectors, rows)
 

@@ -14,6 +14,7 @@ import torch
 from rerank.core.errors import FormatError, RerankError
 from rerank.io import read_embeddings, read_ground_truth, read_scores, write_embeddings
 from tests.io_writers import ARROW, IDS, LAYOUTS, N, vectors, write, zip_of
+from tests.reliability.child import python
 
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
@@ -301,14 +302,12 @@ def test_a_pickle_is_never_run(tmp_path, name):
 def test_the_recipe_for_pickles_works(tmp_path):
     """The command in the message, as it is printed, makes a file that can be read."""
     import shlex
-    import subprocess
-    import sys
 
     content = dict(zip(IDS, vectors(), strict=True))
     (tmp_path / "IN.pkl").write_bytes(pickle.dumps(content))
     message = refused(tmp_path / "IN.pkl")
     command = shlex.split(message[message.index("python -c") :])
-    subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, check=True)
+    python(*command[1:], folder=tmp_path)
     found = read_embeddings(tmp_path / "IN.npz")
     assert found.ids == tuple(IDS)
     np.testing.assert_array_equal(found.vectors, vectors())

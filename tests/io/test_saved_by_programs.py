@@ -9,7 +9,6 @@ import lzma
 import re
 import shlex
 import subprocess
-import sys
 
 import h5py
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 
 from rerank.core.errors import FormatError
 from rerank.io import read_embeddings, read_scores
+from tests.reliability.child import python
 
 N, D = 6, 4
 IDS = [f"v{i}" for i in range(N)]
@@ -144,7 +144,7 @@ def test_the_recipe_makes_a_file_that_is_read(tmp_path, case):
         read_embeddings(path)
     said = str(caught.value)
     words = shlex.split(said[said.index("python -c") :])
-    subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, check=True)
+    python(*words[1:], folder=tmp_path)
     made = ".plain.pt" if case == "before 1.6" else ".plain.npz"
     found = read_embeddings(path.with_suffix(made))
     assert found.ids == tuple(IDS)

@@ -2,8 +2,6 @@
 
 import json
 import shlex
-import subprocess
-import sys
 
 import h5py
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 
 from rerank.core.errors import FormatError
 from rerank.io import read_embeddings, read_ground_truth
+from tests.reliability.child import python
 
 ROWS = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
 NAMES = [f"v{i}" for i in range(4)]
@@ -33,7 +32,7 @@ def test_vectors_as_bytes_are_made_lists_by_the_recipe(tmp_path):
     said = refused(path)
     assert "holds bytes, but embeddings are numbers" in said and "json.loads" not in said
     words = shlex.split(said[said.index("python -c") :])
-    subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, check=True)
+    python(*words[1:], folder=tmp_path)
     found = read_embeddings(tmp_path / "it's v.plain.parquet")
     assert list(found.ids) == NAMES and np.array_equal(found.vectors, ROWS)
 
@@ -142,7 +141,7 @@ def test_numbers_with_blanks_between_them_are_made_an_array(tmp_path, name, head
     said = refused(path)
     assert "blanks" in said and "cp " not in said
     words = shlex.split(said[said.index("python -c") :])
-    subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, check=True)
+    python(*words[1:], folder=tmp_path)
     (made,) = set(tmp_path.glob("*.npy")) - {path}
     found = read_embeddings(made, row_numbers=True)
     np.testing.assert_allclose(found.vectors, rows, rtol=1e-6)
@@ -205,7 +204,7 @@ def test_tables_of_arrow_are_made_parquet_by_the_recipe(tmp_path, kind, use):
         else:
             read_embeddings(path)
     way = str(caught.value).partition("make it a table of parquet: ")[2]
-    subprocess.run([sys.executable, *shlex.split(way)[1:]], check=True, cwd=tmp_path)
+    python(*shlex.split(way)[1:], folder=tmp_path)
     made = path.with_suffix(".parquet")
     if use == "truth":
         found = read_ground_truth(made, ["t0", "t1"], ["v0", "v1"])
