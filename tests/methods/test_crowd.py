@@ -43,7 +43,7 @@ def test_each_query_its_own_item_is_no_crowd():
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs RERANK_DATA")
-@pytest.mark.parametrize("each", [3, 5, 8])
+@pytest.mark.parametrize("each", [3, 8])
 def test_videos_that_choose_among_captions_of_each_are_no_crowd(each):
     base, rows, names = DATA / "msvd_aligned", {}, {}
     for side in ("texts", "videos"):
