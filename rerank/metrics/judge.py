@@ -9,6 +9,7 @@ import numpy as np
 
 from rerank.core.arrays import pandas_module, refuse_sparse
 from rerank.core.errors import RerankError
+from rerank.core.pair_forms import one_way
 from rerank.core.pairs import (
     Grades,
     Positives,
@@ -240,8 +241,8 @@ def evaluate(
             direction was rewritten by itself, a dict {"t2v": texts x videos, "v2t": videos x
             texts}.
         positives: for each text the rows of its videos: a list of lists, a 1-D integer array (one
-            video per text), or a dict from text row to video rows. None is the diagonal of a
-            square matrix. With `query_ids` and `gallery_ids`, a dict from text id to a video id or
+            video per text), or a dict from text row to video rows; or a matrix of the shape of the
+            scores that is 1 where a video is right. None is the diagonal of a square matrix. With `query_ids` and `gallery_ids`, a dict from text id to a video id or
             several. {text: {video: grade}} has grades as well.
         figures: names of the registry and of ir_measures: `R@1`, `MdR`, `RSum`, `nDCG@10`.
         ties: how ties are resolved, see `rerank.metrics.ranks`.
@@ -355,7 +356,7 @@ def text_positives(
             )
         return as_positives(np.arange(n), n, m)
     if query_ids is None and gallery_ids is None:
-        return as_positives(positives, n, m)  # type: ignore[arg-type]
+        return as_positives(one_way(positives, n, m), n, m)  # type: ignore[arg-type]
     if query_ids is None or gallery_ids is None or not isinstance(positives, Mapping):
         raise RerankError(
             "positives by name need a dict from text id to video ids, query_ids and gallery_ids"

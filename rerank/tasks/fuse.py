@@ -19,6 +19,7 @@ import torch
 
 from rerank import io
 from rerank.core.errors import RerankError
+from rerank.core.pair_forms import one_way
 from rerank.core.pairs import as_positives
 from rerank.core.rows import slices
 from rerank.core.similarity import Pair, Similarity, as_matrix
@@ -351,4 +352,4 @@ def _bank_pairs(gt: Any, first: Inputs) -> tuple[np.ndarray, ...]:  # noqa: ANN4
     texts, videos = first.bank_texts, first.bank_videos
     if isinstance(gt, str | Path):
         return tuple(io.read_ground_truth(gt, texts.ids, videos.ids).positives)
-    return as_positives(gt, len(texts), len(videos))
+    return as_positives(one_way(gt, len(texts), len(videos)), len(texts), len(videos))
