@@ -48,8 +48,9 @@ def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[
     if type(positives).__module__.partition(".")[0] in ("pandas", "polars"):
         raise RerankError(
             f"positives: got a {type(positives).__name__}, expected {{query: [items]}} or gallery "
-            "rows for each query; of a matrix of 0 and 1: df.to_numpy() > 0; of a table of pairs: {q: [v for a, v in pairs if a == q] for q, "
-            "_ in pairs}, with pairs = list(zip(df['query_id'], df['video_id']))"
+            "rows for each query; of a matrix of 0 and 1: df.to_numpy() > 0; of a table of pairs: "
+            "{q: [v for a, v in pairs if a == q] for q, _ in pairs}, with pairs = "
+            "list(zip(df['query_id'], df['video_id']))"
         )
     refuse_sparse(positives, "positives", "x.toarray() > 0")
     if isinstance(positives, Tensor):

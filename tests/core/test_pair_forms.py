@@ -1,4 +1,4 @@
-"""Right items in arrays and lists: what says one thing is read, what fits two ways is asked about."""
+"""Right items in arrays and lists: what says one thing is read, the rest is asked about."""
 
 import re
 
@@ -28,7 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::Deprecat
     [
         ONE_HOT, ONE_HOT.tolist(), ONE_HOT.astype(int), ONE_HOT.astype("u1"), ONE_HOT * 1.0,
         ONE_HOT.astype(int).tolist(), list(ONE_HOT.astype(int)), torch.tensor(ONE_HOT * 1),
-        torch.tensor(ONE_HOT * 1.0), tuple(map(tuple, ONE_HOT * 1)), list(torch.tensor(ONE_HOT * 1)),
+        torch.tensor(ONE_HOT * 1.0), tuple(map(tuple, ONE_HOT * 1)),
+        list(torch.tensor(ONE_HOT * 1)),
     ],
 )  # fmt: skip
 def test_a_matrix_of_0_and_1_says_which_are_right(given):
