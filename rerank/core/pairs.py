@@ -16,6 +16,7 @@ from rerank.core import scipy_parts
 from rerank.core.arrays import refuse_sparse
 from rerank.core.errors import RerankError
 from rerank.core.handed import numpy_of
+from rerank.core.pair_forms import relevance_rows, way_of_pairs
 from rerank.core.words import Name
 
 Positives: TypeAlias = (
@@ -32,8 +33,8 @@ def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[
 
     Args:
         positives: one sequence of gallery rows per query; or a 1-D integer array, one gallery row
-            per query; or a boolean (n, m) matrix; or a dict from query row to gallery rows (absent
-            rows are unjudged).
+            per query; or an (n, m) matrix of truth values or of 0 and 1; or a dict from query row
+            to gallery rows (absent rows are unjudged).
         n_queries: number of query rows.
         n_gallery: number of gallery rows.
 
@@ -47,8 +48,9 @@ def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[
     if type(positives).__module__.partition(".")[0] in ("pandas", "polars"):
         raise RerankError(
             f"positives: got a {type(positives).__name__}, expected {{query: [items]}} or gallery "
-            "rows for each query; of a table of pairs: {q: [v for a, v in pairs if a == q] for q, "
-            "_ in pairs}, with pairs = list(zip(df['query_id'], df['video_id']))"
+            "rows for each query; of a matrix of 0 and 1: df.to_numpy() > 0; of a table of pairs: "
+            "{q: [v for a, v in pairs if a == q] for q, _ in pairs}, with pairs = "
+            "list(zip(df['query_id'], df['video_id']))"
         )
     refuse_sparse(positives, "positives", "x.toarray() > 0")
     if isinstance(positives, Tensor):
@@ -60,8 +62,8 @@ def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[
     else:
         given = positives
     shape = getattr(given, "shape", ())
-    if len(shape) == 2 and shape == (n_queries, n_gallery) and given.dtype == bool:  # type: ignore[union-attr]
-        given = [np.flatnonzero(row) for row in np.asarray(given)]
+    if (right := relevance_rows(given, n_queries, n_gallery)) is not None:
+        given = right
     elif len(shape) == 2 and getattr(given.dtype, "kind", "i") == "f":  # type: ignore[union-attr]
         raise RerankError(
             f"positives: got a matrix of {shape[0]} x {shape[1]} numbers, expected gallery rows "
@@ -76,6 +78,7 @@ def as_positives(positives: Positives, n_queries: int, n_gallery: int) -> tuple[
     if len(given) != n_queries:
         raise RerankError(
             f"positives: got {len(given)} entries, expected one for each of {n_queries} queries"
+            f"{way_of_pairs(given)}"
         )
     out = []
     for row, items in enumerate(given):

@@ -1,6 +1,5 @@
 """Both directions of retrieval, evaluated under a named protocol."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -12,7 +11,6 @@ from rerank.core.errors import RerankError
 from rerank.core.pairs import (
     Grades,
     Positives,
-    as_positives,
     clusters_of,
     transpose_grades,
     transpose_positives,
@@ -20,10 +18,13 @@ from rerank.core.pairs import (
 from rerank.core.similarity import ArrayLike, Dense, Similarity
 from rerank.core.torch_state import usual_state
 from rerank.core.words import NAMES, Name, Ties
+from rerank.io.given_scores import names_of_both
+from rerank.io.scores import ScoreMatrix
 from rerank.metrics import hubness, protocols
 from rerank.metrics import ranks as metrics
 from rerank.metrics.figures import DEFAULT, Figure, as_text, find_all, tex_text
 from rerank.metrics.graded import ranked_measures
+from rerank.metrics.named_answers import NamedPositives, answers
 from rerank.metrics.ranks import Ranks
 from rerank.metrics.uncertainty import Bootstrap, Combine, Difference, Interval
 
@@ -53,8 +54,7 @@ class TwoDirections(Protocol):
         ...
 
 
-Sims: TypeAlias = Similarity | ArrayLike | Mapping[Name, Similarity] | TwoDirections
-NamedPositives: TypeAlias = Mapping[str, str | Sequence[str]]
+Sims: TypeAlias = Similarity | ArrayLike | ScoreMatrix | Mapping[Name, Similarity] | TwoDirections
 
 # Above this many clusters an interval moves by less than what more draws would resolve.
 _MANY_CLUSTERS = 5000
@@ -235,14 +235,16 @@ def evaluate(
     """Figures and hubness of both directions.
 
     Args:
-        sim: texts x videos: a matrix (numpy, torch or lists), or a `Similarity` such as
-            `Pair(texts, videos)`, which is streamed; what `rerank.apply` returned; or, where each
+        sim: texts x videos: a matrix (numpy, torch, lists or a DataFrame), what
+            `rerank.read_scores` returned, or a `Similarity` such as `Pair(texts, videos)`, which is
+            streamed; what `rerank.apply` returned; or, where each
             direction was rewritten by itself, a dict {"t2v": texts x videos, "v2t": videos x
             texts}.
         positives: for each text the rows of its videos: a list of lists, a 1-D integer array (one
-            video per text), or a dict from text row to video rows. None is the diagonal of a
-            square matrix. With `query_ids` and `gallery_ids`, a dict from text id to a video id or
-            several. {text: {video: grade}} has grades as well.
+            video per text), or a dict from text row to video rows; or a matrix of the shape of the
+            scores that is 1 where a video is right. None is the diagonal of a square matrix. With
+            `query_ids` and `gallery_ids`, or a DataFrame of scores that has names, a dict from text
+            id to a video id or several. {text: {video: grade}} has grades as well.
         figures: names of the registry and of ir_measures: `R@1`, `MdR`, `RSum`, `nDCG@10`.
         ties: how ties are resolved, see `rerank.metrics.ranks`.
         protocol: see `rerank.metrics.protocols`.
@@ -266,8 +268,12 @@ def evaluate(
     """
     wanted = find_all(figures)
     sims = both_directions(sim)
-    rows, own = text_answers(
-        _text_shape(sims), positives, query_ids=query_ids, gallery_ids=gallery_ids
+    rows, own = answers(
+        _text_shape(sims),
+        positives,
+        names_of_both(sim),
+        query_ids=query_ids,
+        gallery_ids=gallery_ids,
     )
     grades = own if grades is None else grades
     protocol = protocols.resolve(protocol, rows, _text_shape(sims)[1])
@@ -293,6 +299,8 @@ def _before(sim: Any, name: Name) -> Similarity | None:  # noqa: ANN401  see `Si
 def both_directions(sim: Sims) -> dict[Name, Similarity]:
     """A similarity of texts x videos, seen from both sides; a dict of directions is kept."""
     refuse_sparse(sim, "scores")
+    if isinstance(sim, ScoreMatrix):
+        sim = _of_file(sim)
     if isinstance(sim, Mapping):
         given: dict[Name, Similarity] = {
             name: _similarity(sim[name]) for name in NAMES if name in sim
@@ -308,6 +316,18 @@ def both_directions(sim: Sims) -> dict[Name, Similarity]:
         return {"t2v": sim.t2v.sim, "v2t": sim.v2t.sim}
     sim = _similarity(sim)
     return {"t2v": sim, "v2t": sim.T}
+
+
+def _of_file(found: ScoreMatrix) -> Any:  # noqa: ANN401  see `Sims`
+    """Scores that were read, of both directions where each has its own."""
+    if found.is_of_distances:
+        raise RerankError(
+            f"evaluate: {found.source} holds distances, of which the smallest is best; give "
+            "-x.scores, where x is what was read"
+        )
+    if found.reverse is None:
+        return found.scores
+    return {"t2v": found.scores, "v2t": found.reverse}
 
 
 def _similarity(sim: Any) -> Similarity:  # noqa: ANN401  whatever a user holds
@@ -327,115 +347,6 @@ def _text_shape(sims: Mapping[Name, Similarity]) -> tuple[int, int]:
         return sims["t2v"].shape
     videos, texts = sims["v2t"].shape
     return texts, videos
-
-
-def text_positives(
-    shape: tuple[int, int],
-    positives: Positives | NamedPositives | None,
-    *,
-    query_ids: Sequence[str] | None = None,
-    gallery_ids: Sequence[str] | None = None,
-) -> tuple[np.ndarray, ...]:
-    """Video rows per text row, from any of the forms that `evaluate` takes.
-
-    Args:
-        shape: (texts, videos).
-        positives: a dict of names or rows, a list of rows, None = the diagonal.
-        query_ids: names of the texts.
-        gallery_ids: names of the videos.
-
-    Raises:
-        RerankError: names that are not there, rows out of range, no diagonal.
-    """
-    n, m = shape
-    if positives is None:
-        if n != m:
-            raise RerankError(
-                f"positives: {n} texts x {m} videos have no diagonal; say which videos are right"
-            )
-        return as_positives(np.arange(n), n, m)
-    if query_ids is None and gallery_ids is None:
-        return as_positives(positives, n, m)  # type: ignore[arg-type]
-    if query_ids is None or gallery_ids is None or not isinstance(positives, Mapping):
-        raise RerankError(
-            "positives by name need a dict from text id to video ids, query_ids and gallery_ids"
-        )
-    texts, videos = _places(query_ids, n, "query_ids"), _places(gallery_ids, m, "gallery_ids")
-    rows: list[list[int]] = [[] for _ in range(n)]
-    for text, given in positives.items():
-        if text not in texts:
-            raise RerankError(f"positives: no text is called {text!r} in query_ids")
-        for video in [given] if isinstance(given, str) else given:  # type: ignore[union-attr]
-            if video not in videos:
-                raise RerankError(
-                    f"positives of {text!r}: no video is called {video!r} in gallery_ids"
-                )
-            rows[texts[text]].append(videos[video])  # type: ignore[index]
-    return as_positives(rows, n, m)
-
-
-def text_answers(
-    shape: tuple[int, int],
-    positives: Positives | NamedPositives | None,
-    *,
-    query_ids: Sequence[str] | None = None,
-    gallery_ids: Sequence[str] | None = None,
-) -> tuple[tuple[np.ndarray, ...], Grades | None]:
-    """The same, and grades where the dict holds {text: {video: grade}}; 0 and less are not right.
-
-    Args:
-        shape: (texts, videos).
-        positives: as for `text_positives`, or such a dict of names or of rows.
-        query_ids: names of the texts.
-        gallery_ids: names of the videos.
-
-    Raises:
-        RerankError: as for `text_positives`; grades of some texts alone, or that are no numbers.
-    """
-    names: dict[str, Any] = {"query_ids": query_ids, "gallery_ids": gallery_ids}
-    refuse_sparse(positives, "positives", "x.toarray() > 0")
-    judged: dict[Any, Any] = dict(positives) if isinstance(positives, Mapping) else {}
-    if not any(isinstance(known, Mapping) for known in judged.values()):
-        return text_positives(shape, positives, **names), None
-    right: dict[Any, list[Any]] = {}
-    for text, known in judged.items():
-        if not isinstance(known, Mapping):
-            raise RerankError(
-                f"positives of {text!r}: has no grades, and others have; give "
-                f"{{text: {{video: grade}}}} for all"
-            )
-        odd = next((g for g in known.values() if not _is_grade(g)), None)
-        if odd is not None:
-            raise RerankError(f"positives of {text!r}: {odd!r} is not a grade; expected a number")
-        right[text] = [video for video, grade in known.items() if grade > 0]
-    # What is judged and not right must be there as well.
-    text_positives(shape, {text: list(known) for text, known in judged.items()}, **names)
-    rows = text_positives(shape, right, **names)
-    texts, videos = (
-        None if ids is None else {str(name): row for row, name in enumerate(ids)}
-        for ids in (query_ids, gallery_ids)
-    )
-    grades: dict[int, dict[int, float]] = {
-        text if texts is None else texts[text]: {
-            video if videos is None else videos[video]: grade for video, grade in known.items()
-        }
-        for text, known in judged.items()
-    }
-    return rows, grades
-
-
-def _is_grade(grade: object) -> bool:
-    number = isinstance(grade, int | float | np.integer | np.floating)
-    return number and not isinstance(grade, bool) and math.isfinite(grade)
-
-
-def _places(ids: Sequence[str], count: int, what: str) -> dict[str, int]:
-    if len(ids) != count:
-        raise RerankError(f"{what}: got {len(ids)} names, expected {count}")
-    places = {str(name): row for row, name in enumerate(ids)}
-    if len(places) != count:
-        raise RerankError(f"{what}: some names occur twice; names must be unique")
-    return places
 
 
 def views(

@@ -19,12 +19,14 @@ import torch
 
 from rerank import io
 from rerank.core.errors import RerankError
+from rerank.core.pair_forms import one_way
 from rerank.core.pairs import as_positives
 from rerank.core.rows import slices
 from rerank.core.similarity import Pair, Similarity, as_matrix
 from rerank.core.torch_state import usual_state
 from rerank.core.words import Metric
 from rerank.io import Embeddings, ScoreMatrix
+from rerank.io.given_scores import names_of_scores
 from rerank.io.scratch import joined
 from rerank.methods.fusion import Blocks, Fusion, Weights, fused_scores
 from rerank.methods.fusion import fuse as weigh
@@ -338,12 +340,14 @@ def _matrix(x: Any) -> ScoreMatrix:  # noqa: ANN401  an array, a tensor or a pat
         return x
     if isinstance(x, str | Path):
         return io.read_scores(x)
+    names = names_of_scores(x)
     rows = as_matrix(np.asarray(x) if not isinstance(x, torch.Tensor) else x, "scores").cpu()
     n, m = rows.shape
     numbers = tuple(map(str, range(max(n, m))))
     return ScoreMatrix(
-        rows.numpy(), numbers[:n], numbers[:m], "scores", ids_given=False, total_rows=n
-    )
+        rows.numpy(), names[0] or numbers[:n], names[1] or numbers[:m], "scores",
+        ids_given=names != (None, None), total_rows=n,
+    )  # fmt: skip
 
 
 def _bank_pairs(gt: Any, first: Inputs) -> tuple[np.ndarray, ...]:  # noqa: ANN401
@@ -351,4 +355,4 @@ def _bank_pairs(gt: Any, first: Inputs) -> tuple[np.ndarray, ...]:  # noqa: ANN4
     texts, videos = first.bank_texts, first.bank_videos
     if isinstance(gt, str | Path):
         return tuple(io.read_ground_truth(gt, texts.ids, videos.ids).positives)
-    return as_positives(gt, len(texts), len(videos))
+    return as_positives(one_way(gt, len(texts), len(videos)), len(texts), len(videos))

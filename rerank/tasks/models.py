@@ -190,8 +190,10 @@ def rows_like(first: Embeddings, other: Embeddings) -> Embeddings:
 def _matrix_like(first: ScoreMatrix, other: ScoreMatrix) -> ScoreMatrix:
     rows = _places(first.query_ids, other.query_ids, first, other)
     columns = _places(first.gallery_ids, other.gallery_ids, first, other)
-    if rows is None or columns is None:
+    if rows is None and columns is None:
         return other
+    rows = np.arange(len(other.query_ids)) if rows is None else rows
+    columns = np.arange(len(other.gallery_ids)) if columns is None else columns
     reverse = None if other.reverse is None else other.reverse[np.ix_(columns, rows)]
     return replace(
         other, scores=other.scores[np.ix_(rows, columns)], query_ids=first.query_ids,

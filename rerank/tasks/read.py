@@ -31,7 +31,7 @@ from rerank.io.swapped_files import check_captions, said_of_sides
 from rerank.io.truths.pair_splits import UnfitError
 from rerank.methods import kinds
 from rerank.methods.directions import Groups
-from rerank.metrics.judge import text_answers
+from rerank.metrics.named_answers import BY_ROWS, named_answers
 from rerank.tasks.answer import caught
 from rerank.tasks.bank_ways import of_bank_alone, without_video
 from rerank.tasks.comparable import check_lengths, check_widths
@@ -854,10 +854,10 @@ def right_answers(
         RerankError: a ground truth that does not fit.
     """
     if isinstance(gt, str | Path):
-        gt = io.read_ground_truth(gt, text_ids, video_ids, allow_unjudged=allow_unjudged)
-    shape = (len(text_ids), len(video_ids))
+        by_rows = BY_ROWS if str(gt) == "diagonal" else ""
+        gt = io.read_ground_truth(
+            gt, text_ids, video_ids, allow_unjudged=allow_unjudged, by_rows=by_rows
+        )
     if isinstance(gt, io.GroundTruth):
-        return as_positives(gt.positives, *shape), as_grades(gt.graded)
-    by_name = isinstance(gt, Mapping) and any(isinstance(key, str) for key in gt)
-    names = {"query_ids": text_ids, "gallery_ids": video_ids} if by_name else {}
-    return text_answers(shape, gt, **names)
+        return as_positives(gt.positives, len(text_ids), len(video_ids)), as_grades(gt.graded)
+    return named_answers(gt, text_ids, video_ids)

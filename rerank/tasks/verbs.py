@@ -24,6 +24,7 @@ from rerank.core.similarity import ArrayLike, Similarity, as_matrix
 from rerank.core.torch_state import usual_state
 from rerank.core.words import Metric, Name, Ties
 from rerank.io.files import PathLike
+from rerank.io.given_scores import check_turned, columns_in_order, names_of_scores
 from rerank.io.swapped_files import refuse_same, said_of_sides
 from rerank.methods.directions import Direction
 from rerank.methods.kinds import parse_unscored
@@ -296,7 +297,8 @@ def apply(
         texts: (n, d) embeddings: an array, a tensor, lists, a frame of pandas or polars,
             `Embeddings`, or a path.
         videos: (m, d), of the same model.
-        scores: (n, m) instead of embeddings; transductive.
+        scores: (n, m) instead of embeddings; transductive. Names of the rows and columns of a
+            DataFrame are those of texts and videos.
         bank_texts: texts that are not test queries; they fit text to video.
         bank_videos: videos outside the test gallery; they fit video to text.
         bank_gt: known pairs of the bank: a path, a dict, or for each bank text the bank video rows
@@ -599,8 +601,17 @@ def _read(
     if scores is not None:
         arrays["scores"], read["scores"] = _matrix(scores, nan=nan)
     if bank_scores is not None:
-        bank, read["bank_scores"] = _matrix(bank_scores, nan=nan)
-        arrays["bank_scores"] = bank[0] if isinstance(bank, tuple) else bank
+        bank, found = _matrix(bank_scores, nan=nan)
+        order = columns_in_order(read["scores"], found) if scores is not None else None
+        bank = bank[0] if isinstance(bank, tuple) else bank
+        if order is not None:
+            bank, found = (
+                bank[:, order],
+                replace(
+                    found, scores=found.scores[:, order], gallery_ids=read["scores"].gallery_ids
+                ),
+            )
+        arrays["bank_scores"], read["bank_scores"] = bank, found
     if heads is None:
         return Inputs(**read), arrays
     inputs = Inputs(**read, heads_file=Path(heads), heads=load_heads_from(bytes_of(Path(heads))))
@@ -615,12 +626,16 @@ def _matrix(scores: Any, *, nan: bool) -> tuple[Any, io.ScoreMatrix]:  # noqa: A
     if isinstance(scores, str | Path):
         found = io.read_scores(scores, nan=nan, inf=True)  # among distances, which is told later
         return (found.scores, found.reverse), found
+    if isinstance(scores, io.ScoreMatrix):
+        return (scores.scores, scores.reverse), scores
     refuse_sparse(scores, "scores")
     if isinstance(scores, Mapping) and set(scores) == {"t2v", "v2t"}:
         scores = scores["t2v"], scores["v2t"]
     if isinstance(scores, tuple) and len(scores) == 2 and not is_rows(scores):
         (first, found), (second, other) = (_matrix(each, nan=nan) for each in scores)
+        check_turned(names_of_scores(found), names_of_scores(other))
         return (first, second), replace(found, reverse=other.scores)
+    rows, columns = names_of_scores(scores)
     if isinstance(scores, Tensor):
         scores = readable(scores, "scores", scores=True)
     elif type(scores) is not np.ndarray or scores.dtype.kind != "f":
@@ -633,8 +648,9 @@ def _matrix(scores: Any, *, nan: bool) -> tuple[Any, io.ScoreMatrix]:  # noqa: A
         shown = (shown.float() if shown.dtype == torch.bfloat16 else shown).numpy()
     n, m = shown.shape
     return scores, io.ScoreMatrix(
-        shown, _numbers(n), _numbers(m), "scores", ids_given=False, total_rows=n
-    )
+        shown, rows or _numbers(n), columns or _numbers(m), "scores",
+        ids_given=(rows, columns) != (None, None), total_rows=n,
+    )  # fmt: skip
 
 
 def _is_nan(value: object) -> bool:

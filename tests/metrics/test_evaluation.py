@@ -8,7 +8,8 @@ from rerank.core.errors import RerankError
 from rerank.core.similarity import Dense, Pair
 from rerank.metrics import protocols
 from rerank.metrics import ranks as metrics
-from rerank.metrics.judge import both_directions, evaluate, text_positives, views
+from rerank.metrics.judge import both_directions, evaluate, views
+from rerank.metrics.named_answers import text_positives
 
 # Two videos with three and two captions, one without; scores are texts x videos.
 SCORES = np.array(
