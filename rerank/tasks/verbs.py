@@ -27,7 +27,7 @@ from rerank.io.files import PathLike
 from rerank.io.given_scores import check_turned, columns_in_order, names_of_scores
 from rerank.io.swapped_files import refuse_same, said_of_sides
 from rerank.methods.directions import Direction
-from rerank.methods.kinds import parse_unscored
+from rerank.methods.kinds import as_scores_are, parse_unscored
 from rerank.metrics.judge import Evaluation, latex_rows
 from rerank.metrics.judge import evaluate as judged
 from rerank.metrics.tables import Comparison
@@ -390,7 +390,10 @@ def compare(
     bank_texts: Any = None,  # noqa: ANN401
     bank_videos: Any = None,  # noqa: ANN401
     bank_gt: Any = None,  # noqa: ANN401
+    bank_scores: Any = None,  # noqa: ANN401
     heads: str | Path | None = None,
+    scores_are: str = "auto",
+    unscored: Any = None,  # noqa: ANN401  a number, or its text
     device: str | torch.device | None = None,
     **options: Any,  # noqa: ANN401  of `rerank.tasks.compare.compare`
 ) -> Comparison:
@@ -407,7 +410,10 @@ def compare(
         bank_texts: other texts; methods are then fitted on them, and labelled inductive.
         bank_videos: likewise for video to text.
         bank_gt: known pairs of the bank; also shows the do-no-harm gate.
+        bank_scores: bank texts x videos beside `scores`.
         heads: a file of `rerank train`; both sides go through them first.
+        scores_are: what `scores` hold, as in `rerank.rerank`; "auto" reads it off the numbers.
+        unscored: the number in them that stands for "not scored".
         device: where to compute; None = where the tensors are.
         **options: cross_fit, transductive, ties, protocol, resamples, seed, settings.
 
@@ -430,6 +436,7 @@ def compare(
     inputs, both = _directions(
         scores=scores, metric=metric, device=device, bank_gt=bank_gt, heads=heads,
         texts=texts, videos=videos, bank_texts=bank_texts, bank_videos=bank_videos,
+        bank_scores=bank_scores, scores_are=scores_are, unscored=unscored,
     )  # fmt: skip
     rows, grades = right_answers(gt, inputs.text_ids, inputs.video_ids)
     return comparing.compare(both, rows, methods=methods, figures=figures, grades=grades, **options)
@@ -449,6 +456,9 @@ def tune(
     seed: int = 0,
     metric: Metric = "cosine",
     heads: str | Path | None = None,
+    bank_scores: Any = None,  # noqa: ANN401
+    scores_are: str = "auto",
+    unscored: Any = None,  # noqa: ANN401  a number, or its text
     device: str | torch.device | None = None,
 ) -> TuneReport:
     """Method and settings by the likelihood of labelled pairs; "none" always competes.
@@ -465,6 +475,9 @@ def tune(
         seed: of the folds.
         metric: "cosine" or "dot".
         heads: a file of `rerank train`; both sides go through them first.
+        bank_scores: bank texts x videos beside `scores`.
+        scores_are: what `scores` hold, as in `rerank.rerank`; "auto" reads it off the numbers.
+        unscored: the number in them that stands for "not scored".
         device: where to compute; None = where the tensors are.
 
     Returns:
@@ -485,8 +498,9 @@ def tune(
     'sinkhorn'
     """
     inputs, both = _directions(
-        scores=scores, metric=metric, device=device, heads=heads,
+        scores=scores, metric=metric, device=device, heads=heads, bank_scores=bank_scores,
         texts=texts, videos=videos, bank_texts=bank_texts, bank_videos=bank_videos,
+        scores_are=scores_are, unscored=unscored,
     )  # fmt: skip
     rows, _ = right_answers(gt, inputs.text_ids, inputs.video_ids, allow_unjudged=True)
     return tuning.tune_directions(both, rows, methods=methods, folds=folds, seed=seed)
@@ -504,6 +518,8 @@ def inspect(
     heads: str | Path | None = None,
     k: int = 10,
     top: int = 5,
+    scores_are: str = "auto",
+    unscored: Any = None,  # noqa: ANN401  a number, or its text
     device: str | torch.device | None = None,
 ) -> Inspection:
     """Hubness, geometry and what is odd in embeddings or in a matrix, before any re-ranking.
@@ -518,6 +534,8 @@ def inspect(
         heads: a file of `rerank train`; both sides go through them first.
         k: length of the lists that are counted.
         top: how many hubs are named.
+        scores_are: what `scores` hold, as in `rerank.rerank`; "auto" reads it off the numbers.
+        unscored: the number in them that stands for "not scored".
         device: where to compute; None = where the tensors are.
 
     Returns:
@@ -541,6 +559,7 @@ def inspect(
     inputs, both = _directions(
         scores=scores, metric=metric, device=device, heads=heads,
         texts=texts, videos=videos, bank_texts=bank_texts, bank_scores=bank_scores,
+        scores_are=scores_are, unscored=unscored,
     )  # fmt: skip
     return inspecting.inspect_directions(both, inputs, metric=metric, k=k, top=top)
 
@@ -549,10 +568,16 @@ def _directions(
     *,
     metric: Metric,
     device: str | torch.device | None,
+    scores_are: str,
+    unscored: Any,  # noqa: ANN401  a number, or its text
     **given: Any,  # noqa: ANN401
 ) -> tuple[Inputs, dict[Name, Direction]]:
     """What was given, read, and both directions of it, not fitted."""
-    inputs, arrays = _read(metric=metric, **given)
+    unscored = parse_unscored(unscored)
+    inputs, arrays = _read(metric=metric, nan=_is_nan(unscored), **given)
+    if inputs.scores is not None and scores_are == "auto" and inputs.scores.is_of_distances:
+        scores_are = "distances"
+    inputs = replace(inputs, scores_are=as_scores_are(scores_are), unscored=unscored)
     place = _place(device, arrays.get("texts", arrays.get("scores")))
     return inputs, read_directions(inputs, metric=metric, device=place)
 

@@ -1,6 +1,8 @@
 """Every door gives the same numbers: one engine answers them all."""
 
+import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ from rerank.metrics.judge import judge
 from rerank.selection.gate import gate
 from rerank.selection.tune import Evidence, Settings, make_side
 from rerank.tasks import apply as tasks
-from rerank.tasks.compare import compare
+from rerank.tasks.compare import compare, compare_files
 from rerank.tasks.evaluate_files import judge_raw, judge_results
+from rerank.tasks.inspect import inspect_files
+from rerank.tasks.tune import tune_files
 
 D = 24
 
@@ -319,3 +323,43 @@ def test_hubs_of_a_few_items_are_counted_alike_by_every_door(m):
     assert run.t2v.before.as_dict() == table.raw.hubness.as_dict()
     assert run.t2v.after.as_dict() == table.entries[0].hubness.as_dict()
     assert run.t2v.before.k == (10 if m > 10 else m // 2)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"scores_are": "distances"},
+        {"unscored": -7.5},
+        {"unscored": "-7.5"},
+        {"scores_are": "logits"},
+    ],
+)
+def test_what_is_said_of_scores_counts_at_every_door(tmp_path, said):
+    texts, videos, right = made(60, 40, seed=7)
+    scores = Pair(texts, videos).scores().numpy()
+    if "scores_are" in said:
+        scores = -10 * scores
+    else:
+        scores[np.random.default_rng(0).random(scores.shape) < 0.3] = -7.5
+        scores[np.arange(60), right] = np.maximum(scores[np.arange(60), right], 0.1)
+    path, gt, out = tmp_path / "s.npy", tmp_path / "gt.json", tmp_path / "s.json"
+    np.save(path, scores)
+    gt.write_text(json.dumps({str(i): str(j) for i, j in enumerate(right)}))
+    told = {key: str(value) for key, value in said.items()}
+    rows = [np.array([j]) for j in right]
+    reading = io.Reading(text_ids=Path("rows"), video_ids=Path("rows"))
+    assert (
+        rerank.inspect(scores=scores, **said)["hubness"]
+        == (inspect_files(sims=path, reading=reading, **told)["hubness"])
+    )
+    options = {"methods": ["csls"], "resamples": 20, "figures": ["R@1"]}
+    one = rerank.compare(scores=scores, gt=rows, **said, **options)
+    two = compare_files(gt, sims=path, reading=reading, **told, **{**options, "methods": "csls"})
+    figures = [[[(e.method, e.figures) for e in t.entries] for t in x.tables] for x in (one, two)]
+    assert figures[0] == figures[1]
+    one = rerank.tune(scores=scores, gt=rows, folds=2, **said)
+    two = tune_files(gt, out, sims=path, reading=reading, folds=2, **told)
+    assert one.chosen == two.chosen and one.n_pairs == two.n_pairs
+    taken = rerank.inspect(scores=scores, **said)["scores"]
+    plain = {"scores_are": "similarities", "unscored": "none"}
+    assert taken != rerank.inspect(scores=scores, **plain)["scores"]
