@@ -21,6 +21,7 @@ from rerank.io.files import BLOCK_BYTES, ArrayHash, PathLike, as_path, named, sh
 from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.frames.pooling import one_matrix, pooled_cube, pooling
 from rerank.io.given import names_given, taken_apart
+from rerank.io.id_column import refuse_ids_in_vectors
 from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_ids, check_unique
 from rerank.io.layouts.locate import locate
@@ -311,6 +312,7 @@ def held(
             if isinstance(rows, Tensor):
                 shown = rows.cpu()
                 shown = (shown.float() if shown.dtype == torch.bfloat16 else shown).numpy()
+            refuse_ids_in_vectors(shown, role)
             names = _names_of(ids, role) if ids is not None else _numbers(len(rows))
             _check_count(names, len(rows), role)
             check_unique(names, role)
@@ -398,6 +400,8 @@ def as_embeddings(
         rows = None if names is not None and len(names) == 1 else one_matrix(field, {})
         how = pooling(pool, raw=pool_raw, where=role)
         field = pooled_cube(field, {}, how) if rows is None else rows
+    elif not isinstance(anything, Embeddings):
+        refuse_ids_in_vectors(array, role)
     given = names is not None
     made = _numbers(field.shape[0]) if names is None else names
     _check_count(made, field.shape[0], role)

@@ -137,6 +137,16 @@ def joined_parts(path: Path) -> str:
     )
 
 
+def without_id_column(path: Path, name: str, place: int, id_column: str = "") -> str:
+    """Writes vectors without their first or last column, which holds their ids, as HDF5."""
+    more = f", {quoted(id_column)}" if id_column else ""
+    out = _text(free(path.with_suffix(".cut.h5")))
+    return _command(
+        f"from rerank.io.id_column import cut_id_column; "
+        f"cut_id_column({_text(path)}, {out}, {quoted(name)}, {place}{more})"
+    )
+
+
 def _from_torch(path: Path, *, plain: bool) -> str:
     load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only={plain})"
     return _command(f"import torch; {_SAVE}{_saved(load, path.with_suffix('.plain.npz'))}")

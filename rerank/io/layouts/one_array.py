@@ -11,6 +11,7 @@ from rerank.io.frames.pooling import one_matrix, pooled_cube
 from rerank.io.frames.side_files import of_side_files
 from rerank.io.frames.told_with import beside_rows
 from rerank.io.given_ids import check_given_ids
+from rerank.io.id_column import refuse_id_column
 from rerank.io.ids import check_unique
 from rerank.io.layouts.array_shapes import depth_of
 from rerank.io.layouts.divided_frames import frames_of_fewer_items
@@ -34,6 +35,7 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
     siblings = fields_below(container.fields, folder)
     check_last_axis(item)
     # An array beside it is believed before an attribute of the same name.
+    stored = item
     beside = of_these_frames(item, beside_rows(item, container.told(item)) | siblings, wanted.side)
     if depth_of(item) == 3 and item.kind == "float":
         if wanted.pooling is not None and item.shape[1] > 1:
@@ -41,6 +43,8 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
         rows = one_matrix(item, beside)
         if rows is None or _names_one(container, siblings, item, wanted):
             rows = pooled_cube(item, beside, wanted.pooling)
+        else:
+            stored = rows
         item = rows
     check_matrix(item, "embeddings")
     if item.shape[1] == 1:
@@ -51,6 +55,8 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
     item.check()
     if item.columns:
         ask_of_odd_columns(container, item, wanted)
+    if stored is item:
+        refuse_id_column(item, path=container.path, name=name, id_column=wanted.id_column or "")
     if (framed := frames_of_fewer_items(container, beside, item, wanted)) is not None:
         return framed
     found = None
