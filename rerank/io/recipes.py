@@ -9,7 +9,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rerank.core.shell import word as typed_word
@@ -135,6 +135,24 @@ def joined_parts(path: Path) -> str:
     return _command(
         f"from rerank.io.numbered_parts import join_parts; join_parts({_text(path)}, {out})"
     )
+
+
+def unpadded_ids(path: Path, said: Mapping[str, str], option: str) -> str:
+    """Writes the ids of a file, which are numbers, without the zeros before them.
+
+    Args:
+        path: a file of embeddings.
+        said: keywords of `read_embeddings` that choose among what it holds.
+        option: the option that takes a file of ids, as in "--video-ids {}".
+    """
+    out = free(path.with_suffix(".unpadded.txt"))
+    more = "".join(f", {name}={quoted(value)}" for name, value in said.items())
+    line = _command(
+        f"from rerank.io.embeddings import read_embeddings as r; open({_text(out)}, "
+        f"{quoted('w')}).writelines(str(int(x)) + chr(10) for x in "
+        f"r({_text(path)}, metric={quoted('dot')}{more}).ids)"
+    )
+    return f"{line}, then {option.format(typed_word(out))}"
 
 
 def without_id_column(path: Path, name: str, place: int, id_column: str = "") -> str:

@@ -26,7 +26,7 @@ from rerank.io.layouts.row_ids import (
     refuse_without_ids,
 )
 from rerank.io.layouts.wanted import Wanted
-from rerank.io.row_numbers import check_no_order, check_order
+from rerank.io.row_numbers import check_no_order, check_order, check_padded
 
 
 def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -> Found:
@@ -74,6 +74,9 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
             root = {name: field for name, field in container.fields.items() if "/" not in name}
             found = ids_of_own_side(root, item, wanted)
     by_place = found is None and (wanted.row_numbers or wanted.force_rows)
+    if wanted.force_rows:
+        own = _own_ids(container, siblings, item, wanted)
+        check_padded(own or (), item.where, lambda: wanted.unpadded(container.path))
     if by_place or wanted.ids is not None:
         # Where numbers are the ids, the ground truth may speak of places.
         way = lambda name: f"{wanted.say('id_column', name)} in place of the ids given"  # noqa: E731
@@ -97,12 +100,20 @@ def _check_given(
     Raises:
         FormatError: they are.
     """
+    own = _own_ids(container, siblings, item, wanted)
+    if own is not None and wanted.ids is not None:
+        check_given_ids(wanted.ids, own, source=wanted.ids_from, where=item.where)
+
+
+def _own_ids(
+    container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
+) -> tuple[str, ...] | None:
+    """The ids that rows have beside them, where others are given."""
     alone = replace(wanted, ids=None, id_column=None)
     own = ids_if_they_fit(container, siblings, item, alone) or ids_of_own_side(
         siblings, item, alone
     )
-    if own is not None and wanted.ids is not None:
-        check_given_ids(wanted.ids, own[0], source=wanted.ids_from, where=item.where)
+    return None if own is None else own[0]
 
 
 def _way_to_say(container: Container, siblings: Mapping[str, Field], wanted: Wanted) -> str:
