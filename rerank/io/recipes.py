@@ -102,16 +102,28 @@ def from_torch_lists(path: Path) -> str:
 def joined_torch(path: Path, name: str) -> str:
     """Joins the tensors of a list in a file of torch.save, which are parts of one; `name`: its key.
 
-    This runs nothing.
+    Lists beside it that are in parts of the same lengths are joined too. This runs nothing.
     """
     load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only=True)"
     out = _text(free(path.with_suffix(".joined.pt")))
     if not name:
-        return _command(f"import torch; torch.save(torch.cat({load}), {out})")
-    at = "".join(f"[{quoted(key)}]" for key in name.split("/"))
+        return _command(f"import torch; torch.save(torch.cat(list({load})), {out})")
+    *above, key = name.split("/")
+    at = "".join(f"[{quoted(each)}]" for each in above)
     return _command(
-        f"import torch; d = {load}; d{at} = torch.cat(list(d{at})); torch.save(d, {out})"
+        f"import torch; d = {load}; b = d{at}; n = [len(x) for x in b[{quoted(key)}]]; "
+        "b.update({k: torch.cat(list(x)) for k, x in b.items() if isinstance(x, (list, tuple)) and "
+        "[len(y) for y in x if torch.is_tensor(y) and y.dim()] == n}); "
+        f"torch.save(d, {out})"
     )
+
+
+def named_torch(path: Path, names: Sequence[str]) -> str:
+    """Names the tensors of a list in a file of torch.save; this runs nothing."""
+    load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only=True)"
+    out = _text(free(path.with_suffix(".named.pt")))
+    words = ", ".join(map(quoted, names))
+    return _command(f"import torch; torch.save(dict(zip([{words}], {load})), {out})")
 
 
 def joined_records(path: Path, box: str) -> str:

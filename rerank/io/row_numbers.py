@@ -84,9 +84,9 @@ def check_padded(ids: Sequence[str], where: str, way: Callable[[], str]) -> None
     A ground truth that writes the same numbers without zeros does not mean the places.
 
     >>> check_padded(["00", "01", "02"], "v.npz", str)
-    >>> check_padded(["02", "00", "01"], "v.npz", lambda: "LINE")
+    >>> check_padded(["1", "00"], "v.npz", lambda: "LINE")
     Traceback (most recent call last):
-    rerank.core.errors.FormatError: v.npz: the ids of its rows are the numbers '02', '00', ... with \
+    rerank.core.errors.FormatError: v.npz: the ids of its rows are the numbers '1', '00' with \
 zeros before them, in another order than the rows, so numbers of rows would name other items; if \
 the ground truth has them without these zeros, write them so: LINE
 
