@@ -149,6 +149,16 @@ def joined_parts(path: Path) -> str:
     )
 
 
+def without_last_rows(paths: Sequence[Path], count: int) -> str:
+    """Writes arrays of .npy again without their last rows."""
+    pairs = "".join(
+        f"({_text(path)}, {_text(free(path.with_suffix('.cut.npy')))}), " for path in paths
+    )
+    return _command(
+        f"import numpy as n; [n.save(q, n.load(p).squeeze()[:-{count}]) for p, q in [{pairs[:-2]}]]"
+    )
+
+
 def unpadded_ids(path: Path, said: Mapping[str, str], option: str) -> str:
     """Writes the ids of a file, which are numbers, without the zeros before them.
 
