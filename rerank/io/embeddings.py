@@ -27,6 +27,7 @@ from rerank.io.ids import check_count, check_ids, check_unique
 from rerank.io.layouts.locate import locate
 from rerank.io.layouts.other_ids import said_of_deeper_ids
 from rerank.io.layouts.said_side import SaidSide, said_side
+from rerank.io.layouts.summaries import refuse_summary_rows
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
@@ -250,6 +251,8 @@ def read_embeddings(
             map_large=True,
             zero_rows=metric != "cosine",
         )
+        if stop - start == count:
+            refuse_summary_rows(found.ids, vectors, str(path))
         groups = found.group_ids
         made = Embeddings(
             found.ids[start:stop],
@@ -414,6 +417,8 @@ def as_embeddings(
         map_large=True,
         zero_rows=metric != "cosine",
     )
+    if given:
+        refuse_summary_rows(made, vectors, role)
     return Embeddings(made, vectors, role, groups, len(made), given, columns)
 
 
