@@ -21,11 +21,13 @@ from rerank.io.files import BLOCK_BYTES, ArrayHash, PathLike, as_path, named, sh
 from rerank.io.formats.hdf5 import create_hdf5
 from rerank.io.frames.pooling import one_matrix, pooled_cube, pooling
 from rerank.io.given import names_given, taken_apart
+from rerank.io.id_column import refuse_ids_in_vectors
 from rerank.io.id_files import read_id_file
 from rerank.io.ids import check_count, check_ids, check_unique
 from rerank.io.layouts.locate import locate
 from rerank.io.layouts.other_ids import said_of_deeper_ids
 from rerank.io.layouts.said_side import SaidSide, said_side
+from rerank.io.layouts.summaries import refuse_summary_rows
 from rerank.io.layouts.wanted import Wanted
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, side_of
@@ -249,6 +251,8 @@ def read_embeddings(
             map_large=True,
             zero_rows=metric != "cosine",
         )
+        if stop - start == count:
+            refuse_summary_rows(found.ids, vectors, str(path))
         groups = found.group_ids
         made = Embeddings(
             found.ids[start:stop],
@@ -311,6 +315,7 @@ def held(
             if isinstance(rows, Tensor):
                 shown = rows.cpu()
                 shown = (shown.float() if shown.dtype == torch.bfloat16 else shown).numpy()
+            refuse_ids_in_vectors(shown, role)
             names = _names_of(ids, role) if ids is not None else _numbers(len(rows))
             _check_count(names, len(rows), role)
             check_unique(names, role)
@@ -398,6 +403,8 @@ def as_embeddings(
         rows = None if names is not None and len(names) == 1 else one_matrix(field, {})
         how = pooling(pool, raw=pool_raw, where=role)
         field = pooled_cube(field, {}, how) if rows is None else rows
+    elif not isinstance(anything, Embeddings):
+        refuse_ids_in_vectors(array, role)
     given = names is not None
     made = _numbers(field.shape[0]) if names is None else names
     _check_count(made, field.shape[0], role)
@@ -410,6 +417,8 @@ def as_embeddings(
         map_large=True,
         zero_rows=metric != "cosine",
     )
+    if given:
+        refuse_summary_rows(made, vectors, role)
     return Embeddings(made, vectors, role, groups, len(made), given, columns)
 
 

@@ -27,22 +27,23 @@ def same_for_both(videos: Path, texts: Path, reading: Reading) -> bool:
         return False
     with open_container(videos) as container:
         several = [name for name, item in container.fields.items() if item.kind == "float"]
+        way = next((item.fix for item in container.fields.values() if item.fix), "")
         own, per_item = names_of_sides(container), container.per_item
     if own and not any(map(any, said.values())):
-        way = "dataset" if per_item else "embedding-column"
-        ways = words(x for s in ("videos", "texts") for x in (f"--{way}", f"{s}={own[s]}"))
+        kind = "dataset" if per_item else "embedding-column"
+        ways = words(x for s in ("videos", "texts") for x in (f"--{kind}", f"{s}={own[s]}"))
         raise RerankError(
             f"{videos}: has both sides, {named([own['videos']])} and {named([own['texts']])}; say "
             f"which is which: {ways}"
         )
     if len(several) > 1:
         return True
-    raise said_to_be_same(videos)
+    raise said_to_be_same(videos, way)
 
 
-def said_to_be_same(path: Path) -> RerankError:
-    """What is said of one file of the same embeddings for both sides."""
+def said_to_be_same(path: Path, way: str = "") -> RerankError:
+    """What is said of one file of the same embeddings for both sides; `way`: what makes more."""
     return RerankError(
         f"--videos and --texts are the same embeddings, {path}; give each side its own (or its "
-        "own array: --dataset videos=NAME --dataset texts=NAME)"
+        "own array: --dataset videos=NAME --dataset texts=NAME)" + (f"; {way}" if way else "")
     )

@@ -9,7 +9,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rerank.core.shell import word as typed_word
@@ -102,16 +102,28 @@ def from_torch_lists(path: Path) -> str:
 def joined_torch(path: Path, name: str) -> str:
     """Joins the tensors of a list in a file of torch.save, which are parts of one; `name`: its key.
 
-    This runs nothing.
+    Lists beside it that are in parts of the same lengths are joined too. This runs nothing.
     """
     load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only=True)"
     out = _text(free(path.with_suffix(".joined.pt")))
     if not name:
-        return _command(f"import torch; torch.save(torch.cat({load}), {out})")
-    at = "".join(f"[{quoted(key)}]" for key in name.split("/"))
+        return _command(f"import torch; torch.save(torch.cat(list({load})), {out})")
+    *above, key = name.split("/")
+    at = "".join(f"[{quoted(each)}]" for each in above)
     return _command(
-        f"import torch; d = {load}; d{at} = torch.cat(list(d{at})); torch.save(d, {out})"
+        f"import torch; d = {load}; b = d{at}; n = [len(x) for x in b[{quoted(key)}]]; "
+        "b.update({k: torch.cat(list(x)) for k, x in b.items() if isinstance(x, (list, tuple)) and "
+        "[len(y) for y in x if torch.is_tensor(y) and y.dim()] == n}); "
+        f"torch.save(d, {out})"
     )
+
+
+def named_torch(path: Path, names: Sequence[str]) -> str:
+    """Names the tensors of a list in a file of torch.save; this runs nothing."""
+    load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only=True)"
+    out = _text(free(path.with_suffix(".named.pt")))
+    words = ", ".join(map(quoted, names))
+    return _command(f"import torch; torch.save(dict(zip([{words}], {load})), {out})")
 
 
 def joined_records(path: Path, box: str) -> str:
@@ -134,6 +146,44 @@ def joined_parts(path: Path) -> str:
     out = _text(free(path.with_suffix(".joined.h5")))
     return _command(
         f"from rerank.io.numbered_parts import join_parts; join_parts({_text(path)}, {out})"
+    )
+
+
+def without_last_rows(paths: Sequence[Path], count: int) -> str:
+    """Writes arrays of .npy again without their last rows."""
+    pairs = "".join(
+        f"({_text(path)}, {_text(free(path.with_suffix('.cut.npy')))}), " for path in paths
+    )
+    return _command(
+        f"import numpy as n; [n.save(q, n.load(p).squeeze()[:-{count}]) for p, q in [{pairs[:-2]}]]"
+    )
+
+
+def unpadded_ids(path: Path, said: Mapping[str, str], option: str) -> str:
+    """Writes the ids of a file, which are numbers, without the zeros before them.
+
+    Args:
+        path: a file of embeddings.
+        said: keywords of `read_embeddings` that choose among what it holds.
+        option: the option that takes a file of ids, as in "--video-ids {}".
+    """
+    out = free(path.with_suffix(".unpadded.txt"))
+    more = "".join(f", {name}={quoted(value)}" for name, value in said.items())
+    line = _command(
+        f"from rerank.io.embeddings import read_embeddings as r; open({_text(out)}, "
+        f"{quoted('w')}).writelines(str(int(x)) + chr(10) for x in "
+        f"r({_text(path)}, metric={quoted('dot')}{more}).ids)"
+    )
+    return f"{line}, then {option.format(typed_word(out))}"
+
+
+def without_id_column(path: Path, name: str, place: int, id_column: str = "") -> str:
+    """Writes vectors without their first or last column, which holds their ids, as HDF5."""
+    more = f", {quoted(id_column)}" if id_column else ""
+    out = _text(free(path.with_suffix(".cut.h5")))
+    return _command(
+        f"from rerank.io.id_column import cut_id_column; "
+        f"cut_id_column({_text(path)}, {out}, {quoted(name)}, {place}{more})"
     )
 
 

@@ -1,15 +1,18 @@
 """Rows that say their own number, where nothing but their place in the file tells them apart."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from rerank.core.errors import FormatError, RerankError
 from rerank.io.field import Field
+from rerank.io.files import named
 from rerank.io.ids import is_list, read_ids
 from rerank.io.place_names import in_other_order, says_places
 
 # Fewer numbers may be each of 0, 1, ... by chance.
 _FEW = 5
+# Numbers of rows have less.
+_DIGITS = 19
 
 
 def check_no_order(
@@ -73,6 +76,37 @@ def check_order(
                     f"{name!r} is {', '.join(found[:3])}, ..., but would be taken by their places; "
                     f"sort the rows by {name!r}, or leave it out if they stand as meant{ids}"
                 )
+
+
+def check_padded(ids: Sequence[str], where: str, way: Callable[[], str]) -> None:
+    """Refuse to name rows by their places, where their ids are numbers with zeros before them.
+
+    A ground truth that writes the same numbers without zeros does not mean the places.
+
+    >>> check_padded(["00", "01", "02"], "v.npz", str)
+    >>> check_padded(["1", "00"], "v.npz", lambda: "LINE")
+    Traceback (most recent call last):
+    rerank.core.errors.FormatError: v.npz: the ids of its rows are the numbers '1', '00' with \
+zeros before them, in another order than the rows, so numbers of rows would name other items; if \
+the ground truth has them without these zeros, write them so: LINE
+
+    Args:
+        ids: of the rows.
+        where: the file.
+        way: a command that writes them without zeros.
+
+    Raises:
+        FormatError: the ids are 0, 1, ... or 1, 2, ... in another order, and some have zeros.
+    """
+    if not all(each.isdecimal() and len(each) < _DIGITS for each in ids):
+        return
+    plain = [str(int(each)) for each in ids]
+    if plain != list(ids) and in_other_order(plain):
+        raise FormatError(
+            f"{where}: the ids of its rows are the numbers {named(ids, limit=2)} with zeros before "
+            "them, in another order than the rows, so numbers of rows would name other items; if "
+            f"the ground truth has them without these zeros, write them so: {way()}"
+        )
 
 
 def counts_rows(item: Field, count: int) -> bool:

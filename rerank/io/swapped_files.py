@@ -10,6 +10,7 @@ from rerank.core.shell import words
 from rerank.core.wording import either, label
 from rerank.core.words import Side
 from rerank.io.embeddings import Embeddings
+from rerank.io.padded_rows import said_of_padding
 
 # What captions of a video are called: video#0, video_0, video-0.
 _NUMBERED = re.compile(r"(.+)[#_-]\d+")
@@ -18,7 +19,7 @@ _NUMBERED = re.compile(r"(.+)[#_-]\d+")
 def said_of_sides(
     held: Mapping[str, Embeddings], *, called: Mapping[str, str] | None = None
 ) -> list[str]:
-    """What `check_swapped` says of the files of a run, and of its bank, by their roles.
+    """What `check_swapped` and `said_of_padding` say of a run and of its bank, by their roles.
 
     A bank that has one side alone is compared with the other side of the run. `called` has the
     words of a caller for its roles, where it says them otherwise.
@@ -34,6 +35,7 @@ def said_of_sides(
         check_swapped(held[x], held[y], options=(words.get(x, x), words.get(y, y)))
         for x, y in pairs
     ]
+    found += [said_of_padding(held[x], held[y]) for x, y in pairs]
     return [said for said in found if said]
 
 

@@ -29,7 +29,7 @@ def save_plain(content: object, out: str | Path) -> None:
     >>> {name: array.shape for name, array in np.load(path).items()}
     {'a': (2,), 'b': (2,), 'c': (0,)}
     """
-    made = _by_item(_columns(_plain(content)))
+    made = _by_item(_joined(_columns(_plain(content))))
     if isinstance(made, list):
         made = dict(enumerate(made))
     if not isinstance(made, dict):
@@ -110,6 +110,43 @@ def _columns(value: Any) -> Any:  # noqa: ANN401  anything
         names = [name for name, count in held.items() if 2 * count > len(value)]
         return {name: [row.get(name) for row in value] for name in names}
     return value
+
+
+def _joined(value: Any) -> Any:  # noqa: ANN401  anything
+    """Lists of batches, of which the last has fewer rows, as one array each; others as they are.
+
+    One list of matrices may be the frames of each item.
+
+    >>> batches = [np.ones((4, 2)), np.ones((4, 2)), np.ones((1, 2))]
+    >>> _joined({"a": batches, "b": batches})["b"].shape, len(_joined({"a": batches})["a"])
+    ((9, 2), 3)
+    """
+    if not isinstance(value, dict) or any(map(_names_rows, value.values())):
+        return value
+    parts = {name: _rows_of_parts(column) for name, column in value.items()}
+    sizes = next((rows for rows in parts.values() if _are_batches(rows)), None)
+    alike = [name for name, rows in parts.items() if rows == sizes]
+    if len(alike) == 1 and value[alike[0]][0].ndim == 2:
+        return value
+    return {**value, **{name: np.concatenate(value[name]) for name in alike}}
+
+
+def _names_rows(column: object) -> bool:
+    """Whether a column is a list of text or whole numbers, which may name items."""
+    return isinstance(column, list) and type(_first(column)) in (str, int)
+
+
+def _rows_of_parts(column: object) -> list[int]:
+    """The rows of each array of a list of matrices, or cubes, of one width; none for others."""
+    if not isinstance(column, list) or not all(
+        isinstance(part, np.ndarray) and part.ndim > 1 for part in column
+    ):
+        return []
+    return list(map(len, column)) if len({part.shape[1:] for part in column}) == 1 else []
+
+
+def _are_batches(rows: list[int]) -> bool:
+    return len(rows) > 2 and rows[-1] < rows[0] and set(rows[:-1]) == {rows[0]}
 
 
 def _by_item(value: Any) -> Any:  # noqa: ANN401  anything

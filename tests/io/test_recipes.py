@@ -569,3 +569,49 @@ def test_what_are_no_parts_are_not_said_to_be_any(tmp_path):
             with pytest.raises(FormatError) as caught:
                 read(tmp_path / f"{name}.npz")
             assert "join them" not in str(caught.value)
+
+
+LISTS = {
+    "batch_visual_output_list": [torch.ones(n, 4) * n for n in (3, 3, 2)],
+    "batch_sequence_output_list": [torch.full((n, 1, 4), 2.0) for n in (3, 3, 2)],
+    "batch_list_t": [torch.ones(n, 6) for n in (3, 3, 2)],
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("file", ["d.pt", "d.pkl"])
+def test_lists_of_batches_are_joined_all_at_once(tmp_path, name, file):
+    path = tmp_path / file
+    if file == "d.pt":
+        torch.save(LISTS, path)
+    else:
+        path.write_bytes(pickle.dumps({k: [x.numpy() for x in v] for k, v in LISTS.items()}))
+    with pytest.raises(FormatError) as caught:
+        read_embeddings(path, dataset=name, row_numbers=True)
+    line = re.findall(r"\S*python -c '[^']*'", str(caught.value))[-1]
+    before = set(tmp_path.iterdir())
+    exec(shlex.split(line)[-1], {})  # noqa: S102  the same code without another start of Python
+    (out,) = set(tmp_path.iterdir()) - before
+    for key, parts in list(LISTS.items())[:2]:
+        made = read_embeddings(out, dataset=key, row_numbers=True, pool="mean", pool_raw=True)
+        np.testing.assert_array_equal(made.vectors, np.concatenate(parts).reshape(8, 4))
+
+
+SIDES = (torch.ones(3, 4), torch.arange(20.0).reshape(5, 4))
+
+
+@pytest.mark.parametrize("made", [
+    SIDES, list(SIDES), (*SIDES, torch.tensor(100.0)), (SIDES[0].half(), SIDES[1]),
+], ids=["tuple", "list", "with a scale", "of two types"])  # fmt: skip
+def test_tensors_of_both_sides_in_a_list_get_names(tmp_path, made):
+    path = tmp_path / "d.pt"
+    torch.save(made, path)
+    args = ("--videos", path, "--texts", path, "--gt", "diagonal")
+    err = run("eval", *args, cwd=tmp_path, code=2)[1]
+    assert err.count("\n") == 1
+    line = re.findall(r"\S*python -c '[^']*'", err.partition("name them: ")[2])[0]
+    exec(shlex.split(line)[-1], {})  # noqa: S102  the same code without another start of Python
+    assert "--dataset videos=first --dataset texts=second" in err
+    for name, side in zip(("first", "second"), SIDES, strict=True):
+        found = read_embeddings(tmp_path / "d.named.pt", dataset=name, row_numbers=True)
+        np.testing.assert_array_equal(found.vectors, side)

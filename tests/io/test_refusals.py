@@ -376,3 +376,14 @@ def test_a_zip_of_other_files_holds_no_arrays(tmp_path):
     way = refused(path, "zip archive without arrays of numpy .it holds 'notes.txt'.")
     subprocess.run(way.rpartition(": ")[2], shell=True, check=True)
     assert (tmp_path / "v" / "notes.txt").read_bytes() == b"words"
+
+
+def test_frames_in_one_list_of_each_item_get_an_advice_that_can_be_followed(tmp_path):
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        rows = file.create_dataset("features", (3,), dtype=h5py.vlen_dtype("f4"))
+        for at in range(3):
+            rows[at] = np.ones(4 * (at + 1), "f4")
+    with pytest.raises(
+        FormatError, match=r"dataset of its own under its id, row\.reshape\(-1, d\)"
+    ):
+        read_embeddings(tmp_path / "v.h5")

@@ -492,3 +492,29 @@ def test_places_beside_rows_that_have_ids_are_asked_about(tmp_path, file, name):
     for key, numbers in ((name, np.arange(12)), ("label", ORDER), ("num_frames", ORDER)):
         write({key: numbers})
         assert len(read_embeddings(path)) == 12
+
+
+@pytest.mark.parametrize("file", ["v.npz", "v.h5", "v.pt"])
+def test_places_never_stand_for_ids_that_are_padded_numbers(tmp_path, file):
+    path = tmp_path / file
+
+    def write(ids):
+        if path.suffix == ".pt":
+            torch.save({"embeddings": torch.tensor(ROWS), "ids": ids}, path)
+        else:
+            write_named(path, {"embeddings": ROWS, "ids": ids})
+
+    write([f"{i:03d}" for i in ORDER])
+    with typed(), pytest.raises(FormatError, match="zeros before them, in another") as caught:
+        read_embeddings(path, ids="rows", side="videos")
+    line, _, option = str(caught.value).partition("write them so: ")[2].rpartition(", then ")
+    exec(shlex.split(line)[-1], {})  # noqa: S102  the same code without another start of Python
+    flag, out = shlex.split(option)
+    assert flag == "--video-ids"
+    assert read_embeddings(path, ids=out).ids == tuple(map(str, ORDER))
+    # In the order of the rows, of others than the rows, and without zeros.
+    for ids in (range(12), [139 * i for i in ORDER]):
+        write([f"{i:03d}" for i in ids])
+        assert read_embeddings(path, ids="rows").ids[:2] == ("0", "1")
+    write([f"{i}" for i in ORDER])
+    assert read_embeddings(path, ids="rows").ids[:2] == ("0", "1")

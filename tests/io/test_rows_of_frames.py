@@ -81,3 +81,17 @@ def test_texts_that_share_an_id_are_captions_and_rows_with_ids_of_their_own_are_
     found = read_embeddings(path, pool="mean")
     assert found.ids == tuple(own)
     assert np.allclose(units(found.vectors), units(ROWS))
+
+
+@pytest.mark.parametrize("kind", ["f4", "f2"])
+@pytest.mark.parametrize("side", ["", "texts", "videos"])
+def test_ids_that_their_type_of_decimals_cannot_hold_are_named(tmp_path, kind, side):
+    first = 1 << (np.finfo(kind).nmant + 1)
+    for start in (first + 1, first - 12):
+        ids = np.arange(start, start + 12).astype(kind)
+        np.savez(tmp_path / "v.npz", emb=np.random.default_rng(0).normal(size=(12, 3)), ids=ids)
+        if start < first:
+            assert read_embeddings(tmp_path / "v.npz", side=side).ids[0] == str(start)
+            continue
+        with pytest.raises(FormatError, match=f"holds no whole number beyond {first} but"):
+            read_embeddings(tmp_path / "v.npz", side=side)

@@ -238,7 +238,9 @@ def _oddness(dtype: np.dtype) -> tuple[str, str]:
     if inner is not None:
         return (
             f"ragged: every entry is a list of {inner} of its own (variable) length",
-            "store one 2-D dataset, np.stack(rows), or ids as text",
+            "store rows of one length as one 2-D dataset, np.stack(rows), the frames of each item "
+            "as a dataset of its own under its id, row.reshape(-1, d) with the dimension d of a "
+            "frame, which this file does not say, and ids as text",
         )
     if dtype.kind == "O":
         return "made of references into the file", "store the arrays themselves"

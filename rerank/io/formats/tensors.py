@@ -30,6 +30,7 @@ from rerank.io.recipes import (
     is_old_torch,
     joined_records,
     joined_torch,
+    named_torch,
 )
 from rerank.io.tensor_records import columns_of
 
@@ -356,7 +357,7 @@ def _collect(
         one = np.array([value])
         fields[name] = Field(where, (), one.dtype, lambda start, stop: iter([one[start:stop]]))
     elif isinstance(value, list) and (rows := _rows_of_tensors(value)) is not None:
-        fields[name or "embeddings"] = replace(rows(where), fix=_joining(path, name, value))
+        fields[name or "embeddings"] = replace(rows(where), fix=_way_of_rows(path, name, value))
     elif isinstance(value, list | tuple) and isinstance(_first(value), str | int):
         fields[name or "list"] = list_field(where, value)
     elif isinstance(value, list | tuple) and len(set(map(type, value))) > 1 and depth < _READ_DEPTH:
@@ -392,20 +393,47 @@ _JOIN = "if they are parts of one, join them: "
 
 def _way_of_list(path: Path, name: str, value: Sequence[Any]) -> str:
     """What to do with a list: matrices of one width may be parts of one, such as batches."""
-    made, join = from_torch_lists(path), _joining(path, name, value)
-    if not join:
+    made, other = from_torch_lists(path), _way_of_rows(path, name, value)
+    if not other:
         return f"make arrays of it: {made}"
-    return f"if each is the frames of one item, make arrays of it: {made}; {join}"
+    if any(part.dim() != 2 for part in value):
+        return other
+    return f"if each is the frames of one item, make arrays of it: {made}; {other}"
+
+
+# So many tensors in a list may each be an array of its own.
+_NAMES = ("first", "second", "third", "fourth")
+
+
+def _naming(path: Path, value: Sequence[Any]) -> str:
+    """What names the few tensors of a list, such as those of both sides; "" for other lists."""
+    import torch
+
+    several = [isinstance(part, torch.Tensor) and part.dim() > 1 for part in value]
+    if not 2 <= sum(several) <= len(value) <= len(_NAMES):
+        return ""
+    one, other = [name for name, many in zip(_NAMES, several, strict=False) if many][:2]
+    return (
+        f"if they are arrays of their own, as of both sides, name them: "
+        f"{named_torch(path, _NAMES[: len(value)])}, then --dataset videos={one} "
+        f"--dataset texts={other}, or the other way round"
+    )
+
+
+def _way_of_rows(path: Path, name: str, value: Sequence[Any]) -> str:
+    """What else a list of matrices of one width may be than the frames of items."""
+    apart = "" if name else _naming(path, value)
+    return "; ".join(filter(None, (apart, _joining(path, name, value))))
 
 
 def _joining(path: Path, name: str, value: Sequence[Any]) -> str:
     """What joins matrices of one width; "" for what are none."""
     import torch
 
-    matrices = all(isinstance(part, torch.Tensor) and part.dim() == 2 for part in value)
+    matrices = all(isinstance(part, torch.Tensor) and part.dim() in (2, 3) for part in value)
     # A key may be a number.
     known = not any(key.isdigit() for key in name.split("/"))
-    if not (matrices and known) or len({part.shape[1] for part in value}) > 1:
+    if not (matrices and known) or len({part.shape[1:] for part in value}) > 1:
         return ""
     return f"{_JOIN}{joined_torch(path, name)}"
 

@@ -10,6 +10,7 @@ from rerank.io.given_ids import check_given_ids
 from rerank.io.ids import read_ids
 from rerank.io.layouts.row_ids import groups_of_rows, named_rows
 from rerank.io.layouts.wanted import Wanted
+from rerank.io.row_numbers import check_padded
 
 
 def canonical(container: Container, wanted: Wanted) -> Found:
@@ -48,6 +49,7 @@ def canonical(container: Container, wanted: Wanted) -> Found:
         check_given_ids(wanted.ids, ids, source=wanted.ids_from, where=str(path))
         ids, where = wanted.ids, "the file of ids"
     if wanted.force_rows:
+        check_padded(ids, str(path), lambda: wanted.unpadded(path))
         ids = tuple(map(str, range(rows.shape[0])))
     ids = named_rows(ids, rows, where)
     groups = groups_of_rows(fields.get("group_ids"), rows)

@@ -11,6 +11,7 @@ from rerank.io.frames.pooling import one_matrix, pooled_cube
 from rerank.io.frames.side_files import of_side_files
 from rerank.io.frames.told_with import beside_rows
 from rerank.io.given_ids import check_given_ids
+from rerank.io.id_column import refuse_id_column
 from rerank.io.ids import check_unique
 from rerank.io.layouts.array_shapes import depth_of
 from rerank.io.layouts.divided_frames import frames_of_fewer_items
@@ -25,7 +26,7 @@ from rerank.io.layouts.row_ids import (
     refuse_without_ids,
 )
 from rerank.io.layouts.wanted import Wanted
-from rerank.io.row_numbers import check_no_order, check_order
+from rerank.io.row_numbers import check_no_order, check_order, check_padded
 
 
 def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -> Found:
@@ -34,6 +35,7 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
     siblings = fields_below(container.fields, folder)
     check_last_axis(item)
     # An array beside it is believed before an attribute of the same name.
+    stored = item
     beside = of_these_frames(item, beside_rows(item, container.told(item)) | siblings, wanted.side)
     if depth_of(item) == 3 and item.kind == "float":
         if wanted.pooling is not None and item.shape[1] > 1:
@@ -41,6 +43,8 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
         rows = one_matrix(item, beside)
         if rows is None or _names_one(container, siblings, item, wanted):
             rows = pooled_cube(item, beside, wanted.pooling)
+        else:
+            stored = rows
         item = rows
     check_matrix(item, "embeddings")
     if item.shape[1] == 1:
@@ -51,6 +55,8 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
     item.check()
     if item.columns:
         ask_of_odd_columns(container, item, wanted)
+    if stored is item:
+        refuse_id_column(item, path=container.path, name=name, id_column=wanted.id_column or "")
     if (framed := frames_of_fewer_items(container, beside, item, wanted)) is not None:
         return framed
     found = None
@@ -68,6 +74,9 @@ def rows_and_ids(container: Container, name: str, item: Field, wanted: Wanted) -
             root = {name: field for name, field in container.fields.items() if "/" not in name}
             found = ids_of_own_side(root, item, wanted)
     by_place = found is None and (wanted.row_numbers or wanted.force_rows)
+    if wanted.force_rows:
+        own = _own_ids(container, siblings, item, wanted)
+        check_padded(own or (), item.where, lambda: wanted.unpadded(container.path))
     if by_place or wanted.ids is not None:
         # Where numbers are the ids, the ground truth may speak of places.
         way = lambda name: f"{wanted.say('id_column', name)} in place of the ids given"  # noqa: E731
@@ -91,12 +100,20 @@ def _check_given(
     Raises:
         FormatError: they are.
     """
+    own = _own_ids(container, siblings, item, wanted)
+    if own is not None and wanted.ids is not None:
+        check_given_ids(wanted.ids, own, source=wanted.ids_from, where=item.where)
+
+
+def _own_ids(
+    container: Container, siblings: Mapping[str, Field], item: Field, wanted: Wanted
+) -> tuple[str, ...] | None:
+    """The ids that rows have beside them, where others are given."""
     alone = replace(wanted, ids=None, id_column=None)
     own = ids_if_they_fit(container, siblings, item, alone) or ids_of_own_side(
         siblings, item, alone
     )
-    if own is not None and wanted.ids is not None:
-        check_given_ids(wanted.ids, own[0], source=wanted.ids_from, where=item.where)
+    return None if own is None else own[0]
 
 
 def _way_to_say(container: Container, siblings: Mapping[str, Field], wanted: Wanted) -> str:

@@ -42,6 +42,8 @@ def frames_by_repeated_ids(
         name for name, found in {**container.numbers, **siblings}.items()
         if is_frame_number(name.rpartition("/")[2]) and _counts(found, names)
     ]  # fmt: skip
+    if not places:
+        _refuse_rounded({**container.numbers, **siblings}, names, again)
     if not places and wanted.side == "texts":
         return None
     if not places:
@@ -52,6 +54,26 @@ def frames_by_repeated_ids(
             f"items, as {named(places[:1])} says; {how_to_pool()}"
         )
     return _pooled(item, names, wanted.pooling)
+
+
+def _refuse_rounded(fields: Mapping[str, Field], names: Named, again: tuple[str, int, int]) -> None:
+    """Refuse whole numbers that come again because their type of decimals cannot hold them all.
+
+    Raises:
+        FormatError: an id that comes again is larger than what it holds without a gap.
+    """
+    each, row, other = again
+    found = next((field for field in fields.values() if field.where == names.where), None)
+    if found is None or found.kind != "float" or not each.isdecimal():
+        return
+    whole = 1 << (np.finfo(found.dtype).nmant + 1)
+    if int(each) >= whole:
+        raise FormatError(
+            f"{names.where}: the id {named([each])} stands in row {row} and again in row {other}; "
+            f"the ids are {found.dtype.name}, which holds no whole number beyond {whole} but every "
+            "second or fewer, so several became one; save them again from where they came, as "
+            "int64 or as text"
+        )
 
 
 def _counts(found: Field, names: Named) -> bool:

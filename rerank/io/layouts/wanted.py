@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rerank.core.shell import word
 from rerank.core.wording import either
 from rerank.io.frames.pooling import Pooling
+from rerank.io.recipes import unpadded_ids
 
 # What stands in the names of arrays of a side.
 _WORDS = {
@@ -62,6 +64,17 @@ class Wanted:
         """How to choose a name, as the reader types it."""
         value = f"{self.side}={name}" if self.side else name
         return either(f"--{argument.replace('_', '-')} {word(value)}", f"{argument}={name!r}")
+
+    def unpadded(self, path: Path) -> str:
+        """A command that writes the ids of a file without zeros before them, and its option."""
+        names = {
+            "dataset": self.dataset,
+            "id_column": self.id_column,
+            "embedding_column": self.embedding_column,
+            "pool": None if self.pooling is None else self.pooling.how,
+        }
+        option = either(f"--{self.side.removesuffix('s') or 'video'}-ids {{}}", 'ids="{}"')
+        return unpadded_ids(path, {k: x for k, x in names.items() if x is not None}, option)
 
 
 def _sounds_like(side: str, name: str) -> bool:
