@@ -35,6 +35,7 @@ from rerank.io.truths.records import (
     reading,
     readings_of_records,
 )
+from rerank.io.truths.relevance_tables import way_of_relevance
 
 # A list of names or of numbers.
 _LIST_IN_A_CELL = re.compile(r"""\[\s*(['"].*['"]|\d+(\s*,\s*\d+)*)\s*\]""")
@@ -77,6 +78,8 @@ def table_readings(text: str, where: str) -> Iterable[Reading]:
     if readings:
         return readings
     columns = f"its first line, {named(header)}, does not name a query and a video"
+    if way := way_of_relevance([line for line in lines if line.strip()], delimiter, where):
+        raise FormatError(f"{where}: {columns}; {way}")
     raise FormatError(
         f"{where}: {columns if len(header) > 1 else qrels}; expected TREC qrels (query 0 item "
         f"grade), a table with a header that names query and video, such as {HEADERS}, or JSON"
