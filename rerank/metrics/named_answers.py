@@ -74,8 +74,8 @@ def named_answers(
     if gt is None and shape[0] == shape[1]:
         truth = io.read_ground_truth("diagonal", text_ids, video_ids, by_rows=BY_ROWS)
         return truth.positives, None
-    if _lists_names(gt) and len(gt) == len(text_ids):
-        gt = dict(zip(text_ids, gt, strict=True))
+    if _lists_names(gt):
+        gt = _by_text(gt, text_ids, video_ids)
     if isinstance(gt, Mapping) and any(isinstance(key, str) for key in gt):
         return text_answers(shape, gt, query_ids=text_ids, gallery_ids=video_ids)
     if gt is not None and relevance_rows(gt, *shape) is None:
@@ -92,6 +92,30 @@ def _refuse_numbers(text_ids: Sequence[str], video_ids: Sequence[str]) -> None:
                 f"{', '.join(ids[:3])}, ..., numbers of rows in another order; give names as text, "
                 f"{{'0': ['2'], ...}}, or give the {side} as {BY_ROWS} if rows are meant"
             )
+
+
+def _by_text(gt: Any, text_ids: Sequence[str], video_ids: Sequence[str]) -> Any:  # noqa: ANN401
+    """A list of names for each text, or of pairs, as a dict; what is neither as it is.
+
+    Raises:
+        RerankError: pairs of a text and its video that may be two videos of each text.
+    """
+    texts, videos = set(text_ids), set(video_ids)
+    pairs = [tuple(of) for of in gt if not isinstance(of, str) and len(of) == 2]
+    is_pairs = len(pairs) == len(gt) and all(a in texts and b in videos for a, b in pairs)
+    is_items = len(gt) == len(text_ids)
+    if is_pairs and not (is_items and videos.issuperset(a for a, _ in pairs)):
+        found: dict[str, list[str]] = {}
+        for text, video in pairs:
+            found.setdefault(text, []).append(video)
+        return found
+    if is_pairs and {a for a, _ in pairs} == texts and any(a != b for a, b in pairs):
+        raise RerankError(
+            f"positives: got {len(gt)} rows of two names, which are pairs of a text and its video, "
+            "or the two right videos of each text; give dict(x) for pairs, or dict(zip(names, x)) "
+            "for items, with the names of the texts"
+        )
+    return dict(zip(text_ids, gt, strict=True)) if is_items else gt
 
 
 def _lists_names(gt: Any) -> bool:  # noqa: ANN401  of a program

@@ -119,6 +119,18 @@ def test_a_name_that_is_none_is_told_with_those_there_are(scores):
     assert "query_ids" not in str(error.value)
 
 
+def test_pairs_of_names_are_pairs_unless_they_may_be_items():
+    assert rerank.evaluate(FRAME, list(GT.items())) == WANTED
+    assert rerank.evaluate(FRAME, list(GT.items())[::-1]) == WANTED
+    same = pandas.DataFrame(SQUARE, index=VIDEOS, columns=VIDEOS)
+    pairs = [(VIDEOS[i], VIDEOS[j]) for i, j in enumerate(ORDER)]
+    with pytest.raises(RerankError, match=r"two right videos of each text; give dict\(x\)"):
+        rerank.evaluate(same, pairs)
+    assert rerank.evaluate(same, dict(pairs)) == rerank.evaluate(SQUARE, ORDER)
+    both = rerank.evaluate(same, dict(zip(VIDEOS, pairs, strict=True)))
+    assert both == rerank.evaluate(SQUARE, dict(enumerate([i, j] for i, j in enumerate(ORDER))))
+
+
 def test_fused_matrices_are_matched_by_name():
     mixed = FRAME[[VIDEOS[i] for i in ORDER]]
     same, other = (rerank.fuse(scores=[FRAME, x]) for x in (FRAME, mixed))

@@ -4,15 +4,19 @@ None of them says which text belongs to which video as a table does, so none is 
 is printed instead runs on the very file.
 """
 
+import math
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from rerank.core.errors import FormatError
+from rerank.core.handed import numpy_of
 from rerank.core.wording import either
 from rerank.io.container import contents
-from rerank.io.field import Field
+from rerank.io.field import Field, read_array
 from rerank.io.files import check_known, check_unpacked, one_line
 from rerank.io.foreign_kinds import (
     ARROW,
@@ -33,12 +37,15 @@ from rerank.io.recipes import (
     truth_from_torch,
     truth_table,
 )
+from rerank.io.truths.number_readings import number_readings
 
 _KINDS = "a ground truth is JSON, a table (.csv, .tsv, .parquet) or TREC qrels"
 _OTHERS = (
     (b"PAR1", "a parquet table; call it .parquet"), (b"MATLAB", "a file of MATLAB"),
     (b"\xd0\xcf\x11\xe0", "a document of Office; save its sheet as CSV"),
 )  # fmt: skip
+# A matrix of so many numbers is looked at.
+_LOOKED_AT = 50_000_000
 # Parts of a file inside each other: splits, queries, lists of grades, and some more.
 _DEEPEST = 6
 # Names of arrays that hold the texts begin so: query, text, caption, sentence.
@@ -46,11 +53,15 @@ _TEXTS = ("q", "t", "c", "s")
 
 
 class _Array(NamedTuple):
-    """An array as far as it matters here: its sizes, what it holds, and how code reaches it."""
+    """An array as far as it matters here: its sizes, what it holds, and how code reaches it.
+
+    The numbers are those of a matrix that is not too large to look at; None of any other.
+    """
 
     shape: tuple[int, ...]
     kind: str
     code: str
+    numbers: np.ndarray | None = None
 
 
 def refuse_arrays(path: Path) -> None:
@@ -119,13 +130,14 @@ def _of_arrays(path: Path, kind: str, what: str) -> str:
     try:
         with FORMATS[kind].load()(path) as container:
             fields = dict(container.fields)
+            numbers = _numbers(*fields.values()) if len(fields) == 1 else None
     except FormatError as error:
         return f"{path}: is {what}: {one_line(str(error).removeprefix(f'{path}: '))}; {_KINDS}"
     if container.columns:
         fields.pop("values", None)
     load, reach = _reached(kind, path)
     arrays = {
-        name: _Array(field.shape, _kind(field), reach(name, field))
+        name: _Array(field.shape, _kind(field), reach(name, field), numbers)
         for name, field in fields.items()
     }
     alone = list(fields) == ["embeddings"] and kind == "npy"
@@ -134,6 +146,16 @@ def _of_arrays(path: Path, kind: str, what: str) -> str:
     if len(objects) == 1 and len(fields) == 1:
         return f"{path}: is {what} ({said}); {truth_from_member(path, objects[0])}"
     return f"{path}: is {what} ({said}); {_table_of(path, load, arrays)}"
+
+
+def _numbers(field: Field) -> np.ndarray | None:
+    """The numbers of a matrix that is not too large to look at."""
+    if len(field.shape) != 2 or math.prod(field.shape) > _LOOKED_AT:
+        return None
+    try:
+        return read_array(field, booleans=True)
+    except FormatError:
+        return None
 
 
 def _kind(field: Field) -> str:
@@ -187,16 +209,16 @@ def _table_of(path: Path, load: str, arrays: Mapping[str, _Array]) -> str:
         )
     if len(one.shape) != 2:
         return _KINDS
-    if one.shape[1] == 2 and one.kind in ("text", "integer"):
+    if one.kind == "text" and one.shape[1] == 2:
         made = truth_table(path, load, "x[:, 0]", "x[:, 1]")
         return f"if each row is a text and its video: {made}"
-    if one.kind == "integer":
-        return (
-            f"if it is 1 where the video of a column is right for the text of a row, make a table, "
-            f"to be read with {rows}: "
-            f"{truth_table(path, load, 'n.nonzero(x > 0)[0]', 'n.nonzero(x > 0)[1]')}"
-        )
-    return _KINDS
+    readings = [] if one.numbers is None else number_readings(one.numbers)
+    ways = [
+        f"if {reading.says}{f', make a table, to be read with {rows}' if reading.of_rows else ''}: "
+        f"{truth_table(path, load, reading.queries, reading.items)}"
+        for reading in readings
+    ]
+    return "; ".join(ways) or _KINDS
 
 
 def _torch(path: Path) -> str:
@@ -244,7 +266,9 @@ def _tensor(value: Any, code: str) -> _Array | None:  # noqa: ANN401  whatever w
 
     if isinstance(value, torch.Tensor) and value.dim():
         kind = "float" if value.is_floating_point() or value.is_complex() else "integer"
-        return _Array(tuple(value.shape), kind, code)
+        small = value.dim() == 2 and value.numel() <= _LOOKED_AT and not value.is_complex()
+        numbers = numpy_of(value, code) if small else None
+        return _Array(tuple(value.shape), kind, code, numbers)
     if isinstance(value, list) and len(value) > 2 and all(isinstance(x, str | int) for x in value):
         return _Array((len(value),), "text" if isinstance(value[0], str) else "integer", code)
     return None
