@@ -232,7 +232,9 @@ class _Lists:
                 f"{said}, so all items of a query are tied; where their order is the ranking, give "
                 "ranks, or lists of items without scores",
             )
-        ranks = {query: [(name, None, rank) for name, _, rank in x] for query, x in found.items()}
+        ranks: dict[str, list[tuple[str, float | None, float]]] = {
+            query: [(name, None, rank) for name, _, rank in x] for query, x in found.items()
+        }
         return ranks, (f"{said}, so the ranks count",)
 
     def _unranked(

@@ -203,12 +203,11 @@ class Model:
             RerankError: items that are missing, new, or other than when the model was fitted.
         """
         check_served(self.saved)
-        word = self._words[0]
-        names, vectors, _ = named_vectors(
-            gallery, ids, self.saved.gallery_ids, self.metric, side=word
-        )
+        word, known = self._words[0], self.saved.gallery_ids
+        assert known is not None
+        names, vectors, _ = named_vectors(gallery, ids, known, self.metric, side=word)
         x = through(self._heads, vectors, self._words[0])
-        return replace(self, gallery=align(self.saved, names, x))
+        return replace(self, gallery=align(self.saved, names or known, x))
 
     @property
     def confidence(self) -> Confidence | None:

@@ -124,7 +124,7 @@ def fit(
     sides = [named_vectors(bank, None, None, metric, side=words[1])]
     if other is not None:
         sides.append(named_vectors(other, None, None, metric, side=words[0]))
-    roles = (words[0], f"bank_{words[1]}", f"bank_{words[0]}")
+    roles: tuple[str, ...] = (words[0], f"bank_{words[1]}", f"bank_{words[0]}")
     read = dict(zip(roles, (part.held for part in (searched, *sides)), strict=False))
     for note in said_of_sides(read, called={words[0]: "gallery"}):
         warnings.warn(note, RerankWarning, stacklevel=3)

@@ -120,7 +120,7 @@ def open_json(path: Path) -> Iterator[Container]:
         content = {name: [row[name] for row in records] for name in names if name not in odd}
         if hold_vectors(content):
             found = _table(path, content)
-            yield replace(found, fields=found.fields | odd)
+            yield replace(found, fields={**found.fields, **odd})
             return
         content |= words_inside(records)
     if not isinstance(content, dict):

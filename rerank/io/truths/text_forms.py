@@ -78,7 +78,8 @@ def table_readings(text: str, where: str) -> Iterable[Reading]:
     if readings:
         return readings
     columns = f"its first line, {named(header)}, does not name a query and a video"
-<<<<<<< HEAD
+    if way := way_of_relevance([line for line in lines if line.strip()], delimiter, where):
+        raise FormatError(f"{where}: {columns}; {way}")
     sides = ((VIDEO_FIELDS, "texts", "query_id"), (TEXT_FIELDS, "videos", "video_id"))
     for fields, lacking, called in sides:
         if len(header) > 1 and (known := first_field(header, fields)) is not None:
@@ -86,10 +87,6 @@ def table_readings(text: str, where: str) -> Iterable[Reading]:
                 f"{where}: its first line, {named(header)}, names one side, {known!r}; call the "
                 f"column that holds the ids of the {lacking} {called!r}"
             )
-=======
-    if way := way_of_relevance([line for line in lines if line.strip()], delimiter, where):
-        raise FormatError(f"{where}: {columns}; {way}")
->>>>>>> wb
     raise FormatError(
         f"{where}: {columns if len(header) > 1 else qrels}; expected TREC qrels (query 0 item "
         f"grade), a table with a header that names query and video, such as {HEADERS}, or JSON"
