@@ -137,6 +137,24 @@ def joined_parts(path: Path) -> str:
     )
 
 
+def hits_as_matrix(path: Path, scores: str, items: str) -> str:
+    """Writes scores of the best hits, and the places of these, as a matrix, as npz."""
+    out = _text(free(path.with_suffix(".matrix.npz")))
+    return _command(
+        f"from rerank.io.best_hits import write_matrix; write_matrix({_text(path)}, "
+        f"{quoted(scores)}, {quoted(items)}, {out})"
+    )
+
+
+def hits_as_run(path: Path, scores: str, items: str) -> tuple[Path, str]:
+    """Writes scores of the best hits, and the names of these, as a ranking; where to, and how."""
+    out = free(path.with_suffix(".run.json"))
+    return out, _command(
+        f"from rerank.io.best_hits import write_run; write_run({_text(path)}, {quoted(scores)}, "
+        f"{quoted(items)}, {_text(out)})"
+    )
+
+
 def _from_torch(path: Path, *, plain: bool) -> str:
     load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only={plain})"
     return _command(f"import torch; {_SAVE}{_saved(load, path.with_suffix('.plain.npz'))}")

@@ -13,6 +13,7 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankError, RerankWarning
 from rerank.core.shell import word
 from rerank.core.wording import either, option
+from rerank.io.best_hits import refuse_best_hits
 from rerank.io.caption_masks import captions_there, is_caption_mask
 from rerank.io.container import Container
 from rerank.io.field import (
@@ -401,6 +402,7 @@ def _located(container: Container, dataset: str | None, said: SaidOfIds) -> _Loc
         return _captions(container, item, said)
     check_matrix(item, "scores")
     item.check()
+    refuse_best_hits(container, item, called)
     reverse = None
     other = container.fields.get(_REVERSE)
     if other is not None and other is not item and dataset is None:
