@@ -155,6 +155,14 @@ def hits_as_run(path: Path, scores: str, items: str) -> tuple[Path, str]:
     )
 
 
+def without_ids_among(path: Path, scores: str) -> str:
+    """Writes a matrix without the ids that stand among its scores, as npz."""
+    return _command(
+        f"from rerank.io.ids_among_scores import write_without; write_without({_text(path)}, "
+        f"{quoted(scores)}, {_text(free(path.with_suffix('.cut.npz')))})"
+    )
+
+
 def _from_torch(path: Path, *, plain: bool) -> str:
     load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only={plain})"
     return _command(f"import torch; {_SAVE}{_saved(load, path.with_suffix('.plain.npz'))}")

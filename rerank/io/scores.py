@@ -29,6 +29,7 @@ from rerank.io.field import (
 )
 from rerank.io.files import PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
+from rerank.io.ids_among_scores import refuse_ids_among
 from rerank.io.numbered_parts import or_joined
 from rerank.io.opening import open_container
 from rerank.io.score_ids import both_ids, cube_ids
@@ -428,6 +429,8 @@ def _located(container: Container, dataset: str | None, said: SaidOfIds) -> _Loc
         turned_by_name = "" if _lengths_tell(container) else _REVERSE
     ids = both_ids(container, stored, item.shape, said)
     queries, gallery = ids.texts, ids.videos
+    lines = (queries, gallery) if said.stored_rows == "texts" else (gallery, queries)
+    refuse_ids_among(container, stored, called, lines)
     kept = _kept(container, item.shape[0])
     if kept is not None:
         item, queries = _rows_of(item, kept), tuple(queries[i] for i in kept)
