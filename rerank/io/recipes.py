@@ -209,6 +209,27 @@ def columns_in_order(path: Path, like: Path) -> str:
     )
 
 
+def without_columns(path: Path, names: Sequence[str]) -> str:
+    """Writes a table of text or parquet without some columns; "" for other kinds."""
+    out = free(path.with_suffix(f".cut{path.suffix}"))
+    left_out = ", ".join(map(quoted, names))
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return _command(
+            f"import pyarrow.parquet as q; q.write_table(q.read_table({_text(path)})"
+            f".drop_columns([{left_out}]), {_text(out)})"
+        )
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return ""
+    read = f"open({_text(path)}, encoding={quoted('utf-8-sig')}, newline={quoted('')}).read()"
+    return _command(
+        f"import csv; t = {read}; d = max({quoted(',;|')} + chr(9), "
+        "key=t.splitlines()[0].count); r = list(csv.reader(t.splitlines(True), delimiter=d)); "
+        f"k = [i for i, x in enumerate(r[0]) if x.strip() not in [{left_out}]]; "
+        f"csv.writer(open({_text(out)}, {quoted('w')}, newline={quoted('')}), "
+        "delimiter=d).writerows([x[i] for i in k] for x in r if x)"
+    )
+
+
 def by_sorted_names(file: Path, stem: str, others: Sequence[str]) -> str:
     """Writes what stands in the order of the arrays in its folder as a dictionary by their names.
 
