@@ -282,6 +282,35 @@ def from_numbers(path: Path) -> str:
     return _command(f"import numpy as n; n.save({_text(out)}, n.loadtxt({_text(path)}))")
 
 
+def from_sparse(path: Path) -> str:
+    """Turns a sparse matrix of scipy into npy: with 0 where nothing is stored, or with -inf."""
+    return _dense(path, f"s.load_npz({_text(path)})")
+
+
+def from_matrix_market(path: Path, *, dense: bool) -> str:
+    """Turns a file of Matrix Market into npy; `dense`: it holds all numbers."""
+    read = f"i.mmread({_text(path)})"
+    if dense:
+        out = _text(free(path.with_suffix(".npy")))
+        made = _command(f"import numpy as n, scipy.io as i; n.save({out}, {read})")
+        return f"make it an array: {made}"
+    return _dense(path, read)
+
+
+def _dense(path: Path, read: str) -> str:
+    out, load = _text(free(path.with_suffix(".npy"))), "import numpy as n, scipy.io as i, "
+    load += f"scipy.sparse as s; x = s.coo_matrix({read}); "
+    zeros = _command(f"{load}n.save({out}, x.toarray())")
+    none = _command(
+        f"{load}d = n.full(x.shape, -n.inf, n.result_type(x.dtype, n.float32)); "
+        f"d[x.row, x.col] = x.data; n.save({out}, d)"
+    )
+    return (
+        f"make it dense, with 0 where nothing is stored: {zeros}; of scores, of which those that "
+        f"are not stored are not scored: {none}"
+    )
+
+
 def truth_from_pickle(path: Path) -> str:
     """Turns a pickled ground truth into JSON."""
     return _DANGER + _command(
