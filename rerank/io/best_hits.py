@@ -24,6 +24,8 @@ from rerank.io.side_words import side_of_list
 _FEW = 6
 # Rows that are looked at first: those of other matrices end it.
 _FIRST = 64
+# Rows and columns of a matrix alone, and steps in a row of it, of which fewer say nothing.
+_FEWEST, _STEPS = 5, 3
 # Numbers of which fewer than one in so many occur are names, and no places.
 _SPARSE = 4
 
@@ -79,6 +81,34 @@ def refuse_best_hits(container: Container, stored: Field, name: str) -> None:
             f"matrix texts x videos; {way}; if both stand in the order of the items, leave "
             f"{named([other])} out"
         )
+
+
+def said_of_order(scores: np.ndarray) -> str:
+    """Which lines of a matrix alone all fall, or all rise: "row", "column", or "".
+
+    Lines that differ by one number throughout are no hits, but items of which each has its own.
+
+    >>> x = np.random.default_rng(0).normal(size=(6, 8))
+    >>> said_of_order(x), said_of_order(np.sort(x)), said_of_order(np.sort(x, 0))
+    ('', 'row', 'column')
+    >>> said_of_order(np.zeros((6, 8))), said_of_order(np.arange(48.).reshape(6, 8))
+    ('', '')
+    """
+    if min(scores.shape) < _FEWEST:
+        return ""
+    for line, lines in (("row", scores), ("column", scores.T)):
+        for stop in sorted({min(len(lines), _FIRST), len(lines)}):
+            left, right = lines[:stop, :-1], lines[:stop, 1:]
+            if not (left >= right).all() and not (left <= right).all():
+                break
+        else:
+            if np.count_nonzero(left != right) < _STEPS * len(lines):
+                continue
+            with np.errstate(invalid="ignore"):
+                steps = right - left
+            if not np.allclose(steps, steps[:1], equal_nan=True):
+                return line
+    return ""
 
 
 def write_matrix(source: str | Path, scores: str, items: str, target: str | Path) -> None:

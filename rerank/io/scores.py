@@ -13,7 +13,7 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankError, RerankWarning
 from rerank.core.shell import word
 from rerank.core.wording import either, option
-from rerank.io.best_hits import refuse_best_hits
+from rerank.io.best_hits import refuse_best_hits, said_of_order
 from rerank.io.caption_masks import captions_there, is_caption_mask
 from rerank.io.container import Container
 from rerank.io.field import (
@@ -103,6 +103,18 @@ class ScoreMatrix:
     def of_turned(self) -> str:
         """What a person should know about a matrix that was turned, or ""."""
         return _of_turned(self.source, self.turned_by_name)
+
+    @property
+    def of_order(self) -> str:
+        """What a person should know about lines of scores that all fall, or rise, or ""."""
+        line = said_of_order(self.scores)
+        if not line:
+            return ""
+        return (
+            f"{self.source}: the scores of every {line} stand in their order, as those of the best "
+            "hits do, and are read in the order of the items; if they were sorted, save them "
+            "before that, or the items of the hits beside them"
+        )
 
     @property
     def of_odd_columns(self) -> str:

@@ -95,10 +95,10 @@ class Inputs:
             return (*self.of_frames, *filter(None, (self.of_ids,)))
         if self.scores is None:
             return ()
-        turned = self.scores.of_turned or self.scores.of_odd_columns
+        told = (self.scores.of_turned, self.scores.of_order, self.scores.of_odd_columns)
         if self.row_numbers:
-            return tuple(filter(None, (turned,)))
-        return tuple(filter(None, (turned, self.scores.of_numbered, self._of_bank_columns)))
+            return tuple(filter(None, told))
+        return tuple(filter(None, (*told, self.scores.of_numbered, self._of_bank_columns)))
 
     @property
     def _of_bank_columns(self) -> str:

@@ -180,3 +180,30 @@ def test_whole_scores_are_no_ids(tmp_path):
     for more in (*({"scores": case} for case in cases), {**named, "gallery_ids": VIDEOS}):
         np.savez(tmp_path / "s.npz", **more)
         assert np.array_equal(read_scores(tmp_path / "s.npz").scores, more["scores"])
+
+
+@pytest.mark.parametrize("kind", ["falls", "rises", "columns", "ended"])
+@pytest.mark.parametrize("ids", [(), ("--text-ids", "rows", "--video-ids", "rows")])
+def test_sorted_scores_alone_are_told(tmp_path, kind, ids):
+    made = {"falls": FALLING, "rises": -FALLING, "columns": np.sort(SIMS, 0)}
+    made["ended"] = np.where(np.arange(M) < 9, FALLING, -np.inf).astype("f4")
+    np.save(tmp_path / "s.npy", made[kind][:M])
+    _, said = run("eval", "--sims", "s.npy", "--gt", "diagonal", *ids, cwd=tmp_path)
+    line = "column" if kind == "columns" else "row"
+    assert f"scores of every {line} stand in their order" in said
+
+
+@pytest.mark.parametrize("kind", ["usual", "constant", "same", "few", "one", "triangle", "eye"])
+def test_matrices_of_other_orders_are_not_told_as_sorted(tmp_path, kind):
+    x = SIMS[:M]
+    popular = np.tile(-np.arange(M, dtype="f4"), (M, 1)) + SIMS[:M, :1]
+    made = {
+        "usual": x, "constant": np.full((M, M), 0.5), "same": popular, "few": FALLING[:4, :4],
+        "one": FALLING[:1], "triangle": np.tril(np.ones((M, M))), "eye": np.eye(M),
+    }[kind]  # fmt: skip
+    np.save(tmp_path / "s.npy", made)
+    pairs = [{"query_id": i, "video_id": i} for i in range(len(made))]
+    (tmp_path / "gt.json").write_text(json.dumps(pairs))
+    ids = ("--text-ids", "rows", "--video-ids", "rows")
+    _, said = run("eval", "--sims", "s.npy", "--gt", "gt.json", *ids, cwd=tmp_path)
+    assert "in their order" not in said
