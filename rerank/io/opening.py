@@ -16,6 +16,7 @@ from rerank.io.formats.registry import FORMATS, FormatFacts, by_content, by_endi
 from rerank.io.recipes import (
     PICKLES,
     free,
+    from_matrix_market,
     from_numbers,
     from_pickle,
     is_old_torch,
@@ -37,6 +38,7 @@ _NO_JSON = re.compile(rb"(?!true|false|null)[A-Za-z_#]")
 # A line of names with marks between them; no pickle has one.
 _TABLE = re.compile(rb"[A-Za-z_]\w*[,;\t]")
 _TABS = re.compile(rb"[\t,;|]")
+_MARKET = re.compile(rb"%%MatrixMarket\s+matrix\s+(\w+)", re.IGNORECASE)
 _PICKLED = re.compile(rb"\x80[\x02-\x05][^\0]")
 
 
@@ -54,6 +56,9 @@ def opener(path: Path) -> Card[FormatFacts]:
     path = regular_file(path)
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
+    if (market := _MARKET.match(head)) is not None:
+        made = from_matrix_market(path, dense=market[1].lower() == b"array")
+        raise FormatError(f"{path}: is a matrix of Matrix Market; {made}")
     card = by_ending(path.name)
     called = card.name if card else ""
     text = called in _TEXTS

@@ -187,6 +187,32 @@ def without_id_column(path: Path, name: str, place: int, id_column: str = "") ->
     )
 
 
+def hits_as_matrix(path: Path, scores: str, items: str) -> str:
+    """Writes scores of the best hits, and the places of these, as a matrix, as npz."""
+    out = _text(free(path.with_suffix(".matrix.npz")))
+    return _command(
+        f"from rerank.io.best_hits import write_matrix; write_matrix({_text(path)}, "
+        f"{quoted(scores)}, {quoted(items)}, {out})"
+    )
+
+
+def hits_as_run(path: Path, scores: str, items: str) -> tuple[Path, str]:
+    """Writes scores of the best hits, and the names of these, as a ranking; where to, and how."""
+    out = free(path.with_suffix(".run.json"))
+    return out, _command(
+        f"from rerank.io.best_hits import write_run; write_run({_text(path)}, {quoted(scores)}, "
+        f"{quoted(items)}, {_text(out)})"
+    )
+
+
+def without_ids_among(path: Path, scores: str) -> str:
+    """Writes a matrix without the ids that stand among its scores, as npz."""
+    return _command(
+        f"from rerank.io.ids_among_scores import write_without; write_without({_text(path)}, "
+        f"{quoted(scores)}, {_text(free(path.with_suffix('.cut.npz')))})"
+    )
+
+
 def _from_torch(path: Path, *, plain: bool) -> str:
     load = f"torch.load({_text(path)}, map_location={quoted('cpu')}, weights_only={plain})"
     return _command(f"import torch; {_SAVE}{_saved(load, path.with_suffix('.plain.npz'))}")
@@ -230,6 +256,27 @@ def columns_in_order(path: Path, like: Path) -> str:
         f"a = r({_text(path)}); c = a[0]; n = r({_text(like)})[0]; {order}"
         f"csv.writer(open({_text(out)}, {quoted('w')}, newline={quoted('')}), "
         f"delimiter=d(f({_text(path)}))).writerows([x[c.index(y)] for y in o] for x in a)"
+    )
+
+
+def without_columns(path: Path, names: Sequence[str]) -> str:
+    """Writes a table of text or parquet without some columns; "" for other kinds."""
+    out = free(path.with_suffix(f".cut{path.suffix}"))
+    left_out = ", ".join(map(quoted, names))
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return _command(
+            f"import pyarrow.parquet as q; q.write_table(q.read_table({_text(path)})"
+            f".drop_columns([{left_out}]), {_text(out)})"
+        )
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return ""
+    read = f"open({_text(path)}, encoding={quoted('utf-8-sig')}, newline={quoted('')}).read()"
+    return _command(
+        f"import csv; t = {read}; d = max({quoted(',;|')} + chr(9), "
+        "key=t.splitlines()[0].count); r = list(csv.reader(t.splitlines(True), delimiter=d)); "
+        f"k = [i for i, x in enumerate(r[0]) if x.strip() not in [{left_out}]]; "
+        f"csv.writer(open({_text(out)}, {quoted('w')}, newline={quoted('')}), "
+        "delimiter=d).writerows([x[i] for i in k] for x in r if x)"
     )
 
 
@@ -283,6 +330,35 @@ def from_numbers(path: Path) -> str:
     """Turns rows of numbers with blanks between them, as numpy.savetxt writes, into npy."""
     out = free(path.with_suffix(".npy"))
     return _command(f"import numpy as n; n.save({_text(out)}, n.loadtxt({_text(path)}))")
+
+
+def from_sparse(path: Path) -> str:
+    """Turns a sparse matrix of scipy into npy: with 0 where nothing is stored, or with -inf."""
+    return _dense(path, f"s.load_npz({_text(path)})")
+
+
+def from_matrix_market(path: Path, *, dense: bool) -> str:
+    """Turns a file of Matrix Market into npy; `dense`: it holds all numbers."""
+    read = f"i.mmread({_text(path)})"
+    if dense:
+        out = _text(free(path.with_suffix(".npy")))
+        made = _command(f"import numpy as n, scipy.io as i; n.save({out}, {read})")
+        return f"make it an array: {made}"
+    return _dense(path, read)
+
+
+def _dense(path: Path, read: str) -> str:
+    out, load = _text(free(path.with_suffix(".npy"))), "import numpy as n, scipy.io as i, "
+    load += f"scipy.sparse as s; x = s.coo_matrix({read}); "
+    zeros = _command(f"{load}n.save({out}, x.toarray())")
+    none = _command(
+        f"{load}d = n.full(x.shape, -n.inf, n.result_type(x.dtype, n.float32)); "
+        f"d[x.row, x.col] = x.data; n.save({out}, d)"
+    )
+    return (
+        f"make it dense, with 0 where nothing is stored: {zeros}; of scores, of which those that "
+        f"are not stored are not scored: {none}"
+    )
 
 
 def truth_from_pickle(path: Path) -> str:

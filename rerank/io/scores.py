@@ -13,6 +13,7 @@ import numpy as np
 from rerank.core.errors import FormatError, RerankError, RerankWarning
 from rerank.core.shell import word
 from rerank.core.wording import either, option
+from rerank.io.best_hits import refuse_best_hits, said_of_order
 from rerank.io.caption_masks import captions_there, is_caption_mask
 from rerank.io.container import Container
 from rerank.io.field import (
@@ -28,7 +29,9 @@ from rerank.io.field import (
 )
 from rerank.io.files import PathLike, as_path, named, sha256_of
 from rerank.io.formats.hdf5 import create_hdf5
+from rerank.io.ids_among_scores import refuse_ids_among
 from rerank.io.numbered_parts import or_joined
+from rerank.io.odd_score_columns import odd_columns, said_of_odd
 from rerank.io.opening import open_container
 from rerank.io.score_ids import both_ids, cube_ids
 from rerank.io.score_names import likely_scores, refuse_ranking, said_direction, way_of_ranking
@@ -67,6 +70,7 @@ class ScoreMatrix:
         turned_by_name: the array that was turned because of its name alone, else "".
         passed: lists of other names in the file that fit a side without any: what they are called,
             and which sides they fit.
+        header: whether the videos are called as the columns of a table are.
 
     >>> ScoreMatrix(np.ones((2, 3), np.float32), ("a", "b"), ("x", "y", "z"), "s.npz")
     ScoreMatrix(2 x 3 float32, from s.npz)
@@ -83,6 +87,7 @@ class ScoreMatrix:
     numbered: str = ""
     turned_by_name: str = ""
     passed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    header: bool = False
 
     def __repr__(self) -> str:
         n, m = self.scores.shape
@@ -98,6 +103,25 @@ class ScoreMatrix:
     def of_turned(self) -> str:
         """What a person should know about a matrix that was turned, or ""."""
         return _of_turned(self.source, self.turned_by_name)
+
+    @property
+    def of_order(self) -> str:
+        """What a person should know about lines of scores that all fall, or rise, or ""."""
+        line = said_of_order(self.scores)
+        if not line:
+            return ""
+        return (
+            f"{self.source}: the scores of every {line} stand in their order, as those of the best "
+            "hits do, and are read in the order of the items; if they were sorted, save them "
+            "before that, or the items of the hits beside them"
+        )
+
+    @property
+    def of_odd_columns(self) -> str:
+        """What a person should know about columns of a table that seem to be no items, or ""."""
+        found = odd_columns(self.gallery_ids, self.scores) if self.header else ()
+        odd = said_of_odd([self.gallery_ids[at] for at in found])
+        return f"{self.source}: {odd}; leave it out if so" if found else ""
 
     @property
     def is_of_distances(self) -> bool:
@@ -126,6 +150,7 @@ class _Located:
     numbered: str = ""
     turned_by_name: str = ""
     passed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    header: bool = False
 
 
 def read_scores(
@@ -198,7 +223,7 @@ def read_scores(
     return ScoreMatrix(
         scores, found.query_ids[start:stop], found.gallery_ids, str(path), found.given,
         found.rows.shape[0], reverse, found.called, found.numbered, found.turned_by_name,
-        found.passed,
+        found.passed, found.header,
     )  # fmt: skip
 
 
@@ -401,6 +426,7 @@ def _located(container: Container, dataset: str | None, said: SaidOfIds) -> _Loc
         return _captions(container, item, said)
     check_matrix(item, "scores")
     item.check()
+    refuse_best_hits(container, item, called)
     reverse = None
     other = container.fields.get(_REVERSE)
     if other is not None and other is not item and dataset is None:
@@ -426,14 +452,18 @@ def _located(container: Container, dataset: str | None, said: SaidOfIds) -> _Loc
         turned_by_name = "" if _lengths_tell(container) else _REVERSE
     ids = both_ids(container, stored, item.shape, said)
     queries, gallery = ids.texts, ids.videos
+    lines = (queries, gallery) if said.stored_rows == "texts" else (gallery, queries)
+    refuse_ids_among(container, stored, called, lines)
     kept = _kept(container, item.shape[0])
     if kept is not None:
         item, queries = _rows_of(item, kept), tuple(queries[i] for i in kept)
         if reverse is not None:
             reverse = _transposed(_rows_of(_transposed(reverse), kept))
+    header = said.stored_rows == "texts" and gallery == container.columns
     return _Located(
-        item, queries, gallery, ids.given, reverse, called, ids.numbered, turned_by_name, ids.passed
-    )
+        item, queries, gallery, ids.given, reverse, called, ids.numbered, turned_by_name,
+        ids.passed, header and stored is container.fields.get("values"),
+    )  # fmt: skip
 
 
 def _find(container: Container, dataset: str | None) -> Field:

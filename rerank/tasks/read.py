@@ -24,6 +24,7 @@ from rerank.io.files import named, read_text, regular_file
 from rerank.io.layouts.locate import holds
 from rerank.io.lines import lines_in
 from rerank.io.numbered_parts import SeemsParts
+from rerank.io.odd_score_columns import refuse_odd_columns
 from rerank.io.one_file import said_to_be_same, same_for_both
 from rerank.io.opening import open_container
 from rerank.io.reading import ROWS, is_truth, side_of
@@ -94,10 +95,10 @@ class Inputs:
             return (*self.of_frames, *filter(None, (self.of_ids,)))
         if self.scores is None:
             return ()
-        turned = self.scores.of_turned
+        told = (self.scores.of_turned, self.scores.of_order, self.scores.of_odd_columns)
         if self.row_numbers:
-            return tuple(filter(None, (turned,)))
-        return tuple(filter(None, (turned, self.scores.of_numbered, self._of_bank_columns)))
+            return tuple(filter(None, told))
+        return tuple(filter(None, (*told, self.scores.of_numbered, self._of_bank_columns)))
 
     @property
     def _of_bank_columns(self) -> str:
@@ -396,6 +397,11 @@ def read_truth(gt: Path, inputs: Inputs, *, allow_unjudged: bool = False) -> io.
         raise
     if inputs.scores is None or inputs.sharded:
         return truth
+    if inputs.scores.header:
+        rows = truth.positives if truth.graded is None else truth.graded.rows
+        judged = {int(place) for places in (*rows, *truth.positives) for place in places}
+        held = inputs.scores
+        refuse_odd_columns(held.source, held.gallery_ids, held.scores, judged, truth.positives)
     if note := _against_scores(inputs.scores, inputs, truth.positives):
         return replace(truth, notes=(*truth.notes, note))
     return truth

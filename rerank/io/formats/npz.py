@@ -13,7 +13,12 @@ from rerank.io.field import MAX_RATIO, Field, afford, check_packed, rows_per_blo
 from rerank.io.files import check_whole, foreign, named
 from rerank.io.formats.npy import Header, take
 from rerank.io.formats.registry import file_format
-from rerank.io.recipes import from_object_archive, unzipped
+from rerank.io.recipes import from_object_archive, from_sparse, unzipped
+
+# What scipy.sparse.save_npz writes, and what all of that is.
+_SPARSE = {
+    "data", "shape", "format", "indices", "indptr", "row", "col", "offsets", "coords", "_is_array",
+}  # fmt: skip
 
 
 @file_format(
@@ -55,6 +60,8 @@ def open_npz(path: Path) -> Iterator[Container]:
                 fields[name] = _member(path, archive, info, name)
         if not fields:
             raise FormatError(f"{path}: {_without_arrays(path, archive.namelist())}")
+        if {"data", "shape", "format"} < fields.keys() <= _SPARSE:
+            raise FormatError(f"{path}: is a sparse matrix of scipy; {from_sparse(path)}")
         yield Container(path, fields)
 
 
