@@ -97,18 +97,22 @@ def said_of_order(scores: np.ndarray) -> str:
     if min(scores.shape) < _FEWEST:
         return ""
     for line, lines in (("row", scores), ("column", scores.T)):
-        for stop in sorted({min(len(lines), _FIRST), len(lines)}):
-            left, right = lines[:stop, :-1], lines[:stop, 1:]
-            if not (left >= right).all() and not (left <= right).all():
-                break
-        else:
-            if np.count_nonzero(left != right) < _STEPS * len(lines):
-                continue
-            with np.errstate(invalid="ignore"):
-                steps = right - left
-            if not np.allclose(steps, steps[:1], equal_nan=True):
-                return line
+        if not (_sorted(lines[:_FIRST]) and _sorted(lines)):
+            continue
+        left, right = lines[:, :-1], lines[:, 1:]
+        if np.count_nonzero(left != right) < _STEPS * len(lines):
+            continue
+        with np.errstate(invalid="ignore"):
+            steps = right - left
+        if not np.allclose(steps, steps[:1], equal_nan=True):
+            return line
     return ""
+
+
+def _sorted(lines: np.ndarray) -> bool:
+    """Whether all lines fall, or all rise."""
+    left, right = lines[:, :-1], lines[:, 1:]
+    return bool((left >= right).all() or (left <= right).all())
 
 
 def write_matrix(source: str | Path, scores: str, items: str, target: str | Path) -> None:

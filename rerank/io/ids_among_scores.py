@@ -94,11 +94,9 @@ def _ids_among(stored: Field) -> tuple[str, int, np.ndarray] | None:
     n, m = stored.shape
     if stored.kind != "float" or min(n, m) < 2:
         return None
-    for stop in sorted({min(n, _FIRST), n}):
-        found = _at_edge(_rows(stored, stop))
-        if found is None:
-            return None
-    return found
+    if n > _FIRST and _at_edge(_rows(stored, _FIRST)) is None:
+        return None
+    return _at_edge(_rows(stored, n))
 
 
 def _at_edge(scores: np.ndarray) -> tuple[str, int, np.ndarray] | None:

@@ -92,8 +92,8 @@ def _says_of_rows(column: np.ndarray, others: np.ndarray, right: Sequence[np.nda
     if len(column) < _FEW or not np.isfinite(column).all() or np.ptp(column) == 0:
         return False
     if (column == np.floor(column)).all():
-        return 2 * np.count_nonzero(others != np.floor(others)) > others.size
-    same = (others == column[:, None]).all(axis=0).any()  # an item that is there twice
+        return bool(2 * np.count_nonzero(others != np.floor(others)) > others.size)
+    same = bool((others == column[:, None]).all(axis=0).any())  # an item that is there twice
     if same:
         return False
     if any(np.array_equal(column, edge(others, axis=1)) for edge in (np.max, np.min)):

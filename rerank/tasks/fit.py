@@ -125,7 +125,9 @@ def fit(
     if other is not None:
         sides.append(named_vectors(other, None, None, metric, side=words[0]))
     roles: tuple[str, ...] = (words[0], f"bank_{words[1]}", f"bank_{words[0]}")
-    read = dict(zip(roles, (part.held for part in (searched, *sides)), strict=False))
+    read: dict[str, io.Embeddings] = dict(
+        zip(roles, (part.held for part in (searched, *sides)), strict=False)
+    )
     for note in said_of_sides(read, called={words[0]: "gallery"}):
         warnings.warn(note, RerankWarning, stacklevel=3)
     positives = None if bank_gt is None else _positives(bank_gt, sides, direction)
