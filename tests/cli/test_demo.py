@@ -62,6 +62,8 @@ def test_a_full_disk_leaves_all_of_its_files_or_none(tmp_path, monkeypatch, last
     _, error = run("demo", "a/b/demo", cwd=tmp_path, code=code)
     assert code == 130 or f"{last}: cannot be written: no room on this disk" in error
     assert not list(tmp_path.iterdir())
+    if last in MADE:  # after the work; once is enough
+        return
     (tmp_path / "empty").mkdir()
     run("demo", "empty", cwd=tmp_path, code=code)
     assert list(tmp_path.rglob("*")) == [tmp_path / "empty"]

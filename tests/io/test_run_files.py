@@ -409,7 +409,7 @@ def test_tables_without_a_ranking_are_refused_before_a_row_is_read(tmp_path):
         arrow.array(np.zeros(20000, np.int32)), arrow.array(["x" * 100_000])
     )
     numbers = arrow.array([[1.0, 2.0]] * 20000)
-    wide = arrow.array([np.zeros(10**7, np.float32)])
+    wide = arrow.array([np.zeros(4 * 10**6, np.float32)])
     tables = {
         "ids.parquet": ({"id": long, "vector": numbers}, "fields are 'id', 'vector'"),
         "wide.parquet": ({"id": ["a"], "vector": wide}, "fields are 'id', 'vector'"),

@@ -205,7 +205,8 @@ def _field(dataset: h5py.Dataset, where: str, path: Path, *, octave: bool) -> Fi
     if h5py.check_ref_dtype(dtype) is h5py.Reference and turned:
         return _cells(dataset, where, extents)
     odd, fix = _oddness(dtype)
-    if is_unwritten(dataset):
+    unwritten = is_unwritten(dataset)
+    if unwritten and not odd:
         what = "a dataset that declares values and was never filled"
         return replace(empty_field(where, what, _FILL), shape=extents)
     if (codes := h5py.check_enum_dtype(dtype)) is not None:
@@ -223,7 +224,7 @@ def _field(dataset: h5py.Dataset, where: str, path: Path, *, octave: bool) -> Fi
         extents,
         np.dtype("V16") if odd else dtype,
         lambda start, stop: _blocks(dataset, where, start, stop),
-        lambda: check_size(dataset, where, path),
+        lambda: None if unwritten else check_size(dataset, where, path),
         _map(dataset, where, path) if len(extents) == 2 and not odd else None,
         odd,
         fix,

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rerank.core.errors import FormatError
-from rerank.core.handed import numpy_of
 from rerank.core.wording import either
 from rerank.io.container import contents
 from rerank.io.field import Field, read_array
@@ -263,6 +262,8 @@ def _torch(path: Path) -> str:
 def _tensor(value: Any, code: str) -> _Array | None:  # noqa: ANN401  whatever was saved
     """A tensor, or a list of names or numbers that is none of the few items of one text."""
     import torch
+
+    from rerank.core.handed import numpy_of
 
     if isinstance(value, torch.Tensor) and value.dim():
         kind = "float" if value.is_floating_point() or value.is_complex() else "integer"
