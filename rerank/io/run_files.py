@@ -117,7 +117,10 @@ class _Lists:
         """
         self.ranked |= rank is not None
         entries = self.found.setdefault(direction, {}).setdefault(as_name(query, self.where), [])
-        name = as_name(item, f"{self.where}: query {named([query])}")
+        if isinstance(item, str) and item:
+            name = item  # what is said of another takes long to make
+        else:
+            name = as_name(item, f"{self.where}: query {named([query])}")
         # JSON has no word for -inf, "not scored".
         if score is None and rank is None:
             value, place = None, float(len(entries))
