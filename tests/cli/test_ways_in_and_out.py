@@ -17,6 +17,7 @@ import torch
 from rerank.io import write_embeddings
 from rerank_cli import app
 from tests.cli.test_cli import run, run_fresh
+from tests.reliability.child import before_torch
 
 
 @pytest.fixture
@@ -98,15 +99,9 @@ def test_bad_inputs_are_told_before_torch_is_loaded(work, typed, said):
     (work / "cut.safetensors").write_bytes((300).to_bytes(8, "little") + b"{}")
     (work / "twice.json").write_text('{"ids": ["a", "a"], "embeddings": [[1, 2], [3, 4]]}')
     torch.save(shared_by_all(8, 30), work / "dag.pt")
-    code = (
-        "import sys, atexit\n"
-        "atexit.register(lambda: print('torch' in sys.modules))\n"
-        f"sys.argv = {['rerank', *typed.split()]!r}\n"
-        "from rerank_cli.app import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=work, capture_output=True, text=True)
-    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
-    assert done.stdout == "False\n"
+    done = before_torch(*typed.split(), folder=work)
+    assert done.status == 2 and said in done.err and done.err.count("\n") == 1, done
+    assert done.out == "False\n"
 
 
 @pytest.mark.parametrize("report", ["texts.h5", "texts", "link.html", "hard.html"])

@@ -17,7 +17,7 @@ import torch
 from rerank.core.errors import FormatError
 from rerank.io import read_embeddings, read_ground_truth
 from rerank.io.first_look import look, look_at_truth
-from tests.reliability.child import python
+from tests.reliability.child import before_torch, python
 
 _WITHOUT_TORCH = """
 import sys
@@ -73,10 +73,7 @@ def half_a_row(path):
 )
 def test_a_ground_truth_that_cannot_be_right(tmp_path, make, name, words):
     make(tmp_path / name)
-    said = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_TORCH, tmp_path / name, "gt"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    said = python("-c", _WITHOUT_TORCH, tmp_path / name, "gt", torch=False).out
     assert words in said
     with pytest.raises(FormatError) as error:
         read_ground_truth(tmp_path / name, ["t0"], ["v0"])
@@ -125,7 +122,7 @@ def test_one_text_that_is_too_long_for_a_name_is_not_unpacked(tmp_path, what):
 
 @pytest.mark.parametrize("how", ["by id", "rows", "columns", "ordered"])
 def test_lists_of_numbers_saved_by_torch_are_told_with_a_recipe(tmp_path, how):
-    rows = np.random.default_rng(0).normal(size=(400, 512))
+    rows = np.random.default_rng(0).normal(size=(100, 256))
     ids = [f"v{i}" for i in range(len(rows))]
     content = {
         "by id": dict(zip(ids, rows.tolist(), strict=True)),
@@ -135,10 +132,7 @@ def test_lists_of_numbers_saved_by_torch_are_told_with_a_recipe(tmp_path, how):
     }[how]
     path = tmp_path / "v.pt"
     torch.save(content, path)
-    said = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_TORCH, path, "videos"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    said = python("-c", _WITHOUT_TORCH, path, "videos", torch=False).out
     if how == "ordered":
         assert not said
         return
@@ -265,10 +259,7 @@ def long_ids(path):
 )
 def test_embeddings_that_cannot_be_right(tmp_path, make, name, words):
     make(tmp_path / name)
-    said = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_TORCH, tmp_path / name, "videos", "videos"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    said = python("-c", _WITHOUT_TORCH, tmp_path / name, "videos", "videos", torch=False).out
     assert words in said
 
 
@@ -300,15 +291,6 @@ def test_the_advice_of_python_and_numpy_is_not_passed_on(tmp_path):
     assert "allow_pickle" not in str(error.value)
 
 
-_COMMAND_WITHOUT_TORCH = """
-import sys
-from rerank_cli.app import main
-sys.argv[0] = "rerank"
-try:
-    main()
-finally:
-    assert "torch" not in sys.modules
-"""
 _SIDES = ["--texts", "t.npz", "--videos", "v.npz"]
 _AT_ONCE = {
     "no such file": ["apply", "--texts", "t.npz", "--videos", "none.h5"],
@@ -331,9 +313,6 @@ def test_a_command_that_cannot_be_meant_is_answered_before_torch_is_loaded(tmp_p
         np.savez(tmp_path / f"{side}.npz", embeddings=np.eye(4) + ord(side), ids=list("abcd"))
     (tmp_path / "x.abc").write_text("a")
     (tmp_path / "gt.json").write_text('{"a": "a"}')
-    done = subprocess.run(
-        [sys.executable, "-c", _COMMAND_WITHOUT_TORCH, *_AT_ONCE[said]],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert re.search(said, done.stderr) and len(done.stderr.splitlines()) == 1, done.stderr
+    done = before_torch(*_AT_ONCE[said], folder=tmp_path)
+    assert done.status == 2, done
+    assert re.search(said, done.err) and len(done.err.splitlines()) == 1, done

@@ -109,7 +109,8 @@ def _drained(*handles: int) -> list[str]:
     return [bytes(found[handle]).decode("utf-8", "replace") for handle in handles]
 
 
-_NURSERY: list[subprocess.Popen[str]] = []
+# With torch, and without.
+_NURSERY: dict[bool, subprocess.Popen[str]] = {}
 
 
 def rerank(*arguments: object, folder: Path, stdout: Path | None = None, memory: int = 0) -> Ended:
@@ -120,28 +121,50 @@ def rerank(*arguments: object, folder: Path, stdout: Path | None = None, memory:
     )  # fmt: skip
 
 
-def python(*words: object, folder: Path | None = None) -> None:
+def python(*words: object, folder: Path | None = None, torch: bool = True) -> Ended:
     """`python -c CODE ARGUMENTS` in a process of its own, as a message prints it.
 
-    It starts with what the nursery has imported, so that many of them take little time.
+    It starts with what the nursery has imported, so that many of them take little time; without
+    torch where that is asked for.
     """
     flag, code, *arguments = map(str, words)
     assert flag == "-c", words
     ended = _asked({"code": code, "arguments": arguments, "folder": str(folder or Path.cwd()),
-                    "room": 0, "stdout": None})  # fmt: skip
+                    "room": 0, "stdout": None}, torch=torch)  # fmt: skip
     assert ended.status == 0, ended
+    return ended
 
 
-def _asked(asked: dict[str, Any]) -> Ended:
-    if not _NURSERY:
+_COMMAND = """
+import sys
+from rerank_cli.app import main
+sys.argv[0] = "rerank"
+try:
+    main()
+finally:
+    print("torch" in sys.modules)
+"""
+
+
+def before_torch(*arguments: object, folder: Path) -> Ended:
+    """The command line in a process that has not imported torch, and does not do it either."""
+    ended = _asked({"code": _COMMAND, "arguments": [str(a) for a in arguments],
+                    "folder": str(folder), "room": 0, "stdout": None}, torch=False)  # fmt: skip
+    assert ended.out.endswith("False\n"), ended
+    return ended
+
+
+def _asked(asked: dict[str, Any], *, torch: bool = True) -> Ended:
+    if torch not in _NURSERY:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        _NURSERY.append(subprocess.Popen(
-            [sys.executable, "-m", "tests.reliability.nursery"], cwd=ROOT, env=environment,
+        line = [sys.executable, "-m", "tests.reliability.nursery", str(torch)]
+        _NURSERY[torch] = subprocess.Popen(
+            line, cwd=ROOT, env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
             start_new_session=True,
-        ))  # fmt: skip
+        )  # fmt: skip
         atexit.register(close_nursery)
-    process = _NURSERY[0]
+    process = _NURSERY[torch]
     assert process.stdin is not None and process.stdout is not None
     try:
         process.stdin.write(json.dumps(asked) + "\n")
@@ -155,7 +178,7 @@ def _asked(asked: dict[str, Any]) -> Ended:
 def close_nursery() -> None:
     """End it; the next run starts another."""
     while _NURSERY:
-        process = _NURSERY.pop()
+        _, process = _NURSERY.popitem()
         os.killpg(process.pid, signal.SIGKILL)  # its children too
         process.communicate()
 

@@ -7,6 +7,8 @@ this one has none.
 import json
 import os
 import sys
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 from tests.reliability.child import forked, room
@@ -27,17 +29,21 @@ def command(asked: dict) -> None:
     main()
 
 
+def grow(*, torch: bool) -> None:
+    """Import what the command line needs; without torch, what it needs before that."""
+    names = ["rerank_cli.app", "rerank.io.first_look", "h5py", "pyarrow.parquet"]
+    if torch:
+        names += ["torch", "rerank.io.embeddings", "rerank.tasks.apply", "rerank.tasks.search",
+                  "rerank.tasks.evaluate_files"]  # fmt: skip
+    for name in names:
+        with suppress(ModuleNotFoundError):
+            import_module(name)
+    assert ("torch" in sys.modules) == torch
+
+
 def serve() -> None:
     """Answer every line that asks with a line, until there are no more."""
-    import torch
-
-    import rerank.io.embeddings
-    import rerank.tasks.apply
-    import rerank.tasks.evaluate_files
-    import rerank.tasks.search
-    import rerank_cli.app
-
-    assert torch and rerank and rerank_cli
+    grow(torch=sys.argv[1:] != ["False"])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for line in sys.stdin:
         asked = json.loads(line)
