@@ -40,7 +40,7 @@ def exhausted():
     for size in (100, 400, 600, 700):
         yield Case(f"an address space of {size} MB", partial(_limited, size), True)
     for name in ("apply", "compare", "fit"):
-        for size in range(840, 1320, 80):
+        for size in range(840, 1320, 160):
             yield Case(f"an address space of {size} MB for {name}",
                        partial(_barely, size, WORKED[name]), True)  # fmt: skip
 
